@@ -1,0 +1,134 @@
+"""Batches of a pack's slices: seeded, balanced, the same for any number of workers, prepared one thread ahead.
+
+The order of an epoch and the augmentation of a slice depend on (seed, epoch, slice) and never on the rank, so that two
+workers together see exactly what one worker alone would have seen.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from data.augment import Augment
+from data.pack import Pack
+from data.preprocess import normalise
+
+# Two batches hide the time of one; a third would only cost memory.
+NUM_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What the network sees at once; `images` has channels last in memory (see `preprocess.normalise`)."""
+
+    images: Float32[np.ndarray, "batch channels height width"]
+    masks: Float32[np.ndarray, "batch 1 height width"]
+    slices: Int64[np.ndarray, " batch"]
+    """Index of each slice in the pack."""
+
+
+def epoch_slices(
+    pack: Pack, slices: Int64[np.ndarray, " slices"], *, seed: int, epoch: int
+) -> Int64[np.ndarray, " chosen"]:
+    """Returns the order of one training epoch, balanced: every tumour slice once, and as many slices without tumour.
+
+    The slices without tumour are a fresh sample in each epoch, without replacement; all of them when there are fewer
+    than tumour slices. Without a single tumour slice it is all slices. Two thirds of the LGG slices are empty: seen in
+    full they cost most of the time and teach the network to answer "nothing".
+    """
+    rng = np.random.default_rng([seed, epoch])
+    tumour = pack.tumour_slices[slices]
+    with_tumour, empty = slices[tumour], slices[~tumour]
+    if len(with_tumour) > 0:
+        empty = rng.permutation(empty)[: len(with_tumour)]
+    return rng.permutation(np.concatenate([with_tumour, empty]))
+
+
+def num_train_batches(pack: Pack, slices: Int64[np.ndarray, " slices"], *, batch_size: int) -> int:
+    """Returns the number of global batches of `train_batches`, which is the same in all epochs and on all ranks."""
+    num_tumour = int(pack.tumour_slices[slices].sum())
+    num_empty = len(slices) - num_tumour
+    num_chosen = num_tumour + (min(num_tumour, num_empty) if num_tumour else num_empty)
+    return max(num_chosen // batch_size, min(num_chosen, 1))
+
+
+def train_batches(
+    pack: Pack,
+    slices: Int64[np.ndarray, " slices"],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+    augment: Augment | None = None,
+) -> Iterator[Batch]:
+    """Returns this rank's share of each global batch of the epoch: batch[rank::world_size].
+
+    batch_size is that of the global batch. The order of `epoch_slices` is cut into global batches; a last short one is
+    dropped, unless it is the only one: that is padded from its own start to a multiple of world_size, so that no rank
+    waits for another. A thread prepares two batches ahead; closing the iterator ends it.
+
+    Raises:
+        ValueError: batch_size is not a positive multiple of world_size, or there is no slice to train on.
+    """
+    if batch_size < 1 or batch_size % world_size:
+        raise ValueError(
+            f"batch_size is {batch_size}, but must be a positive multiple of the number of workers ({world_size}); it "
+            "counts the slices of all workers together."
+        )
+    if len(slices) == 0:
+        raise ValueError("slices is empty, but training needs at least one slice; select other patients.")
+    order = epoch_slices(pack, slices, seed=seed, epoch=epoch)
+    if len(order) < batch_size:
+        padded = np.resize(order, -(-len(order) // world_size) * world_size)
+        shares = [padded[rank::world_size]]
+    else:
+        stops = range(batch_size, len(order) + 1, batch_size)
+        shares = [order[stop - batch_size : stop][rank::world_size] for stop in stops]
+    return _ahead(lambda share: _make_batch(pack, share, augment, seed, epoch), shares)
+
+
+def eval_batches(
+    pack: Pack, slices: Int64[np.ndarray, " slices"], *, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Returns slices[rank::world_size] in order, un-augmented, in batches of at most batch_size.
+
+    Over all ranks, each slice comes exactly once. A rank whose share is empty gets no batch.
+    """
+    assert batch_size >= 1, batch_size
+    share = slices[rank::world_size]
+    parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
+    return _ahead(lambda part: _make_batch(pack, part, None, 0, 0), parts)
+
+
+def _make_batch(pack: Pack, slices: np.ndarray, augment: Augment | None, seed: int, epoch: int) -> Batch:
+    images, masks = pack.images[slices], pack.masks[slices]  # copies: the pack itself may be read-only
+    if augment is not None:
+        for i, index in enumerate(slices):
+            slice_seed = np.random.SeedSequence([seed, epoch, int(index)]).generate_state(1)[0]
+            images[i], masks[i] = augment(images[i], masks[i], int(slice_seed))
+    patients = pack.patient_of_slice[slices]
+    return Batch(
+        images=normalise(images, pack.mean[patients], pack.std[patients]),
+        masks=masks[:, None].astype(np.float32),
+        slices=slices,
+    )
+
+
+def _ahead(make: Callable[[np.ndarray], Batch], parts: Iterable[np.ndarray]) -> Iterator[Batch]:
+    """Yields make(part) for each part, computed by one thread that stays NUM_BATCHES_AHEAD ahead of the consumer."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    pending = deque()
+    try:
+        for part in parts:
+            pending.append(pool.submit(make, part))
+            if len(pending) > NUM_BATCHES_AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,114 @@
+"""A training's whole state as bytes, and those bytes on disk: atomic, strict, and never a pickle.
+
+The state of the random generators is not stored because there is none to store: every epoch seeds them from
+(seed, epoch, rank), so the seed in the config and the epoch below are the generators' state, on any number of workers.
+"""
+
+import io
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.unet import UNet, UNetConfig
+
+FORMAT = 1
+"""Raised when a field changes meaning; an older or newer file is refused."""
+
+
+class CheckpointError(ValueError):
+    """A file that is not a checkpoint of this program, or not of this version, or not of this configuration."""
+
+
+class TrainState:
+    """What one training needs to go on as if it had never stopped."""
+
+    def __init__(
+        self,
+        network: UNet,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.scaler = scaler
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.history)
+
+    def to_bytes(self) -> bytes:
+        """Return the state, readable by `torch.load(weights_only=True)`."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "format": FORMAT,
+                "unet": asdict(self.network.config),
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "history": self.history,
+            },
+            buffer,
+        )
+        return buffer.getvalue()
+
+    def restore(self, content: bytes) -> None:
+        """Continue from the bytes of an earlier `to_bytes`.
+
+        Raises:
+            CheckpointError: The bytes are not a checkpoint, or one of another network.
+        """
+        state = _read(content, "checkpoint")
+        if state["unet"] != asdict(self.network.config):
+            raise CheckpointError(f"checkpoint is of {state['unet']}, but this training is of {self.network.config}")
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history = list(state["history"])
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put the bytes into the file, whole or not at all: a reader never sees half a checkpoint."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_network(path: Path) -> UNet:
+    """Return the network of a checkpoint, on the CPU and ready to evaluate.
+
+    Raises:
+        CheckpointError: The file is damaged, foreign, or of another version.
+    """
+    state = _read(path.read_bytes(), str(path))
+    network = UNet(UNetConfig(**state["unet"]))
+    network.load_state_dict(state["network"])
+    return network.eval()
+
+
+def load_history(path: Path) -> list[dict[str, Any]]:
+    """Return the epochs' metrics that led to a checkpoint, first to last."""
+    return _read(path.read_bytes(), str(path))["history"]
+
+
+def _read(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler or the zip reader meets in foreign bytes
+        raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(f"{name} has checkpoint format {found!r}, but this version reads format {FORMAT}")
+    return state

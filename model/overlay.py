@@ -1,0 +1,92 @@
+"""Outlines of tumours drawn into the FLAIR image, for a person to judge."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+FLAIR = 1
+"""Channel in which the tumour of the LGG set is seen best, and on which its masks were drawn."""
+
+PREDICTED = (230, 159, 0)
+TRUE = (86, 180, 233)
+"""Orange and sky blue of Okabe and Ito's palette (https://jfly.uni-koeln.de/color/): told apart by all kinds of sight."""
+
+SMALL = 256
+"""Pixels; of a slice with shorter sides an outline would hide too much, so it is drawn at twice its size."""
+
+GAP = 4
+"""Pixels between the slices of a panel."""
+
+
+def draw_overlay(
+    image: UInt8[np.ndarray, "height width 3"],
+    *,
+    predicted: Bool[np.ndarray, "height width"],
+    true: Bool[np.ndarray, "height width"] | None = None,
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return the FLAIR image in grey (RGB) with the prediction's outline in orange, and the true one in blue.
+
+    The orange lies just inside the prediction and the blue just outside the truth, so that where both agree neither
+    hides the other. A slice with sides under 256 pixels is drawn at twice its size.
+    """
+    scale = 2 if max(image.shape[:2]) < SMALL else 1
+    canvas = _enlarge(np.repeat(image[..., FLAIR : FLAIR + 1], 3, axis=2), scale)
+    if true is not None:
+        enlarged = _enlarge(true, scale)
+        canvas[_grow(enlarged) & ~enlarged] = TRUE
+    enlarged = _enlarge(predicted, scale)
+    canvas[enlarged & _grow(~enlarged)] = PREDICTED
+    return canvas
+
+
+def draw_panel(
+    images: UInt8[np.ndarray, "slices height width 3"],
+    predicted: Bool[np.ndarray, "slices height width"],
+    true: Bool[np.ndarray, "slices height width"] | None = None,
+    *,
+    columns: int = 4,
+    captions: Sequence[str] | None = None,
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return several overlays in a grid, row by row, each with its caption if there are any.
+
+    Raises:
+        ValueError: There is no slice, no column, or another number of captions than of slices.
+    """
+    if not len(images) or columns < 1:
+        raise ValueError(f"a panel of {len(images)} slices in {columns} columns cannot be drawn: both must be at least 1")
+    if captions is not None and len(captions) != len(images):
+        raise ValueError(f"there are {len(captions)} captions for {len(images)} slices: give one for each, or none")
+    cells = [
+        draw_overlay(image, predicted=predicted[index], true=None if true is None else true[index])
+        for index, image in enumerate(images)
+    ]
+    for cell, caption in zip(cells, captions or [], strict=False):
+        _write(cell, caption)
+    return _grid(cells, min(columns, len(cells)))
+
+
+def _enlarge(array: np.ndarray, scale: int) -> np.ndarray:
+    return array.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _grow(mask: np.ndarray) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+
+def _write(cell: np.ndarray, caption: str) -> None:
+    height = 0.4 * cell.shape[1] / SMALL  # of the letters, relative to OpenCV's own
+    place = (GAP, cell.shape[0] - 2 * GAP)
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # a dark rim keeps it legible on bright tissue
+        cv2.putText(cell, caption, place, cv2.FONT_HERSHEY_SIMPLEX, height, colour, thickness, cv2.LINE_AA)
+
+
+def _grid(cells: list[np.ndarray], columns: int) -> np.ndarray:
+    height, width = cells[0].shape[:2]
+    rows = -(-len(cells) // columns)
+    panel = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), np.uint8)
+    for index, cell in enumerate(cells):
+        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
+        panel[top : top + height, left : left + width] = cell
+    return panel

@@ -1,0 +1,237 @@
+"""From images to tumour masks with an exported model: `python -m model.predict MODEL INPUT --out FOLDER`.
+
+`predict_volume` is the one path from a patient's slices to probabilities. Evaluation and the proof of an export go
+through it too, so what was scored is what a user gets. Nothing here, or below, imports torch: a model runs with the
+`infer` extra alone.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import tyro
+from jaxtyping import Bool, Float32, UInt8
+from rich.console import Console
+from rich.progress import Progress
+
+from data.patient import DataError
+from data.preprocess import fit_image, unfit, volume_statistics
+from model.images import TIFF, Volume, find_volumes, read_volume, write_image, write_whole
+from model.overlay import draw_overlay
+
+Network = Callable[
+    [
+        Float32[np.ndarray, "batch channels size size"],
+        Float32[np.ndarray, " channels"],
+        Float32[np.ndarray, " channels"],
+    ],
+    Float32[np.ndarray, "batch size size"],
+]
+"""What maps a batch of raw slices, with the mean and standard deviation of their volume, to probabilities."""
+
+MODEL_NAME = "model.onnx"
+METADATA_KEY = "tumour_search"
+FORMAT = 1
+"""Raised when a setting changes meaning; a model of another format is refused."""
+
+
+class ModelError(ValueError):
+    """A file that is not a model of this program, or a model that does not suit the images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What must be known beside the weights to use a model; it travels inside the model's file."""
+
+    size: int
+    """Side in pixels that slices are resized to; that of the training."""
+
+    threshold: float
+    """Probability from which on a pixel is tumour."""
+
+    channels: int
+    """Channels of a slice."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "channels"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ModelError(f"{name} is {value!r}, but must be a whole number of at least 1")
+        if type(self.threshold) not in (int, float) or not 0 < self.threshold < 1:
+            raise ModelError(f"threshold is {self.threshold!r}, but must be above 0 and below 1")
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """Return the settings that `to_json` wrote.
+
+        Raises:
+            ModelError: The text is not that of settings, or of another format.
+        """
+        try:
+            values = dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"settings are {text[:80]!r}, but must be a JSON object") from error
+        if values.pop("format", None) != FORMAT:
+            raise ModelError(f"settings are {text[:80]!r}, but this version reads format {FORMAT}")
+        names = {field.name for field in fields(cls)}
+        if values.keys() != names:
+            raise ModelError(f"settings have {sorted(values)}, but must have exactly {sorted(names)}")
+        return cls(**values)
+
+
+def predict_volume(
+    network: Network, images: UInt8[np.ndarray, "slices height width channels"], *, size: int, batch_size: int = 16
+) -> Float32[np.ndarray, "slices height width"]:
+    """Return the probability of tumour of every pixel of a patient, at the slices' own resolution.
+
+    All slices of the patient belong into one call: intensities are normalised over the whole volume.
+    """
+    height, width = images.shape[1:3]
+    fitted = np.stack([fit_image(image, size) for image in images])
+    mean, std = volume_statistics(fitted)
+    probability = np.empty(images.shape[:3], np.float32)
+    for start in range(0, len(fitted), batch_size):
+        batch = np.ascontiguousarray(fitted[start : start + batch_size].transpose(0, 3, 1, 2), np.float32)
+        for index, found in enumerate(network(batch, mean, std), start):
+            probability[index] = unfit(found, height, width)
+    return probability
+
+
+def load_model(path: Path) -> tuple[Network, Settings]:
+    """Return the network of an exported model (the file, or the folder that holds model.onnx) and its settings.
+
+    Raises:
+        ModelError: The file is missing, damaged, or was not exported by this program.
+    """
+    file = path / MODEL_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise ModelError(f"model {file} does not exist; name an exported {MODEL_NAME}, or the folder that holds it")
+    try:
+        import onnxruntime  # here, because reading the patients, and training, do without it
+    except ImportError as error:
+        raise ModelError("running a model needs onnxruntime: pip install 'tumour-search[infer]'") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+    except Exception as error:  # the runtime has a class of its own for each way a file can be damaged
+        raise ModelError(f"model {file} cannot be read as ONNX: it is damaged or no model; export it again") from error
+    if METADATA_KEY not in metadata:
+        raise ModelError(f"model {file} has no settings ({METADATA_KEY}): it is not of this program; export one with it")
+    try:
+        settings = Settings.from_json(metadata[METADATA_KEY])
+    except ModelError as error:
+        raise ModelError(f"model {file}: {error}; export it again with this version") from error
+
+    def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        return session.run(["probability"], {"slices": slices, "mean": mean, "std": std})[0]
+
+    return network, settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Mark the tumour in MRI slices with an exported model. For research, not for diagnosis."""
+
+    model: tyro.conf.Positional[Path]
+    """An exported model.onnx, or the folder that holds it."""
+
+    input: tyro.conf.Positional[Path]
+    """A patient's folder with slices <PATIENT>_<NUMBER>.tif (or .png, .jpg), a folder of such folders, or one image."""
+
+    out: Path
+    """Folder to write to: <patient>/<slice>_mask.tif (0 and 255; .png where the slice is no TIFF), and volumes.csv."""
+
+    batch_size: int = 16
+    """Slices that go through the network at once; fewer need less memory."""
+
+    overlays: bool = True
+    """Whether to draw the outline into the FLAIR image as well, as <patient>/<slice>_overlay.png."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; a mistake of the caller ends it with one sentence and exit status 2."""
+    arguments = tyro.cli(Arguments, args=argv)
+    try:
+        _predict(arguments)
+    except (ModelError, DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _predict(arguments: Arguments) -> None:
+    if arguments.batch_size < 1:
+        raise ModelError(f"batch_size is {arguments.batch_size}, but must be at least 1")
+    network, settings = load_model(arguments.model)
+    if settings.channels != 3:
+        raise ModelError(f"model {arguments.model} is for {settings.channels} channels, but image files have 3")
+    volumes = find_volumes(arguments.input)
+    _check_out(arguments.out, volumes)
+    if arguments.input.is_file():
+        print(f"note: {arguments.input.name} is taken as a volume of one slice; a model sees more in a whole one.")
+    rows = []
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("slices", total=sum(len(volume.slices) for volume in volumes))
+        for volume in volumes:
+            images = read_volume(volume)
+            probability = predict_volume(network, images, size=settings.size, batch_size=arguments.batch_size)
+            masks = probability >= settings.threshold
+            _write_volume(arguments, volume, images, masks)
+            rows.append(_row(volume.patient, masks))
+            progress.advance(task, len(images))
+    write_whole(arguments.out / "volumes.csv", _table(rows))
+    num_slices = sum(row["slices"] for row in rows)
+    kinds = "masks and overlays" if arguments.overlays else "masks"
+    print(f"Wrote {kinds} of {len(rows)} patient(s), {num_slices} slice(s), and volumes.csv to {arguments.out}")
+
+
+def _check_out(out: Path, volumes: tuple[Volume, ...]) -> None:
+    for volume in volumes:
+        if (out / volume.patient).resolve() == volume.folder.resolve():
+            raise DataError(f"--out {out} would write over masks in {volume.folder}; choose a folder without images")
+
+
+def _write_volume(
+    arguments: Arguments,
+    volume: Volume,
+    images: UInt8[np.ndarray, "slices height width 3"],
+    masks: Bool[np.ndarray, "slices height width"],
+) -> None:
+    folder = arguments.out / volume.patient
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, image, mask in zip(volume.slices, images, masks, strict=True):
+        suffix = path.suffix if path.suffix.lower() in TIFF else ".png"  # JPEG would blur the outline
+        write_image(folder / f"{path.stem}_mask{suffix}", mask.astype(np.uint8) * 255)
+        if arguments.overlays:
+            write_image(folder / f"{path.stem}_overlay.png", draw_overlay(image, predicted=mask))
+
+
+def _row(patient: str, masks: np.ndarray) -> dict[str, str | int | float]:
+    return {
+        "patient": patient,
+        "slices": len(masks),
+        "slices_with_tumour": int(masks.any((1, 2)).sum()),
+        "tumour_pixels": int(masks.sum()),
+        "tumour_share": round(float(masks.mean()), 6),
+    }
+
+
+def _table(rows: list[dict[str, str | int | float]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""The training loop, as a generator: one result an epoch, and no callback, no trainer, no Ray.
+
+Whoever iterates is in charge: a search, a test, or three lines in a notebook. With a `torch.distributed` process group
+it trains data-parallel; without one, alone. Both see the same global batches.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from data.augment import AugmentConfig, build_augment
+from data.loaders import Batch, eval_batches, num_train_batches, train_batches
+from data.pack import Pack
+from model import metrics
+from model.checkpoint import TrainState
+from model.device import PRECISIONS, Device, find_device
+from model.losses import bce_dice_loss
+from model.unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How one network is trained."""
+
+    max_epochs: int
+    """Epochs of the whole schedule; the learning rate reaches zero at its end."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+
+    weight_decay: float = 1e-2
+    """AdamW's decoupled weight decay; PyTorch's default."""
+
+    batch_size: int = 16
+    """Slices in a global batch, shared among the workers."""
+
+    bce_weight: float = 0.5
+    """Share of binary cross-entropy in the loss; the rest is Dice."""
+
+    augment: float = 1.0
+    """Strength of augmentation: 0 is none, 1 the usual, 2 twice that."""
+
+    warmup_fraction: float = 0.05
+    """Share of the schedule in which the learning rate rises linearly, before the cosine."""
+
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; instance norm and Dice give rare large ones."""
+
+    patience: int = 0
+    """Epochs without a better validation Dice after which training ends early; 0 never ends early."""
+
+    precision: str = "auto"
+    """'float32', 'bf16', 'fp16', or 'auto': the fastest that the device has units for."""
+
+    seed: int = 0
+    """Seeds weights, order, augmentation and dropout."""
+
+    def __post_init__(self) -> None:
+        if self.max_epochs < 1:
+            raise ValueError(f"max_epochs is {self.max_epochs}, but must be at least 1")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}, but must be > 0")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}, but must be at least 1")
+        for name in ("bce_weight", "warmup_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be from 0 to 1")
+        if not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}, but must be > 0")
+        if self.precision not in ("auto", *PRECISIONS):
+            raise ValueError(f"precision is {self.precision!r}, but must be one of auto, {', '.join(PRECISIONS)}")
+        if self.patience < 0:
+            raise ValueError(f"patience is {self.patience}, but must be at least 0 (0 never ends early)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """What one epoch brought. Metrics without `train` are of the validation patients, volumetric and per patient."""
+
+    metrics: dict[str, float]
+    """By name: epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds."""
+
+    state: TrainState
+    """The training as it stands; it lives on, so take its bytes before asking for the next epoch."""
+
+    finished: bool
+    """This was the last epoch, by schedule, by patience or by failure."""
+
+    failure: str | None = None
+    """Why the training cannot go on, the same on all ranks."""
+
+
+def train(
+    unet: UNetConfig,
+    config: TrainConfig,
+    train_pack: Pack,
+    val_pack: Pack,
+    *,
+    resume_from: bytes | None = None,
+) -> Iterator[EpochResult]:
+    """Return the epochs of one training, each computed when it is asked for.
+
+    Args:
+        resume_from: The bytes of a `TrainState`; training goes on after its last epoch. If that was the last one of
+            all, its result is yielded once more, so that there is always a result.
+
+    Raises:
+        CheckpointError: `resume_from` is not a checkpoint of this network.
+        ValueError: The batch cannot be shared among the workers, or the slices do not suit the network.
+    """
+    device = find_device(config.precision, norm=unet.norm)
+    torch.manual_seed(config.seed)  # the same weights on every rank
+    steps_per_epoch = num_train_batches(train_pack, _all_slices(train_pack), batch_size=config.batch_size)
+    state = _start(unet, config, device, steps_per_epoch)
+    if resume_from is not None:
+        state.restore(resume_from)
+    if _is_finished(state.history, config):
+        yield EpochResult(metrics=state.history[-1], state=state, finished=True)
+    network = _distribute(state.network, device)
+    while not _is_finished(state.history, config):
+        started = time.perf_counter()
+        loss, waited = _train_epoch(network, state, config, train_pack, device)
+        failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
+        scores = {} if failure else _validate(state.network, val_pack, device, config.batch_size)
+        epoch = {
+            "epoch": state.epoch + 1,
+            "train_loss": loss,
+            **{f"val_{name}": score for name, score in scores.items()},
+            "learning_rate": state.schedule.get_last_lr()[0],
+            "seconds": time.perf_counter() - started,
+            "waiting_seconds": waited,
+        }
+        state.history.append(epoch)
+        finished = failure is not None or _is_finished(state.history, config)
+        yield EpochResult(metrics=epoch, state=state, finished=finished, failure=failure)
+        if failure:
+            return
+
+
+def _start(unet: UNetConfig, config: TrainConfig, device: Device, steps_per_epoch: int) -> TrainState:
+    network = UNet(unet).to(device.device, memory_format=device.memory_format)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    num_steps = config.max_epochs * steps_per_epoch
+    num_warmup = round(config.warmup_fraction * num_steps)
+
+    def factor(step: int) -> float:
+        if step < num_warmup:
+            return (step + 1) / num_warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    scaler = torch.amp.GradScaler(device.device.type, enabled=device.precision == "fp16")
+    return TrainState(network, optimizer, schedule, scaler)
+
+
+def _distribute(network: UNet, device: Device) -> torch.nn.Module:
+    if _world_size() == 1:
+        return network
+    return DistributedDataParallel(network, device_ids=[device.device.index] if device.device.type == "cuda" else None)
+
+
+def _train_epoch(
+    network: torch.nn.Module, state: TrainState, config: TrainConfig, pack: Pack, device: Device
+) -> tuple[float, float]:
+    """Return the mean loss over the global batches, and the seconds spent waiting for data."""
+    epoch = state.epoch + 1
+    torch.manual_seed(_seed(config.seed, epoch, _rank()))
+    network.train()
+    total = torch.zeros(2, device=device.device)
+    batches = train_batches(
+        pack,
+        _all_slices(pack),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        rank=_rank(),
+        world_size=_world_size(),
+        augment=build_augment(AugmentConfig(strength=config.augment)),
+    )
+    waited, asked = 0.0, time.perf_counter()
+    for batch in batches:
+        waited += time.perf_counter() - asked
+        loss = _train_step(network, state, config, batch, device)
+        total += torch.stack([loss.detach(), torch.ones_like(loss)])
+        asked = time.perf_counter()
+    _sum_over_ranks(total)
+    return (total[0] / total[1]).item(), waited
+
+
+def _train_step(network: torch.nn.Module, state: TrainState, config: TrainConfig, batch: Batch, device: Device) -> Tensor:
+    images, masks = _to_device(batch.images, device), _to_device(batch.masks, device)
+    with device.autocast():
+        logits = network(images)
+    loss = bce_dice_loss(logits.float(), masks, bce_weight=config.bce_weight)
+    state.optimizer.zero_grad()
+    state.scaler.scale(loss).backward()
+    state.scaler.unscale_(state.optimizer)
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.schedule.step()
+    return loss
+
+
+@torch.inference_mode()
+def _validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dict[str, float]:
+    """Return the mean over patients of every metric, from counts that are added up over slices and ranks."""
+    network.eval()
+    counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)
+    patient_of_slice = torch.from_numpy(pack.patient_of_slice.copy()).to(device.device)
+    slices = _all_slices(pack)
+    for batch in eval_batches(pack, slices, batch_size=batch_size, rank=_rank(), world_size=_world_size()):
+        with device.autocast():
+            logits = network(_to_device(batch.images, device))
+        found = metrics.count(logits.squeeze(1) > 0, _to_device(batch.masks, device).squeeze(1) > 0)
+        counts.index_add_(0, patient_of_slice[torch.from_numpy(batch.slices).to(device.device)], found)
+    _sum_over_ranks(counts)
+    return {name: metric(counts.cpu()).nanmean().item() for name, metric in metrics.METRICS.items()}
+
+
+def _is_finished(history: list[dict[str, float]], config: TrainConfig) -> bool:
+    if len(history) >= config.max_epochs:
+        return True
+    scores = [epoch.get("val_dice", math.nan) for epoch in history]
+    best = max(range(len(scores)), key=lambda index: (scores[index], -index), default=0)
+    return 0 < config.patience <= len(scores) - 1 - best
+
+
+def _to_device(array: np.ndarray, device: Device) -> Tensor:
+    tensor = torch.from_numpy(array)
+    if device.device.type == "cuda":  # pinned, the copy overlaps with the step before
+        tensor = tensor.pin_memory()
+    return tensor.to(device.device, memory_format=device.memory_format, non_blocking=True)
+
+
+def _all_slices(pack: Pack) -> np.ndarray:
+    return np.arange(pack.num_slices)
+
+
+def _seed(*parts: int) -> int:
+    """Return one seed for the parts; sums would make (seed 1, epoch 2) the same as (seed 2, epoch 1)."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _sum_over_ranks(tensor: Tensor) -> None:
+    if _world_size() > 1:
+        dist.all_reduce(tensor)

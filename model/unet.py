@@ -1,0 +1,103 @@
+"""The network: a U-Net for slices, its size set by four numbers.
+
+Reference: Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28, with the changes that nnU-Net made usual
+(padded convolutions, normalisation, leaky ReLU; doi:10.1038/s41592-020-01008-z).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+NORMS = {"instance": lambda channels: nn.InstanceNorm2d(channels, affine=True), "batch": nn.BatchNorm2d}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """The shape of one U-Net."""
+
+    in_channels: int = 3
+    """Channels of a slice; the LGG set has three (pre-contrast, FLAIR, post-contrast)."""
+
+    depth: int = 4
+    """Times the resolution is halved; sides must be divisible by 2 ** depth. Four as in Ronneberger et al."""
+
+    width: int = 16
+    """Features at full resolution; doubled at every halving, as in Ronneberger et al. (who used 64)."""
+
+    dropout: float = 0.1
+    """Probability with which a whole feature map is dropped, in the lower half of the U where features are many."""
+
+    norm: str = "instance"
+    """Normalisation: 'instance' (nnU-Net's; independent of the batch and of the number of workers) or 'batch'."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("in_channels", 1, 64), ("depth", 1, 7), ("width", 1, 256)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm is {self.norm!r}, but must be one of {', '.join(NORMS)}")
+
+    @property
+    def side_multiple(self) -> int:
+        """The number that a slice's sides must be divisible by, in pixels."""
+        return 2**self.depth
+
+
+class UNet(nn.Module):
+    """Maps normalised slices to logits of the same height and width."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.width * 2**level for level in range(config.depth + 1)]
+        self.down = nn.ModuleList(
+            _block(before, after, config, level)
+            for level, (before, after) in enumerate(zip([config.in_channels, *widths], widths, strict=False))
+        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in widths[:-1])
+        self.merge = nn.ModuleList(_block(2 * width, width, config, level) for level, width in enumerate(widths[:-1]))
+        self.head = nn.Conv2d(config.width, 1, 1)
+
+    def forward(self, slices: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
+        _check_shape(slices, self.config)
+        skips = []
+        for level, block in enumerate(self.down):
+            slices = block(slices if level == 0 else F.max_pool2d(slices, 2))
+            skips.append(slices)
+        features = skips.pop()
+        for level in reversed(range(self.config.depth)):
+            features = self.merge[level](torch.cat([skips[level], self.up[level](features)], dim=1))
+        return self.head(features)
+
+
+def num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _block(before: int, after: int, config: UNetConfig, level: int) -> nn.Sequential:
+    def convolution(channels: int) -> list[nn.Module]:
+        # The normalisation that follows has its own bias.
+        return [nn.Conv2d(channels, after, 3, padding=1, bias=False), NORMS[config.norm](after), nn.LeakyReLU(0.01)]
+
+    # Dropping maps at full resolution, where they are few, hurts the outline more than it regularises.
+    dropout = [nn.Dropout2d(config.dropout)] if config.dropout and 2 * level >= config.depth else []
+    return nn.Sequential(*convolution(before), *dropout, *convolution(after))
+
+
+def _check_shape(slices: Tensor, config: UNetConfig) -> None:
+    if torch.compiler.is_exporting():  # there the sides are symbols, and the exporter keeps its own guards
+        return
+    channels, height, width = slices.shape[1:]
+    if channels != config.in_channels:
+        raise ValueError(f"slices have {channels} channels, but this network was built for {config.in_channels}")
+    if height % config.side_multiple or width % config.side_multiple:
+        padded = [-(-side // config.side_multiple) * config.side_multiple for side in (height, width)]
+        raise ValueError(
+            f"slices are {height} x {width} pixels, but a U-Net of depth {config.depth} needs sides divisible by "
+            f"{config.side_multiple}: pad or resize to {padded[0]} x {padded[1]}, or choose a smaller depth"
+        )

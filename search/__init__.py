@@ -1,0 +1,1 @@
+"""Which configuration is best: the search, its trials, promotion, and the report."""

@@ -1,0 +1,179 @@
+"""What a search is asked to do, and the named presets that a command line starts from."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from search.space import SPACES, Fixed, batch_sizes, largest_depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """One search: its data, its budget, its machines, and where it writes."""
+
+    data: str = "phantom"
+    """Patients: a folder in the layout of the LGG set (`kaggle_3m` or any folder above it), or `phantom` for
+    synthetic ones (`phantom:40` for forty of them)."""
+
+    out: Path = Path("runs")
+    """Folder of all experiments."""
+
+    name: str = ""
+    """Name of this experiment: its folder, its study, its W&B group. Empty: the data and the time."""
+
+    trials: int = 12
+    """Configurations to try."""
+
+    max_epochs: int = 9
+    """Epochs of a trial that is never stopped early."""
+
+    time_budget_seconds: float | None = None
+    """Seconds after which no epoch is started any more; the best so far is promoted. None: no limit."""
+
+    size: int = 128
+    """Side of the square slices that the network sees, in pixels; scores are taken in the original size."""
+
+    batch_size: int = 16
+    """Slices in a global batch, shared among a trial's workers."""
+
+    width: int = 16
+    """Features of the U-Net at full resolution, where the space has no such axis."""
+
+    space: str = "core"
+    """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight
+    decay, norm and augmentation)."""
+
+    grace_period: int = 1
+    """Epochs before a trial may be stopped early: ASHA's first rung."""
+
+    reduction_factor: int = 3
+    """One in so many trials goes on at each rung; the rungs are so many times apart."""
+
+    patience: int = 0
+    """Epochs without a better validation Dice after which a trial ends as COMPLETE; 0: never."""
+
+    workers_per_trial: int = 1
+    """Ray Train workers that train one trial data-parallel."""
+
+    gpus_per_worker: float | None = None
+    """GPUs of a worker, 0 for none. None: one where the cluster has any."""
+
+    cpus_per_worker: int | None = None
+    """CPU cores of a worker. None: on a GPU its share of the host's, up to 8; else all that the host has, up to 4, for
+    one trial on 2 cores is nearly as fast as two on one each (LOG.md), and then nothing depends on which is first."""
+
+    max_concurrent: int | None = None
+    """Most trials at a time. None: as many as the cluster has room for."""
+
+    max_failures: int = 3
+    """Times that a trial may lose its workers, and go on from its checkpoint, before it is FAILED."""
+
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """Precision of training; auto is the fastest that the device has units for."""
+
+    tracking: Literal["offline", "online", "off"] = "offline"
+    """Weights & Biases: files in the experiment's folder, its server, or neither."""
+
+    project: str = "tumour-search"
+    """Project of the W&B runs."""
+
+    val_fraction: float = 0.2
+    """Share of the patients on which trials are compared."""
+
+    test_fraction: float = 0.2
+    """Share of the patients that the search never sees and the promoted model is scored on, once."""
+
+    seed: int = 0
+    """Seeds the split, the searcher, weights, order, augmentation and dropout."""
+
+    dry_run: bool = False
+    """Read the data, print the plan, and stop."""
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("trials", 1),
+            ("max_epochs", 1),
+            ("batch_size", 1),
+            ("width", 1),
+            ("grace_period", 1),
+            ("reduction_factor", 2),
+            ("workers_per_trial", 1),
+            ("max_failures", 0),
+            ("patience", 0),
+        ):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
+        for name, low in (("time_budget_seconds", 1), ("gpus_per_worker", 0), ("cpus_per_worker", 1), ("max_concurrent", 1)):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name} is {value}, but must be at least {low}, or left out")
+        if self.grace_period > self.max_epochs:
+            raise ValueError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
+        if self.space not in SPACES:
+            raise ValueError(f"space is {self.space!r}, but must be one of {', '.join(SPACES)}")
+        if self.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+            raise ValueError(
+                f"name is {self.name!r}, but it becomes a folder and a W&B group: use letters, digits, dots, dashes "
+                "and underscores, at most 100, and begin with a letter or digit"
+            )
+        self._check_size()
+        self._check_batch()
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder."""
+        return self.out / self.name
+
+    def named(self) -> "SearchConfig":
+        """Return this config with a name: the given one, or the data and the time."""
+        if self.name:
+            return self
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower() or "search"
+        return replace(self, name=f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
+
+    def fixed(self, in_channels: int) -> Fixed:
+        """Return what all trials of this search have in common."""
+        return Fixed(
+            in_channels=in_channels,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            width=self.width,
+            patience=self.patience,
+            precision=self.precision,
+            seed=self.seed,
+        )
+
+    def _check_size(self) -> None:
+        depth = largest_depth(SPACES[self.space])
+        if self.size < 2**depth or self.size % 2**depth or self.size > 1024:
+            raise ValueError(
+                f"size is {self.size}, but the space {self.space!r} has U-Nets of depth {depth}, which need a multiple "
+                f"of {2**depth} pixels, at most 1024: 128 or 256 are usual"
+            )
+
+    def _check_batch(self) -> None:
+        for batch_size in batch_sizes(SPACES[self.space], self.batch_size):
+            if batch_size % self.workers_per_trial:
+                raise ValueError(
+                    f"batch_size is {batch_size}, but must be divisible by workers_per_trial ({self.workers_per_trial})"
+                )
+
+
+def smoke() -> SearchConfig:
+    """The default: synthetic patients, minutes on a laptop."""
+    return SearchConfig()
+
+
+def workstation() -> SearchConfig:
+    """One machine with a GPU, or a night on a CPU."""
+    return SearchConfig(trials=60, max_epochs=54, grace_period=2, space="wide", patience=15)
+
+
+def cluster() -> SearchConfig:
+    """A cluster of GPUs: a large space, long trials."""
+    return SearchConfig(trials=200, max_epochs=81, size=256, width=32, grace_period=3, space="wide", patience=20)
+
+
+PRESETS = {preset.__name__: preset for preset in (smoke, workstation, cluster)}

@@ -1,0 +1,168 @@
+"""Ray Tune, wired: lanes that stay warm, Optuna as the searcher, ASHA as the scheduler, and the table as the record."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray import tune
+
+from data.pack import Pack
+from search.config import SearchConfig
+from search.lane import Lane
+from search.lanes import Lanes
+from search.recorder import Recorder, say
+from search.scheduler import Asha, Rungs
+from search.searcher import OptunaSearcher, open_study
+from search.space import SPACES
+from search.tracking import make_tracker
+from search.trials import METRIC, TrialRow, read_rows, trial_id
+from search.worker_group import GroupConfig
+
+logger = logging.getLogger(__name__)
+
+TABLE_FILE = "trials.jsonl"
+STUDY_FILE = "optuna_journal.log"
+RAY_FOLDER = "ray"
+
+RAY_SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: it ends in a table and a promoted model
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a lane in the middle of an epoch is not waited for
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # from 2: a group's end is seen within a second, not five
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class StopRequest(tune.Stopper):
+    """Ends the whole search when a person or the clock says so."""
+
+    def __init__(self, time_budget_seconds: float | None) -> None:
+        self._deadline = None if time_budget_seconds is None else time.monotonic() + time_budget_seconds
+        self._interrupted = False  # no threading.Event: Tune pickles its stoppers
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.reason is not None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the search ends early; None if it does not."""
+        if self._interrupted:
+            return "interrupted"
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return "time budget spent"
+        return None
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+
+
+def start_ray() -> None:
+    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine."""
+    os.environ.update(RAY_SETTINGS)
+    ray.init(
+        address=os.environ.get("RAY_ADDRESS") or "local",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=None if os.environ.get("RAY_ADDRESS") else False,
+        runtime_env={"env_vars": RAY_SETTINGS},
+    )
+
+
+def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> list[TrialRow]:
+    """Return the table of trials after the search has ended, by itself, by time, or by Ctrl-C."""
+    folder = config.folder.resolve()
+    study = open_study(folder / STUDY_FILE, config.name)
+    searcher = OptunaSearcher(study, SPACES[config.space], num_trials=config.trials, seed=config.seed)
+    recorder = Recorder(folder / TABLE_FILE, folder / RAY_FOLDER, config.trials)
+    stop = StopRequest(config.time_budget_seconds)
+    tuner = tune.Tuner(
+        _trainable(config, lanes, train_pack, val_pack),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=Asha(_rungs(config)),
+            num_samples=config.trials,
+            max_concurrent_trials=lanes.num_lanes,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=RAY_FOLDER,
+            storage_path=str(folder),
+            callbacks=[recorder],
+            stop=stop,
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=1,  # the best; Tune keeps the last beside it
+                checkpoint_score_attribute=METRIC,
+                checkpoint_score_order="max",
+                checkpoint_frequency=1,
+            ),
+            failure_config=tune.FailureConfig(max_failures=config.max_failures),
+            verbose=0,
+        ),
+    )
+    with _interrupts(stop):
+        tuner.fit()
+    searcher.stop_unfinished()
+    recorder.stop_unfinished(stop.reason or "search ended")
+    return read_rows(folder / TABLE_FILE)
+
+
+def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> Any:
+    group = GroupConfig(
+        num_workers=lanes.num_workers,
+        cpus_per_worker=lanes.cpus_per_worker,
+        gpus_per_worker=lanes.gpus_per_worker,
+        packs=(ray.put(train_pack), ray.put(val_pack)),
+        storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
+    )
+    lane = tune.with_parameters(
+        Lane,
+        group=group,
+        fixed=config.fixed(train_pack.num_channels),
+        tracker=make_tracker(
+            config.tracking, project=config.project, group=config.name, folder=config.folder.resolve()
+        ),
+    )
+    return tune.with_resources(lane, lanes.actor_resources())
+
+
+def _rungs(config: SearchConfig) -> Rungs:
+    return Rungs(
+        max_epochs=config.max_epochs, grace_period=config.grace_period, reduction_factor=config.reduction_factor
+    )
+
+
+def _trial_name(trial: Any) -> str:
+    return trial_id(trial.config["number"])
+
+
+@contextmanager
+def _interrupts(stop: StopRequest) -> Iterator[None]:
+    """Turn the first Ctrl-C (or a polite kill) into a request to stop; the second ends at once."""
+
+    def handle(signum: int, frame: Any) -> None:
+        if stop.reason == "interrupted":
+            raise KeyboardInterrupt
+        say("\nStopping: the table is written and the best so far is promoted. Ctrl-C again ends at once.")
+        stop.interrupt()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

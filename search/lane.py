@@ -1,0 +1,128 @@
+"""A lane: the Tune actor that keeps one worker group warm and gives it trial after trial."""
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from model import checkpoint
+from search.space import Fixed, to_configs
+from search.tracking import Tracker
+from search.trials import METRIC, METRICS_FILE, STATE_FILE, State, ended_state
+from search.worker_group import Failure, GroupConfig, Report, Trial, WorkerGroup
+
+
+FIRST_EPOCH_SECONDS = 3600.0
+"""How long an epoch may take before any has ended."""
+
+SLOWEST_FACTOR = 10.0
+"""An epoch that takes so many times the slowest so far, and over a minute, hangs."""
+
+
+class Lane(tune.Trainable):
+    """Trains trials one after the other; Tune decides which and how long, and owns the checkpoints."""
+
+    def setup(self, config: dict[str, Any], *, group: GroupConfig, fixed: Fixed, tracker: Tracker) -> None:
+        self._group_config = group
+        self._fixed = fixed
+        self._tracker = tracker
+        self._slowest_seconds: float | None = None
+        self._last: dict[str, Any] | None = None
+        self._group: WorkerGroup | None = None
+        self._start_group()
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial. Never raises: Tune does not retry a trial whose reset failed."""
+        self._finish_tracking()
+        self._take(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return the result of one epoch.
+
+        Raises:
+            WorkerGroupLost: Tune then goes on from the last checkpoint, in a new lane.
+        """
+        group = self._group or self._start_group()
+        if self._next is not None:
+            group.start(self._next)
+            self._next = None
+        started = time.perf_counter()
+        reply = group.step(timeout_seconds=self._timeout_seconds())
+        self._slowest_seconds = max(self._slowest_seconds or 0.0, time.perf_counter() - started)
+        self._last = self._failed(reply) if isinstance(reply, Failure) else self._reported(reply)
+        return self._last
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write the state after the last epoch; nothing, if training raised and there is none."""
+        assert self._last is not None
+        if self._last["raised"]:
+            return
+        assert self._group is not None
+        content = self._group.save(timeout_seconds=self._timeout_seconds())
+        checkpoint.write(Path(checkpoint_dir) / STATE_FILE, content)
+        (Path(checkpoint_dir) / METRICS_FILE).write_text(json.dumps(self._last["metrics"]))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from a checkpoint at the next step."""
+        self._take(self.config, (Path(checkpoint_dir) / STATE_FILE).read_bytes())
+
+    def cleanup(self) -> None:
+        """Let the group go."""
+        self._finish_tracking()
+        self._end_group()
+
+    def _take(self, config: dict[str, Any], content: bytes | None = None) -> None:
+        unet, train = to_configs(config["sample"], self._fixed)
+        self._next: Trial | None = Trial(unet=unet, train=train, checkpoint=content)
+        self._last = None
+        self._tracker.start(config["number"], asdict(unet) | asdict(train))
+
+    def _reported(self, report: Report) -> dict[str, Any]:
+        self._tracker.log(report.metrics)
+        return {
+            METRIC: report.metrics.get(METRIC, math.nan),  # Tune refuses a result without its metric
+            "epoch": report.metrics["epoch"],
+            "metrics": report.metrics,
+            "finished": report.finished,
+            "failure": report.failure,
+            "raised": False,
+            "done": report.finished,
+            "startup_seconds": self._startup_seconds,
+        }
+
+    def _failed(self, failure: Failure) -> dict[str, Any]:
+        if self._group_config.num_workers > 1:
+            # The ranks may have stopped at different places of an exchange; the next trial gets a group of its own.
+            self._end_group()
+        report = Report(metrics={"epoch": 0}, finished=True, failure=f"{failure.message}\n{failure.traceback}")
+        return self._reported(report) | {"raised": True}
+
+    def _finish_tracking(self) -> None:
+        if self._last is not None:
+            self._tracker.finish(ended_state(self._last, error=False))
+        else:
+            self._tracker.finish(State.FAILED)
+
+    def _start_group(self) -> WorkerGroup:
+        started = time.perf_counter()
+        self._group = WorkerGroup(self._group_config)
+        self._startup_seconds = time.perf_counter() - started
+        return self._group
+
+    def _end_group(self) -> None:
+        if self._group is not None:
+            self._group.end()
+            self._group = None
+
+    def _timeout_seconds(self) -> float:
+        if self._slowest_seconds is None:
+            return FIRST_EPOCH_SECONDS
+        return max(60.0, SLOWEST_FACTOR * self._slowest_seconds)
+
+

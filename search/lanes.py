@@ -1,0 +1,87 @@
+"""How many trials run at a time, and on what: computed from the cluster, so that nothing waits for ever."""
+
+from dataclasses import dataclass
+
+import ray
+
+from search.config import SearchConfig
+
+CPUS_PER_GPU_LIMIT = 8
+"""Cores that one GPU's loader can use; more of them find nothing to do."""
+
+CPUS_PER_CPU_WORKER = 4
+"""Cores of a worker without a GPU; a small U-Net gains little from more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lanes:
+    """The places at which trials run."""
+
+    num_lanes: int
+    num_workers: int
+    """Workers of each lane."""
+
+    cpus_per_worker: int
+    gpus_per_worker: float
+
+    def worker_resources(self) -> dict[str, float]:
+        """Return what one worker books."""
+        resources = {"CPU": float(self.cpus_per_worker), "GPU": self.gpus_per_worker}
+        return {name: amount for name, amount in resources.items() if amount}
+
+    def actor_resources(self) -> dict[str, float]:
+        """Return what the Tune actor of a lane books: the worker's share if it is the worker, else next to nothing.
+
+        With a whole core for itself, two lanes of one worker each would wait for each other for ever on two cores;
+        an empty request is refused by Ray.
+        """
+        return self.worker_resources() if self.num_workers == 1 else {"CPU": 0.01}
+
+
+def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
+    """Return the lanes that a search gets on nodes with these resources.
+
+    Raises:
+        ValueError: One trial needs more than the nodes have.
+    """
+    gpus = _gpus_per_worker(config, nodes)
+    cpus = config.cpus_per_worker or _cpus_per_worker(config, nodes, gpus)
+    slots = sum(_num_workers(node, cpus, gpus) for node in nodes)
+    possible = slots // config.workers_per_trial
+    if possible == 0:
+        asked = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
+        sizes = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+        raise ValueError(
+            f"a trial asks for {asked}, but the nodes have {sizes}: lower workers_per_trial, cpus_per_worker or "
+            "gpus_per_worker"
+        )
+    return Lanes(
+        num_lanes=min(possible, config.trials, config.max_concurrent or possible),
+        num_workers=config.workers_per_trial,
+        cpus_per_worker=cpus,
+        gpus_per_worker=gpus,
+    )
+
+
+def node_resources() -> list[dict[str, float]]:
+    """Return the resources of every living node of the cluster that this process is connected to."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _gpus_per_worker(config: SearchConfig, nodes: list[dict[str, float]]) -> float:
+    if config.gpus_per_worker is not None:
+        return config.gpus_per_worker
+    return 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
+
+
+def _cpus_per_worker(config: SearchConfig, nodes: list[dict[str, float]], gpus: float) -> int:
+    if gpus:
+        shares = [node["CPU"] * gpus / node["GPU"] for node in nodes if node.get("GPU", 0) >= gpus]
+        return max(1, min([CPUS_PER_GPU_LIMIT, *(int(share) for share in shares)]))
+    cores = int(max((node.get("CPU", 0) for node in nodes), default=1))
+    return max(1, min(CPUS_PER_CPU_WORKER, cores // config.workers_per_trial))
+
+
+def _num_workers(node: dict[str, float], cpus: int, gpus: float) -> int:
+    by_cpu = int(node.get("CPU", 0) / cpus)
+    return min(by_cpu, int(node.get("GPU", 0) / gpus)) if gpus else by_cpu

@@ -1,0 +1,96 @@
+"""The search space: which hyperparameters are tried, and what a sample of them means.
+
+Every axis is an Optuna distribution, so that the study file says by itself what was searched.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from model.train import TrainConfig
+from model.unet import UNetConfig
+
+Space = dict[str, BaseDistribution]
+Sample = dict[str, Any]
+
+CORE: Space = {
+    # AdamW's usual decades; 1e-2 already diverges in some configurations, which the search may find out.
+    "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+    # Depth 2 sees a lesion's surroundings, depth 5 the whole head at 128 pixels.
+    "depth": IntDistribution(2, 5),
+    "dropout": FloatDistribution(0.0, 0.5),
+    "bce_weight": FloatDistribution(0.0, 1.0),
+}
+
+WIDE: Space = CORE | {
+    "width": CategoricalDistribution([8, 16, 24, 32]),
+    "batch_size": CategoricalDistribution([8, 16, 32]),
+    "weight_decay": FloatDistribution(1e-5, 1e-1, log=True),
+    "norm": CategoricalDistribution(["instance", "batch"]),
+    "augment": FloatDistribution(0.0, 2.0),
+}
+
+SPACES: dict[str, Space] = {"core": CORE, "wide": WIDE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """What a search holds constant over all its trials; an axis of the space overrides the field of its name."""
+
+    in_channels: int
+    max_epochs: int
+    batch_size: int
+    width: int
+    patience: int
+    precision: str
+    seed: int
+
+
+def to_configs(sample: Sample, fixed: Fixed) -> tuple[UNetConfig, TrainConfig]:
+    """Return the network and the training that a sample of a space describes.
+
+    Raises:
+        ValueError: The sample has a key that neither config knows, or a value that one refuses.
+    """
+    values = {field.name: getattr(fixed, field.name) for field in fields(fixed)} | sample
+    unet_names, train_names = _names(UNetConfig), _names(TrainConfig)
+    if unknown := sorted(set(values) - unet_names - train_names):
+        legal = ", ".join(sorted(unet_names | train_names))
+        raise ValueError(f"unknown hyperparameter {', '.join(unknown)}; legal are {legal}")
+    return (
+        UNetConfig(**{name: values[name] for name in unet_names & set(values)}),
+        TrainConfig(**{name: values[name] for name in train_names & set(values)}),
+    )
+
+
+def describe(space: Space) -> dict[str, str]:
+    """Return a line for each axis, for people."""
+    return {name: _describe_axis(axis) for name, axis in space.items()}
+
+
+def largest_depth(space: Space) -> int:
+    """Return the depth of the deepest network that a space can ask for."""
+    axis = space.get("depth")
+    return axis.high if isinstance(axis, IntDistribution) else UNetConfig().depth
+
+
+def batch_sizes(space: Space, default: int) -> tuple[int, ...]:
+    """Return every global batch size that a trial can get; `default` where the space has no such axis."""
+    axis = space.get("batch_size")
+    return axis.choices if isinstance(axis, CategoricalDistribution) else (default,)
+
+
+def _names(config: type) -> set[str]:
+    return {field.name for field in fields(config)}
+
+
+def _describe_axis(axis: BaseDistribution) -> str:
+    if isinstance(axis, CategoricalDistribution):
+        return "one of " + ", ".join(str(choice) for choice in axis.choices)
+    return f"{axis.low:g} to {axis.high:g}" + (", log" if getattr(axis, "log", False) else "")
