@@ -125,7 +125,7 @@ def pack_patients(patients: Sequence[Patient], *, read_slice: ReadSlice, size: i
 
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    images: np.ndarray
+    images: np.ndarray | None  # None where no slice was readable
     masks: np.ndarray
     shapes: list[tuple[int, int, int] | None]  # of the images before they were fitted; None where one was not readable
     digests: list[str]

@@ -1,8 +1,8 @@
 """Synthetic patients in the LGG layout: something to run, test and tune on without a download.
 
 They are drawn to be learnable but not by a threshold: each patient has gains, a bias field, noise and a contrast of its
-own, lesions have irregular borders that fade into the tissue, and there are bright things on FLAIR and on post-contrast
-that are no tumour. They look like LGG slices; no anatomy is claimed.
+own, lesions have irregular borders that fade into the tissue, and some bright things are no tumour. The look is that of
+LGG slices; no anatomy is claimed.
 """
 
 import json
@@ -27,6 +27,8 @@ MARKER = "phantom.json"
 SCALP, SKULL, FLUID = (190, 140, 195), (22, 16, 22), (34, 22, 36)
 WHITE, GREY, NUCLEI = (118, 88, 118), (92, 112, 96), (102, 100, 104)
 
+Rng = np.random.Generator
+Fields = tuple[np.ndarray, np.ndarray, np.ndarray]  # each broadcasts to slices x 128 x 128
 _Y, _X = np.meshgrid(*[np.linspace(-1, 1, SIZE, dtype=np.float32)] * 2, indexing="ij")
 _Z = np.linspace(-0.5, 0.9, NUM_SLICES, dtype=np.float32)[:, None, None]  # -1 and 1: chin and crown
 
@@ -34,7 +36,7 @@ _Z = np.linspace(-0.5, 0.9, NUM_SLICES, dtype=np.float32)[:, None, None]  # -1 a
 def write_phantom(root: Path, *, num_patients: int, seed: int = 0) -> Path:
     """Returns the folder, below root, that holds this phantom; written on the first call and reused afterwards.
 
-    Its `kaggle_3m/PHANTOM_0001/PHANTOM_0001_1.tif` and so on are 128 x 128 x 3. Patient k depends on (seed, k) alone.
+    It holds `kaggle_3m/PHANTOM_0001/PHANTOM_0001_1.tif` and so on. Patient k depends on (seed, k) alone.
 
     Raises:
         DataError: the folder is there but is not what was once written.
@@ -70,7 +72,7 @@ def draw_patient(seed: int, k: int) -> tuple[UInt8[np.ndarray, "12 128 128 3"], 
     return _scan(rng, scene), lesion
 
 
-def _head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _head(rng: Rng) -> Fields:
     """Head coordinates: radius is 1 on the scalp of every slice; u (left to right) and v (front to back) in -1 to 1."""
     angle = rng.normal(0, 0.06)
     x, y = _X - rng.normal(0, 0.03), _Y - rng.normal(0, 0.03)
@@ -81,9 +83,7 @@ def _head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.hypot(u, v) / section + wobble, u[None], v[None]
 
 
-def _tissue(
-    rng: np.random.Generator, radius: np.ndarray, u: np.ndarray, v: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tissue(rng: Rng, radius: np.ndarray, u: np.ndarray, v: np.ndarray) -> Fields:
     inner = rng.uniform(0.84, 0.88)
     brain = radius < inner
     folds = _smooth_noise(rng, cells=18)
@@ -105,19 +105,17 @@ def _tissue(
     return scene * (1 - _step(radius, 0.99, 1.02))[..., None], brain, ventricles
 
 
-def _ventricles(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _ventricles(rng: Rng, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     scale, bend = rng.uniform(0.7, 1.4), rng.uniform(0.3, 0.6)
     across = (np.abs(u) - 0.07 - bend * v**2) / (0.06 * scale)
     along, up = v / (0.38 * scale**0.5), (_Z - 0.25) / 0.32
     return 1 - _step(np.sqrt(across**2 + along**2 + up**2), 0.85, 1.1)
 
 
-def _lesions(
-    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, allowed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _lesions(rng: Rng, u: np.ndarray, v: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mask, and the depth: 1 in a lesion's core, 0 on its border, negative outside."""
     depth = np.full(allowed.shape, -np.inf, np.float32)
-    side = rng.choice([-1, 1])
+    side = int(rng.choice([-1, 1]))
     for n in range(1 + (rng.random() < 0.2)):
         shrink = 1.0 if n == 0 else 0.6
         lesion = _lesion_depth(rng, u, v, side, shrink)
@@ -127,7 +125,7 @@ def _lesions(
     return allowed & (depth > 0), depth
 
 
-def _lesion_depth(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, side: int, shrink: float) -> np.ndarray:
+def _lesion_depth(rng: Rng, u: np.ndarray, v: np.ndarray, side: int, shrink: float) -> np.ndarray:
     size = shrink * np.exp(rng.uniform(np.log(0.10), np.log(0.40)))  # half-width in head units: 4 to 18 pixels
     stretch = np.exp(rng.normal(0, 0.2))
     height = rng.uniform(0.22, 0.45) * shrink**0.5
@@ -139,9 +137,7 @@ def _lesion_depth(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, side: 
     return 1 - distance + 0.22 * _smooth_noise(rng, cells=10) + 0.10 * _smooth_noise(rng, cells=28)
 
 
-def _add_lesion_signal(
-    rng: np.random.Generator, scene: np.ndarray, depth: np.ndarray, allowed: np.ndarray
-) -> np.ndarray:
+def _add_lesion_signal(rng: Rng, scene: np.ndarray, depth: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     border = rng.uniform(0.08, 0.3)  # how gradually the lesion fades into the tissue
     inside = _step(depth, -border, border) * allowed
     texture = 1 + 0.25 * _smooth_noise(rng, cells=12)
@@ -154,7 +150,7 @@ def _add_lesion_signal(
 
 
 def _add_distractors(
-    rng: np.random.Generator, scene: np.ndarray, u: np.ndarray, v: np.ndarray, brain: np.ndarray, ventricles: np.ndarray
+    rng: Rng, scene: np.ndarray, u: np.ndarray, v: np.ndarray, brain: np.ndarray, ventricles: np.ndarray
 ) -> np.ndarray:
     horns = np.exp(-(((np.abs(v) - 0.38) / 0.12) ** 2) - ((np.abs(u) - 0.2) / 0.12) ** 2 - ((_Z - 0.25) / 0.3) ** 2)
     flair = rng.uniform(10, 50) * horns * (1 - ventricles)  # periventricular caps: on both sides, unlike a tumour
@@ -169,13 +165,13 @@ def _add_distractors(
     return scene
 
 
-def _blob(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, *, radius: float, height: float) -> np.ndarray:
+def _blob(rng: Rng, u: np.ndarray, v: np.ndarray, *, radius: float, height: float) -> np.ndarray:
     angle, reach = rng.uniform(0, 2 * np.pi), 0.75 * np.sqrt(rng.random())
     across = (u - reach * np.cos(angle)) ** 2 + (v - reach * np.sin(angle)) ** 2
     return np.exp(-across / radius**2 - ((_Z - rng.uniform(-0.5, 0.9)) / height) ** 2)
 
 
-def _scan(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
+def _scan(rng: Rng, scene: np.ndarray) -> np.ndarray:
     gain = rng.uniform(0.6, 1.0) * rng.uniform(0.75, 1.2, size=3)
     shared, *own = (_smooth_noise(rng, cells=2)[0] for _ in range(4))  # one coil's field for all slices
     bias = np.exp(0.12 * shared[..., None] + 0.05 * np.stack(own, axis=-1))
@@ -188,7 +184,7 @@ def _scan(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     return np.clip(np.hypot(signal + noise[0], noise[1]), 0, 255).astype(np.uint8)
 
 
-def _smooth_noise(rng: np.random.Generator, *, cells: int) -> np.ndarray:
+def _smooth_noise(rng: Rng, *, cells: int) -> np.ndarray:
     """Noise of about unit variance that varies over 1/cells of the slice and over about three slices."""
     coarse = rng.standard_normal((cells + 1, cells + 1, NUM_SLICES + 2), dtype=np.float32)
     coarse = (coarse[..., :-2] + coarse[..., 1:-1] + coarse[..., 2:]) / np.sqrt(3)
@@ -205,7 +201,7 @@ def _blend(scene: np.ndarray, weight: np.ndarray, levels: np.ndarray) -> np.ndar
     return scene + weight[..., None] * (levels - scene)
 
 
-def _jitter(rng: np.random.Generator, levels: tuple[int, int, int]) -> np.ndarray:
+def _jitter(rng: Rng, levels: tuple[int, int, int]) -> np.ndarray:
     return (np.array(levels) * rng.normal(1, 0.06, size=3)).astype(np.float32)
 
 
@@ -218,10 +214,10 @@ def _write_patient(folder: Path, images: np.ndarray, masks: np.ndarray) -> None:
 
 def _check_complete(final: Path, parameters: dict[str, int]) -> None:
     marker = final / MARKER
-    found = json.loads(marker.read_text()) if marker.is_file() else None
+    found = marker.read_text() if marker.is_file() else "missing"
     num_files, expected = len(list(final.glob("kaggle_3m/*/*.tif"))), 2 * NUM_SLICES * parameters["num_patients"]
-    if found != parameters or num_files != expected:
+    if found != json.dumps(parameters) or num_files != expected:
         raise DataError(
-            f"{final}: holds {num_files} slice files and the marker {found}, but a complete phantom holds {expected} "
-            f"and {parameters}; delete this folder and it is written anew."
+            f"{final}: holds {num_files} slice files and its {MARKER} is {found}, but a complete phantom holds "
+            f"{expected} and {json.dumps(parameters)}; delete this folder and it is written anew."
         )

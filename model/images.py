@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -52,7 +53,7 @@ def find_volumes(source: Path) -> tuple[Volume, ...]:
         raise DataError(f"{source} does not exist; {LAYOUT}")
     problems: list[str] = []
     volumes = sorted(_find(source, problems), key=lambda volume: volume.patient)
-    for one, other in zip(volumes, volumes[1:], strict=False):
+    for one, other in pairwise(volumes):
         if one.patient == other.patient:
             problems.append(f"{other.folder}: a patient of this name is already in {one.folder}; predict them apart")
     if problems:

@@ -11,7 +11,7 @@ FLAIR = 1
 
 PREDICTED = (230, 159, 0)
 TRUE = (86, 180, 233)
-"""Orange and sky blue of Okabe and Ito's palette (https://jfly.uni-koeln.de/color/): told apart by all kinds of sight."""
+"""Orange and sky blue of Okabe and Ito's palette (https://jfly.uni-koeln.de/color/): safe for all kinds of sight."""
 
 SMALL = 256
 """Pixels; of a slice with shorter sides an outline would hide too much, so it is drawn at twice its size."""
@@ -49,21 +49,23 @@ def draw_panel(
     columns: int = 4,
     captions: Sequence[str] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return several overlays in a grid, row by row, each with its caption if there are any.
+    """Return several overlays in a grid, row by row, each under its caption if there are any.
 
     Raises:
         ValueError: There is no slice, no column, or another number of captions than of slices.
     """
     if not len(images) or columns < 1:
-        raise ValueError(f"a panel of {len(images)} slices in {columns} columns cannot be drawn: both must be at least 1")
+        raise ValueError(
+            f"a panel of {len(images)} slices in {columns} columns cannot be drawn: both must be at least 1"
+        )
     if captions is not None and len(captions) != len(images):
         raise ValueError(f"there are {len(captions)} captions for {len(images)} slices: give one for each, or none")
     cells = [
         draw_overlay(image, predicted=predicted[index], true=None if true is None else true[index])
         for index, image in enumerate(images)
     ]
-    for cell, caption in zip(cells, captions or [], strict=False):
-        _write(cell, caption)
+    if captions is not None:
+        cells = [_with_caption(cell, caption) for cell, caption in zip(cells, captions, strict=True)]
     return _grid(cells, min(columns, len(cells)))
 
 
@@ -75,11 +77,12 @@ def _grow(mask: np.ndarray) -> np.ndarray:
     return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
-def _write(cell: np.ndarray, caption: str) -> None:
-    height = 0.4 * cell.shape[1] / SMALL  # of the letters, relative to OpenCV's own
-    place = (GAP, cell.shape[0] - 2 * GAP)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # a dark rim keeps it legible on bright tissue
-        cv2.putText(cell, caption, place, cv2.FONT_HERSHEY_SIMPLEX, height, colour, thickness, cv2.LINE_AA)
+def _with_caption(cell: np.ndarray, caption: str) -> np.ndarray:
+    scale = cell.shape[1] / SMALL
+    band = np.zeros((round(16 * scale), cell.shape[1], 3), np.uint8)
+    baseline = (round(4 * scale), round(12 * scale))
+    cv2.putText(band, caption, baseline, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate([band, cell])
 
 
 def _grid(cells: list[np.ndarray], columns: int) -> np.ndarray:

@@ -24,20 +24,17 @@ from data.preprocess import fit_image, unfit, volume_statistics
 from model.images import TIFF, Volume, find_volumes, read_volume, write_image, write_whole
 from model.overlay import draw_overlay
 
-Network = Callable[
-    [
-        Float32[np.ndarray, "batch channels size size"],
-        Float32[np.ndarray, " channels"],
-        Float32[np.ndarray, " channels"],
-    ],
-    Float32[np.ndarray, "batch size size"],
-]
-"""What maps a batch of raw slices, with the mean and standard deviation of their volume, to probabilities."""
+Network = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""What runs one batch: (raw slices, float32 "batch channels size size"; mean and std of their volume, each float32
+"channels") to probabilities, float32 "batch size size". A session of ONNX Runtime, or a network of torch."""
 
 MODEL_NAME = "model.onnx"
 METADATA_KEY = "tumour_search"
 FORMAT = 1
 """Raised when a setting changes meaning; a model of another format is refused."""
+
+COLUMNS = ("patient", "slices", "slices_with_tumour", "tumour_pixels", "tumour_share")
+"""Of volumes.csv; the share is of all pixels of the volume, air included."""
 
 
 class ModelError(ValueError):
@@ -126,7 +123,7 @@ def load_model(path: Path) -> tuple[Network, Settings]:
     except Exception as error:  # the runtime has a class of its own for each way a file can be damaged
         raise ModelError(f"model {file} cannot be read as ONNX: it is damaged or no model; export it again") from error
     if METADATA_KEY not in metadata:
-        raise ModelError(f"model {file} has no settings ({METADATA_KEY}): it is not of this program; export one with it")
+        raise ModelError(f"model {file} has no {METADATA_KEY} settings: it is not of this program; export one with it")
     try:
         settings = Settings.from_json(metadata[METADATA_KEY])
     except ModelError as error:
@@ -177,10 +174,11 @@ def _predict(arguments: Arguments) -> None:
     volumes = find_volumes(arguments.input)
     _check_out(arguments.out, volumes)
     if arguments.input.is_file():
-        print(f"note: {arguments.input.name} is taken as a volume of one slice; a model sees more in a whole one.")
+        print(f"note: {arguments.input.name} is taken as a volume of one slice: it is normalised by itself.")
     rows = []
+    num_slices = sum(len(volume.slices) for volume in volumes)
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("slices", total=sum(len(volume.slices) for volume in volumes))
+        task = progress.add_task("slices", total=num_slices)
         for volume in volumes:
             images = read_volume(volume)
             probability = predict_volume(network, images, size=settings.size, batch_size=arguments.batch_size)
@@ -189,9 +187,8 @@ def _predict(arguments: Arguments) -> None:
             rows.append(_row(volume.patient, masks))
             progress.advance(task, len(images))
     write_whole(arguments.out / "volumes.csv", _table(rows))
-    num_slices = sum(row["slices"] for row in rows)
     kinds = "masks and overlays" if arguments.overlays else "masks"
-    print(f"Wrote {kinds} of {len(rows)} patient(s), {num_slices} slice(s), and volumes.csv to {arguments.out}")
+    print(f"Wrote {kinds} of {num_slices} slice(s) of {len(rows)} patient(s), and volumes.csv, to {arguments.out}")
 
 
 def _check_out(out: Path, volumes: tuple[Volume, ...]) -> None:
@@ -215,21 +212,13 @@ def _write_volume(
             write_image(folder / f"{path.stem}_overlay.png", draw_overlay(image, predicted=mask))
 
 
-def _row(patient: str, masks: np.ndarray) -> dict[str, str | int | float]:
-    return {
-        "patient": patient,
-        "slices": len(masks),
-        "slices_with_tumour": int(masks.any((1, 2)).sum()),
-        "tumour_pixels": int(masks.sum()),
-        "tumour_share": round(float(masks.mean()), 6),
-    }
+def _row(patient: str, masks: np.ndarray) -> tuple[str, int, int, int, float]:
+    return patient, len(masks), int(masks.any((1, 2)).sum()), int(masks.sum()), round(float(masks.mean()), 6)
 
 
-def _table(rows: list[dict[str, str | int | float]]) -> bytes:
+def _table(rows: list[tuple[str, int, int, int, float]]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
     return text.getvalue().encode()
 
 

@@ -30,6 +30,11 @@ TABLE_FILE = "trials.jsonl"
 STUDY_FILE = "optuna_journal.log"
 RAY_FOLDER = "ray"
 
+INTERRUPTED = "interrupted"
+
+STOP_SECONDS = 10.0
+"""How long Tune may take to let its lanes go after Ctrl-C."""
+
 RAY_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
@@ -57,7 +62,7 @@ class StopRequest(tune.Stopper):
     def reason(self) -> str | None:
         """Why the search ends early; None if it does not."""
         if self._interrupted:
-            return "interrupted"
+            return INTERRUPTED
         if self._deadline is not None and time.monotonic() > self._deadline:
             return "time budget spent"
         return None
@@ -134,7 +139,7 @@ def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
             config.tracking, project=config.project, group=config.name, folder=config.folder.resolve()
         ),
     )
-    return tune.with_resources(lane, lanes.actor_resources())
+    return tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()]))
 
 
 def _rungs(config: SearchConfig) -> Rungs:
@@ -149,20 +154,35 @@ def _trial_name(trial: Any) -> str:
 
 @contextmanager
 def _interrupts(stop: StopRequest) -> Iterator[None]:
-    """Turn the first Ctrl-C (or a polite kill) into a request to stop; the second ends at once."""
+    """Turn Ctrl-C, or a polite kill, into a request to stop, and swallow what is left of the search after a while.
+
+    A signal to the whole process group ends Ray's own daemons too, and then Tune would never return.
+    """
 
     def handle(signum: int, frame: Any) -> None:
-        if stop.reason == "interrupted":
+        if stop.reason == INTERRUPTED:
             raise KeyboardInterrupt
-        say("\nStopping: the table is written and the best so far is promoted. Ctrl-C again ends at once.")
+        say("Stopping: the table is written and the best so far is promoted. Ctrl-C again ends at once.")
         stop.interrupt()
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
 
-    if threading.current_thread() is not threading.main_thread():
+    def give_up(signum: int, frame: Any) -> None:
+        raise _StopTookTooLong
+
+    if threading.current_thread() is not threading.main_thread():  # Python has signals in the main thread only
         yield
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGALRM: give_up}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
+    except _StopTookTooLong:
+        logger.warning("Ray did not stop within %.0f seconds; the search ends without it", STOP_SECONDS)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _StopTookTooLong(BaseException):
+    """Not an Exception, so that nothing on the way up takes it for a failed trial."""

@@ -32,10 +32,10 @@ class Lanes:
     def actor_resources(self) -> dict[str, float]:
         """Return what the Tune actor of a lane books: the worker's share if it is the worker, else next to nothing.
 
-        With a whole core for itself, two lanes of one worker each would wait for each other for ever on two cores;
-        an empty request is refused by Ray.
+        The workers of a larger group are booked by Ray Train. A share of a core for the actor, however small, would
+        leave no two whole cores of two; an empty request is refused by Ray; so it is one byte.
         """
-        return self.worker_resources() if self.num_workers == 1 else {"CPU": 0.01}
+        return self.worker_resources() if self.num_workers == 1 else {"memory": 1.0}
 
 
 def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:

@@ -1,0 +1,157 @@
+"""A trained network as one ONNX file that takes raw intensities, proven equal to the network it was made from."""
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+from torch.export import Dim
+
+from model.evaluate import torch_network
+from model.predict import METADATA_KEY, Network, Settings, load_model, predict_volume
+from model.unet import UNet
+
+OPSET = 20
+"""Version of ONNX's operators that is written; ONNX Runtime 1.17 and later read it."""
+
+MAX_DIFFERENCE = 1e-4
+"""Largest difference of a probability, or of Dice, that passes as rounding; random weights of depth 4 give 4e-6."""
+
+
+class ExportError(ValueError):
+    """The exported model does not do what the network does, or could not be made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How near the exported model is to its original, on the same slices."""
+
+    max_probability_difference: float
+    """Largest absolute difference at any pixel."""
+
+    dice_difference: float
+    """1 - Dice between the two predictions, over all slices together; 0 where both are empty."""
+
+    num_slices: int
+    """Slices that were compared."""
+
+
+class RawUNet(nn.Module):
+    """A U-Net with its surroundings: normalisation before it, the sigmoid and the threshold after it."""
+
+    def __init__(self, unet: UNet, threshold: float) -> None:
+        super().__init__()
+        self.unet = unet
+        self.threshold = threshold
+
+    def forward(
+        self,
+        slices: Float[Tensor, "batch channels height width"],
+        mean: Float[Tensor, " channels"],
+        std: Float[Tensor, " channels"],
+    ) -> tuple[Float[Tensor, "batch height width"], Bool[Tensor, "batch height width"]]:
+        logits = self.unet((slices - mean[:, None, None]) / std[:, None, None])
+        probability = logits.sigmoid().squeeze(1)
+        return probability, probability >= self.threshold
+
+
+def export_onnx(
+    unet: UNet,
+    path: Path,
+    settings: Settings,
+    *,
+    sample_volumes: Sequence[UInt8[np.ndarray, "slices height width channels"]],
+) -> Parity:
+    """Return how near the exported model, now in the file `path`, is to the network on the sample volumes.
+
+    The model maps `slices` (raw intensities, any number, sides that the U-Net's depth allows) and their volume's `mean`
+    and `std` to `probability` and `mask`. The settings travel in its metadata. The file appears under its name only
+    after the proof; one that was there before is replaced then.
+
+    Raises:
+        ExportError: The settings do not suit the network, there is no sample, or the two models differ.
+    """
+    _check(unet, settings, sample_volumes)
+    partial = path.with_name(path.name + ".partial")
+    original = torch_network(unet, torch.device("cpu"))
+    try:
+        _write(unet, partial, settings)
+        exported, _ = load_model(partial)
+        parity = _compare(original, exported, settings, sample_volumes)
+        if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # nan fails, too
+            raise ExportError(
+                f"the exported model differs from its network by {parity.max_probability_difference:.2g} in "
+                f"probability and {parity.dice_difference:.2g} in Dice, but at most {MAX_DIFFERENCE} is legal: nothing "
+                "was written; report it with the versions of torch, onnxscript and onnxruntime"
+            )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return parity
+
+
+def _check(unet: UNet, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
+    if settings.channels != unet.config.in_channels:
+        raise ExportError(f"settings.channels is {settings.channels}, but the network has {unet.config.in_channels}")
+    if settings.size % unet.config.side_multiple:
+        raise ExportError(f"settings.size is {settings.size}, but must be divisible by {unet.config.side_multiple}")
+    if not sum(len(volume) for volume in sample_volumes):
+        raise ExportError("sample_volumes is empty, but the proof needs at least one slice")
+
+
+def _write(unet: UNet, path: Path, settings: Settings) -> None:
+    """Write the model without a proof."""
+    model = RawUNet(copy.deepcopy(unet), settings.threshold).cpu().eval()  # the original may be in training elsewhere
+    multiple, channels = unet.config.side_multiple, unet.config.in_channels
+    # Sizes that differ, and none of them 1: the exporter would take equal ones, or a 1, for a rule.
+    example = (torch.zeros(2, channels, 2 * multiple, 3 * multiple), torch.zeros(channels), torch.ones(channels))
+    shapes = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            example,
+            dynamo=True,
+            dynamic_shapes={"slices": shapes, "mean": {}, "std": {}},
+            input_names=["slices", "mean", "std"],
+            output_names=["probability", "mask"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    program.model.metadata_props[METADATA_KEY] = settings.to_json()
+    program.save(path, external_data=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep two things from the terminal that are not about this model: torchvision's absence, torch's old calls."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _compare(original: Network, exported: Network, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> Parity:
+    largest, intersection, total = 0.0, 0, 0
+    for volume in sample_volumes:
+        one, other = (predict_volume(network, volume, size=settings.size) for network in (original, exported))
+        largest = np.maximum(largest, np.abs(one - other).max(initial=0.0))  # np.maximum keeps nan
+        masks = one >= settings.threshold, other >= settings.threshold
+        intersection += int((masks[0] & masks[1]).sum())
+        total += int(masks[0].sum() + masks[1].sum())
+    return Parity(
+        max_probability_difference=float(largest),
+        dice_difference=1 - 2 * intersection / total if total else 0.0,
+        num_slices=sum(len(volume) for volume in sample_volumes),
+    )

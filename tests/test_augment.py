@@ -1,0 +1,105 @@
+"""Augmentation: mask follows image, a seed decides everything, and transforms are drawn independently."""
+
+import numpy as np
+import pytest
+
+from data.augment import AugmentConfig, build_augment
+
+
+@pytest.fixture(autouse=True, scope="module")
+def import_albumentations():
+    """Its import takes longer than the tests; here no single test is charged with it."""
+    build_augment(AugmentConfig())
+
+
+def slice_of(seed):
+    """Returns an image whose middle channel is its mask, at grey levels that survive every change of grey levels."""
+    mask = np.zeros((32, 32), bool)
+    mask[8:18, 10:24] = True
+    image = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    image[..., 1] = 40 + 160 * mask
+    return image, mask
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_augment_moves_the_mask_with_the_image(strength):
+    augment = build_augment(AugmentConfig(strength=strength))
+    shares = []
+    for seed in range(40):
+        image, mask = augment(*slice_of(seed), seed)
+        assert image.dtype == np.uint8
+        assert mask.dtype == bool
+        middle = image[..., 1].astype(float)
+        levels = np.median(middle[mask]), np.median(middle[~mask])
+        shares.append(((middle > np.mean(levels)) == mask).mean())
+    assert np.mean(shares) > 0.96  # the rest is the border, where the image is interpolated
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_augment_with_the_same_seed_is_identical(seed):
+    first, second = build_augment(AugmentConfig()), build_augment(AugmentConfig())
+    expected = first(*slice_of(0), seed)
+    for other in range(3):  # earlier calls and the global generator must not matter
+        second(*slice_of(other), other + 100)
+    np.random.seed(seed)
+    for _ in range(2):
+        result = second(*slice_of(0), seed)
+        np.testing.assert_array_equal(result[0], expected[0])
+        np.testing.assert_array_equal(result[1], expected[1])
+
+
+def test_augment_leaves_the_global_generator_alone():
+    np.random.seed(7)
+    expected = np.random.random()
+    np.random.seed(7)
+    build_augment(AugmentConfig())(*slice_of(0), 3)
+    assert np.random.random() == expected
+
+
+def test_augment_differs_between_seeds():
+    augment = build_augment(AugmentConfig())
+    assert len({augment(*slice_of(0), seed)[0].tobytes() for seed in range(20)}) >= 19
+
+
+def test_augment_never_writes_to_its_inputs():
+    augment = build_augment(AugmentConfig(strength=2.0))
+    image, mask = slice_of(0)
+    image.setflags(write=False)
+    mask.setflags(write=False)
+    for seed in range(40):
+        augment(image, mask, seed)
+    np.testing.assert_array_equal(image, slice_of(0)[0])
+
+
+def test_augment_draws_each_transform_independently():
+    # With one seed for all transforms, a slice would be flipped exactly when its grey levels change.
+    augment = build_augment(AugmentConfig(strength=0.01))  # hardly any movement: the flip shows in the mask
+    image, mask = np.full((16, 16, 1), 200, np.uint8), np.zeros((16, 16), bool)
+    mask[4:12, :4] = True
+    seen = set()
+    for seed in range(60):
+        result, moved = augment(image, mask, seed)
+        seen.add((bool(moved[8, 15]), bool((result != 200).any())))
+    assert len(seen) == 4
+
+
+def test_augment_of_an_empty_mask_stays_empty():
+    augment = build_augment(AugmentConfig(strength=2.0))
+    assert not any(augment(slice_of(0)[0], np.zeros((32, 32), bool), seed)[1].any() for seed in range(20))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+def test_augment_keeps_any_number_of_channels(channels):
+    augment = build_augment(AugmentConfig(strength=2.0))
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, channels), dtype=np.uint8)
+    assert {augment(image, np.zeros((16, 16), bool), seed)[0].shape for seed in range(20)} == {(16, 16, channels)}
+
+
+def test_build_augment_is_none_at_strength_zero():
+    assert build_augment(AugmentConfig(strength=0.0)) is None
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan")])
+def test_augment_config_refuses_an_illegal_strength(strength):
+    with pytest.raises(ValueError, match=rf"strength is {strength}, but must be from 0 \(no augmentation\) to 2"):
+        AugmentConfig(strength=strength)

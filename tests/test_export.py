@@ -1,0 +1,114 @@
+"""The export: equal to its network at every size, quiet, whole or not at all."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from model.evaluate import torch_network
+from model.export import OPSET, ExportError, export_onnx
+from model.predict import METADATA_KEY, Settings, load_model, predict_volume
+from model.unet import NORMS, UNet, UNetConfig
+
+SETTINGS = Settings(size=16, threshold=0.4, channels=3)
+
+
+def volume(seed: int, num_slices: int = 3, height: int = 20, width: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num_slices, height, width, 3), dtype=np.uint8)
+
+
+def tiny(norm: str) -> UNet:
+    """Return a U-Net in training, with dropout, whose batch norm has seen something."""
+    torch.manual_seed(0)
+    unet = UNet(UNetConfig(depth=2, width=2, norm=norm, dropout=0.5))
+    with torch.no_grad():
+        unet.train()(torch.randn(4, 3, 8, 8) + 1)
+        unet.head.weight.mul_(4)
+    return unet
+
+
+@pytest.fixture(scope="module", params=NORMS)
+def exported(request, tmp_path_factory):
+    """Return a U-Net, its exported file, and the parity that the export reported."""
+    unet, path = tiny(request.param), tmp_path_factory.mktemp("export") / "model.onnx"
+    parity = export_onnx(unet, path, SETTINGS, sample_volumes=[volume(0), volume(1, num_slices=1)])
+    return unet, path, parity
+
+
+def run(path, slices: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    mean, std = np.full(3, 100, np.float32), np.full(3, 50, np.float32)
+    return session.run(["probability", "mask"], {"slices": slices, "mean": mean, "std": std})
+
+
+def test_export_proves_parity(exported):
+    _, _, parity = exported
+    assert 0 <= parity.max_probability_difference < 1e-5
+    assert parity.dice_difference == 0
+    assert parity.num_slices == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_exported_model_predicts_unseen_volumes_like_its_network(exported, seed):
+    unet, path, _ = exported
+    network, settings = load_model(path)
+    assert settings == SETTINGS
+    one = predict_volume(network, volume(seed + 10), size=16)
+    other = predict_volume(torch_network(unet, torch.device("cpu")), volume(seed + 10), size=16)
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    assert one.std() > 0.01
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 3, 16, 16), (5, 3, 8, 32), (2, 3, 64, 12)])
+def test_exported_model_takes_any_number_of_slices_of_any_legal_size(exported, shape):
+    unet, path, _ = exported
+    slices = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    probability, mask = run(path, slices)
+    with torch.inference_mode():
+        expected = unet.eval()((torch.from_numpy(slices) - 100) / 50).sigmoid().squeeze(1)
+    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    assert (mask == (probability >= np.float32(0.4))).all()
+
+
+def test_export_leaves_the_network_as_it_was(tmp_path):
+    unet = tiny("batch")
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    export_onnx(unet, tmp_path / "model.onnx", SETTINGS, sample_volumes=[volume(0)])
+    assert unet.training
+    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())
+
+
+def test_export_is_one_quiet_file_with_named_axes(tmp_path, capfd):
+    export_onnx(tiny("instance"), tmp_path / "model.onnx", SETTINGS, sample_volumes=[volume(0)])
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    axes = [axis.dim_param or axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
+    assert axes == ["batch", 3, "4*rows", "4*columns"]
+
+
+def test_export_without_parity_leaves_the_older_file(tmp_path):
+    unet = tiny("instance")
+    torch.nn.init.constant_(unet.head.bias, float("nan"))
+    (tmp_path / "model.onnx").write_bytes(b"older")
+    with pytest.raises(ExportError, match="differs from its network by nan in probability .* nothing was written"):
+        export_onnx(unet, tmp_path / "model.onnx", SETTINGS, sample_volumes=[volume(0)])
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "samples", "message"),
+    [
+        (Settings(size=18, threshold=0.5, channels=3), [volume(0)], "settings.size is 18, but must be divisible by 4"),
+        (Settings(size=16, threshold=0.5, channels=1), [volume(0)], "settings.channels is 1, but the network has 3"),
+        (SETTINGS, [], "sample_volumes is empty, but the proof needs at least one slice"),
+    ],
+)
+def test_export_refuses_what_it_could_not_prove(tmp_path, settings, samples, message):
+    with pytest.raises(ExportError, match=message):
+        export_onnx(tiny("batch"), tmp_path / "model.onnx", settings, sample_volumes=samples)
+    assert not list(tmp_path.iterdir())

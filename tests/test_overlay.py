@@ -1,0 +1,81 @@
+"""The outlines: where they lie, which one is seen, and the grid of a panel."""
+
+import numpy as np
+import pytest
+
+from model.overlay import FLAIR, GAP, PREDICTED, TRUE, draw_overlay, draw_panel
+
+
+def square(low: int = 4, high: int = 9, size: int = 16) -> np.ndarray:
+    """Return a mask with one square."""
+    mask = np.zeros((size, size), bool)
+    mask[low:high, low:high] = True
+    return mask
+
+
+def is_colour(canvas: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    return (canvas == colour).all(axis=2)
+
+
+def halve(canvas: np.ndarray) -> np.ndarray:
+    return canvas.reshape(canvas.shape[0] // 2, 2, canvas.shape[1] // 2, 2).any(axis=(1, 3))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_overlay_is_the_flair_image_in_grey_where_nothing_was_found(seed):
+    image = np.random.default_rng(seed).integers(0, 256, (16, 12, 3), dtype=np.uint8)
+    canvas = draw_overlay(image, predicted=np.zeros((16, 12), bool))
+    assert canvas.shape == (32, 24, 3)
+    for channel in range(3):
+        assert (canvas[::2, ::2, channel] == image[..., FLAIR]).all()
+
+
+def test_overlay_draws_the_prediction_just_inside_and_the_truth_just_outside():
+    mask = square()
+    canvas = draw_overlay(np.zeros((16, 16, 3), np.uint8), predicted=mask, true=mask)
+    assert (halve(is_colour(canvas, PREDICTED)) == (mask & ~square(5, 8))).all()
+    assert (halve(is_colour(canvas, TRUE)) == (square(3, 10) & ~mask)).all()
+
+
+def test_overlay_shows_a_lesion_of_one_pixel():
+    canvas = draw_overlay(np.zeros((16, 16, 3), np.uint8), predicted=square(4, 5))
+    assert is_colour(canvas, PREDICTED).sum() == 4
+
+
+def test_overlay_closes_the_outline_only_within_the_image():
+    mask = np.ones((16, 16), bool)
+    canvas = draw_overlay(np.zeros((16, 16, 3), np.uint8), predicted=mask, true=mask)
+    assert not is_colour(canvas, PREDICTED).any()  # the whole slice has no border inside
+
+
+def test_overlay_keeps_the_size_of_a_large_slice_and_its_input():
+    image = np.full((256, 200, 3), 9, np.uint8)
+    assert draw_overlay(image, predicted=np.ones((256, 200), bool)).shape == (256, 200, 3)
+    assert (image == 9).all()
+
+
+def test_panel_places_slices_row_by_row():
+    images = np.stack([np.full((16, 16, 3), 50 * (index + 1), np.uint8) for index in range(5)])
+    panel = draw_panel(images, np.zeros((5, 16, 16), bool), columns=3)
+    assert panel.shape == (2 * 32 + GAP, 3 * 32 + 2 * GAP, 3)
+    corners = panel[:: 32 + GAP, :: 32 + GAP, 0]
+    assert corners.tolist() == [[50, 100, 150], [200, 250, 0]]
+
+
+def test_panel_gives_captions_a_band_of_their_own():
+    images, masks = np.zeros((2, 128, 128, 3), np.uint8), np.zeros((2, 128, 128), bool)
+    plain = draw_panel(images, masks, masks)
+    titled = draw_panel(images, masks, masks, captions=["slice 1", "slice 2"])
+    assert titled.shape[0] == plain.shape[0] + 16
+    assert titled[:16].any()
+    assert (titled[16:] == plain).all()
+
+
+def test_panel_refuses_what_it_cannot_draw():
+    images, masks = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), bool)
+    with pytest.raises(ValueError, match="1 captions for 2 slices"):
+        draw_panel(images, masks, captions=["one"])
+    with pytest.raises(ValueError, match="panel of 0 slices"):
+        draw_panel(images[:0], masks[:0])
+    with pytest.raises(ValueError, match="2 slices in 0 columns"):
+        draw_panel(images, masks, columns=0)
