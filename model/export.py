@@ -22,7 +22,7 @@ OPSET = 20
 """Version of ONNX's operators that is written; ONNX Runtime 1.17 and later read it."""
 
 MAX_DIFFERENCE = 1e-4
-"""Largest difference of a probability, or of Dice, that passes as rounding; random weights of depth 4 give 4e-6."""
+"""Largest difference of a probability, or of Dice, that passes as rounding; a trained network of depth 4 gave 8e-6."""
 
 
 class ExportError(ValueError):
@@ -62,14 +62,33 @@ class RawUNet(nn.Module):
         return probability, probability >= self.threshold
 
 
+class RowwiseInstanceNorm(nn.Module):
+    """Instance norm whose means are taken over rows first.
+
+    ONNX Runtime adds up a whole map in one float32 sum. In the nearly black slices at the ends of a volume the error of
+    that grows, norm by norm: 5e-5 in probability, where this has 8e-6, for a tenth more time.
+    """
+
+    def __init__(self, norm: nn.InstanceNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, features: Float[Tensor, "batch channels height width"]) -> Tensor:
+        centred = features - _mean(features)
+        scale = self.weight[:, None, None] * torch.rsqrt(_mean(centred.square()) + self.eps)
+        return centred * scale + self.bias[:, None, None]
+
+
 def export_onnx(
     unet: UNet,
     path: Path,
     settings: Settings,
     *,
-    sample_volumes: Sequence[UInt8[np.ndarray, "slices height width channels"]],
+    sample_volumes: Sequence[UInt8[np.ndarray, "_ _ _ _"]],
 ) -> Parity:
     """Return how near the exported model, now in the file `path`, is to the network on the sample volumes.
+
+    A volume is "slices height width channels"; each may have its own number of slices and size.
 
     The model maps `slices` (raw intensities, any number, sides that the U-Net's depth allows) and their volume's `mean`
     and `std` to `probability` and `mask`. The settings travel in its metadata. The file appears under its name only
@@ -106,9 +125,18 @@ def _check(unet: UNet, settings: Settings, sample_volumes: Sequence[np.ndarray])
         raise ExportError("sample_volumes is empty, but the proof needs at least one slice")
 
 
+def _mean(features: Tensor) -> Tensor:
+    return features.mean(3, keepdim=True).mean(2, keepdim=True)
+
+
 def _write(unet: UNet, path: Path, settings: Settings) -> None:
     """Write the model without a proof."""
-    model = RawUNet(copy.deepcopy(unet), settings.threshold).cpu().eval()  # the original may be in training elsewhere
+    unet = copy.deepcopy(unet).cpu()  # the original may be in training elsewhere
+    for parent in list(unet.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.InstanceNorm2d):
+                setattr(parent, name, RowwiseInstanceNorm(child))
+    model = RawUNet(unet, settings.threshold).eval()
     multiple, channels = unet.config.side_multiple, unet.config.in_channels
     # Sizes that differ, and none of them 1: the exporter would take equal ones, or a 1, for a rule.
     example = (torch.zeros(2, channels, 2 * multiple, 3 * multiple), torch.zeros(channels), torch.ones(channels))

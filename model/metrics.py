@@ -20,7 +20,7 @@ def count(
 
 
 def dice(counts: Int64[Tensor, "*batch 4"]) -> Float64[Tensor, "*batch"]:
-    """Return 2 TP / (2 TP + FP + FN); nan when neither prediction nor mask has a pixel (Dice 1945, doi:10.2307/1932409)."""
+    """Return 2 TP / (2 TP + FP + FN); nan when neither has a pixel (Dice 1945, doi:10.2307/1932409)."""
     return _quotient(2 * counts[..., TP], 2 * counts[..., TP] + counts[..., FP] + counts[..., FN])
 
 

@@ -87,7 +87,7 @@ class EpochResult:
     """What one epoch brought. Metrics without `train` are of the validation patients, volumetric and per patient."""
 
     metrics: dict[str, float]
-    """By name: epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds."""
+    """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds, ..."""
 
     state: TrainState
     """The training as it stands; it lives on, so take its bytes before asking for the next epoch."""
@@ -198,7 +198,9 @@ def _train_epoch(
     return (total[0] / total[1]).item(), waited
 
 
-def _train_step(network: torch.nn.Module, state: TrainState, config: TrainConfig, batch: Batch, device: Device) -> Tensor:
+def _train_step(
+    network: torch.nn.Module, state: TrainState, config: TrainConfig, batch: Batch, device: Device
+) -> Tensor:
     images, masks = _to_device(batch.images, device), _to_device(batch.masks, device)
     with device.autocast():
         logits = network(images)

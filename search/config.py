@@ -105,7 +105,12 @@ class SearchConfig:
         ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
-        for name, low in (("time_budget_seconds", 1), ("gpus_per_worker", 0), ("cpus_per_worker", 1), ("max_concurrent", 1)):
+        for name, low in (
+            ("time_budget_seconds", 1),
+            ("gpus_per_worker", 0),
+            ("cpus_per_worker", 1),
+            ("max_concurrent", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} is {value}, but must be at least {low}, or left out")

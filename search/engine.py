@@ -71,16 +71,22 @@ class StopRequest(tune.Stopper):
         self._interrupted = True
 
 
-def start_ray() -> None:
-    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine."""
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end."""
     os.environ.update(RAY_SETTINGS)
+    address = os.environ.get("RAY_ADDRESS")
     ray.init(
-        address=os.environ.get("RAY_ADDRESS") or "local",
+        address=address or "local",
         log_to_driver=False,
         logging_level=logging.ERROR,
-        include_dashboard=None if os.environ.get("RAY_ADDRESS") else False,
+        include_dashboard=None if address else False,
         runtime_env={"env_vars": RAY_SETTINGS},
     )
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> list[TrialRow]:

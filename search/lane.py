@@ -15,7 +15,6 @@ from search.tracking import Tracker
 from search.trials import METRIC, METRICS_FILE, STATE_FILE, State, ended_state
 from search.worker_group import Failure, GroupConfig, Report, Trial, WorkerGroup
 
-
 FIRST_EPOCH_SECONDS = 3600.0
 """How long an epoch may take before any has ended."""
 
@@ -124,5 +123,3 @@ class Lane(tune.Trainable):
         if self._slowest_seconds is None:
             return FIRST_EPOCH_SECONDS
         return max(60.0, SLOWEST_FACTOR * self._slowest_seconds)
-
-

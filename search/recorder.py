@@ -109,7 +109,9 @@ def say(line: str) -> None:
 
 
 def _describe(sample: dict[str, Any]) -> str:
-    return " ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in sample.items())
+    return " ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in sample.items()
+    )
 
 
 def _error_of(trial: Any) -> str:

@@ -101,4 +101,3 @@ def _make_sampler(seed: int, number: int, num_trials: int) -> BaseSampler:
     own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
     num_random = min(NUM_RANDOM, max(3, num_trials // 4))
     return TPESampler(multivariate=True, n_startup_trials=num_random, seed=own_seed)
-

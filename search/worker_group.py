@@ -22,7 +22,6 @@ import torch
 from ray.train import RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchTrainer
 
-from data.pack import Pack
 from model.train import EpochResult, TrainConfig, train
 from model.unet import UNetConfig
 from search.channel import Address, LocalChannel, Reception, local_pair

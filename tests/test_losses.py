@@ -60,9 +60,7 @@ def test_loss_pools_the_batch_before_it_divides():
     # A slice without tumour that is predicted empty changes nothing; alone it would count as perfect.
     logits, masks = random_batch(0)
     with_empty = torch.cat([logits, torch.full((1, 1, 8, 8), -100.0)]), torch.cat([masks, torch.zeros(1, 1, 8, 8)])
-    torch.testing.assert_close(
-        bce_dice_loss(*with_empty, bce_weight=0.0), bce_dice_loss(logits, masks, bce_weight=0.0)
-    )
+    torch.testing.assert_close(bce_dice_loss(*with_empty, bce_weight=0.0), bce_dice_loss(logits, masks, bce_weight=0.0))
 
 
 def test_loss_refuses_masks_of_another_shape():

@@ -47,7 +47,9 @@ def test_metrics_have_the_values_worked_by_hand():
     counts = metrics.count(prediction, mask)
     assert counts.tolist() == [1, 2, 1, 2]  # true and false positives, false and true negatives
     values = {name: metric(counts).item() for name, metric in metrics.METRICS.items()}
-    assert values == pytest.approx({"dice": 2 / 5, "iou": 1 / 4, "precision": 1 / 3, "recall": 1 / 2, "accuracy": 1 / 2})
+    assert values == pytest.approx(
+        {"dice": 2 / 5, "iou": 1 / 4, "precision": 1 / 3, "recall": 1 / 2, "accuracy": 1 / 2}
+    )
 
 
 def test_dice_of_pooled_slices_is_not_the_mean_over_slices():

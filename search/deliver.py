@@ -1,0 +1,87 @@
+"""What a search leaves in the folder `best/`: the winner exported and proven, scored on the test patients, described."""
+
+import json
+import math
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.lgg import read_slice
+from data.patient import Patient
+from model.checkpoint import write
+from model.device import find_device
+from model.evaluate import PatientScore, evaluate, summarise, torch_network
+from model.export import Parity, export_onnx
+from model.predict import MODEL_NAME, Settings
+from search.card import write_card
+from search.cohort import Cohort
+from search.overlays import draw_test_patients
+from search.promote import THRESHOLD, Candidate
+from search.trials import STATE_FILE, TrialRow
+
+PARITY_SLICES = 16
+"""Slices of each validation patient on which the exported model is compared with the network."""
+
+
+def deliver(
+    candidates: list[Candidate], rows: list[TrialRow], run: dict[str, Any], cohort: Cohort, folder: Path
+) -> dict[str, Any]:
+    """Return the metrics of the winner, the first candidate, after writing them and the model to `folder / "best"`.
+
+    This is the one place where the test patients are scored.
+
+    Raises:
+        ExportError: The exported model does not give what the network gives.
+    """
+    winner, size = candidates[0], run["config"]["size"]
+    best = folder / "best"
+    best.mkdir(exist_ok=True)
+    parity = _export(winner, best / MODEL_NAME, cohort.val_patients, size)
+    network = torch_network(winner.network, find_device().device)
+    scores = evaluate(network, cohort.test_patients, read_slice=read_slice, size=size, threshold=THRESHOLD)
+    pictures = draw_test_patients(
+        network, cohort.test_patients, scores, best / "overlays", size=size, threshold=THRESHOLD
+    )
+    metrics = _metrics(candidates, scores, parity) | {
+        "pictures": {caption: str(path.relative_to(folder)) for caption, path in pictures.items()}
+    }
+    shutil.copyfile(folder / winner.row.checkpoint, best / STATE_FILE)
+    write(best / "card.md", write_card(run, metrics, rows, winner.row).encode())
+    write(best / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
+    return metrics
+
+
+def _export(winner: Candidate, path: Path, val_patients: tuple[Patient, ...], size: int) -> Parity:
+    settings = Settings(size=size, threshold=THRESHOLD, channels=winner.network.config.in_channels)
+    volumes = [np.stack([read_slice(files)[0] for files in patient.slices[:PARITY_SLICES]]) for patient in val_patients]
+    return export_onnx(winner.network, path, settings, sample_volumes=volumes)
+
+
+def _metrics(candidates: list[Candidate], scores: list[PatientScore], parity: Parity) -> dict[str, Any]:
+    winner = candidates[0]
+    return {
+        "trial": winner.row.id,
+        "sample": winner.row.sample,
+        "epoch": winner.row.best_epoch["epoch"],
+        "threshold": THRESHOLD,
+        "test": summarise(scores),
+        "test_patients": [asdict(score) for score in scores],
+        "validation": summarise(winner.scores),
+        "validation_patients": [asdict(score) for score in winner.scores],
+        "candidates": [
+            {"trial": one.row.id, "reported_dice": one.row.best_dice, "rescored_dice": one.dice} for one in candidates
+        ],
+        "parity": asdict(parity),
+    }
+
+
+def without_nan(value: Any) -> Any:
+    """Return a copy in which nan is None: JSON has no nan, and a file that has one is unreadable to most programs."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,55 @@
+"""Pictures of the test patients: the best, the median and the worst by Dice."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.lgg import read_slice
+from data.patient import Patient
+from model.evaluate import PatientScore
+from model.images import write_image
+from model.overlay import draw_panel
+from model.predict import Network, predict_volume
+
+SLICES_PER_PATIENT = 8
+
+
+def draw_test_patients(
+    network: Network,
+    patients: Sequence[Patient],
+    scores: Sequence[PatientScore],
+    folder: Path,
+    *,
+    size: int,
+    threshold: float,
+) -> dict[str, Path]:
+    """Return the pictures by their caption; patients whose Dice is undefined are not drawn."""
+    ranked = sorted((score for score in scores if np.isfinite(score.dice)), key=lambda score: -score.dice)
+    if not ranked:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {"best": 0, "median": (len(ranked) - 1) // 2, "worst": len(ranked) - 1}
+    by_id = {patient.id: patient for patient in patients}
+    pictures = {}
+    for name, place in places.items():
+        score = ranked[place]
+        path = folder / f"{name}_{score.patient}.png"
+        _draw(network, by_id[score.patient], path, size=size, threshold=threshold)
+        pictures[f"{name}: {score.patient}, Dice {score.dice:.3f}"] = path
+    return pictures
+
+
+def _draw(network: Network, patient: Patient, path: Path, *, size: int, threshold: float) -> None:
+    images, masks = (np.stack(arrays) for arrays in zip(*map(read_slice, patient.slices), strict=True))
+    predicted = predict_volume(network, images, size=size) >= threshold
+    chosen = _choose_slices(masks | predicted)
+    captions = [f"slice {patient.slices[index].number}" for index in chosen]
+    write_image(path, draw_panel(images[chosen], predicted[chosen], masks[chosen], captions=captions))
+
+
+def _choose_slices(marked: np.ndarray) -> np.ndarray:
+    """Return the slices to show: evenly over those where there is something to see."""
+    seen = np.flatnonzero(marked.any((1, 2)))
+    shown = seen if len(seen) else np.arange(len(marked))
+    return shown[np.unique(np.linspace(0, len(shown) - 1, min(SLICES_PER_PATIENT, len(shown))).round().astype(int))]

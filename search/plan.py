@@ -1,0 +1,39 @@
+"""The plan of a search, in a table on the screen, before anything is trained."""
+
+from rich.console import Console
+from rich.table import Table
+
+from search.cohort import Cohort
+from search.config import SearchConfig
+from search.lanes import Lanes
+from search.space import SPACES, describe
+
+
+def print_plan(config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console) -> None:
+    """Print patients and slices by side, the space, the budget, the machines, and what will be written where."""
+    table = Table(
+        title=f"Search {config.name}", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
+    for key, value in _lines(config, cohort, lanes):
+        table.add_row(key, value)
+    console.print(table)
+
+
+def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str, str]]:
+    sides = ("train", "val", "test")
+    lines = [("data", f"{config.data} ({cohort.format}), slices of {config.size} x {config.size} pixels")]
+    for side in sides:
+        patients, slices = len(getattr(cohort.split, side)), cohort.num_slices[side]
+        lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))
+    lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
+    resources = " and ".join(f"{amount:g} {name}" for name, amount in lanes.worker_resources().items())
+    budget = f"{config.trials} of at most {config.max_epochs} epochs, ASHA from epoch {config.grace_period}"
+    if config.time_budget_seconds:
+        budget += f", {config.time_budget_seconds:g} seconds in all"
+    return [
+        *lines,
+        ("trials", budget),
+        ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}"),
+        ("tracking", f"Weights & Biases, {config.tracking}" if config.tracking != "off" else "off"),
+        ("written to", f"{config.folder}/: config.json, trials.jsonl, optuna_journal.log, ray/, report.html, best/"),
+    ]

@@ -1,0 +1,142 @@
+"""The report: one HTML file that opens offline, drawn from the table of trials and the files beside it."""
+
+import base64
+import math
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, select_autoescape
+from plotly.offline import get_plotlyjs
+
+from search.card import format_interval
+from search.trials import METRIC, State, TrialRow, best_first
+
+COLOURS = {State.COMPLETE: "#0072b2", State.PRUNED: "#999999", State.FAILED: "#d55e00"}
+"""Okabe and Ito's, told apart by everyone."""
+
+BEST_COLOUR = "#009e73"
+
+
+def write_report(
+    path: Path,
+    *,
+    run: dict[str, Any],
+    rows: list[TrialRow],
+    metrics: dict[str, Any] | None,
+    note: str | None = None,
+) -> None:
+    """Write the report; without `metrics` nothing was promoted, and `note` says why."""
+    environment = Environment(loader=PackageLoader("search", "."), autoescape=select_autoescape())
+    environment.filters["number"] = _number
+    html = environment.get_template("report.html").render(
+        run=run,
+        rows=best_first(rows) + [row for row in rows if not row.best_epoch],
+        counts={state: sum(row.state == state for row in rows) for state in State},
+        num_epochs=sum(len(row.epochs) for row in rows),
+        metrics=metrics,
+        interval=format_interval,
+        note=note,
+        pictures={
+            caption: _inline(path.parent / picture)
+            for caption, picture in (metrics or {"pictures": {}})["pictures"].items()
+        },
+        figures={title: figure.to_html(full_html=False, include_plotlyjs=False) for title, figure in _figures(rows)},
+        plotly=get_plotlyjs(),
+    )
+    path.write_text(html)
+
+
+def _figures(rows: list[TrialRow]) -> list[tuple[str, go.Figure]]:
+    scored = [row for row in rows if row.best_epoch]
+    if not scored:
+        return []
+    return [
+        ("Validation Dice of every trial", _learning_curves(scored)),
+        ("Best so far over epochs spent", _best_so_far(rows)),
+        ("Hyperparameters and best Dice", _parallel_coordinates(scored)),
+    ]
+
+
+def _learning_curves(rows: list[TrialRow]) -> go.Figure:
+    best = best_first(rows)[0]
+    figure = go.Figure()
+    for row in sorted(rows, key=lambda row: (row is best, row.state == State.COMPLETE)):  # the winner on top
+        figure.add_scatter(
+            x=[epoch["epoch"] for epoch in row.epochs],
+            y=[epoch.get(METRIC) for epoch in row.epochs],
+            mode="lines+markers",
+            name=f"{row.id} {row.state}",
+            line={"color": BEST_COLOUR if row is best else COLOURS[row.state], "width": 3 if row is best else 1.5},
+            marker={"size": 5},
+            opacity=1.0 if row is best or row.state == State.COMPLETE else 0.5,
+            hovertemplate=f"{row.id} epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+        )
+    return _styled(figure, "epoch", "validation Dice")
+
+
+def _best_so_far(rows: list[TrialRow]) -> go.Figure:
+    spent, best, xs, ys = 0, -math.inf, [], []
+    for row in rows:
+        for epoch in row.epochs:
+            spent += 1
+            best = max(best, epoch.get(METRIC, -math.inf))
+            if math.isfinite(best):
+                xs.append(spent)
+                ys.append(best)
+    figure = go.Figure(go.Scatter(x=xs, y=ys, mode="lines", line={"shape": "hv", "color": BEST_COLOUR, "width": 3}))
+    return _styled(figure, "epochs spent, in the order of trials", "best validation Dice").update_layout(
+        showlegend=False
+    )
+
+
+def _parallel_coordinates(rows: list[TrialRow]) -> go.Figure:
+    names = [name for name in rows[0].sample if all(name in row.sample for row in rows)]
+    axes = [_axis(name, [row.sample[name] for row in rows]) for name in names]
+    dice = [row.best_dice for row in rows]
+    line = {"color": dice, "colorscale": "Viridis", "showscale": True}
+    figure = go.Figure(go.Parcoords(dimensions=[*axes, {"label": "best Dice", "values": dice}], line=line))
+    return _styled(figure, None, None)
+
+
+def _axis(name: str, values: list[Any]) -> dict[str, Any]:
+    if any(isinstance(value, str) for value in values):
+        choices = sorted(set(values))
+        places = list(range(len(choices)))
+        return {
+            "label": name,
+            "values": [choices.index(value) for value in values],
+            "tickvals": places,
+            "ticktext": choices,
+        }
+    if min(values) > 0 and max(values) / min(values) > 50:  # an axis that was searched on a logarithmic scale
+        exponents = [math.log10(value) for value in values]
+        ticks = sorted(
+            {math.floor(min(exponents)), *(round(exponent) for exponent in exponents), math.ceil(max(exponents))}
+        )
+        return {"label": name, "values": exponents, "tickvals": ticks, "ticktext": [f"1e{tick}" for tick in ticks]}
+    return {"label": name, "values": values}
+
+
+def _styled(figure: go.Figure, x: str | None, y: str | None) -> go.Figure:
+    return figure.update_layout(
+        xaxis_title=x,
+        yaxis_title=y,
+        height=420,
+        margin={"l": 60, "r": 30, "t": 40, "b": 50},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(128,128,128,0.08)",
+        font={"color": "#808080", "size": 13},
+        xaxis={"gridcolor": "rgba(128,128,128,0.25)"},
+        yaxis={"gridcolor": "rgba(128,128,128,0.25)"},
+    )
+
+
+def _inline(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+
+
+def _number(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "-" if not math.isfinite(value) else f"{value:.4g}"

@@ -1,0 +1,37 @@
+"""The last lines on the screen: who won, how good it is, and where everything lies."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search.card import format_interval
+from search.trials import State, TrialRow
+
+
+def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], console: Console) -> None:
+    """Print the winner, its parameters, its test Dice with the interval, and the paths of what was written."""
+    counts = ", ".join(f"{sum(row.state == state for row in rows)} {state}" for state in State)
+    test, best = metrics["test"], folder / "best"
+    sample = ", ".join(f"{name} {_short(value)}" for name, value in metrics["sample"].items())
+    dice = test["dice"]
+    lines = [
+        "",
+        f"{len(rows)} trials ({counts}), {sum(len(row.epochs) for row in rows)} epochs",
+        f"Winner      {metrics['trial']} at epoch {metrics['epoch']}: {sample}",
+        f"Test Dice   {dice['mean']:.4f} (95 % interval {format_interval(dice)}, median {dice['median']:.4f}), "
+        f"{test['num_patients']} patients that the search never saw",
+        f"Model       {best / 'model.onnx'} (differs from the network by at most "
+        f"{metrics['parity']['max_probability_difference']:.1g} in probability)",
+        f"Card        {best / 'card.md'}",
+        f"Scores      {best / 'metrics.json'}",
+        f"Report      {folder / 'report.html'}",
+        f"Trials      {folder / 'trials.jsonl'}",
+        f"Use it      python -m model.predict {best} PATIENT_FOLDER --out masks",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,72 @@
+"""`python -m search.tune`: from a folder of MRI slices to an exported model. The program's story, on one screen."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import tyro
+from rich.console import Console
+
+from search.cohort import read_cohort
+from search.config import PRESETS, SearchConfig
+from search.deliver import deliver
+from search.engine import ray_cluster, run_trials
+from search.experiment import create_experiment
+from search.lanes import node_resources, plan_lanes
+from search.plan import print_plan
+from search.promote import NothingToPromote, promote
+from search.report import write_report
+from search.summary import print_summary
+
+HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
+
+Begin with a preset to change the defaults below: `smoke` (these: minutes on a laptop), `workstation` (one GPU, or a
+night on a CPU) or `cluster`, as in `python -m search.tune workstation --data kaggle_3m`. With RAY_ADDRESS set, the
+search runs on that Ray cluster."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 on a mistake in what was asked."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    console = Console()
+    try:
+        return _run(parse(sys.argv[1:] if argv is None else argv), console)
+    except NothingToPromote as error:
+        print(f"nothing to promote: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def parse(argv: Sequence[str]) -> SearchConfig:
+    """Return the config of a command line: a preset, changed by options.
+
+    Raises:
+        ValueError: An option has a value that is not legal. (tyro itself ends on unknown options, with status 2.)
+    """
+    name, *options = argv if argv and argv[0] in PRESETS else ("smoke", *argv)
+    return tyro.cli(SearchConfig, args=options, default=PRESETS[name](), description=HELP).named()
+
+
+def _run(config: SearchConfig, console: Console) -> int:
+    cohort = read_cohort(config)
+    with ray_cluster():
+        lanes = plan_lanes(config, node_resources())
+        print_plan(config, cohort, lanes, console)
+        if config.dry_run:
+            return 0
+        experiment = create_experiment(config, cohort, lanes)
+        rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
+    candidates = promote(rows, config.folder, cohort.val_patients, size=config.size)
+    metrics = deliver(candidates, rows, experiment, cohort, config.folder)
+    write_report(config.folder / "report.html", run=experiment, rows=rows, metrics=metrics)
+    print_summary(config.folder, rows, metrics, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

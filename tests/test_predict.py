@@ -1,0 +1,327 @@
+"""Prediction: one path for all, exact by hand, from files to files, and a sentence for every mistake.
+
+The model in these tests is three nodes of ONNX, written by hand: probability = sigmoid((FLAIR - mean) / std), so that a
+pixel is tumour where FLAIR is not below the mean of the head.
+"""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import tifffile
+from fakes import write_lgg_patient
+
+from data.lgg import find_patients, read_slice
+from data.pack import pack_patients
+from data.preprocess import fit_image
+from model.predict import METADATA_KEY, ModelError, Settings, load_model, main, predict_volume
+
+SETTINGS = Settings(size=16, threshold=0.5, channels=3)
+
+
+def flair_network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return what the hand-written model returns."""
+    return 1 / (1 + np.exp(-(slices[:, 1] - mean[1]) / std[1]))
+
+
+def write_model(path: Path, metadata: dict[str, str]) -> Path:
+    """Return the path of the hand-written model with these entries of metadata."""
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    picked = [node("Gather", [name, "flair"], [f"{name}_flair"], axis=axis) for name, axis in INPUTS.items()]
+    graph = onnx.helper.make_graph(
+        [
+            *picked,
+            node("Sub", ["slices_flair", "mean_flair"], ["centred"]),
+            node("Div", ["centred", "std_flair"], ["normalised"]),
+            node("Sigmoid", ["normalised"], ["probability"]),
+        ],
+        "flair",
+        [value("slices", 1, ["batch", 3, "height", "width"]), value("mean", 1, [3]), value("std", 1, [3])],
+        [value("probability", 1, ["batch", "height", "width"])],
+        [onnx.numpy_helper.from_array(np.array(1), "flair")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return path
+
+
+INPUTS = {"slices": 1, "mean": 0, "std": 0}
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path / "model.onnx", {METADATA_KEY: SETTINGS.to_json()})
+
+
+def volume(seed: int, num_slices: int = 5, height: int = 20, width: int = 12) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num_slices, height, width, 3), dtype=np.uint8)
+
+
+def run(model: Path, source: Path, out: Path, *options: str) -> None:
+    main([str(model), str(source), "--out", str(out), *options])
+
+
+def refusal(capsys, *arguments) -> str:
+    """Return the one line with which the command refuses."""
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_predict_volume_does_not_depend_on_the_batch(seed):
+    one, other = (predict_volume(flair_network, volume(seed), size=16, batch_size=size) for size in (2, 16))
+    assert (one == other).all()
+    assert one.shape == (5, 20, 12)
+
+
+def test_predict_volume_has_the_values_worked_by_hand():
+    images = np.zeros((1, 4, 4, 3), np.uint8)
+    images[0, :2, :, 1], images[0, 2:, :, 1] = 100, 200  # mean 150, standard deviation 50: sigmoid of -1 and of 1
+    probability = predict_volume(flair_network, images, size=4)
+    assert probability[0, :, 0] == pytest.approx([0.268941, 0.268941, 0.731059, 0.731059], abs=1e-5)
+
+
+def test_predict_volume_gives_the_network_what_training_gave_it(tmp_path):
+    write_lgg_patient(tmp_path, "A", height=20, width=12)
+    (patient,) = find_patients(tmp_path)
+    pack = pack_patients([patient], read_slice=read_slice, size=16)
+    seen = []
+
+    def network(slices, mean, std):
+        seen.append((slices, mean, std))
+        return np.zeros((len(slices), 16, 16), np.float32)
+
+    predict_volume(network, np.stack([read_slice(files)[0] for files in patient.slices]), size=16)
+    ((slices, mean, std),) = seen
+    assert (slices == pack.images.transpose(0, 3, 1, 2)).all()
+    assert slices.dtype == np.float32
+    assert (mean == pack.mean[0]).all()
+    assert (std == pack.std[0]).all()
+
+
+def test_predict_volume_of_a_black_volume_is_finite():
+    assert np.isfinite(predict_volume(flair_network, np.zeros((2, 8, 8, 3), np.uint8), size=16)).all()
+
+
+def test_load_model_returns_the_network_from_a_file_or_its_folder(model):
+    slices = np.stack([fit_image(image, 16) for image in volume(0)]).transpose(0, 3, 1, 2).astype(np.float32)
+    mean, std = np.array([1, 120, 1], np.float32), np.array([1, 60, 1], np.float32)
+    for path in (model, model.parent):
+        network, settings = load_model(path)
+        np.testing.assert_allclose(network(slices, mean, std), flair_network(slices, mean, std), atol=1e-6)
+        assert settings == SETTINGS
+
+
+def test_load_model_names_what_is_missing(tmp_path):
+    with pytest.raises(ModelError, match=r"model.onnx does not exist; name an exported model.onnx, or the folder"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 10, 200])
+def test_load_model_refuses_a_truncated_file(model, num_bytes):
+    model.write_bytes(model.read_bytes()[:num_bytes])
+    with pytest.raises(ModelError, match=r"model.onnx (cannot be read as ONNX|has no tumour_search settings)"):
+        load_model(model)
+
+
+def test_load_model_refuses_a_foreign_model(tmp_path):
+    foreign = write_model(tmp_path / "other.onnx", {"author": "else"})
+    with pytest.raises(ModelError, match=r"other.onnx has no tumour_search settings: it is not of this program"):
+        load_model(foreign)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must be a JSON object"),
+        ("[1]", "must be a JSON object"),
+        ('{"format": 2, "size": 16, "threshold": 0.5, "channels": 3}', "this version reads format 1"),
+        ('{"size": 16, "threshold": 0.5, "channels": 3}', "this version reads format 1"),
+        ('{"format": 1, "size": 16, "threshold": 0.5}', r"must have exactly \['channels', 'size', 'threshold'\]"),
+        ('{"format": 1, "size": 16, "threshold": 0.5, "channels": 3, "depth": 1}', r"have \['channels', 'depth'"),
+        ('{"format": 1, "size": 0, "threshold": 0.5, "channels": 3}', "size is 0, but must be a whole number"),
+        (
+            '{"format": 1, "size": 16, "threshold": 1.5, "channels": 3}',
+            "threshold is 1.5, but must be above 0 and below 1",
+        ),
+    ],
+)
+def test_load_model_names_what_is_wrong_with_its_settings(tmp_path, text, message):
+    path = write_model(tmp_path / "model.onnx", {METADATA_KEY: text})
+    with pytest.raises(ModelError, match=rf"model.onnx: .*{message}.*; export it again"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_settings_survive_the_file(seed):
+    rng = np.random.default_rng(seed)
+    settings = Settings(size=int(rng.integers(1, 512)), threshold=float(rng.random()), channels=3)
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
+    for seed, name in enumerate(("B", "A")):
+        write_lgg_patient(tmp_path / "in", name, height=20, width=12, seed=seed)
+    run(model, tmp_path / "in", tmp_path / "out")
+    patients = find_patients(tmp_path / "in")
+    rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").read_text().splitlines()))
+    assert [row["patient"] for row in rows] == ["A", "B"]
+    for patient, row in zip(patients, rows, strict=True):
+        images = np.stack([read_slice(files)[0] for files in patient.slices])
+        expected = predict_volume(load_model(model)[0], images, size=16) >= 0.5
+        folder = tmp_path / "out" / patient.id
+        masks = np.stack([tifffile.imread(folder / f"{files.image.stem}_mask.tif") for files in patient.slices])
+        assert masks.dtype == np.uint8
+        assert (masks == expected * np.uint8(255)).all()
+        assert int(row["tumour_pixels"]) == expected.sum() > 0
+        assert (row["slices"], row["slices_with_tumour"]) == ("3", "3")
+        assert float(row["tumour_share"]) == pytest.approx(expected.mean(), abs=1e-6)
+        assert sorted(path.name for path in folder.glob("*.png")) == [
+            f"{patient.id}_{n}_overlay.png" for n in (1, 10, 2)
+        ]
+    assert "Wrote masks and overlays of 6 slice(s) of 2 patient(s)" in capsys.readouterr().out
+
+
+def test_command_never_reads_a_mask(model, tmp_path):
+    folder = write_lgg_patient(tmp_path / "in", "A")
+    run(model, folder, tmp_path / "one", "--no-overlays")
+    for path in folder.glob("*_mask.tif"):
+        path.write_bytes(b"no TIFF")
+    run(model, folder, tmp_path / "two", "--no-overlays", "--batch-size", "1")
+    one, two = (sorted((tmp_path / name).rglob("*.*")) for name in ("one", "two"))
+    assert [path.name for path in one] == ["A_1_mask.tif", "A_10_mask.tif", "A_2_mask.tif", "volumes.csv"]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+
+
+@pytest.mark.parametrize(("suffix", "mask_suffix"), [(".png", ".png"), (".jpg", ".png"), (".tif", ".tif")])
+def test_command_takes_a_single_image_as_a_volume_of_one_slice(model, tmp_path, capsys, suffix, mask_suffix):
+    image = np.zeros((24, 32, 3), np.uint8)
+    image[..., 1], image[4:12, 8:16, 1], image[..., 0] = 60, 250, 30  # red is not FLAIR: a swap of channels would show
+    image[12:20, 8:16, 2] = 200
+    source = tmp_path / f"scan{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(source, image, photometric="rgb")
+    else:
+        cv2.imwrite(str(source), image[..., ::-1])
+    model_32 = write_model(tmp_path / "32.onnx", {METADATA_KEY: Settings(size=32, threshold=0.6, channels=3).to_json()})
+    run(model_32, source, tmp_path / "out")
+    mask = cv2.imread(str(tmp_path / "out" / "scan" / f"scan_mask{mask_suffix}"), cv2.IMREAD_UNCHANGED)
+    expected = np.zeros((24, 32), np.uint8)
+    expected[4:12, 8:16] = 255
+    assert (mask != expected).mean() < (0.02 if suffix == ".jpg" else 1e-9)
+    overlay = cv2.imread(str(tmp_path / "out" / "scan" / "scan_overlay.png"))
+    assert overlay.shape == (48, 64, 3)
+    assert "scan" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_command_names_a_patient_folder_that_is_the_working_directory(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(write_lgg_patient(tmp_path, "A"))
+    run(model, Path("."), tmp_path / "out", "--no-overlays")
+    assert (tmp_path / "out" / "A" / "A_1_mask.tif").exists()
+
+
+def test_command_refuses_to_write_over_the_true_masks(model, tmp_path, capsys):
+    folder = write_lgg_patient(tmp_path / "in", "A")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for source in (tmp_path / "in", folder):
+        assert "would write over masks" in refusal(capsys, model, source, tmp_path / "in")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_command_leaves_nothing_half_written(model, tmp_path, capsys):
+    folder = write_lgg_patient(tmp_path / "in", "A")
+    (folder / "A_2.tif").write_bytes((folder / "A_2.tif").read_bytes()[:400])
+    assert "A_2.tif: is truncated" in refusal(capsys, model, folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def break_name(folder):
+    (folder / "A_2.tif").rename(folder / "second.tif")
+
+
+def break_prefix(folder):
+    (folder / "A_2.tif").rename(folder / "B_2.tif")
+
+
+def break_number(folder):
+    cv2.imwrite(str(folder / "A_002.png"), np.zeros((16, 16, 3), np.uint8))
+
+
+def break_size(folder):
+    tifffile.imwrite(folder / "A_2.tif", np.zeros((8, 16, 3), np.uint8), photometric="rgb")
+
+
+def break_depth(folder):
+    tifffile.imwrite(folder / "A_2.tif", np.zeros((16, 16, 3), np.uint16), photometric="rgb")
+
+
+def break_channels(folder):
+    (folder / "A_2.tif").unlink()
+    cv2.imwrite(str(folder / "A_2.png"), np.zeros((16, 16), np.uint8))
+
+
+def break_png(folder):
+    (folder / "A_2.tif").unlink()
+    (folder / "A_2.png").write_bytes(b"")
+
+
+def break_all(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def break_twin(folder):
+    write_lgg_patient(folder.parent / "copy", "A")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_name, "second.tif: the name is not <PATIENT>_<NUMBER>.tif; rename it, or predict it alone"),
+        (break_prefix, "holds slices of 2 patients (A, B); give each a folder of its own"),
+        (break_number, "A_2.tif: has the number of A_002.png; remove one of them"),
+        (break_size, "A_2.tif is 8 x 16 pixels, but A_1.tif of the same patient is 16 x 16"),
+        (break_depth, "A_2.tif: the image is 16 x 16 x 3 of 16-bit uint16"),
+        (break_channels, "A_2.png is 16 x 16 of uint8, but must be height x width x 3 of uint8"),
+        (break_png, "A_2.png cannot be read as an image"),
+        (break_all, "holds no image"),
+        (break_twin, "a patient of this name is already in"),
+    ],
+)
+def test_command_names_what_is_wrong_with_the_images(model, tmp_path, capsys, damage, message):
+    damage(write_lgg_patient(tmp_path / "in", "A"))
+    assert message in refusal(capsys, model, tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_names_what_is_wrong_with_its_arguments(model, tmp_path, capsys):
+    folder, out = write_lgg_patient(tmp_path / "in", "A"), tmp_path / "out"
+    one_channel = write_model(
+        tmp_path / "one.onnx", {METADATA_KEY: Settings(size=16, threshold=0.5, channels=1).to_json()}
+    )
+    (tmp_path / "notes.txt").write_text("no image")
+    assert "error: model nothing does not exist" in refusal(capsys, Path("nothing"), folder, out)
+    assert "elsewhere does not exist; expected a patient's folder" in refusal(capsys, model, Path("elsewhere"), out)
+    assert "notes.txt is no image: its suffix must be one of" in refusal(capsys, model, tmp_path / "notes.txt", out)
+    assert "is for 1 channels, but image files have 3" in refusal(capsys, one_channel, folder, out)
+    assert "batch_size is 0, but must be at least 1" in refusal(capsys, model, folder, out, "--batch-size", "0")
+
+
+def test_command_says_when_it_cannot_write(model, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert "out" in refusal(capsys, model, write_lgg_patient(tmp_path / "in", "A"), tmp_path / "out")
+
+
+def test_predict_imports_nothing_of_the_search():
+    heavy = ["torch", "ray", "optuna", "albumentations", "pandas", "wandb", "onnx", "scipy", "sklearn"]
+    code = f"import sys, model.predict; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
