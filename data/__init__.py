@@ -1,1 +1,1 @@
-"""What the patients are: readers, split, one packed array, augmentation, loaders. Imports no torch and no Ray."""
+"""What the patients are: readers, the split, one packed array, augmentation, loaders. Imports no torch and no Ray."""

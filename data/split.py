@@ -32,10 +32,10 @@ def split_patients(
 ) -> Split:
     """Returns the split: each patient in exactly one of train, val and test, whatever the order of the ids.
 
-    A patient's position is sha256 of "salt:seed:id" as a number in [0, 1): below test_fraction it is a test patient, in the
-    next val_fraction a validation patient, else a training patient. The sizes are therefore the fractions only on
-    average. A side that would stay empty (few patients) receives the patient whose position is nearest to that side's
-    interval, taken from a side that has more than one; only such a patient can move when others are added.
+    A patient's position is sha256 of "salt:seed:id" as a number in [0, 1): below test_fraction it is a test patient,
+    in the next val_fraction a validation patient, else a training patient. The sizes are therefore the fractions only
+    on average. A side that would stay empty (few patients) receives the patient whose position is nearest to that
+    side's interval, taken from a side that has more than one; only such a patient can move when others are added.
 
     Raises:
         DataError: fewer than three patients, an id twice, a fraction outside (0, 1), or no room left for training.

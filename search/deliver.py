@@ -1,4 +1,4 @@
-"""What a search leaves in the folder `best/`: the winner exported and proven, scored on the test patients, described."""
+"""What a search leaves in `best/`: the winner, exported and proven, scored on the test patients, described."""
 
 import json
 import math

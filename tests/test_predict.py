@@ -185,7 +185,7 @@ def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
         assert (row["slices"], row["slices_with_tumour"]) == ("3", "3")
         assert float(row["tumour_share"]) == pytest.approx(expected.mean(), abs=1e-6)
         assert sorted(path.name for path in folder.glob("*.png")) == [
-            f"{patient.id}_{n}_overlay.png" for n in (1, 10, 2)
+            f"{patient.id}_{n}_overlay.png" for n in (10, 1, 2)
         ]
     assert "Wrote masks and overlays of 6 slice(s) of 2 patient(s)" in capsys.readouterr().out
 
@@ -197,7 +197,7 @@ def test_command_never_reads_a_mask(model, tmp_path):
         path.write_bytes(b"no TIFF")
     run(model, folder, tmp_path / "two", "--no-overlays", "--batch-size", "1")
     one, two = (sorted((tmp_path / name).rglob("*.*")) for name in ("one", "two"))
-    assert [path.name for path in one] == ["A_1_mask.tif", "A_10_mask.tif", "A_2_mask.tif", "volumes.csv"]
+    assert [path.name for path in one] == ["A_10_mask.tif", "A_1_mask.tif", "A_2_mask.tif", "volumes.csv"]
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
