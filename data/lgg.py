@@ -65,8 +65,8 @@ def read_slice(files: SliceFiles) -> tuple[UInt8[np.ndarray, "height width 3"], 
     Raises:
         DataError: a file cannot be read, or is not what the layout promises; the message names the file.
     """
-    image = _read_tiff(files.image, num_channels=3)
-    mask = _read_tiff(files.mask, num_channels=1)
+    image = read_tiff(files.image, num_channels=3)
+    mask = read_tiff(files.mask, num_channels=1)
     if mask.shape != image.shape[:2]:
         raise DataError(
             f"{files.mask}: the mask is {_by(mask.shape)} pixels, but its image {files.image.name} is "
@@ -122,7 +122,7 @@ def _pair(folder: Path, names: list[str], problems: list[str]) -> tuple[SliceFil
     return tuple(SliceFiles(number=number, image=images[number], mask=masks[number]) for number in pairs)
 
 
-def _read_tiff(path: Path, *, num_channels: int) -> np.ndarray:
+def read_tiff(path: Path, *, num_channels: int) -> np.ndarray:
     try:
         with tifffile.TiffFile(path) as tiff:
             page = tiff.pages.first

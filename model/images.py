@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from jaxtyping import UInt8
 
-from data.lgg import _read_tiff
+from data.lgg import read_tiff
 from data.patient import DataError, problems_message
 
 TIFF = (".tif", ".tiff")
@@ -87,7 +87,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         DataError: The file is damaged, or is not of three 8-bit channels.
     """
     if path.suffix.lower() in TIFF:
-        return _read_tiff(path, num_channels=3)
+        return read_tiff(path, num_channels=3)
     content = np.fromfile(path, np.uint8)
     image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
     if image is None:

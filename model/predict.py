@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -139,10 +140,10 @@ def load_model(path: Path) -> tuple[Network, Settings]:
 class Arguments:
     """Mark the tumour in MRI slices with an exported model. For research, not for diagnosis."""
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """An exported model.onnx, or the folder that holds it."""
 
-    input: tyro.conf.Positional[Path]
+    input: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")]
     """A patient's folder with slices <PATIENT>_<NUMBER>.tif (or .png, .jpg), a folder of such folders, or one image."""
 
     out: Path
@@ -157,7 +158,7 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a mistake of the caller ends it with one sentence and exit status 2."""
-    arguments = tyro.cli(Arguments, args=argv)
+    arguments = tyro.cli(Arguments, prog="python -m model.predict", args=argv)
     try:
         _predict(arguments)
     except (ModelError, DataError, OSError) as error:

@@ -152,10 +152,11 @@ class SearchConfig:
 
     def _check_size(self) -> None:
         depth = largest_depth(SPACES[self.space])
-        if self.size < 2**depth or self.size % 2**depth or self.size > 1024:
+        # One pixel at the bottom of the U has no spread to normalise by, so it must be two at least.
+        if self.size < 2 * 2**depth or self.size % 2**depth or self.size > 1024:
             raise ValueError(
                 f"size is {self.size}, but the space {self.space!r} has U-Nets of depth {depth}, which need a multiple "
-                f"of {2**depth} pixels, at most 1024: 128 or 256 are usual"
+                f"of {2**depth} pixels, from {2 * 2**depth} to 1024: 128 or 256 are usual"
             )
 
     def _check_batch(self) -> None:

@@ -22,8 +22,8 @@ from search.overlays import draw_test_patients
 from search.promote import THRESHOLD, Candidate
 from search.trials import STATE_FILE, TrialRow
 
-PARITY_SLICES = 16
-"""Slices of each validation patient on which the exported model is compared with the network."""
+PARITY_PATIENTS = 5
+"""Validation patients on whose slices the exported model is compared with the network."""
 
 
 def deliver(
@@ -56,7 +56,9 @@ def deliver(
 
 def _export(winner: Candidate, path: Path, val_patients: tuple[Patient, ...], size: int) -> Parity:
     settings = Settings(size=size, threshold=THRESHOLD, channels=winner.network.config.in_channels)
-    volumes = [np.stack([read_slice(files)[0] for files in patient.slices[:PARITY_SLICES]]) for patient in val_patients]
+    volumes = [
+        np.stack([read_slice(files)[0] for files in patient.slices]) for patient in val_patients[:PARITY_PATIENTS]
+    ]
     return export_onnx(winner.network, path, settings, sample_volumes=volumes)
 
 

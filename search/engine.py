@@ -32,7 +32,7 @@ RAY_FOLDER = "ray"
 
 INTERRUPTED = "interrupted"
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 8.0
 """How long Tune may take to let its lanes go after Ctrl-C."""
 
 RAY_SETTINGS = {
@@ -165,6 +165,8 @@ def _interrupts(stop: StopRequest) -> Iterator[None]:
     A signal to the whole process group ends Ray's own daemons too, and then Tune would never return.
     """
 
+    gave_up = False
+
     def handle(signum: int, frame: Any) -> None:
         if stop.reason == INTERRUPTED:
             raise KeyboardInterrupt
@@ -173,7 +175,9 @@ def _interrupts(stop: StopRequest) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
 
     def give_up(signum: int, frame: Any) -> None:
-        raise _StopTookTooLong
+        nonlocal gave_up
+        gave_up = True
+        raise TimeoutError
 
     if threading.current_thread() is not threading.main_thread():  # Python has signals in the main thread only
         yield
@@ -182,13 +186,11 @@ def _interrupts(stop: StopRequest) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
-    except _StopTookTooLong:
+    except BaseException:  # Ray's compiled code turns the TimeoutError into whatever it was doing
+        if not gave_up:
+            raise
         logger.warning("Ray did not stop within %.0f seconds; the search ends without it", STOP_SECONDS)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _StopTookTooLong(BaseException):
-    """Not an Exception, so that nothing on the way up takes it for a failed trial."""

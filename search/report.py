@@ -17,6 +17,8 @@ COLOURS = {State.COMPLETE: "#0072b2", State.PRUNED: "#999999", State.FAILED: "#d
 
 BEST_COLOUR = "#009e73"
 
+PLOTLY = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+
 
 def write_report(
     path: Path,
@@ -41,20 +43,23 @@ def write_report(
             caption: _inline(path.parent / picture)
             for caption, picture in (metrics or {"pictures": {}})["pictures"].items()
         },
-        figures={title: figure.to_html(full_html=False, include_plotlyjs=False) for title, figure in _figures(rows)},
+        figures={
+            title: figure.to_html(full_html=False, include_plotlyjs=False, config=PLOTLY)
+            for title, figure in _figures(rows, run["space"])
+        },
         plotly=get_plotlyjs(),
     )
     path.write_text(html)
 
 
-def _figures(rows: list[TrialRow]) -> list[tuple[str, go.Figure]]:
+def _figures(rows: list[TrialRow], space: dict[str, str]) -> list[tuple[str, go.Figure]]:
     scored = [row for row in rows if row.best_epoch]
     if not scored:
         return []
     return [
         ("Validation Dice of every trial", _learning_curves(scored)),
         ("Best so far over epochs spent", _best_so_far(rows)),
-        ("Hyperparameters and best Dice", _parallel_coordinates(scored)),
+        ("Hyperparameters and best Dice", _parallel_coordinates(scored, space)),
     ]
 
 
@@ -90,35 +95,28 @@ def _best_so_far(rows: list[TrialRow]) -> go.Figure:
     )
 
 
-def _parallel_coordinates(rows: list[TrialRow]) -> go.Figure:
-    names = [name for name in rows[0].sample if all(name in row.sample for row in rows)]
-    axes = [_axis(name, [row.sample[name] for row in rows]) for name in names]
+def _parallel_coordinates(rows: list[TrialRow], space: dict[str, str]) -> go.Figure:
+    axes = [_axis(name, [row.sample[name] for row in rows], log=axis.endswith("log")) for name, axis in space.items()]
     dice = [row.best_dice for row in rows]
     line = {"color": dice, "colorscale": "Viridis", "showscale": True}
-    figure = go.Figure(go.Parcoords(dimensions=[*axes, {"label": "best Dice", "values": dice}], line=line))
-    return _styled(figure, None, None)
+    return _styled(go.Figure(go.Parcoords(dimensions=[*axes, {"label": "best Dice", "values": dice}], line=line)))
 
 
-def _axis(name: str, values: list[Any]) -> dict[str, Any]:
+def _axis(name: str, values: list[Any], *, log: bool) -> dict[str, Any]:
     if any(isinstance(value, str) for value in values):
         choices = sorted(set(values))
-        places = list(range(len(choices)))
-        return {
-            "label": name,
-            "values": [choices.index(value) for value in values],
-            "tickvals": places,
-            "ticktext": choices,
-        }
-    if min(values) > 0 and max(values) / min(values) > 50:  # an axis that was searched on a logarithmic scale
+        places = [choices.index(value) for value in values]
+        return {"label": name, "values": places, "tickvals": list(range(len(choices))), "ticktext": choices}
+    if log:
         exponents = [math.log10(value) for value in values]
-        ticks = sorted(
-            {math.floor(min(exponents)), *(round(exponent) for exponent in exponents), math.ceil(max(exponents))}
-        )
-        return {"label": name, "values": exponents, "tickvals": ticks, "ticktext": [f"1e{tick}" for tick in ticks]}
+        ticks = list(range(math.floor(min(exponents)), math.ceil(max(exponents)) + 1))
+        bounds = [ticks[0], ticks[-1]] if len(ticks) > 1 else None
+        texts = [f"1e{tick}" for tick in ticks]
+        return {"label": name, "values": exponents, "range": bounds, "tickvals": ticks, "ticktext": texts}
     return {"label": name, "values": values}
 
 
-def _styled(figure: go.Figure, x: str | None, y: str | None) -> go.Figure:
+def _styled(figure: go.Figure, x: str | None = None, y: str | None = None) -> go.Figure:
     return figure.update_layout(
         xaxis_title=x,
         yaxis_title=y,

@@ -93,6 +93,7 @@ class OptunaSearcher(Searcher):
 
 def open_study(path: Path, name: str) -> optuna.Study:
     """Return the study of an experiment, kept in a journal file that survives any death of its writer."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search says itself what happens
     storage = JournalStorage(JournalFileBackend(str(path)))
     return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 

@@ -31,9 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return _run(parse(sys.argv[1:] if argv is None else argv), console)
-    except NothingToPromote as error:
-        print(f"nothing to promote: {error}", file=sys.stderr)
-        return 1
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,9 +58,15 @@ def _run(config: SearchConfig, console: Console) -> int:
             return 0
         experiment = create_experiment(config, cohort, lanes)
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
-    candidates = promote(rows, config.folder, cohort.val_patients, size=config.size)
+    report = config.folder / "report.html"
+    try:
+        candidates = promote(rows, config.folder, cohort.val_patients, size=config.size)
+    except NothingToPromote as error:
+        write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
+        print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
+        return 1
     metrics = deliver(candidates, rows, experiment, cohort, config.folder)
-    write_report(config.folder / "report.html", run=experiment, rows=rows, metrics=metrics)
+    write_report(report, run=experiment, rows=rows, metrics=metrics)
     print_summary(config.folder, rows, metrics, console)
     return 0
 

@@ -1,0 +1,110 @@
+"""cluster.yaml: what `ray up` checks before it talks to AWS, and what the search needs of the nodes."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from search.config import SearchConfig
+from search.lanes import plan_lanes
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load((ROOT / "cluster.yaml").read_text())
+
+
+@pytest.fixture
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def head(config):
+    return config["available_node_types"][config["head_node_type"]]
+
+
+def workers(config):
+    return {name: kind for name, kind in config["available_node_types"].items() if name != config["head_node_type"]}
+
+
+def nodes_at_start(config):
+    kinds = workers(config).values()
+    return [head(config)["resources"], *(kind["resources"] for kind in kinds for _ in range(kind["min_workers"]))]
+
+
+def test_cluster_yaml_passes_the_checks_of_ray_up(config):
+    validate_config(prepare_config(config))
+
+
+def test_cluster_yaml_with_an_unknown_key_is_refused(config):
+    with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minute"):
+        validate_config(prepare_config(config | {"idle_timeout_minute": 5}))
+
+
+def test_cluster_yaml_with_more_min_workers_than_max_workers_is_refused(config):
+    with pytest.raises(ValueError, match="max_workers"):
+        validate_config(prepare_config(config | {"max_workers": 1}))
+
+
+def test_head_is_on_demand_and_has_nothing_that_a_trial_asks_for(config):
+    assert head(config)["resources"] == {"CPU": 0}
+    assert head(config)["max_workers"] == 0
+    assert "InstanceMarketOptions" not in head(config)["node_config"]
+
+
+def test_workers_are_spot_machines_of_one_size(config):
+    assert len(workers(config)) >= 2
+    for kind in workers(config).values():
+        assert kind["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+        assert kind["resources"] == {"CPU": 4, "GPU": 1}
+        assert kind["min_workers"] <= kind["max_workers"] <= config["max_workers"]
+    assert len({kind["node_config"]["InstanceType"] for kind in workers(config).values()}) == len(workers(config))
+
+
+@pytest.mark.parametrize(("workers_per_trial", "num_lanes"), [(1, 2), (2, 1)])
+def test_lanes_fit_on_the_nodes_that_are_there_from_the_start(config, workers_per_trial, num_lanes):
+    lanes = plan_lanes(SearchConfig(workers_per_trial=workers_per_trial), nodes_at_start(config))
+    assert (lanes.num_lanes, lanes.cpus_per_worker, lanes.gpus_per_worker) == (num_lanes, 4, 1.0)
+
+
+def test_lanes_cannot_be_planned_on_the_head_alone(config):
+    with pytest.raises(ValueError, match="0 CPU and 0 GPU"):
+        plan_lanes(SearchConfig(), [head(config)["resources"]])
+
+
+def test_image_has_the_ray_and_the_python_of_the_project(config, project):
+    ray_version, python = re.fullmatch(r"rayproject/ray:([\d.]+)-py(\d+)-cu\d+", config["docker"]["image"]).groups()
+    requirements = [Requirement(line) for line in project["optional-dependencies"]["search"]]
+    (pinned,) = [requirement.specifier for requirement in requirements if requirement.name == "ray"]
+    assert ray_version in pinned
+    assert f"{python[0]}.{python[1:]}" in SpecifierSet(project["requires-python"])
+
+
+def test_setup_installs_the_mounted_folder_with_an_extra_that_exists(config, project):
+    (command,) = config["setup_commands"]
+    folder, extra = re.fullmatch(r"pip install -e '(.+)\[(\w+)\]'", command).groups()
+    assert config["file_mounts"][folder] == "."
+    assert extra in project["optional-dependencies"]
+
+
+def test_relative_file_mounts_exist(config):
+    relative = [source for source in config["file_mounts"].values() if not source.startswith(("~", "/"))]
+    assert relative
+    assert all((ROOT / source).exists() for source in relative)
+    assert all((ROOT / name).is_file() for name in config["rsync_filter"])
+
+
+def test_ray_asks_for_the_token_everywhere_and_its_dashboard_stays_on_the_head(config):
+    head_start, worker_start = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
+    assert "--dashboard-host=127.0.0.1" in head_start
+    assert all(command.startswith("RAY_AUTH_MODE=token ") for command in (head_start, worker_start))
+    assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
+    assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
