@@ -172,12 +172,12 @@ def _interrupts(stop: StopRequest) -> Iterator[None]:
             raise KeyboardInterrupt
         say("Stopping: the table is written and the best so far is promoted. Ctrl-C again ends at once.")
         stop.interrupt()
-        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS, 1.0)  # and again, where Ray swallows it
 
     def give_up(signum: int, frame: Any) -> None:
         nonlocal gave_up
         gave_up = True
-        raise TimeoutError
+        raise _StopTookTooLong
 
     if threading.current_thread() is not threading.main_thread():  # Python has signals in the main thread only
         yield
@@ -186,11 +186,15 @@ def _interrupts(stop: StopRequest) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
-    except BaseException:  # Ray's compiled code turns the TimeoutError into whatever it was doing
+    except BaseException:  # Ray's compiled code turns _StopTookTooLong into whatever it was doing
         if not gave_up:
             raise
         logger.warning("Ray did not stop within %.0f seconds; the search ends without it", STOP_SECONDS)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _StopTookTooLong(BaseException):
+    """Not an Exception, so that nothing on the way up takes it for a failed trial."""

@@ -1,11 +1,14 @@
 """Small stand-ins that several tests share: files and packs that are written in milliseconds."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 
 from data.pack import Pack
+from search.trials import State, TrialRow
 
 
 def write_lgg_patient(
@@ -50,3 +53,77 @@ def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed
     for array in arrays.values():
         array.setflags(write=False)
     return Pack(**arrays, patient_ids=tuple(f"P{i}" for i in range(num_patients)), fingerprint="small")
+
+
+def learning_curve(sample: dict[str, Any], epoch: int) -> float:
+    """Returns a Dice for a sample of the core space after an epoch, in closed form: a search without training.
+
+    It saturates at 0.9 for learning_rate 2e-3, depth 4, dropout 0.1, bce_weight 0.4, and lower everywhere else.
+    """
+    distance = (
+        0.20 * math.log10(sample["learning_rate"] / 2e-3) ** 2
+        + 0.02 * (sample["depth"] - 4) ** 2
+        + 0.50 * (sample["dropout"] - 0.1) ** 2
+        + 0.20 * (sample["bce_weight"] - 0.4) ** 2
+    )
+    return (0.9 - distance) * (1 - math.exp(-epoch / 2))
+
+
+def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> Any:
+    """Returns the state of an untrained network that gives every pixel the logit `bias`."""
+    import torch  # here, because the tests of data/ run where torch is not installed
+
+    from model.checkpoint import TrainState
+    from model.unet import UNet, UNetConfig
+
+    network = UNet(UNetConfig(depth=depth, width=width))
+    torch.nn.init.zeros_(network.head.weight)
+    torch.nn.init.constant_(network.head.bias, bias)
+    optimizer = torch.optim.AdamW(network.parameters())
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return TrainState(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False))
+
+
+def trial_row(number: int, dices: list[float], **changes: Any) -> TrialRow:
+    """Returns the row of a complete trial with these validation Dice, one an epoch."""
+    epochs = [{"epoch": i + 1, "val_dice": dice, "seconds": 1.0} for i, dice in enumerate(dices)]
+    sample = {"learning_rate": 1e-3 * (number + 1), "depth": 3, "dropout": 0.1, "bce_weight": 0.5}
+    values = {"number": number, "state": State.COMPLETE, "sample": sample, "epochs": epochs, "seconds": 1.0}
+    return TrialRow(**values | changes)
+
+
+def run_record() -> dict[str, Any]:
+    """Returns what config.json of a small search says, as far as the card and the report read it."""
+    return {
+        "started": "2026-01-02T03:04:05+00:00",
+        "config": {"name": "small", "out": "runs", "size": 32, "seed": 7, "trials": 4, "max_epochs": 3},
+        "space": {"learning_rate": "0.0001 to 0.01, log", "depth": "2 to 5", "dropout": "0 to 0.5", "bce_weight": "-"},
+        "data": {
+            "source": "kaggle_3m",
+            "format": "lgg",
+            "fingerprint": "0123456789abcdef0123",
+            "split": {"train": ["A", "B", "C"], "val": ["D"], "test": ["E", "F"]},
+        },
+        "command": ["tune.py", "--data", "kaggle_3m"],
+        "commit": "c0ffee",
+        "versions": {"torch": "1.2.3", "ray": "4.5.6", "optuna": "7.8.9"},
+    }
+
+
+def metrics_record() -> dict[str, Any]:
+    """Returns the metrics of a winner on two test patients, one of them with an undefined Dice."""
+    names = ("dice", "iou", "precision", "recall", "accuracy")
+    test = {name: {"mean": 0.8125, "median": 0.75, "low": 0.5, "high": 0.875} for name in names}
+    test["iou"] = {"mean": 0.25, "median": 0.25, "low": math.nan, "high": math.nan}
+    patient = {"num_slices": 3, "predicted_pixels": 10, "true_pixels": 12} | dict.fromkeys(names, 0.5)
+    return {
+        "trial": "t001",
+        "sample": trial_row(1, []).sample,
+        "epoch": 2,
+        "threshold": 0.5,
+        "test": {"num_patients": 2} | test,
+        "test_patients": [patient | {"patient": "E"}, patient | {"patient": "F", "dice": math.nan}],
+        "validation": {"num_patients": 1} | test | {"dice": test["dice"] | {"mean": 0.6875}},
+        "parity": {"max_probability_difference": 2e-6, "dice_difference": 0.0, "num_slices": 4},
+        "pictures": {},
+    }

@@ -1,0 +1,148 @@
+"""The table of trials: nothing lost in a crash, nothing counted twice, and the best where it should be."""
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+from fakes import trial_row
+
+from search.trials import (
+    METRICS_FILE,
+    STATE_FILE,
+    State,
+    append_row,
+    best_first,
+    ended_state,
+    find_best_checkpoint,
+    read_rows,
+    trial_id,
+)
+
+
+def write_checkpoint(trial_folder: Path, number: int, dice: float, *, state: bool = True) -> Path:
+    folder = trial_folder / f"checkpoint_{number:06d}"
+    folder.mkdir(parents=True)
+    if state:
+        (folder / STATE_FILE).write_bytes(b"state")
+    (folder / METRICS_FILE).write_text(json.dumps({"epoch": number + 1, "val_dice": dice}))
+    return folder / STATE_FILE
+
+
+def test_read_rows_gives_what_was_appended(tmp_path):
+    rows = [
+        trial_row(0, [0.25, 0.5], checkpoint="ray/t000/checkpoint_000001/checkpoint.pt"),
+        trial_row(1, [], state=State.FAILED, error="RuntimeError: one line\nand \u00e4nother"),
+        trial_row(2, [1 / 3], state=State.PRUNED),
+    ]
+    for row in rows:
+        append_row(tmp_path / "trials.jsonl", row)
+    read = read_rows(tmp_path / "trials.jsonl")
+    assert read == rows
+    assert all(isinstance(row.state, State) for row in read)
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 3
+
+
+def test_read_rows_of_no_table_are_none(tmp_path):
+    assert read_rows(tmp_path / "trials.jsonl") == []
+
+
+def test_read_rows_are_in_the_order_of_numbers_whatever_the_order_of_writing(tmp_path):
+    numbers = list(range(12))
+    random.Random(3).shuffle(numbers)
+    for number in numbers:
+        append_row(tmp_path / "trials.jsonl", trial_row(number, [0.1]))
+    assert [row.number for row in read_rows(tmp_path / "trials.jsonl")] == list(range(12))
+
+
+def test_read_rows_leave_out_a_last_line_that_was_cut_off_anywhere(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    append_row(path, trial_row(0, [0.5]))
+    whole = path.stat().st_size
+    append_row(path, trial_row(1, [0.75]))
+    content = path.read_bytes()
+    for length in range(whole, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert [row.number for row in read_rows(path)] == [0]
+
+
+def test_read_rows_say_which_line_is_not_a_trial(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    path.write_text('{"id": "t0\n')
+    append_row(path, trial_row(1, [0.5]))
+    with pytest.raises(ValueError, match=rf"{path}, line 1, is not a trial: "):
+        read_rows(path)
+
+
+def test_read_rows_take_the_last_of_double_rows(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    for row in (trial_row(0, [0.1], state=State.PRUNED), trial_row(1, [0.2]), trial_row(0, [0.1, 0.3])):
+        append_row(path, row)
+    assert read_rows(path) == [trial_row(0, [0.1, 0.3]), trial_row(1, [0.2])]
+
+
+def test_row_with_nan_survives_the_table_and_has_its_best_finite_epoch(tmp_path):
+    append_row(tmp_path / "trials.jsonl", trial_row(0, [0.2, 0.4, math.nan, 0.4]))
+    [row] = read_rows(tmp_path / "trials.jsonl")
+    assert math.isnan(row.epochs[2]["val_dice"])
+    assert row.best_dice == 0.4
+    assert row.best_epoch["epoch"] == 2  # the earlier among equals
+
+
+@pytest.mark.parametrize("epochs", [[], [{"epoch": 1, "train_loss": math.nan}], [{"epoch": 1, "val_dice": math.inf}]])
+def test_row_without_a_finite_dice_has_no_best(epochs):
+    row = trial_row(0, [], epochs=epochs)
+    assert row.best_epoch is None
+    assert math.isnan(row.best_dice)
+
+
+def test_best_first_is_by_dice_then_by_number_without_those_that_have_none():
+    rows = [trial_row(0, [0.5]), trial_row(1, [math.nan]), trial_row(2, [0.7, 0.1]), trial_row(3, [0.5]), trial_row(4, [])]
+    for seed in range(5):
+        random.Random(seed).shuffle(rows)
+        assert [row.number for row in best_first(rows)] == [2, 0, 3]
+
+
+def test_find_best_checkpoint_takes_the_best_and_the_earlier_among_equals(tmp_path):
+    assert find_best_checkpoint(tmp_path / "t000") is None
+    paths = [write_checkpoint(tmp_path, number, dice) for number, dice in enumerate((0.1, 0.6, math.nan, 0.6, 0.3))]
+    assert find_best_checkpoint(tmp_path) == paths[1]
+
+
+def test_find_best_checkpoint_of_nan_alone_is_none(tmp_path):
+    write_checkpoint(tmp_path, 0, math.nan)
+    assert find_best_checkpoint(tmp_path) is None
+
+
+def test_find_best_checkpoint_passes_over_one_without_its_state_file(tmp_path):
+    # Tune copies a checkpoint's files one by one: a lane that is killed then leaves some of them.
+    whole = write_checkpoint(tmp_path, 0, 0.4)
+    write_checkpoint(tmp_path, 1, 0.8, state=False)
+    assert find_best_checkpoint(tmp_path) == whole
+
+
+def test_find_best_checkpoint_passes_over_metrics_that_were_cut_off(tmp_path):
+    whole = write_checkpoint(tmp_path, 0, 0.4)
+    cut = write_checkpoint(tmp_path, 1, 0.8).with_name(METRICS_FILE)
+    cut.write_text(cut.read_text()[:12])
+    assert find_best_checkpoint(tmp_path) == whole
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "state"),
+    [
+        ({"finished": True, "failure": None}, False, State.COMPLETE),
+        ({"finished": False, "failure": None}, False, State.PRUNED),
+        ({"finished": True, "failure": "train_loss was nan"}, False, State.FAILED),
+        ({"finished": True, "failure": None}, True, State.FAILED),
+        ({}, False, State.FAILED),
+        (None, False, State.FAILED),
+    ],
+)
+def test_ended_state_by_hand(result, error, state):
+    assert ended_state(result, error=error) == state
+
+
+def test_trial_id_sorts_as_its_number():
+    assert [trial_id(number) for number in (0, 7, 123, 1234)] == ["t000", "t007", "t123", "t1234"]

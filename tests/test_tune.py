@@ -1,0 +1,196 @@
+"""The command as a user runs it: real Ray, real Optuna, real W&B files, real processes killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.trials import State, TrialRow, read_rows
+
+pytestmark = pytest.mark.ray
+
+TINY = ("--data", "phantom:6", "--size", "64", "--width", "4", "--trials", "4", "--max-epochs", "3")
+PATIENCE_SECONDS = 240
+
+
+def start(out: Path, name: str, *options: str) -> subprocess.Popen:
+    """Start a search in a process group of its own, as a terminal does."""
+    command = [sys.executable, "-m", "search.tune", "--out", str(out), "--name", name, *TINY, *options]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    with (out / f"{name}.log").open("w") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+
+
+def finish(process: subprocess.Popen, out: Path, name: str) -> str:
+    """Return what a search printed, after it ended well."""
+    status = process.wait(PATIENCE_SECONDS)
+    text = (out / f"{name}.log").read_text()
+    assert status == 0, text
+    return text
+
+
+def run(out: Path, name: str, *options: str) -> str:
+    return finish(start(out, name, *options), out, name)
+
+
+def rows(out: Path, name: str) -> list[TrialRow]:
+    return read_rows(out / name / "trials.jsonl")
+
+
+def numbers(row: TrialRow) -> tuple:
+    """Return what must repeat: everything but the clock."""
+    clock = ("seconds", "waiting_seconds")
+    epochs = [{key: value for key, value in epoch.items() if key not in clock} for epoch in row.epochs]
+    return row.number, row.state, row.sample, epochs
+
+
+def processes_below(pid: int) -> dict[int, str]:
+    """Return the command lines of all descendants of a process, by process id."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, IndexError):  # it ended in between
+            continue
+    below, found = {pid}, {}
+    for _ in range(6):  # driver, raylet, worker: no deeper than this
+        below |= {child for child, parent in parents.items() if parent in below}
+    for child in below - {pid}:
+        found[child] = commands.get(child, "")
+    return found
+
+
+def wait_for_line(path: Path, pattern: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not re.search(pattern, path.read_text() if path.exists() else ""):
+        assert time.monotonic() < deadline, f"{pattern!r} never came: {path.read_text()}"
+        time.sleep(0.05)
+
+
+def kill_one(process: subprocess.Popen, title: str) -> None:
+    victims = [pid for pid, command in processes_below(process.pid).items() if command.startswith(title)]
+    assert victims, processes_below(process.pid)
+    os.kill(victims[0], signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> tuple[Path, str]:
+    """An undisturbed search, and what it printed."""
+    out = tmp_path_factory.mktemp("runs")
+    return out, run(out, "plain")
+
+
+def test_search_leaves_what_it_promises(plain):
+    out, text = plain
+    folder = out / "plain"
+    for name in ("config.json", "trials.jsonl", "optuna_journal.log", "report.html", "wandb", "ray"):
+        assert (folder / name).exists(), name
+    for name in ("model.onnx", "checkpoint.pt", "metrics.json", "card.md", "overlays"):
+        assert (folder / "best" / name).exists(), name
+    metrics = json.loads((folder / "best" / "metrics.json").read_text())
+    assert f"Winner      {metrics['trial']}" in text
+    assert f"Test Dice   {metrics['test']['dice']['mean']:.4f}" in text
+    assert metrics["parity"]["max_probability_difference"] <= 1e-4
+    config = json.loads((folder / "config.json").read_text())
+    assert {row["patient"] for row in metrics["test_patients"]} == set(config["data"]["split"]["test"])
+
+
+def test_search_table_has_every_trial_and_epoch(plain):
+    table = rows(plain[0], "plain")
+    assert [row.number for row in table] == [0, 1, 2, 3]
+    for row in table:
+        assert [epoch["epoch"] for epoch in row.epochs] == list(range(1, len(row.epochs) + 1))
+        assert row.state == (State.COMPLETE if len(row.epochs) == 3 else State.PRUNED)
+
+
+def test_search_is_one_wandb_run_a_trial(plain):
+    assert len(list((plain[0] / "plain" / "wandb").glob("offline-run-*"))) == 4
+
+
+def test_search_repeats_bit_for_bit(plain):
+    out, _ = plain
+    run(out, "again", "--tracking", "off")
+    assert list(map(numbers, rows(out, "again"))) == list(map(numbers, rows(out, "plain")))
+    states = [torch.load(out / name / "best" / "checkpoint.pt", weights_only=True) for name in ("plain", "again")]
+    for key, tensor in states[0]["network"].items():
+        assert torch.equal(tensor, states[1]["network"][key]), key
+
+
+def test_predict_runs_the_promoted_model(plain, tmp_path):
+    out, _ = plain
+    patient = next(out.glob("phantom*/kaggle_3m/PHANTOM_0001"))
+    command = [sys.executable, "-m", "model.predict", str(out / "plain" / "best"), str(patient), "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert len(list(tmp_path.glob("PHANTOM_0001/*_mask.tif"))) == 12
+
+
+def test_search_goes_on_after_its_lane_is_killed(plain):
+    out, _ = plain
+    process = start(out, "lane", "--tracking", "off")
+    wait_for_line(out / "lane.log", r"t000 epoch 1")
+    kill_one(process, "ray::Lane")
+    text = finish(process, out, "lane")
+    assert "goes on from its last checkpoint" in text
+    assert list(map(numbers, rows(out, "lane"))) == list(map(numbers, rows(out, "plain")))
+
+
+@pytest.mark.slow
+def test_search_goes_on_after_one_of_two_workers_is_killed(plain):
+    out, _ = plain
+    process = start(out, "worker", "--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9")
+    wait_for_line(out / "worker.log", r"t000 epoch 2")
+    kill_one(process, "ray::RayTrainWorker")
+    assert "goes on from its last checkpoint" in finish(process, out, "worker")
+    first = rows(out, "worker")[0]
+    assert first.state == State.COMPLETE
+    assert [epoch["epoch"] for epoch in first.epochs] == list(range(1, 10))
+    # Dropout is drawn by each worker for its share, and bf16 rounds; the data and the weights are the same.
+    assert first.epochs[0]["train_loss"] == pytest.approx(rows(out, "plain")[0].epochs[0]["train_loss"], rel=0.02)
+
+
+def test_interrupted_search_promotes_what_it_has(plain):
+    out, _ = plain
+    process = start(out, "interrupted", "--trials", "50", "--max-epochs", "50", "--tracking", "off")
+    wait_for_line(out / "interrupted.log", r"t001 ")
+    os.killpg(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    text = finish(process, out, "interrupted")
+    assert time.monotonic() - started < 60
+    assert "Winner" in text
+    assert rows(out, "interrupted")[-1].error == "interrupted"
+    assert not [command for command in processes_below(process.pid).values() if command]
+
+
+def test_dry_run_writes_nothing(plain):
+    out, _ = plain
+    text = run(out, "dry", "--dry-run")
+    assert "3 workers" not in text
+    for words in ("learning_rate", "test", "patients", "at a time", "written to"):
+        assert words in text
+    assert not (out / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--data", "nowhere"), "nowhere"),
+        (("--size", "100"), "size is 100"),
+        (("--data", "phantom:2"), "phantom:2"),
+        (("--workers-per-trial", "3"), "workers_per_trial (3)"),
+    ],
+)
+def test_mistake_ends_in_one_sentence_before_training(plain, options, words):
+    command = [sys.executable, "-m", "search.tune", "--out", str(plain[0]), "--name", "mistake", *options]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.strip().split("\n")[-1].startswith("error: ")
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
