@@ -145,7 +145,9 @@ def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
             config.tracking, project=config.project, group=config.name, folder=config.folder.resolve()
         ),
     )
-    return tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()]))
+    lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()]))
+    lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
+    return lane
 
 
 def _rungs(config: SearchConfig) -> Rungs:

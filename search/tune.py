@@ -46,7 +46,9 @@ def parse(argv: Sequence[str]) -> SearchConfig:
         ValueError: An option has a value that is not legal. (tyro itself ends on unknown options, with status 2.)
     """
     name, *options = argv if argv and argv[0] in PRESETS else ("smoke", *argv)
-    return tyro.cli(SearchConfig, args=options, default=PRESETS[name](), description=HELP).named()
+    return tyro.cli(
+        SearchConfig, args=options, default=PRESETS[name](), description=HELP, prog="python -m search.tune"
+    ).named()
 
 
 def _run(config: SearchConfig, console: Console) -> int:

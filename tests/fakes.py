@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import tifffile
+import torch
 
 from data.pack import Pack
+from model.checkpoint import TrainState
+from model.unet import UNet, UNetConfig
 from search.trials import State, TrialRow
 
 
@@ -69,13 +72,8 @@ def learning_curve(sample: dict[str, Any], epoch: int) -> float:
     return (0.9 - distance) * (1 - math.exp(-epoch / 2))
 
 
-def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> Any:
+def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState:
     """Returns the state of an untrained network that gives every pixel the logit `bias`."""
-    import torch  # here, because the tests of data/ run where torch is not installed
-
-    from model.checkpoint import TrainState
-    from model.unet import UNet, UNetConfig
-
     network = UNet(UNetConfig(depth=depth, width=width))
     torch.nn.init.zeros_(network.head.weight)
     torch.nn.init.constant_(network.head.bias, bias)

@@ -38,7 +38,9 @@ def test_to_configs_sample_overrides_what_is_fixed():
 
 
 def test_to_configs_names_unknown_keys_and_the_legal_ones():
-    with pytest.raises(ValueError, match=r"^unknown hyperparameter lr, momentum; legal are augment, .*, width$") as caught:
+    with pytest.raises(
+        ValueError, match=r"^unknown hyperparameter lr, momentum; legal are augment, .*, width$"
+    ) as caught:
         to_configs({"momentum": 0.9, "lr": 1e-3, "depth": 3}, FIXED)
     for legal in ("learning_rate", "depth", "dropout", "bce_weight", "weight_decay"):
         assert legal in str(caught.value)

@@ -30,9 +30,11 @@ def run(unet: UNetConfig = UNET, *, resume_from: bytes | None = None, **changes)
     return results, results[-1].state.network.state_dict()
 
 
-def without_clocks(results: list[EpochResult]) -> list[dict[str, float]]:
+def without_clocks(results: list[EpochResult]) -> list[str]:
+    """Return the metrics of every epoch, each float in full, as text: nan equals itself there."""
     return [
-        {name: value for name, value in result.metrics.items() if not name.endswith("seconds")} for result in results
+        repr({name: value for name, value in result.metrics.items() if not name.endswith("seconds")})
+        for result in results
     ]
 
 

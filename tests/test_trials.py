@@ -98,7 +98,13 @@ def test_row_without_a_finite_dice_has_no_best(epochs):
 
 
 def test_best_first_is_by_dice_then_by_number_without_those_that_have_none():
-    rows = [trial_row(0, [0.5]), trial_row(1, [math.nan]), trial_row(2, [0.7, 0.1]), trial_row(3, [0.5]), trial_row(4, [])]
+    rows = [
+        trial_row(0, [0.5]),
+        trial_row(1, [math.nan]),
+        trial_row(2, [0.7, 0.1]),
+        trial_row(3, [0.5]),
+        trial_row(4, []),
+    ]
     for seed in range(5):
         random.Random(seed).shuffle(rows)
         assert [row.number for row in best_first(rows)] == [2, 0, 3]

@@ -1,0 +1,156 @@
+"""What a search costs beside training: the same trials through `search` and in a bare loop.
+
+    python tests/benchmarks/search_overhead.py [--workers 1] [--trials 12] [--epochs 4] [--rounds 3]
+
+Every round runs, one after the other, the bare loop (processes with nothing but `model.train.train`, gloo between two),
+a search of one trial, and the whole search; no trial is stopped early, so the samples are the same in all rounds. The
+medians over rounds give
+
+    startup_seconds            search of one trial - bare loop of that trial
+    marginal_seconds_per_trial (search - search of one - bare loop of the others) / (trials - 1)
+    ratio_without_startup      (search - startup_seconds) / bare
+
+Accepted: at most 0.3 s a trial and 1.15. The ideal is 0 and 1. The last line is one JSON object.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+import tyro
+
+from model.train import train
+from search.cohort import Cohort, read_cohort
+from search.config import SearchConfig
+from search.engine import ray_cluster, run_trials
+from search.lanes import node_resources, plan_lanes
+from search.provenance import commit
+from search.space import Fixed, Sample, to_configs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Measure the overhead of a search."""
+
+    workers: int = 1
+    """Workers of a trial."""
+
+    trials: int = 12
+    """Trials of the whole search."""
+
+    epochs: int = 4
+    """Epochs of each trial."""
+
+    rounds: int = 3
+    """Times that everything is measured."""
+
+    size: int = 64
+    """Side of a slice in pixels."""
+
+    patients: int = 16
+    """Synthetic patients."""
+
+    tracking: str = "offline"
+    """As the search's option."""
+
+
+def main(arguments: Arguments) -> None:
+    out = Path(tempfile.mkdtemp(prefix="search_overhead_"))
+    config = SearchConfig(
+        data=f"phantom:{arguments.patients}",
+        out=out,
+        name="whole",
+        trials=arguments.trials,
+        max_epochs=arguments.epochs,
+        grace_period=arguments.epochs,  # the only rung would be the last epoch: nothing is stopped early
+        size=arguments.size,
+        workers_per_trial=arguments.workers,
+        tracking=arguments.tracking,
+    )
+    cohort = read_cohort(config)
+    samples = search(config, cohort)[1]  # also the warm-up: files are in the page cache from here on
+    rounds = []
+    for index in range(arguments.rounds):
+        first, others = bare(config, cohort, samples[:1]), bare(config, cohort, samples)
+        one = search(_one_trial(config), cohort)[0]
+        whole, again = search(config, cohort)
+        assert again == samples, "the searches tried different samples"
+        rounds.append({"bare_first": first, "bare": others, "search_first": one, "search": whole})
+        print(f"round {index + 1}: {json.dumps(rounds[-1])}", flush=True)
+    shutil.rmtree(out)
+    print(json.dumps(_report(rounds, arguments)))
+
+
+def search(config: SearchConfig, cohort: Cohort) -> tuple[float, list[Sample]]:
+    """Return the seconds of a search with Ray's start and end, and its samples by trial."""
+    shutil.rmtree(config.folder, ignore_errors=True)
+    config.folder.mkdir(parents=True)
+    started = time.perf_counter()
+    with ray_cluster():
+        lanes = plan_lanes(config, node_resources())
+        rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
+    assert all(len(row.epochs) == config.max_epochs for row in rows)
+    return time.perf_counter() - started, [row.sample for row in rows]
+
+
+def bare(config: SearchConfig, cohort: Cohort, samples: list[Sample]) -> float:
+    """Return the seconds of training the samples one after the other, in processes that are already there."""
+    queue = multiprocessing.get_context("spawn").Queue()
+    threads = max(1, (os.cpu_count() or 1) // config.workers_per_trial)
+    work = (config.workers_per_trial, threads, config.fixed(3), cohort, samples, str(config.out / "gloo"), queue)
+    multiprocessing.spawn(_train_all, args=work, nprocs=config.workers_per_trial)
+    return queue.get()
+
+
+def _train_all(
+    rank: int, world_size: int, threads: int, fixed: Fixed, cohort: Cohort, samples: list[Sample], path: str, queue
+) -> None:
+    torch.set_num_threads(threads)
+    if world_size > 1:
+        Path(path).unlink(missing_ok=True) if rank == 0 else time.sleep(1)
+        dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=world_size)
+        dist.barrier()
+    started = time.perf_counter()
+    for sample in samples:
+        for _ in train(*to_configs(sample, fixed), cohort.train_pack, cohort.val_pack):
+            pass
+    if rank == 0:
+        queue.put(time.perf_counter() - started)
+    if world_size > 1:
+        dist.destroy_process_group()
+
+
+def _one_trial(config: SearchConfig) -> SearchConfig:
+    return replace(config, name="one", trials=1)
+
+
+def _report(rounds: list[dict[str, float]], arguments: Arguments) -> dict[str, object]:
+    middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+    startup = middle["search_first"] - middle["bare_first"]
+    marginal = middle["search"] - middle["search_first"] - (middle["bare"] - middle["bare_first"])
+    return {
+        "bare_seconds": round(middle["bare"], 2),
+        "search_seconds": round(middle["search"], 2),
+        "startup_seconds": round(startup, 2),
+        "marginal_seconds_per_trial": round(marginal / (arguments.trials - 1), 3),
+        "ratio_without_startup": round((middle["search"] - startup) / middle["bare"], 3),
+        "workers": arguments.workers,
+        "trials": arguments.trials,
+        "epochs": arguments.epochs,
+        "rounds": rounds,
+        "tracking": arguments.tracking,
+        "cores": os.cpu_count(),
+        "commit": commit(),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,78 @@
+"""The shape of the program, read from its source: which room may import what, and how large anything may grow."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(path.relative_to(ROOT) for room in ("data", "model", "search") for path in (ROOT / room).rglob("*.py"))
+BY_NAME = pytest.mark.parametrize("module", MODULES, ids=str)
+
+FORBIDDEN = {
+    "data": {"model", "search", "torch", "ray", "wandb", "optuna"},
+    "model": {"search", "ray", "wandb", "optuna"},
+    "search": set(),
+}
+MAX_FILE_LINES = 260
+MAX_FUNCTION_LINES = 60
+
+
+def parse(module: Path) -> ast.Module:
+    return ast.parse((ROOT / module).read_text())
+
+
+def imported(module: Path) -> set[str]:
+    """Return the top-level packages that a module imports anywhere, in its functions too."""
+    names = set()
+    for node in ast.walk(parse(module)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: a relative import hides where it points"
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_there_are_modules_to_read():
+    assert {module.parts[0] for module in MODULES} == {"data", "model", "search"}
+    assert imported(Path("search/engine.py")) >= {"ray", "data", "search", "typing"}
+
+
+@BY_NAME
+def test_imports_point_from_search_to_model_to_data(module):
+    assert not imported(module) & FORBIDDEN[module.parts[0]]
+
+
+def test_only_tracking_knows_wandb():
+    assert [str(module) for module in MODULES if "wandb" in imported(module)] == ["search/tracking.py"]
+
+
+@BY_NAME
+def test_module_has_a_docstring(module):
+    assert ast.get_docstring(parse(module))
+
+
+@BY_NAME
+def test_module_is_named_for_what_it_is(module):
+    assert module.stem not in ("utils", "util", "common", "helpers", "misc")
+
+
+@BY_NAME
+def test_module_stays_small(module):
+    assert len((ROOT / module).read_text().splitlines()) <= MAX_FILE_LINES
+
+
+@BY_NAME
+def test_functions_stay_short(module):
+    functions = [node for node in ast.walk(parse(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {node.name: node.end_lineno - node.lineno + 1 for node in functions}
+    assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES} == {}
+
+
+# The README is the map of the program; the check has nothing to read where it was not checked out or not written yet.
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="there is no README.md here")
+@BY_NAME
+def test_readme_names_every_file(module):
+    if module.name != "__init__.py":
+        assert module.name in (ROOT / "README.md").read_text()

@@ -1,0 +1,152 @@
+"""What a search leaves behind, from real files: patients on disk, a trained network, and all that is made of them."""
+
+import io
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from fakes import trial_row, write_lgg_patient
+from rich.console import Console
+
+from data.lgg import read_slice
+from model.checkpoint import load_network, write
+from model.predict import load_model, predict_volume
+from model.train import TrainConfig, train
+from model.unet import UNetConfig
+from search.cohort import read_cohort
+from search.config import SearchConfig
+from search.deliver import deliver, without_nan
+from search.experiment import create_experiment
+from search.lanes import plan_lanes
+from search.plan import print_plan
+from search.promote import promote
+from search.report import write_report
+from search.summary import print_summary
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory) -> SimpleNamespace:
+    """An experiment's folder after all that follows the trials; its one trial was trained for an epoch."""
+    root = tmp_path_factory.mktemp("deliver")
+    for number in range(6):
+        write_lgg_patient(root / "patients", f"P{number}", tumour_numbers=(2, 10) if number else (), seed=number)
+    config = SearchConfig(data=str(root / "patients"), out=root / "runs", name="tiny", size=SIZE, trials=1)
+    cohort = read_cohort(config)
+    lanes = plan_lanes(config, [{"CPU": 2.0}])
+    run = create_experiment(config, cohort, lanes)
+    training = TrainConfig(max_epochs=1, batch_size=4, precision="float32")
+    [epoch] = train(UNetConfig(depth=2, width=2), training, cohort.train_pack, cohort.val_pack)
+    write(config.folder / "state.pt", epoch.state.to_bytes())
+    rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
+    candidates = promote(rows, config.folder, cohort.val_patients, size=SIZE)
+    metrics = deliver(candidates, rows, run, cohort, config.folder)
+    return SimpleNamespace(**{name: value for name, value in locals().items() if name not in ("number", "training")})
+
+
+def read_json(path: Path) -> dict:
+    """Return what a strict reader reads: one that knows no NaN."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{path} has {word}, which is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_without_nan_replaces_it_at_any_depth():
+    value = {"a": math.nan, "b": [1.5, -math.inf, {"c": math.inf}], "d": "nan", "e": None, "f": 3, "g": True}
+    assert without_nan(value) == {"a": None, "b": [1.5, None, {"c": None}], "d": "nan", "e": None, "f": 3, "g": True}
+
+
+def test_deliver_leaves_the_folder_best(delivered):
+    best = delivered.config.folder / "best"
+    names = {path.name for path in best.iterdir()}
+    assert {"model.onnx", "checkpoint.pt", "metrics.json", "card.md"} <= names
+    assert not [name for name in names if name.endswith(".partial")]
+    assert (best / "checkpoint.pt").read_bytes() == (delivered.config.folder / "state.pt").read_bytes()
+
+
+def test_deliver_scores_every_test_patient_once_and_only_these(delivered):
+    scored = [score["patient"] for score in delivered.metrics["test_patients"]]
+    assert scored == list(delivered.cohort.split.test)
+    assert [score["patient"] for score in delivered.metrics["validation_patients"]] == list(delivered.cohort.split.val)
+    assert delivered.metrics["test"]["num_patients"] == len(scored)
+
+
+def test_deliver_writes_the_metrics_it_returns_without_nan(delivered):
+    written = read_json(delivered.config.folder / "best" / "metrics.json")
+    assert written == without_nan(delivered.metrics)
+    assert written["trial"] == "t000"
+    assert written["candidates"][0]["reported_dice"] == delivered.rows[0].best_dice
+
+
+def test_deliver_exports_the_winner(delivered):
+    network, settings = load_model(delivered.config.folder / "best" / "model.onnx")
+    assert (settings.size, settings.channels, settings.threshold) == (SIZE, 3, delivered.metrics["threshold"])
+    patient = delivered.cohort.test_patients[0]
+    images, masks = (np.stack(arrays) for arrays in zip(*map(read_slice, patient.slices), strict=True))
+    predicted = predict_volume(network, images, size=SIZE) >= settings.threshold
+    [score] = [score for score in delivered.metrics["test_patients"] if score["patient"] == patient.id]
+    assert predicted.sum() == pytest.approx(score["predicted_pixels"], abs=2)
+    assert masks.sum() == score["true_pixels"]
+    assert load_network(delivered.config.folder / "best" / "checkpoint.pt").config.depth == 2
+
+
+def test_deliver_pictures_can_be_opened(delivered):
+    pictures = delivered.metrics["pictures"]
+    assert pictures
+    for path in pictures.values():
+        assert cv2.imread(str(delivered.config.folder / path)).size
+
+
+def test_deliver_writes_a_card_with_the_test_dice(delivered):
+    card = (delivered.config.folder / "best" / "card.md").read_text()
+    dice = delivered.metrics["test"]["dice"]
+    assert f"| dice | {dice['mean']:.4f} | " in card
+    assert f"## Scores on {len(delivered.cohort.split.test)} test patients" in card
+
+
+def test_report_and_summary_are_made_from_what_was_delivered(delivered):
+    screen = io.StringIO()
+    folder, mean = delivered.config.folder, delivered.metrics["test"]["dice"]["mean"]
+    write_report(folder / "report.html", run=delivered.run, rows=delivered.rows, metrics=delivered.metrics)
+    print_summary(folder, delivered.rows, delivered.metrics, Console(file=screen))
+    assert f"Test Dice   {mean:.4f}" in screen.getvalue()
+    report = (folder / "report.html").read_text()
+    assert report.count('<img src="data:image/png;base64,') == len(delivered.metrics["pictures"])
+    assert all(f"<td>{patient}</td>" in report for patient in delivered.cohort.split.test)
+
+
+def test_experiment_is_what_config_json_says(delivered):
+    written = read_json(delivered.config.folder / "config.json")
+    assert written == json.loads(json.dumps(delivered.run))
+    assert written["config"]["name"] == "tiny"
+    assert sorted(sum(written["data"]["split"].values(), [])) == [f"P{number}" for number in range(6)]
+
+
+def test_experiment_refuses_a_folder_that_is_there(delivered):
+    with pytest.raises(ValueError, match=r"tiny exists already: choose another --name, or remove it"):
+        create_experiment(delivered.config, delivered.cohort, delivered.lanes)
+
+
+def test_cohort_keeps_test_patients_out_of_the_packs(delivered):
+    cohort = delivered.cohort
+    assert cohort.train_pack.patient_ids == cohort.split.train
+    assert cohort.val_pack.patient_ids == cohort.split.val
+    assert tuple(patient.id for patient in cohort.test_patients) == cohort.split.test
+    assert sum(cohort.num_slices.values()) == 18
+    assert sum(cohort.num_tumour_slices.values()) == 10
+
+
+def test_plan_says_what_will_be_done(delivered):
+    screen = io.StringIO()
+    print_plan(delivered.config, delivered.cohort, delivered.lanes, Console(file=screen, width=200))
+    for words in ("Search tiny", f"slices of {SIZE} x {SIZE} pixels", "1 of at most 9 epochs", "1 worker(s) of 2 CPU"):
+        assert words in screen.getvalue()
+    for side in ("train", "val", "test"):
+        assert f"{len(getattr(delivered.cohort.split, side))} patients" in screen.getvalue()

@@ -1,0 +1,95 @@
+"""Lanes: arithmetic on the cluster's resources, so that whatever starts also ends."""
+
+import pytest
+
+from search.config import SearchConfig
+from search.lanes import Lanes, plan_lanes
+
+
+def node(cpus: float, gpus: float = 0) -> dict[str, float]:
+    return {"CPU": cpus, "memory": 1e9} | ({"GPU": gpus} if gpus else {})
+
+
+def plan(nodes: list[dict[str, float]], **changes) -> Lanes:
+    return plan_lanes(SearchConfig(**{"trials": 1000, "batch_size": 48} | changes), nodes)
+
+
+def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> Lanes:
+    return Lanes(num_lanes=num_lanes, num_workers=num_workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "changes", "expected"),
+    [
+        ([node(2)], {}, lanes(1, 1, 2, 0.0)),
+        ([node(1)], {}, lanes(1, 1, 1, 0.0)),
+        ([node(2)], {"cpus_per_worker": 1}, lanes(2, 1, 1, 0.0)),
+        ([node(2)], {"workers_per_trial": 2}, lanes(1, 2, 1, 0.0)),
+        ([node(16)], {}, lanes(4, 1, 4, 0.0)),
+        ([node(64, 8)], {}, lanes(8, 1, 8, 1.0)),
+        ([node(64, 8)], {"gpus_per_worker": 0.5}, lanes(16, 1, 4, 0.5)),
+        ([node(64, 8)], {"gpus_per_worker": 0.0}, lanes(16, 1, 4, 0.0)),
+        ([node(64, 8)], {"workers_per_trial": 3}, lanes(2, 3, 8, 1.0)),
+        ([node(256, 2)], {}, lanes(2, 1, 8, 1.0)),
+        ([node(4, 8)], {}, lanes(4, 1, 1, 1.0)),
+        ([node(2), node(2)], {"workers_per_trial": 4}, lanes(1, 4, 1, 0.0)),
+        ([node(3), node(3)], {"cpus_per_worker": 2}, lanes(2, 1, 2, 0.0)),
+        ([node(8), node(16, 4), node(8, 1)], {}, lanes(5, 1, 4, 1.0)),
+        ([{"memory": 1e9}, node(4)], {}, lanes(1, 1, 4, 0.0)),
+        ([node(64)], {"max_concurrent": 3}, lanes(3, 1, 4, 0.0)),
+        ([node(64)], {"trials": 2}, lanes(2, 1, 4, 0.0)),
+    ],
+    ids=[
+        "laptop", "one core", "laptop in halves", "a group on a laptop", "16 cores", "8 GPUs", "half GPUs", "GPUs unused",
+        "groups of 3 GPUs", "many cores a GPU", "few cores a GPU", "a group over two nodes", "no worker over two nodes",
+        "mixed nodes", "a head without cores", "at most 3", "no more than trials",
+    ],
+)  # fmt: skip
+def test_plan_lanes_by_hand(nodes, changes, expected):
+    assert plan(nodes, **changes) == expected
+
+
+@pytest.mark.parametrize("num_gpus", range(1, 9))
+def test_plan_lanes_loses_no_share_of_a_gpu_to_rounding(num_gpus):
+    for shares in range(1, 21):
+        found = plan([node(1000, num_gpus)], gpus_per_worker=1 / shares, cpus_per_worker=1)
+        assert found.num_lanes == num_gpus * shares
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+@pytest.mark.parametrize("nodes", [[node(2)], [node(7), node(5)], [node(24, 4), node(9, 2)]], ids=["2", "7+5", "GPUs"])
+def test_plan_lanes_never_books_more_than_there_is(nodes, workers):
+    try:
+        found = plan(nodes, workers_per_trial=workers)
+    except ValueError:
+        return
+    for name, amount in found.worker_resources().items():
+        assert found.num_lanes * found.num_workers * amount <= sum(one.get(name, 0) for one in nodes)
+
+
+def test_actor_books_the_worker_it_is_or_one_byte():
+    assert lanes(1, 1, 2, 0.5).actor_resources() == {"CPU": 2.0, "GPU": 0.5}
+    assert lanes(1, 1, 2, 0.0).actor_resources() == {"CPU": 2.0}
+    assert lanes(1, 2, 2, 1.0).actor_resources() == {"memory": 1.0}
+    assert lanes(1, 2, 2, 1.0).worker_resources() == {"CPU": 2.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "changes", "sizes"),
+    [
+        ([node(2)], {"workers_per_trial": 4}, "4 workers of 1 CPU and 0 GPU, but the nodes have 2 CPU and 0 GPU"),
+        (
+            [node(4), node(8)],
+            {"cpus_per_worker": 16},
+            "1 workers of 16 CPU and 0 GPU, but the nodes have 4 CPU and 0 GPU; 8 CPU and 0 GPU",
+        ),
+        ([node(4)], {"gpus_per_worker": 1.0}, "1 workers of 8 CPU and 1 GPU, but the nodes have 4 CPU and 0 GPU"),
+        ([], {}, "1 workers of 1 CPU and 0 GPU, but the nodes have "),
+    ],
+)
+def test_plan_lanes_refuses_what_never_fits(nodes, changes, sizes):
+    with pytest.raises(ValueError) as caught:
+        plan(nodes, **changes)
+    assert str(caught.value) == (
+        f"a trial asks for {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
+    )

@@ -1,0 +1,88 @@
+"""Promotion: the checkpoints are scored again, and the best of these wins."""
+
+import math
+
+import pytest
+from fakes import constant_state, trial_row, write_lgg_patient
+
+from data.lgg import find_patients
+from model.checkpoint import write
+from search.promote import NUM_CANDIDATES, NothingToPromote, promote
+from search.trials import State
+
+EVERYTHING, NOTHING = 10.0, -10.0
+"""Logits of a network that marks every pixel, or none."""
+
+# Three slices of 16 x 16 and a tumour of 16 pixels: all 768 marked give 2 * 16 / (768 + 16).
+DICE_OF_EVERYTHING = 32 / 784
+
+
+@pytest.fixture
+def patients(tmp_path):
+    for patient in "AB":
+        write_lgg_patient(tmp_path / "patients", patient)
+    return find_patients(tmp_path / "patients")
+
+
+def make_row(folder, number, reported, bias, **changes):
+    """Return the row of a trial that reported this Dice and left a network of this bias."""
+    write(folder / f"{number}.pt", constant_state(bias).to_bytes())
+    return trial_row(number, [0.0, reported], checkpoint=f"{number}.pt", **changes)
+
+
+def test_promote_lets_the_rescored_winner_beat_the_reported_best(tmp_path, patients):
+    rows = [make_row(tmp_path, 0, 0.9, NOTHING), make_row(tmp_path, 1, 0.5, EVERYTHING)]
+    candidates = promote(rows, tmp_path, patients, size=16)
+    assert [candidate.row.id for candidate in candidates] == ["t001", "t000"]
+    assert candidates[0].dice == pytest.approx(DICE_OF_EVERYTHING)
+    assert candidates[1].dice == 0
+    assert [score.patient for score in candidates[0].scores] == ["A", "B"]
+    assert candidates[0].network.head.bias.item() == EVERYTHING
+
+
+def test_promote_scores_only_the_few_best(tmp_path, patients):
+    rows = [make_row(tmp_path, number, number / 10, NOTHING) for number in range(1, 6)]
+    rows.append(make_row(tmp_path, 0, 0.0, EVERYTHING))
+    candidates = promote(rows, tmp_path, patients, size=16)
+    assert [candidate.row.number for candidate in candidates] == [5, 4, 3]
+    assert len(candidates) == NUM_CANDIDATES
+
+
+def test_promote_among_equals_keeps_the_order_of_the_search(tmp_path, patients):
+    rows = [make_row(tmp_path, number, dice, EVERYTHING) for number, dice in enumerate((0.4, 0.6, 0.6))]
+    assert [candidate.row.number for candidate in promote(rows, tmp_path, patients, size=16)] == [1, 2, 0]
+
+
+def test_promote_takes_pruned_trials_and_those_that_failed_after_a_good_epoch(tmp_path, patients):
+    rows = [
+        make_row(tmp_path, 0, 0.5, EVERYTHING, state=State.PRUNED),
+        make_row(tmp_path, 1, 0.6, NOTHING, state=State.FAILED, error="lost its workers"),
+        trial_row(2, [0.9], state=State.FAILED, error="lost before its first checkpoint"),
+    ]
+    assert [candidate.row.number for candidate in promote(rows, tmp_path, patients, size=16)] == [0, 1]
+
+
+def test_candidate_of_patients_without_tumour_or_prediction_has_dice_nan(tmp_path):
+    write_lgg_patient(tmp_path / "healthy", "A", tumour_numbers=())
+    rows = [make_row(tmp_path, 0, 0.9, NOTHING)]
+    [candidate] = promote(rows, tmp_path, find_patients(tmp_path / "healthy"), size=16)
+    assert math.isnan(candidate.dice)
+
+
+def test_promote_says_why_there_is_nothing(tmp_path, patients):
+    rows = [
+        trial_row(0, [], state=State.FAILED, error="train_loss was nan in epoch 1"),
+        trial_row(1, [], state=State.FAILED, error="RuntimeError: no memory\nTraceback of many lines"),
+        trial_row(2, [], state=State.FAILED, error="train_loss was nan in epoch 1"),
+        trial_row(3, [math.nan], state=State.PRUNED),
+    ]
+    with pytest.raises(NothingToPromote) as caught:
+        promote(rows, tmp_path, patients, size=16)
+    assert str(caught.value) == (
+        "none of 4 trials left a checkpoint: RuntimeError: no memory; no epoch ended; train_loss was nan in epoch 1"
+    )
+
+
+def test_promote_of_no_trials_says_that_none_began(tmp_path, patients):
+    with pytest.raises(NothingToPromote, match="^none of 0 trials left a checkpoint: none began$"):
+        promote([], tmp_path, patients, size=16)

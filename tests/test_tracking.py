@@ -1,0 +1,165 @@
+"""Tracking: what a W&B run holds, read back from its file, and that nothing it does harms a trial."""
+
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wandb
+from wandb.proto import wandb_internal_pb2
+
+import search.tracking
+from search.tracking import NoTracker, Tracker, WandbTracker, make_tracker
+from search.trials import State
+
+CONFIG = {"depth": 4, "learning_rate": 2e-3, "norm": "batch"}
+EPOCHS = [
+    {"epoch": 1, "val_dice": 0.25, "train_loss": 0.75},
+    {"epoch": 2, "val_dice": 0.625, "train_loss": 0.5},
+    {"epoch": 3, "val_dice": 0.5, "train_loss": 0.375},
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_server(tmp_path_factory) -> Iterator[None]:
+    """A W&B that knows no server but a closed port of this host; one service process for all tests here."""
+    with socket.socket() as closed, pytest.MonkeyPatch.context() as patch:
+        closed.bind(("127.0.0.1", 0))  # bound, and nobody listens: every connection is refused
+        patch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        patch.setenv("WANDB_API_KEY", 40 * "0")
+        for folder in ("CONFIG", "CACHE", "DATA"):
+            patch.setenv(f"WANDB_{folder}_DIR", str(tmp_path_factory.mktemp(folder)))
+        patch.delenv("WANDB_MODE", raising=False)
+        wandb.teardown()  # W&B reads its settings once
+        yield
+        wandb.teardown()
+
+
+def track(tracker: Tracker, number: int, epochs=EPOCHS, state: str = State.COMPLETE) -> None:
+    tracker.start(number, CONFIG)
+    for epoch in epochs:
+        tracker.log(epoch)
+    tracker.finish(state)
+
+
+def offline(folder: Path) -> WandbTracker:
+    return make_tracker("offline", project="tumours", group="small", folder=folder)
+
+
+def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
+    """Yield the records of a `.wandb` file: 7 bytes of header, then LevelDB's log in blocks of 32 KiB."""
+    content, place, parts = path.read_bytes(), 7, b""
+    assert content[:4] == b":W&B"
+    while place + 7 <= len(content):
+        if (left := -place % 32768) and left < 7:
+            place += left  # the padding of a block: too short for a header
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # full, or the last part
+            yield wandb_internal_pb2.Record.FromString(parts)
+            parts = b""
+
+
+def as_dict(items) -> dict:
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def read_run(folder: Path, number: int) -> dict:
+    """Return what a trial's newest run says, as a person would look it up."""
+    [*_, path] = sorted(folder.glob(f"wandb/*run-*/run-small-t{number:03d}.wandb"))
+    run: dict = {"config": {}, "history": [], "summary": {}}
+    for record in read_records(path):
+        match record.WhichOneof("record_type"):
+            case "run":
+                run |= {"project": record.run.project, "group": record.run.run_group, "id": record.run.run_id}
+                run |= {"name": record.run.display_name, "job_type": record.run.job_type}
+                run["config"] |= as_dict(record.run.config.update)
+            case "config":
+                run["config"] |= as_dict(record.config.update)
+            case "history":
+                run["history"].append(as_dict(record.history.item))
+            case "summary":
+                run["summary"] |= as_dict(record.summary.update)
+            case "exit":
+                run["exit_code"] = record.exit.exit_code
+    return run
+
+
+def shown(history: list[dict]) -> list[dict]:
+    """Return the history without what W&B adds."""
+    return [{key: value for key, value in entry.items() if not key.startswith("_")} for entry in history]
+
+
+def test_offline_run_has_every_metric_of_every_epoch(tmp_path):
+    track(offline(tmp_path), 3)
+    run = read_run(tmp_path, 3)
+    assert shown(run["history"]) == EPOCHS
+    assert CONFIG.items() <= run["config"].items()
+    assert (run["project"], run["group"], run["job_type"]) == ("tumours", "small", "trial")
+    assert (run["id"], run["name"]) == ("small-t003", "t003")
+    assert run["exit_code"] == 0
+    assert run["summary"]["best_val_dice"] == 0.625
+    assert run["summary"]["best_epoch"] == 2
+    assert run["summary"]["state"] == "COMPLETE"
+
+
+def test_each_trial_is_a_run_of_its_own(tmp_path):
+    tracker = offline(tmp_path)
+    track(tracker, 0, EPOCHS[:2], State.PRUNED)
+    track(tracker, 1, EPOCHS[:1], State.FAILED)
+    runs = [read_run(tmp_path, number) for number in (0, 1)]
+    assert [len(run["history"]) for run in runs] == [2, 1]
+    assert [run["summary"]["state"] for run in runs] == ["PRUNED", "FAILED"]
+    assert [run["summary"]["best_val_dice"] for run in runs] == [0.625, 0.25]
+    assert [run["exit_code"] for run in runs] == [0, 1]
+
+
+def test_run_takes_an_epoch_that_is_not_finite(tmp_path):
+    track(offline(tmp_path), 0, [*EPOCHS[:1], {"epoch": 2, "train_loss": math.nan}], State.FAILED)
+    run = read_run(tmp_path, 0)
+    assert run["history"][1]["epoch"] == 2
+    assert run["summary"]["best_val_dice"] == 0.25
+
+
+def test_trial_that_goes_on_from_a_checkpoint_goes_on_being_tracked(tmp_path):
+    # A new lane takes the trial when it is set up, and again when it gets the checkpoint, within one second.
+    tracker = offline(tmp_path)
+    tracker.start(0, CONFIG)
+    track(tracker, 0, EPOCHS[1:])
+    assert shown(read_run(tmp_path, 0)["history"]) == EPOCHS[1:]
+
+
+def test_tracker_without_an_open_run_says_nothing(tmp_path):
+    tracker = offline(tmp_path)
+    tracker.log(EPOCHS[0])
+    tracker.finish(State.FAILED)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_tracker_writes_nothing(tmp_path):
+    tracker = make_tracker("off", project="tumours", group="small", folder=tmp_path)
+    assert isinstance(tracker, NoTracker)
+    track(tracker, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_online_without_a_server_goes_on_offline_within_seconds(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(search.tracking, "INIT_TIMEOUT_SECONDS", 1.0)
+    tracker = make_tracker("online", project="tumours", group="small", folder=tmp_path)
+    started = time.monotonic()
+    track(tracker, 0)
+    assert time.monotonic() - started < 10
+    assert "W&B cannot be reached, runs are kept offline in" in caplog.text
+    assert "goes on without it" not in caplog.text
+    assert shown(read_run(tmp_path, 0)["history"]) == EPOCHS
+    started = time.monotonic()
+    track(tracker, 1)  # it does not wait for the server again
+    assert time.monotonic() - started < 1
+    assert shown(read_run(tmp_path, 1)["history"]) == EPOCHS
