@@ -1,11 +1,12 @@
 """The loss: binary cross-entropy and Dice on logits, in a weighted sum."""
 
 import torch
-import torch.distributed as dist
 import torch.distributed.nn.functional as differentiable
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from model import parallel
 
 SMOOTHING_PIXELS = 1.0
 """Added above and below the Dice quotient, so that a batch without tumour has a finite gradient."""
@@ -27,7 +28,7 @@ def bce_dice_loss(
     bce = F.binary_cross_entropy_with_logits(logits, masks)
     probabilities = logits.sigmoid()
     sums = torch.stack([(probabilities * masks).sum(), probabilities.sum(), masks.sum()])
-    if dist.is_initialized() and dist.get_world_size() > 1:
+    if parallel.world_size() > 1:
         # Its backward adds up over ranks, which the averaging of gradients then divides by their number again.
         sums = differentiable.all_reduce(sums)
     intersection, predicted, true = sums

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from data.augment import AugmentConfig, build_augment
 from data.loaders import Batch, eval_batches, num_train_batches, train_batches
 from data.pack import Pack
-from model import metrics
+from model import metrics, parallel
 from model.checkpoint import TrainState
 from model.device import PRECISIONS, Device, find_device
 from model.losses import bce_dice_loss
@@ -65,9 +63,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs is {self.max_epochs}, but must be at least 1")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}, but must be > 0")
-        if self.weight_decay < 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0")
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}, but must be at least 1")
@@ -86,7 +84,7 @@ class TrainConfig:
 class EpochResult:
     """What one epoch brought. Metrics without `train` are of the validation patients, volumetric and per patient."""
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | int]
     """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds, ..."""
 
     state: TrainState
@@ -125,7 +123,7 @@ def train(
         state.restore(resume_from)
     if _is_finished(state.history, config):
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
-    network = _distribute(state.network, device)
+    network = parallel.distribute(state.network, device)
     while not _is_finished(state.history, config):
         started = time.perf_counter()
         loss, waited = _train_epoch(network, state, config, train_pack, device)
@@ -164,18 +162,12 @@ def _start(unet: UNetConfig, config: TrainConfig, device: Device, steps_per_epoc
     return TrainState(network, optimizer, schedule, scaler)
 
 
-def _distribute(network: UNet, device: Device) -> torch.nn.Module:
-    if _world_size() == 1:
-        return network
-    return DistributedDataParallel(network, device_ids=[device.device.index] if device.device.type == "cuda" else None)
-
-
 def _train_epoch(
     network: torch.nn.Module, state: TrainState, config: TrainConfig, pack: Pack, device: Device
 ) -> tuple[float, float]:
     """Return the mean loss over the global batches, and the seconds spent waiting for data."""
     epoch = state.epoch + 1
-    torch.manual_seed(_seed(config.seed, epoch, _rank()))
+    torch.manual_seed(_seed(config.seed, epoch, parallel.rank()))
     network.train()
     total = torch.zeros(2, device=device.device)
     batches = train_batches(
@@ -184,8 +176,8 @@ def _train_epoch(
         batch_size=config.batch_size,
         seed=config.seed,
         epoch=epoch,
-        rank=_rank(),
-        world_size=_world_size(),
+        rank=parallel.rank(),
+        world_size=parallel.world_size(),
         augment=build_augment(AugmentConfig(strength=config.augment)),
     )
     waited, asked = 0.0, time.perf_counter()
@@ -194,7 +186,7 @@ def _train_epoch(
         loss = _train_step(network, state, config, batch, device)
         total += torch.stack([loss.detach(), torch.ones_like(loss)])
         asked = time.perf_counter()
-    _sum_over_ranks(total)
+    parallel.sum_over_ranks(total)
     return (total[0] / total[1]).item(), waited
 
 
@@ -216,25 +208,28 @@ def _train_step(
 
 
 @torch.inference_mode()
-def _validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dict[str, float]:
+def _validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dict[str, float | int]:
     """Return the mean over patients of every metric, from counts that are added up over slices and ranks."""
     network.eval()
     counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)
     patient_of_slice = torch.from_numpy(pack.patient_of_slice.copy()).to(device.device)
     slices = _all_slices(pack)
-    for batch in eval_batches(pack, slices, batch_size=batch_size, rank=_rank(), world_size=_world_size()):
+    for batch in eval_batches(
+        pack, slices, batch_size=batch_size, rank=parallel.rank(), world_size=parallel.world_size()
+    ):
         with device.autocast():
             logits = network(_to_device(batch.images, device))
         found = metrics.count(logits.squeeze(1) > 0, _to_device(batch.masks, device).squeeze(1) > 0)
         counts.index_add_(0, patient_of_slice[torch.from_numpy(batch.slices).to(device.device)], found)
-    _sum_over_ranks(counts)
+    parallel.sum_over_ranks(counts)
     return {name: metric(counts.cpu()).nanmean().item() for name, metric in metrics.METRICS.items()}
 
 
-def _is_finished(history: list[dict[str, float]], config: TrainConfig) -> bool:
+def _is_finished(history: list[dict[str, float | int]], config: TrainConfig) -> bool:
     if len(history) >= config.max_epochs:
         return True
-    scores = [epoch.get("val_dice", math.nan) for epoch in history]
+    scores = [epoch.get("val_dice", -math.inf) for epoch in history]
+    scores = [-math.inf if math.isnan(score) else score for score in scores]
     best = max(range(len(scores)), key=lambda index: (scores[index], -index), default=0)
     return 0 < config.patience <= len(scores) - 1 - best
 
@@ -253,16 +248,3 @@ def _all_slices(pack: Pack) -> np.ndarray:
 def _seed(*parts: int) -> int:
     """Return one seed for the parts; sums would make (seed 1, epoch 2) the same as (seed 2, epoch 1)."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def _sum_over_ranks(tensor: Tensor) -> None:
-    if _world_size() > 1:
-        dist.all_reduce(tensor)

@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from typing import Any
 
@@ -95,9 +96,13 @@ class Reception:
         return [channels[rank] for rank in range(self._num_workers)]
 
     def _accept(self) -> None:
-        for _ in range(self._num_workers):
+        num_arrived = 0
+        while num_arrived < self._num_workers:
             try:
                 connection = self._listener.accept()
                 self._arrived.put((connection.recv(), connection))
-            except Exception:  # a stranger without the key, or the listener was closed: the lane's wait says the rest
+                num_arrived += 1
+            except (AuthenticationError, EOFError, ConnectionError):  # a stranger without the key
                 continue
+            except OSError:  # the listener was closed
+                return

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from data.lgg import read_slice
 from data.pack import Pack, pack_patients
-from data.patient import Patient
+from data.patient import DataError, Patient
 from data.source import find_source
 from data.split import Split, split_patients
 from search.config import SearchConfig
@@ -45,6 +45,12 @@ def read_cohort(config: SearchConfig) -> Cohort:
     )
     pack = pack_patients(patients, read_slice=read_slice, size=config.size, progress=True)
     sides = {side: pack.select(getattr(split, side)) for side in ("train", "val", "test")}
+    for side in ("train", "val"):
+        if not sides[side].tumour_slices.any():
+            raise DataError(
+                f"none of the {len(sides[side].patient_ids)} patients of side {side!r} has a tumour, but without one "
+                "Dice is undefined: add patients with tumours, or choose another --seed"
+            )
     return Cohort(
         format=data_format,
         split=split,

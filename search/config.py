@@ -135,7 +135,7 @@ class SearchConfig:
         """Return this config with a name: the given one, or the data and the time."""
         if self.name:
             return self
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower() or "search"
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower()[:80] or "search"
         return replace(self, name=f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
 
     def fixed(self, in_channels: int) -> Fixed:

@@ -72,15 +72,19 @@ class StopRequest(tune.Stopper):
 
 
 @contextmanager
-def ray_cluster() -> Iterator[None]:
-    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end."""
+def ray_cluster(*, dashboard: bool = False) -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end.
+
+    Groups of several workers need the dashboard (on localhost): through its API Ray Train finds out that a lane was
+    killed, and gives back what the lane's workers had booked.
+    """
     os.environ.update(RAY_SETTINGS)
     address = os.environ.get("RAY_ADDRESS")
     ray.init(
         address=address or "local",
         log_to_driver=False,
         logging_level=logging.ERROR,
-        include_dashboard=None if address else False,
+        include_dashboard=None if address else dashboard,
         runtime_env={"env_vars": RAY_SETTINGS},
     )
     try:

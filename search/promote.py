@@ -1,5 +1,7 @@
 """Which trial wins: the best checkpoints, scored again on the validation patients."""
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from model.device import find_device
 from model.evaluate import PatientScore, evaluate, torch_network
 from model.unet import UNet
 from search.trials import TrialRow, best_first
+
+logger = logging.getLogger(__name__)
 
 NUM_CANDIDATES = 3
 """Trials that are scored again. Training validates resized masks in bf16; the few best may change places."""
@@ -37,7 +41,8 @@ class Candidate:
     @property
     def dice(self) -> float:
         """The mean over patients; nan where no patient has a tumour or a prediction."""
-        return float(np.nanmean([score.dice for score in self.scores]))
+        dices = [score.dice for score in self.scores if np.isfinite(score.dice)]
+        return float(np.mean(dices)) if dices else float("nan")
 
 
 def promote(rows: list[TrialRow], folder: Path, val_patients: Sequence[Patient], *, size: int) -> list[Candidate]:
@@ -46,7 +51,7 @@ def promote(rows: list[TrialRow], folder: Path, val_patients: Sequence[Patient],
     Among equals the one that was better during the search wins, and among those the earlier.
 
     Raises:
-        NothingToPromote: No trial has a checkpoint.
+        NothingToPromote: No trial has a checkpoint that can be read.
     """
     ranked = [row for row in best_first(rows) if row.checkpoint]
     if not ranked:
@@ -54,10 +59,22 @@ def promote(rows: list[TrialRow], folder: Path, val_patients: Sequence[Patient],
         raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none began'}")
     device = find_device().device
     candidates = []
-    for row in ranked[:NUM_CANDIDATES]:
-        network = checkpoint.load_network(folder / row.checkpoint)
+    for row in ranked:
+        if len(candidates) == NUM_CANDIDATES:
+            break
+        try:
+            network = checkpoint.load_network(folder / row.checkpoint)
+        except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
+            logger.warning("%s is passed over: %s", row.id, error)
+            continue
         scores = evaluate(
             torch_network(network, device), val_patients, read_slice=read_slice, size=size, threshold=THRESHOLD
         )
         candidates.append(Candidate(row=row, network=network, scores=scores))
-    return sorted(candidates, key=lambda candidate: -candidate.dice)  # stable: equals keep the search's order
+    if not candidates:
+        raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")
+    return sorted(candidates, key=_loss)  # stable: equals keep the search's order
+
+
+def _loss(candidate: Candidate) -> float:
+    return math.inf if math.isnan(candidate.dice) else -candidate.dice

@@ -62,6 +62,7 @@ class WandbTracker:
                 return
             logger.warning("W&B cannot be reached, runs are kept offline in %s: %s", self._folder / "wandb", error)
             self._mode = "offline"
+            _forget_connection()
             self.start(number, config)
 
     def log(self, metrics: dict[str, float]) -> None:
@@ -100,6 +101,13 @@ class WandbTracker:
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
         return run
+
+
+def _forget_connection() -> None:
+    """End W&B's service process: it holds on to the name of the run that could not be opened."""
+    import wandb
+
+    wandb.teardown()
 
 
 def make_tracker(tracking: str, *, project: str, group: str, folder: Path) -> Tracker:

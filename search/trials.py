@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 METRIC = "val_dice"
 """What is searched for: the mean over validation patients of the volumetric Dice."""
@@ -76,14 +76,17 @@ def ended_state(result: dict[str, Any] | None, *, error: bool) -> State:
     """Return how a trial ended, from its last result and whether its worker group was lost for good."""
     if error or not result or result.get("failure"):
         return State.FAILED
+    if not math.isfinite(result[METRIC]):  # nobody to compare it by; such a validation set is refused before
+        return State.FAILED
     return State.COMPLETE if result["finished"] else State.PRUNED
 
 
 def append_row(path: Path, row: TrialRow) -> None:
-    """Add a trial to the table, and wait until the disk has it."""
-    line = json.dumps({"id": row.id, **asdict(row)})
-    with path.open("a") as file:
-        file.write(line + "\n")
+    """Add a trial to the table, and wait until the disk has it; a last line that a crash cut off makes room."""
+    line = json.dumps({"id": row.id, **asdict(row)}) + "\n"
+    with path.open("ab+") as file:
+        _cut_torn_line(file)
+        file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -122,7 +125,21 @@ def find_best_checkpoint(trial_folder: Path) -> Path | None:
     """Return the state file of the best epoch that is still on disk, the earlier one among equals."""
     scored = []
     for file in sorted(trial_folder.glob(f"checkpoint_*/{METRICS_FILE}")):
-        epoch = json.loads(file.read_text())
-        if math.isfinite(epoch.get(METRIC, math.nan)):
+        try:
+            epoch = json.loads(file.read_text())
+        except json.JSONDecodeError:  # Tune's copy of it was cut off
+            continue
+        if file.with_name(STATE_FILE).exists() and math.isfinite(epoch.get(METRIC, math.nan)):
             scored.append((-epoch[METRIC], epoch["epoch"], file.with_name(STATE_FILE)))
     return min(scored)[2] if scored else None
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read() == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)

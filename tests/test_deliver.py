@@ -1,6 +1,7 @@
 """What a search leaves behind, from real files: patients on disk, a trained network, and all that is made of them."""
 
 import io
+import itertools
 import json
 import math
 from pathlib import Path
@@ -27,6 +28,8 @@ from search.promote import promote
 from search.report import write_report
 from search.summary import print_summary
 
+pytestmark = pytest.mark.slow  # the export to ONNX takes a few seconds, once for all tests here
+
 SIZE = 64
 
 
@@ -46,7 +49,7 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
     candidates = promote(rows, config.folder, cohort.val_patients, size=SIZE)
     metrics = deliver(candidates, rows, run, cohort, config.folder)
-    return SimpleNamespace(**{name: value for name, value in locals().items() if name not in ("number", "training")})
+    return SimpleNamespace(config=config, cohort=cohort, lanes=lanes, run=run, rows=rows, metrics=metrics)
 
 
 def read_json(path: Path) -> dict:
@@ -126,7 +129,7 @@ def test_experiment_is_what_config_json_says(delivered):
     written = read_json(delivered.config.folder / "config.json")
     assert written == json.loads(json.dumps(delivered.run))
     assert written["config"]["name"] == "tiny"
-    assert sorted(sum(written["data"]["split"].values(), [])) == [f"P{number}" for number in range(6)]
+    assert sorted(itertools.chain(*written["data"]["split"].values())) == [f"P{number}" for number in range(6)]
 
 
 def test_experiment_refuses_a_folder_that_is_there(delivered):

@@ -1,5 +1,7 @@
 """Lanes: arithmetic on the cluster's resources, so that whatever starts also ends."""
 
+import re
+
 import pytest
 
 from search.config import SearchConfig
@@ -40,8 +42,9 @@ def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> Lanes:
         ([node(64)], {"trials": 2}, lanes(2, 1, 4, 0.0)),
     ],
     ids=[
-        "laptop", "one core", "laptop in halves", "a group on a laptop", "16 cores", "8 GPUs", "half GPUs", "GPUs unused",
-        "groups of 3 GPUs", "many cores a GPU", "few cores a GPU", "a group over two nodes", "no worker over two nodes",
+        "laptop", "one core", "laptop in halves", "a group on a laptop", "16 cores", "8 GPUs", "half GPUs",
+        "GPUs unused", "groups of 3 GPUs", "many cores a GPU", "few cores a GPU", "a group over two nodes",
+        "no worker over two nodes",
         "mixed nodes", "a head without cores", "at most 3", "no more than trials",
     ],
 )  # fmt: skip
@@ -88,8 +91,6 @@ def test_actor_books_the_worker_it_is_or_one_byte():
     ],
 )
 def test_plan_lanes_refuses_what_never_fits(nodes, changes, sizes):
-    with pytest.raises(ValueError) as caught:
+    message = f"a trial asks for {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         plan(nodes, **changes)
-    assert str(caught.value) == (
-        f"a trial asks for {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
-    )

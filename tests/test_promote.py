@@ -84,5 +84,5 @@ def test_promote_says_why_there_is_nothing(tmp_path, patients):
 
 
 def test_promote_of_no_trials_says_that_none_began(tmp_path, patients):
-    with pytest.raises(NothingToPromote, match="^none of 0 trials left a checkpoint: none began$"):
+    with pytest.raises(NothingToPromote, match=r"^none of 0 trials left a checkpoint: none began$"):
         promote([], tmp_path, patients, size=16)

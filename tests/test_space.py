@@ -47,7 +47,7 @@ def test_to_configs_names_unknown_keys_and_the_legal_ones():
 
 
 def test_to_configs_hands_on_what_a_config_refuses():
-    with pytest.raises(ValueError, match="dropout is 1.5, but must be at least 0 and below 1"):
+    with pytest.raises(ValueError, match=r"dropout is 1\.5, but must be at least 0 and below 1"):
         to_configs({"dropout": 1.5}, FIXED)
 
 

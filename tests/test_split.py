@@ -51,8 +51,8 @@ def test_split_has_about_the_asked_fractions():
 
 
 def test_split_fills_an_empty_side_with_the_nearest_patient_that_can_be_spared():
-    # By `printf 7607:0:a | sha256sum` and so on: a 0.70, b 0.33, d 0.55, e 0.73, i 0.50, m 0.58. Validation (0.2 to 0.4)
-    # has b; nobody is below 0.2. b is nearest to it, but is validation's only one; i is next.
+    # By `printf 7607:0:a | sha256sum` and so on: a 0.70, b 0.33, d 0.55, e 0.73, i 0.50, m 0.58. Validation (0.2 to
+    # 0.4) has b; nobody is below 0.2. b is nearest to it, but is validation's only one; i is next.
     split = split_patients("abdeim", seed=0)
     assert (split.train, split.val, split.test) == (("a", "d", "e", "m"), ("b",), ("i",))
 

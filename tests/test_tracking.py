@@ -71,8 +71,12 @@ def as_dict(items) -> dict:
 
 
 def read_run(folder: Path, number: int) -> dict:
-    """Return what a trial's newest run says, as a person would look it up."""
-    [*_, path] = sorted(folder.glob(f"wandb/*run-*/run-small-t{number:03d}.wandb"))
+    """Return what a trial's newest offline run says, as a person would look it up."""
+    [*_, path] = sorted(folder.glob(f"wandb/offline-run-*/run-small-t{number:03d}.wandb"))
+    deadline = time.monotonic() + 10
+    while not any(record.HasField("exit") for record in read_records(path)):  # the service writes on after `finish`
+        assert time.monotonic() < deadline, f"{path} has no end"
+        time.sleep(0.02)
     run: dict = {"config": {}, "history": [], "summary": {}}
     for record in read_records(path):
         match record.WhichOneof("record_type"):

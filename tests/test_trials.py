@@ -9,6 +9,7 @@ import pytest
 from fakes import trial_row
 
 from search.trials import (
+    METRIC,
     METRICS_FILE,
     STATE_FILE,
     State,
@@ -138,10 +139,11 @@ def test_find_best_checkpoint_passes_over_metrics_that_were_cut_off(tmp_path):
 @pytest.mark.parametrize(
     ("result", "error", "state"),
     [
-        ({"finished": True, "failure": None}, False, State.COMPLETE),
-        ({"finished": False, "failure": None}, False, State.PRUNED),
-        ({"finished": True, "failure": "train_loss was nan"}, False, State.FAILED),
-        ({"finished": True, "failure": None}, True, State.FAILED),
+        ({"finished": True, "failure": None, METRIC: 0.5}, False, State.COMPLETE),
+        ({"finished": False, "failure": None, METRIC: 0.5}, False, State.PRUNED),
+        ({"finished": True, "failure": "train_loss was nan", METRIC: 0.5}, False, State.FAILED),
+        ({"finished": True, "failure": None, METRIC: 0.5}, True, State.FAILED),
+        ({"finished": True, "failure": None, METRIC: math.nan}, False, State.FAILED),
         ({}, False, State.FAILED),
         (None, False, State.FAILED),
     ],

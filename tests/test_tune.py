@@ -158,13 +158,14 @@ def test_search_goes_on_after_its_lane_is_killed(plain):
 
 
 @pytest.mark.slow
-def test_search_goes_on_after_one_of_two_workers_is_killed(plain):
+@pytest.mark.parametrize("victim", ["RayTrainWorker", "Lane"])
+def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     out, _ = plain
-    process = start(out, "worker", "--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9")
-    wait_for_line(out / "worker.log", r"t000 epoch 2")
-    kill_one(process, "ray::RayTrainWorker")
-    assert "goes on from its last checkpoint" in finish(process, out, "worker")
-    first = rows(out, "worker")[0]
+    process = start(out, victim, "--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--tracking", "off")
+    wait_for_line(out / f"{victim}.log", r"t000 epoch 2")
+    kill_one(process, f"ray::{victim}")
+    assert "goes on from its last checkpoint" in finish(process, out, victim)
+    first = rows(out, victim)[0]
     assert first.state == State.COMPLETE
     assert [epoch["epoch"] for epoch in first.epochs] == list(range(1, 10))
     # Dropout is drawn by each worker for its share, and bf16 rounds; the data and the weights are the same.

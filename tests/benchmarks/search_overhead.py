@@ -94,7 +94,7 @@ def search(config: SearchConfig, cohort: Cohort) -> tuple[float, list[Sample]]:
     shutil.rmtree(config.folder, ignore_errors=True)
     config.folder.mkdir(parents=True)
     started = time.perf_counter()
-    with ray_cluster():
+    with ray_cluster(dashboard=config.workers_per_trial > 1):
         lanes = plan_lanes(config, node_resources())
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     assert all(len(row.epochs) == config.max_epochs for row in rows)

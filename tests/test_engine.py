@@ -1,0 +1,100 @@
+"""The search inside one process, on a real Ray: what happens to trials that fail, and on a cluster that is there."""
+
+import contextlib
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import optuna
+import pytest
+from fakes import small_pack
+from optuna.distributions import CategoricalDistribution
+
+from search import engine
+from search.config import SearchConfig
+from search.lanes import node_resources, plan_lanes
+from search.searcher import open_study
+from search.space import SPACES
+from search.trials import State, TrialRow
+
+pytestmark = pytest.mark.ray
+
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+GOOD = {"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5}
+
+
+def search(tmp_path: Path, monkeypatch, bad: dict, *, trials: int = 6, **options) -> list[TrialRow]:
+    """Return the trials of a search over a good and a bad value of each hyperparameter in `bad`."""
+    axes = {name: CategoricalDistribution([GOOD[name], value]) for name, value in bad.items()}
+    fixed = {name: CategoricalDistribution([value]) for name, value in GOOD.items() if name not in bad}
+    monkeypatch.setitem(SPACES, "core", axes | fixed)
+    config = SearchConfig(
+        out=tmp_path, name="test", trials=trials, max_epochs=2, size=64, width=2, tracking="off", **options
+    )
+    config.folder.mkdir()
+    train, val = small_pack([True] * 8, num_patients=2, size=64), small_pack([True] * 4, num_patients=2, size=64)
+    with engine.ray_cluster():
+        return engine.run_trials(config, plan_lanes(config, node_resources()), train, val)
+
+
+def states_in_study(tmp_path: Path) -> list[optuna.trial.TrialState]:
+    return [trial.state for trial in open_study(tmp_path / "test" / "optuna_journal.log", "test").get_trials()]
+
+
+def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_goes_on(tmp_path, monkeypatch):
+    # At depth 7 sides of 64 pixels cannot be halved often enough, and 1e30 is no learning rate.
+    rows = search(tmp_path, monkeypatch, {"learning_rate": 1e30, "depth": 7}, trials=10, precision="float32")
+    assert [row.number for row in rows] == list(range(10))
+    for row in rows:
+        if row.sample["depth"] == 7:
+            assert row.state == State.FAILED
+            assert row.error.startswith("ValueError: slices are 64 x 64 pixels")
+            assert row.epochs == []
+        elif row.sample["learning_rate"] == 1e30:
+            assert row.state == State.FAILED
+            assert "train_loss was" in row.error
+        else:
+            assert row.state in (State.COMPLETE, State.PRUNED)
+            assert math.isfinite(row.best_dice)
+    assert len({row.state for row in rows}) > 1, "the seed drew no bad or no good trial"
+    expected = {State.FAILED: "FAIL", State.COMPLETE: "COMPLETE", State.PRUNED: "PRUNED"}
+    assert [state.name for state in states_in_study(tmp_path)] == [expected[row.state] for row in rows]
+
+
+@pytest.mark.slow
+def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
+    rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=4, workers_per_trial=2)
+    assert {row.state for row in rows} >= {State.FAILED}
+    assert any(row.state != State.FAILED for row in rows)
+    assert all(row.error.startswith("ValueError") for row in rows if row.state == State.FAILED)
+
+
+@pytest.mark.cluster
+def test_search_uses_the_cluster_that_ray_address_names(tmp_path, monkeypatch, running_ray):
+    folder, address = running_ray
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    rows = search(tmp_path, monkeypatch, {}, trials=1)
+    assert [row.state for row in rows] == [State.COMPLETE]
+    assert list(folder.glob("session_*/logs/python-core-driver-*")), "it started a Ray of its own"
+    status = subprocess.run([*RAY, "status", "--address", address], capture_output=True, text=True)
+    assert status.returncode == 0, "it ended a Ray that was not its own"
+
+
+@pytest.fixture
+def running_ray():
+    """A Ray that somebody else started on this machine: its folder and its address."""
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: a socket's path may have 107 bytes
+    options = ["--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}"]
+    started = subprocess.run([*RAY, "start", *options], capture_output=True, text=True)
+    assert started.returncode == 0, started.stdout + started.stderr
+    yield folder, (folder / "ray_current_cluster").read_text().strip()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended in between
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+    shutil.rmtree(folder)
