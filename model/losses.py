@@ -1,7 +1,6 @@
 """The loss: binary cross-entropy and Dice on logits, in a weighted sum."""
 
 import torch
-import torch.distributed.nn.functional as differentiable
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -28,9 +27,6 @@ def bce_dice_loss(
     bce = F.binary_cross_entropy_with_logits(logits, masks)
     probabilities = logits.sigmoid()
     sums = torch.stack([(probabilities * masks).sum(), probabilities.sum(), masks.sum()])
-    if parallel.world_size() > 1:
-        # Its backward adds up over ranks, which the averaging of gradients then divides by their number again.
-        sums = differentiable.all_reduce(sums)
-    intersection, predicted, true = sums
+    intersection, predicted, true = parallel.differentiable_sum(sums)
     dice = (2 * intersection + SMOOTHING_PIXELS) / (predicted + true + SMOOTHING_PIXELS)
     return bce_weight * bce + (1 - bce_weight) * (1 - dice)

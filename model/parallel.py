@@ -23,6 +23,19 @@ def sum_over_ranks(tensor: Tensor) -> None:
         dist.all_reduce(tensor)
 
 
+def differentiable_sum(tensor: Tensor) -> Tensor:
+    """Return the sum over all processes; after `distribute` has averaged gradients, they are those of the sum.
+
+    A process knows the gradient of its own share only, and the average divides it by the number of processes: so that
+    many times as much of it goes in. Nothing is exchanged backwards.
+    """
+    if world_size() == 1:
+        return tensor
+    total = tensor.detach().clone()
+    sum_over_ranks(total)
+    return total + world_size() * (tensor - tensor.detach())
+
+
 def distribute(network: nn.Module, device: Device) -> nn.Module:
     """Return the network with its gradients averaged over all processes; itself, if there is only this one."""
     if world_size() == 1:

@@ -13,7 +13,7 @@ from ray.train._internal.session import _TrainingResult
 
 from search.space import Fixed, to_configs
 from search.tracking import Tracker
-from search.trials import METRIC, METRICS_FILE, STATE_FILE, State, ended_state
+from search.trials import METRIC, METRICS_FILE, STATE_FILE, ended_state
 from search.worker_group import Failure, GroupConfig, Report, Trial, WorkerGroup
 
 FIRST_EPOCH_SECONDS = 3600.0
@@ -51,6 +51,7 @@ class Lane(tune.Trainable):
         group = self._group or self._start_group()
         if self._next is not None:
             group.start(self._next)
+            self._tracker.start(self.config["number"], asdict(self._next.unet) | asdict(self._next.train))
             self._next = None
         started = time.perf_counter()
         reply = group.step(timeout_seconds=self._timeout_seconds())
@@ -59,10 +60,10 @@ class Lane(tune.Trainable):
         return self._last
 
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
-        """Return a checkpoint that was written to the experiment's own folder.
+        """Return a checkpoint that the worker itself wrote to the experiment's folder, which all nodes share.
 
-        Tune's `save` writes to a scratch folder, copies that, and removes it: with the 90 MB of a deep U-Net half a
-        second an epoch, where writing once takes a tenth (tests/benchmarks/LOG.md). On other storages it has to.
+        Tune's `save` writes to a scratch folder, copies that, and removes it: with the 90 MB of a deep U-Net up to half
+        a second an epoch, where writing once takes a tenth (tests/benchmarks/LOG.md). Other storages need that.
         """
         storage = self._storage
         if checkpoint_dir or storage is None or not isinstance(storage.storage_filesystem, LocalFileSystem):
@@ -70,20 +71,13 @@ class Lane(tune.Trainable):
         storage._update_checkpoint_index({})
         folder = Path(storage.checkpoint_fs_path)
         folder.mkdir(parents=True, exist_ok=True)
-        self.save_checkpoint(str(folder))
+        self._save(folder, directly=True)
         saved = tune.Checkpoint(path=str(folder), filesystem=storage.storage_filesystem)
         return _TrainingResult(checkpoint=saved, metrics=dict(self._last_result))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the state after the last epoch; nothing, if training raised and there is none."""
-        assert self._last is not None
-        if self._last["raised"]:
-            return
-        assert self._group is not None
-        content = self._group.save(timeout_seconds=self._timeout_seconds())
-        (Path(checkpoint_dir) / STATE_FILE).write_bytes(content)
-        # After the state: where this file is whole, so is the state (find_best_checkpoint).
-        (Path(checkpoint_dir) / METRICS_FILE).write_text(json.dumps(self._last["metrics"]))
+        """Write a checkpoint to a folder of this node alone."""
+        self._save(Path(checkpoint_dir), directly=False)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from a checkpoint at the next step."""
@@ -94,11 +88,23 @@ class Lane(tune.Trainable):
         self._finish_tracking()
         self._end_group()
 
+    def _save(self, folder: Path, *, directly: bool) -> None:
+        """Write the state after the last epoch; nothing, if training raised and there is none."""
+        assert self._last is not None
+        if self._last["raised"]:
+            return
+        assert self._group is not None
+        file = folder / STATE_FILE
+        content = self._group.save(file if directly else None, timeout_seconds=self._timeout_seconds())
+        if content is not None:
+            file.write_bytes(content)
+        # After the state: where this file is whole, so is the state (find_best_checkpoint).
+        (folder / METRICS_FILE).write_text(json.dumps(self._last["metrics"]))
+
     def _take(self, config: dict[str, Any], content: bytes | None = None) -> None:
         unet, train = to_configs(config["sample"], self._fixed)
         self._next: Trial | None = Trial(unet=unet, train=train, checkpoint=content)
         self._last = None
-        self._tracker.start(config["number"], asdict(unet) | asdict(train))
 
     def _reported(self, report: Report) -> dict[str, Any]:
         self._tracker.log(report.metrics)
@@ -121,10 +127,7 @@ class Lane(tune.Trainable):
         return self._reported(report) | {"raised": True}
 
     def _finish_tracking(self) -> None:
-        if self._last is not None:
-            self._tracker.finish(ended_state(self._last, error=False))
-        else:
-            self._tracker.finish(State.FAILED)
+        self._tracker.finish(ended_state(self._last, error=False))
 
     def _start_group(self) -> WorkerGroup:
         started = time.perf_counter()

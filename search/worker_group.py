@@ -5,7 +5,8 @@ Starting a Ray Train run costs seconds, and starting one for every trial would c
 
     ("start", Trial)   the next trial, from its checkpoint if it has one    -> nothing is computed yet
     ("step",)          one epoch                                            -> Report, or Failure
-    ("save",)          the state after the last epoch                       -> bytes, from rank 0 alone
+    ("save", path)     the state after the last epoch, by rank 0 alone      -> None once it is in the file;
+                                                                               bytes if there is no path
     ("end",)           no more trials; the run ends
 """
 
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -120,13 +122,13 @@ class WorkerGroup:
             raise WorkerGroupLost(f"{len(failures)} of {len(replies)} workers failed: {failures[0].message}")
         return failures[0] if failures else replies[0]
 
-    def save(self, *, timeout_seconds: float) -> bytes:
-        """Return the state after the last epoch, as rank 0 has it.
+    def save(self, path: Path | None, *, timeout_seconds: float) -> bytes | None:
+        """Let rank 0 write the state after the last epoch to a file that its node reaches; return it, without a path.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
         """
-        self._channels[0].send(("save",))
+        self._channels[0].send(("save", path))
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def end(self, *, timeout_seconds: float = 10.0) -> None:
@@ -199,8 +201,12 @@ def serve_trials(config: dict[str, Any]) -> None:
             case ("step",):
                 result, reply = _step(epochs)
                 channel.send(reply)
-            case ("save",):
+            case ("save", None):
                 channel.send(result.state.to_bytes())
+            case ("save", path):
+                with path.open("wb") as file:
+                    result.state.write_to(file)
+                channel.send(None)
 
 
 def _step(epochs: Iterator[EpochResult]) -> tuple[EpochResult | None, Report | Failure]:

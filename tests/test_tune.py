@@ -185,6 +185,15 @@ def test_interrupted_search_promotes_what_it_has(plain):
     assert not [command for command in processes_below(process.pid).values() if command]
 
 
+def test_search_ends_with_its_time_budget(plain):
+    out, _ = plain
+    budget = ("--trials", "50", "--max-epochs", "50", "--time-budget-seconds", "15", "--tracking", "off")
+    text = run(out, "budget", *budget)
+    assert "Winner" in text
+    assert rows(out, "budget")[-1].error == "time budget spent"
+    assert sum(row.seconds for row in rows(out, "budget")) < 15
+
+
 def test_dry_run_writes_nothing(plain):
     out, _ = plain
     text = run(out, "dry", "--dry-run")
