@@ -8,7 +8,7 @@ import io
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -49,7 +49,7 @@ class TrainState:
         self.write_to(buffer)
         return buffer.getvalue()
 
-    def write_to(self, file: BinaryIO) -> None:
+    def write_to(self, file: io.BufferedIOBase) -> None:
         """Write what `to_bytes` returns; to a file in two thirds of the time, because it is not copied."""
         torch.save(
             {
