@@ -116,7 +116,6 @@ class Lane(tune.Trainable):
             "failure": report.failure,
             "raised": False,
             "done": report.finished,
-            "startup_seconds": self._startup_seconds,
         }
 
     def _failed(self, failure: Failure) -> dict[str, Any]:
@@ -130,9 +129,7 @@ class Lane(tune.Trainable):
         self._tracker.finish(ended_state(self._last, error=False))
 
     def _start_group(self) -> WorkerGroup:
-        started = time.perf_counter()
         self._group = WorkerGroup(self._group_config)
-        self._startup_seconds = time.perf_counter() - started
         return self._group
 
     def _end_group(self) -> None:

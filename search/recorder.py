@@ -35,8 +35,6 @@ class Recorder(tune.Callback):
         self._num_ended = 0
         self._best = -math.inf
         self._started = time.monotonic()
-        self.startup_seconds = 0.0
-        """The slowest start of a worker group."""
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Remember a trial that begins, or goes on."""
@@ -44,8 +42,8 @@ class Recorder(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Remember an epoch; say so if it is the best so far."""
-        self.startup_seconds = max(self.startup_seconds, result["startup_seconds"])
-        number, epoch = trial.config["number"], result["metrics"]
+        number = trial.config["number"]
+        epoch = result["metrics"] | {"elapsed_seconds": round(time.monotonic() - self._started, 3)}
         if result["raised"]:
             return
         self._running[number].epochs[epoch["epoch"]] = epoch

@@ -39,7 +39,7 @@ class TrialRow:
     """Hyperparameters, by the names of the search space."""
 
     epochs: list[dict[str, float]]
-    """Every epoch's metrics, first to last."""
+    """Every epoch's metrics, first to last; `elapsed_seconds` is when it was known, since the search began."""
 
     seconds: float
     """Wall clock of its epochs: training and validation, without waiting for a worker group."""

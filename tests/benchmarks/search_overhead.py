@@ -2,12 +2,11 @@
 
     python tests/benchmarks/search_overhead.py [--workers 1] [--trials 8] [--epochs 3] [--rounds 3]
 
-Every round runs, one after the other, the bare loop (processes with nothing but `model.train.train`, gloo between two),
-a search of one trial, and the whole search; no trial is stopped early, so the samples are the same in all rounds. The
-medians over rounds give
+Every round runs, one after the other, the bare loop (processes with nothing but `model.train.train`, gloo between two)
+and the search; no trial is stopped early, so the samples are the same in all rounds. The medians over rounds give
 
-    startup_seconds            search of one trial - bare loop of that trial
-    marginal_seconds_per_trial (search - search of one - bare loop of the others) / (trials - 1)
+    startup_seconds            from `ray.init` to the begin of the first epoch, and Ray's end after the last one
+    marginal_seconds_per_trial (search - startup_seconds - bare) / trials
     ratio_without_startup      (search - startup_seconds) / bare
 
 The bare loop keeps its checkpoint on disk after every epoch, as the search does and as any loop must that may be
@@ -21,7 +20,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -78,32 +77,34 @@ def main(arguments: Arguments) -> None:
         tracking=arguments.tracking,
     )
     cohort = read_cohort(config)
-    samples = search(config, cohort)[1]  # also the warm-up: files are in the page cache from here on
+    samples = search(config, cohort)[2]  # also the warm-up: files are in the page cache from here on
     rounds = []
     for index in range(arguments.rounds):
-        times = {"bare_first": bare(config, cohort, samples[:1], save=True)}
-        times["bare"] = bare(config, cohort, samples, save=True)
-        times["search_first"] = search(_one_trial(config), cohort)[0]
-        times["search"], again = search(config, cohort)
+        whole, startup, again = search(config, cohort)
         assert again == samples, "the searches tried different samples"
-        times["unsaved_first"] = bare(config, cohort, samples[:1], save=False)
-        times["unsaved"] = bare(config, cohort, samples, save=False)
+        times = {"search": whole, "startup": startup}
+        times |= {
+            "bare": bare(config, cohort, samples, save=True),
+            "unsaved": bare(config, cohort, samples, save=False),
+        }
         rounds.append({key: round(seconds, 2) for key, seconds in times.items()})
         print(f"round {index + 1}: {json.dumps(rounds[-1])}", flush=True)
     shutil.rmtree(out)
     print(json.dumps(_report(rounds, arguments)))
 
 
-def search(config: SearchConfig, cohort: Cohort) -> tuple[float, list[Sample]]:
-    """Return the seconds of a search with Ray's start and end, and its samples by trial."""
+def search(config: SearchConfig, cohort: Cohort) -> tuple[float, float, list[Sample]]:
+    """Return the seconds of a search, those of them outside the time from its first epoch to its last, its samples."""
     shutil.rmtree(config.folder, ignore_errors=True)
     config.folder.mkdir(parents=True)
     started = time.perf_counter()
     with ray_cluster(dashboard=config.workers_per_trial > 1):
         lanes = plan_lanes(config, node_resources())
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
+    whole = time.perf_counter() - started
     assert all(len(row.epochs) == config.max_epochs for row in rows)
-    return time.perf_counter() - started, [row.sample for row in rows]
+    first, last = rows[0].epochs[0], max(row.epochs[-1]["elapsed_seconds"] for row in rows)
+    return whole, whole - (last - first["elapsed_seconds"] + first["seconds"]), [row.sample for row in rows]
 
 
 def bare(config: SearchConfig, cohort: Cohort, samples: list[Sample], *, save: bool) -> float:
@@ -138,30 +139,21 @@ def _train_all(
     if rank == 0:
         queue.put(time.perf_counter() - started)
     if world_size > 1:
+        dist.barrier()
         dist.destroy_process_group()
-
-
-def _one_trial(config: SearchConfig) -> SearchConfig:
-    return replace(config, name="one", trials=1)
 
 
 def _report(rounds: list[dict[str, float]], arguments: Arguments) -> dict[str, object]:
     middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-    startup = middle["search_first"] - middle["bare_first"]
-    trials = arguments.trials - 1
-
-    def marginal(kind: str) -> float:
-        others = middle[kind] - middle[f"{kind}_first"]
-        return round((middle["search"] - middle["search_first"] - others) / trials, 3)
-
+    training = statistics.median(one["search"] - one["startup"] for one in rounds)
     return {
         "bare_seconds": middle["bare"],
         "search_seconds": middle["search"],
-        "startup_seconds": round(startup, 2),
-        "marginal_seconds_per_trial": marginal("bare"),
-        "ratio_without_startup": round((middle["search"] - startup) / middle["bare"], 3),
-        "marginal_seconds_per_trial_unsaved": marginal("unsaved"),
-        "ratio_without_startup_unsaved": round((middle["search"] - startup) / middle["unsaved"], 3),
+        "startup_seconds": middle["startup"],
+        "marginal_seconds_per_trial": round((training - middle["bare"]) / arguments.trials, 3),
+        "ratio_without_startup": round(training / middle["bare"], 3),
+        "marginal_seconds_per_trial_unsaved": round((training - middle["unsaved"]) / arguments.trials, 3),
+        "ratio_without_startup_unsaved": round(training / middle["unsaved"], 3),
         "workers": arguments.workers,
         "trials": arguments.trials,
         "epochs": arguments.epochs,
