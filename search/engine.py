@@ -40,7 +40,6 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: it ends in a table and a promoted model
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a lane in the middle of an epoch is not waited for
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # from 2: a group's end is seen within a second, not five
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -72,19 +71,15 @@ class StopRequest(tune.Stopper):
 
 
 @contextmanager
-def ray_cluster(*, dashboard: bool = False) -> Iterator[None]:
-    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end.
-
-    Groups of several workers need the dashboard (on localhost): through its API Ray Train finds out that a lane was
-    killed, and gives back what the lane's workers had booked.
-    """
+def ray_cluster() -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end."""
     os.environ.update(RAY_SETTINGS)
     address = os.environ.get("RAY_ADDRESS")
     ray.init(
         address=address or "local",
         log_to_driver=False,
         logging_level=logging.ERROR,
-        include_dashboard=None if address else dashboard,
+        include_dashboard=None if address else False,
         runtime_env={"env_vars": RAY_SETTINGS},
     )
     try:

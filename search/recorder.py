@@ -10,6 +10,10 @@ from ray import tune
 from rich.console import Console
 
 from search.trials import METRIC, State, TrialRow, append_row, ended_state, find_best_checkpoint, trial_id
+from search.worker_group import remove_orphans
+
+ORPHAN_SECONDS = 120.0
+"""How long after a loss orphaned placement groups are looked for, once a second."""
 
 _console = Console()
 """Of the module, not of the recorder: Tune pickles its callbacks."""
@@ -35,6 +39,7 @@ class Recorder(tune.Callback):
         self._num_ended = 0
         self._best = -math.inf
         self._started = time.monotonic()
+        self._last_loss = self._last_look = -math.inf
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Remember a trial that begins, or goes on."""
@@ -55,6 +60,15 @@ class Recorder(tune.Callback):
         """Say that a trial lost its workers."""
         name, reason = trial_id(trial.config["number"]), _last_line(_error_of(trial))
         self._say(f"{name} lost its worker group and goes on from its last checkpoint ({reason})")
+
+        self._last_loss = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+        """Give back what a killed lane had booked; Ray needs a while to see that its Train run is dead."""
+        now = time.monotonic()
+        if now < self._last_loss + ORPHAN_SECONDS and now > self._last_look + 1.0:
+            self._last_look = now
+            remove_orphans()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Write the row of a trial that ended."""

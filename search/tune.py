@@ -53,7 +53,7 @@ def parse(argv: Sequence[str]) -> SearchConfig:
 
 def _run(config: SearchConfig, console: Console) -> int:
     cohort = read_cohort(config)
-    with ray_cluster(dashboard=config.workers_per_trial > 1):
+    with ray_cluster():
         lanes = plan_lanes(config, node_resources())
         print_plan(config, cohort, lanes, console)
         if config.dry_run:

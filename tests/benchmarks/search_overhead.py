@@ -98,7 +98,7 @@ def search(config: SearchConfig, cohort: Cohort) -> tuple[float, float, list[Sam
     shutil.rmtree(config.folder, ignore_errors=True)
     config.folder.mkdir(parents=True)
     started = time.perf_counter()
-    with ray_cluster(dashboard=config.workers_per_trial > 1):
+    with ray_cluster():
         lanes = plan_lanes(config, node_resources())
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     whole = time.perf_counter() - started
