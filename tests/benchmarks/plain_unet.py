@@ -1,0 +1,81 @@
+"""What a plain U-Net reaches on a folder of patients: patient-level cross-validation, no search, no selection.
+
+    python tests/benchmarks/plain_unet.py --data path/to/kaggle_3m [--folds 5] [--epochs 20]
+
+Each fold trains one fixed, ordinary configuration on the other folds' patients and scores the last epoch (not the best)
+on its own, in the masks' own size. Every patient is scored once, so the mean says what to expect of a search on so few
+patients, and the spread how much a test side of a few patients can say. The last line is one JSON object.
+"""
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import tyro
+
+from data.lgg import read_slice
+from data.pack import pack_patients
+from data.source import find_source
+from model.evaluate import PatientScore, evaluate, summarise, torch_network
+from model.train import TrainConfig, train
+from model.unet import UNetConfig
+from search.deliver import without_nan
+from search.provenance import commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Cross-validate a plain U-Net."""
+
+    data: str = "phantom"
+    """As the search's option."""
+
+    folds: int = 5
+    """Parts that the patients are divided into, by their place in the order of their ids."""
+
+    size: int = 128
+    """Side of a slice in pixels."""
+
+    epochs: int = 20
+    """Epochs of each training."""
+
+    unet: UNetConfig = UNetConfig(depth=4, width=16, dropout=0.1)
+    """The network."""
+
+    train: TrainConfig = TrainConfig(max_epochs=1, learning_rate=2e-3, bce_weight=0.4)
+    """The training; max_epochs is replaced by epochs."""
+
+
+def main(arguments: Arguments) -> None:
+    started = time.perf_counter()
+    _, patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir()))
+    pack = pack_patients(patients, read_slice=read_slice, size=arguments.size)
+    config = replace(arguments.train, max_epochs=arguments.epochs)
+    scores: list[PatientScore] = []
+    for fold in range(arguments.folds):
+        held_out = patients[fold :: arguments.folds]
+        names = tuple(patient.id for patient in held_out)
+        others = tuple(patient.id for patient in patients if patient.id not in names)
+        *_, last = train(arguments.unet, config, pack.select(others), pack.select(names))
+        network = torch_network(last.state.network, next(last.state.network.parameters()).device)
+        found = evaluate(network, held_out, read_slice=read_slice, size=arguments.size, threshold=0.5)
+        print(
+            "\n".join(f"{score.patient} {score.dice:.4f} of {score.true_pixels} pixels" for score in found), flush=True
+        )
+        scores += found
+    result = {
+        "summary": summarise(scores),
+        "patients": [asdict(score) for score in scores],
+        "arguments": asdict(arguments),
+        "seconds": round(time.perf_counter() - started, 1),
+        "cores": os.cpu_count(),
+        "commit": commit(),
+    }
+    print(json.dumps(without_nan(result)))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
