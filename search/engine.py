@@ -72,16 +72,23 @@ class StopRequest(tune.Stopper):
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
-    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end."""
+    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end.
+
+    Raises:
+        ValueError: There is no cluster at RAY_ADDRESS.
+    """
     os.environ.update(RAY_SETTINGS)
     address = os.environ.get("RAY_ADDRESS")
-    ray.init(
-        address=address or "local",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=None if address else False,
-        runtime_env={"env_vars": RAY_SETTINGS},
-    )
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=None if address else False,
+            runtime_env={"env_vars": RAY_SETTINGS},
+        )
+    except ConnectionError as error:
+        raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there: {error}") from error
     try:
         yield
     finally:

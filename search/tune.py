@@ -11,7 +11,7 @@ from search.cohort import read_cohort
 from search.config import PRESETS, SearchConfig
 from search.deliver import deliver
 from search.engine import ray_cluster, run_trials
-from search.experiment import create_experiment
+from search.experiment import check_folder, create_experiment
 from search.lanes import node_resources, plan_lanes
 from search.plan import print_plan
 from search.promote import NothingToPromote, promote
@@ -52,6 +52,7 @@ def parse(argv: Sequence[str]) -> SearchConfig:
 
 
 def _run(config: SearchConfig, console: Console) -> int:
+    check_folder(config)
     cohort = read_cohort(config)
     with ray_cluster():
         lanes = plan_lanes(config, node_resources())

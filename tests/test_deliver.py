@@ -21,7 +21,7 @@ from model.unet import UNetConfig
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.deliver import deliver, without_nan
-from search.experiment import create_experiment
+from search.experiment import check_folder, create_experiment
 from search.lanes import plan_lanes
 from search.plan import print_plan
 from search.promote import promote
@@ -134,7 +134,7 @@ def test_experiment_is_what_config_json_says(delivered):
 
 def test_experiment_refuses_a_folder_that_is_there(delivered):
     with pytest.raises(ValueError, match=r"tiny exists already: choose another --name, or remove it"):
-        create_experiment(delivered.config, delivered.cohort, delivered.lanes)
+        check_folder(delivered.config)
 
 
 def test_cohort_keeps_test_patients_out_of_the_packs(delivered):

@@ -210,6 +210,8 @@ def test_dry_run_writes_nothing(plain):
         (("--size", "100"), "size is 100"),
         (("--data", "phantom:2"), "phantom:2"),
         (("--workers-per-trial", "3"), "workers_per_trial (3)"),
+        (("--name", "plain"), "plain exists already"),
+        (("--out", "/proc/runs"), "/proc/runs cannot be written"),
     ],
 )
 def test_mistake_ends_in_one_sentence_before_training(plain, options, words):

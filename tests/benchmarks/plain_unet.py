@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
@@ -42,24 +42,27 @@ class Arguments:
     epochs: int = 20
     """Epochs of each training."""
 
-    unet: UNetConfig = UNetConfig(depth=4, width=16, dropout=0.1)
-    """The network."""
+    learning_rate: float = 2e-3
+    """Peak learning rate."""
 
-    train: TrainConfig = TrainConfig(max_epochs=1, learning_rate=2e-3, bce_weight=0.4)
-    """The training; max_epochs is replaced by epochs."""
+    seed: int = 0
+    """Seeds weights, order, augmentation and dropout."""
 
 
 def main(arguments: Arguments) -> None:
     started = time.perf_counter()
     _, patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir()))
     pack = pack_patients(patients, read_slice=read_slice, size=arguments.size)
-    config = replace(arguments.train, max_epochs=arguments.epochs)
+    unet = UNetConfig(depth=4, width=16, dropout=0.1)
+    config = TrainConfig(
+        max_epochs=arguments.epochs, learning_rate=arguments.learning_rate, bce_weight=0.4, seed=arguments.seed
+    )
     scores: list[PatientScore] = []
     for fold in range(arguments.folds):
         held_out = patients[fold :: arguments.folds]
         names = tuple(patient.id for patient in held_out)
         others = tuple(patient.id for patient in patients if patient.id not in names)
-        *_, last = train(arguments.unet, config, pack.select(others), pack.select(names))
+        *_, last = train(unet, config, pack.select(others), pack.select(names))
         network = torch_network(last.state.network, next(last.state.network.parameters()).device)
         found = evaluate(network, held_out, read_slice=read_slice, size=arguments.size, threshold=0.5)
         print(
