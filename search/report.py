@@ -57,7 +57,10 @@ def _figures(rows: list[TrialRow], space: dict[str, str]) -> list[tuple[str, go.
     if not scored:
         return []
     return [
-        ("Validation Dice of every trial", _learning_curves(scored)),
+        (
+            "Validation Dice of every trial (green the best, blue COMPLETE, grey PRUNED, orange FAILED)",
+            _learning_curves(scored),
+        ),
         ("Best so far over epochs spent", _best_so_far(rows)),
         ("Hyperparameters and best Dice", _parallel_coordinates(scored, space)),
     ]
@@ -77,7 +80,7 @@ def _learning_curves(rows: list[TrialRow]) -> go.Figure:
             opacity=1.0 if row is best or row.state == State.COMPLETE else 0.5,
             hovertemplate=f"{row.id} epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         )
-    return _styled(figure, "epoch", "validation Dice")
+    return _styled(figure, "epoch", "validation Dice").update_layout(showlegend=False)
 
 
 def _best_so_far(rows: list[TrialRow]) -> go.Figure:
