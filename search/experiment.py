@@ -47,6 +47,6 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> dic
         },
         **provenance(),
     }
-    config.folder.mkdir()
+    config.folder.mkdir(parents=True)
     write(config.folder / "config.json", json.dumps(experiment, indent=2).encode())
     return experiment
