@@ -62,7 +62,7 @@ def evaluate(
     """
     scores = []
     for patient in patients:
-        images, masks = _read_volume(patient, read_slice)
+        images, masks = read_patient(patient, read_slice)
         probability = predict_volume(network, images, size=size, batch_size=batch_size)
         scores.append(evaluate_patient(patient.id, probability, masks, threshold))
     return scores
@@ -140,7 +140,12 @@ def torch_network(unet: UNet, device: torch.device) -> Network:
     return network
 
 
-def _read_volume(patient: Patient, read_slice: ReadSlice) -> tuple[np.ndarray, np.ndarray]:
+def read_patient(patient: Patient, read_slice: ReadSlice) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images and the masks of all slices of a patient, as they are in the files.
+
+    Raises:
+        DataError: A slice cannot be read, or the slices are of different sizes.
+    """
     images, masks = zip(*(read_slice(files) for files in patient.slices), strict=True)
     shapes = {image.shape for image in images}
     if len(shapes) > 1:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from search.trials import State, TrialRow
+from search.trials import TrialRow, count_states
 
 TEMPLATE = """\
 # Tumour segmentation model {name}
@@ -58,7 +58,6 @@ Commit {commit}; torch {torch}, ray {ray}, optuna {optuna}. The licence of the d
 
 def write_card(run: dict[str, Any], metrics: dict[str, Any], rows: list[TrialRow], winner: TrialRow) -> str:
     """Return the card's Markdown, from the experiment's config.json, its metrics.json and its table."""
-    counts = {state: sum(row.state == state for row in rows) for state in State}
     split = run["data"]["split"]
     return TEMPLATE.format(
         name=run["config"]["name"],
@@ -74,7 +73,7 @@ def write_card(run: dict[str, Any], metrics: dict[str, Any], rows: list[TrialRow
         seed=run["config"]["seed"],
         fingerprint=run["data"]["fingerprint"][:16],
         num_trials=len(rows),
-        states=", ".join(f"{count} {state}" for state, count in counts.items() if count),
+        states=", ".join(f"{count} {state}" for state, count in count_states(rows).items() if count),
         space=", ".join(run["space"]),
         trial=winner.id,
         val_dice=metrics["validation"]["dice"]["mean"],

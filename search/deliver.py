@@ -7,13 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.lgg import read_slice
 from data.patient import Patient
 from model.checkpoint import write
 from model.device import find_device
-from model.evaluate import PatientScore, evaluate, summarise, torch_network
+from model.evaluate import PatientScore, evaluate, read_patient, summarise, torch_network
 from model.export import Parity, export_onnx
 from model.predict import MODEL_NAME, Settings
 from search.card import write_card
@@ -56,9 +54,7 @@ def deliver(
 
 def _export(winner: Candidate, path: Path, val_patients: tuple[Patient, ...], size: int) -> Parity:
     settings = Settings(size=size, threshold=THRESHOLD, channels=winner.network.config.in_channels)
-    volumes = [
-        np.stack([read_slice(files)[0] for files in patient.slices]) for patient in val_patients[:PARITY_PATIENTS]
-    ]
+    volumes = [read_patient(patient, read_slice)[0] for patient in val_patients[:PARITY_PATIENTS]]
     return export_onnx(winner.network, path, settings, sample_volumes=volumes)
 
 

@@ -138,8 +138,7 @@ def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
 def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> Any:
     group = GroupConfig(
         num_workers=lanes.num_workers,
-        cpus_per_worker=lanes.cpus_per_worker,
-        gpus_per_worker=lanes.gpus_per_worker,
+        worker_resources=lanes.worker_resources(),
         packs=(ray.put(train_pack), ray.put(val_pack)),
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
     )

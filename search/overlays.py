@@ -7,7 +7,7 @@ import numpy as np
 
 from data.lgg import read_slice
 from data.patient import Patient
-from model.evaluate import PatientScore
+from model.evaluate import PatientScore, read_patient
 from model.images import write_image
 from model.overlay import draw_panel
 from model.predict import Network, predict_volume
@@ -41,7 +41,7 @@ def draw_test_patients(
 
 
 def _draw(network: Network, patient: Patient, path: Path, *, size: int, threshold: float) -> None:
-    images, masks = (np.stack(arrays) for arrays in zip(*map(read_slice, patient.slices), strict=True))
+    images, masks = read_patient(patient, read_slice)
     predicted = predict_volume(network, images, size=size) >= threshold
     chosen = _choose_slices(masks | predicted)
     captions = [f"slice {patient.slices[index].number}" for index in chosen]

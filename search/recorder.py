@@ -47,10 +47,10 @@ class Recorder(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Remember an epoch; say so if it is the best so far."""
-        number = trial.config["number"]
-        epoch = result["metrics"] | {"elapsed_seconds": round(time.monotonic() - self._started, 3)}
         if result["raised"]:
             return
+        number = trial.config["number"]
+        epoch = result["metrics"] | {"elapsed_seconds": round(time.monotonic() - self._started, 3)}
         self._running[number].epochs[epoch["epoch"]] = epoch
         if epoch.get(METRIC, -math.inf) > self._best:
             self._best = epoch[METRIC]
@@ -60,7 +60,6 @@ class Recorder(tune.Callback):
         """Say that a trial lost its workers."""
         name, reason = trial_id(trial.config["number"]), _last_line(_error_of(trial))
         self._say(f"{name} lost its worker group and goes on from its last checkpoint ({reason})")
-
         self._last_loss = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
 from search.card import format_interval
-from search.trials import METRIC, State, TrialRow, best_first
+from search.trials import METRIC, State, TrialRow, best_first, count_states
 
 COLOURS = {State.COMPLETE: "#0072b2", State.PRUNED: "#999999", State.FAILED: "#d55e00"}
 """Okabe and Ito's, told apart by everyone."""
@@ -34,7 +34,7 @@ def write_report(
     html = environment.get_template("report.html").render(
         run=run,
         rows=best_first(rows) + [row for row in rows if not row.best_epoch],
-        counts={state: sum(row.state == state for row in rows) for state in State},
+        counts=count_states(rows),
         num_epochs=sum(len(row.epochs) for row in rows),
         metrics=metrics,
         interval=format_interval,

@@ -6,12 +6,12 @@ from typing import Any
 from rich.console import Console
 
 from search.card import format_interval
-from search.trials import State, TrialRow
+from search.trials import TrialRow, count_states
 
 
 def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], console: Console) -> None:
     """Print the winner, its parameters, its test Dice with the interval, and the paths of what was written."""
-    counts = ", ".join(f"{sum(row.state == state for row in rows)} {state}" for state in State)
+    counts = ", ".join(f"{count} {state}" for state, count in count_states(rows).items())
     test, best = metrics["test"], folder / "best"
     sample = ", ".join(f"{name} {_short(value)}" for name, value in metrics["sample"].items())
     dice = test["dice"]

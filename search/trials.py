@@ -81,6 +81,11 @@ def ended_state(result: dict[str, Any] | None, *, error: bool) -> State:
     return State.COMPLETE if result["finished"] else State.PRUNED
 
 
+def count_states(rows: list[TrialRow]) -> dict[State, int]:
+    """Return how many trials ended in each state."""
+    return {state: sum(row.state == state for row in rows) for state in State}
+
+
 def append_row(path: Path, row: TrialRow) -> None:
     """Add a trial to the table, and wait until the disk has it; a last line that a crash cut off makes room."""
     line = json.dumps({"id": row.id, **asdict(row)}) + "\n"
@@ -127,7 +132,7 @@ def find_best_checkpoint(trial_folder: Path) -> Path | None:
     for file in sorted(trial_folder.glob(f"checkpoint_*/{METRICS_FILE}")):
         try:
             epoch = json.loads(file.read_text())
-        except json.JSONDecodeError:  # Tune's copy of it was cut off
+        except json.JSONDecodeError:  # it was cut off while it was written
             continue
         if file.with_name(STATE_FILE).exists() and math.isfinite(epoch.get(METRIC, math.nan)):
             scored.append((-epoch[METRIC], epoch["epoch"], file.with_name(STATE_FILE)))

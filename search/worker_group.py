@@ -10,7 +10,6 @@ Starting a Ray Train run costs seconds, and starting one for every trial would c
     ("end",)           no more trials; the run ends
 """
 
-import logging
 import threading
 import time
 import traceback
@@ -31,8 +30,6 @@ from model.train import EpochResult, TrainConfig, train
 from model.unet import UNetConfig
 from search.channel import Address, LocalChannel, Reception, local_pair
 
-logger = logging.getLogger(__name__)
-
 START_TIMEOUT_SECONDS = 300.0
 """Two workers start in 15 to 25 s on two cores; an autoscaler may first have to start a machine."""
 
@@ -45,8 +42,9 @@ class GroupConfig:
     """What a group is made of and where."""
 
     num_workers: int
-    cpus_per_worker: float
-    gpus_per_worker: float
+    worker_resources: dict[str, float]
+    """What each worker books, of CPU and GPU."""
+
     packs: tuple[ray.ObjectRef, ray.ObjectRef]
     """The training and the validation patients, in Ray's object store."""
 
@@ -149,11 +147,15 @@ class WorkerGroup:
         local = config.num_workers == 1  # then Ray Train runs the workers' function in this very process
         trainer = TorchTrainer(
             serve_trials,
-            train_loop_config={"address": address, "packs": config.packs, "threads": int(config.cpus_per_worker)},
+            train_loop_config={
+                "address": address,
+                "packs": config.packs,
+                "threads": int(config.worker_resources["CPU"]),
+            },
             scaling_config=ScalingConfig(
                 num_workers=0 if local else config.num_workers,
-                use_gpu=config.gpus_per_worker > 0,
-                resources_per_worker=None if local else _resources(config),
+                use_gpu="GPU" in config.worker_resources,
+                resources_per_worker=None if local else config.worker_resources,
             ),
             run_config=RunConfig(name=f"group-{time.time_ns()}", storage_path=config.storage),
         )
@@ -244,11 +246,6 @@ def _next_request(channel: Any) -> tuple:
         return channel.recv()
     except (EOFError, OSError):  # the lane is gone, and with it the reason to be
         return ("end",)
-
-
-def _resources(config: GroupConfig) -> dict[str, float]:
-    resources = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
-    return {name: amount for name, amount in resources.items() if amount}
 
 
 def _own_host() -> str:
