@@ -4,8 +4,12 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
+
+from search.scheduler import SCHEDULERS
+from search.searcher import SAMPLERS
 from search.space import SPACES, Fixed, batch_sizes, largest_depth
 
 
@@ -22,6 +26,10 @@ class SearchConfig:
 
     name: str = ""
     """Name of this experiment: its folder, its study, its W&B group. Empty: the data and the time."""
+
+    resume: str = ""
+    """Name of an experiment in `out` to go on with, however it ended. Its own options hold, but for those given now;
+    patients, space, schedule and seed cannot change."""
 
     trials: int = 12
     """Configurations to try."""
@@ -44,6 +52,19 @@ class SearchConfig:
     space: str = "core"
     """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight
     decay, norm and augmentation)."""
+
+    searcher: str = "tpe"
+    """How configurations are chosen: `tpe`, `gp`, `cmaes`, `random`, `qmc` (a scrambled Sobol sequence) or `grid`."""
+
+    warm_start: tuple[str, ...] = ()
+    """Names of earlier experiments in `out` whose trials the searcher learns from, as far as they lie in the space."""
+
+    try_first: Annotated[Path | None, tyro.conf.arg(name="try")] = None
+    """JSON file with a list of configurations to try before any other, such as `[{"learning_rate": 0.001}]`; axes that
+    one leaves out are sampled."""
+
+    scheduler: str = "asha"
+    """How weak trials are stopped early: `asha`, `hyperband`, `median`, or `none` of them is."""
 
     grace_period: int = 1
     """Epochs before a trial may be stopped early: ASHA's first rung."""
@@ -69,6 +90,10 @@ class SearchConfig:
 
     max_failures: int = 3
     """Times that a trial may lose its workers, and go on from its checkpoint, before it is FAILED."""
+
+    checkpoints_gb: float | None = None
+    """GB that the checkpoints of paused and ended trials may take; beyond, the least promising paused trials end.
+    None: no limit."""
 
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     """Precision of training; auto is the fastest that the device has units for."""
@@ -110,19 +135,18 @@ class SearchConfig:
             ("gpus_per_worker", 0),
             ("cpus_per_worker", 1),
             ("max_concurrent", 1),
+            ("checkpoints_gb", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} is {value}, but must be at least {low}, or left out")
         if self.grace_period > self.max_epochs:
             raise ValueError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
-        if self.space not in SPACES:
-            raise ValueError(f"space is {self.space!r}, but must be one of {', '.join(SPACES)}")
-        if self.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
-            raise ValueError(
-                f"name is {self.name!r}, but it becomes a folder and a W&B group: use letters, digits, dots, dashes "
-                "and underscores, at most 100, and begin with a letter or digit"
-            )
+        for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
+            if getattr(self, name) not in legal:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+        for option in ("name", "resume"):
+            self._check_name(option)
         self._check_size()
         self._check_batch()
 
@@ -149,6 +173,14 @@ class SearchConfig:
             precision=self.precision,
             seed=self.seed,
         )
+
+    def _check_name(self, option: str) -> None:
+        name = getattr(self, option)
+        if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise ValueError(
+                f"{option} is {name!r}, but it becomes a folder and a W&B group: use letters, digits, dots, dashes "
+                "and underscores, at most 100, and begin with a letter or digit"
+            )
 
     def _check_size(self) -> None:
         depth = largest_depth(SPACES[self.space])

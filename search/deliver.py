@@ -15,10 +15,11 @@ from model.evaluate import PatientScore, evaluate, read_patient, summarise, torc
 from model.export import Parity, export_onnx
 from model.predict import MODEL_NAME, Settings
 from search.card import write_card
+from search.checkpoints import STATE_FILE
 from search.cohort import Cohort
 from search.overlays import draw_test_patients
 from search.promote import THRESHOLD, Candidate
-from search.trials import STATE_FILE, TrialRow
+from search.trials import TrialRow
 
 PARITY_PATIENTS = 5
 """Validation patients on whose slices the exported model is compared with the network."""

@@ -1,4 +1,4 @@
-"""Ray Tune, wired: lanes that stay warm, Optuna as the searcher, ASHA as the scheduler, and the table as the record."""
+"""Ray Tune, wired: lanes that stay warm, and a coordinator that says what they train."""
 
 import logging
 import os
@@ -13,20 +13,25 @@ import ray
 from ray import tune
 
 from data.pack import Pack
+from search import warm_start
+from search.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.checkpoints import Checkpoints
 from search.config import SearchConfig
+from search.coordinator import Coordinator
 from search.lane import Lane
 from search.lanes import Lanes
 from search.recorder import Recorder, say
-from search.scheduler import Asha, Rungs
-from search.searcher import OptunaSearcher, open_study
+from search.scheduler import SCHEDULERS, Budget
+from search.searcher import OptunaSearcher
 from search.space import SPACES
 from search.tracking import make_tracker
-from search.trials import METRIC, TrialRow, read_rows, trial_id
+from search.trials import METRIC, TrialRow, read_rows
 from search.worker_group import GroupConfig
 
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "trials.jsonl"
+LOG_FILE = "events.jsonl"
 STUDY_FILE = "optuna_journal.log"
 RAY_FOLDER = "ray"
 
@@ -40,6 +45,7 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: it ends in a table and a promoted model
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a lane in the middle of an epoch is not waited for
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost leg is one line of ours
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -78,6 +84,7 @@ def ray_cluster() -> Iterator[None]:
         ValueError: There is no cluster at RAY_ADDRESS.
     """
     os.environ.update(RAY_SETTINGS)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it counts lost legs as trials that failed
     address = os.environ.get("RAY_ADDRESS")
     try:
         ray.init(
@@ -96,27 +103,35 @@ def ray_cluster() -> Iterator[None]:
 
 
 def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> list[TrialRow]:
-    """Return the table of trials after the search has ended, by itself, by time, or by Ctrl-C."""
+    """Return the table of trials after the search has ended, by itself, by time, or by Ctrl-C.
+
+    Where the experiment's folder has a log already, the search goes on from there.
+    """
+    return run_search(config, _trainable(config, lanes, train_pack, val_pack), num_lanes=lanes.num_lanes)
+
+
+def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[TrialRow]:
+    """Return the table of trials that a trainable trained, one leg at a time in each lane."""
     folder = config.folder.resolve()
-    study = open_study(folder / STUDY_FILE, config.name)
-    searcher = OptunaSearcher(study, SPACES[config.space], num_trials=config.trials, seed=config.seed)
-    recorder = Recorder(folder / TABLE_FILE, folder / RAY_FOLDER, config.trials)
+    checkpoints = Checkpoints(folder / RAY_FOLDER)
+    recorder = Recorder(folder / TABLE_FILE, checkpoints, config.trials)
+    coordinator = _open_coordinator(config, recorder, checkpoints)
     stop = StopRequest(config.time_budget_seconds)
     tuner = tune.Tuner(
-        _trainable(config, lanes, train_pack, val_pack),
+        trainable,
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=Asha(_rungs(config)),
-            num_samples=config.trials,
-            max_concurrent_trials=lanes.num_lanes,
+            search_alg=LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb),
+            scheduler=LegScheduler(coordinator, recorder),
+            num_samples=-1,  # the coordinator says when it is over
+            max_concurrent_trials=num_lanes,
             reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
+            trial_name_creator=_leg_name,
+            trial_dirname_creator=_leg_name,
         ),
         run_config=tune.RunConfig(
             name=RAY_FOLDER,
             storage_path=str(folder),
-            callbacks=[recorder],
+            callbacks=[LaneWatch(recorder)],
             stop=stop,
             checkpoint_config=tune.CheckpointConfig(
                 num_to_keep=1,  # the best; Tune keeps the last beside it
@@ -124,15 +139,52 @@ def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
                 checkpoint_score_order="max",
                 checkpoint_frequency=1,
             ),
-            failure_config=tune.FailureConfig(max_failures=config.max_failures),
             verbose=0,
         ),
     )
-    with _interrupts(stop):
-        tuner.fit()
-    searcher.stop_unfinished()
-    recorder.stop_unfinished(stop.reason or "search ended")
+    if not coordinator.is_finished:
+        with _interrupts(stop):
+            tuner.fit()
+    coordinator.stop(stop.reason)
     return read_rows(folder / TABLE_FILE)
+
+
+def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Checkpoints) -> Coordinator:
+    """Return a new search's coordinator, or that of the log in the experiment's folder as its writer left it."""
+    folder = config.folder.resolve()
+    # The study and the table are written anew from the log, so that it does not matter where their writer was killed.
+    for derived in (folder / TABLE_FILE, folder / STUDY_FILE):
+        derived.unlink(missing_ok=True)
+    earlier, first = warm_start.load(folder)
+    searcher = OptunaSearcher(
+        SPACES[config.space],
+        sampler=config.searcher,
+        seed=config.seed,
+        num_trials=config.trials,
+        study=folder / STUDY_FILE,
+        name=config.name,
+        first=first,
+        earlier=earlier,
+    )
+    budget = Budget(
+        num_trials=config.trials,
+        max_epochs=config.max_epochs,
+        grace_period=config.grace_period,
+        reduction_factor=config.reduction_factor,
+    )
+    coordinator = Coordinator(
+        searcher,
+        SCHEDULERS[config.scheduler](budget),
+        num_trials=config.trials,
+        listener=recorder,
+        max_failures=config.max_failures,
+        log=folder / LOG_FILE,
+    )
+    if (folder / LOG_FILE).exists():
+        with recorder.quietly():
+            coordinator.read_back(checkpoints.last_epoch)
+        recorder.go_on(coordinator.trials)
+    return coordinator
 
 
 def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> Any:
@@ -155,14 +207,8 @@ def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
     return lane
 
 
-def _rungs(config: SearchConfig) -> Rungs:
-    return Rungs(
-        max_epochs=config.max_epochs, grace_period=config.grace_period, reduction_factor=config.reduction_factor
-    )
-
-
-def _trial_name(trial: Any) -> str:
-    return trial_id(trial.config["number"])
+def _leg_name(trial: Any) -> str:
+    return trial.config["leg"]
 
 
 @contextmanager

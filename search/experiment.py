@@ -1,9 +1,13 @@
-"""The folder of one search, and in it config.json: everything that must be known to understand or repeat it."""
+"""The folder of one search, and in it config.json: everything that must be known to understand, repeat or resume it."""
 
+import fcntl
 import json
 import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from model.checkpoint import write
@@ -13,6 +17,24 @@ from search.lanes import Lanes
 from search.provenance import provenance
 from search.space import SPACES, describe
 
+CONFIG_FILE = "config.json"
+LOCK_FILE = "lock"
+
+CHANGEABLE = (
+    "data",  # it may have moved; its fingerprint must be the same
+    "trials",
+    "time_budget_seconds",
+    "max_concurrent",
+    "max_failures",
+    "checkpoints_gb",
+    "workers_per_trial",
+    "gpus_per_worker",
+    "cpus_per_worker",
+    "tracking",
+    "dry_run",
+)
+"""Options that a resumed search may have other than it had; any other would compare what cannot be compared."""
+
 
 def check_folder(config: SearchConfig) -> None:
     """Make sure, before anything else is done, that the experiment can have its folder.
@@ -21,20 +43,28 @@ def check_folder(config: SearchConfig) -> None:
         ValueError: The experiment exists already, or its parent cannot be written.
     """
     if config.folder.exists():
-        raise ValueError(f"{config.folder} exists already: choose another --name, or remove it")
+        raise ValueError(
+            f"{config.folder} exists already: go on with it by --resume {config.name}, choose another --name, or "
+            "remove it"
+        )
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=config.out):
-            pass
+        with tempfile.TemporaryFile(dir=config.out) as file:
+            file.write(bytes(1 << 20))  # a full disk creates files, but has no room in them
+            file.flush()
     except OSError as error:
         raise ValueError(f"--out {config.out} cannot be written ({error}): choose another folder") from error
 
 
-def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> dict[str, Any]:
-    """Return what config.json now says of a search that begins."""
+def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]) -> dict[str, Any]:
+    """Return what config.json now says of a search that begins.
+
+    Args:
+        known: What it knows before its first trial (search/warm_start.py).
+    """
     experiment = {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "config": {name: str(value) if name == "out" else value for name, value in asdict(config).items()},
+        "started": _now(),
+        "config": _to_json(config),
         "space": describe(SPACES[config.space]),
         "lanes": asdict(lanes),
         "data": {
@@ -46,7 +76,99 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> dic
             "split": asdict(cohort.split),
         },
         **provenance(),
+        "known": known,
     }
     config.folder.mkdir(parents=True)
-    write(config.folder / "config.json", json.dumps(experiment, indent=2).encode())
+    _write(config.folder, experiment)
     return experiment
+
+
+def read_experiment(folder: Path) -> dict[str, Any]:
+    """Return what config.json says.
+
+    Raises:
+        ValueError: There is none.
+    """
+    try:
+        return json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder} is not an experiment that can be resumed: {error}") from error
+
+
+def recorded_config(folder: Path) -> SearchConfig:
+    """Return the config of an experiment.
+
+    Raises:
+        ValueError: There is none, or it is not one of this version.
+    """
+    values = read_experiment(folder)["config"]
+    legal = {field.name for field in fields(SearchConfig)}
+    if unknown := sorted(set(values) - legal):
+        raise ValueError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
+    try_first = values["try_first"] and Path(values["try_first"])
+    return SearchConfig(
+        **values | {"out": folder.parent, "try_first": try_first, "warm_start": tuple(values["warm_start"])}
+    )
+
+
+def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
+    """Make sure that a resumed search compares what the search before compared.
+
+    Raises:
+        ValueError: An option has changed that may not.
+    """
+    for field in fields(config):
+        before, now = getattr(recorded, field.name), getattr(config, field.name)
+        if now != before and field.name not in (*CHANGEABLE, "out", "resume"):
+            raise ValueError(
+                f"{field.name} is {now!r}, but was {before!r} when {config.name} began; a search that goes on can "
+                f"change only {', '.join(CHANGEABLE)}"
+            )
+
+
+def resume_experiment(config: SearchConfig, cohort: Cohort) -> dict[str, Any]:
+    """Return what config.json now says of a search that goes on.
+
+    Raises:
+        ValueError: The patients' pixels are not those that the search began with.
+    """
+    experiment = read_experiment(config.folder)
+    if cohort.fingerprint != experiment["data"]["fingerprint"]:
+        raise ValueError(
+            f"the patients in {config.data} are not those that {config.name} began with (fingerprint "
+            f"{cohort.fingerprint[:12]}, then {experiment['data']['fingerprint'][:12]}): give back the old ones, or "
+            "begin a new search"
+        )
+    experiment["config"] = _to_json(config)
+    experiment["resumed"] = [*experiment.get("resumed", []), _now()]
+    _write(config.folder, experiment)
+    return experiment
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold an experiment's folder alone; the lock goes with the process, however that ends.
+
+    Raises:
+        ValueError: Another process holds it.
+    """
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another search is writing to {folder}: wait for its end, or stop it") from error
+        yield
+
+
+def _to_json(config: SearchConfig) -> dict[str, Any]:
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    del values["resume"]
+    return values
+
+
+def _write(folder: Path, experiment: dict[str, Any]) -> None:
+    write(folder / CONFIG_FILE, json.dumps(experiment, indent=2).encode())
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -11,9 +11,10 @@ from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.train._internal.session import _TrainingResult
 
+from search.checkpoints import METRICS_FILE, STATE_FILE
 from search.space import Fixed, to_configs
 from search.tracking import Tracker
-from search.trials import METRIC, METRICS_FILE, STATE_FILE, ended_state
+from search.trials import METRIC, ended_state
 from search.worker_group import Failure, GroupConfig, Report, Trial, WorkerGroup
 
 FIRST_EPOCH_SECONDS = 3600.0
@@ -46,13 +47,11 @@ class Lane(tune.Trainable):
         """Return the result of one epoch.
 
         Raises:
-            WorkerGroupLost: Tune then goes on from the last checkpoint, in a new lane.
+            WorkerGroupLost: The trial then goes on from its newest checkpoint, in another lane.
         """
         group = self._group or self._start_group()
-        if self._next is not None:
-            group.start(self._next)
-            self._tracker.start(self.config["number"], asdict(self._next.unet) | asdict(self._next.train))
-            self._next = None
+        if not self._has_started:
+            self._start_trial(group)
         started = time.perf_counter()
         reply = group.step(timeout_seconds=self._timeout_seconds())
         self._slowest_seconds = max(self._slowest_seconds or 0.0, time.perf_counter() - started)
@@ -79,10 +78,6 @@ class Lane(tune.Trainable):
         """Write a checkpoint to a folder of this node alone."""
         self._save(Path(checkpoint_dir), directly=False)
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from a checkpoint at the next step."""
-        self._take(self.config, (Path(checkpoint_dir) / STATE_FILE).read_bytes())
-
     def cleanup(self) -> None:
         """Let the group go."""
         self._finish_tracking()
@@ -98,16 +93,31 @@ class Lane(tune.Trainable):
         content = self._group.save(file if directly else None, timeout_seconds=self._timeout_seconds())
         if content is not None:
             file.write_bytes(content)
-        # After the state: where this file is whole, so is the state (find_best_checkpoint).
-        (folder / METRICS_FILE).write_text(json.dumps(self._last["metrics"]))
+        # After the state: where this file is whole, so is the state (search.checkpoints).
+        (folder / METRICS_FILE).write_text(json.dumps(self._last["metrics"] | {"history": self._history}))
 
-    def _take(self, config: dict[str, Any], content: bytes | None = None) -> None:
-        unet, train = to_configs(config["sample"], self._fixed)
-        self._next: Trial | None = Trial(unet=unet, train=train, checkpoint=content)
+    def _take(self, config: dict[str, Any]) -> None:
+        self._leg = config
+        self._has_started = False
+        self._history = []
         self._last = None
+
+    def _start_trial(self, group: WorkerGroup) -> None:
+        """Hand the group its trial, with the checkpoint of the leg before."""
+        content = None
+        if self._leg["checkpoint"]:
+            file = Path(self._leg["checkpoint"])
+            content = file.read_bytes()
+            self._history = json.loads(file.with_name(METRICS_FILE).read_text())["history"]
+        unet, train = to_configs(self._leg["sample"], self._fixed)
+        group.start(Trial(unet=unet, train=train, checkpoint=content))
+        self._tracker.start(self._leg["number"], asdict(unet) | asdict(train), self._history)
+        self._has_started = True
 
     def _reported(self, report: Report) -> dict[str, Any]:
         self._tracker.log(report.metrics)
+        if report.metrics["epoch"] > 0:
+            self._history.append(report.metrics)
         return {
             METRIC: report.metrics.get(METRIC, math.nan),  # Tune refuses a result without its metric
             "epoch": report.metrics["epoch"],

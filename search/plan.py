@@ -27,7 +27,9 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))
     lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
     resources = " and ".join(f"{amount:g} {name}" for name, amount in lanes.worker_resources().items())
-    budget = f"{config.trials} of at most {config.max_epochs} epochs, ASHA from epoch {config.grace_period}"
+    budget = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
+    if config.scheduler != "none":
+        budget += f", {config.scheduler} from epoch {config.grace_period}"
     if config.time_budget_seconds:
         budget += f", {config.time_budget_seconds:g} seconds in all"
     return [
@@ -35,5 +37,5 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         ("trials", budget),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}"),
         ("tracking", f"Weights & Biases, {config.tracking}" if config.tracking != "off" else "off"),
-        ("written to", f"{config.folder}/: config.json, trials.jsonl, optuna_journal.log, ray/, report.html, best/"),
+        ("written to", f"{config.folder}/: config.json, trials.jsonl, events.jsonl, ray/, report.html, best/"),
     ]

@@ -1,104 +1,237 @@
-"""Optuna as Tune's searcher, with the truth told to the study: COMPLETE, PRUNED or FAIL, and every epoch's value.
+"""Searchers: which configuration is tried next. Optuna's samplers, and a study that is told the truth.
 
-Ray's own `OptunaSearch` reports a trial that the scheduler stopped as COMPLETE with the value of its short training,
-and leaves a trial whose value is nan RUNNING for ever; both mislead the sampler (tests/benchmarks/LOG.md).
+The study knows every epoch's value, and how a trial ended: COMPLETE, PRUNED or FAIL. (Ray's own `OptunaSearch` reports
+a trial that the scheduler stopped as COMPLETE with the value of its short training, and leaves a trial whose value is
+nan RUNNING for ever; both mislead the sampler.)
 """
 
 import math
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import JournalStorage
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    GridSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
-from ray.tune.search import Searcher
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.space import Space
-from search.trials import METRIC, State, ended_state
+from search.space import Sample, Space
+from search.trials import State
 
 NUM_RANDOM = 10
-"""Trials before the sampler models anything, at most; Optuna's own default."""
+"""Trials before a sampler models anything, at most; Optuna's own default."""
+
+GRID_STEPS = 4
+"""Values of a continuous axis on a grid."""
+
+STATES = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
 
-class OptunaSearcher(Searcher):
-    """Suggests configurations from an Optuna study, and keeps the study's record."""
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A configuration to try."""
 
-    def __init__(self, study: optuna.Study, space: Space, *, num_trials: int, seed: int) -> None:
-        super().__init__(metric=METRIC, mode="max")
-        self._study = study
+    number: int
+    sample: Sample
+    attrs: dict[str, Any]
+    """What the sampler must remember to go on from here after a restart; most remember nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is known of a trial, here or in an earlier experiment."""
+
+    sample: Sample
+    values: dict[int, float]
+    """By epoch; finite ones alone."""
+
+    state: State | None
+    """None: not ended."""
+
+    attrs: dict[str, Any]
+
+
+class OptunaSearcher:
+    """Suggests configurations, and keeps the study."""
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        sampler: str,
+        seed: int,
+        num_trials: int,
+        study: Path | None = None,
+        name: str = "search",
+        first: Sequence[Sample] = (),
+        earlier: Sequence[Observation] = (),
+    ) -> None:
+        """Begin a study.
+
+        Args:
+            study: The journal file to write; None keeps the study in memory.
+            name: Of the study.
+            first: Samples to try before any other; axes that one leaves out are sampled.
+            earlier: Trials of other experiments, in this space, for the sampler to learn from.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search says itself what happens
+        storage = JournalStorage(JournalFileBackend(str(study))) if study else InMemoryStorage()
+        optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        self._study = _SamplersView(study_name=name, storage=storage)
+        self._study.earlier = [_frozen(space, one) for one in earlier]
         self._space = space
-        self._num_trials = num_trials
+        self._sampler = SAMPLERS[sampler]
         self._seed = seed
-        self._running: dict[str, optuna.Trial] = {}
+        self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
+        self._first = first
+        self._running: dict[int, optuna.Trial] = {}
+        self._reported: dict[int, dict[int, float]] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next trial's number and parameters."""
-        number = len(self._study.get_trials(deepcopy=False))
-        if number >= self._num_trials:
-            return Searcher.FINISHED
+    @property
+    def num_suggested(self) -> int:
+        """Configurations that were suggested so far."""
+        return len(self._reported)
+
+    def suggest(self) -> Suggestion:
+        """Return the next configuration."""
+        number = self.num_suggested
+        if number < len(self._first):
+            self._study.enqueue_trial(self._first[number])
         # A sampler of its own for every trial: what is suggested depends on the study alone, not on the sampler's
         # past calls, so that a search that was interrupted goes on as if it had not been.
-        self._study.sampler = _make_sampler(self._seed, number, self._num_trials)
+        own_seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
+        self._study.sampler = self._sampler(self._space, seed=own_seed, num_random=self._num_random, whole=self._seed)
         trial = self._study.ask(self._space)
-        self._running[trial_id] = trial
-        return {"number": trial.number, "sample": trial.params}
+        assert trial.number == number, "the study was written to by somebody else"
+        self._running[number], self._reported[number] = trial, {}
+        return Suggestion(number=number, sample=trial.params, attrs=self._attrs(trial))
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Record the value of an epoch."""
-        self._report(trial_id, result)
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Record the value of an epoch; once, if it is done again after a loss."""
+        if math.isfinite(value) and epoch not in self._reported[number]:
+            self._reported[number][epoch] = value
+            self._running[number].report(value, epoch)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Record how a trial ended."""
-        trial = self._running.get(trial_id)
-        if trial is None:
-            return
-        if result:
-            # Tune does not show the searcher the result on which a trial is stopped.
-            self._report(trial_id, result)
-        del self._running[trial_id]
-        match ended_state(result, error=error):
-            case State.FAILED:
-                self._study.tell(trial, state=TrialState.FAIL)
-            case State.PRUNED:
-                self._study.tell(trial, state=TrialState.PRUNED)
-            case State.COMPLETE:
-                # The best epoch's value: of the checkpoint that would be promoted.
-                self._study.tell(trial, max(self._values(trial).values()))
+    def end(self, number: int, state: State) -> None:
+        """Record how a trial ended; a COMPLETE one with its best epoch's value, that of its best checkpoint."""
+        value = max(self._reported[number].values(), default=None) if state == State.COMPLETE else None
+        self._study.tell(self._running.pop(number), value, state=STATES[state])
 
-    def stop_unfinished(self) -> None:
-        """Record trials that were cut off with the whole search as PRUNED: their epochs count, their end does not."""
-        for trial in self._running.values():
-            self._study.tell(trial, state=TrialState.PRUNED)
-        self._running.clear()
+    def restore(self, number: int, observation: Observation) -> None:
+        """Add a trial of this search that was suggested before a restart, in the order of numbers."""
+        assert number == self.num_suggested
+        for key, value in observation.attrs.get("study", {}).items():
+            self._study._storage.set_study_system_attr(self._study._study_id, key, value)
+        self._study.add_trial(_frozen(self._space, observation))
+        self._reported[number] = dict(observation.values)
+        if observation.state is None:
+            frozen = self._study._storage.get_all_trials(self._study._study_id, deepcopy=False)[number]
+            self._running[number] = optuna.Trial(self._study, frozen._trial_id)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the study is the record."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: the study is the record."""
-
-    def _report(self, trial_id: str, result: dict[str, Any]) -> None:
-        trial, value = self._running.get(trial_id), result.get(METRIC, math.nan)
-        if trial is None or not math.isfinite(value):
-            return
-        if result["epoch"] not in self._values(trial):  # an epoch that is done again after a loss counts once
-            trial.report(value, result["epoch"])
-
-    def _values(self, trial: optuna.Trial) -> dict[int, float]:
-        return self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    def _attrs(self, trial: optuna.Trial) -> dict[str, Any]:
+        attrs = {
+            "trial": self._study._storage.get_trial_system_attrs(trial._trial_id),
+            "study": self._study._storage.get_study_system_attrs(self._study._study_id),
+        }
+        return {key: value for key, value in attrs.items() if value}
 
 
-def open_study(path: Path, name: str) -> optuna.Study:
-    """Return the study of an experiment, kept in a journal file that survives any death of its writer."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search says itself what happens
-    storage = JournalStorage(JournalFileBackend(str(path)))
-    return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+class _SamplersView(optuna.Study):
+    """A study as samplers shall see it: a trial that runs or waits counts as pruned after its last epoch.
+
+    So the sampler learns from a paused trial at once, which may yet go on; Optuna has no state for that.
+    """
+
+    earlier: Sequence[FrozenTrial] = ()
+    """Trials of other experiments; seen, but not part of this study."""
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = [*self.earlier, *super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)]
+        seen = [_as_pruned(trial) if trial.state == TrialState.RUNNING else trial for trial in trials]
+        return seen if states is None else [trial for trial in seen if trial.state in states]
 
 
-def _make_sampler(seed: int, number: int, num_trials: int) -> BaseSampler:
-    own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-    num_random = min(NUM_RANDOM, max(3, num_trials // 4))
-    return TPESampler(multivariate=True, n_startup_trials=num_random, seed=own_seed)
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    if not trial.intermediate_values:
+        return trial
+    return create_trial(
+        state=TrialState.PRUNED,
+        params=trial.params,
+        distributions=trial.distributions,
+        intermediate_values=trial.intermediate_values,
+        system_attrs=trial.system_attrs,
+    )
+
+
+def _frozen(space: Space, observation: Observation) -> FrozenTrial:
+    state = TrialState.RUNNING if observation.state is None else STATES[observation.state]
+    return create_trial(
+        state=state,
+        value=max(observation.values.values()) if state == TrialState.COMPLETE else None,
+        params=observation.sample,
+        distributions={name: space[name] for name in observation.sample},
+        intermediate_values=observation.values,
+        system_attrs=observation.attrs.get("trial", {}),
+    )
+
+
+def _tpe(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return TPESampler(multivariate=True, n_startup_trials=num_random, seed=seed, constant_liar=True)
+
+
+def _gp(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return GPSampler(n_startup_trials=num_random, seed=seed)
+
+
+def _cmaes(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return CmaEsSampler(n_startup_trials=1, seed=seed, consider_pruned_trials=True, warn_independent_sampling=False)
+
+
+def _random(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+def _qmc(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    # One sequence for the whole search: every trial takes the next point of it.
+    return QMCSampler(scramble=True, seed=whole, warn_asynchronous_seeding=False, warn_independent_sampling=False)
+
+
+def _grid(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return GridSampler({name: _steps(axis) for name, axis in space.items()}, seed=whole)
+
+
+def _steps(axis: optuna.distributions.BaseDistribution) -> list[Any]:
+    match axis:
+        case CategoricalDistribution():
+            return list(axis.choices)
+        case IntDistribution():
+            return list(range(axis.low, axis.high + 1, axis.step))
+        case FloatDistribution(log=True):
+            return np.geomspace(axis.low, axis.high, GRID_STEPS).clip(axis.low, axis.high).tolist()
+        case FloatDistribution():
+            return np.linspace(axis.low, axis.high, GRID_STEPS).tolist()
+    raise AssertionError(f"{axis} is none of the space's kinds")
+
+
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "tpe": _tpe,
+    "gp": _gp,
+    "cmaes": _cmaes,
+    "random": _random,
+    "qmc": _qmc,
+    "grid": _grid,
+}

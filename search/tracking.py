@@ -6,6 +6,8 @@ offline, or stops.
 
 import logging
 import math
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +22,8 @@ INIT_TIMEOUT_SECONDS = 15.0
 class Tracker(Protocol):
     """What a lane says of its trials."""
 
-    def start(self, number: int, config: dict[str, Any]) -> None:
-        """A trial begins, or goes on after a restart."""
+    def start(self, number: int, config: dict[str, Any], history: Sequence[dict[str, float]] = ()) -> None:
+        """A trial begins, or goes on after the epochs of its history."""
 
     def log(self, metrics: dict[str, float]) -> None:
         """An epoch of it ended."""
@@ -33,7 +35,7 @@ class Tracker(Protocol):
 class NoTracker:
     """Says nothing to anyone."""
 
-    def start(self, number: int, config: dict[str, Any]) -> None: ...
+    def start(self, number: int, config: dict[str, Any], history: Sequence[dict[str, float]] = ()) -> None: ...
 
     def log(self, metrics: dict[str, float]) -> None: ...
 
@@ -50,10 +52,13 @@ class WandbTracker:
         self._folder = folder
         self._run: Any = None
         self._best = -math.inf
+        self._num_sent = 0
 
-    def start(self, number: int, config: dict[str, Any]) -> None:
+    def start(self, number: int, config: dict[str, Any], history: Sequence[dict[str, float]] = ()) -> None:
         """Open the trial's run; where the server does not answer, an offline one."""
         self._best = -math.inf
+        # An offline run is written anew, whole: of two parts under one id the server would keep one.
+        self._num_sent = 0 if self._mode == "offline" else len(history)
         try:
             self._run = self._open(number, config, self._mode)
         except Exception as error:  # W&B's own, its transport's, its service process's
@@ -63,13 +68,17 @@ class WandbTracker:
             logger.warning("W&B cannot be reached, runs are kept offline in %s: %s", self._folder / "wandb", error)
             self._mode = "offline"
             _forget_connection()
-            self.start(number, config)
+            self.start(number, config, history)
+            return
+        for metrics in history:
+            self.log(metrics)
 
     def log(self, metrics: dict[str, float]) -> None:
         """Log an epoch, with `epoch` as the step axis."""
         if self._run is None:
             return
-        self._run.log(metrics)
+        if metrics["epoch"] > self._num_sent:
+            self._run.log(metrics)
         if metrics.get(METRIC, -math.inf) > self._best:
             self._best = metrics[METRIC]
             self._run.summary.update({f"best_{METRIC}": self._best, "best_epoch": metrics["epoch"]})
@@ -85,12 +94,16 @@ class WandbTracker:
     def _open(self, number: int, config: dict[str, Any], mode: str) -> Any:
         import wandb  # where a trial runs, not where a search is planned
 
+        run_id = f"{self._group}-{trial_id(number)}"
+        if mode == "offline":  # the legs before are in this one
+            for part in (self._folder / "wandb").glob(f"offline-run-*-{run_id}"):
+                shutil.rmtree(part, ignore_errors=True)
         run = wandb.init(
             mode=mode,
             project=self._project,
             group=self._group,
             job_type="trial",
-            id=f"{self._group}-{trial_id(number)}",
+            id=run_id,
             resume="allow" if mode == "online" else None,
             name=trial_id(number),
             config=config,

@@ -1,19 +1,15 @@
 """The table of trials: what promotion, report and comparison read, and all they read. One JSON object a line."""
 
-import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from search.jsonl import append_line, read_lines
 
 METRIC = "val_dice"
 """What is searched for: the mean over validation patients of the volumetric Dice."""
-
-STATE_FILE = "checkpoint.pt"
-METRICS_FILE = "metrics.json"
-"""In every checkpoint folder: the training's state, and the metrics of the epoch that it was taken after."""
 
 
 class State(StrEnum):
@@ -88,33 +84,20 @@ def count_states(rows: list[TrialRow]) -> dict[State, int]:
 
 def append_row(path: Path, row: TrialRow) -> None:
     """Add a trial to the table, and wait until the disk has it; a last line that a crash cut off makes room."""
-    line = json.dumps({"id": row.id, **asdict(row)}) + "\n"
-    with path.open("ab+") as file:
-        _cut_torn_line(file)
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(path, {"id": row.id, **asdict(row)}, durable=True)
 
 
 def read_rows(path: Path) -> list[TrialRow]:
     """Return the trials by number; none where there is no table yet.
 
-    A last line that was cut off by a crash is left out; a trial with several rows (a crash between two writes) has its
-    last.
+    A last line that was cut off by a crash is left out; a trial with several rows (a search that was interrupted and
+    resumed) has its last.
+
+    Raises:
+        ValueError: A line is not a trial.
     """
-    if not path.exists():
-        return []
     rows: dict[int, TrialRow] = {}
-    lines = path.read_text().split("\n")
-    for place, line in enumerate(lines):
-        if not line:
-            continue
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            if place == len(lines) - 1:
-                continue
-            raise ValueError(f"{path}, line {place + 1}, is not a trial: {error}") from error
+    for values in read_lines(path):
         del values["id"]
         rows[values["number"]] = TrialRow(**values | {"state": State(values["state"])})
     return [rows[number] for number in sorted(rows)]
@@ -124,27 +107,3 @@ def best_first(rows: list[TrialRow]) -> list[TrialRow]:
     """Return the trials that have a score, the best validation Dice first, the earlier trial first among equals."""
     scored = [row for row in rows if row.best_epoch]
     return sorted(scored, key=lambda row: (-row.best_dice, row.number))
-
-
-def find_best_checkpoint(trial_folder: Path) -> Path | None:
-    """Return the state file of the best epoch that is still on disk, the earlier one among equals."""
-    scored = []
-    for file in sorted(trial_folder.glob(f"checkpoint_*/{METRICS_FILE}")):
-        try:
-            epoch = json.loads(file.read_text())
-        except json.JSONDecodeError:  # it was cut off while it was written
-            continue
-        if file.with_name(STATE_FILE).exists() and math.isfinite(epoch.get(METRIC, math.nan)):
-            scored.append((-epoch[METRIC], epoch["epoch"], file.with_name(STATE_FILE)))
-    return min(scored)[2] if scored else None
-
-
-def _cut_torn_line(file: BinaryIO) -> None:
-    end = file.seek(0, os.SEEK_END)
-    if end == 0:
-        return
-    file.seek(end - 1)
-    if file.read() == b"\n":
-        return
-    file.seek(0)
-    file.truncate(file.read().rfind(b"\n") + 1)

@@ -7,11 +7,19 @@ from collections.abc import Sequence
 import tyro
 from rich.console import Console
 
+from search import warm_start
 from search.cohort import read_cohort
 from search.config import PRESETS, SearchConfig
 from search.deliver import deliver
 from search.engine import ray_cluster, run_trials
-from search.experiment import check_folder, create_experiment
+from search.experiment import (
+    check_changes,
+    check_folder,
+    create_experiment,
+    only_writer,
+    recorded_config,
+    resume_experiment,
+)
 from search.lanes import node_resources, plan_lanes
 from search.plan import print_plan
 from search.promote import NothingToPromote, promote
@@ -22,7 +30,7 @@ HELP = """Search U-Net configurations for tumour segmentation, and export the be
 
 Begin with a preset to change the defaults below: `smoke` (these: minutes on a laptop), `workstation` (one GPU, or a
 night on a CPU) or `cluster`, as in `python -m search.tune workstation --data kaggle_3m`. With RAY_ADDRESS set, the
-search runs on that Ray cluster."""
+search runs on that Ray cluster. `--resume NAME` goes on with a search that was interrupted or killed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,27 +48,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str]) -> SearchConfig:
-    """Return the config of a command line: a preset, changed by options.
+    """Return the config of a command line: a preset, or the experiment to resume, changed by options.
 
     Raises:
         ValueError: An option has a value that is not legal. (tyro itself ends on unknown options, with status 2.)
     """
     name, *options = argv if argv and argv[0] in PRESETS else ("smoke", *argv)
-    return tyro.cli(
-        SearchConfig, args=options, default=PRESETS[name](), description=HELP, prog="python -m search.tune"
-    ).named()
+    config = _read_options(options, PRESETS[name]())
+    if not config.resume:
+        return config.named()
+    recorded = recorded_config(config.out / config.resume)
+    config = _read_options(options, recorded)
+    check_changes(config, recorded)
+    return config
+
+
+def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig:
+    return tyro.cli(SearchConfig, args=options, default=default, description=HELP, prog="python -m search.tune")
 
 
 def _run(config: SearchConfig, console: Console) -> int:
-    check_folder(config)
+    if not config.resume:
+        check_folder(config)
+        known = warm_start.gather(config)
     cohort = read_cohort(config)
     with ray_cluster():
         lanes = plan_lanes(config, node_resources())
         print_plan(config, cohort, lanes, console)
         if config.dry_run:
             return 0
-        experiment = create_experiment(config, cohort, lanes)
-        rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
+        if config.resume:
+            experiment = resume_experiment(config, cohort)
+        else:
+            experiment = create_experiment(config, cohort, lanes, known)
+        with only_writer(config.folder):
+            rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     report = config.folder / "report.html"
     try:
         candidates = promote(rows, config.folder, cohort.val_patients, size=config.size)

@@ -1,6 +1,10 @@
 """Small stand-ins that several tests share: files and packs that are written in milliseconds."""
 
+import heapq
+import itertools
 import math
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import torch
 from data.pack import Pack
 from model.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
+from search.coordinator import Coordinator, Leg, Progress
 from search.trials import State, TrialRow
 
 
@@ -70,6 +75,62 @@ def learning_curve(sample: dict[str, Any], epoch: int) -> float:
         + 0.20 * (sample["bce_weight"] - 0.4) ** 2
     )
     return (0.9 - distance) * (1 - math.exp(-epoch / 2))
+
+
+def simulate(
+    coordinator: Coordinator,
+    curve: Callable[[Leg, int], float],
+    *,
+    max_epochs: int,
+    num_lanes: int = 1,
+    epoch_seconds: Callable[[Leg], float] = lambda leg: 1.0,
+    num_missing: dict[int, int] | None = None,
+    loss_probability: float = 0.0,
+) -> Iterator[tuple[float, Leg, int, float]]:
+    """Yields (time, leg, epoch, value) for every epoch of a search in simulated time: lanes without Ray or training.
+
+    A trial's next leg does num_missing[number] epochs again: those whose checkpoint a crash took along.
+    """
+    num_missing = num_missing or {}
+    clock, count, training = 0.0, itertools.count(), []
+    idle = num_lanes
+    while True:
+        while idle and (leg := coordinator.next_leg()):
+            last = max(coordinator.trials[leg.number].epochs, default=0)
+            epoch = max(0, last - num_missing.pop(leg.number, 0)) + 1
+            heapq.heappush(training, (clock + epoch_seconds(leg), next(count), leg, epoch))
+            idle -= 1
+        if not training:
+            assert coordinator.is_finished
+            return
+        clock, _, leg, epoch = heapq.heappop(training)
+        if loss_probability and random.random() < loss_probability:
+            coordinator.lose(leg.number, "a worker is gone")
+            coordinator.end_leg(leg.number)
+            idle += 1
+            continue
+        metrics = {"epoch": epoch, "val_dice": curve(leg, epoch), "seconds": 1.0, "elapsed_seconds": clock}
+        goes_on = coordinator.report(leg.number, metrics, finished=epoch >= max_epochs, failure=None)
+        yield clock, leg, epoch, metrics["val_dice"]
+        if goes_on:
+            heapq.heappush(training, (clock + epoch_seconds(leg), next(count), leg, epoch + 1))
+        else:
+            coordinator.end_leg(leg.number)
+            idle += 1
+
+
+class Rows:
+    """A listener that remembers how trials ended: by number, (state, epochs, error)."""
+
+    def __init__(self) -> None:
+        self.ended: dict[int, tuple[State, int, str | None]] = {}
+
+    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None: ...
+
+    def on_pause(self, trial: Progress) -> None: ...
+
+    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+        self.ended[trial.number] = (state, len(trial.epochs), error)
 
 
 def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState:

@@ -14,11 +14,12 @@ import optuna
 import pytest
 from fakes import small_pack
 from optuna.distributions import CategoricalDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from search import engine
 from search.config import SearchConfig
 from search.lanes import node_resources, plan_lanes
-from search.searcher import open_study
 from search.space import SPACES
 from search.trials import State, TrialRow
 
@@ -43,7 +44,8 @@ def search(tmp_path: Path, monkeypatch, bad: dict, *, trials: int = 6, **options
 
 
 def states_in_study(tmp_path: Path) -> list[optuna.trial.TrialState]:
-    return [trial.state for trial in open_study(tmp_path / "test" / "optuna_journal.log", "test").get_trials()]
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "test" / "optuna_journal.log")))
+    return [trial.state for trial in optuna.load_study(study_name="test", storage=storage).get_trials()]
 
 
 def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_goes_on(tmp_path, monkeypatch):

@@ -45,6 +45,14 @@ def run(out: Path, name: str, *options: str) -> str:
     return finish(start(out, name, *options), out, name)
 
 
+def resume(out: Path, name: str, *options: str) -> str:
+    """Return what a resumed search printed, after it ended well."""
+    command = [sys.executable, "-m", "search.tune", "--out", str(out), "--resume", name, *options]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
 def rows(out: Path, name: str) -> list[TrialRow]:
     return read_rows(out / name / "trials.jsonl")
 
@@ -153,7 +161,7 @@ def test_search_goes_on_after_its_lane_is_killed(plain):
     wait_for_line(out / "lane.log", r"t000 epoch 1")
     kill_one(process, "ray::Lane")
     text = finish(process, out, "lane")
-    assert "goes on from its last checkpoint" in text
+    assert "lost its worker group" in text
     assert list(map(numbers, rows(out, "lane"))) == list(map(numbers, rows(out, "plain")))
 
 
@@ -164,12 +172,41 @@ def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     process = start(out, victim, "--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--tracking", "off")
     wait_for_line(out / f"{victim}.log", r"t000 epoch 2")
     kill_one(process, f"ray::{victim}")
-    assert "goes on from its last checkpoint" in finish(process, out, victim)
+    assert "lost its worker group" in finish(process, out, victim)
     first = rows(out, victim)[0]
     assert first.state == State.COMPLETE
     assert [epoch["epoch"] for epoch in first.epochs] == list(range(1, 10))
     # Dropout is drawn by each worker for its share, and bf16 rounds; the data and the weights are the same.
     assert first.epochs[0]["train_loss"] == pytest.approx(rows(out, "plain")[0].epochs[0]["train_loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("line", [r"t000 epoch 1", r"\[1/4\]", r"\[3/4\]"])
+def test_search_whose_driver_was_killed_is_resumed_to_the_same_table(plain, line):
+    out, _ = plain
+    name = f"killed-{re.sub('[^a-z0-9]', '', line)}"
+    process = start(out, name, "--tracking", "off")
+    wait_for_line(out / f"{name}.log", line)
+    process.kill()
+    process.wait()
+    text = resume(out, name)
+    assert "resumed: " in text
+    assert list(map(numbers, rows(out, name))) == list(map(numbers, rows(out, "plain")))
+    metrics = [json.loads((out / each / "best" / "metrics.json").read_text()) for each in (name, "plain")]
+    assert metrics[0]["test"] == metrics[1]["test"]
+
+
+def test_resumed_search_refuses_what_it_cannot_compare(plain):
+    out, _ = plain
+    command = [sys.executable, "-m", "search.tune", "--out", str(out), "--resume"]
+    for options, words in (
+        (["plain", "--seed", "1"], "seed is 1, but was 0 when plain began"),
+        (["plain", "--data", "phantom:7"], "are not those that plain began with"),
+        (["nothing"], "is not an experiment that can be resumed"),
+    ):
+        ended = subprocess.run([*command, *options], capture_output=True, text=True)
+        assert ended.returncode == 2
+        assert words in ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_interrupted_search_promotes_what_it_has(plain):
