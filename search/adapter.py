@@ -15,9 +15,9 @@ from ray.tune.search import Searcher
 
 from search.checkpoints import Checkpoints
 from search.coordinator import Coordinator
+from search.placement import remove_orphans, waiting_groups
 from search.recorder import Recorder, last_line
 from search.trials import METRIC, trial_id
-from search.worker_group import remove_orphans, waiting_groups
 
 ORPHAN_SECONDS = 120.0
 """How long after a loss orphaned placement groups are looked for, once a second."""

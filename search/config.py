@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from search.scheduler import SCHEDULERS
-from search.searcher import SAMPLERS
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
 from search.space import SPACES, Fixed, batch_sizes, largest_depth
 
 
@@ -145,6 +145,8 @@ class SearchConfig:
         for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+        if self.searcher == "grid" and self.try_first:
+            raise ValueError("try is of no use with the searcher grid, which tries its own points: leave one out")
         for option in ("name", "resume"):
             self._check_name(option)
         self._check_size()

@@ -9,60 +9,18 @@ from its log by the same methods that wrote it, and goes on with the same search
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from search.jsonl import append_line, read_lines
+from search.progress import Leg, Listener, Progress
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Observation, OptunaSearcher, Suggestion
-from search.space import Sample
 from search.trials import METRIC, State
 
 EVENTS = ("begin", "leg", "epoch", "lost", "give_up")
 """A configuration was suggested; a leg of a trial was handed out; an epoch ended; a trial's worker group was lost; a
 paused trial had to make room."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leg:
-    """What a lane trains next."""
-
-    number: int
-    sample: Sample
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """What is known of a trial."""
-
-    number: int
-    sample: Sample
-    attrs: dict[str, Any]
-    epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Metrics by epoch: one that is done again after a loss takes the place of the lost one."""
-
-    num_losses: int = 0
-    """Times that its worker group was lost."""
-
-    phase: str = "running"
-    """'running' in a leg; 'paused'; 'unfinished', its leg was cut off; 'ended'."""
-
-    outcome: tuple[Verdict | State, str | None] | None = None
-    """What becomes of it after its leg, and why; None while that is open."""
-
-
-class Listener(Protocol):
-    """Who is told what happens."""
-
-    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
-        """An epoch of a trial ended."""
-
-    def on_pause(self, trial: Progress) -> None:
-        """Its leg ended; there may be another."""
-
-    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
-        """The trial ended, or was cut off with the whole search."""
 
 
 class Coordinator:
@@ -129,7 +87,7 @@ class Coordinator:
         self._take_loss(self.trials[number], error)
 
     def end_leg(self, number: int) -> None:
-        """A leg is over, and what it wrote is on disk. Without an outcome it was cut off: a loss, or the search's end."""
+        """A leg is over, its checkpoints on disk. Without an outcome it was cut off: a loss, or the search's end."""
         trial = self.trials[number]
         if trial.phase != "running":
             return

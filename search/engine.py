@@ -21,7 +21,8 @@ from search.coordinator import Coordinator
 from search.lane import Lane
 from search.lanes import Lanes
 from search.recorder import Recorder, say
-from search.scheduler import SCHEDULERS, Budget
+from search.scheduler import Budget
+from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import SPACES
 from search.tracking import make_tracker

@@ -56,12 +56,41 @@ def check_folder(config: SearchConfig) -> None:
         raise ValueError(f"--out {config.out} cannot be written ({error}): choose another folder") from error
 
 
-def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]) -> dict[str, Any]:
-    """Return what config.json now says of a search that begins.
+@contextmanager
+def open_experiment(
+    config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Hold the experiment's folder, and yield what config.json now says of a search that begins or goes on.
 
     Args:
-        known: What it knows before its first trial (search/warm_start.py).
+        known: What a new search knows before its first trial (search/warm_start.py).
+
+    Raises:
+        ValueError: Another search writes there, or the patients' pixels are not those that it began with.
     """
+    if not config.resume:
+        config.folder.mkdir(parents=True)
+    with only_writer(config.folder):
+        yield resume_experiment(config, cohort) if config.resume else create_experiment(config, cohort, lanes, known)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold an experiment's folder alone; the lock goes with the process, however that ends.
+
+    Raises:
+        ValueError: Another process holds it.
+    """
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another search is writing to {folder}: wait for its end, or stop it") from error
+        yield
+
+
+def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]) -> dict[str, Any]:
+    """Return what config.json now says of a search that begins."""
     experiment = {
         "started": _now(),
         "config": _to_json(config),
@@ -78,7 +107,6 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known:
         **provenance(),
         "known": known,
     }
-    config.folder.mkdir(parents=True)
     _write(config.folder, experiment)
     return experiment
 
@@ -90,9 +118,10 @@ def read_experiment(folder: Path) -> dict[str, Any]:
         ValueError: There is none.
     """
     try:
-        return json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder} is not an experiment that can be resumed: {error}") from error
+        experiment = json.loads((folder / CONFIG_FILE).read_text())
+        return experiment | {"config": dict(experiment["config"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is not an experiment of this program: {error!r}") from error
 
 
 def recorded_config(folder: Path) -> SearchConfig:
@@ -105,10 +134,11 @@ def recorded_config(folder: Path) -> SearchConfig:
     legal = {field.name for field in fields(SearchConfig)}
     if unknown := sorted(set(values) - legal):
         raise ValueError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
-    try_first = values["try_first"] and Path(values["try_first"])
-    return SearchConfig(
-        **values | {"out": folder.parent, "try_first": try_first, "warm_start": tuple(values["warm_start"])}
-    )
+    # The folder's name and place hold, not those that it began with: it may be a copy.
+    values |= {"out": folder.parent, "name": folder.name}
+    if values.get("try_first"):
+        values["try_first"] = Path(values["try_first"])
+    return SearchConfig(**values | {"warm_start": tuple(values.get("warm_start", ()))})
 
 
 def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
@@ -143,21 +173,6 @@ def resume_experiment(config: SearchConfig, cohort: Cohort) -> dict[str, Any]:
     experiment["resumed"] = [*experiment.get("resumed", []), _now()]
     _write(config.folder, experiment)
     return experiment
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold an experiment's folder alone; the lock goes with the process, however that ends.
-
-    Raises:
-        ValueError: Another process holds it.
-    """
-    with (folder / LOCK_FILE).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another search is writing to {folder}: wait for its end, or stop it") from error
-        yield
 
 
 def _to_json(config: SearchConfig) -> dict[str, Any]:

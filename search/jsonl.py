@@ -24,20 +24,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the values, first to last; none where there is no file. A last line that was cut off is left out.
 
     Raises:
-        ValueError: Another line is not JSON; the message names it.
+        ValueError: Another line is not a JSON object; the message names it.
     """
     if not path.exists():
         return []
     values = []
-    lines = path.read_text().split("\n")
-    for place, line in enumerate(lines):
-        if not line:
-            continue
+    *lines, _ = path.read_text().split("\n")  # what follows the last line's end was cut off
+    for place, line in enumerate(lines, start=1):
         try:
-            values.append(json.loads(line))
+            value = json.loads(line)
         except json.JSONDecodeError as error:
-            if place < len(lines) - 1:
-                raise ValueError(f"{path}, line {place + 1}, is not JSON: {error}") from error
+            raise ValueError(f"{path}, line {place}, is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}, line {place}, is not a JSON object")
+        values.append(value)
     return values
 
 

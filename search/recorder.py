@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from search.checkpoints import Checkpoints
-from search.coordinator import Progress
+from search.progress import Progress
 from search.trials import METRIC, State, TrialRow, append_row, trial_id
 
 NUM_KEPT = 5
@@ -82,13 +82,16 @@ class Recorder:
     def go_on(self, trials: dict[int, Progress]) -> None:
         """Continue the clock and the best of a search that was read back."""
         epochs = [epoch for trial in trials.values() for epoch in trial.epochs.values()]
-        self._best = max((epoch.get(METRIC, -math.inf) for epoch in epochs), default=-math.inf)
+        dices = [epoch.get(METRIC, math.nan) for epoch in epochs]
+        self._best = max((dice for dice in dices if math.isfinite(dice)), default=-math.inf)
         self._started -= max((epoch["elapsed_seconds"] for epoch in epochs), default=0.0)
+        paused = [trial for trial in trials.values() if trial.phase == "paused"]
+        for trial in paused:
+            self.on_pause(trial)
         unfinished = sum(trial.phase == "unfinished" for trial in trials.values())
-        paused = sum(trial.phase == "paused" for trial in trials.values())
         self.say(
             f"resumed: {self._num_ended} of {self._num_trials} trials had ended, {unfinished} go on from their last "
-            f"checkpoint, {paused} are paused"
+            f"checkpoint, {len(paused)} are paused"
         )
 
     def say(self, line: str) -> None:

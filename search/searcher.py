@@ -6,35 +6,23 @@ nan RUNNING for ever; both mislead the sampler.)
 """
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import (
-    BaseSampler,
-    CmaEsSampler,
-    GPSampler,
-    GridSampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
-)
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.samplers import SAMPLERS, SamplersView
 from search.space import Sample, Space
 from search.trials import State
 
 NUM_RANDOM = 10
 """Trials before a sampler models anything, at most; Optuna's own default."""
-
-GRID_STEPS = 4
-"""Values of a continuous axis on a grid."""
 
 STATES = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
@@ -89,10 +77,11 @@ class OptunaSearcher:
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search says itself what happens
         storage = JournalStorage(JournalFileBackend(str(study))) if study else InMemoryStorage()
         optuna.create_study(storage=storage, study_name=name, direction="maximize")
-        self._study = _SamplersView(study_name=name, storage=storage)
+        self._study = SamplersView(study_name=name, storage=storage)
         self._study.earlier = [_frozen(space, one) for one in earlier]
         self._space = space
         self._sampler = SAMPLERS[sampler]
+        self._study.at_one_epoch = sampler == "gp"
         self._seed = seed
         self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
         self._first = first
@@ -148,35 +137,6 @@ class OptunaSearcher:
         return {key: value for key, value in attrs.items() if value}
 
 
-class _SamplersView(optuna.Study):
-    """A study as samplers shall see it: a trial that runs or waits counts as pruned after its last epoch.
-
-    So the sampler learns from a paused trial at once, which may yet go on; Optuna has no state for that.
-    """
-
-    earlier: Sequence[FrozenTrial] = ()
-    """Trials of other experiments; seen, but not part of this study."""
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        trials = [*self.earlier, *super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)]
-        seen = [_as_pruned(trial) if trial.state == TrialState.RUNNING else trial for trial in trials]
-        return seen if states is None else [trial for trial in seen if trial.state in states]
-
-
-def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
-    if not trial.intermediate_values:
-        return trial
-    return create_trial(
-        state=TrialState.PRUNED,
-        params=trial.params,
-        distributions=trial.distributions,
-        intermediate_values=trial.intermediate_values,
-        system_attrs=trial.system_attrs,
-    )
-
-
 def _frozen(space: Space, observation: Observation) -> FrozenTrial:
     state = TrialState.RUNNING if observation.state is None else STATES[observation.state]
     return create_trial(
@@ -187,51 +147,3 @@ def _frozen(space: Space, observation: Observation) -> FrozenTrial:
         intermediate_values=observation.values,
         system_attrs=observation.attrs.get("trial", {}),
     )
-
-
-def _tpe(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return TPESampler(multivariate=True, n_startup_trials=num_random, seed=seed, constant_liar=True)
-
-
-def _gp(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return GPSampler(n_startup_trials=num_random, seed=seed)
-
-
-def _cmaes(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return CmaEsSampler(n_startup_trials=1, seed=seed, consider_pruned_trials=True, warn_independent_sampling=False)
-
-
-def _random(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-def _qmc(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    # One sequence for the whole search: every trial takes the next point of it.
-    return QMCSampler(scramble=True, seed=whole, warn_asynchronous_seeding=False, warn_independent_sampling=False)
-
-
-def _grid(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return GridSampler({name: _steps(axis) for name, axis in space.items()}, seed=whole)
-
-
-def _steps(axis: optuna.distributions.BaseDistribution) -> list[Any]:
-    match axis:
-        case CategoricalDistribution():
-            return list(axis.choices)
-        case IntDistribution():
-            return list(range(axis.low, axis.high + 1, axis.step))
-        case FloatDistribution(log=True):
-            return np.geomspace(axis.low, axis.high, GRID_STEPS).clip(axis.low, axis.high).tolist()
-        case FloatDistribution():
-            return np.linspace(axis.low, axis.high, GRID_STEPS).tolist()
-    raise AssertionError(f"{axis} is none of the space's kinds")
-
-
-SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
-    "tpe": _tpe,
-    "gp": _gp,
-    "cmaes": _cmaes,
-    "random": _random,
-    "qmc": _qmc,
-    "grid": _grid,
-}

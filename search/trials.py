@@ -98,8 +98,11 @@ def read_rows(path: Path) -> list[TrialRow]:
     """
     rows: dict[int, TrialRow] = {}
     for values in read_lines(path):
-        del values["id"]
-        rows[values["number"]] = TrialRow(**values | {"state": State(values["state"])})
+        try:
+            del values["id"]
+            rows[values["number"]] = TrialRow(**values | {"state": State(values["state"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} has a line that is not a trial of this version: {error!r}") from error
     return [rows[number] for number in sorted(rows)]
 
 

@@ -12,14 +12,7 @@ from search.cohort import read_cohort
 from search.config import PRESETS, SearchConfig
 from search.deliver import deliver
 from search.engine import ray_cluster, run_trials
-from search.experiment import (
-    check_changes,
-    check_folder,
-    create_experiment,
-    only_writer,
-    recorded_config,
-    resume_experiment,
-)
+from search.experiment import check_changes, check_folder, open_experiment, recorded_config
 from search.lanes import node_resources, plan_lanes
 from search.plan import print_plan
 from search.promote import NothingToPromote, promote
@@ -70,18 +63,14 @@ def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig
 def _run(config: SearchConfig, console: Console) -> int:
     if not config.resume:
         check_folder(config)
-        known = warm_start.gather(config)
+    known = {} if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
     with ray_cluster():
         lanes = plan_lanes(config, node_resources())
         print_plan(config, cohort, lanes, console)
         if config.dry_run:
             return 0
-        if config.resume:
-            experiment = resume_experiment(config, cohort)
-        else:
-            experiment = create_experiment(config, cohort, lanes, known)
-        with only_writer(config.folder):
+        with open_experiment(config, cohort, lanes, known) as experiment:
             rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     report = config.folder / "report.html"
     try:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from search.config import PRESETS, SearchConfig
+from search.samplers import SAMPLERS
+from search.schedulers import SCHEDULERS
 from search.tune import main, parse
 
 
@@ -33,10 +35,19 @@ def test_default_is_smoke_and_all_presets_hold():
         ({"cpus_per_worker": 0}, "cpus_per_worker is 0, but must be at least 1, or left out"),
         ({"max_concurrent": 0}, "max_concurrent is 0, but must be at least 1, or left out"),
         ({"grace_period": 10}, "grace_period is 10, but must be at most max_epochs (9)"),
+        ({"checkpoints_gb": -0.5}, "checkpoints_gb is -0.5, but must be at least 0, or left out"),
         ({"space": "huge"}, "space is 'huge', but must be one of core, wide"),
+        ({"searcher": "bohb"}, "searcher is 'bohb', but must be one of tpe, gp, cmaes, random, qmc, grid"),
+        ({"searcher": ""}, "searcher is '', but must be one of tpe, gp, cmaes, random, qmc, grid"),
+        ({"scheduler": "pbt"}, "scheduler is 'pbt', but must be one of asha, hyperband, median, none"),
         (
             {"name": "a/b"},
             "name is 'a/b', but it becomes a folder and a W&B group: use letters, digits, dots, dashes and "
+            "underscores, at most 100, and begin with a letter or digit",
+        ),
+        (
+            {"resume": "runs/a"},
+            "resume is 'runs/a', but it becomes a folder and a W&B group: use letters, digits, dots, dashes and "
             "underscores, at most 100, and begin with a letter or digit",
         ),
         (
@@ -59,10 +70,11 @@ def test_config_refuses(changes, message):
         SearchConfig(**changes)
 
 
+@pytest.mark.parametrize("option", ["name", "resume"])
 @pytest.mark.parametrize("name", ["..", ".hidden", "-x", "a b", "a\n", "x" * 101])
-def test_config_refuses_names_that_are_no_folder(name):
-    with pytest.raises(ValueError, match="but it becomes a folder"):
-        SearchConfig(name=name)
+def test_config_refuses_names_that_are_no_folder(option, name):
+    with pytest.raises(ValueError, match=f"^{option} is .* but it becomes a folder"):
+        SearchConfig(**{option: name})
 
 
 @pytest.mark.parametrize("size", [0, 32, 65, 1056])
@@ -74,7 +86,18 @@ def test_config_refuses_sizes_that_the_deepest_network_cannot_halve(size):
 def test_config_accepts_its_bounds():
     SearchConfig(trials=1, max_epochs=1, grace_period=1, reduction_factor=2, max_failures=0, size=64)
     SearchConfig(gpus_per_worker=0.0, cpus_per_worker=1, max_concurrent=1, time_budget_seconds=1, size=1024)
-    SearchConfig(name="x" * 100)
+    SearchConfig(name="x" * 100, resume="y" * 100, checkpoints_gb=0.0)
+
+
+@pytest.mark.parametrize(("option", "names"), [("searcher", SAMPLERS), ("scheduler", SCHEDULERS)])
+def test_config_accepts_every_searcher_and_scheduler_and_its_help_names_them(option, names, capsys):
+    for name in names:
+        assert getattr(parse([f"--{option}", name]), option) == name
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    said = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    described = said.partition(f"--{option} ")[2].partition("(default")[0]
+    assert [name for name in names if f"`{name}`" not in described] == []
 
 
 def test_named_keeps_a_name_that_was_given():
@@ -131,6 +154,9 @@ def test_parse_of_nothing_is_the_smoke_search_with_a_name():
         (["--trials", "many"], "--trials"),
         (["--precision", "int8"], "--precision"),
         (["--trials", "0"], "trials is 0, but must be at least 1"),
+        (["--searcher", "bohb"], "searcher is 'bohb', but must be one of"),
+        (["--checkpoints-gb", "-1"], "checkpoints_gb is -1.0, but must be at least 0"),
+        (["--resume", "../a"], "resume is '../a', but it becomes a folder"),
         (["--grace-period", "40"], "grace_period is 40, but must be at most max_epochs"),
     ],
 )
@@ -141,13 +167,26 @@ def test_parse_ends_with_status_2_and_says_what_is_wrong(options, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_parse_takes_lists_of_experiments_and_a_file_to_try():
+    found = parse(["--warm-start", "one", "two", "--try", "samples/first.json"])
+    assert found.warm_start == ("one", "two")
+    assert found.try_first == Path("samples/first.json")
+    assert (parse([]).warm_start, parse([]).try_first) == ((), None)
+
+
+def test_parse_refuses_to_resume_what_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'gone'} is not an experiment that can be resumed: "):
+        parse(["--resume", "gone", "--out", str(tmp_path)])
+
+
 def test_help_prints_every_option_and_the_presets(capsys):
     with pytest.raises(SystemExit) as caught:
         parse(["--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for field in fields(SearchConfig):
-        assert f"--{field.name.replace('_', '-')}" in printed
+        option = {"try_first": "try"}.get(field.name, field.name.replace("_", "-"))
+        assert re.search(rf"--{option}[ ,]", printed)
     assert all(preset in printed for preset in PRESETS)
 
 

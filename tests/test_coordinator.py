@@ -6,11 +6,14 @@ import random
 from pathlib import Path
 
 import pytest
-from fakes import Rows, learning_curve, simulate
+from fakes import Rows, learning_curve
 from optuna.trial import TrialState
+from simulation import simulate
 
-from search.coordinator import Coordinator, Leg
-from search.scheduler import SCHEDULERS, Budget
+from search.coordinator import Coordinator
+from search.progress import Leg
+from search.scheduler import Budget
+from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import CORE
 from search.trials import State
@@ -113,7 +116,8 @@ def test_failed_trials_are_rows_with_reasons_and_the_search_goes_on():
         else:
             search.report(number, {"epoch": 1, "val_dice": 0.5}, finished=True, failure=None)
         search.end_leg(number)
-    assert search.next_leg() is None and search.is_finished
+    assert search.next_leg() is None
+    assert search.is_finished
     assert [rows.ended[number][0] for number in range(6)] == [State.FAILED] * 4 + [State.COMPLETE] * 2
     assert [rows.ended[number][2] for number in range(4)] == [
         "RuntimeError: raised",
@@ -214,7 +218,8 @@ def test_a_lost_leg_goes_on_from_the_newest_checkpoint_until_it_was_lost_too_oft
         search.report(0, {"epoch": 1, "val_dice": 0.5}, finished=False, failure=None)
         search.lose(0, f"loss {loss}")
         search.end_leg(0)
-    assert search.next_leg() is None and search.is_finished
+    assert search.next_leg() is None
+    assert search.is_finished
     assert rows.ended == {0: (State.FAILED, 1, "loss 2")}
 
 

@@ -1,23 +1,79 @@
-"""ASHA by hand: who goes on at a rung, whatever the order of arrival."""
+"""Schedulers without a search: who goes on, pauses or stops, whatever the order of arrival."""
 
 import math
 import random
-from types import SimpleNamespace
+from collections.abc import Iterator
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
 
-from search.scheduler import Asha, Rungs
+from search.halving import Asha, Hyperband
+from search.scheduler import Budget, Scheduler, Verdict
+from search.schedulers import SCHEDULERS, Median
+
+CONTINUE, PAUSE, STOP = Verdict.CONTINUE, Verdict.PAUSE, Verdict.STOP
+SEEDS = range(20)
 
 
-def rungs(**changes) -> Rungs:
-    return Rungs(**{"max_epochs": 9, "grace_period": 1, "reduction_factor": 3} | changes)
+def budget(**changes: int) -> Budget:
+    return Budget(**{"num_trials": 27, "max_epochs": 9, "grace_period": 1, "reduction_factor": 3} | changes)
 
 
-def arrivals(values: list[float], *, reduction_factor: int = 3) -> list[bool]:
-    """Return for every value, in the order of arrival at the first rung, whether its trial goes on."""
-    compared = rungs(reduction_factor=reduction_factor)
-    return [compared.record(f"t{number}", 1, value) for number, value in enumerate(values)]
+def arrivals(scheduler: Scheduler, values: list[float], *, epoch: int = 1) -> list[Verdict]:
+    """Return what becomes of trials 0, 1, 2, ... that reach an epoch one after the other."""
+    return [scheduler.judge(number, epoch, value) for number, value in enumerate(values)]
+
+
+def take_up_all(scheduler: Scheduler, *, num_to_come: int = 1, running_epochs: tuple[int, ...] = ()) -> list[int]:
+    """Return those that go on, in their order."""
+    taken = []
+    while (number := scheduler.next_paused(num_to_come=num_to_come, running_epochs=running_epochs)) is not None:
+        scheduler.take_up(number)
+        taken.append(number)
+    return taken
+
+
+def value_of(seed: int, number: int, epoch: int) -> float:
+    return random.Random(f"{seed} {number} {epoch}").random()
+
+
+def random_search(
+    scheduler: Scheduler, asked: Budget, *, seed: int, hopeless: list[int] | None = None
+) -> Iterator[tuple[int, int, Verdict | None, bool]]:
+    """Yield (number, epoch, verdict, whether its rung is open) of a whole search, whose next move is always by chance.
+
+    The verdict is None where a paused trial is taken up. A rung is open as long as another trial may still come there.
+    Those without hope are added to `hopeless`, if it is given, and else never asked for.
+    """
+    generator = random.Random(seed)
+    running, paused, begun = {}, {}, 0
+    while True:
+        num_to_come = asked.num_trials - begun
+        next_paused = scheduler.next_paused(num_to_come=num_to_come, running_epochs=running.values())
+        moves = [*running, *["begin"] * bool(num_to_come), *["take up"] * (next_paused is not None)]
+        if not moves:
+            return
+        move = generator.choice(moves)
+        if move == "begin":
+            running[begun] = 0
+            begun += 1
+            continue
+        if move == "take up":
+            running[next_paused] = paused.pop(next_paused)
+            scheduler.take_up(next_paused)
+            number, verdict = next_paused, None
+        else:
+            number = move
+            running[number] += 1
+            verdict = scheduler.judge(number, running[number], value_of(seed, number, running[number]))
+        epoch = running[number]
+        if verdict in (PAUSE, STOP) or epoch == asked.max_epochs:
+            del running[number]
+        if verdict == PAUSE:
+            paused[number] = epoch
+        if hopeless is not None:
+            hopeless += scheduler.hopeless()
+        behind = [at for other, at in running.items() if other != number]
+        yield number, epoch, verdict, bool(num_to_come) or min(behind, default=math.inf) < epoch
 
 
 @pytest.mark.parametrize(
@@ -32,82 +88,300 @@ def arrivals(values: list[float], *, reduction_factor: int = 3) -> list[bool]:
         (5, 5, 3, []),
     ],
 )
-def test_rungs_lie_a_factor_apart_below_the_last_epoch(max_epochs, grace_period, reduction_factor, epochs):
-    found = rungs(max_epochs=max_epochs, grace_period=grace_period, reduction_factor=reduction_factor)
-    assert list(found.values) == epochs
+def test_asha_has_rungs_a_factor_apart_below_the_last_epoch(max_epochs, grace_period, reduction_factor, epochs):
+    asked = budget(max_epochs=max_epochs, grace_period=grace_period, reduction_factor=reduction_factor)
+    verdicts = {epoch: Asha(asked).judge(0, epoch, 0.5) for epoch in range(1, max_epochs + 1)}
+    assert [epoch for epoch, verdict in verdicts.items() if verdict == PAUSE] == epochs
+    assert set(verdicts.values()) <= {PAUSE, CONTINUE}
 
 
-def test_rungs_best_first_by_hand():
-    # Of six, two may go on; the second best came when there were two, of whom only the first may.
-    assert arrivals([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]) == [True, False, False, False, False, False]
+@pytest.mark.parametrize(
+    ("values", "verdicts", "taken_up"),
+    [
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [PAUSE] * 6, [0, 1]),
+        ([0.4, 0.5, 0.6, 0.7, 0.8, 0.9], [PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE, CONTINUE], []),
+        ([0.5, 0.2, 0.7, 0.4, 0.3, 0.6], [PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE, CONTINUE], []),
+        ([0.5, 0.2, 0.4, 0.7, 0.3, 0.1], [PAUSE, PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE], [0]),
+        ([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [PAUSE] * 6, [0, 1]),  # the earlier among equals
+        ([0.5, 0.6], [PAUSE] * 2, []),
+    ],
+    ids=["best first", "worst first", "mixed", "a better one takes the place that is free", "equals", "too few"],
+)
+def test_asha_lets_a_third_go_on_by_hand(values, verdicts, taken_up):
+    asha = Asha(budget())
+    assert arrivals(asha, values) == verdicts
+    assert take_up_all(asha) == taken_up
 
 
-def test_rungs_worst_first_let_everyone_go_on():
-    assert arrivals([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == [True] * 6
+def test_asha_takes_up_as_soon_as_there_is_room_by_hand():
+    asha = Asha(budget(reduction_factor=2))
+    assert asha.judge(0, 1, 0.9) == PAUSE
+    assert asha.next_paused(num_to_come=9, running_epochs=[]) is None
+    assert asha.judge(1, 1, 0.8) == PAUSE
+    assert take_up_all(asha) == [0]
+    assert asha.judge(2, 1, 0.85) == PAUSE  # of three one goes on
+    assert asha.judge(3, 1, 0.7) == PAUSE
+    assert take_up_all(asha) == [2]
 
 
-def test_rungs_mixed_by_hand():
-    # After the sixth arrival there are two places: 0.6 is second of six.
-    assert arrivals([0.5, 0.2, 0.7, 0.4, 0.3, 0.6]) == [True, False, True, False, False, True]
-    assert arrivals([0.5, 0.2, 0.7, 0.4], reduction_factor=2) == [True, False, True, False]
-    assert arrivals([0.5, 0.2, 0.7, 0.6], reduction_factor=2) == [True, False, True, True]
+def test_asha_takes_up_from_the_highest_rung_first():
+    asha = Asha(budget())
+    arrivals(asha, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    for number, value in ((6, 0.3), (7, 0.2), (8, 0.1)):
+        assert asha.judge(number, 3, value) == PAUSE
+    assert take_up_all(asha) == [6, 0, 1]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_rungs_never_stop_the_best_so_far_and_keep_about_their_share(seed):
-    generator = random.Random(seed)
-    values = [generator.random() for _ in range(300)]
-    goes_on = arrivals(values)
-    best = -math.inf
-    for value, went_on in zip(values, goes_on, strict=True):
-        assert went_on or value < best
-        best = max(best, value)
-    assert 60 < sum(goes_on) < 140  # a third of 300, some more while the rung is young
+def test_asha_compares_each_rung_by_itself():
+    asha = Asha(budget())
+    assert arrivals(asha, [0.1, 0.2, 0.9]) == [PAUSE, PAUSE, CONTINUE]
+    assert asha.judge(2, 3, 0.99) == PAUSE  # alone there, however many are below
 
 
-def test_rungs_let_equals_go_on_together():
-    assert arrivals([0.5, 0.5, 0.5]) == [True, True, True]
+@pytest.mark.parametrize("num_trials", [5, 12, 27, 40])
+@pytest.mark.parametrize(("reduction_factor", "rungs"), [(2, {1, 2, 4, 8}), (3, {1, 3, 9})])
+def test_asha_never_lets_more_than_a_share_go_on_and_nobody_before_a_better_one(num_trials, reduction_factor, rungs):
+    asked = budget(num_trials=num_trials, max_epochs=13, reduction_factor=reduction_factor)
+    for seed in SEEDS:
+        arrived, gone_on = {}, {}
+        for number, epoch, verdict, is_open in random_search(Asha(asked), asked, seed=seed, hopeless=[]):
+            if epoch in rungs:
+                arrived.setdefault(epoch, set()).add(number)
+            if epoch not in rungs or verdict == PAUSE:
+                continue
+            gone = gone_on.setdefault(epoch, set())
+            gone.add(number)
+            share = len(arrived[epoch]) // reduction_factor
+            assert len(gone) <= (share if is_open else max(1, share)), f"seed {seed}"
+            better = {n for n in arrived[epoch] - gone if value_of(seed, n, epoch) > value_of(seed, number, epoch)}
+            assert not better, f"seed {seed}: {number} went on from epoch {epoch} before {better}"
+        shares = {epoch: max(1, len(numbers) // reduction_factor) for epoch, numbers in arrived.items()}
+        assert {epoch: len(gone) for epoch, gone in gone_on.items()} == shares
+        assert set(shares) == rungs  # somebody was trained to the end
 
 
+@pytest.mark.parametrize("num_trials", [4, 9, 12, 20, 27, 81])
+def test_asha_lets_the_best_of_each_closed_rung_go_on(num_trials):
+    asked = budget(num_trials=num_trials)
+    for seed in SEEDS:
+        arrived, gone_on = {1: set(), 3: set()}, {1: set(), 3: set()}
+        for number, epoch, verdict, _ in random_search(Asha(asked), asked, seed=seed, hopeless=[]):
+            if epoch in arrived:
+                arrived[epoch].add(number)
+                if verdict != PAUSE:
+                    gone_on[epoch].add(number)
+        for epoch, numbers in arrived.items():
+            _, best = max((value_of(seed, number, epoch), number) for number in numbers)
+            assert best in gone_on[epoch], f"seed {seed}"
+
+
+def test_asha_takes_up_nobody_early_at_the_end_of_a_search_by_hand():
+    asha = Asha(budget(num_trials=2))
+    assert arrivals(asha, [0.4, 0.6]) == [PAUSE, PAUSE]  # too few for a place
+    assert asha.next_paused(num_to_come=1, running_epochs=[]) is None
+    assert asha.next_paused(num_to_come=0, running_epochs=[0]) is None  # one may still come to epoch 1
+    assert asha.next_paused(num_to_come=0, running_epochs=[1, 2]) == 1
+    assert asha.next_paused(num_to_come=0, running_epochs=[]) == 1
+    asha.take_up(1)
+    assert asha.next_paused(num_to_come=0, running_epochs=[1]) is None  # one has left the rung; that is enough
+    assert asha.judge(1, 3, 0.7) == PAUSE
+    assert asha.next_paused(num_to_come=0, running_epochs=[2]) is None
+    assert asha.next_paused(num_to_come=0, running_epochs=[]) == 1
+
+
+def test_asha_names_each_trial_without_hope_once_and_at_once():
+    asha = Asha(budget(num_trials=9))  # three can go on from the first rung
+    assert arrivals(asha, [0.9, 0.8]) == [PAUSE, PAUSE]
+    assert asha.judge(2, 1, 0.6) == PAUSE
+    assert asha.hopeless() == []
+    assert asha.judge(3, 1, 0.5) == PAUSE
+    assert asha.hopeless() == [3]
+    assert asha.hopeless() == []
+    assert asha.judge(4, 1, 0.7) == PAUSE
+    assert asha.hopeless() == [2]
+    assert take_up_all(asha) == [0]  # who has a place, takes it from nobody
+    assert asha.hopeless() == []
+
+
+@pytest.mark.parametrize("num_trials", [1, 2, 4, 12, 27, 40])
+def test_asha_search_is_the_same_without_those_that_have_no_hope(num_trials):
+    asked = budget(num_trials=num_trials)
+    for seed in SEEDS:
+        hopeless = []
+        whole = list(random_search(Asha(asked), asked, seed=seed))
+        assert list(random_search(Asha(asked), asked, seed=seed, hopeless=hopeless)) == whole
+        ended = [number for number, epoch, _, _ in whole if epoch == asked.max_epochs]
+        assert sorted(hopeless) == sorted(set(range(num_trials)) - set(ended))  # all others, each once
+
+
+def test_asha_drops_the_worst_of_the_lowest_rung():
+    asha = Asha(budget())
+    arrivals(asha, [0.5, 0.2, 0.4, 0.3])
+    asha.take_up(0)
+    assert asha.judge(0, 3, 0.1) == PAUSE
+    assert [asha.drop_worst() for _ in range(5)] == [1, 3, 2, 0, None]
+    assert asha.next_paused(num_to_come=0, running_epochs=[]) is None
+
+
+def test_asha_dropped_trials_never_go_on():
+    asha = Asha(budget())
+    arrivals(asha, [0.9, 0.8])
+    assert [asha.drop_worst(), asha.drop_worst()] == [1, 0]
+    assert asha.judge(2, 1, 0.1) == CONTINUE  # of three one goes on, and it alone is left
+    assert take_up_all(asha, num_to_come=0) == []
+
+
+def test_asha_judges_an_epoch_that_is_done_again_the_same():
+    asha = Asha(budget(reduction_factor=2))
+    assert [asha.judge(0, 1, 0.9) for _ in range(3)] == [PAUSE] * 3  # one arrival, however often
+    assert asha.judge(1, 1, 0.95) == CONTINUE
+    for value in (0.95, 0.1, math.nan):  # another machine may come to another value
+        assert asha.judge(1, 1, value) == CONTINUE
+    assert take_up_all(asha) == []  # of two one goes on
+    assert [asha.drop_worst(), asha.drop_worst()] == [0, None]  # and the other waits once
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_rungs_stop_what_is_not_finite_and_do_not_count_it(value):
-    compared = rungs()
-    assert not compared.record("t0", 1, value)
-    assert compared.record("t1", 1, 0.1)
-    assert compared.values[1] == {"t1": 0.1}
+def test_scheduler_stops_what_is_not_finite_and_does_not_count_it(scheduler, value):
+    judge = SCHEDULERS[scheduler](budget(grace_period=3))
+    assert [judge.judge(number, 3, value) for number in range(9)] == [STOP] * 9
+    assert take_up_all(judge, num_to_come=0) == []
+    assert judge.drop_worst() is None
+    assert judge.hopeless() == []
+    assert judge.judge(9, 3, 0.1) == (CONTINUE if scheduler == "median" else PAUSE)  # the first of its rung
 
 
-def test_rungs_let_everyone_go_on_between_them():
-    compared = rungs()
-    assert compared.record("t0", 1, 0.9)
-    assert compared.record("t1", 2, 0.0)
-    assert compared.record("t1", 9, 0.0)
-    assert compared.record("t1", 2, math.nan)
-    assert compared.values == {1: {"t0": 0.9}, 3: {}}
-
-
-def test_rungs_count_an_epoch_that_is_done_again_once():
-    compared = rungs(reduction_factor=2)
-    assert compared.record("t0", 1, 0.9)
-    assert compared.record("t0", 1, 0.9)  # its workers were lost, and it went on from before the rung
-    assert not compared.record("t1", 1, 0.8)  # of two one goes on, of three it would be the same one
-    assert compared.values[1] == {"t0": 0.9, "t1": 0.8}
-
-
-def test_rungs_compare_each_rung_by_itself():
-    compared = rungs()
-    assert compared.record("t0", 3, 0.9)
-    assert compared.record("t1", 1, 0.1)
-    assert not compared.record("t1", 3, 0.2)
-
-
-def test_asha_says_so_in_tune_words():
-    asha = Asha(rungs())
-    trials = [SimpleNamespace(config={"number": number}) for number in range(3)]
-    decisions = [
-        asha.on_trial_result(None, trial, {"epoch": 1, "val_dice": dice})
-        for trial, dice in zip(trials, (0.5, 0.4, math.nan), strict=True)
+def test_hyperband_begins_its_brackets_at_each_rung_in_the_papers_shares():
+    # Of brackets 3^3/4, 3^2/3 and 3/2 wide: 60, 27 and 13 of a hundred trials pause first at epoch 1, 3 and 9.
+    hyperband = Hyperband(budget(num_trials=1000, max_epochs=27))
+    first_pause = [
+        next(epoch for epoch in range(1, 28) if hyperband.judge(number, epoch, 0.0) == PAUSE) for number in range(1000)
     ]
-    assert decisions == [TrialScheduler.CONTINUE, TrialScheduler.STOP, TrialScheduler.STOP]
-    assert asha.on_trial_result(None, trials[0], {"epoch": 2, "val_dice": math.nan}) == TrialScheduler.CONTINUE
-    assert asha.on_trial_result(None, trials[0], {"epoch": 3}) == TrialScheduler.STOP
+    assert [first_pause.count(epoch) for epoch in (1, 3, 9)] == pytest.approx([600, 267, 133], abs=2)
+    for begin in range(0, 960, 7):  # and of every few trials as well
+        assert [first_pause[begin : begin + 40].count(epoch) for epoch in (1, 3, 9)] == pytest.approx(
+            [24, 10.7, 5.3], abs=2
+        )
+
+
+def test_hyperband_without_rungs_lets_everyone_go_on():
+    hyperband = Hyperband(budget(max_epochs=5, grace_period=5))
+    assert arrivals(hyperband, [0.9, 0.1, 0.2], epoch=5) == [CONTINUE] * 3
+    assert take_up_all(hyperband, num_to_come=0) == []
+    assert hyperband.hopeless() == []
+    assert hyperband.drop_worst() is None
+
+
+def test_hyperband_lets_a_share_of_each_bracket_go_on():
+    asked = budget(num_trials=60)
+    first_rung = [1 if Hyperband(asked).judge(number, 1, 0.5) == PAUSE else 3 for number in range(60)]
+    for seed in SEEDS:
+        arrived, gone_on = {}, {}
+        for number, epoch, verdict, _ in random_search(Hyperband(asked), asked, seed=seed):
+            if epoch not in (1, 3) or epoch < first_rung[number]:
+                continue
+            arrived.setdefault((first_rung[number], epoch), set()).add(number)
+            if verdict != PAUSE:
+                gone_on.setdefault((first_rung[number], epoch), set()).add(number)
+        assert {rung: len(gone) for rung, gone in gone_on.items()} == {
+            (1, 1): first_rung.count(1) // 3,
+            (1, 3): first_rung.count(1) // 9,
+            (3, 3): first_rung.count(3) // 3,
+        }
+
+
+@pytest.mark.parametrize("num_trials", [12, 27, 60])
+def test_hyperband_search_is_the_same_without_those_that_have_no_hope(num_trials):
+    asked = budget(num_trials=num_trials, max_epochs=27)
+    for seed in SEEDS:
+        hopeless = []
+        whole = list(random_search(Hyperband(asked), asked, seed=seed))
+        assert list(random_search(Hyperband(asked), asked, seed=seed, hopeless=hopeless)) == whole
+        ended = {number for number, epoch, _, _ in whole if epoch == asked.max_epochs}
+        assert len(hopeless) == len(set(hopeless)) > 0
+        assert not ended & set(hopeless)
+
+
+def test_hyperband_drops_every_paused_trial_of_every_bracket_once():
+    hyperband = Hyperband(budget(num_trials=12))
+    for number in range(12):  # at the first rung of its bracket; all equal, so that nobody passes another
+        assert hyperband.judge(number, 1, 0.5) == PAUSE or hyperband.judge(number, 3, 0.5) == PAUSE
+    assert sorted(hyperband.drop_worst() for _ in range(12)) == list(range(12))
+    assert hyperband.drop_worst() is None
+
+
+def judged_after(others: list[list[float]], mine: list[float], **changes: int) -> list[Verdict]:
+    """Return Median's verdicts of a trial, epoch by epoch, after those of others."""
+    median = Median(budget(**changes))
+    for number, values in enumerate(others):
+        for epoch, value in enumerate(values, start=1):
+            median.judge(number, epoch, value)
+    return [median.judge(len(others), epoch, value) for epoch, value in enumerate(mine, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("others", "mine", "verdicts"),
+    [
+        ([[0.1], [0.2], [0.3], [0.4], [0.5]], [0.29], [STOP]),
+        ([[0.1], [0.2], [0.3], [0.4], [0.5]], [0.3], [CONTINUE]),  # not below
+        ([[0.1], [0.2], [0.3], [0.4]], [0.0], [CONTINUE]),  # four say little
+        ([[0.1], [0.2], [0.3], [0.4], [math.nan]], [0.0], [CONTINUE]),  # and nan says nothing
+        ([[0.0, 0.6]] * 5, [0.0, 0.29], [CONTINUE, STOP]),  # their means are 0.3 after two epochs
+        ([[0.0, 0.6]] * 5, [0.0, 0.3], [CONTINUE, CONTINUE]),
+        ([[0.0, 0.6]] * 5, [0.31, 0.0], [CONTINUE, CONTINUE]),  # its best counts, not its last
+        ([[0.5]] * 5, [0.6, 0.0], [CONTINUE, CONTINUE]),  # nobody came as far
+    ],
+)
+def test_median_by_hand(others, mine, verdicts):
+    assert judged_after(others, mine) == verdicts
+
+
+def test_median_stops_nobody_within_the_grace_period():
+    assert judged_after([[0.5] * 4] * 5, [0.1] * 4, grace_period=3) == [CONTINUE, CONTINUE, STOP, STOP]
+
+
+def test_median_never_stops_the_best_so_far():
+    for seed in SEEDS:
+        median = Median(budget())
+        best = -math.inf
+        for number in range(30):
+            for epoch in range(1, 10):
+                value = value_of(seed, number, epoch)
+                verdict = median.judge(number, epoch, value)
+                assert verdict == CONTINUE or value < best
+                best = max(best, value)
+                if verdict == STOP:
+                    break
+
+
+def test_median_counts_an_epoch_that_is_done_again_once():
+    median = Median(budget())
+    for number in range(4):
+        for _ in range(3):
+            assert median.judge(number, 1, 0.5) == CONTINUE
+    assert median.judge(4, 1, 0.1) == CONTINUE  # four others, however often each came
+
+
+def test_median_stops_again_what_it_stopped():
+    median = Median(budget())
+    assert arrivals(median, [0.5] * 5 + [0.1]) == [CONTINUE] * 5 + [STOP]
+    assert median.judge(5, 1, 0.1) == STOP
+
+
+def test_median_pauses_nobody():
+    median = Median(budget())
+    arrivals(median, [0.5] * 8 + [0.1])
+    assert take_up_all(median, num_to_come=0) == []
+    assert median.hopeless() == []
+    assert median.drop_worst() is None
+
+
+def test_none_trains_everyone_to_the_end():
+    asked = budget(num_trials=6)
+    hopeless = []
+    events = list(random_search(SCHEDULERS["none"](asked), asked, seed=0, hopeless=hopeless))
+    assert {verdict for _, _, verdict, _ in events} == {CONTINUE}
+    assert sorted((number, epoch) for number, epoch, _, _ in events) == [(n, e) for n in range(6) for e in range(1, 10)]
+    assert hopeless == []
+    assert SCHEDULERS["none"](asked).drop_worst() is None

@@ -1,34 +1,21 @@
 """The table of trials: nothing lost in a crash, nothing counted twice, and the best where it should be."""
 
-import json
 import math
 import random
-from pathlib import Path
 
 import pytest
 from fakes import trial_row
 
 from search.trials import (
     METRIC,
-    METRICS_FILE,
-    STATE_FILE,
     State,
     append_row,
     best_first,
+    count_states,
     ended_state,
-    find_best_checkpoint,
     read_rows,
     trial_id,
 )
-
-
-def write_checkpoint(trial_folder: Path, number: int, dice: float, *, state: bool = True) -> Path:
-    folder = trial_folder / f"checkpoint_{number:06d}"
-    folder.mkdir(parents=True)
-    if state:
-        (folder / STATE_FILE).write_bytes(b"state")
-    (folder / METRICS_FILE).write_text(json.dumps({"epoch": number + 1, "val_dice": dice}))
-    return folder / STATE_FILE
 
 
 def test_read_rows_gives_what_was_appended(tmp_path):
@@ -57,22 +44,25 @@ def test_read_rows_are_in_the_order_of_numbers_whatever_the_order_of_writing(tmp
     assert [row.number for row in read_rows(tmp_path / "trials.jsonl")] == list(range(12))
 
 
-def test_read_rows_leave_out_a_last_line_that_was_cut_off_anywhere(tmp_path):
+def test_append_row_after_one_that_was_cut_off_leaves_it_out(tmp_path):
     path = tmp_path / "trials.jsonl"
-    append_row(path, trial_row(0, [0.5]))
-    whole = path.stat().st_size
-    append_row(path, trial_row(1, [0.75]))
-    content = path.read_bytes()
-    for length in range(whole, len(content) - 1):
-        path.write_bytes(content[:length])
-        assert [row.number for row in read_rows(path)] == [0]
+    for number in (0, 1):
+        append_row(path, trial_row(number, [0.5]))
+    path.write_bytes(path.read_bytes()[:-20])
+    assert [row.number for row in read_rows(path)] == [0]
+    append_row(path, trial_row(2, [0.75]))
+    assert [row.number for row in read_rows(path)] == [0, 2]
 
 
-def test_read_rows_say_which_line_is_not_a_trial(tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    [line for line in ('{"number": 0}', '{"id": "t000", "number": 0, "value": 0.5}', "[0]")],
+)
+def test_read_rows_say_which_line_is_not_a_trial(tmp_path, line):
     path = tmp_path / "trials.jsonl"
-    path.write_text('{"id": "t0\n')
+    path.write_text(f"{line}\n")
     append_row(path, trial_row(1, [0.5]))
-    with pytest.raises(ValueError, match=rf"{path}, line 1, is not a trial: "):
+    with pytest.raises(ValueError, match=rf"{path}.* is not a trial"):
         read_rows(path)
 
 
@@ -111,31 +101,6 @@ def test_best_first_is_by_dice_then_by_number_without_those_that_have_none():
         assert [row.number for row in best_first(rows)] == [2, 0, 3]
 
 
-def test_find_best_checkpoint_takes_the_best_and_the_earlier_among_equals(tmp_path):
-    assert find_best_checkpoint(tmp_path / "t000") is None
-    paths = [write_checkpoint(tmp_path, number, dice) for number, dice in enumerate((0.1, 0.6, math.nan, 0.6, 0.3))]
-    assert find_best_checkpoint(tmp_path) == paths[1]
-
-
-def test_find_best_checkpoint_of_nan_alone_is_none(tmp_path):
-    write_checkpoint(tmp_path, 0, math.nan)
-    assert find_best_checkpoint(tmp_path) is None
-
-
-def test_find_best_checkpoint_passes_over_one_without_its_state_file(tmp_path):
-    # Tune copies a checkpoint's files one by one: a lane that is killed then leaves some of them.
-    whole = write_checkpoint(tmp_path, 0, 0.4)
-    write_checkpoint(tmp_path, 1, 0.8, state=False)
-    assert find_best_checkpoint(tmp_path) == whole
-
-
-def test_find_best_checkpoint_passes_over_metrics_that_were_cut_off(tmp_path):
-    whole = write_checkpoint(tmp_path, 0, 0.4)
-    cut = write_checkpoint(tmp_path, 1, 0.8).with_name(METRICS_FILE)
-    cut.write_text(cut.read_text()[:12])
-    assert find_best_checkpoint(tmp_path) == whole
-
-
 @pytest.mark.parametrize(
     ("result", "error", "state"),
     [
@@ -150,6 +115,11 @@ def test_find_best_checkpoint_passes_over_metrics_that_were_cut_off(tmp_path):
 )
 def test_ended_state_by_hand(result, error, state):
     assert ended_state(result, error=error) == state
+
+
+def test_count_states_names_those_that_none_has():
+    rows = [trial_row(n, [], state=state) for n, state in enumerate((State.PRUNED, State.FAILED, State.PRUNED))]
+    assert count_states(rows) == {State.COMPLETE: 0, State.PRUNED: 2, State.FAILED: 1}
 
 
 def test_trial_id_sorts_as_its_number():

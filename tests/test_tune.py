@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import processes_below
 
 from search.trials import State, TrialRow, read_rows
 
@@ -62,23 +63,6 @@ def numbers(row: TrialRow) -> tuple:
     clock = ("seconds", "waiting_seconds", "elapsed_seconds")
     epochs = [{key: value for key, value in epoch.items() if key not in clock} for epoch in row.epochs]
     return row.number, row.state, row.sample, epochs
-
-
-def processes_below(pid: int) -> dict[int, str]:
-    """Return the command lines of all descendants of a process, by process id."""
-    parents, commands = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (OSError, IndexError):  # it ended in between
-            continue
-    below, found = {pid}, {}
-    for _ in range(6):  # driver, raylet, worker: no deeper than this
-        below |= {child for child, parent in parents.items() if parent in below}
-    for child in below - {pid}:
-        found[child] = commands.get(child, "")
-    return found
 
 
 def wait_for_line(path: Path, pattern: str) -> None:
@@ -169,7 +153,8 @@ def test_search_goes_on_after_its_lane_is_killed(plain):
 @pytest.mark.parametrize("victim", ["RayTrainWorker", "Lane"])
 def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     out, _ = plain
-    process = start(out, victim, "--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--tracking", "off")
+    options = ("--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--scheduler", "none")
+    process = start(out, victim, *options, "--tracking", "off")
     wait_for_line(out / f"{victim}.log", r"t000 epoch 2")
     kill_one(process, f"ray::{victim}")
     assert "lost its worker group" in finish(process, out, victim)

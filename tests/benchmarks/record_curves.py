@@ -1,6 +1,6 @@
 """Record real learning curves: a fixed sample of the `core` space, trained to the end, as a table.
 
-    python tests/benchmarks/record_curves.py [--data phantom:40] [--configurations 128] [--epochs 27]
+    python tests/benchmarks/record_curves.py [--data phantom:24] [--configurations 128] [--epochs 27]
 
 Searchers and schedulers can then be compared on it in seconds. The configurations are the first of a scrambled Sobol
 sequence, each trained as a trial of the search is, but on one thread and without Ray. A row of the table: number,
@@ -40,7 +40,7 @@ Row = dict[str, object]
 class Arguments:
     """Record learning curves."""
 
-    data: str = "phantom:40"
+    data: str = "phantom:24"
     """As the search's option."""
 
     configurations: int = 128

@@ -1,0 +1,49 @@
+"""What is known of a trial while a search runs."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from search.scheduler import Verdict
+from search.space import Sample
+from search.trials import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """What a lane trains next."""
+
+    number: int
+    sample: Sample
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What is known of a trial."""
+
+    number: int
+    sample: Sample
+    attrs: dict[str, Any]
+    epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Metrics by epoch: one that is done again after a loss takes the place of the lost one."""
+
+    num_losses: int = 0
+    """Times that its worker group was lost."""
+
+    phase: str = "running"
+    """'running' in a leg; 'paused'; 'unfinished', its leg was cut off; 'ended'."""
+
+    outcome: tuple[Verdict | State, str | None] | None = None
+    """What becomes of it after its leg, and why; None while that is open."""
+
+
+class Listener(Protocol):
+    """Who is told what happens."""
+
+    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
+        """An epoch of a trial ended."""
+
+    def on_pause(self, trial: Progress) -> None:
+        """Its leg ended; there may be another."""
+
+    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+        """The trial ended, or was cut off with the whole search."""

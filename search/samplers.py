@@ -1,0 +1,155 @@
+"""Optuna's samplers by name, and what they see of a study."""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    GridSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.space import Space
+
+NUM_SEEN = 500
+"""Trials that a sampler looks at, at most: its time for a suggestion grows with them, and soon tells nothing new."""
+
+GRID_STEPS = 4
+"""Values of a continuous axis on a grid."""
+
+
+class SamplersView(optuna.Study):
+    """A study as samplers shall see it: a trial that runs or waits counts as pruned after its last epoch.
+
+    So the sampler learns from a paused trial at once, which may yet go on; Optuna has no state for that.
+    """
+
+    earlier: Sequence[FrozenTrial] = ()
+    """Trials of other experiments; seen, but not part of this study."""
+
+    at_one_epoch = False
+    """Show COMPLETE trials alone, as a sampler that knows no other needs them."""
+
+    def stop(self) -> None:
+        """Do nothing: a sampler that has no more to suggest wants to end a loop that there is not."""
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = [*self.earlier, *super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)]
+        trials = _telling(trials)
+        if self.at_one_epoch:
+            seen = _at_one_epoch(trials)
+        else:
+            seen = [_as_pruned(trial) if trial.state == TrialState.RUNNING else trial for trial in trials]
+        return seen if states is None else [trial for trial in seen if trial.state in states]
+
+
+def _at_one_epoch(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return trials as if they had ended after the same epoch, the last one that enough of them reached.
+
+    Reference: Falkner et al. 2018 (BOHB), arXiv:1807.01774, section 4: a model at the largest budget with observations
+    for it, one more than axes at least.
+    """
+    reached = Counter(epoch for trial in trials for epoch in trial.intermediate_values)
+    enough = [epoch for epoch, number in reached.items() if number > 2 * len(trials[0].params)]
+    if not enough:
+        return [trial for trial in trials if not trial.intermediate_values]
+    seen = []
+    for trial in trials:
+        if max(enough) in trial.intermediate_values:
+            value = trial.intermediate_values[max(enough)]
+            seen.append(create_trial(params=trial.params, distributions=trial.distributions, value=value))
+            seen[-1].number = trial.number
+        elif not trial.intermediate_values:
+            seen.append(trial)
+    return seen
+
+
+def _telling(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that tell most: the longest trained, the better ones first, and the newest."""
+    if len(trials) <= NUM_SEEN:
+        return trials
+    ranked = sorted(range(len(trials) - NUM_SEEN // 2), key=lambda place: _merit(trials[place]), reverse=True)
+    return [trials[place] for place in sorted(ranked[: NUM_SEEN // 2])] + trials[-(NUM_SEEN // 2) :]
+
+
+def _merit(trial: FrozenTrial) -> tuple[int, float]:
+    last = max(trial.intermediate_values, default=0)
+    return last, trial.intermediate_values.get(last, -math.inf)
+
+
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    if not trial.intermediate_values:
+        return trial
+    pruned = create_trial(
+        state=TrialState.PRUNED,
+        params=trial.params,
+        distributions=trial.distributions,
+        intermediate_values=trial.intermediate_values,
+        system_attrs=trial.system_attrs,
+    )
+    pruned.number = trial.number
+    return pruned
+
+
+def _tpe(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return TPESampler(multivariate=True, n_startup_trials=num_random, seed=seed, constant_liar=True)
+
+
+def _gp(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return GPSampler(n_startup_trials=num_random, seed=seed)
+
+
+def _cmaes(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        return CmaEsSampler(seed=seed, consider_pruned_trials=True, warn_independent_sampling=False)
+
+
+def _random(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+def _qmc(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    # One sequence for the whole search: every trial takes the next point of it.
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        return QMCSampler(scramble=True, seed=whole, warn_asynchronous_seeding=False, warn_independent_sampling=False)
+
+
+def _grid(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+    return GridSampler({name: _steps(axis) for name, axis in space.items()}, seed=whole)
+
+
+def _steps(axis: optuna.distributions.BaseDistribution) -> list[Any]:
+    match axis:
+        case CategoricalDistribution():
+            return list(axis.choices)
+        case IntDistribution():
+            return list(range(axis.low, axis.high + 1, axis.step))
+        case FloatDistribution(log=True):
+            return np.geomspace(axis.low, axis.high, GRID_STEPS).clip(axis.low, axis.high).tolist()
+        case FloatDistribution():
+            return np.linspace(axis.low, axis.high, GRID_STEPS).tolist()
+    raise AssertionError(f"{axis} is none of the space's kinds")
+
+
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "tpe": _tpe,
+    "gp": _gp,
+    "cmaes": _cmaes,
+    "random": _random,
+    "qmc": _qmc,
+    "grid": _grid,
+}

@@ -1,0 +1,165 @@
+"""What thousands of trials cost the driver: searches in which an epoch is a sleep and its Dice a closed form.
+
+    python tests/benchmarks/search_scale.py [--trials 2000] [--lanes 16] [--epoch-seconds 1.0]
+
+Everything but the training is real: Ray, Tune, the coordinator, the journal, the table, the checkpoints on disk. From
+samples taken at every trial that ends:
+
+    ratio_to_ideal       wall clock from the first epoch's begin to the last one's end, over epochs * seconds / lanes
+    ms_per_result        CPU time of the driver for each epoch
+    growth_exponent      of the driver's CPU time against trials, from a tenth of the trials to all: 1 is linear
+    mb_per_1000_trials   growth of the driver's memory over the same span
+
+Anchors: Ray's release test runs 10,000 trials of a second on 16 CPUs in 715 s where 625 are ideal (1.14). Accepted:
+1.10, an exponent near 1. The last line is one JSON object.
+"""
+
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import tyro
+from ray import cloudpickle, tune
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' own modules
+import closed_form_lane
+import fakes
+
+from search.config import SearchConfig
+from search.engine import ray_cluster, run_search
+from search.provenance import commit
+from search.trials import TrialRow, count_states
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Measure a search without training."""
+
+    trials: int = 2000
+    """Configurations to try."""
+
+    max_epochs: int = 3
+    """Epochs of a trial that is never stopped."""
+
+    lanes: int = 16
+    """Trials at a time."""
+
+    epoch_seconds: float = 1.0
+    """How long an epoch sleeps."""
+
+    searcher: str = SearchConfig().searcher
+    """As the search's option."""
+
+    scheduler: str = SearchConfig().scheduler
+    """As the search's option."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The driver at some time."""
+
+    num_trials: int
+    """Those that ended."""
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
+def main(arguments: Arguments) -> None:
+    out = Path(tempfile.mkdtemp(prefix="search_scale_"))
+    config = SearchConfig(
+        out=out,
+        name="scale",
+        trials=arguments.trials,
+        max_epochs=arguments.max_epochs,
+        searcher=arguments.searcher,
+        scheduler=arguments.scheduler,
+        tracking="off",
+    )
+    config.folder.mkdir()
+    for module in (closed_form_lane, fakes):  # workers cannot import the tests
+        cloudpickle.register_pickle_by_value(module)
+    sampler = Sampler(config.folder / "trials.jsonl")
+    started = time.perf_counter()
+    with ray_cluster():
+        lane = tune.with_parameters(
+            closed_form_lane.ClosedFormLane, max_epochs=config.max_epochs, epoch_seconds=arguments.epoch_seconds
+        )
+        share = ray.cluster_resources()["CPU"] / arguments.lanes
+        rows = run_search(config, tune.with_resources(lane, {"CPU": share}), num_lanes=arguments.lanes)
+        samples = sampler.stop()
+    seconds = time.perf_counter() - started
+    shutil.rmtree(out)
+    print(json.dumps(_report(arguments, rows, samples, seconds)))
+
+
+class Sampler(threading.Thread):
+    """Looks at this process once a second, until it is stopped."""
+
+    def __init__(self, table: Path) -> None:
+        super().__init__(daemon=True)
+        self._table = table
+        self._samples: list[Sample] = []
+        self._stopped = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        num_trials, position = 0, 0
+        while not self._stopped.wait(1.0):
+            if self._table.exists():
+                with self._table.open("rb") as file:
+                    file.seek(position)
+                    num_trials += file.read().count(b"\n")
+                    position = file.tell()
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            memory = pages * os.sysconf("SC_PAGE_SIZE")
+            self._samples.append(Sample(num_trials=num_trials, cpu_seconds=time.process_time(), memory_bytes=memory))
+
+    def stop(self) -> list[Sample]:
+        self._stopped.set()
+        self.join()
+        return self._samples
+
+
+def _report(arguments: Arguments, rows: list[TrialRow], samples: list[Sample], seconds: float) -> dict[str, object]:
+    epochs = [epoch for row in rows for epoch in row.epochs]
+    ended = [epoch["elapsed_seconds"] for epoch in epochs]
+    training = max(ended) - min(ended) + arguments.epoch_seconds
+    ideal = len(epochs) * arguments.epoch_seconds / arguments.lanes
+    begun = next(sample for sample in samples if sample.num_trials >= 1)
+    early = next(sample for sample in samples if sample.num_trials >= arguments.trials / 10)
+    late = samples[-1]
+    spent = [sample.cpu_seconds - begun.cpu_seconds for sample in (early, late)]
+    growth = late.num_trials / early.num_trials
+    return {
+        "ratio_to_ideal": round(training / ideal, 3),
+        "ms_per_result": round(1000 * spent[1] / len(epochs), 2),
+        "growth_exponent": round(math.log(spent[1] / spent[0]) / math.log(growth), 3),
+        "mb_per_1000_trials": round(
+            (late.memory_bytes - early.memory_bytes) / (late.num_trials - early.num_trials) / 1000, 2
+        ),
+        "driver_mb": {str(sample.num_trials): round(sample.memory_bytes / 1e6) for sample in (begun, early, late)},
+        "driver_cpu_seconds": {str(early.num_trials): round(spent[0], 1), str(late.num_trials): round(spent[1], 1)},
+        "training_seconds": round(training, 1),
+        "ideal_seconds": round(ideal, 1),
+        "whole_seconds": round(seconds, 1),
+        "epochs": len(epochs),
+        "states": {state: number for state, number in count_states(rows).items() if number},
+        **{name: getattr(arguments, name) for name in ("trials", "max_epochs", "lanes", "epoch_seconds")},
+        "searcher": arguments.searcher,
+        "scheduler": arguments.scheduler,
+        "cores": os.cpu_count(),
+        "commit": commit(),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

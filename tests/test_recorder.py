@@ -1,0 +1,208 @@
+"""The recorder: a row for every trial that ended, the checkpoints that may be needed, and words on the screen."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints, leg_name
+from search.progress import Progress
+from search.recorder import NUM_KEPT, Recorder, last_line
+from search.trials import State, TrialRow, best_first, read_rows
+
+SAMPLE = {"learning_rate": 0.00123456, "depth": 3}
+
+
+def progress(number: int, dices: list[float], *, phase: str = "ended", elapsed_seconds: float = 0.0) -> Progress:
+    epochs = {
+        epoch: {"epoch": epoch, "val_dice": dice, "seconds": 2.0, "elapsed_seconds": elapsed_seconds + epoch}
+        for epoch, dice in enumerate(dices, start=1)
+    }
+    return Progress(number=number, sample=SAMPLE, attrs={}, epochs=epochs, phase=phase)
+
+
+def write_checkpoints(folder: Path, number: int, dices: list[float]) -> list[Path]:
+    """Return the state files of a trial's epochs, written in one leg."""
+    files = []
+    for epoch, dice in enumerate(dices, start=1):
+        checkpoint = folder / "ray" / leg_name(number, 1) / f"checkpoint_{epoch - 1:06d}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / STATE_FILE).write_bytes(b"state")
+        (checkpoint / METRICS_FILE).write_text(json.dumps({"epoch": epoch, "val_dice": dice}))
+        files.append(checkpoint / STATE_FILE)
+    return files
+
+
+def make_recorder(folder: Path, *, num_trials: int = 12) -> Recorder:
+    return Recorder(folder / "trials.jsonl", Checkpoints(folder / "ray"), num_trials)
+
+
+def rows_of(folder: Path) -> list[TrialRow]:
+    return read_rows(folder / "trials.jsonl")
+
+
+def numbers_on_disk(folder: Path) -> list[int]:
+    return sorted({int(file.parent.parent.name[1:4]) for file in folder.glob(f"ray/*/*/{STATE_FILE}")})
+
+
+def test_recorder_writes_the_row_of_a_trial_that_ended(tmp_path):
+    write_checkpoints(tmp_path, 3, [0.5, 0.75, 0.25])
+    trial = progress(3, [0.5, 0.75, 0.25])
+    make_recorder(tmp_path).on_end(trial, State.PRUNED, "no room")
+    [row] = rows_of(tmp_path)
+    assert (row.number, row.state, row.sample, row.error) == (3, State.PRUNED, SAMPLE, "no room")
+    assert row.epochs == [trial.epochs[1], trial.epochs[2], trial.epochs[3]]
+    assert row.seconds == 6.0
+    assert row.checkpoint == "ray/t003-1/checkpoint_000001/checkpoint.pt"
+
+
+def test_recorder_writes_epochs_in_their_order(tmp_path):
+    trial = progress(0, [0.1, 0.2, 0.3])
+    trial.epochs = {epoch: trial.epochs[epoch] for epoch in (3, 1, 2)}  # 1 and 2 were done again
+    make_recorder(tmp_path).on_end(trial, State.COMPLETE, None)
+    assert [epoch["epoch"] for epoch in rows_of(tmp_path)[0].epochs] == [1, 2, 3]
+
+
+def test_recorder_writes_a_trial_without_epochs(tmp_path):
+    make_recorder(tmp_path).on_end(progress(0, []), State.FAILED, "RuntimeError: raised\nTraceback")
+    [row] = rows_of(tmp_path)
+    assert (row.state, row.epochs, row.seconds, row.checkpoint) == (State.FAILED, [], 0, None)
+    assert row.error == "RuntimeError: raised\nTraceback"
+
+
+def test_recorder_keeps_the_best_checkpoint_of_an_ended_trial_and_the_newest_of_one_that_was_cut_off(tmp_path):
+    ended, cut = (write_checkpoints(tmp_path, number, [0.5, 0.9, 0.7]) for number in (0, 1))
+    recorder = make_recorder(tmp_path)
+    recorder.on_end(progress(0, [0.5, 0.9, 0.7]), State.COMPLETE, None)
+    recorder.on_end(progress(1, [0.5, 0.9, 0.7], phase="unfinished"), State.PRUNED, "interrupted")
+    assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {ended[1], cut[1], cut[2]}
+    assert {str(tmp_path / row.checkpoint) for row in rows_of(tmp_path)} == {str(ended[1]), str(cut[1])}
+
+
+def test_recorder_keeps_what_a_paused_trial_needs(tmp_path):
+    files = write_checkpoints(tmp_path, 0, [0.5, 0.9, 0.8, 0.7])
+    make_recorder(tmp_path).on_pause(progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused"))
+    assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {files[1], files[3]}
+    assert rows_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("order", [1, 5, 7])
+def test_recorder_keeps_checkpoints_of_the_best_ended_trials_alone(tmp_path, order):
+    recorder = make_recorder(tmp_path)
+    for step in range(12):
+        number = step * order % 12
+        write_checkpoints(tmp_path, number, [number / 20, number / 20])
+        recorder.on_end(progress(number, [number / 20] * 2), State.COMPLETE, None)
+        best = [row.number for row in best_first(rows_of(tmp_path))[:NUM_KEPT]]
+        assert numbers_on_disk(tmp_path) == sorted(best)
+    assert numbers_on_disk(tmp_path) == [7, 8, 9, 10, 11]
+
+
+def test_recorder_keeps_the_earlier_trials_among_equals(tmp_path):
+    recorder = make_recorder(tmp_path)
+    for number in reversed(range(NUM_KEPT + 2)):
+        write_checkpoints(tmp_path, number, [0.5])
+        recorder.on_end(progress(number, [0.5]), State.PRUNED, None)
+    assert numbers_on_disk(tmp_path) == list(range(NUM_KEPT))
+
+
+def test_recorder_keeps_all_checkpoints_of_trials_that_may_go_on(tmp_path):
+    recorder = make_recorder(tmp_path)
+    for number in range(NUM_KEPT + 3):
+        write_checkpoints(tmp_path, number, [0.1])
+        recorder.on_end(progress(number, [0.1], phase="paused"), State.PRUNED, "interrupted")
+    assert numbers_on_disk(tmp_path) == list(range(NUM_KEPT + 3))
+
+
+def test_recorder_keeps_nothing_of_a_trial_without_a_score(tmp_path):
+    write_checkpoints(tmp_path, 0, [math.nan])
+    make_recorder(tmp_path).on_end(progress(0, [math.nan]), State.FAILED, "val_dice is nan")
+    assert numbers_on_disk(tmp_path) == []
+    assert rows_of(tmp_path)[0].checkpoint is None
+
+
+def test_recorder_says_how_a_trial_ended(tmp_path, capsys):
+    recorder = make_recorder(tmp_path, num_trials=2)
+    recorder.on_end(progress(0, [0.5, 0.25]), State.PRUNED, None)
+    recorder.on_end(progress(1, []), State.FAILED, "first line\nlast line\n")
+    first, second = capsys.readouterr().out.splitlines()
+    sample = "learning_rate 0.00123 depth 3"
+    assert re.fullmatch(rf"  0:0\d  t000 PRUNED   after  2 epochs, best Dice 0.5000, {sample}  \[1/2\]", first)
+    assert re.fullmatch(
+        rf"  0:0\d  t001 FAILED   after  0 epochs, best Dice nan, {sample}  \[2/2\] \(last line\)", second
+    )
+
+
+def test_recorder_says_the_best_so_far_and_nothing_else_of_an_epoch(tmp_path, capsys):
+    recorder = make_recorder(tmp_path)
+    trial = progress(2, [0.5, 0.5, math.nan, 0.25, 0.75])
+    for epoch in trial.epochs.values():
+        recorder.on_epoch(trial, epoch)
+    recorder.on_epoch(trial, {"epoch": 6, "train_loss": math.nan})
+    said = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()]
+    assert said == [
+        "t002 epoch 1: best so far, validation Dice 0.5000",
+        "t002 epoch 5: best so far, validation Dice 0.7500",
+    ]
+
+
+def test_recorder_reads_back_quietly_and_speaks_again(tmp_path, capsys):
+    recorder = make_recorder(tmp_path)
+    with recorder.quietly():
+        recorder.on_end(progress(0, [0.5]), State.COMPLETE, None)
+        recorder.on_end(progress(1, [0.5]), State.COMPLETE, None)
+    assert capsys.readouterr().out == ""
+    assert [row.number for row in rows_of(tmp_path)] == [0, 1]
+    recorder.on_end(progress(2, [0.5]), State.COMPLETE, None)
+    assert "[3/12]" in capsys.readouterr().out
+
+
+def test_recorder_goes_on_with_the_clock_and_the_best(tmp_path, capsys):
+    recorder = make_recorder(tmp_path)
+    assert recorder.elapsed_seconds < 10
+    trials = {
+        0: progress(0, [0.5, 0.7]),
+        1: progress(1, [0.6], phase="paused", elapsed_seconds=599.0),
+        2: progress(2, [], phase="unfinished"),
+        3: progress(3, [0.1], phase="unfinished"),
+    }
+    with recorder.quietly():
+        recorder.on_end(trials[0], State.COMPLETE, None)
+    recorder.go_on(trials)
+    assert 600 <= recorder.elapsed_seconds < 610
+    recorder.on_epoch(trials[1], {"epoch": 2, "val_dice": 0.65})
+    recorder.on_epoch(trials[1], {"epoch": 3, "val_dice": 0.75})
+    resumed, best = (line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines())
+    assert resumed == ("resumed: 1 of 12 trials had ended, 2 go on from their last checkpoint, 1 are paused")
+    assert best == "t001 epoch 3: best so far, validation Dice 0.7500"
+
+
+def test_recorder_goes_on_where_nothing_was_done(tmp_path, capsys):
+    recorder = make_recorder(tmp_path)
+    recorder.go_on({})
+    assert recorder.elapsed_seconds < 10
+    assert "resumed: 0 of 12 trials had ended, 0 go on" in capsys.readouterr().out
+
+
+def test_recorder_goes_on_with_the_best_beside_an_epoch_that_was_nan(tmp_path, capsys):
+    recorder = make_recorder(tmp_path)
+    trial = progress(0, [math.nan, 0.5])
+    recorder.go_on({0: trial})
+    recorder.on_epoch(trial, {"epoch": 3, "val_dice": 0.75})
+    assert "t000 epoch 3: best so far, validation Dice 0.7500" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("one", "one"),
+        ("one\ntwo\n\n", "two"),
+        ("Traceback\n  in f\nValueError: x  \n", "ValueError: x"),
+        (" \n", ""),
+        ("", ""),
+    ],
+)
+def test_last_line_by_hand(text, last):
+    assert last_line(text) == last
