@@ -87,7 +87,8 @@ class LegScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Report a leg whose worker group was lost."""
         number, error = trial.config["number"], _error_of(trial)
-        self._recorder.say(f"{trial_id(number)} lost its worker group ({last_line(error)})")
+        reason = last_line(error).split(". ")[0]  # Ray's goes on with what it may have been
+        self._recorder.say(f"{trial_id(number)} lost its worker group ({reason})")
         self._coordinator.lose(number, error)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:

@@ -172,8 +172,10 @@ class Coordinator:
         value = epoch.get(METRIC, math.nan)
         if failure:
             trial.outcome = (State.FAILED, failure)
+        elif not math.isfinite(value):
+            trial.outcome = (State.FAILED, f"{METRIC} is {value}")
         elif finished:
-            trial.outcome = (State.COMPLETE, None) if math.isfinite(value) else (State.FAILED, f"{METRIC} is {value}")
+            trial.outcome = (State.COMPLETE, None)
         else:
             verdict = self._scheduler.judge(trial.number, epoch["epoch"], value)
             outcomes = {

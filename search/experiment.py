@@ -138,7 +138,10 @@ def recorded_config(folder: Path) -> SearchConfig:
     values |= {"out": folder.parent, "name": folder.name}
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
-    return SearchConfig(**values | {"warm_start": tuple(values.get("warm_start", ()))})
+    try:
+        return SearchConfig(**values | {"warm_start": tuple(values.get("warm_start", ()))})
+    except TypeError as error:
+        raise ValueError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
 
 
 def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:

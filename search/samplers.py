@@ -153,3 +153,6 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "qmc": _qmc,
     "grid": _grid,
 }
+
+MODELS = (_tpe, _gp)
+"""Those that look where earlier trials were good, and nowhere else."""

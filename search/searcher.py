@@ -17,12 +17,15 @@ from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers import SAMPLERS, SamplersView
+from search.samplers import MODELS, SAMPLERS, SamplersView
 from search.space import Sample, Space
 from search.trials import State
 
 NUM_RANDOM = 10
 """Trials before a sampler models anything, at most; Optuna's own default."""
+
+RANDOM_EVERY = 3
+"""One in so many suggestions of a model is random; of BOHB (Falkner et al. 2018, arXiv:1807.01774), its rho of 1/3."""
 
 STATES = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
@@ -101,7 +104,8 @@ class OptunaSearcher:
         # A sampler of its own for every trial: what is suggested depends on the study alone, not on the sampler's
         # past calls, so that a search that was interrupted goes on as if it had not been.
         own_seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
-        self._study.sampler = self._sampler(self._space, seed=own_seed, num_random=self._num_random, whole=self._seed)
+        make = SAMPLERS["random"] if self._is_random(number) else self._sampler
+        self._study.sampler = make(self._space, seed=own_seed, num_random=self._num_random, whole=self._seed)
         trial = self._study.ask(self._space)
         assert trial.number == number, "the study was written to by somebody else"
         self._running[number], self._reported[number] = trial, {}
@@ -128,6 +132,10 @@ class OptunaSearcher:
         if observation.state is None:
             frozen = self._study._storage.get_all_trials(self._study._study_id, deepcopy=False)[number]
             self._running[number] = optuna.Trial(self._study, frozen._trial_id)
+
+    def _is_random(self, number: int) -> bool:
+        """Whether a suggestion is drawn without the model: it may be wrong, and a model that is never finds out."""
+        return self._sampler in MODELS and number % RANDOM_EVERY == RANDOM_EVERY - 1
 
     def _attrs(self, trial: optuna.Trial) -> dict[str, Any]:
         attrs = {

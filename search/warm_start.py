@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, read_experiment, recorded_config
 from search.searcher import Observation
-from search.space import SPACES, Sample, Space, to_configs
+from search.space import SPACES, Sample, Space, describe, to_configs
 from search.trials import METRIC, State, TrialRow, read_rows
 
 
@@ -39,7 +41,7 @@ def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
     """Return the trials of earlier experiments and the samples to try first that an experiment began with."""
     if not (folder / CONFIG_FILE).exists():  # a search that somebody runs from Python
         return [], []
-    known = read_experiment(folder)["known"]
+    known = read_experiment(folder).get("known", {"earlier": [], "first": []})
     earlier = [
         Observation(
             sample=one["sample"],
@@ -86,7 +88,7 @@ def _in_space(row: TrialRow, config: SearchConfig, space: Space) -> Sample | Non
 def _read_samples(path: Path, space: Space) -> list[Sample]:
     try:
         samples = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"--try {path} cannot be read as JSON: {error}") from error
     if not isinstance(samples, list) or not all(isinstance(sample, dict) for sample in samples):
         raise ValueError(f'--try {path} must hold a list of objects, such as [{{"learning_rate": 0.001, "depth": 4}}]')
@@ -100,14 +102,18 @@ def _read_samples(path: Path, space: Space) -> list[Sample]:
     return samples
 
 
+def _is_of_kind(value: Any, axis: BaseDistribution) -> bool:
+    """Whether a value has the axis's type: JSON's 3.0 is no depth, and its true no weight."""
+    if isinstance(axis, CategoricalDistribution):
+        return any(value == choice and type(value) is type(choice) for choice in axis.choices)
+    kinds = (int,) if isinstance(axis, IntDistribution) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _outside(sample: Sample, space: Space) -> str | None:
     """Return what lies outside the space; None if nothing does."""
     for name, value in sample.items():
         axis = space[name]
-        try:
-            inside = axis._contains(axis.to_internal_repr(value))
-        except (ValueError, TypeError):
-            inside = False
-        if not inside:
-            return f"{name} is {value!r}, but must be in {axis}"
+        if not (_is_of_kind(value, axis) and axis._contains(axis.to_internal_repr(value))):
+            return f"{name} is {value!r}, but must be {describe({name: axis})[name]}"
     return None

@@ -63,6 +63,10 @@ def test_default_is_smoke_and_all_presets_hold():
             {"space": "wide", "batch_size": 3, "workers_per_trial": 3},
             "batch_size is 8, but must be divisible by workers_per_trial (3)",
         ),
+        (
+            {"searcher": "grid", "try_first": Path("first.json")},
+            "try is of no use with the searcher grid, which tries its own points: leave one out",
+        ),
     ],
 )
 def test_config_refuses(changes, message):
@@ -157,6 +161,7 @@ def test_parse_of_nothing_is_the_smoke_search_with_a_name():
         (["--searcher", "bohb"], "searcher is 'bohb', but must be one of"),
         (["--checkpoints-gb", "-1"], "checkpoints_gb is -1.0, but must be at least 0"),
         (["--resume", "../a"], "resume is '../a', but it becomes a folder"),
+        (["--searcher", "grid", "--try", "first.json"], "try is of no use with the searcher grid"),
         (["--grace-period", "40"], "grace_period is 40, but must be at most max_epochs"),
     ],
 )
@@ -175,7 +180,7 @@ def test_parse_takes_lists_of_experiments_and_a_file_to_try():
 
 
 def test_parse_refuses_to_resume_what_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match=f"^{tmp_path / 'gone'} is not an experiment that can be resumed: "):
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'gone'} is not an experiment of this program: "):
         parse(["--resume", "gone", "--out", str(tmp_path)])
 
 

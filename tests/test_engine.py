@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import optuna
@@ -16,10 +17,13 @@ from fakes import small_pack
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from search import engine
 from search.config import SearchConfig
 from search.lanes import node_resources, plan_lanes
+from search.placement import waiting_groups
+from search.recorder import NUM_KEPT
 from search.space import SPACES
 from search.trials import State, TrialRow
 
@@ -66,6 +70,25 @@ def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_goes_on(tm
     assert len({row.state for row in rows}) > 1, "the seed drew no bad or no good trial"
     expected = {State.FAILED: "FAIL", State.COMPLETE: "COMPLETE", State.PRUNED: "PRUNED"}
     assert [state.name for state in states_in_study(tmp_path)] == [expected[row.state] for row in rows]
+
+
+def test_checkpoints_stay_within_their_cap_and_losers_leave_none(tmp_path, monkeypatch):
+    rows = search(tmp_path, monkeypatch, {}, trials=9, checkpoints_gb=0)
+    assert [row.state for row in rows].count(State.COMPLETE) >= 1
+    assert any("checkpoints_gb" in (row.error or "") for row in rows), "nothing made room"
+    kept = {path.parent.parent.name[:4] for path in (tmp_path / "test" / "ray").rglob("checkpoint.pt")}
+    assert kept == {row.id for row in sorted(rows, key=lambda row: -row.best_dice)[:NUM_KEPT]}
+
+
+def test_what_waits_for_a_place_is_told_with_what_there_is(tmp_path):
+    with engine.ray_cluster():
+        assert waiting_groups() == []
+        asked = placement_group([{"CPU": 1000.0}])
+        deadline = time.monotonic() + 10
+        while not waiting_groups():
+            assert time.monotonic() < deadline
+        assert waiting_groups() == [f"asked for 1000 CPU, free are {os.cpu_count()} CPU"]
+        remove_placement_group(asked)
 
 
 @pytest.mark.slow

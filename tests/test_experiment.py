@@ -8,8 +8,8 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from search.experiment import (
     LOCK_FILE,
     check_changes,
     check_folder,
-    create_experiment,
     only_writer,
+    open_experiment,
     read_experiment,
     recorded_config,
     resume_experiment,
@@ -55,6 +55,12 @@ def config(out: Path, **changes: Any) -> SearchConfig:
     return SearchConfig(**{"out": out, "name": "mine"} | changes)
 
 
+def begin(asked: SearchConfig, *, known: dict[str, Any] = KNOWN) -> dict[str, Any]:
+    """Return what config.json says of an experiment that began, and is over."""
+    with open_experiment(asked, cohort(), LANES, known) as experiment:
+        return experiment
+
+
 def refusal(changed: SearchConfig, recorded: SearchConfig) -> str:
     with pytest.raises(ValueError, match=r".") as caught:
         check_changes(changed, recorded)
@@ -63,7 +69,7 @@ def refusal(changed: SearchConfig, recorded: SearchConfig) -> str:
 
 def write_config(folder: Path, **values: Any) -> None:
     """Write the config.json of an experiment with these options in place of its own; None leaves one out."""
-    create_experiment(config(folder.parent, name=folder.name), cohort(), LANES, KNOWN)
+    begin(config(folder.parent, name=folder.name))
     experiment = read_experiment(folder)
     experiment["config"] = {
         name: value
@@ -115,8 +121,8 @@ def test_check_folder_refuses_an_out_without_room(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_create_experiment_writes_what_it_returns(tmp_path):
-    experiment = create_experiment(config(tmp_path / "deep" / "runs", data="kaggle_3m"), cohort(), LANES, KNOWN)
+def test_open_experiment_writes_what_it_yields(tmp_path):
+    experiment = begin(config(tmp_path / "deep" / "runs", data="kaggle_3m"))
     assert json.loads((tmp_path / "deep/runs/mine" / CONFIG_FILE).read_text()) == json.loads(json.dumps(experiment))
     assert experiment["data"] == {
         "source": "kaggle_3m",
@@ -131,10 +137,10 @@ def test_create_experiment_writes_what_it_returns(tmp_path):
     assert {"started", "command", "commit", "versions"} <= experiment.keys()
 
 
-def test_create_experiment_refuses_a_folder_that_exists(tmp_path):
+def test_open_experiment_does_not_begin_where_something_is(tmp_path):
     (tmp_path / "mine").mkdir()
     with pytest.raises(FileExistsError):
-        create_experiment(config(tmp_path), cohort(), LANES, KNOWN)
+        begin(config(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -148,31 +154,31 @@ def test_create_experiment_refuses_a_folder_that_exists(tmp_path):
 )
 def test_recorded_config_is_what_the_experiment_began_with(tmp_path, changes):
     asked = config(tmp_path, **changes)
-    create_experiment(asked, cohort(), LANES, KNOWN)
+    begin(asked)
     assert recorded_config(tmp_path / "mine") == asked
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_recorded_config_of_every_preset_is_the_same(tmp_path, preset):
     asked = replace(PRESETS[preset](), out=tmp_path, name="mine")
-    create_experiment(asked, cohort(), LANES, KNOWN)
+    begin(asked)
     assert recorded_config(asked.folder) == asked
 
 
 def test_recorded_config_does_not_say_that_it_was_resumed(tmp_path):
-    create_experiment(config(tmp_path), cohort(), LANES, KNOWN)
+    begin(config(tmp_path))
     resume_experiment(config(tmp_path, resume="mine"), cohort())
     assert recorded_config(tmp_path / "mine").resume == ""
 
 
 def test_recorded_config_finds_its_folder_where_it_was_moved_to(tmp_path):
-    create_experiment(config(tmp_path / "here"), cohort(), LANES, KNOWN)
+    begin(config(tmp_path / "here"))
     (tmp_path / "here").rename(tmp_path / "there")
     assert recorded_config(tmp_path / "there" / "mine").folder == tmp_path / "there" / "mine"
 
 
 def test_recorded_config_of_a_renamed_experiment_is_of_its_folder(tmp_path):
-    create_experiment(config(tmp_path), cohort(), LANES, KNOWN)
+    begin(config(tmp_path))
     (tmp_path / "mine").rename(tmp_path / "other")
     assert recorded_config(tmp_path / "other").folder == tmp_path / "other"
 
@@ -190,9 +196,16 @@ def test_recorded_config_refuses_values_that_are_not_legal(tmp_path):
         recorded_config(tmp_path / "mine")
 
 
-@pytest.mark.parametrize("missing", ["try_first", "warm_start"])
-def test_recorded_config_of_an_older_version_has_the_defaults_of_what_it_lacks(tmp_path, missing):
-    write_config(tmp_path / "mine", **{missing: None, "scheduler": None})  # other options may be missing
+@pytest.mark.parametrize(("option", "value"), [("trials", "many"), ("space", {}), ("name", 3), ("warm_start", 3)])
+def test_recorded_config_does_not_fall_over_values_of_another_kind(tmp_path, option, value):
+    write_config(tmp_path / "mine", **{option: value})
+    with suppress(ValueError):  # which a person is told
+        recorded_config(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("option", [field.name for field in fields(SearchConfig) if field.name != "resume"])
+def test_recorded_config_of_an_older_version_has_the_defaults_of_what_it_lacks(tmp_path, option):
+    write_config(tmp_path / "mine", **{option: None})
     assert recorded_config(tmp_path / "mine") == config(tmp_path)
 
 
@@ -200,14 +213,14 @@ def test_recorded_config_of_an_older_version_has_the_defaults_of_what_it_lacks(t
 def test_recorded_config_refuses_what_is_no_experiment(tmp_path, content):
     if content is not None:
         (tmp_path / CONFIG_FILE).write_text(content)
-    with pytest.raises(ValueError, match=f"^{tmp_path} is not an experiment that can be resumed: "):
+    with pytest.raises(ValueError, match=f"^{tmp_path} is not an experiment of this program: "):
         recorded_config(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{}", "[]"])
+@pytest.mark.parametrize("content", ["{}", "[]", '{"config": null}', '{"config": [1]}'])
 def test_recorded_config_refuses_json_of_something_else(tmp_path, content):
     (tmp_path / CONFIG_FILE).write_text(content)
-    with pytest.raises(ValueError, match=f"^{tmp_path}"):
+    with pytest.raises(ValueError, match=f"^{tmp_path} is not an experiment of this program: "):
         recorded_config(tmp_path)
 
 
@@ -259,7 +272,7 @@ def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, v
 
 
 def test_resume_experiment_records_when_and_with_what(tmp_path):
-    begun = create_experiment(config(tmp_path), cohort(), LANES, KNOWN)
+    begun = begin(config(tmp_path))
     for times, trials in ((1, 20), (2, 30)):
         resumed = resume_experiment(config(tmp_path, trials=trials, resume="mine"), cohort())
         assert len(resumed["resumed"]) == times
@@ -270,7 +283,7 @@ def test_resume_experiment_records_when_and_with_what(tmp_path):
 
 
 def test_resume_experiment_refuses_other_patients_and_changes_nothing(tmp_path):
-    create_experiment(config(tmp_path), cohort(), LANES, KNOWN)
+    begin(config(tmp_path))
     before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
     message = (
         "the patients in elsewhere are not those that mine began with (fingerprint fedcba987654, then 0123456789ab): "
@@ -322,3 +335,48 @@ def test_only_writer_holds_one_folder_alone(tmp_path):
     (tmp_path / "b").mkdir()
     with only_writer(tmp_path / "a"), only_writer(tmp_path / "b"):
         assert {path.name for path in tmp_path.glob(f"*/{LOCK_FILE}")} == {LOCK_FILE}
+
+
+def is_held(folder: Path) -> bool:
+    try:
+        with only_writer(folder):
+            return False
+    except ValueError:
+        return True
+
+
+def test_open_experiment_holds_the_folder_while_it_is_open_and_not_after(tmp_path):
+    with open_experiment(config(tmp_path), cohort(), LANES, KNOWN):
+        assert is_held(tmp_path / "mine")
+    assert not is_held(tmp_path / "mine")
+    with (
+        pytest.raises(RuntimeError, match="inside"),
+        open_experiment(config(tmp_path, resume="mine"), cohort(), LANES, {}),
+    ):
+        raise RuntimeError("inside")
+    assert not is_held(tmp_path / "mine")
+
+
+def test_open_experiment_goes_on_with_what_was_known_when_it_began(tmp_path):
+    begin(config(tmp_path))
+    for _ in range(2):
+        resumed = begin(config(tmp_path, resume="mine", trials=20), known={})
+        assert resumed["known"] == read_experiment(tmp_path / "mine")["known"] == KNOWN
+
+
+def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
+    with open_experiment(config(tmp_path), cohort(), LANES, KNOWN):
+        before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
+        with pytest.raises(ValueError, match=f"^another search is writing to {tmp_path}/mine"):
+            begin(config(tmp_path, resume="mine", trials=99))
+        assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
+
+
+def test_open_experiment_lets_go_of_one_with_other_patients(tmp_path):
+    begin(config(tmp_path))
+    with (
+        pytest.raises(ValueError, match="are not those that mine began with"),
+        open_experiment(config(tmp_path, resume="mine"), cohort("fedcba9876543210"), LANES, {}),
+    ):
+        pytest.fail("other patients")
+    assert not is_held(tmp_path / "mine")

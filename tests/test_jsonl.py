@@ -46,7 +46,7 @@ def test_append_line_to_an_empty_file_is_its_first(path):
 def test_read_lines_leave_out_a_last_line_that_was_cut_off_anywhere(path):
     whole = len(write(path, VALUES[:2]))
     content = write(path, VALUES[2:])
-    for length in range(whole, len(content) - 1):
+    for length in range(whole, len(content)):
         path.write_bytes(content[:length])
         assert read_lines(path) == VALUES[:2]
         assert path.read_bytes() == content[:length]  # reading changes nothing
@@ -55,7 +55,7 @@ def test_read_lines_leave_out_a_last_line_that_was_cut_off_anywhere(path):
 def test_append_line_makes_room_where_one_was_cut_off_anywhere(path):
     whole = len(write(path, VALUES[:2]))
     content = write(path, VALUES[2:])
-    for length in range(whole, len(content) - 1):
+    for length in range(whole, len(content)):
         path.write_bytes(content[:length])
         append_line(path, {"after": length})
         assert read_lines(path) == [*VALUES[:2], {"after": length}]
@@ -72,6 +72,7 @@ def test_append_line_does_not_take_back_a_line_that_was_read(path):
     content = write(path, VALUES[:2])
     path.write_bytes(content[:-1])  # all but its end of line
     read = read_lines(path)
+    assert read == VALUES[:1]  # which was not written to its end
     append_line(path, VALUES[2])
     assert read_lines(path) == [*read, VALUES[2]]
 
@@ -90,4 +91,13 @@ def test_read_lines_name_a_last_line_that_is_whole_and_not_json(path):
     with path.open("a") as file:
         file.write("garbage\n")
     with pytest.raises(ValueError, match=rf"^{path}, line 2, is not JSON: "):
+        read_lines(path)
+
+
+@pytest.mark.parametrize("line", ["[1]", "1", '"text"', "null"])
+def test_read_lines_name_a_line_that_is_json_and_no_object(path, line):
+    write(path, VALUES[:1])
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(ValueError, match=rf"^{path}, line 2, is not a JSON object$"):
         read_lines(path)

@@ -140,10 +140,12 @@ def test_asha_compares_each_rung_by_itself():
 
 @pytest.mark.parametrize("num_trials", [5, 12, 27, 40])
 @pytest.mark.parametrize(("reduction_factor", "rungs"), [(2, {1, 2, 4, 8}), (3, {1, 3, 9})])
-def test_asha_never_lets_more_than_a_share_go_on_and_nobody_before_a_better_one(num_trials, reduction_factor, rungs):
+def test_asha_lets_a_share_go_on_and_at_the_end_one_more_and_nobody_before_a_better_one(
+    num_trials, reduction_factor, rungs
+):
     asked = budget(num_trials=num_trials, max_epochs=13, reduction_factor=reduction_factor)
     for seed in SEEDS:
-        arrived, gone_on = {}, {}
+        arrived, gone_on, more = {}, {}, set()
         for number, epoch, verdict, is_open in random_search(Asha(asked), asked, seed=seed, hopeless=[]):
             if epoch in rungs:
                 arrived.setdefault(epoch, set()).add(number)
@@ -151,11 +153,15 @@ def test_asha_never_lets_more_than_a_share_go_on_and_nobody_before_a_better_one(
                 continue
             gone = gone_on.setdefault(epoch, set())
             gone.add(number)
-            share = len(arrived[epoch]) // reduction_factor
-            assert len(gone) <= (share if is_open else max(1, share)), f"seed {seed}"
+            if len(gone) > len(arrived[epoch]) // reduction_factor:  # one more than its share
+                assert not is_open, f"seed {seed}"
+                assert epoch not in more, f"seed {seed}: not the first"
+                more.add(epoch)
+                before = {value_of(seed, n, epoch) for n in gone - {number}}
+                assert value_of(seed, number, epoch) > max(before, default=-math.inf), f"seed {seed}"
             better = {n for n in arrived[epoch] - gone if value_of(seed, n, epoch) > value_of(seed, number, epoch)}
             assert not better, f"seed {seed}: {number} went on from epoch {epoch} before {better}"
-        shares = {epoch: max(1, len(numbers) // reduction_factor) for epoch, numbers in arrived.items()}
+        shares = {epoch: len(numbers) // reduction_factor + (epoch in more) for epoch, numbers in arrived.items()}
         assert {epoch: len(gone) for epoch, gone in gone_on.items()} == shares
         assert set(shares) == rungs  # somebody was trained to the end
 
@@ -189,6 +195,31 @@ def test_asha_takes_up_nobody_early_at_the_end_of_a_search_by_hand():
     assert asha.next_paused(num_to_come=0, running_epochs=[]) == 1
 
 
+def test_asha_at_the_end_lets_one_that_came_late_and_is_best_go_on_too_by_hand():
+    asha = Asha(budget(num_trials=5))
+    assert arrivals(asha, [0.5, 0.6, 0.7, 0.9, 0.8]) == [PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE]
+    assert asha.next_paused(num_to_come=1, running_epochs=[]) is None
+    assert asha.next_paused(num_to_come=0, running_epochs=[0]) is None
+    assert take_up_all(asha, num_to_come=0, running_epochs=(1,)) == [3]  # and 4 is worse than it
+    assert asha.judge(2, 3, 0.75) == PAUSE
+    assert asha.next_paused(num_to_come=0, running_epochs=[1]) is None  # 3 may still come there
+    assert asha.judge(3, 3, 0.74) == PAUSE
+    assert take_up_all(asha, num_to_come=0) == [2]
+
+
+def test_asha_at_the_end_lets_nobody_go_on_where_the_best_has():
+    asha = Asha(budget(num_trials=5))
+    assert arrivals(asha, [0.5, 0.6, 0.7, 0.65, 0.7]) == [PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE]  # equal is not better
+    assert take_up_all(asha, num_to_come=0) == []
+
+
+def test_asha_keeps_the_best_paused_trial_of_each_rung_whatever_its_hope():
+    asha = Asha(budget(num_trials=3))  # one can go on
+    assert arrivals(asha, [0.1, 0.2, 0.9]) == [PAUSE, PAUSE, CONTINUE]
+    assert asha.hopeless() == [0]
+    assert asha.drop_worst() == 1
+
+
 def test_asha_names_each_trial_without_hope_once_and_at_once():
     asha = Asha(budget(num_trials=9))  # three can go on from the first rung
     assert arrivals(asha, [0.9, 0.8]) == [PAUSE, PAUSE]
@@ -210,8 +241,11 @@ def test_asha_search_is_the_same_without_those_that_have_no_hope(num_trials):
         hopeless = []
         whole = list(random_search(Asha(asked), asked, seed=seed))
         assert list(random_search(Asha(asked), asked, seed=seed, hopeless=hopeless)) == whole
-        ended = [number for number, epoch, _, _ in whole if epoch == asked.max_epochs]
-        assert sorted(hopeless) == sorted(set(range(num_trials)) - set(ended))  # all others, each once
+        ended = {number for number, epoch, _, _ in whole if epoch == asked.max_epochs}
+        assert len(hopeless) == len(set(hopeless))
+        assert not ended & set(hopeless)
+        waits_at = {number: epoch for number, epoch, _, _ in whole if number not in {*ended, *hopeless}}
+        assert sorted(waits_at.values()) in ([], [1], [3], [1, 3]), f"seed {seed}"  # one at most of each rung is left
 
 
 def test_asha_drops_the_worst_of_the_lowest_rung():
@@ -229,6 +263,54 @@ def test_asha_dropped_trials_never_go_on():
     assert [asha.drop_worst(), asha.drop_worst()] == [1, 0]
     assert asha.judge(2, 1, 0.1) == CONTINUE  # of three one goes on, and it alone is left
     assert take_up_all(asha, num_to_come=0) == []
+
+
+def test_asha_removed_trial_waits_no_longer_and_still_counts():
+    asha = Asha(budget())
+    arrivals(asha, [0.9, 0.8])
+    asha.remove(0)
+    assert asha.judge(2, 1, 0.1) == PAUSE  # of three one goes on, the best of those that are left
+    assert take_up_all(asha) == [1]
+    assert [asha.drop_worst(), asha.drop_worst()] == [2, None]
+
+
+def test_asha_at_the_end_lets_the_next_best_go_on_where_the_best_failed():
+    asha = Asha(budget(num_trials=2))
+    arrivals(asha, [0.4, 0.6])
+    asha.remove(1)
+    assert take_up_all(asha, num_to_come=0) == [0]
+
+
+def test_asha_remove_of_one_that_does_not_wait_changes_nothing():
+    asha = Asha(budget())
+    assert arrivals(asha, [0.7, 0.8, 0.9]) == [PAUSE, PAUSE, CONTINUE]
+    for number in (2, 99):
+        asha.remove(number)
+    assert asha.judge(2, 1, 0.9) == CONTINUE
+    assert [asha.drop_worst() for _ in range(3)] == [0, 1, None]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+def test_removed_trials_are_never_named_again(scheduler):
+    for seed in SEEDS:
+        generator = random.Random(seed)
+        judge = SCHEDULERS[scheduler](budget(num_trials=40))
+        waiting, named, removed = set(), [], set()
+        for number in range(40):
+            if judge.judge(number, 1, generator.random()) == PAUSE:
+                waiting.add(number)
+            named += judge.hopeless()
+            waiting -= set(named)
+            if waiting and generator.random() < 0.3:
+                failed = generator.choice(sorted(waiting))
+                judge.remove(failed)
+                removed.add(failed)
+                waiting.remove(failed)
+        taken = take_up_all(judge, num_to_come=0)
+        while (dropped := judge.drop_worst()) is not None:
+            taken.append(dropped)
+        assert removed
+        assert sorted(taken) == sorted(waiting), f"seed {seed}"
 
 
 def test_asha_judges_an_epoch_that_is_done_again_the_same():
@@ -284,11 +366,25 @@ def test_hyperband_lets_a_share_of_each_bracket_go_on():
             arrived.setdefault((first_rung[number], epoch), set()).add(number)
             if verdict != PAUSE:
                 gone_on.setdefault((first_rung[number], epoch), set()).add(number)
-        assert {rung: len(gone) for rung, gone in gone_on.items()} == {
-            (1, 1): first_rung.count(1) // 3,
-            (1, 3): first_rung.count(1) // 9,
-            (3, 3): first_rung.count(3) // 3,
-        }
+        assert len(arrived[1, 1]) == first_rung.count(1)
+        assert len(arrived[3, 3]) == first_rung.count(3)
+        assert arrived[1, 3] == gone_on[1, 1]
+        for rung, numbers in arrived.items():
+            assert len(gone_on[rung]) - len(numbers) // 3 in (0, 1), f"seed {seed}"
+            assert max(numbers, key=lambda number, at=rung[1]: value_of(seed, number, at)) in gone_on[rung]
+
+
+@pytest.mark.parametrize("num_trials", [1, 2, 5, 12, 27, 60])
+def test_hyperband_brackets_know_how_many_come(num_trials):
+    hyperband = Hyperband(budget(num_trials=num_trials, max_epochs=27))
+    brackets: dict[int, list[int]] = {}
+    for number in range(num_trials):  # best first, so that nobody passes another
+        epoch = next(e for e in range(1, 28) if hyperband.judge(number, e, -float(number)) == PAUSE)
+        brackets.setdefault(epoch, []).append(number)
+    hopeless = set(hyperband.hopeless())
+    for numbers in brackets.values():
+        num_places = max(1, len(numbers) // 3)
+        assert [number for number in numbers if number not in hopeless] == numbers[:num_places]
 
 
 @pytest.mark.parametrize("num_trials", [12, 27, 60])
@@ -366,6 +462,15 @@ def test_median_counts_an_epoch_that_is_done_again_once():
 def test_median_stops_again_what_it_stopped():
     median = Median(budget())
     assert arrivals(median, [0.5] * 5 + [0.1]) == [CONTINUE] * 5 + [STOP]
+    for value in (0.1, 0.1, 0.9):  # another machine may come to another value
+        assert median.judge(5, 1, value) == STOP
+    assert [median.judge(number, 1, 0.5) for number in range(5)] == [CONTINUE] * 5
+
+
+def test_median_counts_trials_that_failed():
+    median = Median(budget())
+    arrivals(median, [0.5] * 5)
+    median.remove(0)
     assert median.judge(5, 1, 0.1) == STOP
 
 

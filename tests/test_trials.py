@@ -1,5 +1,6 @@
 """The table of trials: nothing lost in a crash, nothing counted twice, and the best where it should be."""
 
+import json
 import math
 import random
 
@@ -55,14 +56,33 @@ def test_append_row_after_one_that_was_cut_off_leaves_it_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line",
-    [line for line in ('{"number": 0}', '{"id": "t000", "number": 0, "value": 0.5}', "[0]")],
+    ("changes", "missing"),
+    [
+        ({}, "id"),
+        ({}, "number"),
+        ({}, "sample"),
+        ({"state": "PAUSED"}, ""),
+        ({"value": 0.5}, ""),
+    ],
+    ids=["no id", "no number", "no sample", "unknown state", "unknown key"],
 )
-def test_read_rows_say_which_line_is_not_a_trial(tmp_path, line):
+def test_read_rows_refuse_a_line_that_is_not_a_trial(tmp_path, changes, missing):
     path = tmp_path / "trials.jsonl"
-    path.write_text(f"{line}\n")
+    append_row(path, trial_row(0, [0.5]))
+    values = json.loads(path.read_text()) | changes
+    values.pop(missing, None)
+    path.write_text(json.dumps(values) + "\n")
     append_row(path, trial_row(1, [0.5]))
-    with pytest.raises(ValueError, match=rf"{path}.* is not a trial"):
+    with pytest.raises(ValueError, match=f"^{path} has a line that is not a trial of this version: "):
+        read_rows(path)
+
+
+def test_read_rows_name_a_line_that_is_not_even_an_object(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    append_row(path, trial_row(0, [0.5]))
+    with path.open("a") as file:
+        file.write("[0]\n")
+    with pytest.raises(ValueError, match=f"^{path}, line 2, is not a JSON object$"):
         read_rows(path)
 
 

@@ -165,12 +165,11 @@ def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     assert first.epochs[0]["train_loss"] == pytest.approx(rows(out, "plain")[0].epochs[0]["train_loss"], rel=0.02)
 
 
-@pytest.mark.parametrize("line", [r"t000 epoch 1", r"\[1/4\]", r"\[3/4\]"])
-def test_search_whose_driver_was_killed_is_resumed_to_the_same_table(plain, line):
+def test_search_whose_driver_was_killed_is_resumed_to_the_same_table(plain):
     out, _ = plain
-    name = f"killed-{re.sub('[^a-z0-9]', '', line)}"
+    name = "killed"
     process = start(out, name, "--tracking", "off")
-    wait_for_line(out / f"{name}.log", line)
+    wait_for_line(out / f"{name}.log", r"\[2/4\]")
     process.kill()
     process.wait()
     text = resume(out, name)
@@ -186,7 +185,7 @@ def test_resumed_search_refuses_what_it_cannot_compare(plain):
     for options, words in (
         (["plain", "--seed", "1"], "seed is 1, but was 0 when plain began"),
         (["plain", "--data", "phantom:7"], "are not those that plain began with"),
-        (["nothing"], "is not an experiment that can be resumed"),
+        (["nothing"], "is not an experiment of this program"),
     ):
         ended = subprocess.run([*command, *options], capture_output=True, text=True)
         assert ended.returncode == 2

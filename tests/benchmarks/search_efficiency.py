@@ -5,7 +5,7 @@
 The table is real (record_curves.py). What lies between its configurations is not: `--between forest`, a regression of
 the curves by random trees that gives every configuration of the table its own curve and blends those around a new one;
 or `--between nearest`, the curve of the nearest in the unit cube of the space's axes, a rough landscape of flat cells.
-A search has reached its goal when some epoch's Dice is 99 % of the table's best. What counts are the epochs of all
+A search has reached its goal when some epoch's Dice is 99 % (`--goal`) of the table's best. What counts are the epochs of all
 trials until then; time is simulated, an epoch is one unit.
 
     ours            the program's searcher and scheduler, as `search.tune` has them by default
@@ -50,9 +50,6 @@ from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import CORE, Sample
 
-GOAL = 0.99
-"""Share of the table's best Dice."""
-
 NUM_TRIALS = 400
 """Configurations that a search may try; one that has not reached the goal by then counts as never."""
 
@@ -66,6 +63,9 @@ class Arguments:
 
     between: Literal["forest", "nearest"] = "forest"
     """What answers between the table's configurations."""
+
+    goal: float = 0.99
+    """Share of the table's best Dice that a search is to reach."""
 
     seeds: int = 30
     """Searches of each kind."""
@@ -86,7 +86,7 @@ class Arguments:
 class Table:
     """Learning curves of a sample of the space, and of what lies between."""
 
-    def __init__(self, path: Path, between: str) -> None:
+    def __init__(self, path: Path, between: str, goal: float) -> None:
         with path.open() as file:
             rows = list(csv.DictReader(file))
         names = [name for name in rows[0] if name.startswith("val_dice_")]
@@ -94,7 +94,7 @@ class Table:
         self._places = np.array([_place({name: float(row[name]) for name in CORE}) for row in rows])
         self.max_epochs = self.curves.shape[1]
         self.best = float(self.curves.max())
-        self.goal = GOAL * self.best
+        self.goal = goal * self.best
         self._forest = ExtraTreesRegressor(200, random_state=0).fit(self._places, self.curves)
         self._between = between
         self._seen: dict[tuple[Any, ...], np.ndarray] = {}
@@ -112,13 +112,13 @@ class Table:
 
 
 @functools.cache
-def read_table(path: Path, between: str) -> Table:
+def read_table(path: Path, between: str, goal: float) -> Table:
     """Return a table; every process reads each once."""
-    return Table(path, between)
+    return Table(path, between, goal)
 
 
 def main(arguments: Arguments) -> None:
-    table = read_table(arguments.table, arguments.between)
+    table = read_table(arguments.table, arguments.between, arguments.goal)
     kinds = ["ours", "random", "stock", "optuna", *arguments.also]
     share = np.mean(table.curves.max(axis=1) >= table.goal)
     print(
@@ -141,7 +141,7 @@ def _work(arguments: Arguments, kind: str, lanes: int) -> list[tuple]:
 
 def _epochs_to_goal(arguments: Arguments, kind: str, lanes: int, seed: int) -> float:
     """Return the epochs that all trials of one search took until one reached the goal; inf if none did."""
-    table = read_table(arguments.table, arguments.between)
+    table = read_table(arguments.table, arguments.between, arguments.goal)
     search = _make(kind, arguments, seed, table.max_epochs)
     epochs = simulate(
         search, lambda leg, epoch: table.dice(leg.sample, epoch), max_epochs=table.max_epochs, num_lanes=lanes
@@ -274,7 +274,8 @@ def _summary(report: dict[str, Any], arguments: Arguments, table: Table) -> dict
         },
         "table": arguments.table.name,
         "between": arguments.between,
-        "goal": round(table.goal, 5),
+        "goal": arguments.goal,
+        "goal_dice": round(table.goal, 5),
         "seeds": arguments.seeds,
         "reduction_factor": arguments.reduction_factor,
         "grace_period": arguments.grace_period,
