@@ -170,10 +170,8 @@ class Coordinator:
         if epoch["epoch"] > 0:
             trial.epochs[epoch["epoch"]] = epoch
         value = epoch.get(METRIC, math.nan)
-        if failure:
-            trial.outcome = (State.FAILED, failure)
-        elif not math.isfinite(value):
-            trial.outcome = (State.FAILED, f"{METRIC} is {value}")
+        if failure or not math.isfinite(value):
+            self._fail(trial, failure or f"{METRIC} is {value}")
         elif finished:
             trial.outcome = (State.COMPLETE, None)
         else:
@@ -191,8 +189,11 @@ class Coordinator:
         trial.num_losses += 1
         trial.outcome = None
         if trial.num_losses > self._max_failures:
-            trial.outcome = (State.FAILED, error)
-            self._scheduler.remove(trial.number)
+            self._fail(trial, error)
+
+    def _fail(self, trial: Progress, error: str) -> None:
+        trial.outcome = (State.FAILED, error)
+        self._scheduler.remove(trial.number)  # it may wait there, if it did an epoch again
 
     def _end(self, trial: Progress, state: State, error: str | None) -> None:
         self._set_phase(trial, "ended")

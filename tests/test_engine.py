@@ -91,7 +91,6 @@ def test_what_waits_for_a_place_is_told_with_what_there_is(tmp_path):
         remove_placement_group(asked)
 
 
-@pytest.mark.slow
 def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=4, workers_per_trial=2)
     assert {row.state for row in rows} >= {State.FAILED}
