@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from search.samplers import SAMPLERS
+from search.scheduler import Budget
 from search.schedulers import SCHEDULERS
 from search.space import SPACES, Fixed, batch_sizes, largest_depth
 
@@ -66,8 +67,9 @@ class SearchConfig:
     scheduler: str = "asha"
     """How weak trials are stopped early: `asha`, `hyperband`, `median`, or `none` of them is."""
 
-    grace_period: int = 1
-    """Epochs before a trial may be stopped early: ASHA's first rung."""
+    grace_period: int | None = None
+    """Epochs before a trial may be stopped early, the first rung. None: a ninth of max_epochs; before, a trial's place
+    says little of its end (LOG.md)."""
 
     reduction_factor: int = 3
     """One in so many trials goes on at each rung; the rungs are so many times apart."""
@@ -122,7 +124,6 @@ class SearchConfig:
             ("max_epochs", 1),
             ("batch_size", 1),
             ("width", 1),
-            ("grace_period", 1),
             ("reduction_factor", 2),
             ("workers_per_trial", 1),
             ("max_failures", 0),
@@ -131,6 +132,7 @@ class SearchConfig:
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
         for name, low in (
+            ("grace_period", 1),
             ("time_budget_seconds", 1),
             ("gpus_per_worker", 0),
             ("cpus_per_worker", 1),
@@ -140,7 +142,7 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} is {value}, but must be at least {low}, or left out")
-        if self.grace_period > self.max_epochs:
+        if self.grace_period is not None and self.grace_period > self.max_epochs:
             raise ValueError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
         for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:
@@ -163,6 +165,15 @@ class SearchConfig:
             return self
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower()[:80] or "search"
         return replace(self, name=f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
+
+    def budget(self) -> Budget:
+        """Return what the scheduler divides."""
+        return Budget(
+            num_trials=self.trials,
+            max_epochs=self.max_epochs,
+            grace_period=self.grace_period or max(1, self.max_epochs // 9),
+            reduction_factor=self.reduction_factor,
+        )
 
     def fixed(self, in_channels: int) -> Fixed:
         """Return what all trials of this search have in common."""
@@ -208,12 +219,12 @@ def smoke() -> SearchConfig:
 
 def workstation() -> SearchConfig:
     """One machine with a GPU, or a night on a CPU."""
-    return SearchConfig(trials=60, max_epochs=54, grace_period=2, space="wide", patience=15)
+    return SearchConfig(trials=60, max_epochs=54, space="wide", patience=15)
 
 
 def cluster() -> SearchConfig:
     """A cluster of GPUs: a large space, long trials."""
-    return SearchConfig(trials=200, max_epochs=81, size=256, width=32, grace_period=3, space="wide", patience=20)
+    return SearchConfig(trials=200, max_epochs=81, size=256, width=32, space="wide", patience=20)
 
 
 PRESETS = {preset.__name__: preset for preset in (smoke, workstation, cluster)}

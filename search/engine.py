@@ -21,7 +21,6 @@ from search.coordinator import Coordinator
 from search.lane import Lane
 from search.lanes import Lanes
 from search.recorder import Recorder, say
-from search.scheduler import Budget
 from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import SPACES
@@ -167,15 +166,9 @@ def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Che
         first=first,
         earlier=earlier,
     )
-    budget = Budget(
-        num_trials=config.trials,
-        max_epochs=config.max_epochs,
-        grace_period=config.grace_period,
-        reduction_factor=config.reduction_factor,
-    )
     coordinator = Coordinator(
         searcher,
-        SCHEDULERS[config.scheduler](budget),
+        SCHEDULERS[config.scheduler](config.budget()),
         num_trials=config.trials,
         listener=recorder,
         max_failures=config.max_failures,

@@ -29,7 +29,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
     resources = " and ".join(f"{amount:g} {name}" for name, amount in lanes.worker_resources().items())
     budget = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
     if config.scheduler != "none":
-        budget += f", {config.scheduler} from epoch {config.grace_period}"
+        budget += f", {config.scheduler} from epoch {config.budget().grace_period}"
     if config.time_budget_seconds:
         budget += f", {config.time_budget_seconds:g} seconds in all"
     return [

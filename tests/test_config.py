@@ -25,7 +25,7 @@ def test_default_is_smoke_and_all_presets_hold():
         ({"max_epochs": 0}, "max_epochs is 0, but must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
         ({"width": 0}, "width is 0, but must be at least 1"),
-        ({"grace_period": 0}, "grace_period is 0, but must be at least 1"),
+        ({"grace_period": 0}, "grace_period is 0, but must be at least 1, or left out"),
         ({"reduction_factor": 1}, "reduction_factor is 1, but must be at least 2"),
         ({"workers_per_trial": 0}, "workers_per_trial is 0, but must be at least 1"),
         ({"max_failures": -1}, "max_failures is -1, but must be at least 0"),

@@ -253,7 +253,7 @@ def test_check_changes_accepts_what_may_change(tmp_path):
         ("space", "wide", "core"),
         ("searcher", "gp", "tpe"),
         ("scheduler", "none", "asha"),
-        ("grace_period", 2, 1),
+        ("grace_period", 2, None),
         ("size", 64, 128),
         ("val_fraction", 0.25, 0.2),
         ("batch_size", 8, 16),

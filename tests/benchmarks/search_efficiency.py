@@ -5,8 +5,8 @@
 The table is real (record_curves.py). What lies between its configurations is not: `--between forest`, a regression of
 the curves by random trees that gives every configuration of the table its own curve and blends those around a new one;
 or `--between nearest`, the curve of the nearest in the unit cube of the space's axes, a rough landscape of flat cells.
-A search has reached its goal when some epoch's Dice is 99 % (`--goal`) of the table's best. What counts are the epochs of all
-trials until then; time is simulated, an epoch is one unit.
+A search has reached its goal when some epoch's Dice is 99 % (`--goal`) of the table's best. What counts are the epochs
+of all trials until then; time is simulated, an epoch is one unit.
 
     ours            the program's searcher and scheduler, as `search.tune` has them by default
     NAME+NAME       the same with another searcher and scheduler (`--also tpe+hyperband`)
@@ -45,7 +45,6 @@ from search.config import SearchConfig
 from search.coordinator import Coordinator
 from search.progress import Leg
 from search.provenance import commit
-from search.scheduler import Budget
 from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import CORE, Sample
@@ -79,8 +78,8 @@ class Arguments:
     reduction_factor: int = SearchConfig().reduction_factor
     """Ours."""
 
-    grace_period: int = SearchConfig().grace_period
-    """Ours."""
+    grace_period: int | None = None
+    """Ours; None: as the search has it by default."""
 
 
 class Table:
@@ -155,15 +154,15 @@ def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> Any:
         return {"stock": Stock, "optuna": OptunaAlone}[kind](seed, max_epochs)
     names = {"ours": f"{SearchConfig().searcher}+{SearchConfig().scheduler}", "random": "random+none"}
     searcher, scheduler = names.get(kind, kind).split("+")
-    budget = Budget(
-        num_trials=NUM_TRIALS,
+    config = SearchConfig(
+        trials=NUM_TRIALS,
         max_epochs=max_epochs,
         grace_period=arguments.grace_period,
         reduction_factor=arguments.reduction_factor,
     )
     return Coordinator(
         OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=NUM_TRIALS),
-        SCHEDULERS[scheduler](budget),
+        SCHEDULERS[scheduler](config.budget()),
         num_trials=NUM_TRIALS,
         listener=Rows(),
     )

@@ -71,7 +71,7 @@ def main(arguments: Arguments) -> None:
         name="whole",
         trials=arguments.trials,
         max_epochs=arguments.epochs,
-        grace_period=arguments.epochs,  # the only rung would be the last epoch: nothing is stopped early
+        scheduler="none",
         size=arguments.size,
         workers_per_trial=arguments.workers,
         tracking=arguments.tracking,
