@@ -126,7 +126,7 @@ class Asha:
 class Hyperband:
     """Several ASHAs side by side, each with a longer grace period and fewer trials, against misleading early epochs.
 
-    The last one stops nothing, so that what starts slowly is found as often as without any scheduler.
+    The last one stops nothing, so that what starts slowly has a chance at all.
 
     Reference: Li et al. 2018, arXiv:1603.06560; the shares of the brackets are those of its algorithm 1.
     """
@@ -134,7 +134,7 @@ class Hyperband:
     def __init__(self, budget: Budget) -> None:
         eta, grace_periods = budget.reduction_factor, [budget.grace_period]
         while grace_periods[-1] < budget.max_epochs:
-            grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))
+            grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))  # a factor apart, but for the last
         shares = [eta**left / (left + 1) for left in reversed(range(len(grace_periods)))]
         self._bounds = [sum(shares[: place + 1]) / sum(shares) for place in range(len(shares))]
         sizes = Counter(self._place(number) for number in range(budget.num_trials))

@@ -317,34 +317,64 @@ def test_asha_judges_an_epoch_that_is_done_again_the_same():
     asha = Asha(budget(reduction_factor=2))
     assert [asha.judge(0, 1, 0.9) for _ in range(3)] == [PAUSE] * 3  # one arrival, however often
     assert asha.judge(1, 1, 0.95) == CONTINUE
-    for value in (0.95, 0.1, math.nan):  # another machine may come to another value
-        assert asha.judge(1, 1, value) == CONTINUE
+    for value, verdict in ((0.95, CONTINUE), (0.1, CONTINUE), (math.nan, STOP), (0.95, CONTINUE)):
+        assert asha.judge(1, 1, value) == verdict  # another machine may come to another value, if it comes to one
     assert take_up_all(asha) == []  # of two one goes on
     assert [asha.drop_worst(), asha.drop_worst()] == [0, None]  # and the other waits once
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_scheduler_stops_what_is_not_finite_and_does_not_count_it(scheduler, value):
+def test_scheduler_stops_what_is_not_finite_at_any_epoch_and_does_not_count_it(scheduler, value):
     judge = SCHEDULERS[scheduler](budget(grace_period=3))
-    assert [judge.judge(number, 3, value) for number in range(9)] == [STOP] * 9
+    for epoch in range(1, 10):
+        assert [judge.judge(number, epoch, value) for number in range(9)] == [STOP] * 9, f"epoch {epoch}"
     assert take_up_all(judge, num_to_come=0) == []
     assert judge.drop_worst() is None
     assert judge.hopeless() == []
-    assert judge.judge(9, 3, 0.1) == (CONTINUE if scheduler == "median" else PAUSE)  # the first of its rung
+    # The first of its rung; of hyperband's two brackets, 3/2 and 1 wide, 10.5 * 0.618 = 6.489 is of the first.
+    assert judge.judge(10, 3, 0.1) == (CONTINUE if scheduler == "median" else PAUSE)
 
 
-def test_hyperband_begins_its_brackets_at_each_rung_in_the_papers_shares():
-    # Of brackets 3^3/4, 3^2/3 and 3/2 wide: 60, 27 and 13 of a hundred trials pause first at epoch 1, 3 and 9.
-    hyperband = Hyperband(budget(num_trials=1000, max_epochs=27))
-    first_pause = [
-        next(epoch for epoch in range(1, 28) if hyperband.judge(number, epoch, 0.0) == PAUSE) for number in range(1000)
+@pytest.mark.parametrize(
+    ("max_epochs", "grace_period", "reduction_factor", "of_thousand"),
+    [
+        # 27/4, 9/3, 3/2 and 1 wide, of 12.25
+        (27, 1, 3, {1: 551.0, 3: 244.9, 9: 122.4, None: 81.6}),
+        (54, 2, 3, {2: 551.0, 6: 244.9, 18: 122.4, None: 81.6}),
+        (10, 1, 3, {1: 551.0, 3: 244.9, 9: 122.4, None: 81.6}),
+        # 8/4, 4/3, 2/2 and 1 wide, of 5.333
+        (8, 1, 2, {1: 375, 2: 250, 4: 187.5, None: 187.5}),
+        # 3/2 and 1 wide, of 2.5
+        (9, 3, 3, {3: 600, None: 400}),
+    ],
+)
+def test_hyperband_begins_its_brackets_at_each_rung_and_at_none_in_the_papers_shares(
+    max_epochs, grace_period, reduction_factor, of_thousand
+):
+    asked = budget(num_trials=1000, max_epochs=max_epochs, grace_period=grace_period, reduction_factor=reduction_factor)
+    hyperband = Hyperband(asked)
+    epochs = range(1, max_epochs + 1)
+    first_pause = [  # all equal, so that nobody passes another
+        next((epoch for epoch in epochs if hyperband.judge(number, epoch, 0.0) == PAUSE), None)
+        for number in range(1000)
     ]
-    assert [first_pause.count(epoch) for epoch in (1, 3, 9)] == pytest.approx([600, 267, 133], abs=2)
+    assert {epoch: first_pause.count(epoch) for epoch in set(first_pause)} == pytest.approx(of_thousand, abs=2)
     for begin in range(0, 960, 7):  # and of every few trials as well
-        assert [first_pause[begin : begin + 40].count(epoch) for epoch in (1, 3, 9)] == pytest.approx(
-            [24, 10.7, 5.3], abs=2
+        few = first_pause[begin : begin + 40]
+        assert {epoch: few.count(epoch) for epoch in of_thousand} == pytest.approx(
+            {epoch: number * 40 / 1000 for epoch, number in of_thousand.items()}, abs=2.5
         )
+
+
+def test_hyperband_shares_are_those_of_the_papers_table():
+    hyperband = Hyperband(budget(num_trials=1430, max_epochs=81))
+    first_pause = [
+        next((epoch for epoch in (1, 3, 9, 27, 81) if hyperband.judge(number, epoch, 0.0) == PAUSE), None)
+        for number in range(1430)
+    ]
+    counts = [first_pause.count(epoch) / 10 for epoch in (1, 3, 9, 27, None)]
+    assert counts == pytest.approx([81, 34, 15, 8, 5], abs=0.6)  # table 1, which rounds them up
 
 
 def test_hyperband_without_rungs_lets_everyone_go_on():
@@ -357,10 +387,15 @@ def test_hyperband_without_rungs_lets_everyone_go_on():
 
 def test_hyperband_lets_a_share_of_each_bracket_go_on():
     asked = budget(num_trials=60)
-    first_rung = [1 if Hyperband(asked).judge(number, 1, 0.5) == PAUSE else 3 for number in range(60)]
+    first_rung = [
+        next((epoch for epoch in (1, 3) if Hyperband(asked).judge(number, epoch, 0.5) == PAUSE), 9)
+        for number in range(60)
+    ]
     for seed in SEEDS:
-        arrived, gone_on = {}, {}
+        arrived, gone_on, unhindered = {}, {}, []
         for number, epoch, verdict, _ in random_search(Hyperband(asked), asked, seed=seed):
+            if first_rung[number] == 9:
+                unhindered.append((number, epoch, verdict))
             if epoch not in (1, 3) or epoch < first_rung[number]:
                 continue
             arrived.setdefault((first_rung[number], epoch), set()).add(number)
@@ -372,6 +407,9 @@ def test_hyperband_lets_a_share_of_each_bracket_go_on():
         for rung, numbers in arrived.items():
             assert len(gone_on[rung]) - len(numbers) // 3 in (0, 1), f"seed {seed}"
             assert max(numbers, key=lambda number, at=rung[1]: value_of(seed, number, at)) in gone_on[rung]
+        last = [number for number in range(60) if first_rung[number] == 9]
+        assert sorted(unhindered) == [(number, epoch, CONTINUE) for number in last for epoch in range(1, 10)]
+        assert len(last) == 11  # 60 / 5.5
 
 
 @pytest.mark.parametrize("num_trials", [1, 2, 5, 12, 27, 60])
@@ -379,11 +417,11 @@ def test_hyperband_brackets_know_how_many_come(num_trials):
     hyperband = Hyperband(budget(num_trials=num_trials, max_epochs=27))
     brackets: dict[int, list[int]] = {}
     for number in range(num_trials):  # best first, so that nobody passes another
-        epoch = next(e for e in range(1, 28) if hyperband.judge(number, e, -float(number)) == PAUSE)
+        epoch = next((e for e in range(1, 27) if hyperband.judge(number, e, -float(number)) == PAUSE), 27)
         brackets.setdefault(epoch, []).append(number)
     hopeless = set(hyperband.hopeless())
-    for numbers in brackets.values():
-        num_places = max(1, len(numbers) // 3)
+    for epoch, numbers in brackets.items():
+        num_places = len(numbers) if epoch == 27 else max(1, len(numbers) // 3)  # the last bracket has no rung
         assert [number for number in numbers if number not in hopeless] == numbers[:num_places]
 
 
@@ -401,9 +439,13 @@ def test_hyperband_search_is_the_same_without_those_that_have_no_hope(num_trials
 
 def test_hyperband_drops_every_paused_trial_of_every_bracket_once():
     hyperband = Hyperband(budget(num_trials=12))
-    for number in range(12):  # at the first rung of its bracket; all equal, so that nobody passes another
-        assert hyperband.judge(number, 1, 0.5) == PAUSE or hyperband.judge(number, 3, 0.5) == PAUSE
-    assert sorted(hyperband.drop_worst() for _ in range(12)) == list(range(12))
+    paused = [  # at the first rung of its bracket; all equal, so that nobody passes another
+        number
+        for number in range(12)
+        if hyperband.judge(number, 1, 0.5) == PAUSE or hyperband.judge(number, 3, 0.5) == PAUSE
+    ]
+    assert len(paused) == 10  # 12 / 5.5 are of the bracket that stops nothing
+    assert sorted(hyperband.drop_worst() for _ in range(10)) == paused
     assert hyperband.drop_worst() is None
 
 

@@ -110,7 +110,7 @@ def test_searcher_numbers_its_suggestions():
 RESTARTS = [
     *((sampler, cut, MIXED) for sampler in ("tpe", "random", "qmc", "grid") for cut in (1, 2, 7, 16)),
     *(("cmaes", cut, MIXED) for cut in (1, 9, 20, 33)),
-    *(("gp", cut, MIXED) for cut in (1, 12)),
+    *(("gp", cut, MIXED) for cut in (1, 9)),
 ]
 
 
