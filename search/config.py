@@ -55,7 +55,8 @@ class SearchConfig:
     decay, norm and augmentation)."""
 
     searcher: str = "tpe"
-    """How configurations are chosen: `tpe`, `gp`, `cmaes`, `random`, `qmc` (a scrambled Sobol sequence) or `grid`."""
+    """How configurations are chosen: `tpe`, `forest` (a regression of learning curves), `gp`, `cmaes`, `random`, `qmc`
+    (a scrambled Sobol sequence) or `grid`."""
 
     warm_start: tuple[str, ...] = ()
     """Names of earlier experiments in `out` whose trials the searcher learns from, as far as they lie in the space."""

@@ -161,6 +161,7 @@ def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Che
         sampler=config.searcher,
         seed=config.seed,
         num_trials=config.trials,
+        max_epochs=config.max_epochs,
         study=folder / STUDY_FILE,
         name=config.name,
         first=first,

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.forest import ForestSampler
 from search.space import Space
 
 NUM_SEEN = 500
@@ -105,31 +107,55 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     return pruned
 
 
-def _tpe(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return TPESampler(multivariate=True, n_startup_trials=num_random, seed=seed, constant_liar=True)
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a sampler is made for: one suggestion."""
+
+    space: Space
+    seed: int
+    """Of this suggestion."""
+
+    whole_seed: int
+    """Of the search."""
+
+    num_random: int
+    """Trials before a model is made."""
+
+    max_epochs: int
+    """Of a trial that is never stopped."""
 
 
-def _gp(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return GPSampler(n_startup_trials=num_random, seed=seed)
+def _forest(asked: Asked) -> BaseSampler:
+    return ForestSampler(seed=asked.seed, num_random=asked.num_random, max_epochs=asked.max_epochs)
 
 
-def _cmaes(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+def _tpe(asked: Asked) -> BaseSampler:
+    return TPESampler(multivariate=True, n_startup_trials=asked.num_random, seed=asked.seed, constant_liar=True)
+
+
+def _gp(asked: Asked) -> BaseSampler:
+    return GPSampler(n_startup_trials=asked.num_random, seed=asked.seed)
+
+
+def _cmaes(asked: Asked) -> BaseSampler:
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        return CmaEsSampler(seed=seed, consider_pruned_trials=True, warn_independent_sampling=False)
+        return CmaEsSampler(seed=asked.seed, consider_pruned_trials=True, warn_independent_sampling=False)
 
 
-def _random(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
+def _random(asked: Asked) -> BaseSampler:
+    return RandomSampler(seed=asked.seed)
 
 
-def _qmc(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
+def _qmc(asked: Asked) -> BaseSampler:
     # One sequence for the whole search: every trial takes the next point of it.
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        return QMCSampler(scramble=True, seed=whole, warn_asynchronous_seeding=False, warn_independent_sampling=False)
+        return QMCSampler(
+            scramble=True, seed=asked.whole_seed, warn_asynchronous_seeding=False, warn_independent_sampling=False
+        )
 
 
-def _grid(space: Space, *, seed: int, num_random: int, whole: int) -> BaseSampler:
-    return GridSampler({name: _steps(axis) for name, axis in space.items()}, seed=whole)
+def _grid(asked: Asked) -> BaseSampler:
+    return GridSampler({name: _steps(axis) for name, axis in asked.space.items()}, seed=asked.whole_seed)
 
 
 def _steps(axis: optuna.distributions.BaseDistribution) -> list[Any]:
@@ -145,8 +171,9 @@ def _steps(axis: optuna.distributions.BaseDistribution) -> list[Any]:
     raise AssertionError(f"{axis} is none of the space's kinds")
 
 
-SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[Asked], BaseSampler]] = {
     "tpe": _tpe,
+    "forest": _forest,
     "gp": _gp,
     "cmaes": _cmaes,
     "random": _random,
@@ -154,5 +181,5 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "grid": _grid,
 }
 
-MODELS = (_tpe, _gp)
+MODELS = (_tpe, _forest, _gp)
 """Those that look where earlier trials were good, and nowhere else."""

@@ -17,7 +17,7 @@ from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers import MODELS, SAMPLERS, SamplersView
+from search.samplers import MODELS, SAMPLERS, Asked, SamplersView
 from search.space import Sample, Space
 from search.trials import State
 
@@ -64,6 +64,7 @@ class OptunaSearcher:
         sampler: str,
         seed: int,
         num_trials: int,
+        max_epochs: int,
         study: Path | None = None,
         name: str = "search",
         first: Sequence[Sample] = (),
@@ -87,6 +88,7 @@ class OptunaSearcher:
         self._study.at_one_epoch = sampler == "gp"
         self._seed = seed
         self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
+        self._max_epochs = max_epochs
         self._first = first
         self._running: dict[int, optuna.Trial] = {}
         self._reported: dict[int, dict[int, float]] = {}
@@ -105,7 +107,15 @@ class OptunaSearcher:
         # past calls, so that a search that was interrupted goes on as if it had not been.
         own_seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
         make = SAMPLERS["random"] if self._is_random(number) else self._sampler
-        self._study.sampler = make(self._space, seed=own_seed, num_random=self._num_random, whole=self._seed)
+        self._study.sampler = make(
+            Asked(
+                space=self._space,
+                seed=own_seed,
+                whole_seed=self._seed,
+                num_random=self._num_random,
+                max_epochs=self._max_epochs,
+            )
+        )
         trial = self._study.ask(self._space)
         assert trial.number == number, "the study was written to by somebody else"
         self._running[number], self._reported[number] = trial, {}

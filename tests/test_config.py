@@ -37,8 +37,8 @@ def test_default_is_smoke_and_all_presets_hold():
         ({"grace_period": 10}, "grace_period is 10, but must be at most max_epochs (9)"),
         ({"checkpoints_gb": -0.5}, "checkpoints_gb is -0.5, but must be at least 0, or left out"),
         ({"space": "huge"}, "space is 'huge', but must be one of core, wide"),
-        ({"searcher": "bohb"}, "searcher is 'bohb', but must be one of tpe, gp, cmaes, random, qmc, grid"),
-        ({"searcher": ""}, "searcher is '', but must be one of tpe, gp, cmaes, random, qmc, grid"),
+        ({"searcher": "bohb"}, "searcher is 'bohb', but must be one of tpe, forest, gp, cmaes, random, qmc, grid"),
+        ({"searcher": ""}, "searcher is '', but must be one of tpe, forest, gp, cmaes, random, qmc, grid"),
         ({"scheduler": "pbt"}, "scheduler is 'pbt', but must be one of asha, hyperband, median, none"),
         (
             {"name": "a/b"},

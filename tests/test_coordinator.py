@@ -26,7 +26,7 @@ def coordinator(
     *, trials: int = 12, scheduler: str = "asha", log: Path | None = None, max_failures: int = 3
 ) -> tuple[Coordinator, Rows, OptunaSearcher]:
     rows = Rows()
-    searcher = OptunaSearcher(CORE, sampler="tpe", seed=0, num_trials=trials)
+    searcher = OptunaSearcher(CORE, sampler="tpe", seed=0, num_trials=trials, max_epochs=MAX_EPOCHS)
     budget = Budget(num_trials=trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
     search = Coordinator(
         searcher, SCHEDULERS[scheduler](budget), num_trials=trials, listener=rows, log=log, max_failures=max_failures

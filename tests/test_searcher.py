@@ -31,7 +31,7 @@ MIXED = (State.COMPLETE, State.PRUNED, None, State.FAILED)
 def make_searcher(
     sampler: str = "tpe", *, space: Space = CORE, seed: int = 0, num_trials: int = 12, **options: Any
 ) -> OptunaSearcher:
-    return OptunaSearcher(space, sampler=sampler, seed=seed, num_trials=num_trials, **options)
+    return OptunaSearcher(space, max_epochs=MAX_EPOCHS, sampler=sampler, seed=seed, num_trials=num_trials, **options)
 
 
 def train(

@@ -277,7 +277,9 @@ def test_load_gives_what_the_experiment_began_with(tmp_path):
         Observation(sample=SAMPLE, values={1: 0.25, 2: 0.5}, state=State.COMPLETE, attrs={}),
         Observation(sample=SAMPLE, values={1: 0.75}, state=State.PRUNED, attrs={}),
     ]
-    searcher = OptunaSearcher(SPACES["core"], sampler="tpe", seed=0, num_trials=4, first=first, earlier=earlier)
+    searcher = OptunaSearcher(
+        SPACES["core"], sampler="tpe", seed=0, num_trials=4, max_epochs=9, first=first, earlier=earlier
+    )
     assert searcher.suggest().sample["depth"] == 3
     assert searcher.suggest().sample.keys() == SPACES["core"].keys()
 

@@ -161,7 +161,7 @@ def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> Any:
         reduction_factor=arguments.reduction_factor,
     )
     return Coordinator(
-        OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=NUM_TRIALS),
+        OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=NUM_TRIALS, max_epochs=max_epochs),
         SCHEDULERS[scheduler](config.budget()),
         num_trials=NUM_TRIALS,
         listener=Rows(),
