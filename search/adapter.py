@@ -109,11 +109,16 @@ class LegScheduler(FIFOScheduler):
 class LaneWatch(tune.Callback):
     """Says when a trial lost its workers or waits for a place, and clears up after lanes that were killed."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, checkpoints: Checkpoints) -> None:
         self._recorder = recorder
+        self._checkpoints = checkpoints
         self._last_loss = self._last_look = -math.inf
         self._waiting_since: float | None = None
         self._has_said = False
+
+    def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
+        """Remove the checkpoints that the new one makes useless."""
+        self._checkpoints.tidy(trial.config["number"], goes_on=True)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Begin to look for what the lost group left behind."""

@@ -1,7 +1,7 @@
-"""The checkpoints of a search on disk: Tune writes them, this finds them and removes what nobody needs any more.
+"""The checkpoints of a search on disk: Tune has them written, this finds them and removes what nobody needs any more.
 
-A trial is trained in legs (search/coordinator.py); every leg is a folder `t007-2` under Ray Tune's, and in it Tune
-keeps the best and the last epoch's `checkpoint_NNNNNN/`.
+A trial is trained in legs (search/coordinator.py); every leg is a folder `t007-2` under Ray Tune's, and in it an
+epoch is a `checkpoint_NNNNNN/`. Of a trial, the best and the newest of all its legs are kept.
 """
 
 import json
@@ -52,7 +52,7 @@ class Checkpoints:
         return leg_name(number, len(self._legs(number)) + 1)
 
     def tidy(self, number: int, *, goes_on: bool) -> None:
-        """Keep a trial's best checkpoint, and the newest if it goes on; not during a leg, which Tune minds itself."""
+        """Keep a trial's best checkpoint, and the newest if it goes on; not while one is being written."""
         files = (self.best(number), self.newest(number) if goes_on else None)
         kept = {file.parent for file in files if file}
         for leg in self._legs(number):

@@ -25,7 +25,7 @@ from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import SPACES
 from search.tracking import make_tracker
-from search.trials import METRIC, TrialRow, read_rows
+from search.trials import TrialRow, read_rows
 from search.worker_group import GroupConfig
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: it ends in a table and a promoted model
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a lane in the middle of an epoch is not waited for
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its own state is written at the end alone: nothing is resumed from it
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost leg is one line of ours
     "RAY_AIR_NEW_OUTPUT": "0",
 }
@@ -131,14 +132,10 @@ def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[
         run_config=tune.RunConfig(
             name=RAY_FOLDER,
             storage_path=str(folder),
-            callbacks=[LaneWatch(recorder)],
+            callbacks=[LaneWatch(recorder, checkpoints)],
             stop=stop,
-            checkpoint_config=tune.CheckpointConfig(
-                num_to_keep=1,  # the best; Tune keeps the last beside it
-                checkpoint_score_attribute=METRIC,
-                checkpoint_score_order="max",
-                checkpoint_frequency=1,
-            ),
+            # What is kept, search.checkpoints decides: told to, Tune would write its whole state after every epoch.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
             verbose=0,
         ),
     )
