@@ -45,7 +45,7 @@ class _Rung:
 
 
 class Asha:
-    """Asynchronous successive halving in the promotion variant, with a quota.
+    """Asynchronous successive halving in the variant that pauses (its authors call it promotion), with a quota.
 
     Of n trials that reached a rung, floor(n / reduction_factor) go on to the next one, the best first; the others wait
     for their turn. Without the quota (Li et al. 2020, algorithm 2, which asks only for a place among the best) trials

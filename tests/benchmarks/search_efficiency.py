@@ -2,9 +2,9 @@
 
     python tests/benchmarks/search_efficiency.py [--table results/curves_phantom_24.csv] [--seeds 30]
 
-The table is real (record_curves.py). What lies between its configurations is not: `--between forest`, a regression of
-the curves by random trees that gives every configuration of the table its own curve and blends those around a new one;
-or `--between nearest`, the curve of the nearest in the unit cube of the space's axes, a rough landscape of flat cells.
+The table is real (record_curves.py). What lies between its configurations is not: the nearest one answers, in the unit
+cube of the space's axes, a rough landscape of flat cells; or, with `--between forest`, a regression of the curves by
+random trees that gives every configuration of the table its own curve and blends those around a new one.
 A search has reached its goal when some epoch's Dice is 99 % (`--goal`) of the table's best. What counts are the epochs
 of all trials until then; time is simulated, an epoch is one unit.
 
@@ -60,7 +60,7 @@ class Arguments:
     table: Path = Path(__file__).parent / "results" / "curves_phantom_24.csv"
     """Written by record_curves.py."""
 
-    between: Literal["forest", "nearest"] = "forest"
+    between: Literal["nearest", "forest"] = "nearest"
     """What answers between the table's configurations."""
 
     goal: float = 0.99
