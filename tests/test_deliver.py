@@ -28,8 +28,6 @@ from search.promote import promote
 from search.report import write_report
 from search.summary import print_summary
 
-pytestmark = pytest.mark.slow  # the export to ONNX takes a few seconds, once for all tests here
-
 SIZE = 64
 
 

@@ -89,7 +89,6 @@ def run_rank(rank: int, address: str, results) -> None:
     os._exit(0)  # gloo's threads are not always gone yet, and the interpreter's own end would abort over them
 
 
-@pytest.mark.slow
 def test_loss_and_gradient_on_two_workers_are_those_of_one(tmp_path):
     results = torch.multiprocessing.get_context("spawn").SimpleQueue()
     torch.multiprocessing.spawn(run_rank, (f"file://{tmp_path}/rendezvous", results), nprocs=2)

@@ -153,7 +153,6 @@ def test_no_tracker_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_online_without_a_server_goes_on_offline_within_seconds(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(search.tracking, "INIT_TIMEOUT_SECONDS", 1.0)
     tracker = make_tracker("online", project="tumours", group="small", folder=tmp_path)
