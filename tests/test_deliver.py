@@ -21,7 +21,7 @@ from model.unet import UNetConfig
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.deliver import deliver, without_nan
-from search.experiment import check_folder, create_experiment
+from search.experiment import check_folder, open_experiment
 from search.lanes import plan_lanes
 from search.plan import print_plan
 from search.promote import promote
@@ -40,7 +40,8 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     config = SearchConfig(data=str(root / "patients"), out=root / "runs", name="tiny", size=SIZE, trials=1)
     cohort = read_cohort(config)
     lanes = plan_lanes(config, [{"CPU": 2.0}])
-    run = create_experiment(config, cohort, lanes)
+    with open_experiment(config, cohort, lanes, {}) as run:
+        pass
     training = TrainConfig(max_epochs=1, batch_size=4, precision="float32")
     [epoch] = train(UNetConfig(depth=2, width=2), training, cohort.train_pack, cohort.val_pack)
     write(config.folder / "state.pt", epoch.state.to_bytes())
@@ -131,7 +132,7 @@ def test_experiment_is_what_config_json_says(delivered):
 
 
 def test_experiment_refuses_a_folder_that_is_there(delivered):
-    with pytest.raises(ValueError, match=r"tiny exists already: choose another --name, or remove it"):
+    with pytest.raises(ValueError, match=r"tiny exists already: go on with it by --resume tiny, choose another --name"):
         check_folder(delivered.config)
 
 
@@ -147,7 +148,12 @@ def test_cohort_keeps_test_patients_out_of_the_packs(delivered):
 def test_plan_says_what_will_be_done(delivered):
     screen = io.StringIO()
     print_plan(delivered.config, delivered.cohort, delivered.lanes, Console(file=screen, width=200))
-    for words in ("Search tiny", f"slices of {SIZE} x {SIZE} pixels", "1 of at most 9 epochs", "1 worker(s) of 2 CPU"):
+    for words in (
+        "Search tiny",
+        f"slices of {SIZE} x {SIZE} pixels",
+        "1 by tpe, of at most 9 epochs, asha from epoch 1",
+        "1 worker(s) of 2 CPU",
+    ):
         assert words in screen.getvalue()
     for side in ("train", "val", "test"):
         assert f"{len(getattr(delivered.cohort.split, side))} patients" in screen.getvalue()
