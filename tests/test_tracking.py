@@ -113,6 +113,21 @@ def test_offline_run_has_every_metric_of_every_epoch(tmp_path):
     assert run["summary"]["state"] == "COMPLETE"
 
 
+def test_offline_run_of_a_trial_in_legs_is_one_with_every_epoch_once(tmp_path):
+    track(offline(tmp_path), 3, EPOCHS[:2], State.PRUNED)
+    read_run(tmp_path, 3)  # its end is on disk
+    tracker = offline(tmp_path)  # of another lane
+    tracker.start(3, CONFIG, EPOCHS[:1])  # the second epoch's checkpoint was lost
+    for epoch in EPOCHS[1:]:
+        tracker.log(epoch)
+    tracker.finish(State.COMPLETE)
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+    run = read_run(tmp_path, 3)
+    assert shown(run["history"]) == EPOCHS
+    assert run["summary"]["best_epoch"] == 2
+    assert run["summary"]["state"] == "COMPLETE"
+
+
 def test_each_trial_is_a_run_of_its_own(tmp_path):
     tracker = offline(tmp_path)
     track(tracker, 0, EPOCHS[:2], State.PRUNED)
