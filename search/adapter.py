@@ -107,7 +107,7 @@ class LegScheduler(FIFOScheduler):
 
 
 class LaneWatch(tune.Callback):
-    """Says when a trial lost its workers or waits for a place, and clears up after lanes that were killed."""
+    """Says when a trial waits for a place, and clears up: useless checkpoints, and what killed lanes left behind."""
 
     def __init__(self, recorder: Recorder, checkpoints: Checkpoints) -> None:
         self._recorder = recorder

@@ -7,7 +7,6 @@ epoch is a `checkpoint_NNNNNN/`. Of a trial, the best and the newest of all its 
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from search.trials import METRIC, trial_id
@@ -31,17 +30,11 @@ class Checkpoints:
 
     def newest(self, number: int) -> Path | None:
         """Return the state file of a trial's last epoch that is whole; None if there is none."""
-        found = [(epoch["epoch"], folder) for folder, epoch in self._whole(number)]
-        return max(found)[1] / STATE_FILE if found else None
+        return _newest(self._whole(number))
 
     def best(self, number: int) -> Path | None:
         """Return the state file of a trial's best epoch, the earlier one among equals; None if none has a score."""
-        scored = [
-            (-epoch[METRIC], epoch["epoch"], folder)
-            for folder, epoch in self._whole(number)
-            if math.isfinite(epoch.get(METRIC, math.nan))
-        ]
-        return min(scored)[2] / STATE_FILE if scored else None
+        return _best(self._whole(number))
 
     def last_epoch(self, number: int) -> int:
         """Return the epoch after which a trial can go on; 0 if it must begin again."""
@@ -53,22 +46,25 @@ class Checkpoints:
 
     def tidy(self, number: int, *, goes_on: bool) -> None:
         """Keep a trial's best checkpoint, and the newest if it goes on; not while one is being written."""
-        files = (self.best(number), self.newest(number) if goes_on else None)
-        kept = {file.parent for file in files if file}
-        for leg in self._legs(number):
-            for folder in leg.glob("checkpoint_*"):
-                if folder not in kept:
-                    shutil.rmtree(folder, ignore_errors=True)
+        whole = self._whole(number)
+        kept = {file.parent for file in (_best(whole), _newest(whole) if goes_on else None) if file}
+        self._remove(number, kept=kept)
         self._num_bytes[number] = sum(file.stat().st_size for folder in kept for file in folder.iterdir())
 
     def drop(self, number: int) -> None:
         """Remove a trial's checkpoints. The empty folders of its legs stay, as their count."""
-        for leg in self._legs(number):
-            for folder in leg.glob("checkpoint_*"):
-                shutil.rmtree(folder, ignore_errors=True)
+        self._remove(number, kept=set())
         self._num_bytes.pop(number, None)
 
-    def _whole(self, number: int) -> Iterator[tuple[Path, dict[str, float]]]:
+    def _remove(self, number: int, *, kept: set[Path]) -> None:
+        for leg in self._legs(number):
+            for folder in leg.glob("checkpoint_*"):
+                if folder not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _whole(self, number: int) -> list[tuple[Path, dict[str, float]]]:
+        """Return the folders and epochs of a trial's checkpoints that were not cut off."""
+        whole = []
         for leg in self._legs(number):
             for file in leg.glob(f"checkpoint_*/{METRICS_FILE}"):
                 try:
@@ -76,7 +72,8 @@ class Checkpoints:
                 except (json.JSONDecodeError, FileNotFoundError):  # cut off while it was written; Tune removed it
                     continue
                 if file.with_name(STATE_FILE).exists():
-                    yield file.parent, epoch
+                    whole.append((file.parent, epoch))
+        return whole
 
     def _legs(self, number: int) -> list[Path]:
         """Return the folders of a trial's legs, without listing those of the others."""
@@ -85,6 +82,20 @@ class Checkpoints:
             legs.append(leg)
             index += 1
         return legs
+
+
+def _newest(whole: list[tuple[Path, dict[str, float]]]) -> Path | None:
+    found = [(epoch["epoch"], folder) for folder, epoch in whole]
+    return max(found)[1] / STATE_FILE if found else None
+
+
+def _best(whole: list[tuple[Path, dict[str, float]]]) -> Path | None:
+    scored = [
+        (-epoch[METRIC], epoch["epoch"], folder)
+        for folder, epoch in whole
+        if math.isfinite(epoch.get(METRIC, math.nan))
+    ]
+    return min(scored)[2] / STATE_FILE if scored else None
 
 
 def leg_name(number: int, index: int) -> str:

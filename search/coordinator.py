@@ -96,7 +96,6 @@ class Coordinator:
                 trial.phase = "unfinished"
             case (Verdict.PAUSE, _):
                 self._set_phase(trial, "paused")
-                self._listener.on_pause(trial)
             case (State() as state, error):
                 self._end(trial, state, error)
 

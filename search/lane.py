@@ -25,7 +25,7 @@ SLOWEST_FACTOR = 10.0
 
 
 class Lane(tune.Trainable):
-    """Trains trials one after the other; Tune decides which and how long, and owns the checkpoints."""
+    """Trains one leg after the other; the coordinator decides, through Tune, of which trial and how long."""
 
     def setup(self, config: dict[str, Any], *, group: GroupConfig, fixed: Fixed, tracker: Tracker) -> None:
         self._group_config = group
@@ -120,7 +120,6 @@ class Lane(tune.Trainable):
             self._history.append(report.metrics)
         return {
             METRIC: report.metrics.get(METRIC, math.nan),  # Tune refuses a result without its metric
-            "epoch": report.metrics["epoch"],
             "metrics": report.metrics,
             "finished": report.finished,
             "failure": report.failure,

@@ -1,5 +1,6 @@
 """How many trials run at a time, and on what: computed from the cluster, so that nothing waits for ever."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ray
@@ -61,6 +62,12 @@ def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
         cpus_per_worker=cpus,
         gpus_per_worker=gpus,
     )
+
+
+def describe_resources(resources: Mapping[str, float]) -> str:
+    """Return the CPUs and GPUs among resources, for people."""
+    named = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if resources.get(name)]
+    return " and ".join(named) or "none"
 
 
 def node_resources() -> list[dict[str, float]]:

@@ -1,11 +1,13 @@
 """Ray's placement groups of a search: what asks for a place in vain, and what a killed lane left behind."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import ray
 from ray import ActorID, PlacementGroupID
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+from search.lanes import describe_resources
 
 
 def remove_orphans() -> None:
@@ -25,11 +27,9 @@ def waiting_groups() -> list[str]:
     waiting = [group for group in _placement_groups() if group.state == PlacementGroupTableData.PENDING]
     if not waiting:
         return []
-    free = _describe(ray.available_resources())
-    return [
-        f"asked for {' + '.join(_describe(bundle.unit_resources) for bundle in group.bundles)}, free are {free}"
-        for group in waiting
-    ]
+    free = describe_resources(ray.available_resources())
+    asked = [[describe_resources(bundle.unit_resources) for bundle in group.bundles] for group in waiting]
+    return [f"asked for {' + '.join(bundles)}, free are {free}" for bundles in asked]
 
 
 def _placement_groups() -> Iterator[PlacementGroupTableData]:
@@ -38,9 +38,3 @@ def _placement_groups() -> Iterator[PlacementGroupTableData]:
         group = PlacementGroupTableData.FromString(content)
         if group.state != PlacementGroupTableData.REMOVED and group.creator_job_id.hex() == job:
             yield group
-
-
-def _describe(resources: Mapping[str, float]) -> str:
-    return (
-        " and ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU") if resources.get(name)) or "none"
-    )

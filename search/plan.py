@@ -5,7 +5,7 @@ from rich.table import Table
 
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.lanes import Lanes
+from search.lanes import Lanes, describe_resources
 from search.space import SPACES, describe
 
 
@@ -26,7 +26,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         patients, slices = len(getattr(cohort.split, side)), cohort.num_slices[side]
         lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))
     lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
-    resources = " and ".join(f"{amount:g} {name}" for name, amount in lanes.worker_resources().items())
+    resources = describe_resources(lanes.worker_resources())
     budget = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
     if config.scheduler != "none":
         budget += f", {config.scheduler} from epoch {config.budget().grace_period}"

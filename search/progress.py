@@ -42,8 +42,5 @@ class Listener(Protocol):
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
         """An epoch of a trial ended."""
 
-    def on_pause(self, trial: Progress) -> None:
-        """Its leg ended; there may be another."""
-
     def on_end(self, trial: Progress, state: State, error: str | None) -> None:
         """The trial ended, or was cut off with the whole search."""

@@ -44,10 +44,6 @@ class Recorder:
             self._best = epoch[METRIC]
             self.say(f"{trial_id(trial.number)} epoch {epoch['epoch']}: best so far, validation Dice {self._best:.4f}")
 
-    def on_pause(self, trial: Progress) -> None:
-        """Keep what the trial needs to go on, or to win."""
-        self._checkpoints.tidy(trial.number, goes_on=True)
-
     def on_end(self, trial: Progress, state: State, error: str | None) -> None:
         """Write the row of a trial that ended."""
         self._checkpoints.tidy(trial.number, goes_on=trial.phase != "ended")
@@ -80,14 +76,14 @@ class Recorder:
         self._is_quiet = False
 
     def go_on(self, trials: dict[int, Progress]) -> None:
-        """Continue the clock and the best of a search that was read back."""
+        """Continue the clock, the best and the paused trials' checkpoints of a search that was read back."""
         epochs = [epoch for trial in trials.values() for epoch in trial.epochs.values()]
         dices = [epoch.get(METRIC, math.nan) for epoch in epochs]
         self._best = max((dice for dice in dices if math.isfinite(dice)), default=-math.inf)
         self._started -= max((epoch["elapsed_seconds"] for epoch in epochs), default=0.0)
         paused = [trial for trial in trials.values() if trial.phase == "paused"]
         for trial in paused:
-            self.on_pause(trial)
+            self._checkpoints.tidy(trial.number, goes_on=True)
         unfinished = sum(trial.phase == "unfinished" for trial in trials.values())
         self.say(
             f"resumed: {self._num_ended} of {self._num_trials} trials had ended, {unfinished} go on from their last "

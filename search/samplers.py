@@ -42,7 +42,7 @@ class SamplersView(optuna.Study):
     """Trials of other experiments; seen, but not part of this study."""
 
     at_one_epoch = False
-    """Show COMPLETE trials alone, as a sampler that knows no other needs them."""
+    """Show COMPLETE trials alone, as a sampler of `COMPLETE_ONLY` needs them."""
 
     def stop(self) -> None:
         """Do nothing: a sampler that has no more to suggest wants to end a loop that there is not."""
@@ -63,7 +63,7 @@ def _at_one_epoch(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """Return trials as if they had ended after the same epoch, the last one that enough of them reached.
 
     Reference: Falkner et al. 2018 (BOHB), arXiv:1807.01774, section 4: a model at the largest budget with observations
-    for it, one more than axes at least.
+    enough, here more than two an axis.
     """
     reached = Counter(epoch for trial in trials for epoch in trial.intermediate_values)
     enough = [epoch for epoch, number in reached.items() if number > 2 * len(trials[0].params)]
@@ -72,9 +72,7 @@ def _at_one_epoch(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     seen = []
     for trial in trials:
         if max(enough) in trial.intermediate_values:
-            value = trial.intermediate_values[max(enough)]
-            seen.append(create_trial(params=trial.params, distributions=trial.distributions, value=value))
-            seen[-1].number = trial.number
+            seen.append(_ended(trial, value=trial.intermediate_values[max(enough)]))
         elif not trial.intermediate_values:
             seen.append(trial)
     return seen
@@ -96,15 +94,19 @@ def _merit(trial: FrozenTrial) -> tuple[int, float]:
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     if not trial.intermediate_values:
         return trial
-    pruned = create_trial(
+    return _ended(
+        trial,
         state=TrialState.PRUNED,
-        params=trial.params,
-        distributions=trial.distributions,
         intermediate_values=trial.intermediate_values,
         system_attrs=trial.system_attrs,
     )
-    pruned.number = trial.number
-    return pruned
+
+
+def _ended(trial: FrozenTrial, **end: Any) -> FrozenTrial:
+    """Return the trial as if it had ended so."""
+    ended = create_trial(params=trial.params, distributions=trial.distributions, **end)
+    ended.number = trial.number  # by which TPE weighs old and new
+    return ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +185,6 @@ SAMPLERS: dict[str, Callable[[Asked], BaseSampler]] = {
 
 MODELS = (_tpe, _forest, _gp)
 """Those that look where earlier trials were good, and nowhere else."""
+
+COMPLETE_ONLY = (_gp,)
+"""Those that learn from COMPLETE trials alone."""

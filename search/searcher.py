@@ -17,7 +17,7 @@ from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers import MODELS, SAMPLERS, Asked, SamplersView
+from search.samplers import COMPLETE_ONLY, MODELS, SAMPLERS, Asked, SamplersView
 from search.space import Sample, Space
 from search.trials import State
 
@@ -85,7 +85,7 @@ class OptunaSearcher:
         self._study.earlier = [_frozen(space, one) for one in earlier]
         self._space = space
         self._sampler = SAMPLERS[sampler]
-        self._study.at_one_epoch = sampler == "gp"
+        self._study.at_one_epoch = self._sampler in COMPLETE_ONLY
         self._seed = seed
         self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
         self._max_epochs = max_epochs

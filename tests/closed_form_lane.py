@@ -1,7 +1,6 @@
 """A lane without training: epochs that sleep, and a Dice in closed form. What is left is the search itself."""
 
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -38,11 +37,3 @@ class ClosedFormLane(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         (Path(checkpoint_dir) / STATE_FILE).write_text(str(self._epoch))
         (Path(checkpoint_dir) / METRICS_FILE).write_text(json.dumps(self._metrics | {"history": []}))
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        raise AssertionError(f"Tune restores nothing here, but wants {checkpoint_dir}")
-
-
-def ideal_seconds(num_epochs: int, *, epoch_seconds: float, num_lanes: int) -> float:
-    """Return how long the epochs take if nothing else takes time."""
-    return math.ceil(num_epochs / num_lanes) * epoch_seconds

@@ -9,8 +9,10 @@ import tifffile
 import torch
 
 from data.pack import Pack
+from data.split import Split
 from model.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
+from search.cohort import Cohort
 from search.progress import Progress
 from search.trials import State, TrialRow
 
@@ -59,6 +61,21 @@ def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed
     return Pack(**arrays, patient_ids=tuple(f"P{i}" for i in range(num_patients)), fingerprint="small")
 
 
+def small_cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
+    """Returns four patients on three sides, with packs but without files."""
+    return Cohort(
+        format="lgg",
+        split=Split(train=("A", "B"), val=("C",), test=("D",)),
+        train_pack=small_pack([True, False]),
+        val_pack=small_pack([True], num_patients=1),
+        val_patients=(),
+        test_patients=(),
+        num_slices={"train": 2, "val": 1, "test": 1},
+        num_tumour_slices={"train": 1, "val": 1, "test": 0},
+        fingerprint=fingerprint,
+    )
+
+
 def learning_curve(sample: dict[str, Any], epoch: int) -> float:
     """Returns a Dice for a sample of the core space after an epoch, in closed form: a search without training.
 
@@ -80,8 +97,6 @@ class Rows:
         self.ended: dict[int, tuple[State, int, str | None]] = {}
 
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None: ...
-
-    def on_pause(self, trial: Progress) -> None: ...
 
     def on_end(self, trial: Progress, state: State, error: str | None) -> None:
         self.ended[trial.number] = (state, len(trial.epochs), error)

@@ -1,17 +1,24 @@
 """What runs on this machine, read from /proc."""
 
+from contextlib import suppress
 from pathlib import Path
+
+
+def command_lines() -> dict[int, str]:
+    """Return the command lines of all processes, by process id."""
+    commands = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended in between
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return commands
 
 
 def processes_below(pid: int) -> dict[int, str]:
     """Return the command lines of all descendants of a process, by process id."""
-    parents, commands = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (OSError, IndexError):  # it ended in between
-            continue
+    commands, parents = command_lines(), {}
+    for process in commands:
+        with suppress(OSError, IndexError):
+            parents[process] = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
     below = {pid}
     for _ in range(6):  # driver, raylet, worker: no deeper than this
         below |= {child for child, parent in parents.items() if parent in below}

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from processes import processes_below
+from processes import command_lines, processes_below
 
 from search.jsonl import read_lines
 from search.trials import State, read_rows
@@ -101,14 +101,6 @@ def check_nothing_is_left(process: subprocess.Popen, shared_memory: set[str]) ->
 
 
 def ray_processes() -> set[str]:
-    """Return the command lines of all of Ray's processes that were started below this test."""
-    names = (b"ray::", b"/raylet/raylet", b"gcs_server")
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-        except OSError:  # it ended in between
-            continue
-        if any(name in command for name in names):
-            found.add(command.replace(b"\0", b" ").decode()[:100])
-    return found
+    """Return the command lines of all of Ray's processes on this machine."""
+    names = ("ray::", "/raylet/raylet", "gcs_server")
+    return {command[:100] for command in command_lines().values() if any(name in command for name in names)}

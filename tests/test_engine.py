@@ -17,6 +17,7 @@ from fakes import small_pack
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from processes import command_lines
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from search import engine
@@ -117,8 +118,8 @@ def running_ray():
     started = subprocess.run([*RAY, "start", *options], capture_output=True, text=True)
     assert started.returncode == 0, started.stdout + started.stderr
     yield folder, (folder / "ray_current_cluster").read_text().strip()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended in between
-            if str(folder).encode() in (process / "cmdline").read_bytes():
-                os.kill(int(process.name), signal.SIGKILL)
+    for process, command in command_lines().items():
+        with contextlib.suppress(ProcessLookupError):  # it ended in between
+            if str(folder) in command:
+                os.kill(process, signal.SIGKILL)
     shutil.rmtree(folder)

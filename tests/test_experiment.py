@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import small_pack
+from fakes import small_cohort
 
-from data.split import Split
-from search.cohort import Cohort
 from search.config import PRESETS, SearchConfig
 from search.experiment import (
     CHANGEABLE,
@@ -37,27 +35,13 @@ LANES = Lanes(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0
 KNOWN = {"earlier": [], "first": [{"depth": 3}]}
 
 
-def cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
-    return Cohort(
-        format="lgg",
-        split=Split(train=("A", "B"), val=("C",), test=("D",)),
-        train_pack=small_pack([True, False]),
-        val_pack=small_pack([True], num_patients=1),
-        val_patients=(),
-        test_patients=(),
-        num_slices={"train": 2, "val": 1, "test": 1},
-        num_tumour_slices={"train": 1, "val": 1, "test": 0},
-        fingerprint=fingerprint,
-    )
-
-
 def config(out: Path, **changes: Any) -> SearchConfig:
     return SearchConfig(**{"out": out, "name": "mine"} | changes)
 
 
 def begin(asked: SearchConfig, *, known: dict[str, Any] = KNOWN) -> dict[str, Any]:
     """Return what config.json says of an experiment that began, and is over."""
-    with open_experiment(asked, cohort(), LANES, known) as experiment:
+    with open_experiment(asked, small_cohort(), LANES, known) as experiment:
         return experiment
 
 
@@ -167,7 +151,7 @@ def test_recorded_config_of_every_preset_is_the_same(tmp_path, preset):
 
 def test_recorded_config_does_not_say_that_it_was_resumed(tmp_path):
     begin(config(tmp_path))
-    resume_experiment(config(tmp_path, resume="mine"), cohort())
+    resume_experiment(config(tmp_path, resume="mine"), small_cohort())
     assert recorded_config(tmp_path / "mine").resume == ""
 
 
@@ -274,7 +258,7 @@ def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, v
 def test_resume_experiment_records_when_and_with_what(tmp_path):
     begun = begin(config(tmp_path))
     for times, trials in ((1, 20), (2, 30)):
-        resumed = resume_experiment(config(tmp_path, trials=trials, resume="mine"), cohort())
+        resumed = resume_experiment(config(tmp_path, trials=trials, resume="mine"), small_cohort())
         assert len(resumed["resumed"]) == times
         assert recorded_config(tmp_path / "mine").trials == trials
     assert read_experiment(tmp_path / "mine") == json.loads(json.dumps(resumed))
@@ -290,7 +274,7 @@ def test_resume_experiment_refuses_other_patients_and_changes_nothing(tmp_path):
         "give back the old ones, or begin a new search"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        resume_experiment(config(tmp_path, data="elsewhere", trials=99), cohort("fedcba9876543210"))
+        resume_experiment(config(tmp_path, data="elsewhere", trials=99), small_cohort("fedcba9876543210"))
     assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
 
 
@@ -346,12 +330,12 @@ def is_held(folder: Path) -> bool:
 
 
 def test_open_experiment_holds_the_folder_while_it_is_open_and_not_after(tmp_path):
-    with open_experiment(config(tmp_path), cohort(), LANES, KNOWN):
+    with open_experiment(config(tmp_path), small_cohort(), LANES, KNOWN):
         assert is_held(tmp_path / "mine")
     assert not is_held(tmp_path / "mine")
     with (
         pytest.raises(RuntimeError, match="inside"),
-        open_experiment(config(tmp_path, resume="mine"), cohort(), LANES, {}),
+        open_experiment(config(tmp_path, resume="mine"), small_cohort(), LANES, {}),
     ):
         raise RuntimeError("inside")
     assert not is_held(tmp_path / "mine")
@@ -365,7 +349,7 @@ def test_open_experiment_goes_on_with_what_was_known_when_it_began(tmp_path):
 
 
 def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
-    with open_experiment(config(tmp_path), cohort(), LANES, KNOWN):
+    with open_experiment(config(tmp_path), small_cohort(), LANES, KNOWN):
         before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
         with pytest.raises(ValueError, match=f"^another search is writing to {tmp_path}/mine"):
             begin(config(tmp_path, resume="mine", trials=99))
@@ -376,7 +360,7 @@ def test_open_experiment_lets_go_of_one_with_other_patients(tmp_path):
     begin(config(tmp_path))
     with (
         pytest.raises(ValueError, match="are not those that mine began with"),
-        open_experiment(config(tmp_path, resume="mine"), cohort("fedcba9876543210"), LANES, {}),
+        open_experiment(config(tmp_path, resume="mine"), small_cohort("fedcba9876543210"), LANES, {}),
     ):
         pytest.fail("other patients")
     assert not is_held(tmp_path / "mine")

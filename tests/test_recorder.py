@@ -83,7 +83,7 @@ def test_recorder_keeps_the_best_checkpoint_of_an_ended_trial_and_the_newest_of_
 
 def test_recorder_keeps_what_a_paused_trial_needs(tmp_path):
     files = write_checkpoints(tmp_path, 0, [0.5, 0.9, 0.8, 0.7])
-    make_recorder(tmp_path).on_pause(progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused"))
+    make_recorder(tmp_path).go_on({0: progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused")})
     assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {files[1], files[3]}
     assert rows_of(tmp_path) == []
 

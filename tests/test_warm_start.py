@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import small_pack, trial_row
+from fakes import small_cohort, trial_row
 
-from data.split import Split
-from search.cohort import Cohort
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, open_experiment, read_experiment
 from search.lanes import Lanes
@@ -23,20 +21,6 @@ LANES = Lanes(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0
 SAMPLE = {"learning_rate": 0.002, "depth": 4, "dropout": 0.25, "bce_weight": 0.5}
 
 
-def cohort() -> Cohort:
-    return Cohort(
-        format="lgg",
-        split=Split(train=("A", "B"), val=("C",), test=("D",)),
-        train_pack=small_pack([True, False]),
-        val_pack=small_pack([True], num_patients=1),
-        val_patients=(),
-        test_patients=(),
-        num_slices={"train": 2, "val": 1, "test": 1},
-        num_tumour_slices={"train": 1, "val": 1, "test": 0},
-        fingerprint="0123456789abcdef",
-    )
-
-
 def row(number: int, dices: list[float], **changes: Any) -> TrialRow:
     return trial_row(number, dices, **{"sample": SAMPLE} | changes)
 
@@ -44,7 +28,7 @@ def row(number: int, dices: list[float], **changes: Any) -> TrialRow:
 def write_experiment(out: Path, name: str, rows: list[TrialRow], **options: Any) -> SearchConfig:
     """Return the config of an experiment with these trials."""
     config = SearchConfig(out=out, name=name, **options)
-    with open_experiment(config, cohort(), LANES, {"earlier": [], "first": []}):
+    with open_experiment(config, small_cohort(), LANES, {"earlier": [], "first": []}):
         for one in rows:
             append_row(config.folder / "trials.jsonl", one)
     return config
@@ -266,7 +250,7 @@ def test_load_gives_what_the_experiment_began_with(tmp_path):
     (tmp_path / "first.json").write_text(json.dumps([{"depth": 3}]))
     new = starting_from(tmp_path, "old", try_first=tmp_path / "first.json")
     known = gather(new)
-    with open_experiment(new, cohort(), LANES, known):
+    with open_experiment(new, small_cohort(), LANES, known):
         pass
     assert read_experiment(new.folder)["known"] == known
     (tmp_path / "first.json").unlink()  # their origin may go
