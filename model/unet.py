@@ -4,12 +4,17 @@ Reference: Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28, with the c
 (padded convolutions, normalisation, leaky ReLU; doi:10.1038/s41592-020-01008-z).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+TUMOUR_PRIOR = 0.1
+"""Probability of tumour that an untrained network gives every pixel. From a half, deep networks first need epochs to
+learn that nearly all pixels are none (LOG.md). Lin et al. 2017, arXiv:1708.02002, section 4.1, with 0.01."""
 
 NORMS = {"instance": lambda channels: nn.InstanceNorm2d(channels, affine=True), "batch": nn.BatchNorm2d}
 
@@ -62,6 +67,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in widths[:-1])
         self.merge = nn.ModuleList(_block(2 * width, width, config, level) for level, width in enumerate(widths[:-1]))
         self.head = nn.Conv2d(config.width, 1, 1)
+        nn.init.constant_(self.head.bias, math.log(TUMOUR_PRIOR / (1 - TUMOUR_PRIOR)))
 
     def forward(self, slices: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
         _check_shape(slices, self.config)

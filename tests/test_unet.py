@@ -87,3 +87,11 @@ def test_unet_names_the_channels_it_was_built_for():
 def test_unet_config_refuses_what_is_no_network(wrong, message):
     with pytest.raises(ValueError, match=message):
         UNetConfig(**wrong)
+
+
+def test_unet_untrained_expects_little_tumour():
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(depth=2, width=8)).eval()
+    with torch.inference_mode():
+        probabilities = network(torch.randn(4, 3, 32, 32)).sigmoid()
+    assert 0.02 < probabilities.mean() < 0.25
