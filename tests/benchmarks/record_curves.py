@@ -5,7 +5,8 @@
 Searchers and schedulers can then be compared on it in seconds. The configurations are the first of a scrambled Sobol
 sequence, each trained as a trial of the search is, but on one thread and without Ray, and with several seeds, so that
 the best one is not the luckiest. A row of the table: number, seed, hyperparameters, validation Dice of every epoch (nan
-from where training failed), mean seconds of an epoch. Rows that are done wait in `<table>.rows.partial`, for the next run if this one is stopped. The last line is one JSON object.
+from where training failed), mean seconds of an epoch. Rows that are done wait in `<table>.rows.partial`, for the next
+run if this one is stopped. The last line is one JSON object.
 """
 
 import json
