@@ -18,6 +18,7 @@ from data.loaders import Batch, eval_batches, num_train_batches, train_batches
 from data.pack import Pack
 from model import metrics, parallel
 from model.checkpoint import TrainState
+from model.costs import network_costs
 from model.device import PRECISIONS, Device, find_device
 from model.losses import bce_dice_loss
 from model.unet import UNet, UNetConfig
@@ -60,6 +61,9 @@ class TrainConfig:
     seed: int = 0
     """Seeds weights, order, augmentation and dropout."""
 
+    measure_latency: bool = False
+    """Whether the metrics have the network's `latency_ms`, measured once, before the first epoch."""
+
     def __post_init__(self) -> None:
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs is {self.max_epochs}, but must be at least 1")
@@ -85,7 +89,8 @@ class EpochResult:
     """What one epoch brought. Metrics without `train` are of the validation patients, volumetric and per patient."""
 
     metrics: dict[str, float | int]
-    """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds, ..."""
+    """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds,
+    waiting_seconds; million_parameters, and latency_ms if asked for, are the network's: the same in every epoch."""
 
     state: TrainState
     """The training as it stands; it lives on, so take its bytes before asking for the next epoch."""
@@ -123,6 +128,7 @@ def train(
         state.restore(resume_from)
     if _is_finished(state.history, config):
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
+    costs = network_costs(state, train_pack.masks.shape[1:], device, measure_latency=config.measure_latency)
     network = parallel.distribute(state.network, device)
     while not _is_finished(state.history, config):
         started = time.perf_counter()
@@ -136,6 +142,7 @@ def train(
             "learning_rate": state.schedule.get_last_lr()[0],
             "seconds": time.perf_counter() - started,
             "waiting_seconds": waited,
+            **costs,
         }
         state.history.append(epoch)
         finished = failure is not None or _is_finished(state.history, config)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from search.objectives import OBJECTIVES
 from search.trials import TrialRow, count_states
 
 TEMPLATE = """\
@@ -35,7 +36,7 @@ intervals are 95 % bootstrap intervals over patients.
 ## Search
 
 {num_trials} trials ({states}) over {space}; the winner is {trial}, chosen by its Dice on the validation patients
-({val_dice:.4f} when its checkpoint was scored again, {reported_dice:.4f} during training).
+({val_dice:.4f} when its checkpoint was scored again, {reported_dice:.4f} during training).{rule}
 
 | hyperparameter | value |
 |---|---|
@@ -76,12 +77,23 @@ def write_card(run: dict[str, Any], metrics: dict[str, Any], rows: list[TrialRow
         states=", ".join(f"{count} {state}" for state, count in count_states(rows).items() if count),
         space=", ".join(run["space"]),
         trial=winner.id,
+        rule=_rule(run["config"]),
         val_dice=metrics["validation"]["dice"]["mean"],
         reported_dice=winner.best_dice,
         sample="\n".join(f"| {name} | {value} |" for name, value in winner.sample.items()),
         command=f"python -m search.tune {' '.join(run['command'][1:])}",
         commit=run["commit"] or "unknown",
         **{package: run["versions"][package] for package in ("torch", "ray", "optuna")},
+    )
+
+
+def _rule(config: dict[str, Any]) -> str:
+    """Return how one was chosen among several objectives; nothing where Dice alone counted."""
+    if len(config["objective"]) == 1:
+        return ""
+    return (
+        f"\nOf the trials whose validation Dice was at most {config['dice_tolerance']:g} below the best one's, it is "
+        f"the best by {OBJECTIVES[config['objective'][1]].label}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a search is asked to do, and the named presets that a command line starts from."""
+"""What a search is asked to do."""
 
 import re
 from dataclasses import dataclass, replace
@@ -8,10 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from search import samplers, schedulers
+from search.objectives import LATENCY, OBJECTIVES
 from search.samplers import SAMPLERS
 from search.scheduler import Budget
 from search.schedulers import SCHEDULERS
 from search.space import SPACES, Fixed, batch_sizes, largest_depth
+from search.trials import METRIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,14 @@ class SearchConfig:
 
     width: int = 16
     """Features of the U-Net at full resolution, where the space has no such axis."""
+
+    objective: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (METRIC,)
+    """What trials are compared by; give it once for each. `val_dice` always is the first; others are `latency_ms` (of a
+    slice, where it trains) and `million_parameters`: `--objective latency_ms` searches for what is good and fast."""
+
+    dice_tolerance: float = 0.01
+    """With several objectives: of the trials whose validation Dice is at most this much below the best one's, the one
+    that is best by the second objective is promoted."""
 
     space: str = "core"
     """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight
@@ -120,6 +131,8 @@ class SearchConfig:
     """Read the data, print the plan, and stop."""
 
     def __post_init__(self) -> None:
+        # The option adds to the default; what is named twice counts once.
+        object.__setattr__(self, "objective", tuple(dict.fromkeys(self.objective)))
         for name, low in (
             ("trials", 1),
             ("max_epochs", 1),
@@ -129,6 +142,7 @@ class SearchConfig:
             ("workers_per_trial", 1),
             ("max_failures", 0),
             ("patience", 0),
+            ("dice_tolerance", 0),
         ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
@@ -150,6 +164,7 @@ class SearchConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
         if self.searcher == "grid" and self.try_first:
             raise ValueError("try is of no use with the searcher grid, which tries its own points: leave one out")
+        self._check_objectives()
         for option in ("name", "resume"):
             self._check_name(option)
         self._check_size()
@@ -186,7 +201,26 @@ class SearchConfig:
             patience=self.patience,
             precision=self.precision,
             seed=self.seed,
+            measure_latency=LATENCY in self.objective,
         )
+
+    def _check_objectives(self) -> None:
+        if unknown := [name for name in self.objective if name not in OBJECTIVES]:
+            raise ValueError(f"objective is {unknown[0]!r}, but must be one of {', '.join(OBJECTIVES)}")
+        if self.objective[:1] != (METRIC,):
+            raise ValueError(f"objective is {', '.join(self.objective)}, but must begin with {METRIC}")
+        if len(self.objective) == 1:
+            return
+        for name, one_objective, all_names in (
+            ("searcher", samplers.ONE_OBJECTIVE, SAMPLERS),
+            ("scheduler", schedulers.ONE_OBJECTIVE, SCHEDULERS),
+        ):
+            if getattr(self, name) in one_objective:
+                legal = ", ".join(other for other in all_names if other not in one_objective)
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, which knows one objective only, not "
+                    f"{', '.join(self.objective)}: choose one of {legal}"
+                )
 
     def _check_name(self, option: str) -> None:
         name = getattr(self, option)
@@ -211,21 +245,3 @@ class SearchConfig:
                 raise ValueError(
                     f"batch_size is {batch_size}, but must be divisible by workers_per_trial ({self.workers_per_trial})"
                 )
-
-
-def smoke() -> SearchConfig:
-    """The default: synthetic patients, minutes on a laptop."""
-    return SearchConfig()
-
-
-def workstation() -> SearchConfig:
-    """One machine with a GPU, or a night on a CPU."""
-    return SearchConfig(trials=60, max_epochs=54, space="wide", patience=15)
-
-
-def cluster() -> SearchConfig:
-    """A cluster of GPUs: a large space, long trials."""
-    return SearchConfig(trials=200, max_epochs=81, size=256, width=32, space="wide", patience=20)
-
-
-PRESETS = {preset.__name__: preset for preset in (smoke, workstation, cluster)}

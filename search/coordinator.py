@@ -8,11 +8,12 @@ from its log by the same methods that wrote it, and goes on with the same search
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from search.jsonl import append_line, read_lines
+from search.objectives import merits
 from search.progress import Leg, Listener, Progress
 from search.scheduler import Scheduler, Verdict
 from search.searcher import Observation, OptunaSearcher, Suggestion
@@ -33,6 +34,7 @@ class Coordinator:
         *,
         num_trials: int,
         listener: Listener,
+        objectives: Sequence[str] = (METRIC,),
         max_failures: int = 3,
         log: Path | None = None,
     ) -> None:
@@ -40,6 +42,7 @@ class Coordinator:
         self._scheduler = scheduler
         self._num_trials = num_trials
         self._listener = listener
+        self._objectives = objectives
         self._max_failures = max_failures
         self._log = log
         self.trials: dict[int, Progress] = {}
@@ -77,7 +80,9 @@ class Coordinator:
         self._take_epoch(trial, epoch, finished=finished, failure=failure)
         if epoch["epoch"] > 0:
             self._listener.on_epoch(trial, epoch)
-            self._searcher.report(number, epoch["epoch"], epoch.get(METRIC, math.nan))
+            self._searcher.report(
+                number, epoch["epoch"], epoch.get(METRIC, math.nan), costs=trial.costs(self._objectives)
+            )
         self._end_paused()
         return trial.outcome is None
 
@@ -174,7 +179,7 @@ class Coordinator:
         elif finished:
             trial.outcome = (State.COMPLETE, None)
         else:
-            verdict = self._scheduler.judge(trial.number, epoch["epoch"], value)
+            verdict = self._scheduler.judge(trial.number, epoch["epoch"], *merits(epoch, self._objectives))
             outcomes = {
                 Verdict.CONTINUE: None,
                 Verdict.PAUSE: (Verdict.PAUSE, None),
@@ -240,8 +245,8 @@ class Coordinator:
         if trial.outcome and isinstance(trial.outcome[0], State):
             state, error = trial.outcome
         last = max(trial.epochs, default=0)
-        values = {at: epoch[METRIC] for at, epoch in trial.epochs.items() if math.isfinite(epoch.get(METRIC, math.nan))}
-        observation = Observation(sample=trial.sample, values=values, state=None, attrs=trial.attrs)
+        known = {"values": trial.dices, "costs": trial.costs(self._objectives), "attrs": trial.attrs}
+        observation = Observation(sample=trial.sample, state=None, **known)
         self._searcher.restore(trial.number, observation)
         if state in (State.FAILED, State.PRUNED) or (state and last_on_disk >= last):
             self._end(trial, state, error)

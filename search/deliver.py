@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from model.predict import MODEL_NAME, Settings
 from search.card import write_card
 from search.checkpoints import STATE_FILE
 from search.cohort import Cohort
+from search.objectives import pareto_front
 from search.overlays import draw_test_patients
 from search.promote import THRESHOLD, Candidate
 from search.trials import TrialRow
@@ -45,7 +47,8 @@ def deliver(
         network, cohort.test_patients, scores, best / "overlays", size=size, threshold=THRESHOLD
     )
     metrics = _metrics(candidates, scores, parity) | {
-        "pictures": {caption: str(path.relative_to(folder)) for caption, path in pictures.items()}
+        "pareto_front": _front(rows, run["config"]["objective"]),
+        "pictures": {caption: str(path.relative_to(folder)) for caption, path in pictures.items()},
     }
     shutil.copyfile(folder / winner.row.checkpoint, best / STATE_FILE)
     write(best / "card.md", write_card(run, metrics, rows, winner.row).encode())
@@ -75,6 +78,16 @@ def _metrics(candidates: list[Candidate], scores: list[PatientScore], parity: Pa
         ],
         "parity": asdict(parity),
     }
+
+
+def _front(rows: list[TrialRow], objectives: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the trials that no other dominates, with their objectives; none where there is but one objective."""
+    if len(objectives) == 1:
+        return []
+    return [
+        {"trial": row.id, **{name: row.best_epoch[name] for name in objectives}, "checkpoint": row.checkpoint}
+        for row in pareto_front(rows, objectives)
+    ]
 
 
 def without_nan(value: Any) -> Any:

@@ -115,7 +115,7 @@ def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[
     """Return the table of trials that a trainable trained, one leg at a time in each lane."""
     folder = config.folder.resolve()
     checkpoints = Checkpoints(folder / RAY_FOLDER)
-    recorder = Recorder(folder / TABLE_FILE, checkpoints, config.trials)
+    recorder = Recorder(folder / TABLE_FILE, checkpoints, config.trials, config.objective)
     coordinator = _open_coordinator(config, recorder, checkpoints)
     stop = StopRequest(config.time_budget_seconds)
     tuner = tune.Tuner(
@@ -159,6 +159,7 @@ def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Che
         seed=config.seed,
         num_trials=config.trials,
         max_epochs=config.max_epochs,
+        objectives=config.objective,
         study=folder / STUDY_FILE,
         name=config.name,
         first=first,
@@ -169,6 +170,7 @@ def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Che
         SCHEDULERS[config.scheduler](config.budget()),
         num_trials=config.trials,
         listener=recorder,
+        objectives=config.objective,
         max_failures=config.max_failures,
         log=folder / LOG_FILE,
     )

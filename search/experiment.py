@@ -139,7 +139,8 @@ def recorded_config(folder: Path) -> SearchConfig:
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
     try:
-        return SearchConfig(**values | {"warm_start": tuple(values.get("warm_start", ()))})
+        lists = {name: tuple(values[name]) for name in ("warm_start", "objective") if name in values}
+        return SearchConfig(**values | lists)
     except TypeError as error:
         raise ValueError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
 

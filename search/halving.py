@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from search.objectives import dominates
 from search.scheduler import Budget, Verdict
 
 
@@ -21,23 +22,43 @@ class _Rung:
     capacity: int
     """How many can ever go on from here."""
 
-    arrived: dict[int, float] = field(default_factory=dict)
-    """Values, by trial."""
+    arrived: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """Merits, by trial."""
+
+    num_better: Counter[int] = field(default_factory=Counter)
+    """How many of those that arrived dominate a trial; counted with several objectives only."""
 
     gone_on: set[int] = field(default_factory=set)
-    paused: list[tuple[float, int]] = field(default_factory=list)
-    """(-value, number), best first, the earlier trial first among equals."""
+    paused: list[int] = field(default_factory=list)
+    """Best first, the earlier trial first among equals."""
+
+    def arrive(self, number: int, merits: tuple[float, ...]) -> None:
+        """Put a trial among those that wait here.
+
+        With several objectives, a trial is ranked by how many dominate it (Fonseca & Fleming 1993), then by the first.
+        """
+        if len(merits) > 1:
+            for other, theirs in self.arrived.items():
+                self.num_better[number] += dominates(theirs, merits)
+                self.num_better[other] += dominates(merits, theirs)
+        self.arrived[number] = merits
+        self.paused.append(number)
+        self.paused.sort(key=lambda one: (self.rank(one), one))  # all but sorted already
+
+    def rank(self, number: int) -> tuple[int, float]:
+        """Return what is smaller the better a trial is."""
+        return self.num_better[number], -self.arrived[number][0]
 
     def has_room(self, reduction_factor: int) -> bool:
         return bool(self.paused) and len(self.gone_on) < len(self.arrived) // reduction_factor
 
     def best_waits(self) -> bool:
         """Whether a paused trial is better than all that went on; who came early was compared with fewer."""
-        gone_on = (self.arrived[number] for number in self.gone_on)
-        return bool(self.paused) and -self.paused[0][0] > max(gone_on, default=-math.inf)
+        gone_on = (self.rank(number) for number in self.gone_on)
+        return bool(self.paused) and self.rank(self.paused[0]) < min(gone_on, default=(math.inf,))
 
     def remove(self, number: int) -> None:
-        self.paused = [entry for entry in self.paused if entry[1] != number]
+        self.paused = [one for one in self.paused if one != number]
 
     def let_go_on(self, number: int) -> None:
         self.remove(number)
@@ -63,17 +84,16 @@ class Asha:
             self._rungs[epoch] = _Rung(epoch=epoch, capacity=capacity)
             epoch *= budget.reduction_factor
 
-    def judge(self, number: int, epoch: int, value: float) -> Verdict:
-        """Return CONTINUE between rungs and within the quota, PAUSE else; STOP for a value that is not finite."""
-        if not math.isfinite(value):
+    def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
+        """Return CONTINUE between rungs and within the quota, PAUSE else; STOP for a merit that is not finite."""
+        if not all(map(math.isfinite, merits)):
             return Verdict.STOP
         rung = self._rungs.get(epoch)
         if rung is None or number in rung.gone_on:
             return Verdict.CONTINUE
         if number not in rung.arrived:
-            rung.arrived[number] = value
-            bisect.insort(rung.paused, (-value, number))
-        if rung.has_room(self._reduction_factor) and rung.paused[0][1] == number:
+            rung.arrive(number, merits)
+        if rung.has_room(self._reduction_factor) and rung.paused[0] == number:
             rung.let_go_on(number)
             return Verdict.CONTINUE
         return Verdict.PAUSE
@@ -83,7 +103,7 @@ class Asha:
         rungs = list(self._rungs.values())
         for rung in reversed(rungs):
             if rung.has_room(self._reduction_factor):
-                return rung.paused[0][1]
+                return rung.paused[0]
         if num_to_come:
             return None
         behind = min(running_epochs, default=math.inf)
@@ -91,7 +111,7 @@ class Asha:
             if behind < rung.epoch:  # somebody may still come here
                 return None
             if rung.best_waits():
-                return rung.paused[0][1]
+                return rung.paused[0]
         return None
 
     def take_up(self, number: int) -> None:
@@ -111,7 +131,7 @@ class Asha:
         dropped = []
         for rung in self._rungs.values():
             room = max(1, rung.capacity - len(rung.gone_on))  # the best may go on at the end
-            dropped += [number for _, number in rung.paused[room:]]
+            dropped += rung.paused[room:]
             del rung.paused[room:]
         return dropped
 
@@ -119,7 +139,7 @@ class Asha:
         """Return the last of the lowest rung where somebody waits."""
         for rung in self._rungs.values():
             if rung.paused:
-                return rung.paused.pop()[1]
+                return rung.paused.pop()
         return None
 
 
@@ -143,9 +163,9 @@ class Hyperband:
             for place, epoch in enumerate(grace_periods)
         ]
 
-    def judge(self, number: int, epoch: int, value: float) -> Verdict:
+    def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
         """Return what the trial's bracket says."""
-        return self._bracket(number).judge(number, epoch, value)
+        return self._bracket(number).judge(number, epoch, *merits)
 
     def next_paused(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
         """Return the first bracket's that has one."""

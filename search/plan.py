@@ -6,6 +6,7 @@ from rich.table import Table
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.lanes import Lanes, describe_resources
+from search.objectives import OBJECTIVES
 from search.space import SPACES, describe
 
 
@@ -32,8 +33,10 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         budget += f", {config.scheduler} from epoch {config.budget().grace_period}"
     if config.time_budget_seconds:
         budget += f", {config.time_budget_seconds:g} seconds in all"
+    objectives = ", ".join(OBJECTIVES[name].label for name in config.objective)
     return [
         *lines,
+        ("searched for", objectives),
         ("trials", budget),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}"),
         ("tracking", f"Weights & Biases, {config.tracking}" if config.tracking != "off" else "off"),

@@ -1,11 +1,14 @@
 """What is known of a trial while a search runs."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from search.objectives import costs
 from search.scheduler import Verdict
 from search.space import Sample
-from search.trials import State
+from search.trials import METRIC, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,17 @@ class Progress:
 
     outcome: tuple[Verdict | State, str | None] | None = None
     """What becomes of it after its leg, and why; None while that is open."""
+
+    @property
+    def dices(self) -> dict[int, float]:
+        """Validation Dice by epoch, where it is finite."""
+        dices = {number: epoch.get(METRIC, math.nan) for number, epoch in self.epochs.items()}
+        return {number: dice for number, dice in dices.items() if math.isfinite(dice)}
+
+    def costs(self, objectives: Sequence[str]) -> dict[str, float]:
+        """Return what its network costs, by the objectives other than Dice; nothing before its first epoch."""
+        first = next(iter(self.epochs.values()), {})
+        return {name: first[name] for name in costs(objectives) if name in first}
 
 
 class Listener(Protocol):

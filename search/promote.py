@@ -14,7 +14,8 @@ from model import checkpoint
 from model.device import find_device
 from model.evaluate import PatientScore, evaluate, torch_network
 from model.unet import UNet
-from search.trials import TrialRow, best_first
+from search.objectives import costs, in_order_of_promotion, merits
+from search.trials import METRIC, TrialRow, best_first
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +46,28 @@ class Candidate:
         return float(np.mean(dices)) if dices else float("nan")
 
 
-def promote(rows: list[TrialRow], folder: Path, val_patients: Sequence[Patient], *, size: int) -> list[Candidate]:
-    """Return the candidates, the winner first: the best mean Dice now, not the last number that was reported.
+def promote(
+    rows: list[TrialRow],
+    folder: Path,
+    val_patients: Sequence[Patient],
+    *,
+    size: int,
+    objectives: Sequence[str] = (METRIC,),
+    dice_tolerance: float = 0.0,
+) -> list[Candidate]:
+    """Return the candidates, the winner first, by the mean Dice now, not the last number that was reported.
 
-    Among equals the one that was better during the search wins, and among those the earlier.
+    The rule is that of search.objectives; with Dice alone, the best wins. Among equals the one that was better during
+    the search wins, and among those the earlier.
 
     Raises:
         NothingToPromote: No trial has a checkpoint that can be read.
     """
-    ranked = [row for row in best_first(rows) if row.checkpoint]
+    ranked = in_order_of_promotion(
+        [row for row in best_first(rows) if row.checkpoint],
+        lambda row: merits(row.best_epoch, objectives),
+        dice_tolerance=dice_tolerance,
+    )
     if not ranked:
         reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
         raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none began'}")
@@ -73,8 +87,8 @@ def promote(rows: list[TrialRow], folder: Path, val_patients: Sequence[Patient],
         candidates.append(Candidate(row=row, network=network, scores=scores))
     if not candidates:
         raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")
-    return sorted(candidates, key=_loss)  # stable: equals keep the search's order
-
-
-def _loss(candidate: Candidate) -> float:
-    return math.inf if math.isnan(candidate.dice) else -candidate.dice
+    return in_order_of_promotion(
+        candidates,
+        lambda one: (-math.inf if math.isnan(one.dice) else one.dice, *merits(one.row.best_epoch, costs(objectives))),
+        dice_tolerance=dice_tolerance,
+    )

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from search.checkpoints import Checkpoints
+from search.objectives import pareto_front
 from search.progress import Progress
-from search.trials import METRIC, State, TrialRow, append_row, trial_id
+from search.trials import METRIC, State, TrialRow, append_row, best_first, trial_id
 
 NUM_KEPT = 5
-"""Ended trials whose best checkpoint stays on disk: the candidates of a promotion, and two to spare."""
+"""Ended trials whose best checkpoint stays on disk: the candidates of a promotion, and two to spare. With several
+objectives, so do those of the Pareto front."""
 
 _console = Console()
 """Of the module, not of the recorder: Tune pickles its callbacks."""
@@ -23,13 +25,16 @@ _console = Console()
 class Recorder:
     """The coordinator's listener: one row a trial, written when the trial ends."""
 
-    def __init__(self, table: Path, checkpoints: Checkpoints, num_trials: int) -> None:
+    def __init__(
+        self, table: Path, checkpoints: Checkpoints, num_trials: int, objectives: Sequence[str] = (METRIC,)
+    ) -> None:
         self._table = table
         self._checkpoints = checkpoints
         self._num_trials = num_trials
+        self._objectives = objectives
         self._num_ended = 0
         self._best = -math.inf
-        self._kept: list[tuple[float, int]] = []
+        self._kept: list[TrialRow] = []
         self._started = time.monotonic()
         self._is_quiet = False
 
@@ -97,14 +102,16 @@ class Recorder:
             say(f"{minutes:3d}:{seconds:02d}  {line}")
 
     def _drop_losers(self, row: TrialRow) -> None:
-        """Of all trials that ended, keep the best ones' checkpoints."""
+        """Of all trials that ended, keep the checkpoints of the best ones and of the Pareto front."""
         if row.checkpoint is None:
             self._checkpoints.drop(row.number)
             return
-        self._kept = sorted([*self._kept, (-row.best_dice, row.number)])
-        for _, loser in self._kept[NUM_KEPT:]:
-            self._checkpoints.drop(loser)
-        del self._kept[NUM_KEPT:]
+        ranked = best_first([*self._kept, row])
+        front = pareto_front(ranked, self._objectives) if len(self._objectives) > 1 else []
+        self._kept = [one for place, one in enumerate(ranked) if place < NUM_KEPT or one in front]
+        for loser in ranked:
+            if loser not in self._kept:
+                self._checkpoints.drop(loser.number)
 
 
 def say(line: str) -> None:

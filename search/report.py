@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
 from search.card import format_interval
+from search.objectives import OBJECTIVES, costs, pareto_front
 from search.trials import METRIC, State, TrialRow, best_first, count_states
 
 COLOURS = {State.COMPLETE: "#0072b2", State.PRUNED: "#999999", State.FAILED: "#d55e00"}
@@ -45,18 +47,28 @@ def write_report(
         },
         figures={
             title: figure.to_html(full_html=False, include_plotlyjs=False, config=PLOTLY)
-            for title, figure in _figures(rows, run["space"])
+            for title, figure in _figures(rows, run["space"], run["config"]["objective"], (metrics or {}).get("trial"))
         },
         plotly=get_plotlyjs(),
     )
     path.write_text(html)
 
 
-def _figures(rows: list[TrialRow], space: dict[str, str]) -> list[tuple[str, go.Figure]]:
+def _figures(
+    rows: list[TrialRow], space: dict[str, str], objectives: Sequence[str], promoted: str | None
+) -> list[tuple[str, go.Figure]]:
     scored = [row for row in rows if row.best_epoch]
     if not scored:
         return []
+    fronts = [
+        (
+            f"Validation Dice against {OBJECTIVES[cost].label}: the Pareto front in green, the promoted trial a star",
+            _pareto_front(scored, objectives, cost, promoted),
+        )
+        for cost in costs(objectives)
+    ]
     return [
+        *fronts,
         (
             "Validation Dice of every trial (green the best, blue COMPLETE, grey PRUNED, orange FAILED)",
             _learning_curves(scored),
@@ -64,6 +76,29 @@ def _figures(rows: list[TrialRow], space: dict[str, str]) -> list[tuple[str, go.
         ("Best so far over epochs spent", _best_so_far(rows)),
         ("Hyperparameters and best Dice", _parallel_coordinates(scored, space)),
     ]
+
+
+def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, promoted: str | None) -> go.Figure:
+    front = sorted(pareto_front(rows, objectives), key=lambda row: row.best_epoch[cost])
+    figure = go.Figure()
+    for group, mode, colour in (
+        ([row for row in rows if row not in front], "markers", COLOURS[State.PRUNED]),
+        (front, "lines+markers", BEST_COLOUR),
+    ):
+        figure.add_scatter(
+            x=[row.best_epoch[cost] for row in group],
+            y=[row.best_dice for row in group],
+            mode=mode,
+            text=[row.id for row in group],
+            line={"color": colour, "shape": "hv"},
+            marker={
+                "color": colour,
+                "size": [16 if row.id == promoted else 8 for row in group],
+                "symbol": ["star" if row.id == promoted else "circle" for row in group],
+            },
+            hovertemplate=f"%{{text}}: Dice %{{y:.4f}}, {cost} %{{x:.4g}}<extra></extra>",
+        )
+    return _styled(figure, OBJECTIVES[cost].label, "best validation Dice").update_layout(showlegend=False)
 
 
 def _learning_curves(rows: list[TrialRow]) -> go.Figure:

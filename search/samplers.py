@@ -41,8 +41,12 @@ class SamplersView(optuna.Study):
     earlier: Sequence[FrozenTrial] = ()
     """Trials of other experiments; seen, but not part of this study."""
 
+    costs: Sequence[str] = ()
+    """The objectives other than Dice; a trial has them among its user attributes."""
+
     at_one_epoch = False
-    """Show COMPLETE trials alone, as a sampler of `COMPLETE_ONLY` needs them."""
+    """Show COMPLETE trials alone, as a sampler of `COMPLETE_ONLY` needs them, and any with several objectives: what
+    Optuna knows of a PRUNED trial is one value."""
 
     def stop(self) -> None:
         """Do nothing: a sampler that has no more to suggest wants to end a loop that there is not."""
@@ -53,13 +57,13 @@ class SamplersView(optuna.Study):
         trials = [*self.earlier, *super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)]
         trials = _telling(trials)
         if self.at_one_epoch:
-            seen = _at_one_epoch(trials)
+            seen = _at_one_epoch(trials, self.costs)
         else:
             seen = [_as_pruned(trial) if trial.state == TrialState.RUNNING else trial for trial in trials]
         return seen if states is None else [trial for trial in seen if trial.state in states]
 
 
-def _at_one_epoch(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+def _at_one_epoch(trials: list[FrozenTrial], costs: Sequence[str]) -> list[FrozenTrial]:
     """Return trials as if they had ended after the same epoch, the last one that enough of them reached.
 
     Reference: Falkner et al. 2018 (BOHB), arXiv:1807.01774, section 4: a model at the largest budget with observations
@@ -72,7 +76,8 @@ def _at_one_epoch(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     seen = []
     for trial in trials:
         if max(enough) in trial.intermediate_values:
-            seen.append(_ended(trial, value=trial.intermediate_values[max(enough)]))
+            values = [trial.intermediate_values[max(enough)], *(trial.user_attrs[name] for name in costs)]
+            seen.append(_ended(trial, values=values))
         elif not trial.intermediate_values:
             seen.append(trial)
     return seen
@@ -183,8 +188,11 @@ SAMPLERS: dict[str, Callable[[Asked], BaseSampler]] = {
     "grid": _grid,
 }
 
-MODELS = (_tpe, _forest, _gp)
+MODELS = ("tpe", "forest", "gp")
 """Those that look where earlier trials were good, and nowhere else."""
 
-COMPLETE_ONLY = (_gp,)
+COMPLETE_ONLY = ("gp",)
 """Those that learn from COMPLETE trials alone."""
+
+ONE_OBJECTIVE = ("forest", "cmaes")
+"""Those that cannot search for several objectives."""

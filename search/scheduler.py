@@ -32,10 +32,14 @@ class Budget:
 
 
 class Scheduler(Protocol):
-    """Judges trials, by number, on their validation Dice."""
+    """Judges trials, by number."""
 
-    def judge(self, number: int, epoch: int, value: float) -> Verdict:
-        """Return what becomes of a trial after an epoch; the same again for an epoch that is done again."""
+    def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
+        """Return what becomes of a trial after an epoch; the same again for an epoch that is done again.
+
+        Args:
+            merits: What the trial is worth by each objective, validation Dice first; more is better.
+        """
 
     def next_paused(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
         """Return the paused trial that may go on now, if there is one.

@@ -66,6 +66,9 @@ def _to_the_end(budget: Budget) -> Scheduler:
     return Asha(replace(budget, grace_period=budget.max_epochs))
 
 
+ONE_OBJECTIVE = ("median",)
+"""Those that cannot rank trials by several objectives."""
+
 SCHEDULERS: dict[str, Callable[[Budget], Scheduler]] = {
     "asha": Asha,
     "hyperband": Hyperband,

@@ -50,6 +50,7 @@ class Fixed:
     patience: int
     precision: str
     seed: int
+    measure_latency: bool = False
 
 
 def to_configs(sample: Sample, fixed: Fixed) -> tuple[UNetConfig, TrainConfig]:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from search.card import format_interval
+from search.objectives import OBJECTIVES
 from search.trials import TrialRow, count_states
 
 
@@ -15,6 +16,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
     test, best = metrics["test"], folder / "best"
     sample = ", ".join(f"{name} {_short(value)}" for name, value in metrics["sample"].items())
     dice = test["dice"]
+    front = ["", *(_describe(one) for one in metrics["pareto_front"])]
     lines = [
         "",
         f"{len(rows)} trials ({counts}), {sum(len(row.epochs) for row in rows)} epochs",
@@ -25,12 +27,18 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
         f"{metrics['parity']['max_probability_difference']:.1g} in probability)",
         f"Card        {best / 'card.md'}",
         f"Scores      {best / 'metrics.json'}",
+        *(f"{'Front' if place == 1 else '':12s}{line}" for place, line in enumerate(front) if place),
         f"Report      {folder / 'report.html'}",
         f"Trials      {folder / 'trials.jsonl'}",
         f"Use it      python -m model.predict {best} PATIENT_FOLDER --out masks",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _describe(point: dict[str, Any]) -> str:
+    """Return a trial of the Pareto front in a line."""
+    return point["trial"] + "".join(f", {name} {_short(point[name])}" for name in point if name in OBJECTIVES)
 
 
 def _short(value: Any) -> str:

@@ -9,12 +9,13 @@ from rich.console import Console
 
 from search import warm_start
 from search.cohort import read_cohort
-from search.config import PRESETS, SearchConfig
+from search.config import SearchConfig
 from search.deliver import deliver
 from search.engine import ray_cluster, run_trials
 from search.experiment import check_changes, check_folder, open_experiment, recorded_config
 from search.lanes import node_resources, plan_lanes
 from search.plan import print_plan
+from search.presets import PRESETS
 from search.promote import NothingToPromote, promote
 from search.report import write_report
 from search.summary import print_summary
@@ -74,7 +75,14 @@ def _run(config: SearchConfig, console: Console) -> int:
             rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     report = config.folder / "report.html"
     try:
-        candidates = promote(rows, config.folder, cohort.val_patients, size=config.size)
+        candidates = promote(
+            rows,
+            config.folder,
+            cohort.val_patients,
+            size=config.size,
+            objectives=config.objective,
+            dice_tolerance=config.dice_tolerance,
+        )
     except NothingToPromote as error:
         write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)

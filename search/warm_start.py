@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, read_experiment, recorded_config
+from search.objectives import costs
 from search.searcher import Observation
 from search.space import SPACES, Sample, Space, describe, to_configs
 from search.trials import METRIC, State, TrialRow, read_rows
@@ -27,10 +28,11 @@ def gather(config: SearchConfig) -> dict[str, Any]:
     space = SPACES[config.space]
     earlier: list[dict[str, Any]] = []
     for name in config.warm_start:
-        found = _from_experiment(config.out / name, space, max_epochs=config.max_epochs)
+        found = _from_experiment(config.out / name, space, config)
         if not found:
+            measured = "".join(f" and has {cost}" for cost in costs(config.objective))
             raise ValueError(
-                f"no trial of {config.out / name} lies in the space {config.space!r}: nothing to start from"
+                f"no trial of {config.out / name} lies in the space {config.space!r}{measured}: nothing to start from"
             )
         earlier += found
     first = [] if config.try_first is None else _read_samples(config.try_first, space)
@@ -46,6 +48,7 @@ def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
         Observation(
             sample=one["sample"],
             values={int(epoch): value for epoch, value in one["values"].items()},
+            costs=one["costs"],
             state=State(one["state"]),
             attrs={},
         )
@@ -54,24 +57,27 @@ def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
     return earlier, known["first"]
 
 
-def _from_experiment(folder: Path, space: Space, *, max_epochs: int) -> list[dict[str, Any]]:
-    """Return the trials of an experiment that lie in this space, on this schedule.
+def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[dict[str, Any]]:
+    """Return the trials of an experiment that lie in this space and have this search's costs, on its schedule.
 
     An axis that the earlier space lacked has the value that all its trials had. Epochs count as shares of the whole
     schedule, because the learning rate follows that.
     """
-    config = recorded_config(folder)
-    stretch = max_epochs / config.max_epochs
+    recorded = recorded_config(folder)
+    stretch = config.max_epochs / recorded.max_epochs
     found = []
     for row in read_rows(folder / "trials.jsonl"):
-        sample = _in_space(row, config, space)
+        sample = _in_space(row, recorded, space)
         values = {
             str(max(1, round(epoch["epoch"] * stretch))): epoch[METRIC]
             for epoch in row.epochs
             if math.isfinite(epoch.get(METRIC, math.nan))
         }
-        if sample is not None and values and row.state != State.FAILED:
-            found.append({"sample": sample, "values": values, "state": row.state})
+        if sample is None or not values or row.state == State.FAILED:
+            continue
+        if all(name in row.best_epoch for name in costs(config.objective)):
+            cost = {name: row.best_epoch[name] for name in costs(config.objective)}
+            found.append({"sample": sample, "values": values, "costs": cost, "state": row.state})
     return found
 
 

@@ -124,7 +124,16 @@ def run_record() -> dict[str, Any]:
     """Returns what config.json of a small search says, as far as the card and the report read it."""
     return {
         "started": "2026-01-02T03:04:05+00:00",
-        "config": {"name": "small", "out": "runs", "size": 32, "seed": 7, "trials": 4, "max_epochs": 3},
+        "config": {
+            "name": "small",
+            "out": "runs",
+            "size": 32,
+            "seed": 7,
+            "trials": 4,
+            "max_epochs": 3,
+            "objective": ["val_dice"],
+            "dice_tolerance": 0.01,
+        },
         "space": {"learning_rate": "0.0001 to 0.01, log", "depth": "2 to 5", "dropout": "0 to 0.5", "bce_weight": "-"},
         "data": {
             "source": "kaggle_3m",
@@ -153,5 +162,6 @@ def metrics_record() -> dict[str, Any]:
         "test_patients": [patient | {"patient": "E"}, patient | {"patient": "F", "dice": math.nan}],
         "validation": {"num_patients": 1} | test | {"dice": test["dice"] | {"mean": 0.6875}},
         "parity": {"max_probability_difference": 2e-6, "dice_difference": 0.0, "num_slices": 4},
+        "pareto_front": [],
         "pictures": {},
     }

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search.config import PRESETS, SearchConfig
+from search.config import SearchConfig
+from search.presets import PRESETS
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.tune import main, parse

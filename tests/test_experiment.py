@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from fakes import small_cohort
 
-from search.config import PRESETS, SearchConfig
+from search.config import SearchConfig
 from search.experiment import (
     CHANGEABLE,
     CONFIG_FILE,
@@ -30,6 +30,7 @@ from search.experiment import (
     resume_experiment,
 )
 from search.lanes import Lanes
+from search.presets import PRESETS
 
 LANES = Lanes(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
 KNOWN = {"earlier": [], "first": [{"depth": 3}]}

@@ -62,9 +62,9 @@ def test_gather_takes_trials_as_they_were(tmp_path):
     ]
     write_experiment(tmp_path, "old", rows)
     assert gather(starting_from(tmp_path, "old"))["earlier"] == [
-        {"sample": SAMPLE, "values": {"1": 0.25, "2": 0.5, "3": 0.375}, "state": "COMPLETE"},
-        {"sample": SAMPLE | {"depth": 2}, "values": {"1": 0.125}, "state": "PRUNED"},
-        {"sample": SAMPLE, "values": {"1": 0.75}, "state": "PRUNED"},
+        {"sample": SAMPLE, "values": {"1": 0.25, "2": 0.5, "3": 0.375}, "costs": {}, "state": "COMPLETE"},
+        {"sample": SAMPLE | {"depth": 2}, "values": {"1": 0.125}, "costs": {}, "state": "PRUNED"},
+        {"sample": SAMPLE, "values": {"1": 0.75}, "costs": {}, "state": "PRUNED"},
     ]
 
 
