@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -21,6 +22,7 @@ from processes import command_lines
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from search import engine
+from search.adapter import WAIT_SECONDS
 from search.config import SearchConfig
 from search.lanes import node_resources, plan_lanes
 from search.placement import waiting_groups
@@ -34,7 +36,9 @@ RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 GOOD = {"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5}
 
 
-def search(tmp_path: Path, monkeypatch, bad: dict, *, trials: int = 6, **options) -> list[TrialRow]:
+def search(
+    tmp_path: Path, monkeypatch, bad: dict, *, trials: int = 6, before: Callable = lambda: None, **options
+) -> list[TrialRow]:
     """Return the trials of a search over a good and a bad value of each hyperparameter in `bad`."""
     axes = {name: CategoricalDistribution([GOOD[name], value]) for name, value in bad.items()}
     fixed = {name: CategoricalDistribution([value]) for name, value in GOOD.items() if name not in bad}
@@ -45,6 +49,7 @@ def search(tmp_path: Path, monkeypatch, bad: dict, *, trials: int = 6, **options
     config.folder.mkdir()
     train, val = small_pack([True] * 8, num_patients=2, size=64), small_pack([True] * 4, num_patients=2, size=64)
     with engine.ray_cluster():
+        before()
         return engine.run_trials(config, plan_lanes(config, node_resources()), train, val)
 
 
@@ -81,15 +86,19 @@ def test_checkpoints_stay_within_their_cap_and_losers_leave_none(tmp_path, monke
     assert kept == {row.id for row in sorted(rows, key=lambda row: -row.best_dice)[:NUM_KEPT]}
 
 
-def test_what_waits_for_a_place_is_told_with_what_there_is(tmp_path):
-    with engine.ray_cluster():
+def test_a_search_that_gets_no_place_says_so_and_goes_on_when_there_is_one(tmp_path, monkeypatch, capsys):
+    taken = []
+
+    def take_every_core() -> None:
         assert waiting_groups() == []
-        asked = placement_group([{"CPU": 1000.0}])
-        deadline = time.monotonic() + 10
-        while not waiting_groups():
-            assert time.monotonic() < deadline
-        assert waiting_groups() == [f"asked for 1000 CPU, free are {os.cpu_count()} CPU"]
-        remove_placement_group(asked)
+        taken.append(placement_group([{"CPU": float(os.cpu_count())}]))
+        assert taken[0].wait(30)
+        threading.Timer(WAIT_SECONDS + 4, remove_placement_group, taken).start()
+
+    [row] = search(tmp_path, monkeypatch, {}, trials=1, cpus_per_worker=1, before=take_every_core)
+    assert row.state == State.COMPLETE
+    said = [line.strip().split("  ")[1] for line in capsys.readouterr().out.splitlines() if "waiting" in line]
+    assert said == ["waiting for a place: asked for 1 CPU, free are none"]
 
 
 def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):

@@ -1,0 +1,72 @@
+"""The coordinator in Tune's words, without Tune: how much disk the checkpoints of a search take."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from ray.tune.search import Searcher
+
+from search.adapter import LegSearcher
+from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.coordinator import Coordinator
+from search.recorder import Recorder
+from search.scheduler import Budget
+from search.schedulers import SCHEDULERS
+from search.searcher import OptunaSearcher
+from search.space import CORE
+from search.trials import State, read_rows
+
+NUM_TRIALS = 12
+CHECKPOINT_BYTES = 1_000_000
+
+
+def worst_first(number: int, epoch: int) -> float:
+    return number / 100 + epoch / 1000
+
+
+def train_leg(coordinator: Coordinator, folder: Path, leg: dict) -> int:
+    """Train a leg to its end in no time; return its number."""
+    number = leg["number"]
+    last = json.loads((Path(leg["checkpoint"]).parent / METRICS_FILE).read_text())["epoch"] if leg["checkpoint"] else 0
+    for epoch in itertools.count(last + 1):
+        metrics = {"epoch": epoch, "val_dice": worst_first(number, epoch), "seconds": 1.0, "elapsed_seconds": 1.0}
+        goes_on = coordinator.report(number, metrics, finished=epoch == 9, failure=None)
+        checkpoint = folder / leg["leg"] / f"checkpoint_{epoch:06d}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / STATE_FILE).write_bytes(bytes(CHECKPOINT_BYTES))
+        (checkpoint / METRICS_FILE).write_text(json.dumps(metrics))
+        if not goes_on:
+            return number
+
+
+@pytest.mark.parametrize("num_checkpoints", [0, 6, 100])
+def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_path, num_checkpoints):
+    budget = Budget(num_trials=NUM_TRIALS, max_epochs=9, grace_period=1, reduction_factor=3)
+    checkpoints = Checkpoints(tmp_path / "ray")
+    coordinator = Coordinator(
+        OptunaSearcher(CORE, sampler="random", seed=0, num_trials=NUM_TRIALS, max_epochs=9),
+        SCHEDULERS["asha"](budget),
+        num_trials=NUM_TRIALS,
+        listener=Recorder(tmp_path / "trials.jsonl", checkpoints, NUM_TRIALS),
+    )
+    cap = num_checkpoints * (CHECKPOINT_BYTES + 1000)
+    searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=cap / 1e9)
+    for count in itertools.count():
+        leg = searcher.suggest(f"leg {count}")
+        if leg == Searcher.FINISHED:
+            break
+        number = train_leg(coordinator, tmp_path / "ray", leg)
+        checkpoints.tidy(number, goes_on=True)
+        searcher.on_trial_complete(f"leg {count}")
+        paused = [trial for trial in coordinator.trials.values() if trial.phase == "paused"]
+        assert checkpoints.total_bytes <= cap or not paused
+    coordinator.stop(None)
+    rows = read_rows(tmp_path / "trials.jsonl")
+    made_room = [row for row in rows if "(checkpoints_gb)" in (row.error or "")]
+    assert len(rows) == NUM_TRIALS
+    assert all(row.state == State.PRUNED for row in made_room)
+    assert bool(made_room) == (num_checkpoints < 100)
+    others = [row.best_dice for row in rows if row not in made_room]
+    if num_checkpoints:
+        assert max((row.best_dice for row in made_room), default=0) < max(others)
