@@ -4,21 +4,21 @@ uint8 because the slices are; a float pack would be four times as large and hold
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from rich.console import Console
 from rich.progress import track
 
-from data.patient import DataError, Patient, SliceFiles, problems_message
+from data.patient import BadFiles, DataError, Patient, Problem
 from data.preprocess import fit_image, fit_mask, volume_statistics
 
-ReadSlice = Callable[[SliceFiles], tuple[np.ndarray, np.ndarray]]
+MAX_BAD_FILES = 1000
+"""Files that a message lists; who repairs them wants them all."""
 
 # Decoding releases the interpreter's lock only in part; more threads hide a network disk's latency, not computation.
 NUM_THREADS = 4
@@ -90,98 +90,88 @@ class Pack:
         )
 
 
-def pack_patients(patients: Sequence[Patient], *, read_slice: ReadSlice, size: int, progress: bool = False) -> Pack:
-    """Returns the pack of patients, in their order: each slice decoded once and fitted to size x size pixels.
+def pack_patients(patients: Sequence[Patient], *, size: int, progress: bool = False) -> Pack:
+    """Returns the pack of patients, in their order: each read once and fitted to size x size pixels.
 
     progress shows a bar on stderr.
 
     Raises:
-        DataError: slices that cannot be read, or differ in size within a patient, or in channels; all in one message.
+        BadFiles: files that cannot be read, or differ in channels from the first patient; all in one message.
     """
-    assert all(patient.slices for patient in patients), "readers return no empty patient"
-    files = [slice_files for patient in patients for slice_files in patient.slices]
-    fitted = _fit_all(files, read_slice, size, progress)
-    problems = fitted.problems + _mismatches(patients, fitted.shapes)
+    fitted = list(_fit_all(patients, size, progress))
+    problems = [problem for found in fitted if isinstance(found, BadFiles) for problem in found.problems]
+    read = [found for found in fitted if isinstance(found, _Fitted)]
+    problems += _mismatches(patients, fitted, read[0].images.shape[3] if read else 0)
     if problems:
-        headline = f"{len(problems)} of {len(files)} slices cannot be used; repair them or move their patients away:"
-        raise DataError(problems_message(headline, problems, num_listed=20))
-
-    lengths = [len(patient.slices) for patient in patients]
-    starts = np.cumsum([0, *lengths])
-    statistics = [volume_statistics(fitted.images[start:stop]) for start, stop in pairwise(starts)]
-    names = [f"{patient.id}:{slice_files.number}" for patient in patients for slice_files in patient.slices]
+        headline = f"{len(problems)} file(s) cannot be used; repair them, move them away, or give --skip-bad-files:"
+        raise BadFiles(headline, problems, num_listed=MAX_BAD_FILES)
+    lengths = [len(one.numbers) for one in read]
+    names = [f"{patient.id}:{number}" for patient, one in zip(patients, read, strict=True) for number in one.numbers]
+    images, masks = np.concatenate([one.images for one in read]), np.concatenate([one.masks for one in read])
     return Pack(
-        images=fitted.images,
-        masks=fitted.masks,
+        images=images,
+        masks=masks,
         patient_ids=tuple(patient.id for patient in patients),
         patient_of_slice=np.repeat(np.arange(len(patients)), lengths),
-        slice_numbers=np.array([slice_files.number for slice_files in files], np.int64),
-        mean=np.stack([mean for mean, _ in statistics]),
-        std=np.stack([std for _, std in statistics]),
-        original_shapes=np.array([fitted.shapes[start][:2] for start in starts[:-1]], np.int64),
-        fingerprint=_sha256(str(size), *names, *fitted.digests),
+        slice_numbers=np.concatenate([np.array(one.numbers, np.int64) for one in read]),
+        mean=np.stack([one.mean for one in read]),
+        std=np.stack([one.std for one in read]),
+        original_shapes=np.array([one.shape for one in read], np.int64),
+        fingerprint=_sha256(str(size), *names, *(one.digest for one in read)),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    images: np.ndarray | None  # None where no slice was readable
+    """A patient, read and fitted."""
+
+    images: np.ndarray
     masks: np.ndarray
-    shapes: list[tuple[int, int, int] | None]  # of the images before they were fitted; None where one was not readable
-    digests: list[str]
-    problems: list[str]
+    mean: np.ndarray
+    std: np.ndarray
+    numbers: tuple[int, ...]
+    shape: tuple[int, int]
+    digest: str
 
 
-def _fit_all(files: list[SliceFiles], read_slice: ReadSlice, size: int, progress: bool) -> _Fitted:
-    images, masks = None, np.zeros((len(files), size, size), bool)
-    shapes, digests, problems = [], [], []
+def _fit_all(patients: Sequence[Patient], size: int, progress: bool) -> Iterator[_Fitted | BadFiles]:
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        results = pool.map(lambda slice_files: _fit(slice_files, read_slice, size), files)
+        results = pool.map(lambda patient: _fit(patient, size), patients)
         if progress:
-            results = track(results, "reading slices", total=len(files), console=Console(stderr=True))
-        for i, result in enumerate(results):
-            if isinstance(result, DataError):
-                problems.append(str(result))
-                shapes.append(None)
-                continue
-            image, masks[i], shape, digest = result
-            if images is None:  # allocated once, now that the channels are known: a list to stack would take it twice
-                images = np.zeros((len(files), *image.shape), np.uint8)
-            if image.shape == images.shape[1:]:  # else `_mismatches` reports it
-                images[i] = image
-            shapes.append(shape)
-            digests.append(digest)
-    return _Fitted(images=images, masks=masks, shapes=shapes, digests=digests, problems=problems)
+            results = track(results, "reading patients", total=len(patients), console=Console(stderr=True))
+        yield from results
 
 
-def _fit(slice_files: SliceFiles, read_slice: ReadSlice, size: int) -> tuple | DataError:
+def _fit(patient: Patient, size: int) -> _Fitted | BadFiles:
     try:
-        image, mask = read_slice(slice_files)
-    except DataError as error:
+        volume = patient.read()
+    except BadFiles as error:
         return error
-    digest = hashlib.sha256(np.ascontiguousarray(image))
-    digest.update(np.ascontiguousarray(mask))
-    return fit_image(image, size), fit_mask(mask, size), image.shape, digest.hexdigest()
+    images = np.stack([fit_image(image, size) for image in volume.images])
+    mean, std = volume_statistics(images)
+    digest = hashlib.sha256(np.ascontiguousarray(volume.images))
+    digest.update(np.ascontiguousarray(volume.masks))
+    return _Fitted(
+        images=images,
+        masks=np.stack([fit_mask(mask, size) for mask in volume.masks]),
+        mean=mean,
+        std=std,
+        numbers=volume.numbers,
+        shape=volume.images.shape[1:3],
+        digest=digest.hexdigest(),
+    )
 
 
-def _mismatches(patients: Sequence[Patient], shapes: list[tuple[int, int, int] | None]) -> list[str]:
-    num_channels = next((shape[2] for shape in shapes if shape), None)
-    remaining, problems = iter(shapes), []
-    for patient in patients:
-        first = None
-        for slice_files in patient.slices:
-            shape = next(remaining)
-            first = first or shape
-            if shape is None:
-                continue
-            if shape[:2] != first[:2]:
-                problems.append(
-                    f"{slice_files.image}: is {shape[0]} x {shape[1]} pixels, but the first slice of patient "
-                    f"{patient.id} is {first[0]} x {first[1]}; all slices of a patient must have one size"
-                )
-            elif shape[2] != num_channels:
-                problems.append(f"{slice_files.image}: has {shape[2]} channels, but the first slice has {num_channels}")
-    return problems
+def _mismatches(patients: Sequence[Patient], fitted: Sequence[_Fitted | BadFiles], num_channels: int) -> list[Problem]:
+    return [
+        Problem(
+            path=patient.files[0],
+            reason=f"has {one.images.shape[3]} channels, but the first patient has {num_channels}; a data set has one "
+            "number of channels",
+        )
+        for patient, one in zip(patients, fitted, strict=True)
+        if isinstance(one, _Fitted) and one.images.shape[3] != num_channels
+    ]
 
 
 def _sha256(*parts: str) -> str:

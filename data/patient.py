@@ -1,16 +1,81 @@
-"""A patient as every reader returns it: an id and the files of its slices, in number order.
+"""What every reader returns: patients, and what a patient's files hold once they are read.
 
-Readers only find files; decoding waits until the pack is built, so that a folder can be checked in milliseconds.
+Readers only find files; decoding waits until `Patient.read`, so that a folder can be checked in milliseconds.
 """
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Shaped
 
 MAX_LISTED_PROBLEMS = 10
 
 
 class DataError(ValueError):
     """What a user's folder, file or data argument can get wrong; the message says what to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Problem:
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+    """What it is, what is legal, what to do; it follows the path and a colon."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class BadFiles(DataError):
+    """Files that cannot be used: all of them at once, so that they can be repaired, or left out, in one go."""
+
+    def __init__(self, headline: str, problems: Sequence[Problem], *, num_listed: int = MAX_LISTED_PROBLEMS) -> None:
+        super().__init__(problems_message(headline, list(map(str, problems)), num_listed=num_listed))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """All slices of a patient, as they are in the files."""
+
+    images: Shaped[np.ndarray, "slices height width channels"]
+    """Of any integer or floating type, finite; what the values mean, only the scanner knows."""
+
+    masks: Bool[np.ndarray, "slices height width"]
+    numbers: tuple[int, ...]
+    """Of the slices within the patient, ascending; a number that is missing is a gap."""
+
+    spacing_mm: tuple[float, float, float] | None = None
+    """Distance between neighbours: slices, rows, columns. None where the files do not say."""
+
+
+class Patient(ABC):
+    """One patient: a unique id, and files to read."""
+
+    id: str
+    group: str
+    """The institution or the folder that a patient belongs to; what intensities may depend on."""
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[Path, ...]:
+        """All files that `read` reads."""
+
+    @abstractmethod
+    def read(self) -> Volume:
+        """Return what the files hold.
+
+        Raises:
+            BadFiles: Those that cannot be used, with reasons.
+        """
+
+    @abstractmethod
+    def without(self, paths: Collection[Path]) -> "Patient | None":
+        """Return the patient without what needs these files; None if nothing is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +87,60 @@ class SliceFiles:
     mask: Path
 
 
+ReadSlice = Callable[[SliceFiles], tuple[np.ndarray, np.ndarray]]
+"""Decodes an image "height width channels" and a mask "height width"; raises BadFiles."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Patient:
-    """One patient: a unique id and its slices, ordered by number."""
+class SlicePatient(Patient):
+    """A patient whose slices are files of their own, ordered by number."""
 
     id: str
+    group: str = ""
     slices: tuple[SliceFiles, ...]
+    read_slice: ReadSlice
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for one in self.slices for path in (one.image, one.mask))
+
+    def read(self) -> Volume:
+        images, masks, problems = [], [], []
+        for one in self.slices:
+            try:
+                image, mask = self.read_slice(one)
+            except BadFiles as error:
+                problems += error.problems
+                continue
+            if images and image.shape != images[0].shape:
+                shape, first = (" x ".join(map(str, other)) for other in (image.shape, images[0].shape))
+                reason = f"is {shape}, but the first slice of patient {self.id} is {first}; a volume must have one size"
+                problems.append(Problem(path=one.image, reason=reason))
+                continue
+            images.append(image)
+            masks.append(mask)
+        if problems:
+            raise BadFiles(f"{len(problems)} file(s) of patient {self.id} cannot be used:", problems)
+        return Volume(images=np.stack(images), masks=np.stack(masks), numbers=tuple(one.number for one in self.slices))
+
+    def without(self, paths: Collection[Path]) -> "SlicePatient | None":
+        left = tuple(one for one in self.slices if one.image not in paths and one.mask not in paths)
+        return replace(self, slices=left) if left else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What a reader found in a folder, before anything is decoded."""
+
+    patients: tuple[Patient, ...]
+    """Sorted by id."""
+
+    problems: tuple[Problem, ...] = ()
+    """Files that belong to no patient, or should; with these, only a person can say whether the rest is what was meant.
+    """
+
+    warnings: tuple[str, ...] = ()
+    """What a person should know, though nothing is wrong."""
 
 
 def problems_message(headline: str, problems: list[str], *, num_listed: int = MAX_LISTED_PROBLEMS) -> str:

@@ -6,20 +6,18 @@ a network that never saw the fine outline.
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32
 
-from data.patient import DataError, Patient, SliceFiles
+from data.patient import Patient
 from model import metrics
 from model.predict import Network, predict_volume
 from model.unet import UNet
-
-ReadSlice = Callable[[SliceFiles], tuple[UInt8[np.ndarray, "height width channels"], Bool[np.ndarray, "height width"]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,6 @@ def evaluate(
     network: Network,
     patients: Sequence[Patient],
     *,
-    read_slice: ReadSlice,
     size: int,
     threshold: float,
     batch_size: int = 16,
@@ -58,13 +55,13 @@ def evaluate(
     """Return the scores of the patients, in their order, at the original resolution of their masks.
 
     Raises:
-        DataError: A patient's slices cannot be read, or are of different sizes.
+        BadFiles: A patient cannot be read.
     """
     scores = []
     for patient in patients:
-        images, masks = read_patient(patient, read_slice)
-        probability = predict_volume(network, images, size=size, batch_size=batch_size)
-        scores.append(evaluate_patient(patient.id, probability, masks, threshold))
+        volume = patient.read()
+        probability = predict_volume(network, volume.images, size=size, batch_size=batch_size)
+        scores.append(evaluate_patient(patient.id, probability, volume.masks, threshold))
     return scores
 
 
@@ -138,16 +135,3 @@ def torch_network(unet: UNet, device: torch.device) -> Network:
         return logits.sigmoid().squeeze(1).cpu().numpy()
 
     return network
-
-
-def read_patient(patient: Patient, read_slice: ReadSlice) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images and the masks of all slices of a patient, as they are in the files.
-
-    Raises:
-        DataError: A slice cannot be read, or the slices are of different sizes.
-    """
-    images, masks = zip(*(read_slice(files) for files in patient.slices), strict=True)
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise DataError(f"patient {patient.id} has slices of shapes {sorted(shapes)}, but a volume must have one")
-    return np.stack(images), np.stack(masks)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from data.lgg import read_slice
 from data.pack import Pack, pack_patients
 from data.patient import DataError, Patient
 from data.source import find_source
@@ -43,7 +42,7 @@ def read_cohort(config: SearchConfig) -> Cohort:
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
     )
-    pack = pack_patients(patients, read_slice=read_slice, size=config.size, progress=True)
+    pack = pack_patients(patients, size=config.size, progress=True)
     sides = {side: pack.select(getattr(split, side)) for side in ("train", "val", "test")}
     for side in ("train", "val"):
         if not sides[side].tumour_slices.any():

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.lgg import read_slice
 from data.patient import Patient
 from model.checkpoint import write
 from model.device import find_device
-from model.evaluate import PatientScore, evaluate, read_patient, summarise, torch_network
+from model.evaluate import PatientScore, evaluate, summarise, torch_network
 from model.export import Parity, export_onnx
 from model.predict import MODEL_NAME, Settings
 from search.card import write_card
@@ -42,7 +41,7 @@ def deliver(
     best.mkdir(exist_ok=True)
     parity = _export(winner, best / MODEL_NAME, cohort.val_patients, size)
     network = torch_network(winner.network, find_device().device)
-    scores = evaluate(network, cohort.test_patients, read_slice=read_slice, size=size, threshold=THRESHOLD)
+    scores = evaluate(network, cohort.test_patients, size=size, threshold=THRESHOLD)
     pictures = draw_test_patients(
         network, cohort.test_patients, scores, best / "overlays", size=size, threshold=THRESHOLD
     )
@@ -58,7 +57,7 @@ def deliver(
 
 def _export(winner: Candidate, path: Path, val_patients: tuple[Patient, ...], size: int) -> Parity:
     settings = Settings(size=size, threshold=THRESHOLD, channels=winner.network.config.in_channels)
-    volumes = [read_patient(patient, read_slice)[0] for patient in val_patients[:PARITY_PATIENTS]]
+    volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
     return export_onnx(winner.network, path, settings, sample_volumes=volumes)
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.lgg import read_slice
 from data.patient import Patient
-from model.evaluate import PatientScore, read_patient
+from model.evaluate import PatientScore
 from model.images import write_image
 from model.overlay import draw_panel
 from model.predict import Network, predict_volume
@@ -41,11 +40,11 @@ def draw_test_patients(
 
 
 def _draw(network: Network, patient: Patient, path: Path, *, size: int, threshold: float) -> None:
-    images, masks = read_patient(patient, read_slice)
-    predicted = predict_volume(network, images, size=size) >= threshold
-    chosen = _choose_slices(masks | predicted)
-    captions = [f"slice {patient.slices[index].number}" for index in chosen]
-    write_image(path, draw_panel(images[chosen], predicted[chosen], masks[chosen], captions=captions))
+    volume = patient.read()
+    predicted = predict_volume(network, volume.images, size=size) >= threshold
+    chosen = _choose_slices(volume.masks | predicted)
+    captions = [f"slice {volume.numbers[index]}" for index in chosen]
+    write_image(path, draw_panel(volume.images[chosen], predicted[chosen], volume.masks[chosen], captions=captions))
 
 
 def _choose_slices(marked: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data.lgg import read_slice
 from data.patient import Patient
 from model import checkpoint
 from model.device import find_device
@@ -81,9 +80,7 @@ def promote(
         except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
             logger.warning("%s is passed over: %s", row.id, error)
             continue
-        scores = evaluate(
-            torch_network(network, device), val_patients, read_slice=read_slice, size=size, threshold=THRESHOLD
-        )
+        scores = evaluate(torch_network(network, device), val_patients, size=size, threshold=THRESHOLD)
         candidates.append(Candidate(row=row, network=network, scores=scores))
     if not candidates:
         raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")

@@ -1,5 +1,7 @@
 """The pack: every slice once, in order, under its patient; and one message for all files that cannot be used."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -7,12 +9,12 @@ from fakes import small_pack, write_lgg_patient
 
 from data.lgg import find_patients, read_slice
 from data.pack import pack_patients
-from data.patient import DataError
+from data.patient import BadFiles, DataError
 from data.preprocess import fit_image, volume_statistics
 
 
 def pack_folder(source, size=8, **options):
-    return pack_patients(find_patients(source), read_slice=read_slice, size=size, **options)
+    return pack_patients(find_patients(source), size=size, **options)
 
 
 def test_pack_holds_every_slice_in_order_under_its_patient(tmp_path):
@@ -49,7 +51,7 @@ def test_pack_progress_is_on_stderr(tmp_path, capsys):
     write_lgg_patient(tmp_path, "A")
     pack_folder(tmp_path, progress=True)
     captured = capsys.readouterr()
-    assert "reading slices" in captured.err
+    assert "reading patients" in captured.err
     assert captured.out == ""
 
 
@@ -82,39 +84,44 @@ def test_pack_lists_every_unreadable_file_with_its_reason(tmp_path):
     folder = write_lgg_patient(tmp_path, "A")
     (folder / "A_1.tif").write_bytes(b"broken")
     tifffile.imwrite(folder / "A_10_mask.tif", np.full((16, 16), 7, np.uint8))
-    with pytest.raises(DataError, match="2 of 3 slices cannot be used") as caught:
+    with pytest.raises(DataError, match=r"2 file\(s\) cannot be used") as caught:
         pack_folder(tmp_path)
     assert "A_1.tif: cannot be read as TIFF" in str(caught.value)
     assert "A_10_mask.tif: mask values are 7" in str(caught.value)
 
 
-def test_pack_lists_twenty_files_and_counts_the_rest(tmp_path):
+def test_pack_lists_every_file_of_every_patient(tmp_path):
     folder = write_lgg_patient(tmp_path, "A", numbers=tuple(range(1, 24)))
     for mask in folder.glob("*_mask.tif"):
         mask.write_bytes(b"broken")
-    with pytest.raises(DataError, match="23 of 23 slices") as caught:
+    write_lgg_patient(tmp_path, "B")
+    other = write_lgg_patient(tmp_path, "C")
+    (other / "C_2.tif").write_bytes(b"broken")
+    with pytest.raises(BadFiles, match=r"24 file\(s\) cannot be used") as caught:
         pack_folder(tmp_path)
-    assert str(caught.value).count("cannot be read") == 20
-    assert str(caught.value).endswith("and 3 more")
+    assert str(caught.value).count("cannot be read") == 24
+    assert {problem.path.name for problem in caught.value.problems} >= {"A_1_mask.tif", "A_23_mask.tif", "C_2.tif"}
 
 
 def test_pack_refuses_slices_of_one_patient_with_different_sizes(tmp_path):
     folder = write_lgg_patient(tmp_path, "A")
     tifffile.imwrite(folder / "A_2.tif", np.zeros((9, 16, 3), np.uint8), photometric="rgb")
     tifffile.imwrite(folder / "A_2_mask.tif", np.zeros((9, 16), np.uint8))
-    with pytest.raises(DataError, match=r"A_2\.tif: is 9 x 16 pixels, but the first slice of patient A is 16 x 16"):
+    with pytest.raises(DataError, match=r"A_2\.tif: is 9 x 16 x 3, but the first slice of patient A is 16 x 16 x 3"):
         pack_folder(tmp_path)
 
 
-def test_pack_refuses_slices_with_different_channels(tmp_path):
-    write_lgg_patient(tmp_path, "A")
+def test_pack_refuses_patients_with_different_channels(tmp_path):
+    for patient in "AB":
+        write_lgg_patient(tmp_path, patient)
 
     def read_more(files):
         image, mask = read_slice(files)
-        return (image if files.number < 10 else np.repeat(image, 2, axis=2)), mask
+        return np.repeat(image, 2, axis=2), mask
 
-    with pytest.raises(DataError, match=r"A_10\.tif: has 6 channels, but the first slice has 3"):
-        pack_patients(find_patients(tmp_path), read_slice=read_more, size=8)
+    one, other = find_patients(tmp_path)
+    with pytest.raises(BadFiles, match=r"B_1\.tif: has 6 channels, but the first patient has 3"):
+        pack_patients([one, replace(other, read_slice=read_more)], size=8)
 
 
 def test_pack_lets_a_readers_own_mistake_through(tmp_path):
@@ -124,4 +131,4 @@ def test_pack_lets_a_readers_own_mistake_through(tmp_path):
         raise KeyError(files.number)
 
     with pytest.raises(KeyError):
-        pack_patients(find_patients(tmp_path), read_slice=broken, size=8)
+        pack_patients([replace(patient, read_slice=broken) for patient in find_patients(tmp_path)], size=8)

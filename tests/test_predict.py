@@ -92,7 +92,7 @@ def test_predict_volume_has_the_values_worked_by_hand():
 def test_predict_volume_gives_the_network_what_training_gave_it(tmp_path):
     write_lgg_patient(tmp_path, "A", height=20, width=12)
     (patient,) = find_patients(tmp_path)
-    pack = pack_patients([patient], read_slice=read_slice, size=16)
+    pack = pack_patients([patient], size=16)
     seen = []
 
     def network(slices, mean, std):
