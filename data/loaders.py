@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int64
 
 from data.augment import Augment
 from data.pack import Pack
-from data.preprocess import normalise
+from data.preprocess import as_channels, neighbours, normalise
 
 # Two batches hide the time of one; a third would only cost memory.
 NUM_BATCHES_AHEAD = 2
@@ -106,14 +106,16 @@ def eval_batches(
 
 
 def _make_batch(pack: Pack, slices: np.ndarray, augment: Augment | None, seed: int, epoch: int) -> Batch:
-    images, masks = pack.images[slices], pack.masks[slices]  # copies: the pack itself may be read-only
+    # Copies: the pack itself may be read-only.
+    seen = neighbours(slices, pack.patient_of_slice, pack.preprocessing.context_slices)
+    images, masks = as_channels(pack.images[seen]), pack.masks[slices]
     if augment is not None:
         for i, index in enumerate(slices):
             slice_seed = np.random.SeedSequence([seed, epoch, int(index)]).generate_state(1)[0]
             images[i], masks[i] = augment(images[i], masks[i], int(slice_seed))
     patients = pack.patient_of_slice[slices]
     return Batch(
-        images=normalise(images, pack.mean[patients], pack.std[patients]),
+        images=normalise(images, *(np.tile(one[patients], seen.shape[1]) for one in (pack.mean, pack.std))),
         masks=masks[:, None].astype(np.float32),
         slices=slices,
     )

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from data.patient import BadFiles, DataError, Patient, Problem
-from data.preprocess import fit_image, fit_mask, volume_statistics
+from data.preprocess import Preprocessing, prepare
 
 MAX_BAD_FILES = 1000
 """Files that a message lists; who repairs them wants them all."""
@@ -39,9 +39,10 @@ class Pack:
     std: Float32[np.ndarray, "patients channels"]
     original_shapes: Int64[np.ndarray, "patients 2"]
     """Height and width of each patient's slices before they were fitted."""
+    preprocessing: Preprocessing
     fingerprint: str
-    """sha256 over the size, and the id, slice numbers and decoded pixels of each patient: equal for equal data wherever
-    it lies, whenever it was copied, and however it is compressed."""
+    """sha256 over the preprocessing, and the id, slice numbers and decoded pixels of each patient: equal for equal data
+    wherever it lies, whenever it was copied, and however it is compressed."""
 
     @property
     def size(self) -> int:
@@ -50,8 +51,8 @@ class Pack:
 
     @property
     def num_channels(self) -> int:
-        """Channels of an image; 3 in the LGG layout."""
-        return self.images.shape[3]
+        """Channels of what a network sees: those of a slice and of its context."""
+        return self.images.shape[3] * self.preprocessing.num_slices_seen
 
     @property
     def num_slices(self) -> int:
@@ -86,19 +87,20 @@ class Pack:
             mean=self.mean[patients],
             std=self.std[patients],
             original_shapes=self.original_shapes[patients],
+            preprocessing=self.preprocessing,
             fingerprint=_sha256(self.fingerprint, *ids),
         )
 
 
-def pack_patients(patients: Sequence[Patient], *, size: int, progress: bool = False) -> Pack:
-    """Returns the pack of patients, in their order: each read once and fitted to size x size pixels.
+def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, progress: bool = False) -> Pack:
+    """Returns the pack of patients, in their order, each read once.
 
     progress shows a bar on stderr.
 
     Raises:
         BadFiles: files that cannot be read, or differ in channels from the first patient; all in one message.
     """
-    fitted = list(_fit_all(patients, size, progress))
+    fitted = list(_fit_all(patients, preprocessing, progress))
     problems = [problem for found in fitted if isinstance(found, BadFiles) for problem in found.problems]
     read = [found for found in fitted if isinstance(found, _Fitted)]
     problems += _mismatches(patients, fitted, read[0].images.shape[3] if read else 0)
@@ -117,7 +119,8 @@ def pack_patients(patients: Sequence[Patient], *, size: int, progress: bool = Fa
         mean=np.stack([one.mean for one in read]),
         std=np.stack([one.std for one in read]),
         original_shapes=np.array([one.shape for one in read], np.int64),
-        fingerprint=_sha256(str(size), *names, *(one.digest for one in read)),
+        preprocessing=preprocessing,
+        fingerprint=_sha256(str(preprocessing), *names, *(one.digest for one in read)),
     )
 
 
@@ -134,30 +137,29 @@ class _Fitted:
     digest: str
 
 
-def _fit_all(patients: Sequence[Patient], size: int, progress: bool) -> Iterator[_Fitted | BadFiles]:
+def _fit_all(patients: Sequence[Patient], preprocessing: Preprocessing, progress: bool) -> Iterator[_Fitted | BadFiles]:
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        results = pool.map(lambda patient: _fit(patient, size), patients)
+        results = pool.map(lambda patient: _fit(patient, preprocessing), patients)
         if progress:
             results = track(results, "reading patients", total=len(patients), console=Console(stderr=True))
         yield from results
 
 
-def _fit(patient: Patient, size: int) -> _Fitted | BadFiles:
+def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
     try:
         volume = patient.read()
     except BadFiles as error:
         return error
-    images = np.stack([fit_image(image, size) for image in volume.images])
-    mean, std = volume_statistics(images)
+    prepared = prepare(volume.images, preprocessing)
     digest = hashlib.sha256(np.ascontiguousarray(volume.images))
     digest.update(np.ascontiguousarray(volume.masks))
     return _Fitted(
-        images=images,
-        masks=np.stack([fit_mask(mask, size) for mask in volume.masks]),
-        mean=mean,
-        std=std,
+        images=prepared.images,
+        masks=np.stack([prepared.fit_mask(mask) for mask in volume.masks]),
+        mean=prepared.mean,
+        std=prepared.std,
         numbers=volume.numbers,
-        shape=volume.images.shape[1:3],
+        shape=prepared.shape,
         digest=digest.hexdigest(),
     )
 

@@ -1,11 +1,15 @@
-"""From a slice of any size to the network's input and back; training, prediction and export share these functions.
+"""From a volume of any size and type to the network's input and back, by the same code in training and prediction.
 
-Statistics are those of the patient's own volume: MR intensities have no unit, and gain differs from scanner to scanner.
+Everything is relative to the patient's own volume: MR intensities have no unit, and gain differs from scanner to
+scanner.
 """
+
+from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 # A pixel belongs to the head when any channel exceeds this share of its 99th percentile. Air is below 2 % in the LGG
 # slices, grey matter above 25 %; the percentile instead of the maximum ignores single bright vessels.
@@ -14,6 +18,142 @@ HEAD_PERCENTILE = 0.99
 
 # In grey levels; a constant channel would otherwise divide by zero.
 MIN_STD = 1.0
+
+# Shares of the values below and above which they are cut off; nnU-Net and BraTS pipelines use the same.
+WINDOW = (0.005, 0.995)
+
+# A value that so many voxels share is background that somebody has set: air, or what skull stripping removed.
+BACKGROUND_SHARE = 0.1
+
+MAX_CONTEXT = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What is done to a patient's slices before a network sees them; a model records it, prediction repeats it."""
+
+    size: int = 128
+    """Side in pixels that slices are resized to, after padding them to a square."""
+
+    crop: Literal["none", "head"] = "none"
+    """Whether slices are first cut to the box around the head in the whole volume: `head` or `none`."""
+
+    intensities: Literal["auto", "full", "percentile"] = "auto"
+    """How values become the 256 grey levels of the pack: `full`, all from the volume's lowest to its highest;
+    `percentile`, those between the 0.5th and the 99.5th percentile; `auto`, 8-bit slices as they are, others by
+    percentile. Background, one value that a tenth of all voxels share, becomes 0."""
+
+    normalisation: Literal["zscore", "unit"] = "zscore"
+    """`zscore`: zero mean and unit deviation over the head of the volume; `unit`: grey levels to 0 to 1."""
+
+    context_slices: int = 0
+    """Neighbours above and below that a slice brings along as channels (2.5-D); at the ends, the last one is repeated.
+    """
+
+    def __post_init__(self) -> None:
+        for name, legal in (
+            ("crop", ("none", "head")),
+            ("intensities", ("auto", "full", "percentile")),
+            ("normalisation", ("zscore", "unit")),
+        ):
+            if getattr(self, name) not in legal:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+        for name, low, high in (("size", 1, 1024), ("context_slices", 0, MAX_CONTEXT)):
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"{name} is {value!r}, but must be a whole number from {low} to {high}")
+
+    @property
+    def num_slices_seen(self) -> int:
+        """Slices whose channels the network sees at once: one, and its neighbours."""
+        return 2 * self.context_slices + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A volume at the network's size, and the way back."""
+
+    images: UInt8[np.ndarray, "slices size size channels"]
+    mean: Float32[np.ndarray, " channels"]
+    std: Float32[np.ndarray, " channels"]
+    shape: tuple[int, int]
+    """Height and width of the slices as they were."""
+
+    box: tuple[int, int, int, int]
+    """Top, left, height and width of what was kept of them."""
+
+    def fit_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "size size"]:
+        """Returns a mask of the volume as its slices were fitted."""
+        return fit_mask(_cut(mask, self.box), self.images.shape[1])
+
+    def unfit(self, probability: Float32[np.ndarray, "size size"]) -> Float32[np.ndarray, "height width"]:
+        """Returns a probability at the slice's own size; 0 outside of what was kept."""
+        top, left, height, width = self.box
+        restored = np.zeros(self.shape, np.float32)
+        restored[top : top + height, left : left + width] = unfit(probability, height, width)
+        return restored
+
+
+def prepare(images: Shaped[np.ndarray, "slices height width channels"], preprocessing: Preprocessing) -> Prepared:
+    """Returns all slices of a patient as a network is to see them, up to the normalisation by `mean` and `std`."""
+    levels = to_grey_levels(images, preprocessing.intensities)
+    box = head_box(levels) if preprocessing.crop == "head" else (0, 0, *levels.shape[1:3])
+    fitted = np.stack([fit_image(_cut(image, box), preprocessing.size) for image in levels])
+    mean, std = volume_statistics(fitted) if preprocessing.normalisation == "zscore" else _unit(fitted.shape[3])
+    return Prepared(images=fitted, mean=mean, std=std, shape=images.shape[1:3], box=box)
+
+
+def to_grey_levels(
+    images: Shaped[np.ndarray, "slices height width channels"], intensities: str
+) -> UInt8[np.ndarray, "slices height width channels"]:
+    """Returns the volume in 256 grey levels, each channel by itself; see `Preprocessing.intensities`."""
+    if images.dtype == np.uint8 and intensities == "auto":
+        return images
+    shares = (0.0, 1.0) if intensities == "full" else WINDOW
+    channels = [_to_grey_levels(images[..., channel], shares) for channel in range(images.shape[3])]
+    return np.stack(channels, axis=-1)
+
+
+def _to_grey_levels(values: np.ndarray, shares: tuple[float, float]) -> np.ndarray:
+    found, counts = np.unique(values.ravel()[:: max(1, values.size // 100_000)], return_counts=True)
+    inside = values != found[counts.argmax()]
+    lowest = 1  # 0 is kept for the background
+    if np.mean(inside) > 1 - BACKGROUND_SHARE:
+        inside, lowest = np.ones(values.shape, bool), 0
+    if not inside.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.quantile(values[inside].astype(np.float32), shares)
+    scale = (255 - lowest) / max(high - low, np.finfo(np.float32).tiny)
+    levels = np.clip(lowest + (values.astype(np.float32) - low) * scale, lowest, 255)
+    return np.where(inside, levels.round(), 0).astype(np.uint8)
+
+
+def head_box(images: UInt8[np.ndarray, "slices height width channels"]) -> tuple[int, int, int, int]:
+    """Returns top, left, height and width of the box that holds the head in all slices; all, if there is no head."""
+    head = _head(images).any(axis=0)
+    if not head.any():
+        return 0, 0, *images.shape[1:3]
+    rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
+    return int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
+
+
+def neighbours(
+    slices: Int64[np.ndarray, " chosen"], patient_of_slice: Int64[np.ndarray, " slices"], context_slices: int
+) -> Int64[np.ndarray, "chosen seen"]:
+    """Returns, for each slice, its neighbours from below to above and itself amid; never one of another patient."""
+    patients = patient_of_slice[slices]
+    first = np.searchsorted(patient_of_slice, patients, side="left")
+    last = np.searchsorted(patient_of_slice, patients, side="right") - 1
+    offsets = np.arange(-context_slices, context_slices + 1)
+    return np.clip(slices[:, None] + offsets, first[:, None], last[:, None])
+
+
+def as_channels(
+    images: UInt8[np.ndarray, "chosen seen height width channels"],
+) -> UInt8[np.ndarray, "chosen height width stacked"]:
+    """Returns each slice with the channels of its neighbours beside its own, slice after slice."""
+    chosen, _, height, width, _ = images.shape
+    return images.transpose(0, 2, 3, 1, 4).reshape(chosen, height, width, -1)
 
 
 def fit_image(
@@ -52,10 +192,7 @@ def volume_statistics(
     after `fit_image`.
     """
     num_channels = images.shape[3]
-    thresholds = [HEAD_THRESHOLD * _percentile(images[..., c]) for c in range(num_channels)]
-    head = np.zeros(images.shape[:3], bool)
-    for c in range(num_channels):
-        head |= images[..., c] > thresholds[c]
+    head = _head(images)
     if not head.any():
         return np.zeros(num_channels, np.float32), np.ones(num_channels, np.float32)
     # From 256 counts instead of the pixels: exact, and no float copy of a whole volume.
@@ -78,6 +215,22 @@ def normalise(
     result = np.subtract(images, mean[:, None, None, :], dtype=np.float32)
     result /= std[:, None, None, :]
     return result.transpose(0, 3, 1, 2)
+
+
+def _head(images: np.ndarray) -> np.ndarray:
+    head = np.zeros(images.shape[:3], bool)
+    for channel in range(images.shape[3]):
+        head |= images[..., channel] > HEAD_THRESHOLD * _percentile(images[..., channel])
+    return head
+
+
+def _unit(num_channels: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(num_channels, np.float32), np.full(num_channels, 255, np.float32)
+
+
+def _cut(array: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    top, left, height, width = box
+    return array[top : top + height, left : left + width]
 
 
 def _pad_to_square(image: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float32
 
 from data.patient import Patient
+from data.preprocess import Preprocessing
 from model import metrics
 from model.predict import Network, predict_volume
 from model.unet import UNet
@@ -48,7 +49,7 @@ def evaluate(
     network: Network,
     patients: Sequence[Patient],
     *,
-    size: int,
+    preprocessing: Preprocessing,
     threshold: float,
     batch_size: int = 16,
 ) -> list[PatientScore]:
@@ -60,7 +61,7 @@ def evaluate(
     scores = []
     for patient in patients:
         volume = patient.read()
-        probability = predict_volume(network, volume.images, size=size, batch_size=batch_size)
+        probability = predict_volume(network, volume.images, preprocessing, batch_size=batch_size)
         scores.append(evaluate_patient(patient.id, probability, volume.masks, threshold))
     return scores
 

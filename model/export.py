@@ -118,10 +118,13 @@ def export_onnx(
 
 
 def _check(unet: UNet, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
-    if settings.channels != unet.config.in_channels:
-        raise ExportError(f"settings.channels is {settings.channels}, but the network has {unet.config.in_channels}")
-    if settings.size % unet.config.side_multiple:
-        raise ExportError(f"settings.size is {settings.size}, but must be divisible by {unet.config.side_multiple}")
+    if settings.num_inputs != unet.config.in_channels:
+        raise ExportError(
+            f"the settings have {settings.num_inputs} channels, but the network {unet.config.in_channels}"
+        )
+    size = settings.preprocessing.size
+    if size % unet.config.side_multiple:
+        raise ExportError(f"size is {size}, but must be divisible by {unet.config.side_multiple}")
     if not sum(len(volume) for volume in sample_volumes):
         raise ExportError("sample_volumes is empty, but the proof needs at least one slice")
 
@@ -174,7 +177,7 @@ def _quiet() -> Iterator[None]:
 def _compare(original: Network, exported: Network, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> Parity:
     largest, intersection, total = 0.0, 0, 0
     for volume in sample_volumes:
-        one, other = (predict_volume(network, volume, size=settings.size) for network in (original, exported))
+        one, other = (predict_volume(network, volume, settings.preprocessing) for network in (original, exported))
         largest = np.maximum(largest, np.abs(one - other).max(initial=0.0))  # np.maximum keeps nan
         # A pixel this near to the threshold may fall on either side by rounding; all others must agree.
         clear = np.abs(one - settings.threshold) > MAX_DIFFERENCE

@@ -16,12 +16,12 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Shaped, UInt8
 from rich.console import Console
 from rich.progress import Progress
 
 from data.patient import DataError
-from data.preprocess import fit_image, unfit, volume_statistics
+from data.preprocess import Preprocessing, as_channels, neighbours, prepare
 from model.images import TIFF, Volume, find_volumes, read_volume, write_image, write_whole
 from model.overlay import draw_overlay
 
@@ -31,7 +31,7 @@ Network = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 MODEL_NAME = "model.onnx"
 METADATA_KEY = "tumour_search"
-FORMAT = 1
+FORMAT = 2
 """Raised when a setting changes meaning; a model of another format is refused."""
 
 COLUMNS = ("patient", "slices", "slices_with_tumour", "tumour_pixels", "tumour_share")
@@ -46,22 +46,25 @@ class ModelError(ValueError):
 class Settings:
     """What must be known beside the weights to use a model; it travels inside the model's file."""
 
-    size: int
-    """Side in pixels that slices are resized to; that of the training."""
+    preprocessing: Preprocessing
+    """As in training."""
 
     threshold: float
     """Probability from which on a pixel is tumour."""
 
     channels: int
-    """Channels of a slice."""
+    """Channels of a slice, without its context."""
 
     def __post_init__(self) -> None:
-        for name in ("size", "channels"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ModelError(f"{name} is {value!r}, but must be a whole number of at least 1")
+        if type(self.channels) is not int or self.channels < 1:
+            raise ModelError(f"channels is {self.channels!r}, but must be a whole number of at least 1")
         if type(self.threshold) not in (int, float) or not 0 < self.threshold < 1:
             raise ModelError(f"threshold is {self.threshold!r}, but must be above 0 and below 1")
+
+    @property
+    def num_inputs(self) -> int:
+        """Channels that the network sees: those of a slice and of its context."""
+        return self.channels * self.preprocessing.num_slices_seen
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)})
@@ -82,24 +85,34 @@ class Settings:
         names = {field.name for field in fields(cls)}
         if values.keys() != names:
             raise ModelError(f"settings have {sorted(values)}, but must have exactly {sorted(names)}")
-        return cls(**values)
+        try:
+            preprocessing = Preprocessing(**values["preprocessing"])
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"settings have a preprocessing that is not legal: {error}") from error
+        return cls(**values | {"preprocessing": preprocessing})
 
 
 def predict_volume(
-    network: Network, images: UInt8[np.ndarray, "slices height width channels"], *, size: int, batch_size: int = 16
+    network: Network,
+    images: Shaped[np.ndarray, "slices height width channels"],
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 16,
 ) -> Float32[np.ndarray, "slices height width"]:
     """Return the probability of tumour of every pixel of a patient, at the slices' own resolution.
 
     All slices of the patient belong into one call: intensities are normalised over the whole volume.
     """
-    height, width = images.shape[1:3]
-    fitted = np.stack([fit_image(image, size) for image in images])
-    mean, std = volume_statistics(fitted)
+    prepared = prepare(images, preprocessing)
+    mean, std = (np.tile(one, preprocessing.num_slices_seen) for one in (prepared.mean, prepared.std))
+    one_patient = np.zeros(len(images), np.int64)
     probability = np.empty(images.shape[:3], np.float32)
-    for start in range(0, len(fitted), batch_size):
-        batch = np.ascontiguousarray(fitted[start : start + batch_size].transpose(0, 3, 1, 2), np.float32)
+    for start in range(0, len(images), batch_size):
+        chosen = np.arange(start, min(start + batch_size, len(images)))
+        seen = as_channels(prepared.images[neighbours(chosen, one_patient, preprocessing.context_slices)])
+        batch = np.ascontiguousarray(seen.transpose(0, 3, 1, 2), np.float32)
         for index, found in enumerate(network(batch, mean, std), start):
-            probability[index] = unfit(found, height, width)
+            probability[index] = prepared.unfit(found)
     return probability
 
 
@@ -182,7 +195,7 @@ def _predict(arguments: Arguments) -> None:
         task = progress.add_task("slices", total=num_slices)
         for volume in volumes:
             images = read_volume(volume)
-            probability = predict_volume(network, images, size=settings.size, batch_size=arguments.batch_size)
+            probability = predict_volume(network, images, settings.preprocessing, batch_size=arguments.batch_size)
             masks = probability >= settings.threshold
             _write_volume(arguments, volume, images, masks)
             rows.append(_row(volume.patient, masks))

@@ -63,7 +63,7 @@ def write_card(run: dict[str, Any], metrics: dict[str, Any], rows: list[TrialRow
     return TEMPLATE.format(
         name=run["config"]["name"],
         folder=f"{run['config']['out']}/{run['config']['name']}/best",
-        size=run["config"]["size"],
+        size=run["config"]["preprocessing"]["size"],
         threshold=metrics["threshold"],
         scores="\n".join(_score_line(name, summary) for name, summary in _summaries(metrics["test"])),
         data=run["data"]["source"],

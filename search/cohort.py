@@ -42,7 +42,7 @@ def read_cohort(config: SearchConfig) -> Cohort:
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
     )
-    pack = pack_patients(patients, size=config.size, progress=True)
+    pack = pack_patients(patients, config.preprocessing, progress=True)
     sides = {side: pack.select(getattr(split, side)) for side in ("train", "val", "test")}
     for side in ("train", "val"):
         if not sides[side].tumour_slices.any():

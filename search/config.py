@@ -1,13 +1,14 @@
 """What a search is asked to do."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from data.preprocess import Preprocessing
 from search import samplers, schedulers
 from search.objectives import LATENCY, OBJECTIVES
 from search.samplers import SAMPLERS
@@ -44,8 +45,7 @@ class SearchConfig:
     time_budget_seconds: float | None = None
     """Seconds after which no epoch is started any more; the best so far is promoted. None: no limit."""
 
-    size: int = 128
-    """Side of the square slices that the network sees, in pixels; scores are taken in the original size."""
+    preprocessing: Annotated[Preprocessing, tyro.conf.arg(name="")] = field(default_factory=Preprocessing)
 
     batch_size: int = 16
     """Slices in a global batch, shared among a trial's workers."""
@@ -231,11 +231,11 @@ class SearchConfig:
             )
 
     def _check_size(self) -> None:
-        depth = largest_depth(SPACES[self.space])
+        depth, size = largest_depth(SPACES[self.space]), self.preprocessing.size
         # One pixel at the bottom of the U has no spread to normalise by, so it must be two at least.
-        if self.size < 2 * 2**depth or self.size % 2**depth or self.size > 1024:
+        if size < 2 * 2**depth or size % 2**depth:
             raise ValueError(
-                f"size is {self.size}, but the space {self.space!r} has U-Nets of depth {depth}, which need a multiple "
+                f"size is {size}, but the space {self.space!r} has U-Nets of depth {depth}, which need a multiple "
                 f"of {2**depth} pixels, from {2 * 2**depth} to 1024: 128 or 256 are usual"
             )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.patient import Patient
+from data.preprocess import Preprocessing
 from model.checkpoint import write
 from model.device import find_device
 from model.evaluate import PatientScore, evaluate, summarise, torch_network
@@ -36,14 +37,14 @@ def deliver(
     Raises:
         ExportError: The exported model does not give what the network gives.
     """
-    winner, size = candidates[0], run["config"]["size"]
+    winner, preprocessing = candidates[0], Preprocessing(**run["config"]["preprocessing"])
     best = folder / "best"
     best.mkdir(exist_ok=True)
-    parity = _export(winner, best / MODEL_NAME, cohort.val_patients, size)
+    parity = _export(winner, best / MODEL_NAME, cohort.val_patients, preprocessing)
     network = torch_network(winner.network, find_device().device)
-    scores = evaluate(network, cohort.test_patients, size=size, threshold=THRESHOLD)
+    scores = evaluate(network, cohort.test_patients, preprocessing=preprocessing, threshold=THRESHOLD)
     pictures = draw_test_patients(
-        network, cohort.test_patients, scores, best / "overlays", size=size, threshold=THRESHOLD
+        network, cohort.test_patients, scores, best / "overlays", preprocessing=preprocessing, threshold=THRESHOLD
     )
     metrics = _metrics(candidates, scores, parity) | {
         "pareto_front": _front(rows, run["config"]["objective"]),
@@ -55,8 +56,9 @@ def deliver(
     return metrics
 
 
-def _export(winner: Candidate, path: Path, val_patients: tuple[Patient, ...], size: int) -> Parity:
-    settings = Settings(size=size, threshold=THRESHOLD, channels=winner.network.config.in_channels)
+def _export(winner: Candidate, path: Path, val_patients: tuple[Patient, ...], preprocessing: Preprocessing) -> Parity:
+    channels = winner.network.config.in_channels // preprocessing.num_slices_seen
+    settings = Settings(preprocessing=preprocessing, threshold=THRESHOLD, channels=channels)
     volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
     return export_onnx(winner.network, path, settings, sample_volumes=volumes)
 

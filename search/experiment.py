@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from data.preprocess import Preprocessing
 from model.checkpoint import write
 from search.cohort import Cohort
 from search.config import SearchConfig
@@ -34,6 +35,9 @@ CHANGEABLE = (
     "dry_run",
 )
 """Options that a resumed search may have other than it had; any other would compare what cannot be compared."""
+
+GROUPS = {"preprocessing": Preprocessing}
+"""Options that belong together, by the field that has them."""
 
 
 def check_folder(config: SearchConfig) -> None:
@@ -140,7 +144,8 @@ def recorded_config(folder: Path) -> SearchConfig:
         values["try_first"] = Path(values["try_first"])
     try:
         lists = {name: tuple(values[name]) for name in ("warm_start", "objective") if name in values}
-        return SearchConfig(**values | lists)
+        groups = {name: group(**values.get(name, {})) for name, group in GROUPS.items()}
+        return SearchConfig(**values | lists | groups)
     except TypeError as error:
         raise ValueError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
 
@@ -151,13 +156,22 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
     Raises:
         ValueError: An option has changed that may not.
     """
-    for field in fields(config):
-        before, now = getattr(recorded, field.name), getattr(config, field.name)
-        if now != before and field.name not in (*CHANGEABLE, "out", "resume"):
+    options_before = _options(recorded)
+    for name, now in _options(config).items():
+        before = options_before[name]
+        if now != before and name not in (*CHANGEABLE, "out", "resume"):
             raise ValueError(
-                f"{field.name} is {now!r}, but was {before!r} when {config.name} began; a search that goes on can "
+                f"{name} is {now!r}, but was {before!r} when {config.name} began; a search that goes on can "
                 f"change only {', '.join(CHANGEABLE)}"
             )
+
+
+def _options(config: SearchConfig) -> dict[str, Any]:
+    """Return every option by its name on the command line; those that belong together are there one by one."""
+    options = {field.name: getattr(config, field.name) for field in fields(config)}
+    for group in GROUPS:
+        options |= vars(options.pop(group))
+    return options
 
 
 def resume_experiment(config: SearchConfig, cohort: Cohort) -> dict[str, Any]:

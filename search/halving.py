@@ -57,6 +57,21 @@ class _Rung:
         gone_on = (self.rank(number) for number in self.gone_on)
         return bool(self.paused) and self.rank(self.paused[0]) < min(gone_on, default=(math.inf,))
 
+    def hopeless(self) -> list[int]:
+        """Return those that wait for a place that can never be theirs.
+
+        Whoever arrives later can lift a trial past others by dominating these, but never past its own dominators.
+        """
+        room = max(1, self.capacity - len(self.gone_on))  # the best may go on at the end
+        last = self.paused[room:]
+        if not self.num_better:
+            return last
+        return [one for one in last if sum(self._stays_before(other, one) for other in self.paused) >= room]
+
+    def _stays_before(self, number: int, other: int) -> bool:
+        merits, theirs = self.arrived[number], self.arrived[other]
+        return dominates(merits, theirs) or (merits == theirs and number < other)
+
     def remove(self, number: int) -> None:
         self.paused = [one for one in self.paused if one != number]
 
@@ -130,9 +145,9 @@ class Asha:
         """Return, once, the trials before which there are as many better ones as can ever go on."""
         dropped = []
         for rung in self._rungs.values():
-            room = max(1, rung.capacity - len(rung.gone_on))  # the best may go on at the end
-            dropped += rung.paused[room:]
-            del rung.paused[room:]
+            for number in rung.hopeless():
+                rung.remove(number)
+                dropped.append(number)
         return dropped
 
     def drop_worst(self) -> int | None:

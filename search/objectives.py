@@ -33,6 +33,9 @@ OBJECTIVES = {
 
 LATENCY = "latency_ms"
 
+NUM_KEPT = 5
+"""Trials of the best Dice whose checkpoints stay on disk: the candidates of a promotion, and two to spare."""
+
 
 def costs(objectives: Sequence[str]) -> tuple[str, ...]:
     """Return the objectives other than Dice."""
@@ -53,6 +56,13 @@ def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[Tr
     """Return the trials that no other dominates, by their best epochs, the best Dice first."""
     scored = [(row, merits(row.best_epoch, objectives)) for row in best_first(list(rows))]
     return [row for row, mine in scored if not any(dominates(theirs, mine) for _, theirs in scored)]
+
+
+def worth_keeping(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[TrialRow]:
+    """Return the trials whose checkpoints stay: NUM_KEPT, and with several objectives the Pareto front; best first."""
+    ranked = best_first(list(rows))
+    front = pareto_front(ranked, objectives) if costs(objectives) else []
+    return [row for place, row in enumerate(ranked) if place < NUM_KEPT or row in front]
 
 
 def in_order_of_promotion(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.patient import Patient
+from data.preprocess import Preprocessing, to_grey_levels
 from model.evaluate import PatientScore
 from model.images import write_image
 from model.overlay import draw_panel
@@ -20,7 +21,7 @@ def draw_test_patients(
     scores: Sequence[PatientScore],
     folder: Path,
     *,
-    size: int,
+    preprocessing: Preprocessing,
     threshold: float,
 ) -> dict[str, Path]:
     """Return the pictures by their caption; patients whose Dice is undefined are not drawn."""
@@ -34,17 +35,22 @@ def draw_test_patients(
     for name, place in places.items():
         score = ranked[place]
         path = folder / f"{name}_{score.patient}.png"
-        _draw(network, by_id[score.patient], path, size=size, threshold=threshold)
+        _draw(network, by_id[score.patient], path, preprocessing=preprocessing, threshold=threshold)
         pictures[f"{name}: {score.patient}, Dice {score.dice:.3f}"] = path
     return pictures
 
 
-def _draw(network: Network, patient: Patient, path: Path, *, size: int, threshold: float) -> None:
+def _draw(network: Network, patient: Patient, path: Path, *, preprocessing: Preprocessing, threshold: float) -> None:
     volume = patient.read()
-    predicted = predict_volume(network, volume.images, size=size) >= threshold
+    predicted = predict_volume(network, volume.images, preprocessing) >= threshold
     chosen = _choose_slices(volume.masks | predicted)
     captions = [f"slice {volume.numbers[index]}" for index in chosen]
-    write_image(path, draw_panel(volume.images[chosen], predicted[chosen], volume.masks[chosen], captions=captions))
+    write_image(
+        path,
+        draw_panel(
+            to_grey_levels(volume.images, "auto")[chosen], predicted[chosen], volume.masks[chosen], captions=captions
+        ),
+    )
 
 
 def _choose_slices(marked: np.ndarray) -> np.ndarray:

@@ -22,7 +22,8 @@ def print_plan(config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Cons
 
 def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str, str]]:
     sides = ("train", "val", "test")
-    lines = [("data", f"{config.data} ({cohort.format}), slices of {config.size} x {config.size} pixels")]
+    size = config.preprocessing.size
+    lines = [("data", f"{config.data} ({cohort.format}), slices of {size} x {size} pixels")]
     for side in sides:
         patients, slices = len(getattr(cohort.split, side)), cohort.num_slices[side]
         lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))

@@ -1,5 +1,6 @@
 """The named presets that a command line starts from."""
 
+from data.preprocess import Preprocessing
 from search.config import SearchConfig
 
 
@@ -15,7 +16,9 @@ def workstation() -> SearchConfig:
 
 def cluster() -> SearchConfig:
     """A cluster of GPUs: a large space, long trials."""
-    return SearchConfig(trials=200, max_epochs=81, size=256, width=32, space="wide", patience=20)
+    return SearchConfig(
+        trials=200, max_epochs=81, preprocessing=Preprocessing(size=256), width=32, space="wide", patience=20
+    )
 
 
 PRESETS = {preset.__name__: preset for preset in (smoke, workstation, cluster)}

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from data.patient import Patient
+from data.preprocess import Preprocessing
 from model import checkpoint
 from model.device import find_device
 from model.evaluate import PatientScore, evaluate, torch_network
 from model.unet import UNet
-from search.objectives import costs, in_order_of_promotion, merits
-from search.trials import METRIC, TrialRow, best_first
+from search.objectives import costs, in_order_of_promotion, merits, worth_keeping
+from search.trials import METRIC, TrialRow
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def promote(
     folder: Path,
     val_patients: Sequence[Patient],
     *,
-    size: int,
+    preprocessing: Preprocessing,
     objectives: Sequence[str] = (METRIC,),
     dice_tolerance: float = 0.0,
 ) -> list[Candidate]:
@@ -62,11 +63,7 @@ def promote(
     Raises:
         NothingToPromote: No trial has a checkpoint that can be read.
     """
-    ranked = in_order_of_promotion(
-        [row for row in best_first(rows) if row.checkpoint],
-        lambda row: merits(row.best_epoch, objectives),
-        dice_tolerance=dice_tolerance,
-    )
+    ranked = _candidates(rows, objectives, dice_tolerance)
     if not ranked:
         reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
         raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none began'}")
@@ -80,7 +77,9 @@ def promote(
         except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
             logger.warning("%s is passed over: %s", row.id, error)
             continue
-        scores = evaluate(torch_network(network, device), val_patients, size=size, threshold=THRESHOLD)
+        scores = evaluate(
+            torch_network(network, device), val_patients, preprocessing=preprocessing, threshold=THRESHOLD
+        )
         candidates.append(Candidate(row=row, network=network, scores=scores))
     if not candidates:
         raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")
@@ -89,3 +88,13 @@ def promote(
         lambda one: (-math.inf if math.isnan(one.dice) else one.dice, *merits(one.row.best_epoch, costs(objectives))),
         dice_tolerance=dice_tolerance,
     )
+
+
+def _candidates(rows: list[TrialRow], objectives: Sequence[str], dice_tolerance: float) -> list[TrialRow]:
+    """Return the trials whose checkpoint is on disk, those first that may win; the best Dice is the others' measure."""
+    kept = worth_keeping([row for row in rows if row.checkpoint], objectives)
+    ranked = in_order_of_promotion(kept, lambda row: merits(row.best_epoch, objectives), dice_tolerance=dice_tolerance)
+    if kept and kept[0] not in ranked[:NUM_CANDIDATES]:
+        ranked.remove(kept[0])
+        ranked.insert(NUM_CANDIDATES - 1, kept[0])
+    return ranked

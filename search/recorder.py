@@ -10,13 +10,9 @@ from typing import Any
 from rich.console import Console
 
 from search.checkpoints import Checkpoints
-from search.objectives import pareto_front
+from search.objectives import worth_keeping
 from search.progress import Progress
-from search.trials import METRIC, State, TrialRow, append_row, best_first, trial_id
-
-NUM_KEPT = 5
-"""Ended trials whose best checkpoint stays on disk: the candidates of a promotion, and two to spare. With several
-objectives, so do those of the Pareto front."""
+from search.trials import METRIC, State, TrialRow, append_row, trial_id
 
 _console = Console()
 """Of the module, not of the recorder: Tune pickles its callbacks."""
@@ -106,10 +102,9 @@ class Recorder:
         if row.checkpoint is None:
             self._checkpoints.drop(row.number)
             return
-        ranked = best_first([*self._kept, row])
-        front = pareto_front(ranked, self._objectives) if len(self._objectives) > 1 else []
-        self._kept = [one for place, one in enumerate(ranked) if place < NUM_KEPT or one in front]
-        for loser in ranked:
+        before = [*self._kept, row]
+        self._kept = worth_keeping(before, self._objectives)
+        for loser in before:
             if loser not in self._kept:
                 self._checkpoints.drop(loser.number)
 

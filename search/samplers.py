@@ -45,8 +45,8 @@ class SamplersView(optuna.Study):
     """The objectives other than Dice; a trial has them among its user attributes."""
 
     at_one_epoch = False
-    """Show COMPLETE trials alone, as a sampler of `COMPLETE_ONLY` needs them, and any with several objectives: what
-    Optuna knows of a PRUNED trial is one value."""
+    """Show COMPLETE trials alone, as a sampler of `COMPLETE_ONLY` needs them, and any model with several objectives:
+    what Optuna knows of a PRUNED trial is one value."""
 
     def stop(self) -> None:
         """Do nothing: a sampler that has no more to suggest wants to end a loop that there is not."""

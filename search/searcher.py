@@ -99,7 +99,7 @@ class OptunaSearcher:
         self._study.earlier = [self._frozen(space, one) for one in earlier]
         self._space = space
         self._sampler = sampler
-        self._study.at_one_epoch = self._sampler in COMPLETE_ONLY or bool(self._costs)
+        self._study.at_one_epoch = sampler in COMPLETE_ONLY or (bool(self._costs) and sampler in MODELS)
         self._seed = seed
         self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
         self._max_epochs = max_epochs

@@ -79,7 +79,7 @@ def _run(config: SearchConfig, console: Console) -> int:
             rows,
             config.folder,
             cohort.val_patients,
-            size=config.size,
+            preprocessing=config.preprocessing,
             objectives=config.objective,
             dice_tolerance=config.dice_tolerance,
         )

@@ -48,7 +48,7 @@ def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
         Observation(
             sample=one["sample"],
             values={int(epoch): value for epoch, value in one["values"].items()},
-            costs=one["costs"],
+            costs=one.get("costs", {}),
             state=State(one["state"]),
             attrs={},
         )

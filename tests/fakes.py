@@ -9,6 +9,7 @@ import tifffile
 import torch
 
 from data.pack import Pack
+from data.preprocess import Preprocessing
 from data.split import Split
 from model.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
@@ -58,7 +59,12 @@ def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed
     }
     for array in arrays.values():
         array.setflags(write=False)
-    return Pack(**arrays, patient_ids=tuple(f"P{i}" for i in range(num_patients)), fingerprint="small")
+    return Pack(
+        **arrays,
+        preprocessing=Preprocessing(size=size),
+        patient_ids=tuple(f"P{i}" for i in range(num_patients)),
+        fingerprint="small",
+    )
 
 
 def small_cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
@@ -127,7 +133,7 @@ def run_record() -> dict[str, Any]:
         "config": {
             "name": "small",
             "out": "runs",
-            "size": 32,
+            "preprocessing": {"size": 32},
             "seed": 7,
             "trials": 4,
             "max_epochs": 3,

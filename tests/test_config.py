@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from data.preprocess import Preprocessing
 from search.config import SearchConfig
 from search.presets import PRESETS
 from search.samplers import SAMPLERS
@@ -52,7 +53,7 @@ def test_default_is_smoke_and_all_presets_hold():
             "underscores, at most 100, and begin with a letter or digit",
         ),
         (
-            {"size": 100},
+            {"preprocessing": Preprocessing(size=100)},
             "size is 100, but the space 'core' has U-Nets of depth 5, which need a multiple of 32 pixels, from 64 "
             "to 1024: 128 or 256 are usual",
         ),
@@ -82,15 +83,23 @@ def test_config_refuses_names_that_are_no_folder(option, name):
         SearchConfig(**{option: name})
 
 
-@pytest.mark.parametrize("size", [0, 32, 65, 1056])
+@pytest.mark.parametrize("size", [1, 32, 65, 1008])
 def test_config_refuses_sizes_that_the_deepest_network_cannot_halve(size):
     with pytest.raises(ValueError, match="which need a multiple of 32 pixels"):
-        SearchConfig(size=size)
+        SearchConfig(preprocessing=Preprocessing(size=size))
 
 
 def test_config_accepts_its_bounds():
-    SearchConfig(trials=1, max_epochs=1, grace_period=1, reduction_factor=2, max_failures=0, size=64)
-    SearchConfig(gpus_per_worker=0.0, cpus_per_worker=1, max_concurrent=1, time_budget_seconds=1, size=1024)
+    SearchConfig(
+        trials=1, max_epochs=1, grace_period=1, reduction_factor=2, max_failures=0, preprocessing=Preprocessing(size=64)
+    )
+    SearchConfig(
+        gpus_per_worker=0.0,
+        cpus_per_worker=1,
+        max_concurrent=1,
+        time_budget_seconds=1,
+        preprocessing=Preprocessing(size=1024),
+    )
     SearchConfig(name="x" * 100, resume="y" * 100, checkpoints_gb=0.0)
 
 
@@ -190,7 +199,7 @@ def test_help_prints_every_option_and_the_presets(capsys):
         parse(["--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    for field in fields(SearchConfig):
+    for field in (*(one for one in fields(SearchConfig) if one.name != "preprocessing"), *fields(Preprocessing)):
         option = {"try_first": "try"}.get(field.name, field.name.replace("_", "-"))
         assert re.search(rf"--{option}[ ,]", printed)
     assert all(preset in printed for preset in PRESETS)
@@ -199,3 +208,75 @@ def test_help_prints_every_option_and_the_presets(capsys):
 def test_main_returns_2_for_data_that_is_not_there(tmp_path, capsys):
     assert main(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 2
     assert f"{tmp_path / 'nowhere'} does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objective": ("val_dice", "val_iou")},
+            "objective is 'val_iou', but must be one of val_dice, latency_ms, million_parameters",
+        ),
+        (
+            {"objective": ("latency_ms", "val_dice")},
+            "objective is latency_ms, val_dice, but must begin with val_dice",
+        ),
+        ({"objective": ("latency_ms",)}, "objective is latency_ms, but must begin with val_dice"),
+        *(
+            (
+                {"objective": ("val_dice", "latency_ms"), "searcher": searcher},
+                f"searcher is '{searcher}', which knows one objective only, not val_dice, latency_ms: choose one of "
+                "tpe, gp, random, qmc, grid",
+            )
+            for searcher in ("forest", "cmaes")
+        ),
+        (
+            {"objective": ("val_dice", "million_parameters"), "scheduler": "median"},
+            "scheduler is 'median', which knows one objective only, not val_dice, million_parameters: choose one of "
+            "asha, hyperband, none",
+        ),
+        ({"dice_tolerance": -0.01}, "dice_tolerance is -0.01, but must be at least 0"),
+    ],
+)
+def test_config_refuses_objectives(changes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SearchConfig(**changes)
+
+
+def test_config_counts_an_objective_that_is_named_twice_once():
+    twice = ("val_dice", "latency_ms", "val_dice", "million_parameters", "latency_ms")
+    assert SearchConfig(objective=twice).objective == ("val_dice", "latency_ms", "million_parameters")
+    assert SearchConfig(objective=("val_dice", "val_dice"), searcher="forest").objective == ("val_dice",)
+
+
+@pytest.mark.parametrize(
+    ("options", "objectives"),
+    [
+        ([], ("val_dice",)),
+        (["--objective", "val_dice"], ("val_dice",)),
+        (["--objective", "latency_ms"], ("val_dice", "latency_ms")),
+        (["--objective", "val_dice", "--objective", "latency_ms"], ("val_dice", "latency_ms")),
+        (
+            ["workstation", "--objective", "million_parameters", "--objective", "latency_ms", "--searcher", "tpe"],
+            ("val_dice", "million_parameters", "latency_ms"),
+        ),
+    ],
+)
+def test_parse_adds_objectives_to_dice(options, objectives):
+    found = parse(options)
+    assert found.objective == objectives
+    assert found.fixed(in_channels=3).measure_latency == ("latency_ms" in objectives)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--objective", "speed"], "objective is 'speed', but must be one of val_dice, latency_ms"),
+        (["--objective", "latency_ms", "--searcher", "forest"], "searcher is 'forest', which knows one objective only"),
+    ],
+)
+def test_parse_refuses_objectives_with_status_2(options, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(options)
+    assert caught.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.replace("\u2502", " ").split())

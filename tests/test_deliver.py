@@ -14,6 +14,7 @@ from fakes import trial_row, write_lgg_patient
 from rich.console import Console
 
 from data.lgg import read_slice
+from data.preprocess import Preprocessing
 from model.checkpoint import load_network, write
 from model.predict import load_model, predict_volume
 from model.train import TrainConfig, train
@@ -37,7 +38,9 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     root = tmp_path_factory.mktemp("deliver")
     for number in range(6):
         write_lgg_patient(root / "patients", f"P{number}", tumour_numbers=(2, 10) if number else (), seed=number)
-    config = SearchConfig(data=str(root / "patients"), out=root / "runs", name="tiny", size=SIZE, trials=1)
+    config = SearchConfig(
+        data=str(root / "patients"), out=root / "runs", name="tiny", preprocessing=Preprocessing(size=SIZE), trials=1
+    )
     cohort = read_cohort(config)
     lanes = plan_lanes(config, [{"CPU": 2.0}])
     with open_experiment(config, cohort, lanes, {}) as run:
@@ -46,7 +49,7 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     [epoch] = train(UNetConfig(depth=2, width=2), training, cohort.train_pack, cohort.val_pack)
     write(config.folder / "state.pt", epoch.state.to_bytes())
     rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
-    candidates = promote(rows, config.folder, cohort.val_patients, size=SIZE)
+    candidates = promote(rows, config.folder, cohort.val_patients, preprocessing=Preprocessing(size=SIZE))
     metrics = deliver(candidates, rows, run, cohort, config.folder)
     return SimpleNamespace(config=config, cohort=cohort, lanes=lanes, run=run, rows=rows, metrics=metrics)
 
@@ -89,10 +92,14 @@ def test_deliver_writes_the_metrics_it_returns_without_nan(delivered):
 
 def test_deliver_exports_the_winner(delivered):
     network, settings = load_model(delivered.config.folder / "best" / "model.onnx")
-    assert (settings.size, settings.channels, settings.threshold) == (SIZE, 3, delivered.metrics["threshold"])
+    assert (settings.preprocessing.size, settings.channels, settings.threshold) == (
+        SIZE,
+        3,
+        delivered.metrics["threshold"],
+    )
     patient = delivered.cohort.test_patients[0]
     images, masks = (np.stack(arrays) for arrays in zip(*map(read_slice, patient.slices), strict=True))
-    predicted = predict_volume(network, images, size=SIZE) >= settings.threshold
+    predicted = predict_volume(network, images, Preprocessing(size=SIZE)) >= settings.threshold
     [score] = [score for score in delivered.metrics["test_patients"] if score["patient"] == patient.id]
     assert predicted.sum() == pytest.approx(score["predicted_pixels"], abs=2)
     assert masks.sum() == score["true_pixels"]

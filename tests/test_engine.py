@@ -21,12 +21,13 @@ from optuna.storages.journal import JournalFileBackend
 from processes import command_lines
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from data.preprocess import Preprocessing
 from search import engine
 from search.adapter import WAIT_SECONDS
 from search.config import SearchConfig
 from search.lanes import node_resources, plan_lanes
+from search.objectives import NUM_KEPT
 from search.placement import waiting_groups
-from search.recorder import NUM_KEPT
 from search.space import SPACES
 from search.trials import State, TrialRow
 
@@ -44,7 +45,14 @@ def search(
     fixed = {name: CategoricalDistribution([value]) for name, value in GOOD.items() if name not in bad}
     monkeypatch.setitem(SPACES, "core", axes | fixed)
     config = SearchConfig(
-        out=tmp_path, name="test", trials=trials, max_epochs=2, size=64, width=2, tracking="off", **options
+        out=tmp_path,
+        name="test",
+        trials=trials,
+        max_epochs=2,
+        preprocessing=Preprocessing(size=64),
+        width=2,
+        tracking="off",
+        **options,
     )
     config.folder.mkdir()
     train, val = small_pack([True] * 8, num_patients=2, size=64), small_pack([True] * 4, num_patients=2, size=64)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.patient import BadFiles, Patient, ReadSlice, SliceFiles, SlicePatient
-from data.preprocess import normalise
+from data.preprocess import Preprocessing, normalise
 from model.evaluate import (
     PatientScore,
     bootstrap_interval,
@@ -75,14 +75,14 @@ def test_evaluate_patient_without_tumour_and_prediction_is_undefined():
 @pytest.mark.parametrize("size", [16, 32, 48])
 def test_evaluate_scores_at_the_masks_own_size(size):
     patients = [patient("B", 3), patient("A", 1)]
-    scores = evaluate(bright_is_tumour, patients, size=size, threshold=0.5, batch_size=2)
+    scores = evaluate(bright_is_tumour, patients, preprocessing=Preprocessing(size=size), threshold=0.5, batch_size=2)
     assert [found.patient for found in scores] == ["B", "A"]
     assert [found.true_pixels for found in scores] == [24 * (8 + 16 + 8), 24 * 8]
     assert all(found.dice > 0.9 for found in scores)
 
 
 def test_evaluate_is_exact_where_nothing_is_resized():
-    (found,) = evaluate(bright_is_tumour, [patient("A", 2)], size=32, threshold=0.5)
+    (found,) = evaluate(bright_is_tumour, [patient("A", 2)], preprocessing=Preprocessing(size=32), threshold=0.5)
     assert found.dice == 1
 
 
@@ -91,7 +91,7 @@ def test_evaluate_names_the_patient_whose_slices_differ():
         return np.zeros((8, 8 + files.number, 3), np.uint8), np.zeros((8, 8 + files.number), bool)
 
     with pytest.raises(BadFiles, match=r"A_1: is 8 x 9 x 3, but the first slice of patient A is 8 x 8 x 3"):
-        evaluate(bright_is_tumour, [patient("A", 2, read_slice)], size=8, threshold=0.5)
+        evaluate(bright_is_tumour, [patient("A", 2, read_slice)], preprocessing=Preprocessing(size=8), threshold=0.5)
 
 
 @pytest.mark.parametrize("seed", range(10))

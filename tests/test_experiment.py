@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from fakes import small_cohort
 
+from data.preprocess import Preprocessing
 from search.config import SearchConfig
 from search.experiment import (
     CHANGEABLE,
@@ -248,7 +249,8 @@ def test_check_changes_accepts_what_may_change(tmp_path):
     ],
 )
 def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, value, before):
-    changed = replace(config(tmp_path), **{name: value})
+    changes = {"preprocessing": Preprocessing(size=value)} if name == "size" else {name: value}
+    changed = replace(config(tmp_path), **changes)
     assert refusal(changed, config(tmp_path)) == (
         f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that goes on can change only "
         "data, trials, time_budget_seconds, max_concurrent, max_failures, checkpoints_gb, workers_per_trial, "

@@ -8,12 +8,13 @@ import onnxruntime
 import pytest
 import torch
 
+from data.preprocess import Preprocessing
 from model.evaluate import torch_network
 from model.export import OPSET, ExportError, export_onnx
 from model.predict import METADATA_KEY, Settings, load_model, predict_volume
 from model.unet import NORMS, UNet, UNetConfig
 
-SETTINGS = Settings(size=16, threshold=0.4, channels=3)
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.4, channels=3)
 
 
 def volume(seed: int, num_slices: int = 3, height: int = 20, width: int = 24) -> np.ndarray:
@@ -57,8 +58,8 @@ def test_exported_model_predicts_unseen_volumes_like_its_network(exported, seed)
     unet, path, _ = exported
     network, settings = load_model(path)
     assert settings == SETTINGS
-    one = predict_volume(network, volume(seed + 10), size=16)
-    other = predict_volume(torch_network(unet, torch.device("cpu")), volume(seed + 10), size=16)
+    one = predict_volume(network, volume(seed + 10), Preprocessing(size=16))
+    other = predict_volume(torch_network(unet, torch.device("cpu")), volume(seed + 10), Preprocessing(size=16))
     np.testing.assert_allclose(one, other, atol=1e-5)
     assert one.std() > 0.005
 
@@ -106,8 +107,16 @@ def test_export_without_parity_is_quiet_and_leaves_the_older_file(tmp_path, capf
 @pytest.mark.parametrize(
     ("settings", "samples", "message"),
     [
-        (Settings(size=18, threshold=0.5, channels=3), [volume(0)], "settings.size is 18, but must be divisible by 4"),
-        (Settings(size=16, threshold=0.5, channels=1), [volume(0)], "settings.channels is 1, but the network has 3"),
+        (
+            Settings(preprocessing=Preprocessing(size=18), threshold=0.5, channels=3),
+            [volume(0)],
+            "size is 18, but must be divisible by 4",
+        ),
+        (
+            Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channels=1),
+            [volume(0)],
+            "the settings have 1 channels, but the network 3",
+        ),
         (SETTINGS, [], "sample_volumes is empty, but the proof needs at least one slice"),
     ],
 )

@@ -10,11 +10,11 @@ from fakes import small_pack, write_lgg_patient
 from data.lgg import find_patients, read_slice
 from data.pack import pack_patients
 from data.patient import BadFiles, DataError
-from data.preprocess import fit_image, volume_statistics
+from data.preprocess import Preprocessing, fit_image, volume_statistics
 
 
 def pack_folder(source, size=8, **options):
-    return pack_patients(find_patients(source), size=size, **options)
+    return pack_patients(find_patients(source), Preprocessing(size=size), **options)
 
 
 def test_pack_holds_every_slice_in_order_under_its_patient(tmp_path):
@@ -121,7 +121,7 @@ def test_pack_refuses_patients_with_different_channels(tmp_path):
 
     one, other = find_patients(tmp_path)
     with pytest.raises(BadFiles, match=r"B_1\.tif: has 6 channels, but the first patient has 3"):
-        pack_patients([one, replace(other, read_slice=read_more)], size=8)
+        pack_patients([one, replace(other, read_slice=read_more)], Preprocessing(size=8))
 
 
 def test_pack_lets_a_readers_own_mistake_through(tmp_path):
@@ -131,4 +131,6 @@ def test_pack_lets_a_readers_own_mistake_through(tmp_path):
         raise KeyError(files.number)
 
     with pytest.raises(KeyError):
-        pack_patients([replace(patient, read_slice=broken) for patient in find_patients(tmp_path)], size=8)
+        pack_patients(
+            [replace(patient, read_slice=broken) for patient in find_patients(tmp_path)], Preprocessing(size=8)
+        )

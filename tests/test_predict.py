@@ -18,10 +18,10 @@ from fakes import write_lgg_patient
 
 from data.lgg import find_patients, read_slice
 from data.pack import pack_patients
-from data.preprocess import fit_image
+from data.preprocess import Preprocessing, fit_image
 from model.predict import METADATA_KEY, ModelError, Settings, load_model, main, predict_volume
 
-SETTINGS = Settings(size=16, threshold=0.5, channels=3)
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channels=3)
 
 
 def flair_network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -77,7 +77,9 @@ def refusal(capsys, *arguments) -> str:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_predict_volume_does_not_depend_on_the_batch(seed):
-    one, other = (predict_volume(flair_network, volume(seed), size=16, batch_size=size) for size in (2, 16))
+    one, other = (
+        predict_volume(flair_network, volume(seed), Preprocessing(size=16), batch_size=size) for size in (2, 16)
+    )
     assert (one == other).all()
     assert one.shape == (5, 20, 12)
 
@@ -85,21 +87,21 @@ def test_predict_volume_does_not_depend_on_the_batch(seed):
 def test_predict_volume_has_the_values_worked_by_hand():
     images = np.zeros((1, 4, 4, 3), np.uint8)
     images[0, :2, :, 1], images[0, 2:, :, 1] = 100, 200  # mean 150, standard deviation 50: sigmoid of -1 and of 1
-    probability = predict_volume(flair_network, images, size=4)
+    probability = predict_volume(flair_network, images, Preprocessing(size=4))
     assert probability[0, :, 0] == pytest.approx([0.268941, 0.268941, 0.731059, 0.731059], abs=1e-5)
 
 
 def test_predict_volume_gives_the_network_what_training_gave_it(tmp_path):
     write_lgg_patient(tmp_path, "A", height=20, width=12)
     (patient,) = find_patients(tmp_path)
-    pack = pack_patients([patient], size=16)
+    pack = pack_patients([patient], Preprocessing(size=16))
     seen = []
 
     def network(slices, mean, std):
         seen.append((slices, mean, std))
         return np.zeros((len(slices), 16, 16), np.float32)
 
-    predict_volume(network, np.stack([read_slice(files)[0] for files in patient.slices]), size=16)
+    predict_volume(network, np.stack([read_slice(files)[0] for files in patient.slices]), Preprocessing(size=16))
     ((slices, mean, std),) = seen
     assert (slices == pack.images.transpose(0, 3, 1, 2)).all()
     assert slices.dtype == np.float32
@@ -108,7 +110,7 @@ def test_predict_volume_gives_the_network_what_training_gave_it(tmp_path):
 
 
 def test_predict_volume_of_a_black_volume_is_finite():
-    assert np.isfinite(predict_volume(flair_network, np.zeros((2, 8, 8, 3), np.uint8), size=16)).all()
+    assert np.isfinite(predict_volume(flair_network, np.zeros((2, 8, 8, 3), np.uint8), Preprocessing(size=16))).all()
 
 
 def test_load_model_returns_the_network_from_a_file_or_its_folder(model):
@@ -143,13 +145,27 @@ def test_load_model_refuses_a_foreign_model(tmp_path):
     [
         ("{", "must be a JSON object"),
         ("[1]", "must be a JSON object"),
-        ('{"format": 2, "size": 16, "threshold": 0.5, "channels": 3}', "this version reads format 1"),
-        ('{"size": 16, "threshold": 0.5, "channels": 3}', "this version reads format 1"),
-        ('{"format": 1, "size": 16, "threshold": 0.5}', r"must have exactly \['channels', 'size', 'threshold'\]"),
-        ('{"format": 1, "size": 16, "threshold": 0.5, "channels": 3, "depth": 1}', r"have \['channels', 'depth'"),
-        ('{"format": 1, "size": 0, "threshold": 0.5, "channels": 3}', "size is 0, but must be a whole number"),
+        ('{"format": 1, "preprocessing": {}, "threshold": 0.5, "channels": 3}', "this version reads format 2"),
+        ('{"preprocessing": {}, "threshold": 0.5, "channels": 3}', "this version reads format 2"),
         (
-            '{"format": 1, "size": 16, "threshold": 1.5, "channels": 3}',
+            '{"format": 2, "preprocessing": {}, "threshold": 0.5}',
+            r"must have exactly \['channels', 'preprocessing', 'threshold'\]",
+        ),
+        (
+            '{"format": 2, "preprocessing": {}, "threshold": 0.5, "channels": 3, "depth": 1}',
+            r"have \['channels', 'depth'",
+        ),
+        (
+            '{"format": 2, "preprocessing": {"size": 0}, "threshold": 0.5, "channels": 3}',
+            "size is 0, but must be a whole number",
+        ),
+        (
+            '{"format": 2, "preprocessing": {"side": 1}, "threshold": 0.5, "channels": 3}',
+            "preprocessing that is not legal",
+        ),
+        ('{"format": 2, "preprocessing": [], "threshold": 0.5, "channels": 3}', "preprocessing that is not legal"),
+        (
+            '{"format": 2, "preprocessing": {}, "threshold": 1.5, "channels": 3}',
             "threshold is 1.5, but must be above 0 and below 1",
         ),
     ],
@@ -163,7 +179,9 @@ def test_load_model_names_what_is_wrong_with_its_settings(tmp_path, text, messag
 @pytest.mark.parametrize("seed", range(3))
 def test_settings_survive_the_file(seed):
     rng = np.random.default_rng(seed)
-    settings = Settings(size=int(rng.integers(1, 512)), threshold=float(rng.random()), channels=3)
+    settings = Settings(
+        preprocessing=Preprocessing(size=int(rng.integers(1, 512))), threshold=float(rng.random()), channels=3
+    )
     assert Settings.from_json(settings.to_json()) == settings
 
 
@@ -176,7 +194,7 @@ def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
     assert [row["patient"] for row in rows] == ["A", "B"]
     for patient, row in zip(patients, rows, strict=True):
         images = np.stack([read_slice(files)[0] for files in patient.slices])
-        expected = predict_volume(load_model(model)[0], images, size=16) >= 0.5
+        expected = predict_volume(load_model(model)[0], images, Preprocessing(size=16)) >= 0.5
         folder = tmp_path / "out" / patient.id
         masks = np.stack([tifffile.imread(folder / f"{files.image.stem}_mask.tif") for files in patient.slices])
         assert masks.dtype == np.uint8
@@ -211,7 +229,10 @@ def test_command_takes_a_single_image_as_a_volume_of_one_slice(model, tmp_path, 
         tifffile.imwrite(source, image, photometric="rgb")
     else:
         cv2.imwrite(str(source), image[..., ::-1])
-    model_32 = write_model(tmp_path / "32.onnx", {METADATA_KEY: Settings(size=32, threshold=0.6, channels=3).to_json()})
+    model_32 = write_model(
+        tmp_path / "32.onnx",
+        {METADATA_KEY: Settings(preprocessing=Preprocessing(size=32), threshold=0.6, channels=3).to_json()},
+    )
     run(model_32, source, tmp_path / "out")
     mask = cv2.imread(str(tmp_path / "out" / "scan" / f"scan_mask{mask_suffix}"), cv2.IMREAD_UNCHANGED)
     expected = np.zeros((24, 32), np.uint8)
@@ -305,7 +326,8 @@ def test_command_names_what_is_wrong_with_the_images(model, tmp_path, capsys, da
 def test_command_names_what_is_wrong_with_its_arguments(model, tmp_path, capsys):
     folder, out = write_lgg_patient(tmp_path / "in", "A"), tmp_path / "out"
     one_channel = write_model(
-        tmp_path / "one.onnx", {METADATA_KEY: Settings(size=16, threshold=0.5, channels=1).to_json()}
+        tmp_path / "one.onnx",
+        {METADATA_KEY: Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channels=1).to_json()},
     )
     (tmp_path / "notes.txt").write_text("no image")
     assert "error: model nothing does not exist" in refusal(capsys, Path("nothing"), folder, out)

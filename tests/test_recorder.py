@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints, leg_name
+from search.objectives import NUM_KEPT, pareto_front
 from search.progress import Progress
-from search.recorder import NUM_KEPT, Recorder, last_line
+from search.recorder import Recorder, last_line
 from search.trials import State, TrialRow, best_first, read_rows
 
 SAMPLE = {"learning_rate": 0.00123456, "depth": 3}
@@ -35,8 +36,8 @@ def write_checkpoints(folder: Path, number: int, dices: list[float]) -> list[Pat
     return files
 
 
-def make_recorder(folder: Path, *, num_trials: int = 12) -> Recorder:
-    return Recorder(folder / "trials.jsonl", Checkpoints(folder / "ray"), num_trials)
+def make_recorder(folder: Path, *, num_trials: int = 12, objectives: tuple[str, ...] = ("val_dice",)) -> Recorder:
+    return Recorder(folder / "trials.jsonl", Checkpoints(folder / "ray"), num_trials, objectives)
 
 
 def rows_of(folder: Path) -> list[TrialRow]:
@@ -206,3 +207,46 @@ def test_recorder_goes_on_with_the_best_beside_an_epoch_that_was_nan(tmp_path, c
 )
 def test_last_line_by_hand(text, last):
     assert last_line(text) == last
+
+
+LATENCIES = {2: 1.0, 4: 5.0, 6: 5.0}
+"""By trial; all others are slow."""
+
+
+def costly_progress(number: int) -> Progress:
+    """Return a trial whose Dice is better the higher its number."""
+    trial = progress(number, [number / 20, number / 40])
+    for epoch in trial.epochs.values():
+        epoch["latency_ms"] = LATENCIES.get(number, 10.0)
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("objectives", "kept"),
+    [
+        (("val_dice",), [7, 8, 9, 10, 11]),
+        (("val_dice", "latency_ms"), [2, 6, 7, 8, 9, 10, 11]),  # 4 is as fast as 6, and worse
+    ],
+)
+@pytest.mark.parametrize("order", [1, 5, 7, 11])
+def test_recorder_keeps_checkpoints_of_the_pareto_front_too(tmp_path, objectives, kept, order):
+    recorder = make_recorder(tmp_path, objectives=objectives)
+    for step in range(12):
+        number = step * order % 12
+        write_checkpoints(tmp_path, number, [number / 20, number / 40])
+        recorder.on_end(costly_progress(number), State.COMPLETE, None)
+        ended = rows_of(tmp_path)
+        front = {row.number for row in pareto_front(ended, objectives)}
+        best = {row.number for row in best_first(ended)[:NUM_KEPT]}
+        assert numbers_on_disk(tmp_path) == sorted(front | best)
+    assert numbers_on_disk(tmp_path) == kept
+
+
+def test_recorder_keeps_nothing_of_a_fast_trial_without_a_score(tmp_path):
+    recorder = make_recorder(tmp_path, objectives=("val_dice", "latency_ms"))
+    for number, dice in ((0, 0.5), (1, math.nan)):
+        write_checkpoints(tmp_path, number, [dice])
+        trial = progress(number, [dice])
+        trial.epochs[1]["latency_ms"] = 10.0 - number
+        recorder.on_end(trial, State.FAILED, "raised")
+    assert numbers_on_disk(tmp_path) == [0]

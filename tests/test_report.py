@@ -1,5 +1,6 @@
 """The report: one file that needs no network, with every trial in it, and text that stays text."""
 
+import json
 import math
 from html.parser import HTMLParser
 
@@ -117,3 +118,71 @@ def test_report_draws_axes_of_words_and_of_decades(tmp_path):
     html = (tmp_path / "report.html").read_text()
     assert '"ticktext":["batch","instance"]' in html
     assert '"ticktext":["1e-5","1e-4","1e-3","1e-2","1e-1"]' in html
+
+
+def costly_row(number, dice, latency, parameters=1.0):
+    network = {"seconds": 1.0, "latency_ms": latency, "million_parameters": parameters}
+    return trial_row(number, [], epochs=[{"epoch": 1, "val_dice": dice} | network])
+
+
+def figures_of(html):
+    """Return the traces of every figure, by its title."""
+    found = {}
+    for section in html.split("<h2>")[1:]:
+        title, _, body = section.partition("</h2>")
+        if "Plotly.newPlot(" in body:
+            _, _, arguments = body.partition("Plotly.newPlot(")
+            found[title] = json.JSONDecoder().raw_decode(arguments[arguments.index("[") :])[0]
+    return found
+
+
+COSTLY_ROWS = [
+    costly_row(0, 0.75, 9.0, 3.0),
+    costly_row(1, 0.5, 2.0, 4.0),
+    costly_row(2, 0.5, 3.0, 2.0),  # slower than 1 for the same Dice
+    costly_row(3, 0.25, 10.0, 5.0),
+    trial_row(4, [], state=State.FAILED, error="raised"),
+]
+
+
+def test_report_draws_the_pareto_front_and_the_promoted_trial_on_it(tmp_path):
+    run = run_record()
+    run["config"] |= {"objective": ["val_dice", "latency_ms"]}
+    write_report(tmp_path / "report.html", run=run, rows=COSTLY_ROWS, metrics=metrics_record())
+    figures = figures_of((tmp_path / "report.html").read_text())
+    title = "Validation Dice against latency of a slice in ms: the Pareto front in green, the promoted trial a star"
+    assert next(iter(figures)) == title
+    others, front = figures[title]
+    assert (others["text"], others["x"], others["y"]) == (["t002", "t003"], [3.0, 10.0], [0.5, 0.25])
+    assert (front["text"], front["x"], front["y"]) == (["t001", "t000"], [2.0, 9.0], [0.5, 0.75])
+    assert front["marker"]["symbol"] == ["star", "circle"]  # metrics_record promotes t001
+    assert others["marker"]["symbol"] == ["circle", "circle"]
+
+
+def test_report_draws_a_front_for_every_cost_and_none_for_dice_alone(tmp_path):
+    labels = {}
+    for objectives in (["val_dice"], ["val_dice", "million_parameters", "latency_ms"]):
+        run = run_record()
+        run["config"] |= {"objective": objectives}
+        write_report(tmp_path / "report.html", run=run, rows=COSTLY_ROWS, metrics=None, note="interrupted")
+        figures = figures_of((tmp_path / "report.html").read_text())
+        assert "Best so far over epochs spent" in figures
+        labels[len(objectives)] = {
+            title.partition(":")[0]: dict(zip(traces[1]["text"], traces[1]["x"], strict=True))
+            for title, traces in figures.items()
+            if "Pareto" in title
+        }
+    assert labels == {
+        1: {},
+        3: {
+            "Validation Dice against million parameters": {"t002": 2.0, "t000": 3.0, "t001": 4.0},
+            "Validation Dice against latency of a slice in ms": {"t001": 2.0, "t002": 3.0, "t000": 9.0},
+        },
+    }
+
+
+def test_report_of_trials_without_scores_has_no_front(tmp_path):
+    run = run_record()
+    run["config"] |= {"objective": ["val_dice", "latency_ms"]}
+    write_report(tmp_path / "report.html", run=run, rows=COSTLY_ROWS[4:], metrics=None, note="nothing")
+    assert "Pareto" not in (tmp_path / "report.html").read_text().split("<body>")[1]

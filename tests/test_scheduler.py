@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from search.halving import Asha, Hyperband
+from search.objectives import dominates
 from search.scheduler import Budget, Scheduler, Verdict
 from search.schedulers import SCHEDULERS, Median
 
@@ -532,3 +533,97 @@ def test_none_trains_everyone_to_the_end():
     assert sorted((number, epoch) for number, epoch, _, _ in events) == [(n, e) for n in range(6) for e in range(1, 10)]
     assert hopeless == []
     assert SCHEDULERS["none"](asked).drop_worst() is None
+
+
+@pytest.mark.parametrize(
+    ("merits", "verdicts", "taken_up"),
+    [
+        # 0 dominates 1, which has the better Dice than 2, and waits; 3 is the best of the front when it comes.
+        (
+            [(0.9, -10), (0.8, -12), (0.5, -1), (0.95, -20), (0.4, -0.5), (0.3, -30)],
+            [PAUSE, PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE],
+            [0, 2],
+        ),
+        ([(0.9,), (0.8,), (0.5,), (0.95,), (0.4,), (0.3,)], [PAUSE, PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE], [0, 1]),
+        # 2 comes to dominate 0, so 1 goes on in its place.
+        ([(0.6, -5), (0.5, -1), (0.7, -4), (0.1, -9)], [PAUSE, PAUSE, CONTINUE, PAUSE], [1]),
+        ([(0.6,), (0.5,), (0.7,), (0.1,)], [PAUSE, PAUSE, CONTINUE, PAUSE], [0]),
+        # Equal in Dice, each is cheaper than those before it.
+        ([(0.5, -3), (0.5, -2), (0.5, -1), (0.4, -1)], [PAUSE, CONTINUE, PAUSE, PAUSE], [2]),
+        ([(0.5, -1)] * 4, [PAUSE] * 4, [0, 1]),  # equals dominate nobody
+    ],
+    ids=["front", "Dice alone", "fallen back", "Dice alone again", "cheaper each time", "equals"],
+)
+def test_asha_with_two_merits_lets_the_front_go_on_by_hand(merits, verdicts, taken_up):
+    asha = Asha(budget(reduction_factor=2))
+    assert [asha.judge(number, 1, *mine) for number, mine in enumerate(merits)] == verdicts
+    assert take_up_all(asha) == taken_up
+
+
+def test_asha_with_two_merits_drops_those_that_most_dominate():
+    asha = Asha(budget())
+    for number, mine in enumerate([(0.5, -5), (0.9, -9), (0.4, -6), (0.2, -1), (0.6, -10)]):
+        asha.judge(number, 1, *mine)
+    # 2 is behind 0, and 4 behind 1; the front is 1, 0, 3, by Dice.
+    assert [asha.drop_worst() for _ in range(6)] == [2, 4, 3, 0, 1, None]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+def test_no_trial_goes_on_before_one_that_dominates_it(scheduler):
+    asked = budget(num_trials=40)
+    rung = [number for number in range(40) if SCHEDULERS[scheduler](asked).judge(number, 1, 0.5) == PAUSE]
+    for seed in SEEDS:
+        generator, judge = random.Random(seed), SCHEDULERS[scheduler](asked)
+        merits = {number: (generator.randint(1, 6) / 8, -generator.randint(1, 6)) for number in rung}
+        waiting, num_gone_on = set(), 0
+        for number in rung:
+            waiting.add(number)
+            gone_on = [number] if judge.judge(number, 1, *merits[number]) == CONTINUE else []
+            if generator.random() < 0.5:
+                gone_on += take_up_all(judge)
+            for one in gone_on:
+                waiting.remove(one)
+                assert not [other for other in waiting if dominates(merits[other], merits[one])], f"seed {seed}"
+            num_gone_on += len(gone_on)
+        assert num_gone_on + len(take_up_all(judge)) == len(rung) // 3
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+def test_a_merit_that_all_share_changes_nothing(scheduler):
+    for seed in SEEDS:
+        told = []
+        for shared in ((), (-7.0,), (-7.0, 0.0)):
+            generator, judge = random.Random(seed), SCHEDULERS[scheduler](budget(num_trials=40))
+            told.append([])
+            for number in range(40):
+                told[-1].append(judge.judge(number, 1, generator.randint(0, 9) / 8, *shared))
+                told[-1].append(judge.hopeless())
+                if generator.random() < 0.3:
+                    told[-1].append(take_up_all(judge))
+            told[-1].append(take_up_all(judge, num_to_come=0))
+        assert told[0] == told[1] == told[2], f"seed {seed}"
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -math.inf])
+def test_scheduler_stops_a_cost_that_is_not_finite_and_does_not_count_it(scheduler, cost):
+    judge = SCHEDULERS[scheduler](budget(grace_period=3))
+    assert [judge.judge(number, epoch, 0.9, cost) for epoch in (1, 3) for number in range(9)] == [STOP] * 18
+    assert take_up_all(judge, num_to_come=0) == []
+    assert judge.drop_worst() is None
+    assert judge.judge(10, 3, 0.1, -1.0) == PAUSE  # the first of its rung
+
+
+def test_asha_calls_no_trial_hopeless_that_a_newcomer_may_still_lift_past_others():
+    merits = [(0.95, -1.0), (0.9, -1.1), (0.5, -0.5), (0.4, -0.4), (0.6, -0.3), *[(0.1, -9.0)] * 4]
+    gone_on = {}
+    for asked in (False, True):
+        scheduler = Asha(budget(num_trials=9, max_epochs=9))
+        gone_on[asked] = []
+        for number, merit in enumerate(merits):
+            if scheduler.judge(number, 1, *merit) == CONTINUE:
+                gone_on[asked].append(number)
+            if asked:
+                scheduler.hopeless()
+            gone_on[asked] += take_up_all(scheduler)
+    assert gone_on[True] == gone_on[False] == [0, 4, 1]

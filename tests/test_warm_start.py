@@ -285,3 +285,58 @@ def test_load_refuses_a_file_that_was_broken(tmp_path):
     (config.folder / CONFIG_FILE).write_text("{")
     with pytest.raises(ValueError, match=f"^{re.escape(str(config.folder))} is not an experiment of this program: "):
         load(config.folder)
+
+
+def costly_row(number: int, dices: list[float], **costs: float) -> TrialRow:
+    epochs = [{"epoch": epoch, "val_dice": dice, "seconds": 1.0} | costs for epoch, dice in enumerate(dices, start=1)]
+    return row(number, [], epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "expected"),
+    [
+        (("val_dice",), {0.25: {}, 0.5: {}, 0.75: {}}),
+        (("val_dice", "latency_ms"), {0.75: {"latency_ms": 8.0}}),
+        (("val_dice", "million_parameters"), {0.5: {"million_parameters": 2.0}, 0.75: {"million_parameters": 4.0}}),
+        (("val_dice", "latency_ms", "million_parameters"), {0.75: {"latency_ms": 8.0, "million_parameters": 4.0}}),
+    ],
+)
+def test_gather_leaves_out_trials_without_what_this_search_is_after(tmp_path, objectives, expected):
+    rows = [
+        row(0, [0.25]),
+        costly_row(1, [0.5], million_parameters=2.0),
+        costly_row(2, [0.75], million_parameters=4.0, latency_ms=8.0),
+    ]
+    write_experiment(tmp_path, "old", rows)
+    earlier = gather(starting_from(tmp_path, "old", objective=objectives))["earlier"]
+    assert {one["values"]["1"]: one["costs"] for one in earlier} == expected
+
+
+def test_gather_says_which_cost_no_trial_has(tmp_path):
+    write_experiment(tmp_path, "old", [costly_row(0, [0.5], million_parameters=2.0)])
+    wanted = starting_from(tmp_path, "old", objective=("val_dice", "million_parameters", "latency_ms"))
+    assert refusal(wanted) == (
+        f"no trial of {tmp_path / 'old'} lies in the space 'core' and has million_parameters and has latency_ms: "
+        "nothing to start from"
+    )
+
+
+def test_load_gives_the_costs_that_a_searcher_for_two_objectives_learns_from(tmp_path):
+    write_experiment(tmp_path, "old", [costly_row(0, [0.5, 0.25], latency_ms=8.0), row(1, [0.75])])
+    new = starting_from(tmp_path, "old", objective=("val_dice", "latency_ms"))
+    with open_experiment(new, small_cohort(), LANES, gather(new)):
+        pass
+    earlier, _ = load(new.folder)
+    assert earlier == [
+        Observation(sample=SAMPLE, values={1: 0.5, 2: 0.25}, costs={"latency_ms": 8.0}, state=State.COMPLETE, attrs={})
+    ]
+    searcher = OptunaSearcher(
+        SPACES["core"],
+        sampler="tpe",
+        seed=0,
+        num_trials=4,
+        max_epochs=9,
+        objectives=new.objective,
+        earlier=earlier,
+    )
+    assert searcher.suggest().sample.keys() == SPACES["core"].keys()

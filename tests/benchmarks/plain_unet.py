@@ -17,6 +17,7 @@ from pathlib import Path
 import tyro
 
 from data.pack import pack_patients
+from data.preprocess import Preprocessing
 from data.source import find_source
 from model.evaluate import PatientScore, evaluate, summarise, torch_network
 from model.train import TrainConfig, train
@@ -51,7 +52,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     started = time.perf_counter()
     _, patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir()))
-    pack = pack_patients(patients, size=arguments.size)
+    pack = pack_patients(patients, Preprocessing(size=arguments.size))
     unet = UNetConfig(depth=4, width=16, dropout=0.1)
     config = TrainConfig(
         max_epochs=arguments.epochs, learning_rate=arguments.learning_rate, bce_weight=0.4, seed=arguments.seed
@@ -63,7 +64,7 @@ def main(arguments: Arguments) -> None:
         others = tuple(patient.id for patient in patients if patient.id not in names)
         *_, last = train(unet, config, pack.select(others), pack.select(names))
         network = torch_network(last.state.network, next(last.state.network.parameters()).device)
-        found = evaluate(network, held_out, size=arguments.size, threshold=0.5)
+        found = evaluate(network, held_out, preprocessing=Preprocessing(size=arguments.size), threshold=0.5)
         print(
             "\n".join(f"{score.patient} {score.dice:.4f} of {score.true_pixels} pixels" for score in found), flush=True
         )

@@ -26,6 +26,7 @@ from optuna.distributions import IntDistribution
 from scipy.stats import qmc
 
 from data.pack import Pack
+from data.preprocess import Preprocessing
 from model.checkpoint import write
 from model.train import train
 from search.cohort import read_cohort
@@ -85,7 +86,8 @@ def main(arguments: Arguments) -> None:
         data=arguments.data,
         out=Path(tempfile.gettempdir()),  # where phantoms go
         max_epochs=arguments.epochs,
-        **{name: getattr(arguments, name) for name in ("size", "width", "batch_size", "val_fraction", "test_fraction")},
+        preprocessing=Preprocessing(size=arguments.size),
+        **{name: getattr(arguments, name) for name in ("width", "batch_size", "val_fraction", "test_fraction")},
     )
     cohort = read_cohort(config)
     name = "".join(letter if letter.isalnum() else "_" for letter in Path(arguments.data).name).lower()
@@ -93,7 +95,7 @@ def main(arguments: Arguments) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".rows.partial")  # not `<table>.partial`, in which `write` prepares the table
     fixed = config.fixed(cohort.train_pack.num_channels)
-    settings = {"fingerprint": cohort.fingerprint, "size": config.size, "commit": commit(), **vars(fixed)}
+    settings = {"fingerprint": cohort.fingerprint, "size": arguments.size, "commit": commit(), **vars(fixed)}
     del settings["seed"]
     samples = list(enumerate(sobol_samples(arguments.configurations)))
     work = [(number, seed, sample) for seed in range(arguments.seeds) for number, sample in samples]

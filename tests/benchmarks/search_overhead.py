@@ -28,6 +28,7 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 import tyro
 
+from data.preprocess import Preprocessing
 from model.train import train
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
@@ -72,7 +73,7 @@ def main(arguments: Arguments) -> None:
         trials=arguments.trials,
         max_epochs=arguments.epochs,
         scheduler="none",
-        size=arguments.size,
+        preprocessing=Preprocessing(size=arguments.size),
         workers_per_trial=arguments.workers,
         tracking=arguments.tracking,
     )
