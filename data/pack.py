@@ -167,7 +167,7 @@ def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
 def _mismatches(patients: Sequence[Patient], fitted: Sequence[_Fitted | BadFiles], num_channels: int) -> list[Problem]:
     return [
         Problem(
-            path=patient.files[0],
+            path=patient.files[0].parent,
             reason=f"has {one.images.shape[3]} channels, but the first patient has {num_channels}; a data set has one "
             "number of channels",
         )

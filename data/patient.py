@@ -75,7 +75,7 @@ class Patient(ABC):
 
     @abstractmethod
     def without(self, paths: Collection[Path]) -> "Patient | None":
-        """Return the patient without what needs these files; None if nothing is left."""
+        """Return the patient without what needs these files or folders; None if nothing is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +112,11 @@ class SlicePatient(Patient):
             except BadFiles as error:
                 problems += error.problems
                 continue
-            if images and image.shape != images[0].shape:
-                shape, first = (" x ".join(map(str, other)) for other in (image.shape, images[0].shape))
-                reason = f"is {shape}, but the first slice of patient {self.id} is {first}; a volume must have one size"
+            if images and (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
+                kind, first = (f"{' x '.join(map(str, one.shape))} of {one.dtype}" for one in (image, images[0]))
+                reason = (
+                    f"is {kind}, but the first slice of patient {self.id} is {first}; a volume has one size and type"
+                )
                 problems.append(Problem(path=one.image, reason=reason))
                 continue
             images.append(image)
@@ -124,7 +126,7 @@ class SlicePatient(Patient):
         return Volume(images=np.stack(images), masks=np.stack(masks), numbers=tuple(one.number for one in self.slices))
 
     def without(self, paths: Collection[Path]) -> "SlicePatient | None":
-        left = tuple(one for one in self.slices if one.image not in paths and one.mask not in paths)
+        left = tuple(one for one in self.slices if not {one.image, one.mask, one.image.parent} & set(paths))
         return replace(self, slices=left) if left else None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from jaxtyping import UInt8
 
-from data.lgg import read_tiff
+from data.images import bad_file, read_pixels
 from data.patient import DataError, problems_message
 
 TIFF = (".tif", ".tiff")
@@ -86,19 +86,15 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     Raises:
         DataError: The file is damaged, or is not of three 8-bit channels.
     """
-    if path.suffix.lower() in TIFF:
-        return read_tiff(path, num_channels=3)
-    content = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
-    if image is None:
-        raise DataError(f"{path} cannot be read as an image: it is damaged or cut short; copy it again")
+    image = read_pixels(path)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shape = " x ".join(str(side) for side in image.shape)
-        raise DataError(
-            f"{path} is {shape} of {image.dtype}, but must be height x width x 3 of uint8 (pre-contrast, FLAIR, "
-            "post-contrast); convert it"
+        raise bad_file(
+            path,
+            f"is {shape} of {image.dtype}, but must be height x width x 3 of uint8 (pre-contrast, FLAIR, "
+            "post-contrast); convert it",
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def write_image(path: Path, pixels: UInt8[np.ndarray, "height width *channels"]) -> None:

@@ -1,9 +1,11 @@
 """The patients of one search: read once, checked, split. The search is handed what it may see, and no more."""
 
+import sys
 from dataclasses import dataclass
 
+from data.cache import cached_pack, default_folder
 from data.pack import Pack, pack_patients
-from data.patient import DataError, Patient
+from data.patient import BadFiles, DataError, Patient, Problem
 from data.source import find_source
 from data.split import Split, split_patients
 from search.config import SearchConfig
@@ -26,7 +28,10 @@ class Cohort:
     """By side."""
 
     fingerprint: str
-    """Of all patients' pixels, and of the size they were packed in."""
+    """Of all patients' pixels, and of how they were preprocessed."""
+
+    skipped: tuple[Problem, ...] = ()
+    """Files that could not be used, and were left out because the config allows it."""
 
 
 def read_cohort(config: SearchConfig) -> Cohort:
@@ -35,14 +40,16 @@ def read_cohort(config: SearchConfig) -> Cohort:
     Raises:
         DataError: What is wrong with the folder, its files, or the split.
     """
-    data_format, patients = find_source(config.data, phantom_root=config.out)
+    found = find_source(config.data, reading=config.reading, phantom_root=config.out)
+    for warning in found.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    pack, patients, bad = _read(found.patients, config)
     split = split_patients(
         [patient.id for patient in patients],
         seed=config.seed,
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
     )
-    pack = pack_patients(patients, config.preprocessing, progress=True)
     sides = {side: pack.select(getattr(split, side)) for side in ("train", "val", "test")}
     for side in ("train", "val"):
         if not sides[side].tumour_slices.any():
@@ -51,7 +58,7 @@ def read_cohort(config: SearchConfig) -> Cohort:
                 "Dice is undefined: add patients with tumours, or choose another --seed"
             )
     return Cohort(
-        format=data_format,
+        format=found.format,
         split=split,
         train_pack=sides["train"],
         val_pack=sides["val"],
@@ -60,7 +67,29 @@ def read_cohort(config: SearchConfig) -> Cohort:
         num_slices={side: part.num_slices for side, part in sides.items()},
         num_tumour_slices={side: int(part.tumour_slices.sum()) for side, part in sides.items()},
         fingerprint=pack.fingerprint,
+        skipped=(*found.skipped, *bad),
     )
+
+
+def _read(patients: tuple[Patient, ...], config: SearchConfig) -> tuple[Pack, tuple[Patient, ...], tuple[Problem, ...]]:
+    """Return the pack, the patients in it, and the files that were left out."""
+    try:
+        return _pack(patients, config), patients, ()
+    except BadFiles as error:
+        if not config.reading.skip_bad_files:
+            raise
+        bad = {problem.path for problem in error.problems}
+        left = tuple(rest for patient in patients if (rest := patient.without(bad)))
+        if not left:
+            raise
+        return _pack(left, config), left, error.problems
+
+
+def _pack(patients: tuple[Patient, ...], config: SearchConfig) -> Pack:
+    def make() -> Pack:
+        return pack_patients(patients, config.preprocessing, progress=True)
+
+    return cached_pack(patients, config.preprocessing, default_folder(), make) if config.cache else make()
 
 
 def _select(patients: tuple[Patient, ...], ids: tuple[str, ...]) -> tuple[Patient, ...]:

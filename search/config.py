@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from data.preprocess import Preprocessing
+from data.source import Reading
 from search import samplers, schedulers
 from search.objectives import LATENCY, OBJECTIVES
 from search.samplers import SAMPLERS
@@ -23,8 +24,8 @@ class SearchConfig:
     """One search: its data, its budget, its machines, and where it writes."""
 
     data: str = "phantom"
-    """Patients: a folder in the layout of the LGG set (`kaggle_3m` or any folder above it), or `phantom` for
-    synthetic ones (`phantom:40` for forty of them)."""
+    """Patients: a folder in one of the layouts of `data_format`, or `phantom` for synthetic ones (`phantom:40` for
+    forty of them)."""
 
     out: Path = Path("runs")
     """Folder of all experiments."""
@@ -44,6 +45,10 @@ class SearchConfig:
 
     time_budget_seconds: float | None = None
     """Seconds after which no epoch is started any more; the best so far is promoted. None: no limit."""
+
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
+    cache: bool = True
+    """Whether decoded slices are kept in the user's cache, for the next search on the same files."""
 
     preprocessing: Annotated[Preprocessing, tyro.conf.arg(name="")] = field(default_factory=Preprocessing)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.preprocess import Preprocessing
+from data.source import Reading
 from model.checkpoint import write
 from search.cohort import Cohort
 from search.config import SearchConfig
@@ -32,11 +33,12 @@ CHANGEABLE = (
     "gpus_per_worker",
     "cpus_per_worker",
     "tracking",
+    "cache",
     "dry_run",
 )
 """Options that a resumed search may have other than it had; any other would compare what cannot be compared."""
 
-GROUPS = {"preprocessing": Preprocessing}
+GROUPS = {"preprocessing": Preprocessing, "reading": Reading}
 """Options that belong together, by the field that has them."""
 
 
@@ -103,6 +105,7 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known:
         "data": {
             "source": config.data,
             "format": cohort.format,
+            "skipped": [str(problem) for problem in cohort.skipped],
             "fingerprint": cohort.fingerprint,
             "num_slices": cohort.num_slices,
             "num_tumour_slices": cohort.num_tumour_slices,
@@ -143,9 +146,8 @@ def recorded_config(folder: Path) -> SearchConfig:
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
     try:
-        lists = {name: tuple(values[name]) for name in ("warm_start", "objective") if name in values}
-        groups = {name: group(**values.get(name, {})) for name, group in GROUPS.items()}
-        return SearchConfig(**values | lists | groups)
+        groups = {name: group(**_tuples(values.get(name, {}))) for name, group in GROUPS.items()}
+        return SearchConfig(**_tuples(values) | groups)
     except TypeError as error:
         raise ValueError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
 
@@ -164,6 +166,11 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
                 f"{name} is {now!r}, but was {before!r} when {config.name} began; a search that goes on can "
                 f"change only {', '.join(CHANGEABLE)}"
             )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what JSON made lists of as the tuples that they were."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _options(config: SearchConfig) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         budget += f", {config.scheduler} from epoch {config.budget().grace_period}"
     if config.time_budget_seconds:
         budget += f", {config.time_budget_seconds:g} seconds in all"
+    if cohort.skipped:
+        lines.insert(1, ("left out", f"{len(cohort.skipped)} file(s) that cannot be used; see config.json"))
     objectives = ", ".join(OBJECTIVES[name].label for name in config.objective)
     return [
         *lines,

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from data.preprocess import Preprocessing
+from data.source import Reading
 from search.config import SearchConfig
+from search.experiment import GROUPS
 from search.presets import PRESETS
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
@@ -199,8 +201,12 @@ def test_help_prints_every_option_and_the_presets(capsys):
         parse(["--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    for field in (*(one for one in fields(SearchConfig) if one.name != "preprocessing"), *fields(Preprocessing)):
-        option = {"try_first": "try"}.get(field.name, field.name.replace("_", "-"))
+    for field in (
+        *(one for one in fields(SearchConfig) if one.name not in GROUPS),
+        *fields(Preprocessing),
+        *fields(Reading),
+    ):
+        option = {"try_first": "try", "cache": "no-cache"}.get(field.name, field.name.replace("_", "-"))
         assert re.search(rf"--{option}[ ,]", printed)
     assert all(preset in printed for preset in PRESETS)
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import numpy as np
 import pytest
 from fakes import trial_row, write_lgg_patient
 from rich.console import Console
 
-from data.lgg import read_slice
 from data.preprocess import Preprocessing
 from model.checkpoint import load_network, write
 from model.predict import load_model, predict_volume
@@ -98,7 +96,8 @@ def test_deliver_exports_the_winner(delivered):
         delivered.metrics["threshold"],
     )
     patient = delivered.cohort.test_patients[0]
-    images, masks = (np.stack(arrays) for arrays in zip(*map(read_slice, patient.slices), strict=True))
+    volume = patient.read()
+    images, masks = volume.images, volume.masks
     predicted = predict_volume(network, images, Preprocessing(size=SIZE)) >= settings.threshold
     [score] = [score for score in delivered.metrics["test_patients"] if score["patient"] == patient.id]
     assert predicted.sum() == pytest.approx(score["predicted_pixels"], abs=2)

@@ -113,6 +113,7 @@ def test_open_experiment_writes_what_it_yields(tmp_path):
     assert experiment["data"] == {
         "source": "kaggle_3m",
         "format": "lgg",
+        "skipped": [],
         "fingerprint": "0123456789abcdef",
         "num_slices": {"train": 2, "val": 1, "test": 1},
         "num_tumour_slices": {"train": 1, "val": 1, "test": 0},
@@ -223,6 +224,7 @@ def test_check_changes_accepts_what_may_change(tmp_path):
         gpus_per_worker=0.0,
         cpus_per_worker=1,
         tracking="off",
+        cache=False,
         dry_run=True,
         resume="mine",
     )
@@ -254,7 +256,7 @@ def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, v
     assert refusal(changed, config(tmp_path)) == (
         f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that goes on can change only "
         "data, trials, time_budget_seconds, max_concurrent, max_failures, checkpoints_gb, workers_per_trial, "
-        "gpus_per_worker, cpus_per_worker, tracking, dry_run"
+        "gpus_per_worker, cpus_per_worker, tracking, cache, dry_run"
     )
 
 

@@ -1,6 +1,5 @@
 """The LGG reader: order, pairing, and one message for each thing that can be wrong with a folder or a file."""
 
-import re
 import shutil
 
 import numpy as np
@@ -8,17 +7,8 @@ import pytest
 import tifffile
 from fakes import write_lgg_patient
 
-from data.lgg import MAX_SIDE, find_patients, read_slice
-from data.patient import DataError, SliceFiles
-
-
-def write_slice(folder, *, image=None, mask=None, **options):
-    """Returns the files of one slice with the given pixels; 8 x 8, black, without tumour unless told."""
-    files = SliceFiles(number=1, image=folder / "P_1.tif", mask=folder / "P_1_mask.tif")
-    image = np.zeros((8, 8, 3), np.uint8) if image is None else image
-    tifffile.imwrite(files.image, image, photometric="rgb" if image.shape[-1:] == (3,) else "minisblack", **options)
-    tifffile.imwrite(files.mask, np.zeros((8, 8), np.uint8) if mask is None else mask, photometric="minisblack")
-    return files
+from data.lgg import find_patients, scan
+from data.patient import BadFiles, DataError
 
 
 def test_find_patients_orders_slices_by_number_and_patients_by_id(tmp_path):
@@ -88,69 +78,48 @@ def test_find_patients_lists_ten_problems_and_counts_the_rest(tmp_path):
     assert str(caught.value).endswith("and 3 more")
 
 
-def test_read_slice_returns_the_pixels_that_were_written(tmp_path):
-    image = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
-    mask = np.zeros((8, 6), np.uint8)
-    mask[1, 2] = 255
-    read_image, read_mask = read_slice(write_slice(tmp_path, image=image, mask=mask))
-    np.testing.assert_array_equal(read_image, image)
-    assert np.argwhere(read_mask).tolist() == [[1, 2]]
+def test_patient_reads_what_was_written(tmp_path):
+    write_lgg_patient(tmp_path, "TCGA_DU_5851", numbers=(1, 3), tumour_numbers=(3,), height=12, width=10)
+    [patient] = find_patients(tmp_path)
+    volume = patient.read()
+    images = [tifffile.imread(tmp_path / "TCGA_DU_5851" / f"TCGA_DU_5851_{number}.tif") for number in (1, 3)]
+    np.testing.assert_array_equal(volume.images, images)
+    assert (volume.masks.sum((1, 2)).tolist(), volume.numbers) == ([0, 16], (1, 3))
+    assert patient.group == "TCGA_DU"
 
 
-@pytest.mark.parametrize("value", [0, 1, 255])
-def test_read_slice_takes_masks_of_one_and_of_255(tmp_path, value):
-    _, mask = read_slice(write_slice(tmp_path, mask=np.full((8, 8), value, np.uint8)))
-    assert mask.all() == (value > 0)
+@pytest.mark.parametrize(("channels", "indices"), [(("flair",), [1]), (("post", "pre"), [2, 0]), ((), [0, 1, 2])])
+def test_scan_takes_channels_by_name_in_their_order(tmp_path, channels, indices):
+    write_lgg_patient(tmp_path, "A")
+    [patient], [chosen] = scan(tmp_path).patients, scan(tmp_path, channels=channels).patients
+    np.testing.assert_array_equal(chosen.read().images, patient.read().images[..., indices])
 
 
-@pytest.mark.parametrize(
-    ("pixels", "message"),
-    [
-        ({"image": np.zeros((8, 8, 3), np.uint16)}, r"P_1\.tif: the image is 8 x 8 x 3 of 16-bit uint16"),
-        ({"image": np.zeros((8, 8), np.uint8)}, r"P_1\.tif: the image is 8 x 8 of 8-bit uint8"),
-        ({"image": np.zeros((8, 9, 3), np.uint8)}, r"P_1_mask\.tif: the mask is 8 x 8 pixels.* 8 x 9"),
-        ({"mask": np.zeros((2, 8, 8), np.uint8)}, r"P_1_mask\.tif: holds 2 pages"),
-        ({"mask": np.arange(64, dtype=np.uint8).reshape(8, 8)}, r"mask values are 0, 1, 2, 3, 4, 5, \.\.\., but"),
-        ({"mask": np.full((8, 8), 128, np.uint8)}, "mask values are 128, but must be 0 and 255"),
-    ],
-)
-def test_read_slice_says_what_came_and_what_is_legal(tmp_path, pixels, message):
-    with pytest.raises(DataError, match=message):
-        read_slice(write_slice(tmp_path, **pixels))
+def test_scan_averages_colours(tmp_path):
+    write_lgg_patient(tmp_path, "A")
+    [patient], [grey] = scan(tmp_path).patients, scan(tmp_path, grayscale=True).patients
+    images = patient.read().images @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(grey.read().images[..., 0], images, atol=0.51)
 
 
-def test_read_slice_refuses_a_coloured_mask(tmp_path):
-    files = write_slice(tmp_path)
-    tifffile.imwrite(files.mask, np.zeros((8, 8, 3), np.uint8), photometric="rgb")
-    with pytest.raises(DataError, match="the mask is 8 x 8 x 3, but must be height x width"):
-        read_slice(files)
+def test_scan_refuses_a_channel_that_there_is_not(tmp_path):
+    write_lgg_patient(tmp_path, "A")
+    with pytest.raises(DataError, match="channels has 't2', but the channels of the LGG layout are pre, flair, post"):
+        scan(tmp_path, channels=("flair", "t2"))
 
 
-@pytest.mark.parametrize("options", [{}, {"rowsperstrip": 2}, {"compression": "zlib", "rowsperstrip": 2}])
-@pytest.mark.parametrize("kept", [0.0, 0.1, 0.6, 0.95])
-def test_read_slice_refuses_a_truncated_file(tmp_path, options, kept):
-    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    files = write_slice(tmp_path, image=image, mask=np.zeros((16, 16), np.uint8), **options)
-    content = files.image.read_bytes()
-    files.image.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(DataError, match=re.escape(str(files.image))):
-        read_slice(files)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"not a TIFF at all", b"II*\0\xff\xff\xff\x7f"])
-def test_read_slice_names_a_file_it_cannot_read(tmp_path, content):
-    files = write_slice(tmp_path)
-    files.image.unlink()
-    if content is not None:
-        files.image.write_bytes(content)
-    with pytest.raises(DataError, match=re.escape(str(files.image))):
-        read_slice(files)
-
-
-def test_read_slice_refuses_a_huge_image_before_decoding_it(tmp_path):
-    files = write_slice(tmp_path)
-    with tifffile.TiffFile(files.image, mode="r+b") as tiff:  # the header promises 4 GB, the file holds 192 bytes
-        tiff.pages.first.tags["ImageWidth"].overwrite(60000)
-        tiff.pages.first.tags["ImageLength"].overwrite(60000)
-    with pytest.raises(DataError, match=rf"at most {MAX_SIDE} pixels a side"):
-        read_slice(files)
+def test_patient_lists_all_its_bad_files_and_can_do_without_them(tmp_path):
+    folder = write_lgg_patient(tmp_path, "A", numbers=(1, 2, 3, 4))
+    (folder / "A_1.tif").write_bytes(b"")
+    tifffile.imwrite(folder / "A_3.tif", np.zeros((16, 16, 3), np.uint16), photometric="rgb")
+    tifffile.imwrite(folder / "A_4_mask.tif", np.full((16, 16), 9, np.uint8))
+    [patient] = find_patients(tmp_path)
+    with pytest.raises(BadFiles) as caught:
+        patient.read()
+    assert [problem.path.name for problem in caught.value.problems] == ["A_1.tif", "A_3.tif", "A_4_mask.tif"]
+    assert "A_3.tif: is 16 x 16 x 3 of uint16, but the first slice of patient A is 16 x 16 x 3 of uint8" in str(
+        caught.value
+    )
+    rest = patient.without({problem.path for problem in caught.value.problems})
+    assert rest.read().numbers == (2,)
+    assert patient.without({folder}) is None

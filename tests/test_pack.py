@@ -7,7 +7,8 @@ import pytest
 import tifffile
 from fakes import small_pack, write_lgg_patient
 
-from data.lgg import find_patients, read_slice
+from data.folder import ReadPair
+from data.lgg import find_patients
 from data.pack import pack_patients
 from data.patient import BadFiles, DataError
 from data.preprocess import Preprocessing, fit_image, volume_statistics
@@ -86,7 +87,7 @@ def test_pack_lists_every_unreadable_file_with_its_reason(tmp_path):
     tifffile.imwrite(folder / "A_10_mask.tif", np.full((16, 16), 7, np.uint8))
     with pytest.raises(DataError, match=r"2 file\(s\) cannot be used") as caught:
         pack_folder(tmp_path)
-    assert "A_1.tif: cannot be read as TIFF" in str(caught.value)
+    assert "A_1.tif: is no TIFF, PNG or JPEG" in str(caught.value)
     assert "A_10_mask.tif: mask values are 7" in str(caught.value)
 
 
@@ -99,7 +100,7 @@ def test_pack_lists_every_file_of_every_patient(tmp_path):
     (other / "C_2.tif").write_bytes(b"broken")
     with pytest.raises(BadFiles, match=r"24 file\(s\) cannot be used") as caught:
         pack_folder(tmp_path)
-    assert str(caught.value).count("cannot be read") == 24
+    assert str(caught.value).count("is no TIFF") == 24
     assert {problem.path.name for problem in caught.value.problems} >= {"A_1_mask.tif", "A_23_mask.tif", "C_2.tif"}
 
 
@@ -107,7 +108,9 @@ def test_pack_refuses_slices_of_one_patient_with_different_sizes(tmp_path):
     folder = write_lgg_patient(tmp_path, "A")
     tifffile.imwrite(folder / "A_2.tif", np.zeros((9, 16, 3), np.uint8), photometric="rgb")
     tifffile.imwrite(folder / "A_2_mask.tif", np.zeros((9, 16), np.uint8))
-    with pytest.raises(DataError, match=r"A_2\.tif: is 9 x 16 x 3, but the first slice of patient A is 16 x 16 x 3"):
+    with pytest.raises(
+        DataError, match=r"A_2\.tif: is 9 x 16 x 3 of uint8, but the first slice of patient A is 16 x 16 x 3"
+    ):
         pack_folder(tmp_path)
 
 
@@ -116,11 +119,11 @@ def test_pack_refuses_patients_with_different_channels(tmp_path):
         write_lgg_patient(tmp_path, patient)
 
     def read_more(files):
-        image, mask = read_slice(files)
+        image, mask = ReadPair()(files)
         return np.repeat(image, 2, axis=2), mask
 
     one, other = find_patients(tmp_path)
-    with pytest.raises(BadFiles, match=r"B_1\.tif: has 6 channels, but the first patient has 3"):
+    with pytest.raises(BadFiles, match=r"B: has 6 channels, but the first patient has 3"):
         pack_patients([one, replace(other, read_slice=read_more)], Preprocessing(size=8))
 
 

@@ -5,7 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from data.lgg import find_patients, read_slice
+from data.folder import ReadPair
+from data.lgg import find_patients
 from data.patient import DataError
 from data.phantom import NUM_SLICES, draw_patient, write_phantom
 
@@ -28,7 +29,7 @@ def test_phantom_is_read_back_as_drawn(tmp_path):
     images, masks = draw(0, 1)
     assert len(patient.slices) == NUM_SLICES
     for files, image, mask in zip(patient.slices, images, masks, strict=True):
-        read_image, read_mask = read_slice(files)
+        read_image, read_mask = ReadPair()(files)
         np.testing.assert_array_equal(read_image, image)
         np.testing.assert_array_equal(read_mask, mask)
 

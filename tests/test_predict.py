@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from fakes import write_lgg_patient
 
-from data.lgg import find_patients, read_slice
+from data.lgg import find_patients
 from data.pack import pack_patients
 from data.preprocess import Preprocessing, fit_image
 from model.predict import METADATA_KEY, ModelError, Settings, load_model, main, predict_volume
@@ -101,7 +101,7 @@ def test_predict_volume_gives_the_network_what_training_gave_it(tmp_path):
         seen.append((slices, mean, std))
         return np.zeros((len(slices), 16, 16), np.float32)
 
-    predict_volume(network, np.stack([read_slice(files)[0] for files in patient.slices]), Preprocessing(size=16))
+    predict_volume(network, patient.read().images, Preprocessing(size=16))
     ((slices, mean, std),) = seen
     assert (slices == pack.images.transpose(0, 3, 1, 2)).all()
     assert slices.dtype == np.float32
@@ -193,7 +193,7 @@ def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").read_text().splitlines()))
     assert [row["patient"] for row in rows] == ["A", "B"]
     for patient, row in zip(patients, rows, strict=True):
-        images = np.stack([read_slice(files)[0] for files in patient.slices])
+        images = patient.read().images
         expected = predict_volume(load_model(model)[0], images, Preprocessing(size=16)) >= 0.5
         folder = tmp_path / "out" / patient.id
         masks = np.stack([tifffile.imread(folder / f"{files.image.stem}_mask.tif") for files in patient.slices])
@@ -310,9 +310,9 @@ def break_twin(folder):
         (break_prefix, "holds slices of 2 patients (A, B); give each a folder of its own"),
         (break_number, "A_2.tif: has the number of A_002.png; remove one of them"),
         (break_size, "A_2.tif is 8 x 16 pixels, but A_1.tif of the same patient is 16 x 16"),
-        (break_depth, "A_2.tif: the image is 16 x 16 x 3 of 16-bit uint16"),
-        (break_channels, "A_2.png is 16 x 16 of uint8, but must be height x width x 3 of uint8"),
-        (break_png, "A_2.png cannot be read as an image"),
+        (break_depth, "A_2.tif: is 16 x 16 x 3 of uint16, but must be"),
+        (break_channels, "A_2.png: is 16 x 16 of uint8, but must be height x width x 3 of uint8"),
+        (break_png, "A_2.png: is empty (0 bytes)"),
         (break_all, "holds no image"),
         (break_twin, "a patient of this name is already in"),
     ],

@@ -51,7 +51,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     started = time.perf_counter()
-    _, patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir()))
+    patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir())).patients
     pack = pack_patients(patients, Preprocessing(size=arguments.size))
     unet = UNetConfig(depth=4, width=16, dropout=0.1)
     config = TrainConfig(

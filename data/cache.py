@@ -1,0 +1,125 @@
+"""Packs on disk: a data set is decoded once, whichever search or command asks for it next.
+
+A pack's folder is named by what went into it: the preprocessing, and the names, sizes and times of all files. It
+appears whole or not at all, so two searches that start at once cannot harm each other, and one that is killed leaves
+nothing to be mistaken for a pack.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from data.pack import Pack
+from data.patient import Patient
+from data.preprocess import Preprocessing
+
+VERSION = 1
+"""Raise it when a reader, the preprocessing or the files below change: older packs are then made anew."""
+
+MAX_PACKS = 8
+"""Packs that are kept; of more, those that were used longest ago are removed."""
+
+ARRAYS = ("images", "masks", "patient_of_slice", "slice_numbers", "mean", "std", "original_shapes")
+FACTS_FILE = "pack.json"
+
+logger = logging.getLogger(__name__)
+
+
+def default_folder() -> Path:
+    """Returns where packs are kept: `tumour-search/packs` in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tumour-search" / "packs"
+
+
+def cached_pack(
+    patients: Sequence[Patient], preprocessing: Preprocessing, folder: Path, make: Callable[[], Pack]
+) -> Pack:
+    """Returns the pack of these patients, mapped from the disk; made first, if it is not there or damaged.
+
+    A folder that cannot be written is warned of, and the pack stays in memory.
+    """
+    target = folder / _key(patients, preprocessing)
+    pack = _load(target, preprocessing)
+    if pack is not None:
+        return pack
+    made = make()
+    try:
+        _save(made, target)
+    except OSError as error:
+        logger.warning("the pack of slices cannot be kept in %s (%s): the next search will decode again", folder, error)
+        return made
+    _remove_oldest(folder, kept=target)
+    return _load(target, preprocessing) or made
+
+
+def _key(patients: Sequence[Patient], preprocessing: Preprocessing) -> str:
+    known = hashlib.sha256(f"{VERSION} {preprocessing}".encode())
+    for patient in patients:
+        known.update(f"\n{patient!r}".encode())
+        for path in patient.files:
+            found = path.stat()
+            known.update(f"\n{path} {found.st_size} {found.st_mtime_ns}".encode())
+    return known.hexdigest()[:32]
+
+
+def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:
+    if not target.exists():
+        return None
+    try:
+        facts = json.loads((target / FACTS_FILE).read_text())
+        arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+        damaged = [
+            name for name in ARRAYS if zlib.crc32(np.ascontiguousarray(arrays[name])) != facts["checksums"][name]
+        ]
+        if damaged or facts["preprocessing"] != asdict(preprocessing):
+            raise ValueError(f"{', '.join(damaged) or 'preprocessing'} is not what was written")
+        os.utime(target)
+        return Pack(
+            **arrays,
+            patient_ids=tuple(facts["patient_ids"]),
+            preprocessing=preprocessing,
+            fingerprint=facts["fingerprint"],
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        logger.warning("the pack in %s is damaged (%s) and is made anew", target, error)
+        shutil.rmtree(target, ignore_errors=True)
+        return None
+
+
+def _save(pack: Pack, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        partial.mkdir(parents=True)
+        for name in ARRAYS:
+            np.save(partial / f"{name}.npy", getattr(pack, name), allow_pickle=False)
+        facts = {
+            "patient_ids": pack.patient_ids,
+            "preprocessing": asdict(pack.preprocessing),
+            "fingerprint": pack.fingerprint,
+            "checksums": {name: zlib.crc32(np.ascontiguousarray(getattr(pack, name))) for name in ARRAYS},
+        }
+        (partial / FACTS_FILE).write_text(json.dumps(facts))
+        try:
+            os.rename(partial, target)
+        except OSError:
+            if not (target / FACTS_FILE).exists():  # else another process was faster, and its pack is the same
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_oldest(folder: Path, *, kept: Path) -> None:
+    packs = sorted(
+        (path for path in folder.iterdir() if (path / FACTS_FILE).exists() and path != kept),
+        key=lambda path: path.stat().st_mtime,
+    )
+    for path in packs[: max(0, len(packs) + 1 - MAX_PACKS)]:
+        shutil.rmtree(path, ignore_errors=True)

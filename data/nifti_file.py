@@ -1,0 +1,173 @@
+"""One NIfTI file as axial slices, or why it cannot be, and a mask on such slices as a NIfTI file.
+
+Every file says how its axes lie in the head. Here all become axial slices as radiologists look at them: slices from
+inferior to superior, row 0 anterior, column 0 the patient's right. Oblique volumes are not resampled: each axis goes to
+the direction that it is closest to. A file without qform and sform is taken as nibabel takes it, which is as LAS.
+
+nibabel interprets headers, affines and scaling. Bytes are read here, and no more of them than the header promises:
+nibabel would allocate and inflate before it looks.
+"""
+
+import gzip
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from data.patient import BadFiles, DataError, Problem
+
+MAX_SIDE, MAX_VOXELS = 16384, 2**29  # 1024 x 1024 x 512: beyond MR of a head, within the memory of a workstation
+MAX_OFFSET_BYTES = 2**24  # what lies before the voxels is kilobytes; more is a damaged header, or a bomb
+MAX_GZIP_RATIO = 1032  # of deflate (https://zlib.net/zlib_tech.html): a larger promise is false, without reading on
+AFFINE_TOLERANCE = 1e-3  # mm: more than tools lose by storing float32 or quaternions, far less than a voxel
+LABEL_TOLERANCE = 1e-3  # scl_slope is a rounded float32: a scaled label 4 may read as 3.9999998
+
+SUFFIX = re.compile(r"\.nii(?P<gz>\.gz)?$", re.IGNORECASE)
+_MM = {1: 1e3, 3: 1e-3}  # NIFTI_UNITS_METER and _MICRON; all else is mm, or not said
+
+
+class Grid(NamedTuple):
+    """What one file holds."""
+
+    values: np.ndarray  # "slices height width"; integers as stored, or float32
+    affine: np.ndarray  # of these axes, so that equal grids are equal however their files order them
+    spacing_mm: tuple[float, float, float] | None
+
+
+def read_grid(path: Path, *, labels: bool) -> Grid:
+    """Returns the volume of a file; labels are whole numbers, and rounded to them.
+
+    Raises:
+        BadFiles: the file is damaged, holds more or less than it promises, or no finite volume of real numbers.
+        DataError: nibabel is not installed.
+    """
+    orientations, apply_scaling = import_nibabel().orientations, import_nibabel().volumeutils.apply_read_scaling
+    with _open(path) as stream:
+        header, shape, axes = _read_header(path, stream)
+        dtype = header.get_data_dtype()
+        if dtype.kind not in "iuf":
+            raise _bad(path, f"holds voxels of type {header.get_value_label('datatype')}, but must hold real numbers")
+        offset = max(int(header["vox_offset"]), header.single_vox_offset)
+        promised = offset + math.prod(shape) * dtype.itemsize
+        most = path.stat().st_size * (MAX_GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1)
+        stream.seek(0)
+        # One byte more than promised shows an excess, and has gzip check its checksum.
+        content = stream.read(promised + 1) if promised <= most and offset <= MAX_OFFSET_BYTES else b""
+        if len(content) != promised:
+            what = "more" if len(content) > promised else "less"
+            raise _bad(path, f"holds {what} than the {promised} bytes that its header promises; copy it again")
+        values = np.frombuffer(content, dtype, offset=offset).reshape(shape, order="F")
+        values = apply_scaling(values, *header.get_slope_inter())
+        values = values.astype(np.float32) if values.dtype.kind == "f" else values
+        if num_bad := values.size - int(np.isfinite(values).sum()):
+            raise _bad(path, f"holds {num_bad} voxel(s) that are NaN or infinite, but all must be finite")
+        if labels and (num_bad := int((abs(values - values.round()) > LABEL_TOLERANCE).sum())):
+            raise _bad(path, f"holds {num_bad} label(s) that are no whole numbers; resample it by nearest neighbour")
+        values = orientations.apply_orientation(values.round() if labels else values, axes)
+        zooms = np.array(header.get_zooms()[:3], float) * _MM.get(int(header["xyzt_units"]) % 8, 1.0)
+        said = np.isfinite(zooms).all() and zooms.min() > 0
+        affine = header.get_best_affine() @ orientations.inv_ornt_aff(axes, shape)
+        return Grid(values, affine, tuple(zooms[np.argsort(axes[:, 0])].tolist()) if said else None)
+
+
+def difference(grid: Grid, first: Grid) -> str:
+    """Returns in what grid and first differ, a text that first's name completes; empty if they do not."""
+    if grid.values.shape != first.values.shape:
+        return f"is {_by(grid.values.shape)} (slices, rows, columns), but {_by(first.values.shape)} is"
+    off = np.abs(grid.affine - first.affine).max()
+    return "" if off <= AFFINE_TOLERANCE else f"lies elsewhere: its affine is off by {off:.3g} from that of"
+
+
+def write_mask(path: Path, mask: Bool[np.ndarray, "slices height width"], like: Path) -> None:
+    """Writes a mask on the slices of `NiftiPatient.read` as 0 and 1 in uint8: axes, shape and affine are those of like.
+
+    path ends in .nii or .nii.gz; it is written whole or not at all.
+
+    Raises:
+        DataError: path ends otherwise, mask is not of like's size, or nibabel is not installed.
+        BadFiles: like cannot be read.
+    """
+    if not (suffix := SUFFIX.search(path.name)):
+        raise DataError(f"mask file {path} must end in .nii or .nii.gz.")
+    nibabel = import_nibabel()
+    with _open(like) as stream:
+        header, shape, axes = _read_header(like, stream)
+    values = np.zeros(shape, np.uint8)
+    slices = nibabel.orientations.apply_orientation(values, axes)  # a view: what is put there, values hold
+    if slices.shape != mask.shape:
+        raise DataError(f"the mask is {_by(mask.shape)}, but the slices of {like} are {_by(slices.shape)}.")
+    slices[:] = mask
+    header.set_data_dtype(np.uint8)
+    header.set_data_offset(0)  # "directly behind the header": like's extensions are not copied
+    header["cal_min"] = header["cal_max"] = 0  # the window in which viewers show like would hide the mask
+    image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    content = image(values.reshape(header.get_data_shape()), header.get_best_affine(), header).to_bytes()
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(gzip.compress(content, mtime=0) if suffix["gz"] else content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def import_nibabel() -> ModuleType:
+    """Returns nibabel, which is optional: it is imported where it is used."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise DataError("reading NIfTI needs nibabel: pip install nibabel") from error
+    return nibabel
+
+
+def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Any, tuple[int, ...], np.ndarray]:
+    """Returns the header, the three sides of the volume, and how its axes become slices, rows and columns."""
+    nibabel, head = import_nibabel(), stream.read(540)
+    if head[344:348] == b"n+1\0":
+        header = nibabel.Nifti1Header(head[:348], check=False)
+    elif head[4:8] == b"n+2\0" and len(head) == 540:
+        header = nibabel.Nifti2Header(head, check=False)
+    else:
+        raise _bad(path, "is not NIfTI in one file: its header has no n+1 or n+2; copy it again or convert it")
+    shape, sides = header.get_data_shape(), header.get_data_shape()[:3]
+    if len(sides) < 3 or any(side != 1 for side in shape[3:]):
+        raise _bad(path, f"is {_by(shape) or 'one number'}, but must have 3 dimensions; save each volume as a file")
+    if min(sides) < 1 or max(sides) > MAX_SIDE or math.prod(sides) > MAX_VOXELS:
+        raise _bad(path, f"is {_by(sides)}, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels")
+    affine = header.get_best_affine()
+    own = nibabel.io_orientation(affine if np.isfinite(affine).all() else np.zeros((4, 4)))
+    if np.isnan(own).any():
+        raise _bad(path, "its affine gives no direction to some axis; repair qform and sform, or convert it anew")
+    slices_rows_columns = nibabel.orientations.axcodes2ornt("SPL")
+    return header, sides, nibabel.orientations.ornt_transform(own, slices_rows_columns).astype(int)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BufferedIOBase]:
+    """Opens a file; what gzip, numpy and nibabel raise at damaged files, a wide family of errors, becomes BadFiles."""
+    try:
+        if not path.is_file():
+            raise _bad(path, "is missing, or is a folder or a device; put the file there")
+        if not path.stat().st_size:
+            raise _bad(path, "is empty (0 bytes); copy it again")
+        opened = gzip.open if path.name.lower().endswith(".gz") else open
+        with opened(path, "rb") as stream, np.errstate(all="ignore"):
+            yield stream
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise _bad(path, f"cannot be read as NIfTI ({type(error).__name__}: {error}); copy it again") from error
+
+
+def _bad(path: Path, reason: str) -> BadFiles:
+    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason)])
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
