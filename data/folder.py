@@ -50,7 +50,7 @@ class ReadPair:
             BadFiles: with a problem for the image, the mask or both.
         """
         parts, problems = [], []
-        for read, path in ((self._image, files.image), (self._mask, files.mask)):
+        for read, path in ((self.image, files.image), (self._mask, files.mask)):
             try:
                 parts.append(read(path))
             except BadFiles as error:
@@ -66,7 +66,8 @@ class ReadPair:
     def _mask(self, path: Path) -> np.ndarray:
         return as_mask(path, read_pixels(path), self.labels)
 
-    def _image(self, path: Path) -> np.ndarray:
+    def image(self, path: Path) -> Shaped[np.ndarray, "height width channels"]:
+        """Returns the image alone; raises as the whole does."""
         image = np.atleast_3d(read_pixels(path))
         if max(self.channels, default=0) >= image.shape[2]:
             raise bad_file(path, f"has {image.shape[2]} channel(s), so none is {max(self.channels)}; change --channels")

@@ -7,7 +7,7 @@ slices whose channels are pre-contrast, FLAIR and post-contrast, and one-channel
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.folder import ReadPair
@@ -48,9 +48,7 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
     Raises:
         DataError: source is missing or holds no patient, or there is no such channel.
     """
-    if unknown := [channel for channel in channels if channel not in CHANNELS]:
-        raise DataError(f"channels has {unknown[0]!r}, but the channels of the LGG layout are {', '.join(CHANNELS)}.")
-    read_slice = ReadPair(channels=tuple(map(CHANNELS.index, channels)), grayscale=grayscale)
+    read_slice = ReadPair(channels=channel_indices(channels), grayscale=grayscale)
     if not source.is_dir():
         what = "is a file" if source.exists() else "does not exist"
         raise DataError(f"data source {source} {what}, but must be a folder; {LAYOUT}.")
@@ -72,6 +70,17 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
     if not patients and not problems:
         raise DataError(f"data source {source} holds no patient: no .tif or .tiff file is in it or below it; {LAYOUT}.")
     return Scan(patients=tuple(sorted(patients, key=lambda patient: patient.id)), problems=tuple(problems))
+
+
+def channel_indices(channels: Sequence[str]) -> tuple[int, ...]:
+    """Returns where channels lie in an image; empty for none given, which means all.
+
+    Raises:
+        DataError: there is no such channel.
+    """
+    if unknown := [channel for channel in channels if channel not in CHANNELS]:
+        raise DataError(f"channels has {unknown[0]!r}, but the channels of the LGG layout are {', '.join(CHANNELS)}.")
+    return tuple(map(CHANNELS.index, channels))
 
 
 def _tiff_folders(source: Path, problems: list[Problem]) -> Iterator[tuple[Path, list[str]]]:

@@ -1,5 +1,6 @@
 """Where patients come from: a folder, and which reader it needs; or phantoms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -85,6 +86,19 @@ def find_source(source: str, *, reading: Reading | None = None, phantom_root: Pa
     return Source(format=name, patients=found.patients, warnings=found.warnings, skipped=found.problems)
 
 
+def channel_indices(name: str, channels: Sequence[str]) -> tuple[int, ...]:
+    """Returns which channels of an image file a format's `channels` are, from 0; empty for all.
+
+    Raises:
+        DataError: there is no such channel.
+    """
+    if name != "folder":
+        return lgg.channel_indices(channels)
+    if unknown := [channel for channel in channels if not (channel.isascii() and channel.isdigit())]:
+        raise DataError(f"--channels has {unknown[0]!r}, but the channels of a folder are numbers from 0.")
+    return tuple(map(int, channels))
+
+
 def _recognise(path: Path) -> str:
     if nifti.looks_like(path):
         return "nifti"
@@ -100,7 +114,7 @@ def _scan(name: str, path: Path, reading: Reading) -> Scan:
             path,
             patient_pattern=reading.patient_pattern,
             labels=reading.labels,
-            channels=_numbers(reading.channels),
+            channels=channel_indices(name, reading.channels),
             grayscale=reading.grayscale,
         )
     return lgg.scan(path, channels=reading.channels, grayscale=reading.grayscale)
@@ -122,12 +136,6 @@ def _check(name: str, reading: Reading) -> None:
             raise DataError(f"--{option.replace('_', '-')} is for {' and '.join(formats)}, but the data is {name}.")
     if reading.channels and reading.grayscale:
         raise DataError("--channels and --grayscale exclude each other: leave one out.")
-
-
-def _numbers(channels: tuple[str, ...]) -> tuple[int, ...]:
-    if unknown := [channel for channel in channels if not (channel.isascii() and channel.isdigit())]:
-        raise DataError(f"--channels has {unknown[0]!r}, but the channels of a folder are numbers from 0.")
-    return tuple(map(int, channels))
 
 
 def _num_phantoms(source: str) -> int:

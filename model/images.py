@@ -13,9 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
-from data.images import bad_file, read_pixels
+from data.folder import ReadPair
+from data.images import bad_file
 from data.patient import DataError, problems_message
 
 TIFF = (".tif", ".tiff")
@@ -63,38 +64,22 @@ def find_volumes(source: Path) -> tuple[Volume, ...]:
     return tuple(volumes)
 
 
-def read_volume(volume: Volume) -> UInt8[np.ndarray, "slices height width 3"]:
-    """Return the slices of a patient with their channels in the file's order (RGB).
+def read_volume(volume: Volume, read: ReadPair) -> Shaped[np.ndarray, "slices height width channels"]:
+    """Return the slices of a patient, with the channels that `read` takes.
 
     Raises:
-        DataError: A file is damaged, is not of three 8-bit channels, or has another size than the first slice.
+        BadFiles: A file is damaged, has too few channels, or has another size or type than the first slice.
     """
-    images = [read_image(path) for path in volume.slices]
+    images = [read.image(path) for path in volume.slices]
     for path, image in zip(volume.slices, images, strict=True):
-        if image.shape != images[0].shape:
-            size, first = (f"{shape[0]} x {shape[1]}" for shape in (image.shape, images[0].shape))
-            raise DataError(
-                f"{path} is {size} pixels, but {volume.slices[0].name} of the same patient is {first}: the slices of "
-                "a volume must have one size; predict them one by one"
+        if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
+            kind, first = (f"{' x '.join(map(str, one.shape))} of {one.dtype}" for one in (image, images[0]))
+            reason = (
+                f"is {kind}, but {volume.slices[0].name} of the same patient is {first}: the slices of a volume must "
+                "have one size and type; predict them one by one"
             )
+            raise bad_file(path, reason)
     return np.stack(images)
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Return one image, its channels in RGB order.
-
-    Raises:
-        DataError: The file is damaged, or is not of three 8-bit channels.
-    """
-    image = read_pixels(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        shape = " x ".join(str(side) for side in image.shape)
-        raise bad_file(
-            path,
-            f"is {shape} of {image.dtype}, but must be height x width x 3 of uint8 (pre-contrast, FLAIR, "
-            "post-contrast); convert it",
-        )
-    return image
 
 
 def write_image(path: Path, pixels: UInt8[np.ndarray, "height width *channels"]) -> None:

@@ -21,18 +21,20 @@ GAP = 4
 
 
 def draw_overlay(
-    image: UInt8[np.ndarray, "height width 3"],
+    image: UInt8[np.ndarray, "height width channels"],
     *,
     predicted: Bool[np.ndarray, "height width"],
     true: Bool[np.ndarray, "height width"] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Return the FLAIR image in grey (RGB) with the prediction's outline in orange, and the true one in blue.
 
-    The orange lies just inside the prediction and the blue just outside the truth, so that where both agree neither
-    hides the other. A slice with sides under 256 pixels is drawn at twice its size.
+    Of other than three channels, the first is shown. The orange lies just inside the prediction and the blue just
+    outside the truth, so that where both agree neither hides the other. A slice with sides under 256 pixels is drawn at
+    twice its size.
     """
     scale = 2 if max(image.shape[:2]) < SMALL else 1
-    canvas = _enlarge(np.repeat(image[..., FLAIR : FLAIR + 1], 3, axis=2), scale)
+    shown = image[..., FLAIR if image.shape[2] == 3 else 0, None]
+    canvas = _enlarge(np.repeat(shown, 3, axis=2), scale)
     if true is not None:
         enlarged = _enlarge(true, scale)
         canvas[_grow(enlarged) & ~enlarged] = TRUE
@@ -42,7 +44,7 @@ def draw_overlay(
 
 
 def draw_panel(
-    images: UInt8[np.ndarray, "slices height width 3"],
+    images: UInt8[np.ndarray, "slices height width channels"],
     predicted: Bool[np.ndarray, "slices height width"],
     true: Bool[np.ndarray, "slices height width"] | None = None,
     *,

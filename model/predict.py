@@ -16,12 +16,13 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from jaxtyping import Bool, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float32, Shaped
 from rich.console import Console
 from rich.progress import Progress
 
+from data.folder import ReadPair
 from data.patient import DataError
-from data.preprocess import Preprocessing, as_channels, neighbours, prepare
+from data.preprocess import Preprocessing, as_channels, neighbours, prepare, to_grey_levels
 from model.images import TIFF, Volume, find_volumes, read_volume, write_image, write_whole
 from model.overlay import draw_overlay
 
@@ -54,6 +55,12 @@ class Settings:
 
     channels: int
     """Channels of a slice, without its context."""
+
+    channel_indices: tuple[int, ...] = ()
+    """Which channels of an image file these are, from 0; empty for all."""
+
+    grayscale: bool = False
+    """Whether the colours of an image file become one channel."""
 
     def __post_init__(self) -> None:
         if type(self.channels) is not int or self.channels < 1:
@@ -89,7 +96,8 @@ class Settings:
             preprocessing = Preprocessing(**values["preprocessing"])
         except (TypeError, ValueError) as error:
             raise ModelError(f"settings have a preprocessing that is not legal: {error}") from error
-        return cls(**values | {"preprocessing": preprocessing})
+        indices = tuple(values["channel_indices"])
+        return cls(**values | {"preprocessing": preprocessing, "channel_indices": indices})
 
 
 def predict_volume(
@@ -183,8 +191,6 @@ def _predict(arguments: Arguments) -> None:
     if arguments.batch_size < 1:
         raise ModelError(f"batch_size is {arguments.batch_size}, but must be at least 1")
     network, settings = load_model(arguments.model)
-    if settings.channels != 3:
-        raise ModelError(f"model {arguments.model} is for {settings.channels} channels, but image files have 3")
     volumes = find_volumes(arguments.input)
     _check_out(arguments.out, volumes)
     if arguments.input.is_file():
@@ -194,7 +200,12 @@ def _predict(arguments: Arguments) -> None:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("slices", total=num_slices)
         for volume in volumes:
-            images = read_volume(volume)
+            images = read_volume(volume, ReadPair(channels=settings.channel_indices, grayscale=settings.grayscale))
+            if images.shape[3] != settings.channels:
+                raise ModelError(
+                    f"{volume.slices[0]} has {images.shape[3]} channels, but model {arguments.model} takes "
+                    f"{settings.channels}: predict images like those of its training"
+                )
             probability = predict_volume(network, images, settings.preprocessing, batch_size=arguments.batch_size)
             masks = probability >= settings.threshold
             _write_volume(arguments, volume, images, masks)
@@ -214,12 +225,13 @@ def _check_out(out: Path, volumes: tuple[Volume, ...]) -> None:
 def _write_volume(
     arguments: Arguments,
     volume: Volume,
-    images: UInt8[np.ndarray, "slices height width 3"],
+    images: Shaped[np.ndarray, "slices height width channels"],
     masks: Bool[np.ndarray, "slices height width"],
 ) -> None:
     folder = arguments.out / volume.patient
     folder.mkdir(parents=True, exist_ok=True)
-    for path, image, mask in zip(volume.slices, images, masks, strict=True):
+    shown = to_grey_levels(images, "auto")
+    for path, image, mask in zip(volume.slices, shown, masks, strict=True):
         suffix = path.suffix if path.suffix.lower() in TIFF else ".png"  # JPEG would blur the outline
         write_image(folder / f"{path.stem}_mask{suffix}", mask.astype(np.uint8) * 255)
         if arguments.overlays:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.patient import Patient
 from data.preprocess import Preprocessing
+from data.source import channel_indices
 from model.checkpoint import write
 from model.device import find_device
 from model.evaluate import PatientScore, evaluate, summarise, torch_network
@@ -40,7 +40,15 @@ def deliver(
     winner, preprocessing = candidates[0], Preprocessing(**run["config"]["preprocessing"])
     best = folder / "best"
     best.mkdir(exist_ok=True)
-    parity = _export(winner, best / MODEL_NAME, cohort.val_patients, preprocessing)
+    settings = Settings(
+        preprocessing=preprocessing,
+        threshold=THRESHOLD,
+        channels=winner.network.config.in_channels // preprocessing.num_slices_seen,
+        channel_indices=channel_indices(cohort.format, run["config"]["reading"]["channels"]),
+        grayscale=run["config"]["reading"]["grayscale"],
+    )
+    volumes = [patient.read().images for patient in cohort.val_patients[:PARITY_PATIENTS]]
+    parity = export_onnx(winner.network, best / MODEL_NAME, settings, sample_volumes=volumes)
     network = torch_network(winner.network, find_device().device)
     scores = evaluate(network, cohort.test_patients, preprocessing=preprocessing, threshold=THRESHOLD)
     pictures = draw_test_patients(
@@ -54,13 +62,6 @@ def deliver(
     write(best / "card.md", write_card(run, metrics, rows, winner.row).encode())
     write(best / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
     return metrics
-
-
-def _export(winner: Candidate, path: Path, val_patients: tuple[Patient, ...], preprocessing: Preprocessing) -> Parity:
-    channels = winner.network.config.in_channels // preprocessing.num_slices_seen
-    settings = Settings(preprocessing=preprocessing, threshold=THRESHOLD, channels=channels)
-    volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
-    return export_onnx(winner.network, path, settings, sample_volumes=volumes)
 
 
 def _metrics(candidates: list[Candidate], scores: list[PatientScore], parity: Parity) -> dict[str, Any]:

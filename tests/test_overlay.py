@@ -79,3 +79,9 @@ def test_panel_refuses_what_it_cannot_draw():
         draw_panel(images[:0], masks[:0])
     with pytest.raises(ValueError, match="2 slices in 0 columns"):
         draw_panel(images, masks, columns=0)
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(1, 0), (2, 0), (3, 1), (4, 0)])
+def test_overlay_shows_flair_of_three_channels_and_else_the_first(channels, shown):
+    image = np.zeros((300, 300, channels), np.uint8) + np.arange(10, 10 + channels, dtype=np.uint8)
+    assert (draw_overlay(image, predicted=np.zeros((300, 300), bool)) == 10 + shown).all()

@@ -145,27 +145,36 @@ def test_load_model_refuses_a_foreign_model(tmp_path):
     [
         ("{", "must be a JSON object"),
         ("[1]", "must be a JSON object"),
-        ('{"format": 1, "preprocessing": {}, "threshold": 0.5, "channels": 3}', "this version reads format 2"),
-        ('{"preprocessing": {}, "threshold": 0.5, "channels": 3}', "this version reads format 2"),
+        (
+            '{"format": 1, "preprocessing": {}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
+            "this version reads format 2",
+        ),
+        (
+            '{"preprocessing": {}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
+            "this version reads format 2",
+        ),
         (
             '{"format": 2, "preprocessing": {}, "threshold": 0.5}',
-            r"must have exactly \['channels', 'preprocessing', 'threshold'\]",
+            r"must have exactly \['channel_indices', 'channels', 'grayscale', 'preprocessing', 'threshold'\]",
         ),
         (
-            '{"format": 2, "preprocessing": {}, "threshold": 0.5, "channels": 3, "depth": 1}',
-            r"have \['channels', 'depth'",
+            '{"format": 2, "preprocessing": {}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false, "depth": 1}',
+            r"have \['channel_indices', 'channels', 'depth'",
         ),
         (
-            '{"format": 2, "preprocessing": {"size": 0}, "threshold": 0.5, "channels": 3}',
+            '{"format": 2, "preprocessing": {"size": 0}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
             "size is 0, but must be a whole number",
         ),
         (
-            '{"format": 2, "preprocessing": {"side": 1}, "threshold": 0.5, "channels": 3}',
+            '{"format": 2, "preprocessing": {"side": 1}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
             "preprocessing that is not legal",
         ),
-        ('{"format": 2, "preprocessing": [], "threshold": 0.5, "channels": 3}', "preprocessing that is not legal"),
         (
-            '{"format": 2, "preprocessing": {}, "threshold": 1.5, "channels": 3}',
+            '{"format": 2, "preprocessing": [], "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
+            "preprocessing that is not legal",
+        ),
+        (
+            '{"format": 2, "preprocessing": {}, "threshold": 1.5, "channels": 3, "channel_indices": [], "grayscale": false}',
             "threshold is 1.5, but must be above 0 and below 1",
         ),
     ],
@@ -309,9 +318,9 @@ def break_twin(folder):
         (break_name, "second.tif: the name is not <PATIENT>_<NUMBER>.tif; rename it, or predict it alone"),
         (break_prefix, "holds slices of 2 patients (A, B); give each a folder of its own"),
         (break_number, "A_2.tif: has the number of A_002.png; remove one of them"),
-        (break_size, "A_2.tif is 8 x 16 pixels, but A_1.tif of the same patient is 16 x 16"),
-        (break_depth, "A_2.tif: is 16 x 16 x 3 of uint16, but must be"),
-        (break_channels, "A_2.png: is 16 x 16 of uint8, but must be height x width x 3 of uint8"),
+        (break_size, "A_2.tif: is 8 x 16 x 3 of uint8, but A_1.tif of the same patient is 16 x 16 x 3"),
+        (break_depth, "A_2.tif: is 16 x 16 x 3 of uint16, but A_1."),
+        (break_channels, "A_2.png: is 16 x 16 x 1 of uint8, but A_1."),
         (break_png, "A_2.png: is empty (0 bytes)"),
         (break_all, "holds no image"),
         (break_twin, "a patient of this name is already in"),
@@ -333,7 +342,7 @@ def test_command_names_what_is_wrong_with_its_arguments(model, tmp_path, capsys)
     assert "error: model nothing does not exist" in refusal(capsys, Path("nothing"), folder, out)
     assert "elsewhere does not exist; expected a patient's folder" in refusal(capsys, model, Path("elsewhere"), out)
     assert "notes.txt is no image: its suffix must be one of" in refusal(capsys, model, tmp_path / "notes.txt", out)
-    assert "is for 1 channels, but image files have 3" in refusal(capsys, one_channel, folder, out)
+    assert "has 3 channels, but model" in refusal(capsys, one_channel, folder, out)
     assert "batch_size is 0, but must be at least 1" in refusal(capsys, model, folder, out, "--batch-size", "0")
 
 
