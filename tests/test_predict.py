@@ -5,6 +5,7 @@ pixel is tumour where FLAIR is not below the mean of the head.
 """
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -140,43 +141,33 @@ def test_load_model_refuses_a_foreign_model(tmp_path):
         load_model(foreign)
 
 
+def written(**changes) -> str:
+    """Return settings as a model holds them, with changes; what is None is left out."""
+    values = {
+        "format": 2,
+        "preprocessing": {},
+        "threshold": 0.5,
+        "channels": 3,
+        "channel_indices": [],
+        "grayscale": False,
+    } | changes
+    return json.dumps({name: value for name, value in values.items() if value is not None})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "must be a JSON object"),
         ("[1]", "must be a JSON object"),
-        (
-            '{"format": 1, "preprocessing": {}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
-            "this version reads format 2",
-        ),
-        (
-            '{"preprocessing": {}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
-            "this version reads format 2",
-        ),
-        (
-            '{"format": 2, "preprocessing": {}, "threshold": 0.5}',
-            r"must have exactly \['channel_indices', 'channels', 'grayscale', 'preprocessing', 'threshold'\]",
-        ),
-        (
-            '{"format": 2, "preprocessing": {}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false, "depth": 1}',
-            r"have \['channel_indices', 'channels', 'depth'",
-        ),
-        (
-            '{"format": 2, "preprocessing": {"size": 0}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
-            "size is 0, but must be a whole number",
-        ),
-        (
-            '{"format": 2, "preprocessing": {"side": 1}, "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
-            "preprocessing that is not legal",
-        ),
-        (
-            '{"format": 2, "preprocessing": [], "threshold": 0.5, "channels": 3, "channel_indices": [], "grayscale": false}',
-            "preprocessing that is not legal",
-        ),
-        (
-            '{"format": 2, "preprocessing": {}, "threshold": 1.5, "channels": 3, "channel_indices": [], "grayscale": false}',
-            "threshold is 1.5, but must be above 0 and below 1",
-        ),
+        (written(format=1), "this version reads format 2"),
+        (written(format=None), "this version reads format 2"),
+        (written(channels=None), r"must have exactly \['channel_indices', 'channels', 'grayscale', 'preprocessing'"),
+        (written(depth=1), r"have \['channel_indices', 'channels', 'depth'"),
+        (written(preprocessing={"size": 0}), "size is 0, but must be a whole number"),
+        (written(preprocessing={"side": 1}), "preprocessing that is not legal"),
+        (written(preprocessing=[]), "preprocessing that is not legal"),
+        (written(threshold=1.5), "threshold is 1.5, but must be above 0 and below 1"),
+        (written(channels=0), "channels is 0, but must be a whole number"),
     ],
 )
 def test_load_model_names_what_is_wrong_with_its_settings(tmp_path, text, message):
