@@ -1,6 +1,6 @@
 """How many epochs a search needs to find a good configuration: whole searches replayed on recorded learning curves.
 
-    python tests/benchmarks/search_efficiency.py [--table results/curves_phantom_24.csv] [--seeds 30]
+    python tests/benchmarks/search_efficiency.py [--table results/curves_lgg_20.csv] [--seeds 30]
 
 The table is real (record_curves.py). What lies between its configurations is not: a Gaussian process answers, fitted to
 the curves in the unit cube of the space's axes. It tells noise from landscape, so the best is not the luckiest; how
@@ -67,7 +67,7 @@ NUM_RANDOM = 2000
 class Arguments:
     """Replay searches on recorded learning curves."""
 
-    table: Path = Path(__file__).parent / "results" / "curves_phantom_24.csv"
+    table: Path = Path(__file__).parent / "results" / "curves_lgg_20.csv"
     """Written by record_curves.py."""
 
     between: Literal["gp", "nearest"] = "gp"

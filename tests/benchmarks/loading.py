@@ -1,0 +1,135 @@
+"""How fast the loader is, and how long a training step waits for it: the pack against reading TIFFs slice by slice.
+
+    python tests/benchmarks/loading.py [--data phantom:24] [--rounds 5]
+
+`naive` is what a training script without a pack does: a torch Dataset that opens the two TIFFs of a slice, fits and
+augments them as the pack's loader does, behind a DataLoader, with 0 and with 2 worker processes; the faster one counts.
+Both see the same slices in the same order, in turns, and the ratio is that of the medians. The share of waiting is of a
+training epoch of a U-Net on this machine. The last line is one JSON object.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from torch.utils.data import DataLoader, Dataset
+
+from data.augment import AugmentConfig, build_augment
+from data.loaders import epoch_slices, train_batches
+from data.pack import Pack, pack_patients
+from data.patient import SliceFiles, SlicePatient
+from data.preprocess import Preprocessing, fit_image, fit_mask
+from data.source import find_source
+from model.train import TrainConfig, train
+from model.unet import UNetConfig
+from search.provenance import commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Measure the loader."""
+
+    data: str = "phantom:24"
+    """As the search's option; slices must be files of their own."""
+
+    size: int = 128
+    """Side of a slice in pixels."""
+
+    batch_size: int = 16
+    """Slices of a batch."""
+
+    rounds: int = 5
+    """Epochs that each loader prepares."""
+
+    augment: float = 1.0
+    """Strength of augmentation, of both; 0 is none."""
+
+
+class NaiveSlices(Dataset):
+    """Slices as files: opened, fitted, augmented and normalised one by one, every time."""
+
+    def __init__(self, patients: tuple[SlicePatient, ...], pack: Pack, augment: float) -> None:
+        self._files: list[SliceFiles] = [files for patient in patients for files in patient.slices]
+        self._read = patients[0].read_slice
+        self._mean, self._std = pack.mean[pack.patient_of_slice], pack.std[pack.patient_of_slice]
+        self._size = pack.size
+        self._strength = augment
+        self._augment = None
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._augment is None and self._strength:  # a transform cannot be sent to another process
+            self._augment = build_augment(AugmentConfig(strength=self._strength))
+        image, mask = self._read(self._files[index])
+        image, mask = fit_image(image, self._size), fit_mask(mask, self._size)
+        if self._augment is not None:
+            image, mask = self._augment(image, mask, int(index))
+        normalised = (image.astype(np.float32) - self._mean[index]) / self._std[index]
+        return torch.from_numpy(normalised.transpose(2, 0, 1)), torch.from_numpy(mask[None].astype(np.float32))
+
+
+def main(arguments: Arguments) -> None:
+    patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir())).patients
+    pack = pack_patients(patients, Preprocessing(size=arguments.size))
+    every = np.arange(pack.num_slices)
+    naive = NaiveSlices(patients, pack, arguments.augment)
+    seconds: dict[str, list[float]] = {"pack": [], "naive_0_workers": [], "naive_2_workers": []}
+    for epoch in range(1, arguments.rounds + 1):
+        order = epoch_slices(pack, every, seed=0, epoch=epoch)
+        order = order[: len(order) // arguments.batch_size * arguments.batch_size]
+        seconds["pack"].append(_time(_packed(pack, every, arguments, epoch)) / len(order))
+        for workers in (0, 2):
+            loader = DataLoader(naive, batch_size=arguments.batch_size, sampler=order.tolist(), num_workers=workers)
+            seconds[f"naive_{workers}_workers"].append(_time(loader) / len(order))
+    rates = {name: 1 / statistics.median(times) for name, times in seconds.items()}
+    best_naive = max(rate for name, rate in rates.items() if name != "pack")
+    waiting = _waiting_share(pack, arguments)
+    print(
+        json.dumps(
+            {
+                "slices_per_second": {name: round(rate, 1) for name, rate in rates.items()},
+                "ratio_to_naive": round(rates["pack"] / best_naive, 2),
+                "ratio_to_naive_in_one_process": round(rates["pack"] / rates["naive_0_workers"], 2),
+                "waiting_share": round(waiting, 4),
+                "data": Path(arguments.data).name,
+                "size": arguments.size,
+                "augment": arguments.augment,
+                "rounds": arguments.rounds,
+                "commit": commit(),
+            }
+        )
+    )
+
+
+def _packed(pack: Pack, every: np.ndarray, arguments: Arguments, epoch: int) -> Iterable:
+    augment = build_augment(AugmentConfig(strength=arguments.augment))
+    return train_batches(pack, every, batch_size=arguments.batch_size, seed=0, epoch=epoch, augment=augment)
+
+
+def _time(batches: Iterable) -> float:
+    started = time.perf_counter()
+    for _ in batches:
+        pass
+    return time.perf_counter() - started
+
+
+def _waiting_share(pack: Pack, arguments: Arguments) -> float:
+    """Return the share of a training epoch, without its validation, in which the network waited for a batch."""
+    unet = UNetConfig(in_channels=pack.num_channels)
+    config = TrainConfig(max_epochs=3, batch_size=arguments.batch_size, augment=arguments.augment)
+    few = pack.select(pack.patient_ids[:1])
+    epochs = [result.metrics for result in train(unet, config, pack, few)][1:]  # the first one warms up
+    return statistics.median(epoch["waiting_seconds"] / epoch["seconds"] for epoch in epochs)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
