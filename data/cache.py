@@ -63,11 +63,17 @@ def cached_pack(
 def _key(patients: Sequence[Patient], preprocessing: Preprocessing) -> str:
     known = hashlib.sha256(f"{VERSION} {preprocessing}".encode())
     for patient in patients:
-        known.update(f"\n{patient!r}".encode())
-        for path in patient.files:
-            found = path.stat()
-            known.update(f"\n{path} {found.st_size} {found.st_mtime_ns}".encode())
+        lines = [repr(patient), *(f"{path} {_state(path)}" for path in patient.files)]
+        known.update("\n".join(["", *lines]).encode(errors="surrogateescape"))  # names of files need not be UTF-8
     return known.hexdigest()[:32]
+
+
+def _state(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError as error:  # whoever reads it says what is wrong
+        return type(error).__name__
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:

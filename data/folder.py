@@ -156,7 +156,7 @@ def _walk(top: Path, found: _Found) -> Iterator[tuple[Path, list[str], list[str]
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and real not in seen)
         if real not in seen:
             seen.add(real)
-            yield Path(folder), subfolders, sorted(name for name in names if not name.startswith("."))
+            yield Path(folder), subfolders, sorted(name for name in names if not name.startswith((".", "~$")))
 
 
 def _folder_pairs(source: Path, found: _Found, *, max_depth: int | None = None) -> Iterator[tuple[Path, Path]]:

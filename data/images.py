@@ -23,6 +23,7 @@ from data.patient import BadFiles, Problem
 # Larger than any MR slice (512 px is common, 1024 px rare) and small enough that one decoded slice fits in memory.
 MAX_SIDE = 16384
 MAX_CHANNELS = 64
+MAX_BYTES = 2**30
 
 _FORMAT_OF_SUFFIX = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _FIRST_BYTES = {
@@ -142,7 +143,7 @@ def _check_page(page: tifffile.TiffPage) -> None:
     if page.axes not in ("YX", "YXS", "SYX"):
         by = " x ".join(map(str, page.shape))
         raise _Illegal(f"is {by}, but must be height x width, or height x width x channels; save one slice a file")
-    _check_size(page.imagelength, page.imagewidth)
+    _check_size(page.imagelength, page.imagewidth, num_bytes=page.samplesperpixel * page.bitspersample // 8)
     if page.samplesperpixel > MAX_CHANNELS:
         raise _Illegal(f"has {page.samplesperpixel} channels, but at most {MAX_CHANNELS} are legal; save fewer")
     if page.photometric not in (0, 1, 2) or str(page.dtype) not in _TIFF_TYPES:  # white is zero, black is zero, RGB
@@ -212,7 +213,6 @@ def _read_jpeg(file: BinaryIO) -> np.ndarray:
 
 
 def _jpeg_frame(content: bytes) -> tuple[int, int, int]:
-    """Returns height, width and the number of channels."""
     frame, at = (0, 0, 0), 2
     while match := _JPEG_MARKER.search(content, at):
         marker, at = match[1][0], match.end()
@@ -249,9 +249,11 @@ def _of_plain_type(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels, np.uint8 if pixels.dtype == bool else pixels.dtype.newbyteorder("="))
 
 
-def _check_size(height: int, width: int) -> None:
+def _check_size(height: int, width: int, *, num_bytes: int = 1) -> None:  # of a pixel
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise _Illegal(f"is {height} x {width}, but 1 to {MAX_SIDE} pixels a side are legal; resize or copy it again")
+    if height * width * num_bytes > MAX_BYTES:
+        raise _Illegal(f"takes {height * width * num_bytes / 2**30:.1f} GiB decoded, but 1 is the most; resize it")
 
 
 def _shown(values: np.ndarray) -> str:

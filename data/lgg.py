@@ -18,6 +18,9 @@ LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <P
 CHANNELS = ("pre", "flair", "post")
 """Of an image, in the order of the file."""
 
+HIDDEN = (".", "~$")
+"""Beginnings of names that are passed over: hidden files, and what an office program leaves beside an open one."""
+
 # At most 9 digits: the number is stored as an int64, and a longer one is a date or an id that was mistaken for it.
 _FILE_NAME = re.compile(r"(?P<prefix>.+)_(?P<number>[0-9]{1,9})(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
 
@@ -98,33 +101,39 @@ def _tiff_folders(source: Path, problems: list[Problem]) -> Iterator[tuple[Path,
             continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        tiffs = sorted(n for n in names if n.lower().endswith((".tif", ".tiff")) and not n.startswith("."))
+        tiffs = sorted(n for n in names if n.lower().endswith((".tif", ".tiff")) and not n.startswith(HIDDEN))
         if tiffs:
             yield Path(folder), tiffs
 
 
 def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[SliceFiles, ...]:
-    images: dict[int, Path] = {}
-    masks: dict[int, Path] = {}
-    prefixes = defaultdict(list)
+    """Returns the slices; none of a folder or a number of which it is not certain what belongs together."""
+    claimed: dict[bool, dict[int, list[Path]]] = {False: defaultdict(list), True: defaultdict(list)}
+    prefixes = set()
     for name in names:
         match = _FILE_NAME.fullmatch(name)
         if match is None:
             reason = "the name is not <PATIENT>_<NUMBER>.tif or <PATIENT>_<NUMBER>_mask.tif"
             problems.append(Problem(path=folder / name, reason=reason))
             continue
-        prefixes[match["prefix"]].append(name)
-        found, number = masks if match["mask"] else images, int(match["number"])
-        if number in found:
-            reason = f"slice number {number} is already that of {found[number].name}"
-            problems.append(Problem(path=folder / name, reason=reason))
-        else:
-            found[number] = folder / name
+        prefixes.add(match["prefix"])
+        claimed[bool(match["mask"])][int(match["number"])].append(folder / name)
     if len(prefixes) > 1:
         # Two patients under one id would be told apart nowhere, and could then not be split apart either.
         shown = ", ".join(sorted(prefixes)[:4])
         reason = f"holds slices of {len(prefixes)} patients ({shown}); give each a folder of its own"
         problems.append(Problem(path=folder, reason=reason))
+        return ()
+    twice = {number for found in claimed.values() for number, paths in found.items() if len(paths) > 1}
+    problems.extend(
+        Problem(path=path, reason=f"slice number {number} is already that of {paths[0].name}")
+        for found in claimed.values()
+        for number, paths in sorted(found.items())
+        for path in paths[1:]
+    )
+    images, masks = (
+        {number: paths[0] for number, paths in claimed[kind].items() if number not in twice} for kind in (False, True)
+    )
     problems.extend(
         Problem(path=images[number], reason=f"image without mask ({images[number].stem}_mask.tif)")
         for number in sorted(images.keys() - masks)

@@ -161,6 +161,7 @@ def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str,
         problems.append(Problem(path=folder, reason=reason))
         return {}
     files: dict[str, Path] = {}
+    twice: set[Path] = set()  # which of the two is meant, only a person can say
     for name in names:
         match = re.fullmatch(rf"{re.escape(folder.name)}[_-](.+)", SUFFIX.sub("", name))
         first = files.setdefault(match[1].lower(), folder / name) if match else None
@@ -170,7 +171,8 @@ def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str,
         elif first.name != name:
             reason = f"is there twice: {first.name} is the same modality; remove one of the two"
             problems.append(Problem(path=folder / name, reason=reason))
-    return files
+            twice.add(first)
+    return {modality: path for modality, path in files.items() if path not in twice}
 
 
 def _shared_modalities(cases: list[dict[str, Path]]) -> tuple[tuple[str, ...], str]:

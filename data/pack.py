@@ -4,6 +4,7 @@ uint8 because the slices are; a float pack would be four times as large and hold
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, 
     fitted = list(_fit_all(patients, preprocessing, progress))
     problems = [problem for found in fitted if isinstance(found, BadFiles) for problem in found.problems]
     read = [found for found in fitted if isinstance(found, _Fitted)]
-    problems += _mismatches(patients, fitted, read[0].images.shape[3] if read else 0)
+    problems += _mismatches(patients, fitted)
     if problems:
         headline = f"{len(problems)} file(s) cannot be used; repair them, move them away, or give --skip-bad-files:"
         raise BadFiles(headline, problems, num_listed=MAX_BAD_FILES)
@@ -164,17 +165,23 @@ def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
     )
 
 
-def _mismatches(patients: Sequence[Patient], fitted: Sequence[_Fitted | BadFiles], num_channels: int) -> list[Problem]:
+def _mismatches(patients: Sequence[Patient], fitted: Sequence[_Fitted | BadFiles]) -> list[Problem]:
+    """Returns the files of the patients that have other channels than most."""
+    counts = Counter(one.images.shape[3] for one in fitted if isinstance(one, _Fitted))
+    if len(counts) < 2:
+        return []
+    usual = counts.most_common(1)[0][0]
     return [
         Problem(
-            path=patient.files[0].parent,
-            reason=f"has {one.images.shape[3]} channels, but the first patient has {num_channels}; a data set has one "
-            "number of channels",
+            path=path,
+            reason=f"patient {patient.id} has {one.images.shape[3]} channels, but most patients have {usual}",
         )
         for patient, one in zip(patients, fitted, strict=True)
-        if isinstance(one, _Fitted) and one.images.shape[3] != num_channels
+        if isinstance(one, _Fitted) and one.images.shape[3] != usual
+        for path in patient.files
     ]
 
 
 def _sha256(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    # Names of files need not be UTF-8.
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()

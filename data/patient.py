@@ -4,6 +4,7 @@ Readers only find files; decoding waits until `Patient.read`, so that a folder c
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +76,7 @@ class Patient(ABC):
 
     @abstractmethod
     def without(self, paths: Collection[Path]) -> "Patient | None":
-        """Return the patient without what needs these files or folders; None if nothing is left."""
+        """Return the patient without what needs these files; None if nothing is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,28 +106,28 @@ class SlicePatient(Patient):
         return tuple(path for one in self.slices for path in (one.image, one.mask))
 
     def read(self) -> Volume:
-        images, masks, problems = [], [], []
+        read, problems = [], []
         for one in self.slices:
             try:
-                image, mask = self.read_slice(one)
+                read.append((one, *self.read_slice(one)))
             except BadFiles as error:
                 problems += error.problems
-                continue
-            if images and (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
-                kind, first = (f"{' x '.join(map(str, one.shape))} of {one.dtype}" for one in (image, images[0]))
+        kinds = Counter(_kind(image) for _, image, _ in read)
+        usual = kinds.most_common(1)[0][0] if kinds else ""
+        for one, image, _ in read:
+            if _kind(image) != usual:
                 reason = (
-                    f"is {kind}, but the first slice of patient {self.id} is {first}; a volume has one size and type"
+                    f"is {_kind(image)}, but most slices of patient {self.id} are {usual}; a volume has one size and "
+                    "type"
                 )
                 problems.append(Problem(path=one.image, reason=reason))
-                continue
-            images.append(image)
-            masks.append(mask)
         if problems:
             raise BadFiles(f"{len(problems)} file(s) of patient {self.id} cannot be used:", problems)
-        return Volume(images=np.stack(images), masks=np.stack(masks), numbers=tuple(one.number for one in self.slices))
+        slices, images, masks = zip(*read, strict=True)
+        return Volume(images=np.stack(images), masks=np.stack(masks), numbers=tuple(one.number for one in slices))
 
     def without(self, paths: Collection[Path]) -> "SlicePatient | None":
-        left = tuple(one for one in self.slices if not {one.image, one.mask, one.image.parent} & set(paths))
+        left = tuple(one for one in self.slices if one.image not in paths and one.mask not in paths)
         return replace(self, slices=left) if left else None
 
 
@@ -143,6 +144,10 @@ class Scan:
 
     warnings: tuple[str, ...] = ()
     """What a person should know, though nothing is wrong."""
+
+
+def _kind(image: np.ndarray) -> str:
+    return f"{' x '.join(map(str, image.shape))} of {image.dtype}"
 
 
 def problems_message(headline: str, problems: list[str], *, num_listed: int = MAX_LISTED_PROBLEMS) -> str:

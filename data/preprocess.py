@@ -122,15 +122,17 @@ def _to_grey_levels(values: np.ndarray, shares: tuple[float, float]) -> np.ndarr
         inside, lowest = np.ones(values.shape, bool), 0
     if not inside.any():
         return np.zeros(values.shape, np.uint8)
-    low, high = np.quantile(values[inside].astype(np.float32), shares)
-    scale = (255 - lowest) / max(high - low, np.finfo(np.float32).tiny)
-    levels = np.clip(lowest + (values.astype(np.float32) - low) * scale, lowest, 255)
-    return np.where(inside, levels.round(), 0).astype(np.uint8)
+    # float64, for the difference of two float32 may be too small for one.
+    low, high = np.quantile(values[inside].astype(np.float64), shares)
+    if not high > low:
+        return np.where(inside, 255, 0).astype(np.uint8)
+    levels = lowest + (values.astype(np.float64) - low) / (high - low) * (255 - lowest)
+    return np.where(inside, levels.clip(lowest, 255).round(), 0).astype(np.uint8)
 
 
 def head_box(images: UInt8[np.ndarray, "slices height width channels"]) -> tuple[int, int, int, int]:
     """Returns top, left, height and width of the box that holds the head in all slices; all, if there is no head."""
-    head = _head(images).any(axis=0)
+    head = find_head(images).any(axis=0)
     if not head.any():
         return 0, 0, *images.shape[1:3]
     rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
@@ -153,7 +155,7 @@ def as_channels(
 ) -> UInt8[np.ndarray, "chosen height width stacked"]:
     """Returns each slice with the channels of its neighbours beside its own, slice after slice."""
     chosen, _, height, width, _ = images.shape
-    return images.transpose(0, 2, 3, 1, 4).reshape(chosen, height, width, -1)
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1, 4).reshape(chosen, height, width, -1))
 
 
 def fit_image(
@@ -192,7 +194,7 @@ def volume_statistics(
     after `fit_image`.
     """
     num_channels = images.shape[3]
-    head = _head(images)
+    head = find_head(images)
     if not head.any():
         return np.zeros(num_channels, np.float32), np.ones(num_channels, np.float32)
     # From 256 counts instead of the pixels: exact, and no float copy of a whole volume.
@@ -217,7 +219,10 @@ def normalise(
     return result.transpose(0, 3, 1, 2)
 
 
-def _head(images: np.ndarray) -> np.ndarray:
+def find_head(
+    images: UInt8[np.ndarray, "slices height width channels"],
+) -> Bool[np.ndarray, "slices height width"]:
+    """Returns where any channel exceeds 0.1 of its 99th percentile over the volume."""
     head = np.zeros(images.shape[:3], bool)
     for channel in range(images.shape[3]):
         head |= images[..., channel] > HEAD_THRESHOLD * _percentile(images[..., channel])

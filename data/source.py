@@ -72,18 +72,29 @@ def find_source(source: str, *, reading: Reading | None = None, phantom_root: Pa
     if source == "phantom" or source.startswith("phantom:"):
         name, path = "phantom", write_phantom(phantom_root, num_patients=_num_phantoms(source))
     elif source.strip():
-        path = Path(source).expanduser()
+        path = _path(source)
         name = _recognise(path) if reading.data_format == "auto" else reading.data_format
     else:
         raise DataError('the data source is empty, but must be a folder, "phantom" or "phantom:N".')
     found = _scan(name, path, reading)
-    if found.problems and not reading.skip_bad_files:
+    if found.problems and not (found.patients and reading.skip_bad_files):
         headline = (
             f"data source {source}, read as {name}, has {len(found.problems)} problem(s); repair them, choose another "
             "--data-format, or give --skip-bad-files:"
         )
         raise BadFiles(headline, found.problems, num_listed=len(found.problems))
     return Source(format=name, patients=found.patients, warnings=found.warnings, skipped=found.problems)
+
+
+def _path(source: str) -> Path:
+    try:
+        path = Path(source).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, RuntimeError, ValueError) as error:  # a loop, a name too long, an unknown user, a zero byte
+        raise DataError(f"data source {source!r} cannot be opened ({error}); name a folder.") from error
+    return path
 
 
 def channel_indices(name: str, channels: Sequence[str]) -> tuple[int, ...]:

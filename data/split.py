@@ -77,7 +77,7 @@ def _check(ids: list[str], val_fraction: float, test_fraction: float) -> None:
 
 
 def _position(seed: int, patient_id: str) -> float:
-    digest = hashlib.sha256(f"{SALT}:{seed}:{patient_id}".encode()).digest()
+    digest = hashlib.sha256(f"{SALT}:{seed}:{patient_id}".encode(errors="surrogateescape")).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53  # 53 bits: exact as a float, so never rounded up to 1.0
 
 

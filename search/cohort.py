@@ -1,7 +1,7 @@
 """The patients of one search: read once, checked, split. The search is handed what it may see, and no more."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data.cache import cached_pack, default_folder
 from data.pack import Pack, pack_patients
@@ -40,10 +40,11 @@ def read_cohort(config: SearchConfig) -> Cohort:
     Raises:
         DataError: What is wrong with the folder, its files, or the split.
     """
-    found = find_source(config.data, reading=config.reading, phantom_root=config.out)
+    # Whatever is wrong is gathered before anything is said of it.
+    found = find_source(config.data, reading=replace(config.reading, skip_bad_files=True), phantom_root=config.out)
     for warning in found.warnings:
         print(f"note: {warning}", file=sys.stderr)
-    pack, patients, bad = _read(found.patients, config)
+    pack, patients, skipped = _read(found.patients, config, found.skipped)
     split = split_patients(
         [patient.id for patient in patients],
         seed=config.seed,
@@ -67,22 +68,30 @@ def read_cohort(config: SearchConfig) -> Cohort:
         num_slices={side: part.num_slices for side, part in sides.items()},
         num_tumour_slices={side: int(part.tumour_slices.sum()) for side, part in sides.items()},
         fingerprint=pack.fingerprint,
-        skipped=(*found.skipped, *bad),
+        skipped=skipped,
     )
 
 
-def _read(patients: tuple[Patient, ...], config: SearchConfig) -> tuple[Pack, tuple[Patient, ...], tuple[Problem, ...]]:
-    """Return the pack, the patients in it, and the files that were left out."""
-    try:
-        return _pack(patients, config), patients, ()
-    except BadFiles as error:
-        if not config.reading.skip_bad_files:
-            raise
-        bad = {problem.path for problem in error.problems}
-        left = tuple(rest for patient in patients if (rest := patient.without(bad)))
-        if not left:
-            raise
-        return _pack(left, config), left, error.problems
+def _read(
+    patients: tuple[Patient, ...], config: SearchConfig, skipped: tuple[Problem, ...]
+) -> tuple[Pack, tuple[Patient, ...], tuple[Problem, ...]]:
+    """Return the pack, the patients in it, and the files that were left out.
+
+    Raises:
+        BadFiles: There are any that may not be left out, or nothing is left.
+    """
+    pack = None
+    while pack is None and patients:
+        try:
+            pack = _pack(patients, config)
+        except BadFiles as error:
+            skipped += error.problems
+            bad = {problem.path for problem in error.problems}
+            patients = tuple(rest for patient in patients if (rest := patient.without(bad)))
+    if pack is None or (skipped and not config.reading.skip_bad_files):
+        headline = f"{len(skipped)} file(s) cannot be used; repair them, move them away, or give --skip-bad-files:"
+        raise BadFiles(headline, skipped, num_listed=len(skipped))
+    return pack, patients, skipped
 
 
 def _pack(patients: tuple[Patient, ...], config: SearchConfig) -> Pack:

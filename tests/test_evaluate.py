@@ -90,7 +90,7 @@ def test_evaluate_names_the_patient_whose_slices_differ():
     def read_slice(files):
         return np.zeros((8, 8 + files.number, 3), np.uint8), np.zeros((8, 8 + files.number), bool)
 
-    with pytest.raises(BadFiles, match=r"A_1: is 8 x 9 x 3 of uint8, but the first slice of patient A is 8 x 8 x 3"):
+    with pytest.raises(BadFiles, match=r"A_1: is 8 x 9 x 3 of uint8, but most slices of patient A are 8 x 8 x 3"):
         evaluate(bright_is_tumour, [patient("A", 2, read_slice)], preprocessing=Preprocessing(size=8), threshold=0.5)
 
 

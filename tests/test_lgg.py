@@ -116,10 +116,10 @@ def test_patient_lists_all_its_bad_files_and_can_do_without_them(tmp_path):
     [patient] = find_patients(tmp_path)
     with pytest.raises(BadFiles) as caught:
         patient.read()
-    assert [problem.path.name for problem in caught.value.problems] == ["A_1.tif", "A_3.tif", "A_4_mask.tif"]
-    assert "A_3.tif: is 16 x 16 x 3 of uint16, but the first slice of patient A is 16 x 16 x 3 of uint8" in str(
+    assert [problem.path.name for problem in caught.value.problems] == ["A_1.tif", "A_4_mask.tif", "A_3.tif"]
+    assert "A_3.tif: is 16 x 16 x 3 of uint16, but most slices of patient A are 16 x 16 x 3 of uint8" in str(
         caught.value
     )
     rest = patient.without({problem.path for problem in caught.value.problems})
     assert rest.read().numbers == (2,)
-    assert patient.without({folder}) is None
+    assert patient.without(set(patient.files)) is None

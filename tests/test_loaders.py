@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from fakes import small_pack
 
 from data.augment import AugmentConfig, build_augment
 from data.loaders import epoch_slices, eval_batches, num_train_batches, train_batches
+from data.preprocess import Preprocessing
 
 TUMOUR = [True] * 10 + [False] * 25
 
@@ -176,3 +178,92 @@ def test_train_batches_refuses_no_slices():
     with pytest.raises(ValueError, match="slices is empty"):
         train_batches(pack, np.zeros(0, np.int64), batch_size=2, seed=0, epoch=0)
     assert num_train_batches(pack, np.zeros(0, np.int64), batch_size=2) == 0
+
+
+# --- context and channels ---
+
+
+def context_pack(context_slices, *, channels=2, size=8):
+    """Returns a pack of patients of three, one and two slices; channel c of slice i is i * 10 + c everywhere."""
+    small = small_pack([True, False, True, True, False, True], num_patients=3, size=size)
+    values = np.arange(6)[:, None] * 10 + np.arange(channels)
+    images = np.tile(values.astype(np.uint8)[:, None, None], (1, size, size, 1))
+    statistics = np.arange(3 * channels, dtype=np.float32).reshape(3, channels)
+    return replace(
+        small,
+        images=images,
+        patient_of_slice=np.array([0, 0, 0, 1, 2, 2]),
+        mean=statistics,
+        std=statistics + 1,
+        preprocessing=Preprocessing(size=size, context_slices=context_slices),
+    )
+
+
+SEEN = [[0, 0, 1], [0, 1, 2], [1, 2, 2], [3, 3, 3], [4, 4, 5], [4, 5, 5]]
+
+
+def test_batches_with_context_hold_the_neighbours_from_below_to_above_normalised_by_their_patient():
+    pack = context_pack(1)
+    (batch,) = eval_batches(pack, all_slices(pack), batch_size=6)
+    assert batch.images.shape == (6, pack.num_channels, 8, 8) == (6, 6, 8, 8)
+    for i, seen in enumerate(SEEN):
+        mean = np.tile([[0, 1], [2, 3], [4, 5]][pack.patient_of_slice[i]], 3)
+        raw = np.array([index * 10 + channel for index in seen for channel in (0, 1)])
+        expected = np.float32((raw - mean) / np.float32(mean + 1))
+        np.testing.assert_array_equal(batch.images[i], np.broadcast_to(expected[:, None, None], (6, 8, 8)))
+    np.testing.assert_array_equal(batch.masks[:, 0], pack.masks)
+
+
+def test_train_batches_with_context_see_what_eval_batches_see():
+    pack = context_pack(1)
+    (expected,) = eval_batches(pack, all_slices(pack), batch_size=6)
+    (batch,) = train_batches(pack, all_slices(pack), batch_size=6, seed=0, epoch=0)
+    np.testing.assert_array_equal(batch.images, expected.images[batch.slices])
+    np.testing.assert_array_equal(batch.masks, expected.masks[batch.slices])
+
+
+def test_batches_with_context_take_neighbours_that_are_not_among_the_chosen_slices():
+    pack = context_pack(1)
+    (batch,) = eval_batches(pack, np.array([1]), batch_size=4)
+    assert batch.slices.tolist() == [1]
+    assert batch.images[0, ::2, 0, 0].tolist() == [0, 10, 20]  # channel 0 of this patient has mean 0 and deviation 1
+
+
+@pytest.mark.parametrize(("channels", "context_slices"), [(1, 0), (3, 0), (4, 0), (1, 1), (3, 1), (4, 1), (3, 5)])
+def test_augmentation_takes_any_number_of_channels_and_moves_them_alike(channels, context_slices):
+    pack = context_pack(context_slices, channels=channels, size=32)
+    texture = np.random.default_rng(0).integers(0, 200, (32, 32, 1), dtype=np.uint8)
+    pack = replace(pack, images=pack.images + texture, mean=np.zeros((3, channels), np.float32))
+    pack = replace(pack, std=np.ones((3, channels), np.float32))
+    options = {"batch_size": 6, "seed": 1, "epoch": 0}
+    (plain,) = train_batches(pack, all_slices(pack), **options)
+    (batch,) = train_batches(pack, all_slices(pack), augment=build_augment(AugmentConfig(strength=2.0)), **options)
+    num_channels = channels * (2 * context_slices + 1)
+    assert batch.images.shape == plain.images.shape == (6, num_channels, 32, 32)
+    assert (batch.images != plain.images).any(axis=(2, 3)).all(), "every channel of every slice is changed"
+    assert batch.images.min() >= 0
+    assert batch.images.max() <= 255
+    assert np.isin(batch.masks, (0, 1)).all()
+
+
+def test_augmentation_moves_the_slices_of_a_context_and_the_mask_as_one():
+    pack = context_pack(1, channels=1, size=32)
+    masks = np.zeros((6, 32, 32), bool)
+    masks[:, 6:18, 10:20] = True
+    images = np.where(masks, 220, 20).astype(np.uint8)[..., None]
+    pack = replace(pack, images=images, masks=masks, mean=np.zeros((3, 1), np.float32), std=np.ones((3, 1), np.float32))
+    num_moved = 0
+    for epoch in range(8):
+        options = {"batch_size": 6, "seed": 0, "epoch": epoch, "augment": build_augment(AugmentConfig())}
+        (batch,) = train_batches(pack, all_slices(pack), **options)
+        bright = batch.images > 120
+        assert (bright != batch.masks).mean(axis=(2, 3)).max() < 0.04  # the border is blurred
+        num_moved += (batch.masks[:, 0] != masks[batch.slices]).any(axis=(1, 2)).sum()
+    assert num_moved > 24
+
+
+@pytest.mark.parametrize(("channels", "context_slices"), [(1, 0), (3, 0), (3, 1), (4, 5)])
+def test_batches_have_channels_last_in_memory(channels, context_slices):
+    pack = context_pack(context_slices, channels=channels)
+    (batch,) = eval_batches(pack, all_slices(pack), batch_size=6)
+    assert batch.images.transpose(0, 2, 3, 1).flags.c_contiguous

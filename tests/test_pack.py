@@ -109,7 +109,7 @@ def test_pack_refuses_slices_of_one_patient_with_different_sizes(tmp_path):
     tifffile.imwrite(folder / "A_2.tif", np.zeros((9, 16, 3), np.uint8), photometric="rgb")
     tifffile.imwrite(folder / "A_2_mask.tif", np.zeros((9, 16), np.uint8))
     with pytest.raises(
-        DataError, match=r"A_2\.tif: is 9 x 16 x 3 of uint8, but the first slice of patient A is 16 x 16 x 3"
+        DataError, match=r"A_2\.tif: is 9 x 16 x 3 of uint8, but most slices of patient A are 16 x 16 x 3"
     ):
         pack_folder(tmp_path)
 
@@ -123,7 +123,7 @@ def test_pack_refuses_patients_with_different_channels(tmp_path):
         return np.repeat(image, 2, axis=2), mask
 
     one, other = find_patients(tmp_path)
-    with pytest.raises(BadFiles, match=r"B: has 6 channels, but the first patient has 3"):
+    with pytest.raises(BadFiles, match=r"B_1\.tif: patient B has 6 channels, but most patients have 3"):
         pack_patients([one, replace(other, read_slice=read_more)], Preprocessing(size=8))
 
 

@@ -8,6 +8,8 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,7 +20,9 @@ import tifffile
 from fakes import write_lgg_patient
 
 from data.lgg import find_patients
+from data.loaders import eval_batches
 from data.pack import pack_patients
+from data.patient import Patient, Volume
 from data.preprocess import Preprocessing, fit_image
 from model.predict import METADATA_KEY, ModelError, Settings, load_model, main, predict_volume
 
@@ -347,3 +351,71 @@ def test_predict_imports_nothing_of_the_search():
     code = f"import sys, model.predict; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- every preprocessing, in training and in prediction ---
+
+
+@dataclass(frozen=True)
+class VolumePatient(Patient):
+    """A patient whose volume is in memory."""
+
+    volume: Volume
+    id: str = "A"
+    group: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return ()
+
+    def read(self) -> Volume:
+        return self.volume
+
+    def without(self, paths: Collection[Path]) -> "VolumePatient":
+        return self
+
+
+def volume_in_air(dtype: type, channels: int) -> np.ndarray:
+    """Returns 5 slices of 20 x 14 whose head is rows 3 to 16, columns 4 to 11; floats are negative in part."""
+    rng = np.random.default_rng(channels)
+    images = np.zeros((5, 20, 14, channels), dtype)
+    head = rng.integers(90, 256, (5, 14, 8, channels)) if dtype is np.uint8 else rng.normal(0, 40, (5, 14, 8, channels))
+    images[:, 3:17, 4:12] = head
+    return images
+
+
+GRID = [
+    Preprocessing(size=16, crop=crop, intensities=intensities, normalisation=normalisation, context_slices=context)
+    for crop in ("none", "head")
+    for intensities in ("auto", "full", "percentile")
+    for normalisation in ("zscore", "unit")
+    for context in (0, 1)
+]
+
+
+@pytest.mark.parametrize("preprocessing", GRID, ids=str)
+@pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.float32, 2)])
+def test_predict_volume_shows_the_network_bit_for_bit_what_training_shows(preprocessing, dtype, channels):
+    images = volume_in_air(dtype, channels)
+    masks = np.zeros(images.shape[:3], bool)
+    pack = pack_patients([VolumePatient(Volume(images=images, masks=masks, numbers=(1, 2, 3, 4, 5)))], preprocessing)
+    trained = [batch.images for batch in eval_batches(pack, np.arange(5), batch_size=2)]
+    shown = []
+
+    def network(slices, mean, std):
+        assert slices.flags.c_contiguous
+        assert slices.dtype == mean.dtype == std.dtype == np.float32
+        shown.append((slices - mean[:, None, None]) / std[:, None, None])
+        return slices[:, 0] / 255
+
+    probability = predict_volume(network, images, preprocessing, batch_size=2)
+    assert [batch.shape[0] for batch in shown] == [2, 2, 1]
+    for found, expected in zip(shown, trained, strict=True):
+        assert found.shape[1] == pack.num_channels == channels * (1 + 2 * preprocessing.context_slices)
+        np.testing.assert_array_equal(found, expected)
+    assert probability.shape == (5, 20, 14)
+    if preprocessing.crop == "head":
+        outside = np.ones((20, 14), bool)
+        outside[3:17, 4:12] = False
+        assert (probability[:, outside] == 0).all()
+    assert probability.any(axis=(1, 2)).all()
