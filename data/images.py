@@ -1,8 +1,8 @@
 """One image file as an array, or why it cannot be one.
 
-Decoders fill what a truncated file lacks with black or grey, without a word; so each format is checked by what it
-promises itself: TIFF by its strips, PNG by its checksums, JPEG by its end marker. Sizes are read from the header before
-anything is decoded, because a small file may promise a huge image. Values are those in the file, never scaled.
+Decoders fill what a truncated file lacks with black, without a word; so each format is checked by what it promises:
+TIFF by its strips, PNG by its checksums, JPEG by its end marker. Sizes are read from the header before anything is
+decoded. Values are those in the file, never scaled.
 """
 
 import re
@@ -21,9 +21,7 @@ from jaxtyping import Bool, Shaped
 from data.patient import BadFiles, Problem
 
 # Larger than any MR slice (512 px is common, 1024 px rare) and small enough that one decoded slice fits in memory.
-MAX_SIDE = 16384
-MAX_CHANNELS = 64
-MAX_BYTES = 2**30
+MAX_SIDE, MAX_CHANNELS, MAX_BYTES = 16384, 64, 2**30
 
 _FORMAT_OF_SUFFIX = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _FIRST_BYTES = {
