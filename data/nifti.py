@@ -154,14 +154,14 @@ def _cases(root: Path, problems: list[Problem]) -> dict[str, tuple[Path, dict[st
 
 
 def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str, Path]:
-    """Returns the files of a case by modality, the segmentation as "seg"; nothing where other cases lie with it."""
+    """Returns the files of a case by modality, the segmentation as "seg"; nothing where it is not certain which."""
     segmented = {match["case"] for name in names if (match := _SEGMENTATION.fullmatch(name))}
     if others := sorted(segmented - {folder.name}):
         reason = f"holds the segmentation of {', '.join(others[:4])}; give each case a folder, and both the same name"
         problems.append(Problem(path=folder, reason=reason))
         return {}
     files: dict[str, Path] = {}
-    twice: set[Path] = set()  # which of the two is meant, only a person can say
+    is_certain = True
     for name in names:
         match = re.fullmatch(rf"{re.escape(folder.name)}[_-](.+)", SUFFIX.sub("", name))
         first = files.setdefault(match[1].lower(), folder / name) if match else None
@@ -171,8 +171,8 @@ def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str,
         elif first.name != name:
             reason = f"is there twice: {first.name} is the same modality; remove one of the two"
             problems.append(Problem(path=folder / name, reason=reason))
-            twice.add(first)
-    return {modality: path for modality, path in files.items() if path not in twice}
+            is_certain = False
+    return files if is_certain else {}
 
 
 def _shared_modalities(cases: list[dict[str, Path]]) -> tuple[tuple[str, ...], str]:

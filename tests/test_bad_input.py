@@ -594,7 +594,7 @@ NIFTI = [
     Case(
         "a modality twice",
         copied(T1, "P1/P1-t1.nii.gz"),
-        {T1: "is there twice: P1-t1.nii.gz", "P1": "has no t1"},
+        {T1: "is there twice: P1-t1.nii.gz"},
         WHOLE,
     ),
 ]
