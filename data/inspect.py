@@ -28,8 +28,7 @@ from data.lgg import CHANNELS
 from data.nifti import NiftiPatient
 from data.nifti_file import SUFFIX
 from data.patient import BadFiles, DataError, Patient, Problem, SlicePatient, Volume
-from data.preprocess import find_head as find_head
-from data.preprocess import to_grey_levels
+from data.preprocess import find_head, to_grey_levels
 from data.source import Reading, Source, find_source
 from data.split import MIN_PATIENTS, Split, split_patients
 
