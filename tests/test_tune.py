@@ -154,7 +154,7 @@ def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     out, _ = plain
     options = ("--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--scheduler", "none")
     process = start(out, victim, *options, "--tracking", "off")
-    wait_for_line(out / f"{victim}.log", r"t000 epoch 2")
+    wait_for_line(out / victim / "events.jsonl", r'"event": "epoch", "number": 0, "metrics": {"epoch": 2')
     kill_one(process, f"ray::{victim}")
     assert "lost its worker group" in finish(process, out, victim)
     first = rows(out, victim)[0]
