@@ -149,7 +149,7 @@ def test_search_goes_on_after_its_lane_is_killed(plain):
     assert list(map(numbers, rows(out, "lane"))) == list(map(numbers, rows(out, "plain")))
 
 
-@pytest.mark.parametrize("victim", ["RayTrainWorker", "Lane"])
+@pytest.mark.parametrize("victim", ["RayTrainWorker", pytest.param("Lane", marks=pytest.mark.slow)])
 def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     out, _ = plain
     options = ("--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--scheduler", "none")
