@@ -42,8 +42,12 @@ class _Rung:
                 self.num_better[number] += dominates(theirs, merits)
                 self.num_better[other] += dominates(merits, theirs)
         self.arrived[number] = merits
-        self.paused.append(number)
-        self.paused.sort(key=lambda one: (self.rank(one), one))  # all but sorted already
+        if len(merits) > 1:  # the newcomer has changed the others' ranks
+            self.paused.sort(key=self._place)
+        bisect.insort(self.paused, number, key=self._place)
+
+    def _place(self, number: int) -> tuple[tuple[int, float], int]:
+        return self.rank(number), number
 
     def rank(self, number: int) -> tuple[int, float]:
         """Return what is smaller the better a trial is."""
@@ -73,7 +77,8 @@ class _Rung:
         return dominates(merits, theirs) or (merits == theirs and number < other)
 
     def remove(self, number: int) -> None:
-        self.paused = [one for one in self.paused if one != number]
+        if number in self.paused:
+            self.paused.remove(number)
 
     def let_go_on(self, number: int) -> None:
         self.remove(number)
