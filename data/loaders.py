@@ -4,14 +4,13 @@ The order of an epoch and the augmentation of a slice depend on (seed, epoch, sl
 workers together see exactly what one worker alone would have seen.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 
+from data.ahead import ahead
 from data.augment import Augment
 from data.pack import Pack
 from data.preprocess import as_channels, neighbours, normalise
@@ -28,6 +27,18 @@ class Batch:
     masks: Float32[np.ndarray, "batch 1 height width"]
     slices: Int64[np.ndarray, " batch"]
     """Index of each slice in the pack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What the slices of a batch look like depends on this alone."""
+
+    slices: Int64[np.ndarray, " batch"]
+    seed: int
+    epoch: int
+
+
+Augmented = tuple[UInt8[np.ndarray, "batch height width channels"], Bool[np.ndarray, "batch height width"]]
 
 
 def epoch_slices(
@@ -65,12 +76,14 @@ def train_batches(
     rank: int = 0,
     world_size: int = 1,
     augment: Augment | None = None,
+    processes: Callable[[list[Part]], Iterator[Augmented]] | None = None,
 ) -> Iterator[Batch]:
     """Returns this rank's share of each global batch of the epoch: batch[rank::world_size].
 
     batch_size is that of the global batch. The order of `epoch_slices` is cut into global batches; a last short one is
     dropped, unless it is the only one: that is padded from its own start to a multiple of world_size, so that no rank
-    waits for another. A thread prepares two batches ahead; closing the iterator ends it.
+    waits for another. A thread prepares two batches ahead; closing the iterator ends it. `processes` augment in its
+    stead, with the same result.
 
     Raises:
         ValueError: batch_size is not a positive multiple of world_size, or there is no slice to train on.
@@ -89,7 +102,9 @@ def train_batches(
     else:
         stops = range(batch_size, len(order) + 1, batch_size)
         shares = [order[stop - batch_size : stop][rank::world_size] for stop in stops]
-    return _ahead(lambda share: _make_batch(pack, share, augment, seed, epoch), shares)
+    parts = [Part(slices=share, seed=seed, epoch=epoch) for share in shares]
+    found = processes(parts) if processes else (augmented(pack, augment, part) for part in parts)
+    return ahead(lambda part: _batch(pack, part, *next(found)), parts, num_ahead=NUM_BATCHES_AHEAD, name="batches")
 
 
 def eval_batches(
@@ -101,36 +116,31 @@ def eval_batches(
     """
     assert batch_size >= 1, batch_size
     share = slices[rank::world_size]
-    parts = [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
-    return _ahead(lambda part: _make_batch(pack, part, None, 0, 0), parts)
-
-
-def _make_batch(pack: Pack, slices: np.ndarray, augment: Augment | None, seed: int, epoch: int) -> Batch:
-    # Copies: the pack itself may be read-only.
-    seen = neighbours(slices, pack.patient_of_slice, pack.preprocessing.context_slices)
-    images, masks = as_channels(pack.images[seen]), pack.masks[slices]
-    if augment is not None:
-        for i, index in enumerate(slices):
-            slice_seed = np.random.SeedSequence([seed, epoch, int(index)]).generate_state(1)[0]
-            images[i], masks[i] = augment(images[i], masks[i], int(slice_seed))
-    patients = pack.patient_of_slice[slices]
-    return Batch(
-        images=normalise(images, *(np.tile(one[patients], seen.shape[1]) for one in (pack.mean, pack.std))),
-        masks=masks[:, None].astype(np.float32),
-        slices=slices,
+    starts = range(0, len(share), batch_size)
+    parts = [Part(slices=share[start : start + batch_size], seed=0, epoch=0) for start in starts]
+    return ahead(
+        lambda part: _batch(pack, part, *augmented(pack, None, part)),
+        parts,
+        num_ahead=NUM_BATCHES_AHEAD,
+        name="batches",
     )
 
 
-def _ahead(make: Callable[[np.ndarray], Batch], parts: Iterable[np.ndarray]) -> Iterator[Batch]:
-    """Yields make(part) for each part, computed by one thread that stays NUM_BATCHES_AHEAD ahead of the consumer."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-    pending = deque()
-    try:
-        for part in parts:
-            pending.append(pool.submit(make, part))
-            if len(pending) > NUM_BATCHES_AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def augmented(pack: Pack, augment: Augment | None, part: Part) -> Augmented:
+    """Returns the images, with their context as channels, and the masks of a batch, changed at random; copies."""
+    seen = neighbours(part.slices, pack.patient_of_slice, pack.preprocessing.context_slices)
+    images, masks = as_channels(pack.images[seen]), pack.masks[part.slices]
+    if augment is not None:
+        for i, index in enumerate(part.slices):
+            slice_seed = np.random.SeedSequence([part.seed, part.epoch, int(index)]).generate_state(1)[0]
+            images[i], masks[i] = augment(images[i], masks[i], int(slice_seed))
+    return images, masks
+
+
+def _batch(pack: Pack, part: Part, images: np.ndarray, masks: np.ndarray) -> Batch:
+    patients, num_seen = pack.patient_of_slice[part.slices], pack.preprocessing.num_slices_seen
+    return Batch(
+        images=normalise(images, *(np.tile(one[patients], num_seen) for one in (pack.mean, pack.std))),
+        masks=masks[:, None].astype(np.float32),
+        slices=part.slices,
+    )

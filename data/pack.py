@@ -1,12 +1,12 @@
 """All slices of all patients as one uint8 array: decoded and resized once, then mapped by every worker of a machine.
 
-uint8 because the slices are; a float pack would be four times as large and hold nothing more.
+uint8 because the slices are; a float pack would be four times as large and hold nothing more. The array may be larger
+than memory (see `data.rows`).
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,14 +15,16 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from rich.console import Console
 from rich.progress import track
 
+from data.ahead import ahead
 from data.patient import BadFiles, DataError, Patient, Problem
 from data.preprocess import Preprocessing, prepare
-
-MAX_BAD_FILES = 1000
-"""Files that a message lists; who repairs them wants them all."""
+from data.rows import Rows
 
 # Decoding releases the interpreter's lock only in part; more threads hide a network disk's latency, not computation.
 NUM_THREADS = 4
+
+# Patients that wait to be written, where the disk is slower than the decoding.
+NUM_PATIENTS_AHEAD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +62,18 @@ class Pack:
         """Slices of all patients together."""
         return len(self.images)
 
+    @property
+    def num_bytes(self) -> int:
+        """What the slices take, on a disk or in memory."""
+        return self.images.nbytes + self.masks.nbytes
+
     @cached_property
     def tumour_slices(self) -> Bool[np.ndarray, " slices"]:
         """Whether a slice's mask has a tumour pixel, at the pack's size."""
         return self.masks.reshape(self.num_slices, -1).any(axis=1)
 
     def select(self, patient_ids: Iterable[str]) -> "Pack":
-        """Returns a pack of these patients only, in this pack's order; the arrays are copies, and none else is in them.
+        """Returns a pack of these patients only, in this pack's order; the arrays are copies, with nobody else in them.
 
         Raises:
             DataError: no id is given, or one is not in the pack.
@@ -80,8 +87,8 @@ class Pack:
         slices = np.isin(self.patient_of_slice, patients)
         ids = tuple(self.patient_ids[i] for i in patients)
         return Pack(
-            images=self.images[slices],
-            masks=self.masks[slices],
+            images=self._rows(self.images, patients),
+            masks=self._rows(self.masks, patients),
             patient_ids=ids,
             patient_of_slice=np.searchsorted(patients, self.patient_of_slice[slices]),
             slice_numbers=self.slice_numbers[slices],
@@ -92,6 +99,12 @@ class Pack:
             fingerprint=_sha256(self.fingerprint, *ids),
         )
 
+    def _rows(self, array: np.ndarray, patients: np.ndarray) -> np.ndarray:
+        with Rows() as rows:
+            for patient in patients:
+                rows.append(array[self.patient_of_slice == patient])
+            return rows.array()
+
 
 def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, progress: bool = False) -> Pack:
     """Returns the pack of patients, in their order, each read once.
@@ -99,30 +112,56 @@ def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, 
     progress shows a bar on stderr.
 
     Raises:
-        BadFiles: files that cannot be read, or differ in channels from the first patient; all in one message.
+        BadFiles: files that cannot be read, or differ in channels from most patients; all in one message.
+        DataError: there is no room for the slices.
     """
-    fitted = list(_fit_all(patients, preprocessing, progress))
-    problems = [problem for found in fitted if isinstance(found, BadFiles) for problem in found.problems]
-    read = [found for found in fitted if isinstance(found, _Fitted)]
-    problems += _mismatches(patients, fitted)
-    if problems:
-        headline = f"{len(problems)} file(s) cannot be used; repair them, move them away, or give --skip-bad-files:"
-        raise BadFiles(headline, problems, num_listed=MAX_BAD_FILES)
-    lengths = [len(one.numbers) for one in read]
-    names = [f"{patient.id}:{number}" for patient, one in zip(patients, read, strict=True) for number in one.numbers]
-    images, masks = np.concatenate([one.images for one in read]), np.concatenate([one.masks for one in read])
+    read: list[tuple[Patient, _Facts]] = []
+    problems: list[Problem] = []
+    with Rows() as images, Rows() as masks:
+        for patient, found in zip(patients, _fit_all(patients, preprocessing, progress), strict=True):
+            if isinstance(found, BadFiles):
+                problems += found.problems
+                continue
+            read.append((patient, found.facts))
+            if not problems and found.facts.num_channels == read[0][1].num_channels:  # else there will be no pack
+                images.append(found.images)
+                masks.append(found.masks)
+        problems += _mismatches(read)
+        if problems:
+            headline = f"{len(problems)} file(s) cannot be used; repair them, move them away, or give --skip-bad-files:"
+            raise BadFiles(headline, problems, num_listed=len(problems))
+        return _join(images.array(), masks.array(), read, preprocessing)
+
+
+def _join(
+    images: np.ndarray, masks: np.ndarray, read: Sequence[tuple[Patient, "_Facts"]], preprocessing: Preprocessing
+) -> Pack:
+    facts = [one for _, one in read]
+    names = [f"{patient.id}:{number}" for patient, one in read for number in one.numbers]
     return Pack(
         images=images,
         masks=masks,
-        patient_ids=tuple(patient.id for patient in patients),
-        patient_of_slice=np.repeat(np.arange(len(patients)), lengths),
-        slice_numbers=np.concatenate([np.array(one.numbers, np.int64) for one in read]),
-        mean=np.stack([one.mean for one in read]),
-        std=np.stack([one.std for one in read]),
-        original_shapes=np.array([one.shape for one in read], np.int64),
+        patient_ids=tuple(patient.id for patient, _ in read),
+        patient_of_slice=np.repeat(np.arange(len(read)), [len(one.numbers) for one in facts]),
+        slice_numbers=np.concatenate([np.array(one.numbers, np.int64) for one in facts]),
+        mean=np.stack([one.mean for one in facts]),
+        std=np.stack([one.std for one in facts]),
+        original_shapes=np.array([one.shape for one in facts], np.int64),
         preprocessing=preprocessing,
-        fingerprint=_sha256(str(preprocessing), *names, *(one.digest for one in read)),
+        fingerprint=_sha256(str(preprocessing), *names, *(one.digest for one in facts)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What is kept in memory of a patient."""
+
+    num_channels: int
+    mean: np.ndarray
+    std: np.ndarray
+    numbers: tuple[int, ...]
+    shape: tuple[int, int]
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,19 +170,16 @@ class _Fitted:
 
     images: np.ndarray
     masks: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    numbers: tuple[int, ...]
-    shape: tuple[int, int]
-    digest: str
+    facts: _Facts
 
 
-def _fit_all(patients: Sequence[Patient], preprocessing: Preprocessing, progress: bool) -> Iterator[_Fitted | BadFiles]:
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        results = pool.map(lambda patient: _fit(patient, preprocessing), patients)
-        if progress:
-            results = track(results, "reading patients", total=len(patients), console=Console(stderr=True))
-        yield from results
+def _fit_all(patients: Sequence[Patient], preprocessing: Preprocessing, progress: bool) -> Iterable[_Fitted | BadFiles]:
+    fitted = ahead(
+        lambda patient: _fit(patient, preprocessing), patients, num_ahead=NUM_PATIENTS_AHEAD, num_threads=NUM_THREADS
+    )
+    if progress:
+        return track(fitted, "reading patients", total=len(patients), console=Console(stderr=True))
+    return fitted
 
 
 def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
@@ -157,27 +193,29 @@ def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
     return _Fitted(
         images=prepared.images,
         masks=np.stack([prepared.fit_mask(mask) for mask in volume.masks]),
-        mean=prepared.mean,
-        std=prepared.std,
-        numbers=volume.numbers,
-        shape=prepared.shape,
-        digest=digest.hexdigest(),
+        facts=_Facts(
+            num_channels=prepared.images.shape[3],
+            mean=prepared.mean,
+            std=prepared.std,
+            numbers=volume.numbers,
+            shape=prepared.shape,
+            digest=digest.hexdigest(),
+        ),
     )
 
 
-def _mismatches(patients: Sequence[Patient], fitted: Sequence[_Fitted | BadFiles]) -> list[Problem]:
+def _mismatches(read: Sequence[tuple[Patient, _Facts]]) -> list[Problem]:
     """Returns the files of the patients that have other channels than most."""
-    counts = Counter(one.images.shape[3] for one in fitted if isinstance(one, _Fitted))
+    counts = Counter(facts.num_channels for _, facts in read)
     if len(counts) < 2:
         return []
     usual = counts.most_common(1)[0][0]
     return [
         Problem(
-            path=path,
-            reason=f"patient {patient.id} has {one.images.shape[3]} channels, but most patients have {usual}",
+            path=path, reason=f"patient {patient.id} has {facts.num_channels} channels, but most patients have {usual}"
         )
-        for patient, one in zip(patients, fitted, strict=True)
-        if isinstance(one, _Fitted) and one.images.shape[3] != usual
+        for patient, facts in read
+        if facts.num_channels != usual
         for path in patient.files
     ]
 

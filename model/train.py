@@ -6,21 +6,21 @@ it trains data-parallel; without one, alone. Both see the same global batches.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.augment import AugmentConfig, build_augment
-from data.loaders import Batch, eval_batches, num_train_batches, train_batches
+from data.loaders import Batch, eval_batches, num_train_batches
 from data.pack import Pack
 from model import metrics, parallel
 from model.checkpoint import TrainState
 from model.costs import network_costs
 from model.device import PRECISIONS, Device, find_device
 from model.losses import bce_dice_loss
+from model.processes import train_loader
 from model.unet import UNet, UNetConfig
 
 
@@ -64,15 +64,17 @@ class TrainConfig:
     measure_latency: bool = False
     """Whether the metrics have the network's `latency_ms`, measured once, before the first epoch."""
 
+    loader_processes: int = 0
+    """Processes that augment slices; 0: a thread does, which is enough for a CPU (LOG.md)."""
+
     def __post_init__(self) -> None:
-        if self.max_epochs < 1:
-            raise ValueError(f"max_epochs is {self.max_epochs}, but must be at least 1")
+        for name, low in (("max_epochs", 1), ("batch_size", 1), ("loader_processes", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}, but must be > 0")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, but must be at least 1")
         for name in ("bce_weight", "warmup_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be from 0 to 1")
@@ -130,9 +132,18 @@ def train(
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
     costs = network_costs(state, train_pack.masks.shape[1:], device, measure_latency=config.measure_latency)
     network = parallel.distribute(state.network, device)
+    batches = train_loader(
+        train_pack,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        rank=parallel.rank(),
+        world_size=parallel.world_size(),
+        augment=config.augment,
+        num_processes=config.loader_processes,
+    )
     while not _is_finished(state.history, config):
         started = time.perf_counter()
-        loss, waited = _train_epoch(network, state, config, train_pack, device)
+        loss, waited = _train_epoch(network, state, config, batches, device)
         failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
         scores = {} if failure else _validate(state.network, val_pack, device, config.batch_size)
         epoch = {
@@ -170,25 +181,19 @@ def _start(unet: UNetConfig, config: TrainConfig, device: Device, steps_per_epoc
 
 
 def _train_epoch(
-    network: torch.nn.Module, state: TrainState, config: TrainConfig, pack: Pack, device: Device
+    network: torch.nn.Module,
+    state: TrainState,
+    config: TrainConfig,
+    batches: Callable[..., Iterator[Batch]],
+    device: Device,
 ) -> tuple[float, float]:
     """Return the mean loss over the global batches, and the seconds spent waiting for data."""
     epoch = state.epoch + 1
     torch.manual_seed(_seed(config.seed, epoch, parallel.rank()))
     network.train()
     total = torch.zeros(2, device=device.device)
-    batches = train_batches(
-        pack,
-        _all_slices(pack),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epoch=epoch,
-        rank=parallel.rank(),
-        world_size=parallel.world_size(),
-        augment=build_augment(AugmentConfig(strength=config.augment)),
-    )
     waited, asked = 0.0, time.perf_counter()
-    for batch in batches:
+    for batch in batches(epoch=epoch):
         waited += time.perf_counter() - asked
         loss = _train_step(network, state, config, batch, device)
         total += torch.stack([loss.detach(), torch.ones_like(loss)])
@@ -220,10 +225,8 @@ def _validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dic
     network.eval()
     counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)
     patient_of_slice = torch.from_numpy(pack.patient_of_slice.copy()).to(device.device)
-    slices = _all_slices(pack)
-    for batch in eval_batches(
-        pack, slices, batch_size=batch_size, rank=parallel.rank(), world_size=parallel.world_size()
-    ):
+    rank, world_size = parallel.rank(), parallel.world_size()
+    for batch in eval_batches(pack, _all_slices(pack), batch_size=batch_size, rank=rank, world_size=world_size):
         with device.autocast():
             logits = network(_to_device(batch.images, device))
         found = metrics.count(logits.squeeze(1) > 0, _to_device(batch.masks, device).squeeze(1) > 0)

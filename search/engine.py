@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -191,7 +192,7 @@ def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
     lane = tune.with_parameters(
         Lane,
         group=group,
-        fixed=config.fixed(train_pack.num_channels),
+        fixed=replace(config.fixed(train_pack.num_channels), loader_processes=lanes.loader_processes),
         tracker=make_tracker(
             config.tracking, project=config.project, group=config.name, folder=config.folder.resolve()
         ),

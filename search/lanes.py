@@ -24,6 +24,13 @@ class Lanes:
 
     cpus_per_worker: int
     gpus_per_worker: float
+    object_store_bytes: int | None = None
+    """Memory of the smallest node for what all its workers share: the slices. None: no node says."""
+
+    @property
+    def loader_processes(self) -> int:
+        """Cores of a worker that augment slices for its GPU; one is left to the worker itself. None without a GPU."""
+        return self.cpus_per_worker - 1 if self.gpus_per_worker else 0
 
     def worker_resources(self) -> dict[str, float]:
         """Return what one worker books."""
@@ -61,6 +68,7 @@ def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
         num_workers=config.workers_per_trial,
         cpus_per_worker=cpus,
         gpus_per_worker=gpus,
+        object_store_bytes=min(_object_stores(nodes), default=None),
     )
 
 
@@ -87,6 +95,10 @@ def _cpus_per_worker(config: SearchConfig, nodes: list[dict[str, float]], gpus: 
         return max(1, min([CPUS_PER_GPU_LIMIT, *(int(share) for share in shares)]))
     cores = int(max((node.get("CPU", 0) for node in nodes), default=1))
     return max(1, min(CPUS_PER_CPU_WORKER, cores // config.workers_per_trial))
+
+
+def _object_stores(nodes: list[dict[str, float]]) -> list[int]:
+    return [int(node["object_store_memory"]) for node in nodes if "object_store_memory" in node]
 
 
 def _num_workers(node: dict[str, float], cpus: int, gpus: float) -> int:

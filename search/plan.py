@@ -39,9 +39,22 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
     objectives = ", ".join(OBJECTIVES[name].label for name in config.objective)
     return [
         *lines,
+        ("in memory", _memory(cohort, lanes)),
         ("searched for", objectives),
         ("trials", budget),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}"),
         ("tracking", f"Weights & Biases, {config.tracking}" if config.tracking != "off" else "off"),
         ("written to", f"{config.folder}/: config.json, trials.jsonl, events.jsonl, ray/, report.html, best/"),
     ]
+
+
+def _memory(cohort: Cohort, lanes: Lanes) -> str:
+    room = lanes.object_store_bytes
+    num_bytes = cohort.train_pack.num_bytes + cohort.val_pack.num_bytes
+    slices = f"{num_bytes / 1e9:.2g} GB of slices, once a machine for all its trials"
+    if room is None or num_bytes <= room:
+        return slices
+    return (
+        f"WARNING: {slices}, but Ray's object store has {room / 1e9:.2g} GB: what does not fit is "
+        "read from the disk again and again, which is slower; a smaller --size takes less"
+    )

@@ -51,6 +51,7 @@ class Fixed:
     precision: str
     seed: int
     measure_latency: bool = False
+    loader_processes: int = 0
 
 
 def to_configs(sample: Sample, fixed: Fixed) -> tuple[UNetConfig, TrainConfig]:

@@ -23,6 +23,7 @@ import torch
 from ray.train import RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchTrainer
 
+from model.processes import ProcessLost
 from model.train import EpochResult, TrainConfig, train
 from model.unet import UNetConfig
 from search.channel import Address, LocalChannel, Reception, local_pair
@@ -214,6 +215,8 @@ def serve_trials(config: dict[str, Any]) -> None:
 def _step(epochs: Iterator[EpochResult]) -> tuple[EpochResult | None, Report | Failure]:
     try:
         result = next(epochs)
+    except ProcessLost:  # as good as this worker's own death: the trial goes on from its checkpoint on another group
+        raise
     except Exception as error:  # whatever training can raise belongs to the trial, not to the group
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()

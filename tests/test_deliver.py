@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,3 +164,15 @@ def test_plan_says_what_will_be_done(delivered):
         assert words in screen.getvalue()
     for side in ("train", "val", "test"):
         assert f"{len(getattr(delivered.cohort.split, side))} patients" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("spare", "warned"), [(0, False), (-1, True)])
+def test_plan_warns_of_more_slices_than_memory(delivered, spare, warned):
+    num_bytes = sum(
+        pack.images.size + pack.masks.size for pack in (delivered.cohort.train_pack, delivered.cohort.val_pack)
+    )
+    lanes = replace(delivered.lanes, object_store_bytes=num_bytes + spare)
+    screen = io.StringIO()
+    print_plan(delivered.config, delivered.cohort, lanes, Console(file=screen, width=300))
+    assert "GB of slices, once a machine" in screen.getvalue()
+    assert ("WARNING" in screen.getvalue()) == warned

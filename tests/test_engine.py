@@ -18,14 +18,14 @@ from fakes import small_pack
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from processes import command_lines
+from processes import command_lines, processes_below
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from data.preprocess import Preprocessing
 from search import engine
 from search.adapter import WAIT_SECONDS
 from search.config import SearchConfig
-from search.lanes import node_resources, plan_lanes
+from search.lanes import Lanes, node_resources, plan_lanes
 from search.objectives import NUM_KEPT
 from search.placement import waiting_groups
 from search.space import SPACES
@@ -114,6 +114,29 @@ def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
     assert {row.state for row in rows} >= {State.FAILED}
     assert any(row.state != State.FAILED for row in rows)
     assert all(row.error.startswith("ValueError") for row in rows if row.state == State.FAILED)
+
+
+@pytest.mark.slow
+def test_a_killed_loader_process_costs_its_trial_an_epoch_at_most(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Lanes, "loader_processes", 2)  # what a lane with a GPU and three cores has
+    killed = []
+
+    def kill_one() -> None:
+        lanes = [pid for pid, line in command_lines().items() if line.startswith("ray::Lane")]
+        forked = [child for pid in lanes for child in processes_below(pid)]
+        if not forked:
+            again = threading.Timer(0.05, kill_one)
+            again.daemon = True
+            again.start()
+            return
+        os.kill(forked[0], signal.SIGKILL)
+        killed.append(forked[0])
+
+    rows = search(tmp_path, monkeypatch, {}, trials=3, before=kill_one)
+    assert len(killed) == 1
+    assert [row.state for row in rows].count(State.COMPLETE) >= 1
+    assert {row.state for row in rows} <= {State.COMPLETE, State.PRUNED}
+    assert "DataLoader worker" in capsys.readouterr().out, "nobody noticed"
 
 
 @pytest.mark.cluster

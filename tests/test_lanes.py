@@ -52,6 +52,17 @@ def test_plan_lanes_by_hand(nodes, changes, expected):
     assert plan(nodes, **changes) == expected
 
 
+def test_a_gpus_worker_leaves_all_cores_but_one_to_its_loader():
+    assert plan([node(64, 8)]).loader_processes == 7
+    assert plan([node(4, 8)]).loader_processes == 0
+    assert plan([node(64)]).loader_processes == 0, "a CPU trains slower than one thread augments"
+
+
+def test_plan_lanes_knows_the_smallest_object_store():
+    nodes = [node(2) | {"object_store_memory": size} for size in (5e9, 3e9, 7e9)]
+    assert plan(nodes).object_store_bytes == 3e9
+
+
 @pytest.mark.parametrize("num_gpus", range(1, 9))
 def test_plan_lanes_loses_no_share_of_a_gpu_to_rounding(num_gpus):
     for shares in range(1, 21):

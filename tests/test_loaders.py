@@ -1,5 +1,6 @@
 """Loaders: balanced, the same for any number of workers, and without a thread left behind."""
 
+import multiprocessing
 import threading
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ from fakes import small_pack
 from data.augment import AugmentConfig, build_augment
 from data.loaders import epoch_slices, eval_batches, num_train_batches, train_batches
 from data.preprocess import Preprocessing
+from model.processes import train_loader
 
 TUMOUR = [True] * 10 + [False] * 25
 
@@ -267,3 +269,40 @@ def test_batches_have_channels_last_in_memory(channels, context_slices):
     pack = context_pack(context_slices, channels=channels)
     (batch,) = eval_batches(pack, all_slices(pack), batch_size=6)
     assert batch.images.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+# --- processes ---
+
+
+def test_train_loader_with_processes_gives_the_same_batches_bit_for_bit():
+    pack = small_pack(TUMOUR, size=16)
+    options = {"batch_size": 4, "seed": 3, "rank": 1, "world_size": 2, "augment": 2.0}
+    here, there = (train_loader(pack, num_processes=number, **options) for number in (0, 2))
+    for epoch in (1, 2, 5):
+        expected, found = list(here(epoch=epoch)), list(there(epoch=epoch))
+        assert len(found) == len(expected) == 5
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one.images, other.images)
+            np.testing.assert_array_equal(one.masks, other.masks)
+            np.testing.assert_array_equal(one.slices, other.slices)
+
+
+def test_train_loader_begins_an_epoch_anew_after_one_that_was_closed_early():
+    pack = small_pack(TUMOUR, size=16)
+    options = {"batch_size": 2, "seed": 0, "rank": 0, "world_size": 1, "augment": 1.0}
+    here, there = (train_loader(pack, num_processes=number, **options) for number in (0, 2))
+    closed = there(epoch=1)
+    next(closed)
+    closed.close()
+    for expected, found in zip(here(epoch=2), there(epoch=2), strict=True):
+        np.testing.assert_array_equal(expected.images, found.images)
+
+
+def test_train_loader_ends_its_processes_with_itself():
+    pack = small_pack([True] * 8, size=16)
+    batches = train_loader(pack, batch_size=4, seed=0, rank=0, world_size=1, augment=1.0, num_processes=2)
+    before = set(multiprocessing.active_children())
+    list(batches(epoch=1))
+    assert len(set(multiprocessing.active_children()) - before) == 2
+    del batches
+    assert set(multiprocessing.active_children()) == before

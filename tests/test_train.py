@@ -68,6 +68,12 @@ def test_train_with_one_seed_repeats_bit_for_bit(seed):
     assert same(weights, other_weights)
 
 
+def test_train_with_loader_processes_is_the_same_training():
+    [here, weights], [there, others] = run(augment=2.0), run(augment=2.0, loader_processes=2)
+    assert without_clocks(here) == without_clocks(there)
+    assert same(weights, others)
+
+
 def test_train_with_another_seed_differs():
     assert not same(run(seed=0)[1], run(seed=1)[1])
 

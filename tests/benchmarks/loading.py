@@ -3,16 +3,17 @@
     python tests/benchmarks/loading.py [--data phantom:24] [--rounds 5]
 
 `naive` is what a training script without a pack does: a torch Dataset that opens the two TIFFs of a slice, fits and
-augments them as the pack's loader does, behind a DataLoader, with 0 and with 2 worker processes; the faster one counts.
-Both see the same slices in the same order, in turns, and the ratio is that of the medians. The share of waiting is of a
-training epoch of a U-Net on this machine. The last line is one JSON object.
+augments them as the pack's loader does, behind a DataLoader. Both run with 0 and with 2 processes beside their own, and
+of each the faster one counts. They see the same slices in the same order, in turns; the ratio is that of the medians.
+The share of waiting is of a training epoch of a U-Net on this machine. The last line is one JSON object.
 """
 
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,17 @@ import tyro
 from torch.utils.data import DataLoader, Dataset
 
 from data.augment import AugmentConfig, build_augment
-from data.loaders import epoch_slices, train_batches
+from data.loaders import epoch_slices
 from data.pack import Pack, pack_patients
 from data.patient import SliceFiles, SlicePatient
 from data.preprocess import Preprocessing, fit_image, fit_mask
 from data.source import find_source
+from model.processes import train_loader
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
 from search.provenance import commit
+
+KINDS = ("naive", "pack")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,23 +86,38 @@ def main(arguments: Arguments) -> None:
     pack = pack_patients(patients, Preprocessing(size=arguments.size))
     every = np.arange(pack.num_slices)
     naive = NaiveSlices(patients, pack, arguments.augment)
-    seconds: dict[str, list[float]] = {"pack": [], "naive_0_workers": [], "naive_2_workers": []}
+    loaders = {number: _loader(pack, arguments, number) for number in (0, 2)}
+    chosen = list(range(arguments.batch_size))
+    naive_loaders = {
+        number: DataLoader(
+            naive,
+            batch_size=arguments.batch_size,
+            sampler=chosen,
+            num_workers=number,
+            persistent_workers=number > 0,
+        )
+        for number in loaders
+    }
+    for number, batches in loaders.items():  # the processes start, and stay
+        _time(batches(epoch=0))
+        _time(naive_loaders[number])
+    seconds = defaultdict(list)
     for epoch in range(1, arguments.rounds + 1):
         order = epoch_slices(pack, every, seed=0, epoch=epoch)
         order = order[: len(order) // arguments.batch_size * arguments.batch_size]
-        seconds["pack"].append(_time(_packed(pack, every, arguments, epoch)) / len(order))
-        for workers in (0, 2):
-            loader = DataLoader(naive, batch_size=arguments.batch_size, sampler=order.tolist(), num_workers=workers)
-            seconds[f"naive_{workers}_workers"].append(_time(loader) / len(order))
+        for number, batches in loaders.items():
+            seconds[f"pack_{number}_processes"].append(_time(batches(epoch=epoch)) / len(order))
+            chosen[:] = order.tolist()
+            seconds[f"naive_{number}_processes"].append(_time(naive_loaders[number]) / len(order))
     rates = {name: 1 / statistics.median(times) for name, times in seconds.items()}
-    best_naive = max(rate for name, rate in rates.items() if name != "pack")
+    best_naive, best_pack = (max(rates[f"{kind}_{number}_processes"] for number in loaders) for kind in KINDS)
     waiting = _waiting_share(pack, arguments)
     print(
         json.dumps(
             {
                 "slices_per_second": {name: round(rate, 1) for name, rate in rates.items()},
-                "ratio_to_naive": round(rates["pack"] / best_naive, 2),
-                "ratio_to_naive_in_one_process": round(rates["pack"] / rates["naive_0_workers"], 2),
+                "ratio_to_naive": round(best_pack / best_naive, 2),
+                "ratio_to_naive_in_one_process": round(rates["pack_0_processes"] / rates["naive_0_processes"], 2),
                 "waiting_share": round(waiting, 4),
                 "data": Path(arguments.data).name,
                 "size": arguments.size,
@@ -110,9 +129,16 @@ def main(arguments: Arguments) -> None:
     )
 
 
-def _packed(pack: Pack, every: np.ndarray, arguments: Arguments, epoch: int) -> Iterable:
-    augment = build_augment(AugmentConfig(strength=arguments.augment))
-    return train_batches(pack, every, batch_size=arguments.batch_size, seed=0, epoch=epoch, augment=augment)
+def _loader(pack: Pack, arguments: Arguments, num_processes: int) -> Callable[..., Iterable]:
+    return train_loader(
+        pack,
+        batch_size=arguments.batch_size,
+        seed=0,
+        rank=0,
+        world_size=1,
+        augment=arguments.augment,
+        num_processes=num_processes,
+    )
 
 
 def _time(batches: Iterable) -> float:
