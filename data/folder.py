@@ -4,7 +4,6 @@ Names differ from set to set, so nothing is guessed that could be wrong in silen
 name, whose slices they are is said by a pattern or by folders, and everything that matches nothing is a problem.
 """
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from data.images import IMAGE_SUFFIXES, as_mask, bad_file, read_pixels
-from data.patient import BadFiles, DataError, Problem, Scan, SliceFiles, SlicePatient
+from data.images import IMAGE_SUFFIXES, as_mask, read_pixels
+from data.patient import BadFiles, DataError, Problem, Scan, SliceFiles, SlicePatient, bad_file, size_text
+from data.walk import require_folder, walk
 
 LAYOUT = (
     "expected <source>/images/<NAME>.png (or .tif, .jpg) beside <source>/masks/<NAME>.png (or <NAME>_mask.png), with "
@@ -59,7 +59,7 @@ class ReadPair:
             raise BadFiles("a slice cannot be used:", problems)
         image, mask = parts
         if mask.shape != image.shape[:2]:
-            size, of_image = (f"{shape[0]} x {shape[1]}" for shape in (mask.shape, image.shape))
+            size, of_image = map(size_text, (mask.shape, image.shape[:2]))
             raise bad_file(files.mask, f"the mask is {size}, but its image is {of_image}; both must have one size")
         return image, mask
 
@@ -92,9 +92,6 @@ class _Found:
     def bad(self, path: Path, reason: str) -> None:
         self.problems.append(Problem(path=path, reason=reason))
 
-    def cannot_list(self, error: OSError) -> None:
-        self.bad(Path(error.filename), f"cannot be listed ({error.strerror}); check that you may read it")
-
 
 def scan(
     source: Path,
@@ -119,9 +116,7 @@ def scan(
     Raises:
         DataError: source is missing or holds no such folders, or an argument is illegal.
     """
-    if not source.is_dir():
-        what = "is a file" if source.exists() else "does not exist"
-        raise DataError(f"data source {source} {what}, but must be a folder; {LAYOUT}.")
+    require_folder(source, LAYOUT)
     if min(channels, default=0) < 0:
         raise DataError(f"channels are {channels}, but must be 0 or above: indices of an image's channels.")
     try:
@@ -148,19 +143,8 @@ def looks_like(source: Path) -> bool:
     return any(_folder_pairs(source, _Found(), max_depth=MAX_DEPTH))
 
 
-def _walk(top: Path, found: _Found) -> Iterator[tuple[Path, list[str], list[str]]]:
-    # Links are followed because large data sets are often linked into place; `seen` ends a cycle of links.
-    seen = set()
-    for folder, subfolders, names in os.walk(top, followlinks=True, onerror=found.cannot_list):
-        real = os.path.realpath(folder)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and real not in seen)
-        if real not in seen:
-            seen.add(real)
-            yield Path(folder), subfolders, sorted(name for name in names if not name.startswith((".", "~$")))
-
-
 def _folder_pairs(source: Path, found: _Found, *, max_depth: int | None = None) -> Iterator[tuple[Path, Path]]:
-    for folder, subfolders, _ in _walk(source, found):
+    for folder, subfolders, _ in walk(source, found.problems):
         images, masks = ([name for name in subfolders if name.lower() in names] for names in (_IMAGES, _MASKS))
         at_end = len(folder.relative_to(source).parts) == max_depth
         subfolders[:] = [name for name in subfolders if name not in (*images, *masks) and not at_end]
@@ -196,7 +180,7 @@ def _match(images: Path, masks: Path, found: _Found) -> Iterator[tuple[Path, Pat
 
 def _by_stem(top: Path, found: _Found) -> dict[str, list[Path]]:
     paths = defaultdict(list)
-    for folder, _, names in _walk(top, found):
+    for folder, _, names in walk(top, found.problems):
         for name in names:
             path = folder / name
             if path.suffix.lower() in IMAGE_SUFFIXES:

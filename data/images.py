@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 from jaxtyping import Bool, Shaped
 
-from data.patient import BadFiles, Problem
+from data.patient import bad_file, size_text
 
 # Larger than any MR slice (512 px is common, 1024 px rare) and small enough that one decoded slice fits in memory.
 MAX_SIDE, MAX_CHANNELS, MAX_BYTES = 16384, 64, 2**30
@@ -100,11 +100,6 @@ def as_mask(
     return pixels != 0
 
 
-def bad_file(path: Path, reason: str) -> BadFiles:
-    """Returns the error of one file."""
-    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason)])
-
-
 def _format(suffix: str, first_bytes: bytes) -> str:
     if not first_bytes:
         raise _Illegal("is empty (0 bytes); copy it again")
@@ -139,8 +134,8 @@ def _read_tiff(file: BinaryIO) -> np.ndarray:
 
 def _check_page(page: tifffile.TiffPage) -> None:
     if page.axes not in ("YX", "YXS", "SYX"):
-        by = " x ".join(map(str, page.shape))
-        raise _Illegal(f"is {by}, but must be height x width, or height x width x channels; save one slice a file")
+        size = size_text(page.shape)
+        raise _Illegal(f"is {size}, but must be height x width, or height x width x channels; save one slice a file")
     _check_size(page.imagelength, page.imagewidth, num_bytes=page.samplesperpixel * page.bitspersample // 8)
     if page.samplesperpixel > MAX_CHANNELS:
         raise _Illegal(f"has {page.samplesperpixel} channels, but at most {MAX_CHANNELS} are legal; save fewer")

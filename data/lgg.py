@@ -4,39 +4,22 @@ The layout is that of https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmen
 slices whose channels are pre-contrast, FLAIR and post-contrast, and one-channel masks of 0 and 255.
 """
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.folder import ReadPair
-from data.patient import BadFiles, DataError, Patient, Problem, Scan, SliceFiles, SlicePatient
+from data.patient import DataError, Problem, Scan, SliceFiles, SlicePatient
+from data.walk import require_folder, walk
 
 LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <PATIENT>_<NUMBER>_mask.tif"
 
 CHANNELS = ("pre", "flair", "post")
 """Of an image, in the order of the file."""
 
-HIDDEN = (".", "~$")
-"""Beginnings of names that are passed over: hidden files, and what an office program leaves beside an open one."""
-
 # At most 9 digits: the number is stored as an int64, and a longer one is a date or an id that was mistaken for it.
 _FILE_NAME = re.compile(r"(?P<prefix>.+)_(?P<number>[0-9]{1,9})(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
-
-
-def find_patients(source: Path) -> tuple[Patient, ...]:
-    """Returns the patients below source; see `scan`.
-
-    Raises:
-        DataError: source is missing or holds no patient.
-        BadFiles: anything there that would make training wrong in silence; all of it in one message.
-    """
-    found = scan(source)
-    if found.problems:
-        count = len(found.problems)
-        raise BadFiles(f"data source {source} has {count} problem(s); {LAYOUT}:", found.problems)
-    return found.patients
 
 
 def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = False) -> Scan:
@@ -52,13 +35,13 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
         DataError: source is missing or holds no patient, or there is no such channel.
     """
     read_slice = ReadPair(channels=channel_indices(channels), grayscale=grayscale)
-    if not source.is_dir():
-        what = "is a file" if source.exists() else "does not exist"
-        raise DataError(f"data source {source} {what}, but must be a folder; {LAYOUT}.")
+    require_folder(source, LAYOUT)
     problems: list[Problem] = []
     by_id: dict[str, Path] = {}
     patients = []
-    for folder, names in _tiff_folders(source, problems):
+    for folder, _, names in walk(source.absolute(), problems):
+        if not (tiffs := [name for name in names if name.lower().endswith((".tif", ".tiff"))]):
+            continue
         if folder.name in by_id:
             reason = (
                 f"patient id {folder.name} is already that of {by_id[folder.name]}; "
@@ -67,7 +50,7 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
             problems.append(Problem(path=folder, reason=reason))
             continue
         by_id[folder.name] = folder
-        if slices := _pair(folder, names, problems):
+        if slices := _pair(folder, tiffs, problems):
             group = _institution(folder.name)
             patients.append(SlicePatient(id=folder.name, group=group, slices=slices, read_slice=read_slice))
     if not patients and not problems:
@@ -84,26 +67,6 @@ def channel_indices(channels: Sequence[str]) -> tuple[int, ...]:
     if unknown := [channel for channel in channels if channel not in CHANNELS]:
         raise DataError(f"channels has {unknown[0]!r}, but the channels of the LGG layout are {', '.join(CHANNELS)}.")
     return tuple(map(CHANNELS.index, channels))
-
-
-def _tiff_folders(source: Path, problems: list[Problem]) -> Iterator[tuple[Path, list[str]]]:
-    # Links are followed because large data sets are often linked into place; `seen` ends a cycle of links.
-    seen = set()
-
-    def cannot_list(error: OSError) -> None:
-        problems.append(Problem(path=Path(error.filename), reason=f"cannot be listed ({error.strerror})"))
-
-    walk = os.walk(source.absolute(), followlinks=True, onerror=cannot_list)
-    for folder, subfolders, names in walk:
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        tiffs = sorted(n for n in names if n.lower().endswith((".tif", ".tiff")) and not n.startswith(HIDDEN))
-        if tiffs:
-            yield Path(folder), tiffs
 
 
 def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[SliceFiles, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from data.nifti_file import SUFFIX, Grid, difference, import_nibabel, read_grid
 from data.nifti_file import write_mask as write_mask
 from data.patient import BadFiles, DataError, Patient, Problem, Scan, Volume
+from data.walk import require_folder, walk
 
 LAYOUT = "expected <source>/<CASE>/<CASE>_<MODALITY>.nii.gz (or .nii), each case with its <CASE>_seg.nii.gz"
 
@@ -37,9 +38,7 @@ def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, .
         raise DataError(f'modalities are {", ".join(modalities)}, but must differ, and must not be "seg".')
     if any(label < 1 for label in labels):
         raise DataError(f"labels are {', '.join(map(str, labels))}, but must be above 0; 0 is no tumour.")
-    if not source.is_dir():
-        what = "is a file" if source.exists() else "does not exist"
-        raise DataError(f"data source {source} {what}, but must be a folder; {LAYOUT}.")
+    require_folder(source, LAYOUT)
     import_nibabel()
     problems: list[Problem] = []
     root = Path(os.path.abspath(source))
@@ -130,26 +129,15 @@ class NiftiPatient(Patient):
 
 
 def _cases(root: Path, problems: list[Problem]) -> dict[str, tuple[Path, dict[str, Path]]]:
-    """Returns folder and files by case id. Links are followed: large data sets are often linked into place."""
+    """Returns folder and files by case id."""
     cases: dict[str, tuple[Path, dict[str, Path]]] = {}
-    seen = set()  # ends a cycle of links
-
-    def cannot_list(error: OSError) -> None:
-        problems.append(Problem(path=Path(error.filename), reason=f"cannot be listed ({error.strerror})"))
-
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=cannot_list):
-        path, real = Path(folder), os.path.realpath(folder)
-        names = sorted(name for name in names if SUFFIX.search(name) and not name.startswith("."))
-        subfolders[:] = [] if real in seen else sorted(name for name in subfolders if not name.startswith("."))
-        if names and real not in seen:
-            if path.name in cases:
-                reason = (
-                    f"case id {path.name} is already that of {cases[path.name][0]}; remove or rename one of the two"
-                )
-                problems.append(Problem(path=path, reason=reason))
-            elif files := _files(path, names, problems):
-                cases[path.name] = path, files
-        seen.add(real)
+    for path, _, names in walk(root, problems):
+        volumes = [name for name in names if SUFFIX.search(name)]
+        if volumes and path.name in cases:
+            reason = f"case id {path.name} is already that of {cases[path.name][0]}; remove or rename one of the two"
+            problems.append(Problem(path=path, reason=reason))
+        elif files := _files(path, volumes, problems):
+            cases[path.name] = path, files
     return cases
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from data.patient import BadFiles, DataError, Problem
+from data.patient import DataError, bad_file, size_text
 
 MAX_SIDE, MAX_VOXELS = 16384, 2**29  # 1024 x 1024 x 512: beyond MR of a head, within the memory of a workstation
 MAX_OFFSET_BYTES = 2**24  # what lies before the voxels is kilobytes; more is a damaged header, or a bomb
@@ -53,7 +53,9 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
         header, shape, axes = _read_header(path, stream)
         dtype = header.get_data_dtype()
         if dtype.kind not in "iuf":
-            raise _bad(path, f"holds voxels of type {header.get_value_label('datatype')}, but must hold real numbers")
+            raise bad_file(
+                path, f"holds voxels of type {header.get_value_label('datatype')}, but must hold real numbers"
+            )
         offset = max(int(header["vox_offset"]), header.single_vox_offset)
         promised = offset + math.prod(shape) * dtype.itemsize
         most = path.stat().st_size * (MAX_GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1)
@@ -62,14 +64,16 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
         content = stream.read(promised + 1) if promised <= most and offset <= MAX_OFFSET_BYTES else b""
         if len(content) != promised:
             what = "more" if len(content) > promised else "less"
-            raise _bad(path, f"holds {what} than the {promised} bytes that its header promises; copy it again")
+            raise bad_file(path, f"holds {what} than the {promised} bytes that its header promises; copy it again")
         values = np.frombuffer(content, dtype, offset=offset).reshape(shape, order="F")
         values = apply_scaling(values, *header.get_slope_inter())
         values = values.astype(np.float32) if values.dtype.kind == "f" else values
         if num_bad := values.size - int(np.isfinite(values).sum()):
-            raise _bad(path, f"holds {num_bad} voxel(s) that are NaN or infinite, but all must be finite")
+            raise bad_file(path, f"holds {num_bad} voxel(s) that are NaN or infinite, but all must be finite")
         if labels and (num_bad := int((abs(values - values.round()) > LABEL_TOLERANCE).sum())):
-            raise _bad(path, f"holds {num_bad} label(s) that are no whole numbers; resample it by nearest neighbour")
+            raise bad_file(
+                path, f"holds {num_bad} label(s) that are no whole numbers; resample it by nearest neighbour"
+            )
         values = orientations.apply_orientation(values.round() if labels else values, axes)
         zooms = np.array(header.get_zooms()[:3], float) * _MM.get(int(header["xyzt_units"]) % 8, 1.0)
         said = np.isfinite(zooms).all() and zooms.min() > 0
@@ -80,7 +84,7 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
 def difference(grid: Grid, first: Grid) -> str:
     """Returns in what grid and first differ, a text that first's name completes; empty if they do not."""
     if grid.values.shape != first.values.shape:
-        return f"is {_by(grid.values.shape)} (slices, rows, columns), but {_by(first.values.shape)} is"
+        return f"is {size_text(grid.values.shape)} (slices, rows, columns), but {size_text(first.values.shape)} is"
     off = np.abs(grid.affine - first.affine).max()
     return "" if off <= AFFINE_TOLERANCE else f"lies elsewhere: its affine is off by {off:.3g} from that of"
 
@@ -102,7 +106,7 @@ def write_mask(path: Path, mask: Bool[np.ndarray, "slices height width"], like: 
     values = np.zeros(shape, np.uint8)
     slices = nibabel.orientations.apply_orientation(values, axes)  # a view: what is put there, values hold
     if slices.shape != mask.shape:
-        raise DataError(f"the mask is {_by(mask.shape)}, but the slices of {like} are {_by(slices.shape)}.")
+        raise DataError(f"the mask is {size_text(mask.shape)}, but the slices of {like} are {size_text(slices.shape)}.")
     slices[:] = mask
     header.set_data_dtype(np.uint8)
     header.set_data_offset(0)  # "directly behind the header": like's extensions are not copied
@@ -134,16 +138,20 @@ def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Any, tuple[int, ..
     elif head[4:8] == b"n+2\0" and len(head) == 540:
         header = nibabel.Nifti2Header(head, check=False)
     else:
-        raise _bad(path, "is not NIfTI in one file: its header has no n+1 or n+2; copy it again or convert it")
+        raise bad_file(path, "is not NIfTI in one file: its header has no n+1 or n+2; copy it again or convert it")
     shape, sides = header.get_data_shape(), header.get_data_shape()[:3]
     if len(sides) < 3 or any(side != 1 for side in shape[3:]):
-        raise _bad(path, f"is {_by(shape) or 'one number'}, but must have 3 dimensions; save each volume as a file")
+        raise bad_file(
+            path, f"is {size_text(shape) or 'one number'}, but must have 3 dimensions; save each volume as a file"
+        )
     if min(sides) < 1 or max(sides) > MAX_SIDE or math.prod(sides) > MAX_VOXELS:
-        raise _bad(path, f"is {_by(sides)}, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels")
+        raise bad_file(
+            path, f"is {size_text(sides)}, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels"
+        )
     affine = header.get_best_affine()
     own = nibabel.io_orientation(affine if np.isfinite(affine).all() else np.zeros((4, 4)))
     if np.isnan(own).any():
-        raise _bad(path, "its affine gives no direction to some axis; repair qform and sform, or convert it anew")
+        raise bad_file(path, "its affine gives no direction to some axis; repair qform and sform, or convert it anew")
     slices_rows_columns = nibabel.orientations.axcodes2ornt("SPL")
     return header, sides, nibabel.orientations.ornt_transform(own, slices_rows_columns).astype(int)
 
@@ -153,21 +161,13 @@ def _open(path: Path) -> Iterator[BufferedIOBase]:
     """Opens a file; what gzip, numpy and nibabel raise at damaged files, a wide family of errors, becomes BadFiles."""
     try:
         if not path.is_file():
-            raise _bad(path, "is missing, or is a folder or a device; put the file there")
+            raise bad_file(path, "is missing, or is a folder or a device; put the file there")
         if not path.stat().st_size:
-            raise _bad(path, "is empty (0 bytes); copy it again")
+            raise bad_file(path, "is empty (0 bytes); copy it again")
         opened = gzip.open if path.name.lower().endswith(".gz") else open
         with opened(path, "rb") as stream, np.errstate(all="ignore"):
             yield stream
     except (DataError, MemoryError):
         raise
     except Exception as error:
-        raise _bad(path, f"cannot be read as NIfTI ({type(error).__name__}: {error}); copy it again") from error
-
-
-def _bad(path: Path, reason: str) -> BadFiles:
-    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason)])
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+        raise bad_file(path, f"cannot be read as NIfTI ({type(error).__name__}: {error}); copy it again") from error

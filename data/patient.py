@@ -112,14 +112,11 @@ class SlicePatient(Patient):
                 read.append((one, *self.read_slice(one)))
             except BadFiles as error:
                 problems += error.problems
-        kinds = Counter(_kind(image) for _, image, _ in read)
+        kinds = Counter(kind_of(image) for _, image, _ in read)
         usual = kinds.most_common(1)[0][0] if kinds else ""
         for one, image, _ in read:
-            if _kind(image) != usual:
-                reason = (
-                    f"is {_kind(image)}, but most slices of patient {self.id} are {usual}; a volume has one size and "
-                    "type"
-                )
+            if (kind := kind_of(image)) != usual:
+                reason = f"is {kind}, but most slices of patient {self.id} are {usual}; a volume has one size and type"
                 problems.append(Problem(path=one.image, reason=reason))
         if problems:
             raise BadFiles(f"{len(problems)} file(s) of patient {self.id} cannot be used:", problems)
@@ -146,8 +143,19 @@ class Scan:
     """What a person should know, though nothing is wrong."""
 
 
-def _kind(image: np.ndarray) -> str:
-    return f"{' x '.join(map(str, image.shape))} of {image.dtype}"
+def size_text(shape: Sequence[int]) -> str:
+    """Returns the sides as messages name them: `16 x 16 x 3`."""
+    return " x ".join(map(str, shape))
+
+
+def kind_of(image: np.ndarray) -> str:
+    """Returns what slices of one volume have in common: `16 x 16 x 3 of uint8`."""
+    return f"{size_text(image.shape)} of {image.dtype}"
+
+
+def bad_file(path: Path, reason: str) -> BadFiles:
+    """Returns the error of one file."""
+    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason)])
 
 
 def problems_message(headline: str, problems: list[str], *, num_listed: int = MAX_LISTED_PROBLEMS) -> str:

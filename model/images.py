@@ -16,8 +16,7 @@ import tifffile
 from jaxtyping import Shaped, UInt8
 
 from data.folder import ReadPair
-from data.images import bad_file
-from data.patient import DataError, problems_message
+from data.patient import DataError, bad_file, kind_of, problems_message
 
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg")
@@ -73,10 +72,9 @@ def read_volume(volume: Volume, read: ReadPair) -> Shaped[np.ndarray, "slices he
     images = [read.image(path) for path in volume.slices]
     for path, image in zip(volume.slices, images, strict=True):
         if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
-            kind, first = (f"{' x '.join(map(str, one.shape))} of {one.dtype}" for one in (image, images[0]))
             reason = (
-                f"is {kind}, but {volume.slices[0].name} of the same patient is {first}: the slices of a volume must "
-                "have one size and type; predict them one by one"
+                f"is {kind_of(image)}, but {volume.slices[0].name} of the same patient is {kind_of(images[0])}: the "
+                "slices of a volume must have one size and type; predict them one by one"
             )
             raise bad_file(path, reason)
     return np.stack(images)

@@ -12,7 +12,7 @@ import pytest
 from fakes import write_lgg_patient
 
 from data.cache import ARRAYS, FACTS_FILE, MAX_PACKS, cached_pack, default_folder
-from data.lgg import find_patients
+from data.lgg import scan
 from data.pack import Pack, pack_patients
 from data.preprocess import Preprocessing
 
@@ -28,7 +28,7 @@ def source(tmp_path):
 
 def read(source: Path, folder: Path, preprocessing: Preprocessing = SMALL) -> tuple[Pack, bool]:
     """Return the pack, and whether files were decoded for it."""
-    patients, decoded = find_patients(source), []
+    patients, decoded = scan(source).patients, []
 
     def make() -> Pack:
         decoded.append(True)
@@ -41,7 +41,7 @@ def test_a_pack_is_decoded_once_and_then_mapped(source, tmp_path):
     made, decoded = read(source, tmp_path / "packs")
     found, decoded_again = read(source, tmp_path / "packs")
     assert (decoded, decoded_again) == (True, False)
-    expected = pack_patients(find_patients(source), SMALL)
+    expected = pack_patients(scan(source).patients, SMALL)
     for pack in (made, found):
         for name in ARRAYS:
             np.testing.assert_array_equal(getattr(pack, name), getattr(expected, name))
@@ -112,9 +112,9 @@ def test_only_the_packs_used_last_are_kept(source, tmp_path):
 
 def test_two_processes_that_start_at_once_get_the_same_pack(source, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from data.cache import cached_pack; from data.lgg import find_patients;"
+        "import sys; from pathlib import Path; from data.cache import cached_pack; from data.lgg import scan;"
         "from data.pack import pack_patients; from data.preprocess import Preprocessing;"
-        "patients = find_patients(Path(sys.argv[1])); small = Preprocessing(size=8);"
+        "patients = scan(Path(sys.argv[1])).patients; small = Preprocessing(size=8);"
         "print(cached_pack(patients, small, Path(sys.argv[2]), lambda: pack_patients(patients, small)).images.sum())"
     )
     command = [sys.executable, "-c", code, str(source), str(tmp_path / "packs")]

@@ -1,5 +1,6 @@
 """The LGG reader: order, pairing, and one message for each thing that can be wrong with a folder or a file."""
 
+import re
 import shutil
 
 import numpy as np
@@ -7,14 +8,20 @@ import pytest
 import tifffile
 from fakes import write_lgg_patient
 
-from data.lgg import find_patients, scan
+from data.lgg import scan
 from data.patient import BadFiles, DataError
 
 
-def test_find_patients_orders_slices_by_number_and_patients_by_id(tmp_path):
+def patients_in(source):
+    found = scan(source)
+    assert found.problems == ()
+    return found.patients
+
+
+def test_scan_orders_slices_by_number_and_patients_by_id(tmp_path):
     write_lgg_patient(tmp_path, "B", numbers=(10, 2, 1))
     write_lgg_patient(tmp_path, "A", numbers=(3,))
-    patients = find_patients(tmp_path)
+    patients = patients_in(tmp_path)
     assert [patient.id for patient in patients] == ["A", "B"]
     assert [files.number for files in patients[1].slices] == [1, 2, 10]
     assert patients[1].slices[2].image.name == "B_10.tif"
@@ -22,33 +29,33 @@ def test_find_patients_orders_slices_by_number_and_patients_by_id(tmp_path):
 
 
 @pytest.mark.parametrize("above", [".", "lgg", "lgg/kaggle_3m", "lgg/kaggle_3m/A"])
-def test_find_patients_takes_any_folder_above_the_slices(tmp_path, above):
+def test_scan_takes_any_folder_above_the_slices(tmp_path, above):
     write_lgg_patient(tmp_path / "lgg" / "kaggle_3m", "A")
     (tmp_path / "lgg" / "kaggle_3m" / "data.csv").write_text("Patient\n")
-    assert [patient.id for patient in find_patients(tmp_path / above)] == ["A"]
+    assert [patient.id for patient in patients_in(tmp_path / above)] == ["A"]
 
 
-def test_find_patients_takes_both_suffixes_and_passes_over_hidden_files(tmp_path):
+def test_scan_takes_both_suffixes_and_passes_over_hidden_files(tmp_path):
     folder = write_lgg_patient(tmp_path, "A", numbers=(1,))
     (folder / "A_1.tif").rename(folder / "A_1.TIFF")
     (folder / "._A_1.tif").write_bytes(b"left by macOS")
-    assert find_patients(tmp_path)[0].slices[0].image.name == "A_1.TIFF"
+    assert patients_in(tmp_path)[0].slices[0].image.name == "A_1.TIFF"
 
 
-def test_find_patients_ends_in_a_cycle_of_links(tmp_path):
+def test_scan_ends_in_a_cycle_of_links(tmp_path):
     folder = write_lgg_patient(tmp_path, "A")
     (folder / "loop").symlink_to(tmp_path)
-    assert len(find_patients(tmp_path)) == 1
+    assert len(patients_in(tmp_path)) == 1
 
 
-def test_find_patients_says_that_the_path_is_missing(tmp_path):
+def test_scan_says_that_the_path_is_missing(tmp_path):
     with pytest.raises(DataError, match=r"nowhere does not exist.*_mask\.tif"):
-        find_patients(tmp_path / "nowhere")
+        scan(tmp_path / "nowhere")
 
 
-def test_find_patients_says_what_layout_it_expects_of_an_empty_folder(tmp_path):
+def test_scan_says_what_layout_it_expects_of_an_empty_folder(tmp_path):
     with pytest.raises(DataError, match=r"holds no patient.*<PATIENT>_<NUMBER>_mask\.tif"):
-        find_patients(tmp_path)
+        scan(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -62,25 +69,15 @@ def test_find_patients_says_what_layout_it_expects_of_an_empty_folder(tmp_path):
         (lambda folder: (folder / "A_2.tif").rename(folder / "B_2.tif"), r"slices of 2 patients \(A, B\)"),
     ],
 )
-def test_find_patients_names_the_problem(tmp_path, damage, message):
+def test_scan_names_the_problem(tmp_path, damage, message):
     damage(write_lgg_patient(tmp_path, "A"))
-    with pytest.raises(DataError, match=message):
-        find_patients(tmp_path)
-
-
-def test_find_patients_lists_ten_problems_and_counts_the_rest(tmp_path):
-    folder = write_lgg_patient(tmp_path, "A", numbers=tuple(range(1, 14)))
-    for mask in folder.glob("*_mask.tif"):
-        mask.unlink()
-    with pytest.raises(DataError, match="13 problem") as caught:
-        find_patients(tmp_path)
-    assert str(caught.value).count("image without mask") == 10
-    assert str(caught.value).endswith("and 3 more")
+    [problem] = scan(tmp_path).problems
+    assert re.search(message, str(problem))
 
 
 def test_patient_reads_what_was_written(tmp_path):
     write_lgg_patient(tmp_path, "TCGA_DU_5851", numbers=(1, 3), tumour_numbers=(3,), height=12, width=10)
-    [patient] = find_patients(tmp_path)
+    [patient] = patients_in(tmp_path)
     volume = patient.read()
     images = [tifffile.imread(tmp_path / "TCGA_DU_5851" / f"TCGA_DU_5851_{number}.tif") for number in (1, 3)]
     np.testing.assert_array_equal(volume.images, images)
@@ -108,12 +105,22 @@ def test_scan_refuses_a_channel_that_there_is_not(tmp_path):
         scan(tmp_path, channels=("flair", "t2"))
 
 
+def test_patient_lists_ten_bad_files_and_counts_the_rest(tmp_path):
+    for mask in write_lgg_patient(tmp_path, "A", numbers=tuple(range(1, 14))).glob("*_mask.tif"):
+        mask.write_bytes(b"")
+    [patient] = patients_in(tmp_path)
+    with pytest.raises(BadFiles, match=r"13 file\(s\) of patient A") as caught:
+        patient.read()
+    assert str(caught.value).count("is empty") == 10
+    assert str(caught.value).endswith("and 3 more")
+
+
 def test_patient_lists_all_its_bad_files_and_can_do_without_them(tmp_path):
     folder = write_lgg_patient(tmp_path, "A", numbers=(1, 2, 3, 4))
     (folder / "A_1.tif").write_bytes(b"")
     tifffile.imwrite(folder / "A_3.tif", np.zeros((16, 16, 3), np.uint16), photometric="rgb")
     tifffile.imwrite(folder / "A_4_mask.tif", np.full((16, 16), 9, np.uint8))
-    [patient] = find_patients(tmp_path)
+    [patient] = patients_in(tmp_path)
     with pytest.raises(BadFiles) as caught:
         patient.read()
     assert [problem.path.name for problem in caught.value.problems] == ["A_1.tif", "A_4_mask.tif", "A_3.tif"]

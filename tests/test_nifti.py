@@ -130,55 +130,42 @@ def test_scan_decodes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("source", "arguments", "message"),
     [
         (
             "nowhere",
+            {},
             r"nowhere does not exist, but must be a folder; expected <source>/<CASE>/<CASE>_<MODALITY>\.nii\.gz",
         ),
-        ("file", "file is a file, but must be a folder"),
-        (".", r"holds no case: no \.nii or \.nii\.gz file is in it.*<CASE>_seg\.nii\.gz"),
+        ("file", {}, "file is a file, but must be a folder"),
+        (".", {}, r"holds no case: no \.nii or \.nii\.gz file is in it.*<CASE>_seg\.nii\.gz"),
+        (".", {"modalities": ("t1", "T1")}, 'modalities are t1, t1, but must differ, and must not be "seg"'),
+        (".", {"modalities": ("seg",)}, "modalities are seg, but"),
+        (".", {"labels": (0, 1)}, "labels are 0, 1, but must be above 0"),
     ],
 )
-def test_scan_says_what_layout_it_expects(tmp_path, source, message):
+def test_scan_says_what_it_expects(tmp_path, source, arguments, message):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=message):
-        scan(tmp_path / source)
+        scan(tmp_path / source, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"modalities": ("t1", "T1")}, 'modalities are t1, t1, but must differ, and must not be "seg"'),
-        ({"modalities": ("seg",)}, "modalities are seg, but"),
-        ({"labels": (0, 1)}, "labels are 0, 1, but must be above 0"),
-    ],
-)
-def test_scan_refuses_illegal_arguments(tmp_path, arguments, message):
-    with pytest.raises(DataError, match=message):
-        scan(tmp_path, **arguments)
+def touching(name):
+    return lambda folder: (folder / name).touch()
 
 
 @pytest.mark.parametrize(
     ("damage", "path", "reason"),
     [
-        (
-            lambda folder: (folder / "A_seg.nii.gz").unlink(),
-            "A",
-            "has no seg (A_seg.nii.gz); it has flair, t1",
-        ),
+        (lambda folder: (folder / "A_seg.nii.gz").unlink(), "A", "has no seg (A_seg.nii.gz); it has flair, t1"),
         (
             lambda folder: [(folder / f"A_{name}.nii.gz").unlink() for name in ("t1", "flair")],
             "A",
             "has no flair and no t1 (A_flair.nii.gz); it has seg",
         ),
+        (touching("A_t1.nii"), "A/A_t1.nii.gz", "is there twice: A_t1.nii is the same modality; remove one of the two"),
         (
-            lambda folder: (folder / "A_t1.nii").touch(),
-            "A/A_t1.nii.gz",
-            "is there twice: A_t1.nii is the same modality; remove one of the two",
-        ),
-        (
-            lambda folder: (folder / "A-seg.nii.gz").touch(),
+            touching("A-seg.nii.gz"),
             "A/A_seg.nii.gz",
             "is there twice: A-seg.nii.gz is the same modality; remove one of the two",
         ),
@@ -187,23 +174,19 @@ def test_scan_refuses_illegal_arguments(tmp_path, arguments, message):
             "copy/A",
             "case id A is already that of {source}/A; remove or rename one of the two",
         ),
+        (touching("B_seg.nii.gz"), "A", "holds the segmentation of B; give each case a folder, and both the same name"),
         (
-            lambda folder: (folder / "B_seg.nii.gz").touch(),
-            "A",
-            "holds the segmentation of B; give each case a folder, and both the same name",
-        ),
-        (
-            lambda folder: (folder / "A_2_seg.nii").touch(),
+            touching("A_2_seg.nii"),
             "A",
             "holds the segmentation of A_2; give each case a folder, and both the same name",
         ),
         (
-            lambda folder: (folder / "B_t1.nii.gz").touch(),
+            touching("B_t1.nii.gz"),
             "A/B_t1.nii.gz",
             "the name is not A_<MODALITY>.nii.gz; rename it, or move it out of the source",
         ),
         (
-            lambda folder: (folder / "A_.nii").touch(),
+            touching("A_.nii"),
             "A/A_.nii",
             "the name is not A_<MODALITY>.nii.gz; rename it, or move it out of the source",
         ),

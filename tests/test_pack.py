@@ -8,14 +8,14 @@ import tifffile
 from fakes import small_pack, write_lgg_patient
 
 from data.folder import ReadPair
-from data.lgg import find_patients
+from data.lgg import scan
 from data.pack import pack_patients
 from data.patient import BadFiles, DataError
 from data.preprocess import Preprocessing, fit_image, volume_statistics
 
 
 def pack_folder(source, size=8, **options):
-    return pack_patients(find_patients(source), Preprocessing(size=size), **options)
+    return pack_patients(scan(source).patients, Preprocessing(size=size), **options)
 
 
 def test_pack_holds_every_slice_in_order_under_its_patient(tmp_path):
@@ -122,7 +122,7 @@ def test_pack_refuses_patients_with_different_channels(tmp_path):
         image, mask = ReadPair()(files)
         return np.repeat(image, 2, axis=2), mask
 
-    one, other = find_patients(tmp_path)
+    one, other = scan(tmp_path).patients
     with pytest.raises(BadFiles, match=r"B_1\.tif: patient B has 6 channels, but most patients have 3"):
         pack_patients([one, replace(other, read_slice=read_more)], Preprocessing(size=8))
 
@@ -135,5 +135,5 @@ def test_pack_lets_a_readers_own_mistake_through(tmp_path):
 
     with pytest.raises(KeyError):
         pack_patients(
-            [replace(patient, read_slice=broken) for patient in find_patients(tmp_path)], Preprocessing(size=8)
+            [replace(patient, read_slice=broken) for patient in scan(tmp_path).patients], Preprocessing(size=8)
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.folder import ReadPair
-from data.lgg import find_patients
+from data.lgg import scan
 from data.patient import DataError
 from data.phantom import NUM_SLICES, draw_patient, write_phantom
 
@@ -14,10 +14,10 @@ draw = functools.cache(draw_patient)  # 60 ms a patient
 
 
 def test_phantom_patient_depends_on_seed_and_number_only(tmp_path):
-    few = find_patients(write_phantom(tmp_path, num_patients=1))
-    more = find_patients(write_phantom(tmp_path, num_patients=3))
-    assert [patient.id for patient in more] == ["PHANTOM_0001", "PHANTOM_0002", "PHANTOM_0003"]
-    for one, other in zip(few[0].slices, more[0].slices, strict=True):
+    few, more = (scan(write_phantom(tmp_path, num_patients=count)) for count in (1, 3))
+    assert few.problems == more.problems == ()
+    assert [patient.id for patient in more.patients] == ["PHANTOM_0001", "PHANTOM_0002", "PHANTOM_0003"]
+    for one, other in zip(few.patients[0].slices, more.patients[0].slices, strict=True):
         assert one.image.read_bytes() == other.image.read_bytes()
         assert one.mask.read_bytes() == other.mask.read_bytes()
     assert (draw(0, 1)[0] != draw(0, 2)[0]).any()
@@ -25,7 +25,7 @@ def test_phantom_patient_depends_on_seed_and_number_only(tmp_path):
 
 
 def test_phantom_is_read_back_as_drawn(tmp_path):
-    patient = find_patients(write_phantom(tmp_path, num_patients=1))[0]
+    patient = scan(write_phantom(tmp_path, num_patients=1)).patients[0]
     images, masks = draw(0, 1)
     assert len(patient.slices) == NUM_SLICES
     for files, image, mask in zip(patient.slices, images, masks, strict=True):

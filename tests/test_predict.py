@@ -19,7 +19,7 @@ import pytest
 import tifffile
 from fakes import write_lgg_patient
 
-from data.lgg import find_patients
+from data.lgg import scan
 from data.loaders import eval_batches
 from data.pack import pack_patients
 from data.patient import Patient, Volume
@@ -98,7 +98,7 @@ def test_predict_volume_has_the_values_worked_by_hand():
 
 def test_predict_volume_gives_the_network_what_training_gave_it(tmp_path):
     write_lgg_patient(tmp_path, "A", height=20, width=12)
-    (patient,) = find_patients(tmp_path)
+    (patient,) = scan(tmp_path).patients
     pack = pack_patients([patient], Preprocessing(size=16))
     seen = []
 
@@ -193,7 +193,7 @@ def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
     for seed, name in enumerate(("B", "A")):
         write_lgg_patient(tmp_path / "in", name, height=20, width=12, seed=seed)
     run(model, tmp_path / "in", tmp_path / "out")
-    patients = find_patients(tmp_path / "in")
+    patients = scan(tmp_path / "in").patients
     rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").read_text().splitlines()))
     assert [row["patient"] for row in rows] == ["A", "B"]
     for patient, row in zip(patients, rows, strict=True):

@@ -5,7 +5,7 @@ import math
 import pytest
 from fakes import constant_state, trial_row, write_lgg_patient
 
-from data.lgg import find_patients
+from data.lgg import scan
 from data.preprocess import Preprocessing
 from model.checkpoint import write
 from search.promote import NUM_CANDIDATES, NothingToPromote, promote
@@ -22,7 +22,7 @@ DICE_OF_EVERYTHING = 32 / 784
 def patients(tmp_path):
     for patient in "AB":
         write_lgg_patient(tmp_path / "patients", patient)
-    return find_patients(tmp_path / "patients")
+    return scan(tmp_path / "patients").patients
 
 
 def make_row(folder, number, reported, bias, **changes):
@@ -70,7 +70,7 @@ def test_promote_takes_pruned_trials_and_those_that_failed_after_a_good_epoch(tm
 def test_candidate_of_patients_without_tumour_or_prediction_has_dice_nan(tmp_path):
     write_lgg_patient(tmp_path / "healthy", "A", tumour_numbers=())
     rows = [make_row(tmp_path, 0, 0.9, NOTHING)]
-    [candidate] = promote(rows, tmp_path, find_patients(tmp_path / "healthy"), preprocessing=Preprocessing(size=16))
+    [candidate] = promote(rows, tmp_path, scan(tmp_path / "healthy").patients, preprocessing=Preprocessing(size=16))
     assert math.isnan(candidate.dice)
 
 
@@ -141,7 +141,7 @@ def test_promote_takes_no_cheap_candidate_whose_dice_is_nan(tmp_path):
     candidates = promote(
         rows,
         tmp_path,
-        find_patients(tmp_path / "healthy"),
+        scan(tmp_path / "healthy").patients,
         preprocessing=Preprocessing(size=16),
         objectives=("val_dice", "latency_ms"),
         dice_tolerance=1.0,
