@@ -1,6 +1,7 @@
 """The cohort: read from any layout, split by patient, and without the test patients where a trial could see them."""
 
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -93,7 +94,9 @@ def test_the_packs_hold_no_slice_of_a_test_patient(tmp_path, seed):
         for number in NUMBERS:
             assert not any((pack.images == image_of(patient, number)).all(axis=(1, 2, 3)).any() for pack in packs)
     for pack in packs:
-        assert pack.images.base is None, "a view would carry the other patients to where trials run"
+        for array in (pack.images, pack.masks):
+            assert len(pickle.dumps(array)) < array.nbytes + 1000, "the other patients would go where trials run"
+            assert array.base.nbytes == array.nbytes, "the file behind it holds other patients"
 
 
 def test_all_layouts_of_the_same_slices_are_one_data_set(tmp_path):
