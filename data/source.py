@@ -9,6 +9,7 @@ from data import folder, lgg, nifti
 from data.patient import BadFiles, DataError, Patient, Problem, Scan
 from data.phantom import write_phantom
 
+FORMATS = ("auto", "lgg", "folder", "nifti")
 DEFAULT_NUM_PHANTOMS = 24
 MIN_PHANTOMS, MAX_PHANTOMS = 3, 10_000  # below three there is no split; above, hours and 8 GB
 
@@ -17,7 +18,7 @@ MIN_PHANTOMS, MAX_PHANTOMS = 3, 10_000  # below three there is no split; above, 
 class Reading:
     """How the files of a data source are to be understood."""
 
-    data_format: Literal["auto", "lgg", "folder", "nifti"] = "auto"
+    data_format: Literal[FORMATS] = "auto"
     """Layout of the data: `lgg` (Kaggle's LGG set), `folder` (`images/` and `masks/` with PNG, JPEG or TIFF), `nifti`
     (the BraTS layout), or `auto`, which looks."""
 
@@ -43,6 +44,12 @@ class Reading:
     skip_bad_files: bool = False
     """Go on without the files that cannot be used, and record them; otherwise they all are listed, and nothing is done.
     """
+
+    def __post_init__(self) -> None:
+        if self.data_format not in FORMATS:
+            raise ValueError(f"data_format is {self.data_format!r}, but must be one of {', '.join(FORMATS)}")
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError(f"channels are {', '.join(self.channels)}, but each may be taken once")
 
 
 @dataclass(frozen=True, kw_only=True)

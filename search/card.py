@@ -31,7 +31,7 @@ intervals are 95 % bootstrap intervals over patients.
 ## Data
 
 {data}: {num_patients} patients, split by patient with seed {seed}: {num_train} train, {num_val} validation,
-{num_test} test. Fingerprint {fingerprint}.
+{num_test} test. {skipped}Fingerprint {fingerprint}.
 
 ## Search
 
@@ -72,6 +72,7 @@ def write_card(run: dict[str, Any], metrics: dict[str, Any], rows: list[TrialRow
         num_val=len(split["val"]),
         num_test=len(split["test"]),
         seed=run["config"]["seed"],
+        skipped=_skipped(run["data"].get("skipped", [])),
         fingerprint=run["data"]["fingerprint"][:16],
         num_trials=len(rows),
         states=", ".join(f"{count} {state}" for state, count in count_states(rows).items() if count),
@@ -85,6 +86,13 @@ def write_card(run: dict[str, Any], metrics: dict[str, Any], rows: list[TrialRow
         commit=run["commit"] or "unknown",
         **{package: run["versions"][package] for package in ("torch", "ray", "optuna")},
     )
+
+
+def _skipped(problems: list[str]) -> str:
+    """Return what was left out of the data, in a sentence; nothing where nothing was."""
+    if not problems:
+        return ""
+    return f"Left out, as files that cannot be used: {len(problems)}; config.json of the search names each.\n"
 
 
 def _rule(config: dict[str, Any]) -> str:

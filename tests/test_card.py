@@ -47,6 +47,12 @@ def test_card_says_what_the_model_was_made_of():
     assert "Commit unknown;" in " ".join(make_card(commit=None).split())
 
 
+def test_card_says_what_was_left_out():
+    assert "Left out" not in make_card()
+    card = make_card(data=run_record()["data"] | {"skipped": ["A_1.tif: is empty", "A_2.tif: is empty"]})
+    assert "2 test. Left out, as files that cannot be used: 2; config.json of the search names each." in card
+
+
 def test_card_warns_and_leaves_no_gap():
     card = make_card()
     assert "Not a medical device" in card

@@ -1,5 +1,9 @@
 """The data source: one word or path, and what is said about nonsense."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from fakes import write_lgg_patient
 
@@ -175,3 +179,15 @@ def test_source_passes_on_the_warnings_of_the_reader(tmp_path):
     touch(tmp_path, *NIFTI)
     assert found_in(tmp_path).warnings == ("no modalities were named; the channels are those of every case: t1",)
     assert found_in(tmp_path, modalities=("t1",)).warnings == ()
+
+
+def test_reading_refuses_channels_twice():
+    with pytest.raises(ValueError, match=r"^channels are flair, pre, flair, but each may be taken once$"):
+        Reading(channels=("flair", "pre", "flair"))
+
+
+def test_reading_refuses_another_format():
+    # Elsewhere: here annotations are checked, and would refuse first.
+    command = [sys.executable, "-c", 'from data.source import Reading; Reading(data_format="dicom")']
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert "ValueError: data_format is 'dicom', but must be one of auto, lgg, folder, nifti" in done.stderr
