@@ -83,6 +83,11 @@ class NiftiPatient(Patient):
     """What counts as tumour; every label above 0 if empty."""
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the channels are, as the files' names say, in lower case."""
+        return tuple(SUFFIX.sub("", path.name)[len(self.id) + 1 :].lower() for path in self.images)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         return (*self.images, self.segmentation)
 

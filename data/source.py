@@ -117,6 +117,16 @@ def channel_indices(name: str, channels: Sequence[str]) -> tuple[int, ...]:
     return tuple(map(int, channels))
 
 
+def channel_names(format: str, reading: Reading, patients: Sequence[Patient], num_channels: int) -> tuple[str, ...]:
+    """Returns what the channels of the patients' slices are called, in order: as in LGG, by modality, or by number."""
+    if reading.grayscale:
+        return ("grey",)
+    if format == "nifti":
+        return patients[0].modalities
+    names = reading.channels or (lgg.CHANNELS if format != "folder" else ())
+    return names if len(names) == num_channels else tuple(map(str, range(num_channels)))
+
+
 def _recognise(path: Path) -> str:
     if nifti.looks_like(path):
         return "nifti"

@@ -4,7 +4,6 @@ Scores are volumetric, per patient, and at the resolution of the masks as they w
 a network that never saw the fine outline.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 
 from data.patient import Patient
-from data.preprocess import Preprocessing
 from model import metrics
-from model.predict import Network, predict_volume
-from model.unet import UNet
+from model.inference import Network, predict_volume, to_masks
+from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +47,7 @@ def evaluate(
     network: Network,
     patients: Sequence[Patient],
     *,
-    preprocessing: Preprocessing,
-    threshold: float,
+    settings: Settings,
     batch_size: int = 16,
 ) -> list[PatientScore]:
     """Return the scores of the patients, in their order, at the original resolution of their masks.
@@ -61,19 +58,17 @@ def evaluate(
     scores = []
     for patient in patients:
         volume = patient.read()
-        probability = predict_volume(network, volume.images, preprocessing, batch_size=batch_size)
-        scores.append(evaluate_patient(patient.id, probability, volume.masks, threshold))
+        probability = predict_volume(network, volume.images, settings.preprocessing, batch_size=batch_size)
+        scores.append(evaluate_patient(patient.id, to_masks(probability, settings), volume.masks))
     return scores
 
 
 def evaluate_patient(
     patient_id: str,
-    probability: Float32[np.ndarray, "slices height width"],
+    predicted: Bool[np.ndarray, "slices height width"],
     masks: Bool[np.ndarray, "slices height width"],
-    threshold: float,
 ) -> PatientScore:
-    """Return one patient's scores: pixels from `threshold` on are the prediction, and its slices are counted as one."""
-    predicted = probability >= threshold
+    """Return one patient's scores; its slices are counted as one."""
     counts = metrics.count(torch.from_numpy(predicted), torch.from_numpy(masks)).sum(0)
     return PatientScore(
         patient=patient_id,
@@ -121,18 +116,3 @@ def summarise(scores: Sequence[PatientScore]) -> dict[str, Any]:
             "high": interval.high,
         }
     return summary
-
-
-def torch_network(unet: UNet, device: torch.device) -> Network:
-    """Return what runs a U-Net in float32 on a device; a copy, so that a training may go on with the original."""
-    unet = copy.deepcopy(unet).to(device, torch.float32).eval()
-
-    @torch.inference_mode()
-    def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        batch, mean_, std_ = (torch.from_numpy(array).to(device) for array in (slices, mean, std))
-        # TF32, which a GPU uses for convolutions unless told otherwise, keeps 10 of float32's 23 bits.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            logits = unet((batch - mean_[:, None, None]) / std_[:, None, None])
-        return logits.sigmoid().squeeze(1).cpu().numpy()
-
-    return network

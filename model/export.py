@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.export import Dim
 
-from model.evaluate import torch_network
-from model.predict import METADATA_KEY, Network, Settings, load_model, predict_volume
-from model.unet import UNet
+from model.inference import Network, predict_volume
+from model.predictor import Predictor, torch_network
+from model.runtime import METADATA_KEY, load_model
+from model.settings import Settings
 
 OPSET = 20
 """Version of ONNX's operators that is written; ONNX Runtime 1.17 and later read it."""
@@ -44,25 +45,6 @@ class Parity:
     """Slices that were compared."""
 
 
-class RawUNet(nn.Module):
-    """A U-Net with its surroundings: normalisation before it, the sigmoid and the threshold after it."""
-
-    def __init__(self, unet: UNet, threshold: float) -> None:
-        super().__init__()
-        self.unet = unet
-        self.threshold = threshold
-
-    def forward(
-        self,
-        slices: Float[Tensor, "batch channels height width"],
-        mean: Float[Tensor, " channels"],
-        std: Float[Tensor, " channels"],
-    ) -> tuple[Float[Tensor, "batch height width"], Bool[Tensor, "batch height width"]]:
-        logits = self.unet((slices - mean[:, None, None]) / std[:, None, None])
-        probability = logits.sigmoid().squeeze(1)
-        return probability, probability >= self.threshold
-
-
 class RowwiseInstanceNorm(nn.Module):
     """Instance norm whose means are taken over rows first.
 
@@ -81,7 +63,7 @@ class RowwiseInstanceNorm(nn.Module):
 
 
 def export_onnx(
-    unet: UNet,
+    predictor: Predictor,
     path: Path,
     settings: Settings,
     *,
@@ -98,11 +80,11 @@ def export_onnx(
     Raises:
         ExportError: The settings do not suit the network, there is no sample, or the two models differ.
     """
-    _check(unet, settings, sample_volumes)
+    _check(predictor, settings, sample_volumes)
     partial = path.with_name(path.name + ".partial")
-    original = torch_network(unet, torch.device("cpu"))
+    original = torch_network(predictor, torch.device("cpu"))
     try:
-        _write(unet, partial, settings)
+        _write(predictor, partial, settings)
         exported, _ = load_model(partial)
         parity = _compare(original, exported, settings, sample_volumes)
         if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # nan fails, too
@@ -117,14 +99,12 @@ def export_onnx(
     return parity
 
 
-def _check(unet: UNet, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
-    if settings.num_inputs != unet.config.in_channels:
-        raise ExportError(
-            f"the settings have {settings.num_inputs} channels, but the network {unet.config.in_channels}"
-        )
+def _check(predictor: Predictor, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
+    if settings.num_inputs != predictor.in_channels:
+        raise ExportError(f"the settings have {settings.num_inputs} channels, but the network {predictor.in_channels}")
     size = settings.preprocessing.size
-    if size % unet.config.side_multiple:
-        raise ExportError(f"size is {size}, but must be divisible by {unet.config.side_multiple}")
+    if size % predictor.side_multiple:
+        raise ExportError(f"size is {size}, but must be divisible by {predictor.side_multiple}")
     if not sum(len(volume) for volume in sample_volumes):
         raise ExportError("sample_volumes is empty, but the proof needs at least one slice")
 
@@ -133,15 +113,14 @@ def _mean(features: Tensor) -> Tensor:
     return features.mean(3, keepdim=True).mean(2, keepdim=True)
 
 
-def _write(unet: UNet, path: Path, settings: Settings) -> None:
+def _write(predictor: Predictor, path: Path, settings: Settings) -> None:
     """Write the model without a proof."""
-    unet = copy.deepcopy(unet).cpu()  # the original may be in training elsewhere
-    for parent in list(unet.modules()):
+    model = copy.deepcopy(predictor).cpu().eval()  # the original may be in training elsewhere
+    for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.InstanceNorm2d):
                 setattr(parent, name, RowwiseInstanceNorm(child))
-    model = RawUNet(unet, settings.threshold).eval()
-    multiple, channels = unet.config.side_multiple, unet.config.in_channels
+    multiple, channels = model.side_multiple, model.in_channels
     # Sizes that differ, and none of them 1: the exporter would take equal ones, or a 1, for a rule.
     example = (torch.zeros(2, channels, 2 * multiple, 3 * multiple), torch.zeros(channels), torch.ones(channels))
     shapes = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from data.cache import cached_pack, default_folder
 from data.pack import Pack, pack_patients
 from data.patient import BadFiles, DataError, Patient, Problem
-from data.source import find_source
+from data.source import channel_names, find_source
 from data.split import Split, split_patients
 from search.config import SearchConfig
 
@@ -16,6 +16,7 @@ class Cohort:
     """Patients by side. The test patients are not in the packs: nothing that Ray runs can reach them."""
 
     format: str
+    channel_names: tuple[str, ...]
     split: Split
     train_pack: Pack
     val_pack: Pack
@@ -60,6 +61,7 @@ def read_cohort(config: SearchConfig) -> Cohort:
             )
     return Cohort(
         format=found.format,
+        channel_names=channel_names(found.format, config.reading, patients, pack.images.shape[3]),
         split=split,
         train_pack=sides["train"],
         val_pack=sides["val"],

@@ -8,19 +8,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.preprocess import Preprocessing
 from data.source import channel_indices
 from model.checkpoint import write
 from model.device import find_device
-from model.evaluate import PatientScore, evaluate, summarise, torch_network
+from model.evaluate import PatientScore, evaluate, summarise
 from model.export import Parity, export_onnx
-from model.predict import MODEL_NAME, Settings
+from model.predictor import Predictor, torch_network
+from model.runtime import MODEL_NAME
+from model.settings import Settings
 from search.card import write_card
 from search.checkpoints import STATE_FILE
 from search.cohort import Cohort
+from search.config import SearchConfig
 from search.objectives import pareto_front
 from search.overlays import draw_test_patients
-from search.promote import THRESHOLD, Candidate
+from search.promote import Candidate
 from search.trials import TrialRow
 
 PARITY_PATIENTS = 5
@@ -28,7 +30,12 @@ PARITY_PATIENTS = 5
 
 
 def deliver(
-    candidates: list[Candidate], rows: list[TrialRow], run: dict[str, Any], cohort: Cohort, folder: Path
+    candidates: list[Candidate],
+    rows: list[TrialRow],
+    run: dict[str, Any],
+    cohort: Cohort,
+    settings: Settings,
+    folder: Path,
 ) -> dict[str, Any]:
     """Return the metrics of the winner, the first candidate, after writing them and the model to `folder / "best"`.
 
@@ -37,24 +44,16 @@ def deliver(
     Raises:
         ExportError: The exported model does not give what the network gives.
     """
-    winner, preprocessing = candidates[0], Preprocessing(**run["config"]["preprocessing"])
+    winner = candidates[0]
+    predictor = Predictor([winner.network], threshold=settings.threshold)
     best = folder / "best"
     best.mkdir(exist_ok=True)
-    settings = Settings(
-        preprocessing=preprocessing,
-        threshold=THRESHOLD,
-        channels=winner.network.config.in_channels // preprocessing.num_slices_seen,
-        channel_indices=channel_indices(cohort.format, run["config"]["reading"]["channels"]),
-        grayscale=run["config"]["reading"]["grayscale"],
-    )
     volumes = [patient.read().images for patient in cohort.val_patients[:PARITY_PATIENTS]]
-    parity = export_onnx(winner.network, best / MODEL_NAME, settings, sample_volumes=volumes)
-    network = torch_network(winner.network, find_device().device)
-    scores = evaluate(network, cohort.test_patients, preprocessing=preprocessing, threshold=THRESHOLD)
-    pictures = draw_test_patients(
-        network, cohort.test_patients, scores, best / "overlays", preprocessing=preprocessing, threshold=THRESHOLD
-    )
-    metrics = _metrics(candidates, scores, parity) | {
+    parity = export_onnx(predictor, best / MODEL_NAME, settings, sample_volumes=volumes)
+    network = torch_network(predictor, find_device().device)
+    scores = evaluate(network, cohort.test_patients, settings=settings)
+    pictures = draw_test_patients(network, cohort.test_patients, scores, best / "overlays", settings=settings)
+    metrics = _metrics(candidates, scores, parity, settings) | {
         "pareto_front": _front(rows, run["config"]["objective"]),
         "pictures": {caption: str(path.relative_to(folder)) for caption, path in pictures.items()},
     }
@@ -64,13 +63,26 @@ def deliver(
     return metrics
 
 
-def _metrics(candidates: list[Candidate], scores: list[PatientScore], parity: Parity) -> dict[str, Any]:
+def default_settings(config: SearchConfig, cohort: Cohort) -> Settings:
+    """Return the settings of a model that was trained on a cohort, before anything is chosen on validation."""
+    return Settings(
+        preprocessing=config.preprocessing,
+        channel_names=cohort.channel_names,
+        data_format=cohort.format,
+        channel_indices=channel_indices(cohort.format, config.reading.channels),
+        grayscale=config.reading.grayscale,
+    )
+
+
+def _metrics(
+    candidates: list[Candidate], scores: list[PatientScore], parity: Parity, settings: Settings
+) -> dict[str, Any]:
     winner = candidates[0]
     return {
         "trial": winner.row.id,
         "sample": winner.row.sample,
         "epoch": winner.row.best_epoch["epoch"],
-        "threshold": THRESHOLD,
+        "threshold": settings.threshold,
         "test": summarise(scores),
         "test_patients": [asdict(score) for score in scores],
         "validation": summarise(winner.scores),

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from data.patient import Patient
-from data.preprocess import Preprocessing, to_grey_levels
+from data.preprocess import to_grey_levels
 from model.evaluate import PatientScore
 from model.images import write_image
+from model.inference import Network, predict_volume, to_masks
 from model.overlay import draw_panel
-from model.predict import Network, predict_volume
+from model.settings import Settings
 
 SLICES_PER_PATIENT = 8
 
@@ -21,8 +22,7 @@ def draw_test_patients(
     scores: Sequence[PatientScore],
     folder: Path,
     *,
-    preprocessing: Preprocessing,
-    threshold: float,
+    settings: Settings,
 ) -> dict[str, Path]:
     """Return the pictures by their caption; patients whose Dice is undefined are not drawn."""
     ranked = sorted((score for score in scores if np.isfinite(score.dice)), key=lambda score: -score.dice)
@@ -35,14 +35,14 @@ def draw_test_patients(
     for name, place in places.items():
         score = ranked[place]
         path = folder / f"{name}_{score.patient}.png"
-        _draw(network, by_id[score.patient], path, preprocessing=preprocessing, threshold=threshold)
+        _draw(network, by_id[score.patient], path, settings)
         pictures[f"{name}: {score.patient}, Dice {score.dice:.3f}"] = path
     return pictures
 
 
-def _draw(network: Network, patient: Patient, path: Path, *, preprocessing: Preprocessing, threshold: float) -> None:
+def _draw(network: Network, patient: Patient, path: Path, settings: Settings) -> None:
     volume = patient.read()
-    predicted = predict_volume(network, volume.images, preprocessing) >= threshold
+    predicted = to_masks(predict_volume(network, volume.images, settings.preprocessing), settings)
     chosen = _choose_slices(volume.masks | predicted)
     captions = [f"slice {volume.numbers[index]}" for index in chosen]
     write_image(

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from data.patient import Patient
-from data.preprocess import Preprocessing
 from model import checkpoint
 from model.device import find_device
-from model.evaluate import PatientScore, evaluate, torch_network
+from model.evaluate import PatientScore, evaluate
+from model.predictor import Predictor, torch_network
+from model.settings import Settings
 from model.unet import UNet
 from search.objectives import costs, in_order_of_promotion, merits, worth_keeping
 from search.trials import METRIC, TrialRow
@@ -21,9 +22,6 @@ logger = logging.getLogger(__name__)
 
 NUM_CANDIDATES = 3
 """Trials that are scored again. Training validates resized masks in bf16; the few best may change places."""
-
-THRESHOLD = 0.5
-"""Probability from which on a pixel is tumour."""
 
 
 class NothingToPromote(Exception):
@@ -51,7 +49,7 @@ def promote(
     folder: Path,
     val_patients: Sequence[Patient],
     *,
-    preprocessing: Preprocessing,
+    settings: Settings,
     objectives: Sequence[str] = (METRIC,),
     dice_tolerance: float = 0.0,
 ) -> list[Candidate]:
@@ -77,9 +75,7 @@ def promote(
         except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
             logger.warning("%s is passed over: %s", row.id, error)
             continue
-        scores = evaluate(
-            torch_network(network, device), val_patients, preprocessing=preprocessing, threshold=THRESHOLD
-        )
+        scores = evaluate(torch_network(Predictor([network]), device), val_patients, settings=settings)
         candidates.append(Candidate(row=row, network=network, scores=scores))
     if not candidates:
         raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")

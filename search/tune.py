@@ -10,7 +10,7 @@ from rich.console import Console
 from search import warm_start
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import deliver
+from search.deliver import default_settings, deliver
 from search.engine import ray_cluster, run_trials
 from search.experiment import check_changes, check_folder, open_experiment, recorded_config
 from search.lanes import node_resources, plan_lanes
@@ -74,12 +74,13 @@ def _run(config: SearchConfig, console: Console) -> int:
         with open_experiment(config, cohort, lanes, known) as experiment:
             rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     report = config.folder / "report.html"
+    settings = default_settings(config, cohort)
     try:
         candidates = promote(
             rows,
             config.folder,
             cohort.val_patients,
-            preprocessing=config.preprocessing,
+            settings=settings,
             objectives=config.objective,
             dice_tolerance=config.dice_tolerance,
         )
@@ -87,7 +88,7 @@ def _run(config: SearchConfig, console: Console) -> int:
         write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
         return 1
-    metrics = deliver(candidates, rows, experiment, cohort, config.folder)
+    metrics = deliver(candidates, rows, experiment, cohort, settings, config.folder)
     write_report(report, run=experiment, rows=rows, metrics=metrics)
     print_summary(config.folder, rows, metrics, console)
     return 0

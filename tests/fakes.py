@@ -71,6 +71,7 @@ def small_cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
     """Returns four patients on three sides, with packs but without files."""
     return Cohort(
         format="lgg",
+        channel_names=("pre", "flair", "post"),
         split=Split(train=("A", "B"), val=("C",), test=("D",)),
         train_pack=small_pack([True, False]),
         val_pack=small_pack([True], num_patients=1),

@@ -15,12 +15,13 @@ from rich.console import Console
 
 from data.preprocess import Preprocessing
 from model.checkpoint import load_network, write
-from model.predict import load_model, predict_volume
+from model.inference import predict_volume
+from model.runtime import load_model
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import deliver, without_nan
+from search.deliver import default_settings, deliver, without_nan
 from search.experiment import check_folder, open_experiment
 from search.lanes import plan_lanes
 from search.plan import print_plan
@@ -48,8 +49,9 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     [epoch] = train(UNetConfig(depth=2, width=2), training, cohort.train_pack, cohort.val_pack)
     write(config.folder / "state.pt", epoch.state.to_bytes())
     rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
-    candidates = promote(rows, config.folder, cohort.val_patients, preprocessing=Preprocessing(size=SIZE))
-    metrics = deliver(candidates, rows, run, cohort, config.folder)
+    settings = default_settings(config, cohort)
+    candidates = promote(rows, config.folder, cohort.val_patients, settings=settings)
+    metrics = deliver(candidates, rows, run, cohort, settings, config.folder)
     return SimpleNamespace(config=config, cohort=cohort, lanes=lanes, run=run, rows=rows, metrics=metrics)
 
 
@@ -91,7 +93,7 @@ def test_deliver_writes_the_metrics_it_returns_without_nan(delivered):
 
 def test_deliver_exports_the_winner(delivered):
     network, settings = load_model(delivered.config.folder / "best" / "model.onnx")
-    assert (settings.preprocessing.size, settings.channels, settings.threshold) == (
+    assert (settings.preprocessing.size, settings.num_channels, settings.threshold) == (
         SIZE,
         3,
         delivered.metrics["threshold"],

@@ -15,8 +15,9 @@ from model.evaluate import (
     evaluate,
     evaluate_patient,
     summarise,
-    torch_network,
 )
+from model.predictor import Predictor, torch_network
+from model.settings import Settings
 from model.unet import UNet, UNetConfig
 
 
@@ -39,6 +40,10 @@ def bright_is_tumour(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> n
     return (slices[:, 1] > mean[1]).astype(np.float32)
 
 
+def settings(size: int) -> Settings:
+    return Settings(preprocessing=Preprocessing(size=size), channel_names=("pre", "flair", "post"))
+
+
 def score(name: str, dice: float) -> PatientScore:
     rest = {"iou": dice / 2, "precision": 1.0, "recall": 0.5, "accuracy": 0.9}
     return PatientScore(patient=name, num_slices=1, dice=dice, predicted_pixels=1, true_pixels=1, **rest)
@@ -49,7 +54,7 @@ def test_evaluate_patient_has_the_values_worked_by_hand():
     masks = np.zeros((2, 2, 2), bool)
     probability[0] = 0.6
     masks[0, 0], masks[1, 0, 0] = True, True
-    found = evaluate_patient("A", probability, masks, 0.6)
+    found = evaluate_patient("A", probability >= 0.6, masks)
     assert found.dice == pytest.approx(4 / 7)  # 2 true and 2 false positives, 1 false negative, slices pooled
     assert (found.iou, found.precision) == pytest.approx((2 / 5, 1 / 2))
     assert (found.recall, found.accuracy) == pytest.approx((2 / 3, 5 / 8))
@@ -59,15 +64,13 @@ def test_evaluate_patient_has_the_values_worked_by_hand():
 @pytest.mark.parametrize("seed", range(5))
 def test_evaluate_patient_does_not_depend_on_the_order_of_slices(seed):
     rng = np.random.default_rng(seed)
-    probability, masks = rng.random((6, 8, 8), np.float32), rng.random((6, 8, 8)) < 0.3
+    predicted, masks = rng.random((6, 8, 8)) < 0.6, rng.random((6, 8, 8)) < 0.3
     order = rng.permutation(6)
-    assert evaluate_patient("A", probability, masks, 0.4) == evaluate_patient(
-        "A", probability[order], masks[order], 0.4
-    )
+    assert evaluate_patient("A", predicted, masks) == evaluate_patient("A", predicted[order], masks[order])
 
 
 def test_evaluate_patient_without_tumour_and_prediction_is_undefined():
-    found = evaluate_patient("A", np.zeros((1, 4, 4), np.float32), np.zeros((1, 4, 4), bool), 0.5)
+    found = evaluate_patient("A", np.zeros((1, 4, 4), bool), np.zeros((1, 4, 4), bool))
     assert math.isnan(found.dice)
     assert found.accuracy == 1
 
@@ -75,14 +78,14 @@ def test_evaluate_patient_without_tumour_and_prediction_is_undefined():
 @pytest.mark.parametrize("size", [16, 32, 48])
 def test_evaluate_scores_at_the_masks_own_size(size):
     patients = [patient("B", 3), patient("A", 1)]
-    scores = evaluate(bright_is_tumour, patients, preprocessing=Preprocessing(size=size), threshold=0.5, batch_size=2)
+    scores = evaluate(bright_is_tumour, patients, settings=settings(size), batch_size=2)
     assert [found.patient for found in scores] == ["B", "A"]
     assert [found.true_pixels for found in scores] == [24 * (8 + 16 + 8), 24 * 8]
     assert all(found.dice > 0.9 for found in scores)
 
 
 def test_evaluate_is_exact_where_nothing_is_resized():
-    (found,) = evaluate(bright_is_tumour, [patient("A", 2)], preprocessing=Preprocessing(size=32), threshold=0.5)
+    (found,) = evaluate(bright_is_tumour, [patient("A", 2)], settings=settings(32))
     assert found.dice == 1
 
 
@@ -91,7 +94,7 @@ def test_evaluate_names_the_patient_whose_slices_differ():
         return np.zeros((8, 8 + files.number, 3), np.uint8), np.zeros((8, 8 + files.number), bool)
 
     with pytest.raises(BadFiles, match=r"A_1: is 8 x 9 x 3 of uint8, but most slices of patient A are 8 x 8 x 3"):
-        evaluate(bright_is_tumour, [patient("A", 2, read_slice)], preprocessing=Preprocessing(size=8), threshold=0.5)
+        evaluate(bright_is_tumour, [patient("A", 2, read_slice)], settings=settings(8))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -153,7 +156,9 @@ def test_torch_network_normalises_like_the_training():
     unet = UNet(UNetConfig(depth=1, width=2, dropout=0.5)).train()
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     mean, std = np.array([90, 100, 110], np.float32), np.array([40, 50, 60], np.float32)
-    probability = torch_network(unet, torch.device("cpu"))(images.transpose(0, 3, 1, 2).astype(np.float32), mean, std)
+    probability = torch_network(Predictor([unet]), torch.device("cpu"))(
+        images.transpose(0, 3, 1, 2).astype(np.float32), mean, std
+    )
     assert unet.training  # a copy was used
     normalised = torch.from_numpy(normalise(images, np.stack([mean] * 2), np.stack([std] * 2)))
     expected = unet.eval()(normalised).sigmoid().squeeze(1).detach().numpy()

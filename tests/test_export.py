@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from data.preprocess import Preprocessing
-from model.evaluate import torch_network
 from model.export import OPSET, ExportError, export_onnx
-from model.predict import METADATA_KEY, Settings, load_model, predict_volume
+from model.inference import predict_volume
+from model.predictor import Predictor, torch_network
+from model.runtime import METADATA_KEY, load_model
+from model.settings import Settings
 from model.unet import NORMS, UNet, UNetConfig
 
-SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.4, channels=3)
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.4, channel_names=("pre", "flair", "post"))
 
 
 def volume(seed: int, num_slices: int = 3, height: int = 20, width: int = 24) -> np.ndarray:
@@ -36,7 +38,12 @@ def tiny(norm: str) -> UNet:
 def exported(request, tmp_path_factory):
     """Return a U-Net, its exported file, and the parity that the export reported."""
     unet, path = tiny(request.param), tmp_path_factory.mktemp("export") / "model.onnx"
-    parity = export_onnx(unet, path, SETTINGS, sample_volumes=[volume(0), volume(1, num_slices=1)])
+    parity = export_onnx(
+        Predictor([unet], threshold=SETTINGS.threshold),
+        path,
+        SETTINGS,
+        sample_volumes=[volume(0), volume(1, num_slices=1)],
+    )
     return unet, path, parity
 
 
@@ -59,7 +66,9 @@ def test_exported_model_predicts_unseen_volumes_like_its_network(exported, seed)
     network, settings = load_model(path)
     assert settings == SETTINGS
     one = predict_volume(network, volume(seed + 10), Preprocessing(size=16))
-    other = predict_volume(torch_network(unet, torch.device("cpu")), volume(seed + 10), Preprocessing(size=16))
+    other = predict_volume(
+        torch_network(Predictor([unet]), torch.device("cpu")), volume(seed + 10), Preprocessing(size=16)
+    )
     np.testing.assert_allclose(one, other, atol=1e-5)
     assert one.std() > 0.005
 
@@ -99,7 +108,7 @@ def test_export_without_parity_is_quiet_and_leaves_the_older_file(tmp_path, capf
     torch.nn.init.constant_(unet.head.bias, float("nan"))
     (tmp_path / "model.onnx").write_bytes(b"older")
     with pytest.raises(ExportError, match=r"differs from its network by nan in probability .* nothing was written"):
-        export_onnx(unet, tmp_path / "model.onnx", SETTINGS, sample_volumes=[volume(0)])
+        export_onnx(Predictor([unet]), tmp_path / "model.onnx", SETTINGS, sample_volumes=[volume(0)])
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
     assert capfd.readouterr() == ("", "")
 
@@ -108,12 +117,12 @@ def test_export_without_parity_is_quiet_and_leaves_the_older_file(tmp_path, capf
     ("settings", "samples", "message"),
     [
         (
-            Settings(preprocessing=Preprocessing(size=18), threshold=0.5, channels=3),
+            Settings(preprocessing=Preprocessing(size=18), threshold=0.5, channel_names=("pre", "flair", "post")),
             [volume(0)],
             "size is 18, but must be divisible by 4",
         ),
         (
-            Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channels=1),
+            Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channel_names=("grey",)),
             [volume(0)],
             "the settings have 1 channels, but the network 3",
         ),
@@ -122,5 +131,5 @@ def test_export_without_parity_is_quiet_and_leaves_the_older_file(tmp_path, capf
 )
 def test_export_refuses_what_it_could_not_prove(tmp_path, settings, samples, message):
     with pytest.raises(ExportError, match=message):
-        export_onnx(tiny("batch"), tmp_path / "model.onnx", settings, sample_volumes=samples)
+        export_onnx(Predictor([tiny("batch")]), tmp_path / "model.onnx", settings, sample_volumes=samples)
     assert not list(tmp_path.iterdir())

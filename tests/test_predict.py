@@ -24,9 +24,13 @@ from data.loaders import eval_batches
 from data.pack import pack_patients
 from data.patient import Patient, Volume
 from data.preprocess import Preprocessing, fit_image
-from model.predict import METADATA_KEY, ModelError, Settings, load_model, main, predict_volume
+from model.inference import predict_volume
+from model.predict import main
+from model.runtime import METADATA_KEY, load_model
+from model.settings import ModelError, Settings
 
-SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channels=3)
+NAMES = ("pre", "flair", "post")
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channel_names=NAMES)
 
 
 def flair_network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -148,10 +152,12 @@ def test_load_model_refuses_a_foreign_model(tmp_path):
 def written(**changes) -> str:
     """Return settings as a model holds them, with changes; what is None is left out."""
     values = {
-        "format": 2,
+        "format": 3,
         "preprocessing": {},
+        "channel_names": ["pre", "flair", "post"],
         "threshold": 0.5,
-        "channels": 3,
+        "largest_component": False,
+        "data_format": "lgg",
         "channel_indices": [],
         "grayscale": False,
     } | changes
@@ -163,15 +169,20 @@ def written(**changes) -> str:
     [
         ("{", "must be a JSON object"),
         ("[1]", "must be a JSON object"),
-        (written(format=1), "this version reads format 2"),
-        (written(format=None), "this version reads format 2"),
-        (written(channels=None), r"must have exactly \['channel_indices', 'channels', 'grayscale', 'preprocessing'"),
-        (written(depth=1), r"have \['channel_indices', 'channels', 'depth'"),
+        (written(format=1), "this version reads format 3"),
+        (written(format=None), "this version reads format 3"),
+        (
+            written(grayscale=None),
+            r"must have exactly \['channel_indices', 'channel_names', 'data_format', 'grayscale'",
+        ),
+        (written(depth=1), r"have \['channel_indices', 'channel_names', 'data_format', 'depth'"),
         (written(preprocessing={"size": 0}), "size is 0, but must be a whole number"),
         (written(preprocessing={"side": 1}), "preprocessing that is not legal"),
         (written(preprocessing=[]), "preprocessing that is not legal"),
         (written(threshold=1.5), "threshold is 1.5, but must be above 0 and below 1"),
-        (written(channels=0), "channels is 0, but must be a whole number"),
+        (written(channel_names=[]), r"channel_names are \(\), but must be at least one name"),
+        (written(channel_names=3), "channel_names are 3, but must be a list"),
+        (written(channel_indices="flair"), "channel_indices are 'flair', but must be a list"),
     ],
 )
 def test_load_model_names_what_is_wrong_with_its_settings(tmp_path, text, message):
@@ -184,7 +195,7 @@ def test_load_model_names_what_is_wrong_with_its_settings(tmp_path, text, messag
 def test_settings_survive_the_file(seed):
     rng = np.random.default_rng(seed)
     settings = Settings(
-        preprocessing=Preprocessing(size=int(rng.integers(1, 512))), threshold=float(rng.random()), channels=3
+        preprocessing=Preprocessing(size=int(rng.integers(1, 512))), threshold=float(rng.random()), channel_names=NAMES
     )
     assert Settings.from_json(settings.to_json()) == settings
 
@@ -235,7 +246,7 @@ def test_command_takes_a_single_image_as_a_volume_of_one_slice(model, tmp_path, 
         cv2.imwrite(str(source), image[..., ::-1])
     model_32 = write_model(
         tmp_path / "32.onnx",
-        {METADATA_KEY: Settings(preprocessing=Preprocessing(size=32), threshold=0.6, channels=3).to_json()},
+        {METADATA_KEY: Settings(preprocessing=Preprocessing(size=32), threshold=0.6, channel_names=NAMES).to_json()},
     )
     run(model_32, source, tmp_path / "out")
     mask = cv2.imread(str(tmp_path / "out" / "scan" / f"scan_mask{mask_suffix}"), cv2.IMREAD_UNCHANGED)
@@ -331,7 +342,11 @@ def test_command_names_what_is_wrong_with_its_arguments(model, tmp_path, capsys)
     folder, out = write_lgg_patient(tmp_path / "in", "A"), tmp_path / "out"
     one_channel = write_model(
         tmp_path / "one.onnx",
-        {METADATA_KEY: Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channels=1).to_json()},
+        {
+            METADATA_KEY: Settings(
+                preprocessing=Preprocessing(size=16), threshold=0.5, channel_names=("grey",)
+            ).to_json()
+        },
     )
     (tmp_path / "notes.txt").write_text("no image")
     assert "error: model nothing does not exist" in refusal(capsys, Path("nothing"), folder, out)

@@ -8,11 +8,14 @@ from fakes import constant_state, trial_row, write_lgg_patient
 from data.lgg import scan
 from data.preprocess import Preprocessing
 from model.checkpoint import write
+from model.settings import Settings
 from search.promote import NUM_CANDIDATES, NothingToPromote, promote
 from search.trials import State
 
 EVERYTHING, NOTHING = 10.0, -10.0
 """Logits of a network that marks every pixel, or none."""
+
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), channel_names=("pre", "flair", "post"))
 
 # Three slices of 16 x 16 and a tumour of 16 pixels: all 768 marked give 2 * 16 / (768 + 16).
 DICE_OF_EVERYTHING = 32 / 784
@@ -33,7 +36,7 @@ def make_row(folder, number, reported, bias, **changes):
 
 def test_promote_lets_the_rescored_winner_beat_the_reported_best(tmp_path, patients):
     rows = [make_row(tmp_path, 0, 0.9, NOTHING), make_row(tmp_path, 1, 0.5, EVERYTHING)]
-    candidates = promote(rows, tmp_path, patients, preprocessing=Preprocessing(size=16))
+    candidates = promote(rows, tmp_path, patients, settings=SETTINGS)
     assert [candidate.row.id for candidate in candidates] == ["t001", "t000"]
     assert candidates[0].dice == pytest.approx(DICE_OF_EVERYTHING)
     assert candidates[1].dice == 0
@@ -44,16 +47,14 @@ def test_promote_lets_the_rescored_winner_beat_the_reported_best(tmp_path, patie
 def test_promote_scores_only_the_few_best(tmp_path, patients):
     rows = [make_row(tmp_path, number, number / 10, NOTHING) for number in range(1, 6)]
     rows.append(make_row(tmp_path, 0, 0.0, EVERYTHING))
-    candidates = promote(rows, tmp_path, patients, preprocessing=Preprocessing(size=16))
+    candidates = promote(rows, tmp_path, patients, settings=SETTINGS)
     assert [candidate.row.number for candidate in candidates] == [5, 4, 3]
     assert len(candidates) == NUM_CANDIDATES
 
 
 def test_promote_among_equals_keeps_the_order_of_the_search(tmp_path, patients):
     rows = [make_row(tmp_path, number, dice, EVERYTHING) for number, dice in enumerate((0.4, 0.6, 0.6))]
-    assert [
-        candidate.row.number for candidate in promote(rows, tmp_path, patients, preprocessing=Preprocessing(size=16))
-    ] == [1, 2, 0]
+    assert [candidate.row.number for candidate in promote(rows, tmp_path, patients, settings=SETTINGS)] == [1, 2, 0]
 
 
 def test_promote_takes_pruned_trials_and_those_that_failed_after_a_good_epoch(tmp_path, patients):
@@ -62,15 +63,13 @@ def test_promote_takes_pruned_trials_and_those_that_failed_after_a_good_epoch(tm
         make_row(tmp_path, 1, 0.6, NOTHING, state=State.FAILED, error="lost its workers"),
         trial_row(2, [0.9], state=State.FAILED, error="lost before its first checkpoint"),
     ]
-    assert [
-        candidate.row.number for candidate in promote(rows, tmp_path, patients, preprocessing=Preprocessing(size=16))
-    ] == [0, 1]
+    assert [candidate.row.number for candidate in promote(rows, tmp_path, patients, settings=SETTINGS)] == [0, 1]
 
 
 def test_candidate_of_patients_without_tumour_or_prediction_has_dice_nan(tmp_path):
     write_lgg_patient(tmp_path / "healthy", "A", tumour_numbers=())
     rows = [make_row(tmp_path, 0, 0.9, NOTHING)]
-    [candidate] = promote(rows, tmp_path, scan(tmp_path / "healthy").patients, preprocessing=Preprocessing(size=16))
+    [candidate] = promote(rows, tmp_path, scan(tmp_path / "healthy").patients, settings=SETTINGS)
     assert math.isnan(candidate.dice)
 
 
@@ -82,7 +81,7 @@ def test_promote_says_why_there_is_nothing(tmp_path, patients):
         trial_row(3, [math.nan], state=State.PRUNED),
     ]
     with pytest.raises(NothingToPromote) as caught:
-        promote(rows, tmp_path, patients, preprocessing=Preprocessing(size=16))
+        promote(rows, tmp_path, patients, settings=SETTINGS)
     assert str(caught.value) == (
         "none of 4 trials left a checkpoint: RuntimeError: no memory; no epoch ended; train_loss was nan in epoch 1"
     )
@@ -90,7 +89,7 @@ def test_promote_says_why_there_is_nothing(tmp_path, patients):
 
 def test_promote_of_no_trials_says_that_none_began(tmp_path, patients):
     with pytest.raises(NothingToPromote, match=r"^none of 0 trials left a checkpoint: none began$"):
-        promote([], tmp_path, patients, preprocessing=Preprocessing(size=16))
+        promote([], tmp_path, patients, settings=SETTINGS)
 
 
 def make_costly_row(folder, number, reported, latency, bias=EVERYTHING, parameters=1.0):
@@ -116,16 +115,14 @@ def test_promote_lets_the_cheaper_win_within_the_tolerance_of_the_rescored_best(
         make_costly_row(tmp_path, 0, 0.5, latency=9.0, parameters=1.0),
         make_costly_row(tmp_path, 1, 0.5, latency=3.0, parameters=2.0, bias=NOTHING),
     ]
-    candidates = promote(
-        rows, tmp_path, patients, preprocessing=Preprocessing(size=16), objectives=objectives, dice_tolerance=tolerance
-    )
+    candidates = promote(rows, tmp_path, patients, settings=SETTINGS, objectives=objectives, dice_tolerance=tolerance)
     assert [candidate.row.id for candidate in candidates] == order
 
 
 def test_promote_rescores_the_best_and_the_cheapest_of_those_that_are_nearly_as_good(tmp_path, patients):
     reports = ((0.9, 9.0), (0.89, 2.0), (0.88, 5.0), (0.87, 3.0), (0.86, 4.0), (0.5, 1.0))
     rows = [make_costly_row(tmp_path, number, dice, latency) for number, (dice, latency) in enumerate(reports)]
-    options = {"preprocessing": Preprocessing(size=16), "objectives": ("val_dice", "latency_ms")}
+    options = {"settings": SETTINGS, "objectives": ("val_dice", "latency_ms")}
     for tolerance, numbers in ((0.05, [1, 3, 0]), (0.025, [1, 2, 0]), (1.0, [5, 1, 0])):
         candidates = promote(rows, tmp_path, patients, **options, dice_tolerance=tolerance)
         assert [candidate.row.number for candidate in candidates] == numbers, f"tolerance {tolerance}"
@@ -142,7 +139,7 @@ def test_promote_takes_no_cheap_candidate_whose_dice_is_nan(tmp_path):
         rows,
         tmp_path,
         scan(tmp_path / "healthy").patients,
-        preprocessing=Preprocessing(size=16),
+        settings=SETTINGS,
         objectives=("val_dice", "latency_ms"),
         dice_tolerance=1.0,
     )

@@ -8,7 +8,7 @@ import pytest
 from fakes import write_lgg_patient
 
 from data.patient import BadFiles, DataError
-from data.source import DEFAULT_NUM_PHANTOMS, Reading, find_source
+from data.source import DEFAULT_NUM_PHANTOMS, Reading, channel_names, find_source
 
 
 def test_source_writes_as_many_phantoms_as_asked(tmp_path):
@@ -191,3 +191,19 @@ def test_reading_refuses_another_format():
     command = [sys.executable, "-c", 'from data.source import Reading; Reading(data_format="dicom")']
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert "ValueError: data_format is 'dicom', but must be one of auto, lgg, folder, nifti" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "num_channels", "expected"),
+    [
+        ("lgg", {}, 3, ("pre", "flair", "post")),
+        ("lgg", {}, 1, ("0",)),
+        ("lgg", {"channels": ("flair", "pre")}, 2, ("flair", "pre")),
+        ("phantom", {}, 3, ("pre", "flair", "post")),
+        ("folder", {}, 2, ("0", "1")),
+        ("folder", {"channels": ("2", "0")}, 2, ("2", "0")),
+        ("folder", {"grayscale": True}, 1, ("grey",)),
+    ],
+)
+def test_channel_names_are_those_of_the_layout(format, options, num_channels, expected):
+    assert channel_names(format, Reading(**options), (), num_channels) == expected

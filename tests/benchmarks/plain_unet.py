@@ -19,7 +19,9 @@ import tyro
 from data.pack import pack_patients
 from data.preprocess import Preprocessing
 from data.source import find_source
-from model.evaluate import PatientScore, evaluate, summarise, torch_network
+from model.evaluate import PatientScore, evaluate, summarise
+from model.predictor import Predictor, torch_network
+from model.settings import Settings
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
 from search.deliver import without_nan
@@ -57,14 +59,15 @@ def main(arguments: Arguments) -> None:
     config = TrainConfig(
         max_epochs=arguments.epochs, learning_rate=arguments.learning_rate, bce_weight=0.4, seed=arguments.seed
     )
+    settings = Settings(preprocessing=Preprocessing(size=arguments.size), channel_names=("pre", "flair", "post"))
     scores: list[PatientScore] = []
     for fold in range(arguments.folds):
         held_out = patients[fold :: arguments.folds]
         names = tuple(patient.id for patient in held_out)
         others = tuple(patient.id for patient in patients if patient.id not in names)
         *_, last = train(unet, config, pack.select(others), pack.select(names))
-        network = torch_network(last.state.network, next(last.state.network.parameters()).device)
-        found = evaluate(network, held_out, preprocessing=Preprocessing(size=arguments.size), threshold=0.5)
+        network = torch_network(Predictor([last.state.network]), next(last.state.network.parameters()).device)
+        found = evaluate(network, held_out, settings=settings)
         print(
             "\n".join(f"{score.patient} {score.dice:.4f} of {score.true_pixels} pixels" for score in found), flush=True
         )
