@@ -1,0 +1,83 @@
+"""How far the surfaces of two masks are apart, in three dimensions.
+
+The definitions are those of MONAI 1.6 (`compute_hausdorff_distance` with percentile=95, and
+`compute_average_surface_distance` with symmetric=True):
+
+- the surface of a mask: its voxels of which one of the six neighbours is background, or lies outside of the volume;
+- directed distances: of each surface voxel of one mask, to the nearest surface voxel of the other, centre to centre;
+- hd95: the larger of the two directed 95th percentiles, each interpolated linearly (numpy's default). medpy's `hd95`
+  pools both directions before it takes the percentile, and is lower or equal;
+- assd: the mean of all directed distances, both directions pooled (Heimann et al. 2009, doi:10.1109/TMI.2009.2013851,
+  equation 5). medpy's `assd` is the mean of the two directed means.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from scipy import ndimage
+
+PERCENTILE = 95
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceDistances:
+    """Distances between two surfaces in the unit of the spacing; nan where a mask is empty and has no surface."""
+
+    hd95: float
+    """95 % Hausdorff distance."""
+
+    assd: float
+    """Average symmetric surface distance."""
+
+
+def surface_distances(
+    predicted: Bool[np.ndarray, "slices height width"],
+    masks: Bool[np.ndarray, "slices height width"],
+    spacing: tuple[float, float, float],
+) -> SurfaceDistances:
+    """Return how far the surfaces are apart; spacing is the distance between neighbouring slices, rows, columns.
+
+    With spacing (1, 1, 1) the unit is a pixel, and the next slice is one pixel away.
+
+    Raises:
+        ValueError: The spacing is not three positive numbers.
+    """
+    if len(spacing) != 3 or not all(math.isfinite(step) and step > 0 for step in spacing):
+        raise ValueError(f"spacing is {spacing}, but must be three positive numbers: slices, rows, columns")
+    if not (predicted.any() and masks.any()):
+        return SurfaceDistances(hd95=math.nan, assd=math.nan)
+    # Distances are those in the whole volume: the box holds both masks, and what lies outside of it is background.
+    box = _bounding_box(predicted | masks)
+    surfaces = [_surface(predicted[box]), _surface(masks[box])]
+    directed = [_directed_distances(*pair, spacing) for pair in (surfaces, surfaces[::-1])]
+    return SurfaceDistances(
+        hd95=max(float(np.percentile(distances, PERCENTILE)) for distances in directed),
+        assd=float(np.concatenate(directed).mean()),
+    )
+
+
+def _bounding_box(masks: Bool[np.ndarray, "slices height width"]) -> tuple[slice, ...]:
+    """Return the smallest box that holds all of a mask that is not empty."""
+    present = [np.flatnonzero(masks.any(axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    return tuple(slice(int(places[0]), int(places[-1]) + 1) for places in present)
+
+
+def _surface(masks: Bool[np.ndarray, "slices height width"]) -> Bool[np.ndarray, "slices height width"]:
+    """Return the voxels with a face to the background, or to the outside."""
+    return masks & ~ndimage.binary_erosion(masks, ndimage.generate_binary_structure(3, 1), border_value=0)
+
+
+def _directed_distances(
+    origin: Bool[np.ndarray, "slices height width"],
+    target: Bool[np.ndarray, "slices height width"],
+    spacing: tuple[float, float, float],
+) -> Float64[np.ndarray, " voxels"]:
+    """Return, for each voxel of a surface, the distance to the nearest voxel of the other."""
+    # The transform's places alone, and distances at the surface only: three times as fast as distances everywhere.
+    nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
+    squares = np.zeros(np.count_nonzero(origin))
+    for step, found, voxels in zip(spacing, nearest, np.nonzero(origin), strict=True):
+        squares += ((found[origin] - voxels) * step) ** 2
+    return np.sqrt(squares)
