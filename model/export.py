@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,33 +81,61 @@ def export_onnx(
     Raises:
         ExportError: The settings do not suit the network, there is no sample, or the two models differ.
     """
-    _check(predictor, settings, sample_volumes)
+    check_exportable(predictor, settings, sample_volumes)
     partial = path.with_name(path.name + ".partial")
-    original = torch_network(predictor, torch.device("cpu"))
     try:
         _write(predictor, partial, settings)
         exported, _ = load_model(partial)
-        parity = _compare(original, exported, settings, sample_volumes)
-        if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # nan fails, too
-            raise ExportError(
-                f"the exported model differs from its network by {parity.max_probability_difference:.2g} in "
-                f"probability and {parity.dice_difference:.2g} in Dice, but at most {MAX_DIFFERENCE} is legal: nothing "
-                "was written; report it with the versions of torch, onnxscript and onnxruntime"
-            )
+        parity = prove(predictor, exported, settings, sample_volumes)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return parity
 
 
-def _check(predictor: Predictor, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
+def check_exportable(predictor: Predictor, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
+    """Make sure, before anything is traced, that the settings suit the network and that there is something to compare.
+
+    Raises:
+        ExportError: They do not, or there is nothing.
+    """
     if settings.num_inputs != predictor.in_channels:
         raise ExportError(f"the settings have {settings.num_inputs} channels, but the network {predictor.in_channels}")
+    if settings.threshold != predictor.threshold:
+        raise ExportError(
+            f"the settings have threshold {settings.threshold}, but the network {predictor.threshold}: give both one"
+        )
     size = settings.preprocessing.size
     if size % predictor.side_multiple:
         raise ExportError(f"size is {size}, but must be divisible by {predictor.side_multiple}")
     if not sum(len(volume) for volume in sample_volumes):
         raise ExportError("sample_volumes is empty, but the proof needs at least one slice")
+
+
+def prove(predictor: Predictor, exported: Network, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> Parity:
+    """Return how near what was exported is to the predictor on the sample volumes.
+
+    Raises:
+        ExportError: They differ by more than rounding.
+    """
+    original = torch_network(predictor, torch.device("cpu"))
+    parity = _compare(original, exported, settings, sample_volumes)
+    if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # nan fails, too
+        raise ExportError(
+            f"the exported model differs from its network by {parity.max_probability_difference:.2g} in probability "
+            f"and {parity.dice_difference:.2g} in Dice, but at most {MAX_DIFFERENCE} is legal: nothing was written; "
+            "report it with the versions of torch, onnxscript and onnxruntime"
+        )
+    return parity
+
+
+def example_inputs(predictor: Predictor) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
+    """Return inputs to trace a predictor with, and which of their axes may have any length."""
+    multiple, channels = predictor.side_multiple, predictor.in_channels
+    # Sizes that differ, and none of them 1: the exporter would take equal ones, or a 1, for a rule.
+    example = (torch.zeros(2, channels, 2 * multiple, 3 * multiple), torch.zeros(channels), torch.ones(channels))
+    axes = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
+    return example, {"slices": axes, "mean": {}, "std": {}}
 
 
 def _mean(features: Tensor) -> Tensor:
@@ -120,21 +149,20 @@ def _write(predictor: Predictor, path: Path, settings: Settings) -> None:
         for name, child in parent.named_children():
             if isinstance(child, nn.InstanceNorm2d):
                 setattr(parent, name, RowwiseInstanceNorm(child))
-    multiple, channels = model.side_multiple, model.in_channels
-    # Sizes that differ, and none of them 1: the exporter would take equal ones, or a 1, for a rule.
-    example = (torch.zeros(2, channels, 2 * multiple, 3 * multiple), torch.zeros(channels), torch.ones(channels))
-    shapes = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
+    example, axes = example_inputs(model)
     with _quiet():
         program = torch.onnx.export(
             model,
             example,
             dynamo=True,
-            dynamic_shapes={"slices": shapes, "mean": {}, "std": {}},
+            dynamic_shapes=axes,
             input_names=["slices", "mean", "std"],
             output_names=["probability", "mask"],
             opset_version=OPSET,
             verbose=False,
         )
+    for node in program.model.graph:
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # lines of source, with paths of this machine
     program.model.metadata_props[METADATA_KEY] = settings.to_json()
     program.save(path, external_data=False)
 
