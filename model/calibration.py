@@ -125,6 +125,10 @@ class ProbabilityCounts:
         return float(math.exp(found.x))
 
 
+NO_PIXELS = ProbabilityCounts(tumour=np.zeros(NUM_BINS, np.int64), other=np.zeros(NUM_BINS, np.int64))
+"""What a sum over patients begins with: `sum(per_patient, NO_PIXELS)`."""
+
+
 def count_probabilities(
     probability: Float32[np.ndarray, "slices height width"], masks: Bool[np.ndarray, "slices height width"]
 ) -> ProbabilityCounts:

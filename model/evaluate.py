@@ -7,7 +7,7 @@ a network that never saw the fine outline.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,11 +17,18 @@ from data.patient import Patient
 from model import metrics
 from model.inference import Network, predict_volume, to_masks
 from model.settings import Settings
+from model.surfaces import surface_distances
+
+DISTANCES = ("hd95", "assd")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatientScore:
-    """The metrics of one patient, all slices pooled; a metric is nan where its denominator is zero."""
+    """The metrics of one patient, all slices pooled; a metric is nan where its denominator is zero.
+
+    Millilitres are nan where the spacing is not known; distances where they were not measured, and where the mask or
+    the prediction is empty.
+    """
 
     patient: str
     num_slices: int
@@ -32,6 +39,22 @@ class PatientScore:
     accuracy: float
     predicted_pixels: int
     true_pixels: int
+    num_pixels: int = 0
+    """Of all slices together."""
+
+    group: str = ""
+    """The institution, or the folder, that the patient belongs to."""
+
+    predicted_ml: float = math.nan
+    true_ml: float = math.nan
+    hd95: float = math.nan
+    """95 % Hausdorff distance; see model.surfaces."""
+
+    assd: float = math.nan
+    """Average symmetric surface distance."""
+
+    distance_unit: Literal["mm", "pixels"] | None = None
+    """None where distances were not measured. Pixels where the spacing is unknown: the next slice is one pixel away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +72,12 @@ def evaluate(
     *,
     settings: Settings,
     batch_size: int = 16,
+    distances: bool = False,
 ) -> list[PatientScore]:
     """Return the scores of the patients, in their order, at the original resolution of their masks.
+
+    Args:
+        distances: Whether distances between surfaces are measured, too; up to a second for a large volume.
 
     Raises:
         BadFiles: A patient cannot be read.
@@ -59,7 +86,17 @@ def evaluate(
     for patient in patients:
         volume = patient.read()
         probability = predict_volume(network, volume.images, settings.preprocessing, batch_size=batch_size)
-        scores.append(evaluate_patient(patient.id, to_masks(probability, settings), volume.masks))
+        predicted = to_masks(probability, settings)
+        scores.append(
+            evaluate_patient(
+                patient.id,
+                predicted,
+                volume.masks,
+                group=patient.group,
+                spacing_mm=volume.spacing_mm,
+                distances=distances,
+            )
+        )
     return scores
 
 
@@ -67,16 +104,33 @@ def evaluate_patient(
     patient_id: str,
     predicted: Bool[np.ndarray, "slices height width"],
     masks: Bool[np.ndarray, "slices height width"],
+    *,
+    group: str = "",
+    spacing_mm: tuple[float, float, float] | None = None,
+    distances: bool = False,
 ) -> PatientScore:
-    """Return one patient's scores; its slices are counted as one."""
+    """Return one patient's scores; its slices are counted as one. `distances` is whether those are measured."""
     counts = metrics.count(torch.from_numpy(predicted), torch.from_numpy(masks)).sum(0)
+    predicted_pixels, true_pixels = int(predicted.sum()), int(masks.sum())
+    measured = surface_distances(predicted, masks, spacing_mm or (1.0, 1.0, 1.0)) if distances else None
     return PatientScore(
         patient=patient_id,
         num_slices=len(masks),
-        predicted_pixels=int(predicted.sum()),
-        true_pixels=int(masks.sum()),
+        predicted_pixels=predicted_pixels,
+        true_pixels=true_pixels,
+        num_pixels=masks.size,
+        group=group,
+        predicted_ml=_millilitres(predicted_pixels, spacing_mm),
+        true_ml=_millilitres(true_pixels, spacing_mm),
+        hd95=measured.hd95 if measured else math.nan,
+        assd=measured.assd if measured else math.nan,
+        distance_unit=("mm" if spacing_mm else "pixels") if measured else None,
         **{name: metric(counts).item() for name, metric in metrics.METRICS.items()},
     )
+
+
+def _millilitres(pixels: int, spacing_mm: tuple[float, float, float] | None) -> float:
+    return pixels * math.prod(spacing_mm) / 1000 if spacing_mm else math.nan
 
 
 def bootstrap_interval(
@@ -103,16 +157,29 @@ def bootstrap_interval(
 
 
 def summarise(scores: Sequence[PatientScore]) -> dict[str, Any]:
-    """Return num_patients and, by metric, mean, median, low and high (95 %) over the patients where it is defined."""
+    """Return num_patients and, by metric, mean, median, low and high (95 %) over the patients where it is defined.
+
+    Where distances were measured, hd95 and assd are there, too, and `distance_unit`. Millimetres and pixels have no
+    mean: where patients have both, those in millimetres alone are summarised.
+    """
     summary: dict[str, Any] = {"num_patients": len(scores)}
-    for name in metrics.METRICS:
-        values = [getattr(score, name) for score in scores]
-        finite = [value for value in values if math.isfinite(value)]
-        interval = bootstrap_interval(values)
-        summary[name] = {
-            "mean": interval.mean,
-            "median": float(np.median(finite)) if finite else math.nan,
-            "low": interval.low,
-            "high": interval.high,
-        }
+    summary |= {name: summarise_values([getattr(score, name) for score in scores]) for name in metrics.METRICS}
+    units = {score.distance_unit for score in scores} - {None}
+    if units:
+        summary["distance_unit"] = min(units)  # "mm" comes before "pixels"
+        measured = [score for score in scores if score.distance_unit == summary["distance_unit"]]
+        summary |= {name: summarise_values([getattr(score, name) for score in measured]) for name in DISTANCES}
     return summary
+
+
+def summarise_values(values: Sequence[float]) -> dict[str, float]:
+    """Return mean, median, low and high (95 %) of the values, and num_patients, how many of them are finite."""
+    finite = [value for value in values if math.isfinite(value)]
+    interval = bootstrap_interval(finite)
+    return {
+        "mean": interval.mean,
+        "median": float(np.median(finite)) if finite else math.nan,
+        "low": interval.low,
+        "high": interval.high,
+        "num_patients": len(finite),
+    }

@@ -1,8 +1,6 @@
 """Calibration and thresholds from histograms: against scikit-learn and whole arrays of pixels, and by hand."""
 
-import functools
 import math
-import operator
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
 from model import metrics
-from model.calibration import EDGES, THRESHOLDS, ProbabilityCounts, best_threshold, count_probabilities
+from model.calibration import EDGES, NO_PIXELS, THRESHOLDS, ProbabilityCounts, best_threshold, count_probabilities
 
 HALF_A_BIN = 0.00625  # in probability: half of 0.05 in the logit, times the steepest slope of 1 / 4
 
@@ -72,7 +70,7 @@ def test_dice_without_tumour_is_zero_or_nan():
 @pytest.mark.parametrize("seed", range(3))
 def test_counts_add_up(seed):
     parts = [pixels(seed + i) for i in range(3)]
-    total = functools.reduce(operator.add, [count_probabilities(*part) for part in parts])
+    total = sum((count_probabilities(*part) for part in parts), NO_PIXELS)
     whole = count_probabilities(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     np.testing.assert_array_equal(total.tumour, whole.tumour)
     np.testing.assert_array_equal(total.other, whole.other)
@@ -140,9 +138,9 @@ def test_fit_temperature_finds_by_how_much_a_network_is_too_sure(seed, temperatu
 
 
 def test_calibration_of_no_pixels_is_nan():
-    nothing = count_probabilities(np.zeros((0, 4, 4), np.float32), np.zeros((0, 4, 4), bool))
-    values = nothing.expected_calibration_error(), nothing.negative_log_likelihood(), nothing.fit_temperature()
-    assert all(map(math.isnan, values))
+    for nothing in (NO_PIXELS, count_probabilities(np.zeros((0, 4, 4), np.float32), np.zeros((0, 4, 4), bool))):
+        values = nothing.expected_calibration_error(), nothing.negative_log_likelihood(), nothing.fit_temperature()
+        assert all(map(math.isnan, values))
 
 
 def test_count_probabilities_refuses_nan():

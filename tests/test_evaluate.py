@@ -1,6 +1,7 @@
 """Evaluation: a patient's score by hand, at the masks' own size, and intervals that can be trusted."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,24 @@ def test_evaluate_patient_has_the_values_worked_by_hand():
     assert (found.iou, found.precision) == pytest.approx((2 / 5, 1 / 2))
     assert (found.recall, found.accuracy) == pytest.approx((2 / 3, 5 / 8))
     assert (found.patient, found.num_slices, found.predicted_pixels, found.true_pixels) == ("A", 2, 4, 3)
+
+
+def test_evaluate_patient_measures_millimetres_where_the_spacing_is_known():
+    predicted, masks = np.zeros((2, 2, 6, 8), bool)
+    predicted[0, 2, 2], masks[0, 2, 5] = True, True
+    known = evaluate_patient("A", predicted, masks, group="G", spacing_mm=(10.0, 1.0, 2.0), distances=True)
+    assert (known.hd95, known.assd, known.distance_unit) == (6, 6, "mm")  # 3 columns of 2 mm
+    assert (known.predicted_ml, known.true_ml, known.group) == (0.02, 0.02, "G")
+    unknown = evaluate_patient("A", predicted, masks, distances=True)
+    assert (unknown.hd95, unknown.assd, unknown.distance_unit) == (3, 3, "pixels")
+    assert math.isnan(unknown.true_ml)
+    assert unknown.num_pixels == 2 * 6 * 8
+
+
+def test_evaluate_patient_measures_no_distances_unless_asked():
+    found = evaluate_patient("A", np.ones((1, 4, 4), bool), np.ones((1, 4, 4), bool), spacing_mm=(1.0, 1.0, 1.0))
+    assert math.isnan(found.hd95)
+    assert found.distance_unit is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -142,13 +161,33 @@ def test_summarise_has_the_values_worked_by_hand():
     assert summary["dice"]["mean"] == pytest.approx(0.7)
     assert summary["dice"]["median"] == pytest.approx(0.7)
     assert 0.5 <= summary["dice"]["low"] < 0.7 < summary["dice"]["high"] <= 0.9
-    assert summary["precision"] == pytest.approx({"mean": 1, "median": 1, "low": 1, "high": 1})
+    assert summary["precision"] == {"mean": 1, "median": 1, "low": 1, "high": 1, "num_patients": 4}
+    assert summary["dice"]["num_patients"] == 3  # where it is defined
+    assert "hd95" not in summary  # nothing was measured
 
 
 def test_summarise_of_nobody_is_nan():
     summary = summarise([])
     assert summary["num_patients"] == 0
-    assert all(math.isnan(value) for value in summary["dice"].values())
+    assert all(math.isnan(summary["dice"][name]) for name in ("mean", "median", "low", "high"))
+
+
+def test_summarise_has_distances_where_they_were_measured():
+    near = replace(score("A", 0.5), hd95=2.0, assd=1.0, distance_unit="mm")
+    far = replace(score("B", 0.5), hd95=4.0, assd=2.0, distance_unit="mm")
+    missed = replace(score("C", 0.0), distance_unit="mm")
+    summary = summarise([near, far, missed])
+    assert (summary["hd95"]["mean"], summary["assd"]["median"]) == (3, 1.5)
+    assert (summary["hd95"]["num_patients"], summary["num_patients"]) == (2, 3)
+    assert summary["distance_unit"] == "mm"
+
+
+def test_summarise_never_mixes_millimetres_and_pixels():
+    known, unknown = replace(score("A", 0.5), hd95=2.0, distance_unit="mm"), score("B", 0.5)
+    unknown = replace(unknown, hd95=40.0, distance_unit="pixels")
+    assert summarise([unknown, known])["hd95"]["mean"] == 2
+    assert summarise([unknown])["hd95"]["mean"] == 40
+    assert summarise([unknown])["distance_unit"] == "pixels"
 
 
 def test_torch_network_normalises_like_the_training():
