@@ -152,6 +152,31 @@ def _join(
     )
 
 
+def join_packs(packs: Sequence[Pack]) -> Pack:
+    """Returns the pack of all patients of packs that were preprocessed alike, one pack after the other."""
+    first = packs[0]
+    assert all(pack.preprocessing == first.preprocessing for pack in packs), "one preprocessing"
+    starts = np.cumsum([0, *(len(pack.patient_ids) for pack in packs[:-1])])
+    with Rows() as images, Rows() as masks:
+        for pack in packs:
+            images.append(pack.images)
+            masks.append(pack.masks)
+        return Pack(
+            images=images.array(),
+            masks=masks.array(),
+            patient_ids=tuple(name for pack in packs for name in pack.patient_ids),
+            patient_of_slice=np.concatenate(
+                [pack.patient_of_slice + start for pack, start in zip(packs, starts, strict=True)]
+            ),
+            slice_numbers=np.concatenate([pack.slice_numbers for pack in packs]),
+            mean=np.concatenate([pack.mean for pack in packs]),
+            std=np.concatenate([pack.std for pack in packs]),
+            original_shapes=np.concatenate([pack.original_shapes for pack in packs]),
+            preprocessing=first.preprocessing,
+            fingerprint=_sha256(*(pack.fingerprint for pack in packs)),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
     """What is kept in memory of a patient."""

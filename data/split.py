@@ -57,6 +57,11 @@ def split_patients(
     return Split(**{side: tuple(i for i in ids if sides[i] == side) for side in intervals})
 
 
+def in_hash_order(patient_ids: Iterable[str], *, seed: int) -> list[str]:
+    """Returns the ids in an order that depends on them and the seed alone, not on how they are given."""
+    return sorted(patient_ids, key=lambda patient_id: (_position(seed, patient_id), patient_id))
+
+
 def _check(ids: list[str], val_fraction: float, test_fraction: float) -> None:
     if len(ids) < MIN_PATIENTS:
         raise DataError(

@@ -115,6 +115,6 @@ def _score_line(name: str, summary: dict[str, float]) -> str:
 
 def format_interval(summary: dict[str, float]) -> str:
     """Return the interval for people; a dash where there are too few patients for one."""
-    if not math.isfinite(summary["low"]):
+    if summary["low"] is None or not math.isfinite(summary["low"]):  # JSON has no nan
         return "-"
     return f"{summary['low']:.4f} to {summary['high']:.4f}"

@@ -20,6 +20,7 @@ class Cohort:
     split: Split
     train_pack: Pack
     val_pack: Pack
+    train_patients: tuple[Patient, ...]
     val_patients: tuple[Patient, ...]
     test_patients: tuple[Patient, ...]
     num_slices: dict[str, int]
@@ -65,6 +66,7 @@ def read_cohort(config: SearchConfig) -> Cohort:
         split=split,
         train_pack=sides["train"],
         val_pack=sides["val"],
+        train_patients=_select(patients, split.train),
         val_patients=_select(patients, split.val),
         test_patients=_select(patients, split.test),
         num_slices={side: part.num_slices for side, part in sides.items()},

@@ -12,6 +12,7 @@ from data.preprocess import Preprocessing
 from data.source import Reading
 from search import samplers, schedulers
 from search.objectives import LATENCY, OBJECTIVES
+from search.promotion import Promotion
 from search.samplers import SAMPLERS
 from search.scheduler import Budget
 from search.schedulers import SCHEDULERS
@@ -116,6 +117,8 @@ class SearchConfig:
 
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     """Precision of training; auto is the fastest that the device has units for."""
+
+    promotion: Annotated[Promotion, tyro.conf.arg(name="")] = field(default_factory=Promotion)
 
     tracking: Literal["offline", "online", "off"] = "offline"
     """Weights & Biases: files in the experiment's folder, its server, or neither."""

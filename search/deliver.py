@@ -5,25 +5,37 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from data.patient import Patient
 from data.source import channel_indices
+from model.assess import assess
 from model.checkpoint import write
 from model.device import find_device
-from model.evaluate import PatientScore, evaluate, summarise
-from model.export import Parity, export_onnx
+from model.evaluate import summarise
+from model.export import export_onnx
+from model.manifest import write_manifest
 from model.predictor import Predictor, torch_network
+from model.program import PROGRAM_NAME, export_program
 from model.runtime import MODEL_NAME
 from model.settings import Settings
+from model.weights import WEIGHTS_NAME, write_weights
 from search.card import write_card
 from search.checkpoints import STATE_FILE
+from search.choices import Choice, choose
 from search.cohort import Cohort
 from search.config import SearchConfig
+from search.jsonl import append_line, read_lines
 from search.objectives import pareto_front
 from search.overlays import draw_test_patients
-from search.promote import Candidate
+from search.rescore import Candidate
 from search.trials import TrialRow
+
+BEST_FOLDER = "best"
+SCORINGS_FILE = "test_scorings.jsonl"
+"""In the experiment's folder: a line for every time that the test patients were scored."""
 
 PARITY_PATIENTS = 5
 """Validation patients on whose slices the exported model is compared with the network."""
@@ -33,33 +45,32 @@ def deliver(
     candidates: list[Candidate],
     rows: list[TrialRow],
     run: dict[str, Any],
-    cohort: Cohort,
-    settings: Settings,
     folder: Path,
+    val_patients: Sequence[Patient],
+    test_patients: Sequence[Patient],
+    *,
+    settings: Settings,
+    extra: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the metrics of the winner, the first candidate, after writing them and the model to `folder / "best"`.
 
-    This is the one place where the test patients are scored.
+    This is the one place where the test patients are scored. The folder appears when everything is in it, and one that
+    was there before is replaced then.
+
+    Args:
+        extra: What else metrics.json is to say.
 
     Raises:
         ExportError: The exported model does not give what the network gives.
     """
-    winner = candidates[0]
-    predictor = Predictor([winner.network], threshold=settings.threshold)
-    best = folder / "best"
-    best.mkdir(exist_ok=True)
-    volumes = [patient.read().images for patient in cohort.val_patients[:PARITY_PATIENTS]]
-    parity = export_onnx(predictor, best / MODEL_NAME, settings, sample_volumes=volumes)
-    network = torch_network(predictor, find_device().device)
-    scores = evaluate(network, cohort.test_patients, settings=settings)
-    pictures = draw_test_patients(network, cohort.test_patients, scores, best / "overlays", settings=settings)
-    metrics = _metrics(candidates, scores, parity, settings) | {
-        "pareto_front": _front(rows, run["config"]["objective"]),
-        "pictures": {caption: str(path.relative_to(folder)) for caption, path in pictures.items()},
-    }
-    shutil.copyfile(folder / winner.row.checkpoint, best / STATE_FILE)
-    write(best / "card.md", write_card(run, metrics, rows, winner.row).encode())
-    write(best / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
+    partial, best = folder / f"{BEST_FOLDER}.partial", folder / BEST_FOLDER
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        metrics = _fill(partial, candidates, rows, run, folder, val_patients, test_patients, settings, extra)
+        _replace(best, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return metrics
 
 
@@ -74,24 +85,101 @@ def default_settings(config: SearchConfig, cohort: Cohort) -> Settings:
     )
 
 
-def _metrics(
-    candidates: list[Candidate], scores: list[PatientScore], parity: Parity, settings: Settings
+def _fill(
+    partial: Path,
+    candidates: list[Candidate],
+    rows: list[TrialRow],
+    run: dict[str, Any],
+    folder: Path,
+    val_patients: Sequence[Patient],
+    test_patients: Sequence[Patient],
+    settings: Settings,
+    extra: dict[str, Any],
 ) -> dict[str, Any]:
-    winner = candidates[0]
-    return {
-        "trial": winner.row.id,
-        "sample": winner.row.sample,
-        "epoch": winner.row.best_epoch["epoch"],
-        "threshold": settings.threshold,
-        "test": summarise(scores),
-        "test_patients": [asdict(score) for score in scores],
+    winner, device = candidates[0], find_device().device
+    predictor, choices = Predictor(winner.networks), []
+    if run["config"]["promotion"]["choose"]:
+        predictor, settings, choices = choose(winner.networks, settings, val_patients, device)
+    parity = _export(predictor, partial, settings, val_patients)
+    network = torch_network(predictor, device)
+    assessment = assess(network, test_patients, settings=settings)
+    record = assessment.to_record()
+    scoring = {"time": _now(), "winner": winner.name, "dice": record["summary"]["dice"]["mean"]}
+    append_line(folder / SCORINGS_FILE, without_nan(scoring), durable=True)
+    pictures = draw_test_patients(network, test_patients, assessment.scores, partial / "overlays", settings=settings)
+    metrics = {
+        **_winner(winner, predictor, settings, choices),
+        "test": record.pop("summary"),
+        "test_patients": record.pop("patients"),
+        "assessment": record,
+        "num_test_scorings": len(read_lines(folder / SCORINGS_FILE)),
         "validation": summarise(winner.scores),
         "validation_patients": [asdict(score) for score in winner.scores],
-        "candidates": [
-            {"trial": one.row.id, "reported_dice": one.row.best_dice, "rescored_dice": one.dice} for one in candidates
-        ],
-        "parity": asdict(parity),
+        "candidates": [candidate.record() for candidate in candidates],
+        **parity,
+        "pareto_front": _front(rows, run["config"]["objective"]),
+        "pictures": {caption: str(Path(BEST_FOLDER) / path.relative_to(partial)) for caption, path in pictures.items()},
+        **extra,
     }
+    if len(winner.files) == 1:
+        shutil.copyfile(winner.files[0], partial / STATE_FILE)
+    write(partial / "card.md", write_card(run, metrics, rows, winner.row).encode())
+    write(partial / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
+    write_manifest(partial, _facts(run, winner, metrics))
+    return metrics
+
+
+def _export(
+    predictor: Predictor, partial: Path, settings: Settings, val_patients: Sequence[Patient]
+) -> dict[str, dict[str, Any]]:
+    """Write the model in its three forms; return how near each that computes is to the network."""
+    volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
+    write_weights(predictor, partial / WEIGHTS_NAME)
+    return {
+        "parity": asdict(export_onnx(predictor, partial / MODEL_NAME, settings, sample_volumes=volumes)),
+        "program_parity": asdict(export_program(predictor, partial / PROGRAM_NAME, settings, sample_volumes=volumes)),
+    }
+
+
+def _winner(winner: Candidate, predictor: Predictor, settings: Settings, choices: list[Choice]) -> dict[str, Any]:
+    return {
+        "trial": winner.row.id,
+        "name": winner.name,
+        "sample": winner.row.sample,
+        "epoch": winner.row.best_epoch["epoch"],
+        "num_networks": len(winner.networks),
+        "num_parameters": predictor.num_parameters,
+        "threshold": settings.threshold,
+        "largest_component": settings.largest_component,
+        "flips": predictor.flips,
+        "temperature": predictor.temperature,
+        "choices": [asdict(choice) for choice in choices],
+    }
+
+
+def _facts(run: dict[str, Any], winner: Candidate, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what the manifest says beside the files."""
+    return {
+        "experiment": run["config"]["name"],
+        "trial": winner.row.id,
+        "winner": winner.name,
+        "test_dice": without_nan(metrics["test"]["dice"]["mean"]),
+        "data_fingerprint": run["data"]["fingerprint"],
+        "commit": run["commit"],
+        "versions": run["versions"],
+        "wandb_run": winner.row.id if run["config"]["tracking"] != "off" else None,
+        "written": _now(),
+    }
+
+
+def _replace(best: Path, partial: Path) -> None:
+    """Put the new folder in the place of the one before."""
+    before = best.with_name(f"{BEST_FOLDER}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    if best.exists():
+        best.rename(before)
+    partial.rename(best)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _front(rows: list[TrialRow], objectives: Sequence[str]) -> list[dict[str, Any]]:
@@ -111,3 +199,7 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

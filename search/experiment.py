@@ -16,6 +16,7 @@ from model.checkpoint import write
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.lanes import Lanes
+from search.promotion import Promotion
 from search.provenance import provenance
 from search.space import SPACES, describe
 
@@ -35,10 +36,11 @@ CHANGEABLE = (
     "tracking",
     "cache",
     "dry_run",
+    *(field.name for field in fields(Promotion)),
 )
 """Options that a resumed search may have other than it had; any other would compare what cannot be compared."""
 
-GROUPS = {"preprocessing": Preprocessing, "reading": Reading}
+GROUPS = {"preprocessing": Preprocessing, "reading": Reading, "promotion": Promotion}
 """Options that belong together, by the field that has them."""
 
 
@@ -188,16 +190,25 @@ def resume_experiment(config: SearchConfig, cohort: Cohort) -> dict[str, Any]:
         ValueError: The patients' pixels are not those that the search began with.
     """
     experiment = read_experiment(config.folder)
+    check_fingerprint(experiment, config, cohort)
+    experiment["config"] = _to_json(config)
+    experiment["resumed"] = [*experiment.get("resumed", []), _now()]
+    _write(config.folder, experiment)
+    return experiment
+
+
+def check_fingerprint(experiment: dict[str, Any], config: SearchConfig, cohort: Cohort) -> None:
+    """Make sure that the patients are those that the experiment began with.
+
+    Raises:
+        ValueError: Their pixels differ.
+    """
     if cohort.fingerprint != experiment["data"]["fingerprint"]:
         raise ValueError(
             f"the patients in {config.data} are not those that {config.name} began with (fingerprint "
             f"{cohort.fingerprint[:12]}, then {experiment['data']['fingerprint'][:12]}): give back the old ones, or "
             "begin a new search"
         )
-    experiment["config"] = _to_json(config)
-    experiment["resumed"] = [*experiment.get("resumed", []), _now()]
-    _write(config.folder, experiment)
-    return experiment
 
 
 def _to_json(config: SearchConfig) -> dict[str, Any]:

@@ -1,96 +1,134 @@
-"""Which trial wins: the best checkpoints, scored again on the validation patients."""
+"""`python -m search.promote NAME`: from a table of trials to a model in `best/`, at the end of a search or at any time.
+
+The validation patients decide everything; then the test patients are scored, and how often they were is written down.
+"""
 
 import logging
-import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
-import numpy as np
+import tyro
+from rich.console import Console
 
-from data.patient import Patient
-from model import checkpoint
-from model.device import find_device
-from model.evaluate import PatientScore, evaluate
-from model.predictor import Predictor, torch_network
 from model.settings import Settings
-from model.unet import UNet
-from search.objectives import costs, in_order_of_promotion, merits, worth_keeping
-from search.trials import METRIC, TrialRow
+from search.cohort import Cohort, read_cohort
+from search.config import SearchConfig
+from search.deliver import default_settings, deliver
+from search.engine import TABLE_FILE
+from search.experiment import check_fingerprint, only_writer, read_experiment, recorded_config
+from search.final import cross_validate, train_with_seeds
+from search.promotion import Promotion
+from search.report import write_report
+from search.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
+from search.summary import print_summary
+from search.tasks import Tasks, open_tasks
+from search.trials import TrialRow, read_rows
 
-logger = logging.getLogger(__name__)
-
-NUM_CANDIDATES = 3
-"""Trials that are scored again. Training validates resized masks in bf16; the few best may change places."""
-
-
-class NothingToPromote(Exception):
-    """No trial left a checkpoint."""
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A trial whose best checkpoint was scored again."""
+class Arguments:
+    """Promote the best trial of an experiment, again or for the first time: also of one that was interrupted."""
 
-    row: TrialRow
-    network: UNet
-    scores: list[PatientScore]
-    """Of the validation patients, in float32 and in the masks' own size."""
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """The experiment."""
 
-    @property
-    def dice(self) -> float:
-        """The mean over patients; nan where no patient has a tumour or a prediction."""
-        dices = [score.dice for score in self.scores if np.isfinite(score.dice)]
-        return float(np.mean(dices)) if dices else float("nan")
+    out: Path = Path("runs")
+    """Folder of all experiments."""
+
+    data: str | None = None
+    """Where the patients are now, if they have moved."""
+
+    promotion: Annotated[Promotion, tyro.conf.arg(name="")] = field(default_factory=Promotion)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Promote; return 0 with a model, 1 with nothing to promote, 2 on a mistake in what was asked."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    try:
+        config = _parse(argv)
+        cohort = read_cohort(config)
+        with only_writer(config.folder):
+            experiment = read_experiment(config.folder)
+            check_fingerprint(experiment, config, cohort)
+            experiment["config"]["promotion"] = asdict(config.promotion)
+            return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what best/ held before is still there", file=sys.stderr)
+        return 130
 
 
 def promote(
-    rows: list[TrialRow],
-    folder: Path,
-    val_patients: Sequence[Patient],
-    *,
-    settings: Settings,
-    objectives: Sequence[str] = (METRIC,),
-    dice_tolerance: float = 0.0,
-) -> list[Candidate]:
-    """Return the candidates, the winner first, by the mean Dice now, not the last number that was reported.
+    config: SearchConfig, experiment: dict[str, Any], cohort: Cohort, rows: list[TrialRow], console: Console
+) -> int:
+    """Promote the best of the rows into `best/`, and write the report; return 0, or 1 where there is nothing."""
+    report = config.folder / REPORT_FILE
+    settings = default_settings(config, cohort)
+    training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
+    try:
+        with open_tasks(config, (*cohort.val_patients, *cohort.test_patients), training=training) as tasks:
+            candidates = _candidates(config, cohort, rows, settings, tasks)
+            extra = {}
+            if config.promotion.folds:
+                extra["cross_validation"] = cross_validate(candidates[0].row, config, cohort, settings, tasks)
+            task = partial(deliver, settings=settings, extra=extra)
+            metrics = tasks.run(
+                task, candidates, rows, experiment, config.folder.resolve(), cohort.val_patients, cohort.test_patients
+            )
+    except NothingToPromote as error:
+        write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
+        print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
+        return 1
+    write_report(report, run=experiment, rows=rows, metrics=metrics)
+    print_summary(config.folder, rows, metrics, console)
+    return 0
 
-    The rule is that of search.objectives; with Dice alone, the best wins. Among equals the one that was better during
-    the search wins, and among those the earlier.
+
+def _parse(argv: Sequence[str] | None) -> SearchConfig:
+    """Return the experiment's own config, with what the command line changes.
+
+    Raises:
+        ValueError: There is no such experiment, or an option is not legal.
+    """
+    options = {"prog": "python -m search.promote", "args": argv}
+    arguments = tyro.cli(Arguments, **options)
+    recorded = recorded_config(arguments.out / arguments.name)
+    # A second time, for the options that were not given are those of the search.
+    arguments = tyro.cli(Arguments, default=replace(arguments, promotion=recorded.promotion), **options)
+    return replace(recorded, data=arguments.data or recorded.data, promotion=arguments.promotion)
+
+
+def _candidates(
+    config: SearchConfig, cohort: Cohort, rows: list[TrialRow], settings: Settings, tasks: Tasks
+) -> list[Candidate]:
+    """Return the candidates, the winner first.
 
     Raises:
         NothingToPromote: No trial has a checkpoint that can be read.
     """
-    ranked = _candidates(rows, objectives, dice_tolerance)
-    if not ranked:
-        reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
-        raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none began'}")
-    device = find_device().device
-    candidates = []
-    for row in ranked:
-        if len(candidates) == NUM_CANDIDATES:
-            break
-        try:
-            network = checkpoint.load_network(folder / row.checkpoint)
-        except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
-            logger.warning("%s is passed over: %s", row.id, error)
-            continue
-        scores = evaluate(torch_network(Predictor([network]), device), val_patients, settings=settings)
-        candidates.append(Candidate(row=row, network=network, scores=scores))
-    if not candidates:
-        raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")
-    return in_order_of_promotion(
-        candidates,
-        lambda one: (-math.inf if math.isnan(one.dice) else one.dice, *merits(one.row.best_epoch, costs(objectives))),
-        dice_tolerance=dice_tolerance,
+    order = partial(
+        in_order,
+        objectives=config.objective,
+        dice_tolerance=config.dice_tolerance,
+        ties=config.promotion.ties,
     )
+    options = {"objectives": config.objective, "dice_tolerance": config.dice_tolerance}
+    scored = partial(rescore, settings=settings, num_candidates=config.promotion.candidates, **options)
+    candidates = order(tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients))
+    if config.promotion.final_seeds:
+        candidates = order(candidates + train_with_seeds(candidates[0].row, config, cohort, settings, tasks))
+    if config.promotion.ensemble > 1:
+        candidates = tasks.run(with_ensemble, candidates, config.promotion.ensemble, cohort.val_patients, settings)
+    return candidates
 
 
-def _candidates(rows: list[TrialRow], objectives: Sequence[str], dice_tolerance: float) -> list[TrialRow]:
-    """Return the trials whose checkpoint is on disk, those first that may win; the best Dice is the others' measure."""
-    kept = worth_keeping([row for row in rows if row.checkpoint], objectives)
-    ranked = in_order_of_promotion(kept, lambda row: merits(row.best_epoch, objectives), dice_tolerance=dice_tolerance)
-    if kept and kept[0] not in ranked[:NUM_CANDIDATES]:
-        ranked.remove(kept[0])
-        ranked.insert(NUM_CANDIDATES - 1, kept[0])
-    return ranked
+if __name__ == "__main__":
+    sys.exit(main())

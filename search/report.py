@@ -19,6 +19,9 @@ COLOURS = {State.COMPLETE: "#0072b2", State.PRUNED: "#999999", State.FAILED: "#d
 
 BEST_COLOUR = "#009e73"
 
+NAMES = {"dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy", "hd95": "HD95", "assd": "ASSD"}
+"""What metrics are called for people, where that is not their name."""
+
 PLOTLY = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
 
@@ -33,6 +36,7 @@ def write_report(
     """Write the report; without `metrics` nothing was promoted, and `note` says why."""
     environment = Environment(loader=PackageLoader("search", "."), autoescape=select_autoescape())
     environment.filters["number"] = _number
+    environment.filters["scores"] = lambda summary: [name for name, value in summary.items() if isinstance(value, dict)]
     html = environment.get_template("report.html").render(
         run=run,
         rows=best_first(rows) + [row for row in rows if not row.best_epoch],
@@ -40,6 +44,7 @@ def write_report(
         num_epochs=sum(len(row.epochs) for row in rows),
         metrics=metrics,
         interval=format_interval,
+        names=NAMES,
         note=note,
         pictures={
             caption: _inline(path.parent / picture)
@@ -173,6 +178,8 @@ def _inline(picture: Path) -> str:
 
 
 def _number(value: Any) -> str:
+    if value is None:  # nan, read back from JSON
+        return "-"
     if not isinstance(value, float):
         return str(value)
     return "-" if not math.isfinite(value) else f"{value:.4g}"

@@ -20,7 +20,8 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
     lines = [
         "",
         f"{len(rows)} trials ({counts}), {sum(len(row.epochs) for row in rows)} epochs",
-        f"Winner      {metrics['trial']} at epoch {metrics['epoch']}: {sample}",
+        f"Winner      {metrics['name']} at epoch {metrics['epoch']}: {sample}",
+        f"With        {_surroundings(metrics)}",
         f"Test Dice   {dice['mean']:.4f} (95 % interval {format_interval(dice)}, median {dice['median']:.4f}), "
         f"{test['num_patients']} patients that the search never saw",
         f"Model       {best / 'model.onnx'} (differs from the network by at most "
@@ -34,6 +35,15 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _surroundings(metrics: dict[str, Any]) -> str:
+    """Return what was chosen on the validation patients."""
+    parts = [f"threshold {_short(metrics['threshold'])}"]
+    parts += ["averaged with its mirror image"] if metrics["flips"] else []
+    parts += ["its largest component only"] if metrics["largest_component"] else []
+    parts += [f"temperature {_short(metrics['temperature'])}"] if metrics["temperature"] != 1 else []
+    return ", ".join(parts)
 
 
 def _describe(point: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import tyro
 from rich.console import Console
@@ -10,15 +11,13 @@ from rich.console import Console
 from search import warm_start
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import default_settings, deliver
-from search.engine import ray_cluster, run_trials
-from search.experiment import check_changes, check_folder, open_experiment, recorded_config
+from search.engine import INTERRUPTED, ray_cluster, run_trials
+from search.experiment import check_changes, check_folder, only_writer, open_experiment, recorded_config
 from search.lanes import node_resources, plan_lanes
 from search.plan import print_plan
 from search.presets import PRESETS
-from search.promote import NothingToPromote, promote
-from search.report import write_report
-from search.summary import print_summary
+from search.promote import promote
+from search.trials import TrialRow
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
@@ -73,25 +72,17 @@ def _run(config: SearchConfig, console: Console) -> int:
             return 0
         with open_experiment(config, cohort, lanes, known) as experiment:
             rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
-    report = config.folder / "report.html"
-    settings = default_settings(config, cohort)
-    try:
-        candidates = promote(
-            rows,
-            config.folder,
-            cohort.val_patients,
-            settings=settings,
-            objectives=config.objective,
-            dice_tolerance=config.dice_tolerance,
-        )
-    except NothingToPromote as error:
-        write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
-        print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
-        return 1
-    metrics = deliver(candidates, rows, experiment, cohort, settings, config.folder)
-    write_report(report, run=experiment, rows=rows, metrics=metrics)
-    print_summary(config.folder, rows, metrics, console)
-    return 0
+    with only_writer(config.folder):
+        return promote(_without_training(config, rows), experiment, cohort, rows, console)
+
+
+def _without_training(config: SearchConfig, rows: list[TrialRow]) -> SearchConfig:
+    """Return the config of a promotion that trains nothing, if somebody has ended the search."""
+    wanted = config.promotion
+    if not (wanted.final_seeds or wanted.folds) or all(row.error != INTERRUPTED for row in rows):
+        return config
+    print(f"note: nothing is trained any more; python -m search.promote {config.name} does it", file=sys.stderr)
+    return replace(config, promotion=replace(wanted, final_seeds=0, folds=0))
 
 
 if __name__ == "__main__":

@@ -4,30 +4,38 @@ import io
 import itertools
 import json
 import math
+import re
+import shutil
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import pytest
+import torch
 from fakes import trial_row, write_lgg_patient
 from rich.console import Console
 
 from data.preprocess import Preprocessing
 from model.checkpoint import load_network, write
-from model.inference import predict_volume
+from model.export import ExportError
+from model.inference import predict_volume, to_masks
+from model.manifest import verify_manifest
 from model.runtime import load_model
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
+from model.weights import read_weights
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import default_settings, deliver, without_nan
-from search.experiment import check_folder, open_experiment
+from search.deliver import without_nan
+from search.experiment import check_folder, only_writer, open_experiment
 from search.lanes import plan_lanes
 from search.plan import print_plan
-from search.promote import promote
+from search.promote import main, promote
 from search.report import write_report
 from search.summary import print_summary
+from search.trials import append_row
 
 SIZE = 64
 
@@ -49,10 +57,12 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     [epoch] = train(UNetConfig(depth=2, width=2), training, cohort.train_pack, cohort.val_pack)
     write(config.folder / "state.pt", epoch.state.to_bytes())
     rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
-    settings = default_settings(config, cohort)
-    candidates = promote(rows, config.folder, cohort.val_patients, settings=settings)
-    metrics = deliver(candidates, rows, run, cohort, settings, config.folder)
-    return SimpleNamespace(config=config, cohort=cohort, lanes=lanes, run=run, rows=rows, metrics=metrics)
+    with only_writer(config.folder), redirect_stdout(io.StringIO()) as screen:
+        assert promote(config, run, cohort, rows, Console(width=200)) == 0
+    metrics = json.loads((config.folder / "best" / "metrics.json").read_text())
+    return SimpleNamespace(
+        config=config, cohort=cohort, lanes=lanes, run=run, rows=rows, metrics=metrics, screen=screen.getvalue()
+    )
 
 
 def read_json(path: Path) -> dict:
@@ -84,11 +94,17 @@ def test_deliver_scores_every_test_patient_once_and_only_these(delivered):
     assert delivered.metrics["test"]["num_patients"] == len(scored)
 
 
-def test_deliver_writes_the_metrics_it_returns_without_nan(delivered):
+def test_deliver_writes_the_metrics_without_nan(delivered):
     written = read_json(delivered.config.folder / "best" / "metrics.json")
-    assert written == without_nan(delivered.metrics)
     assert written["trial"] == "t000"
     assert written["candidates"][0]["reported_dice"] == delivered.rows[0].best_dice
+    assert written["num_test_scorings"] == 1
+    assert [choice["name"] for choice in written["choices"]] == [
+        "flips",
+        "threshold",
+        "temperature",
+        "largest_component",
+    ]
 
 
 def test_deliver_exports_the_winner(delivered):
@@ -101,7 +117,7 @@ def test_deliver_exports_the_winner(delivered):
     patient = delivered.cohort.test_patients[0]
     volume = patient.read()
     images, masks = volume.images, volume.masks
-    predicted = predict_volume(network, images, Preprocessing(size=SIZE)) >= settings.threshold
+    predicted = to_masks(predict_volume(network, images, Preprocessing(size=SIZE)), settings)
     [score] = [score for score in delivered.metrics["test_patients"] if score["patient"] == patient.id]
     assert predicted.sum() == pytest.approx(score["predicted_pixels"], abs=2)
     assert masks.sum() == score["true_pixels"]
@@ -120,6 +136,73 @@ def test_deliver_writes_a_card_with_the_test_dice(delivered):
     dice = delivered.metrics["test"]["dice"]
     assert f"| dice | {dice['mean']:.4f} | " in card
     assert f"## Scores on {len(delivered.cohort.split.test)} test patients" in card
+
+
+def test_deliver_leaves_a_folder_that_its_manifest_vouches_for(delivered):
+    best = delivered.config.folder / "best"
+    facts = verify_manifest(best)
+    assert (facts["experiment"], facts["trial"]) == ("tiny", "t000")
+    assert facts["data_fingerprint"] == delivered.cohort.fingerprint
+    assert torch.equal(
+        read_weights(best / "weights.safetensors").unets[0].head.weight,
+        load_network(best / "checkpoint.pt").head.weight,
+    )
+
+
+@pytest.fixture
+def copied(delivered, tmp_path):
+    """A copy of the experiment's folder, to be promoted again."""
+    folder = tmp_path / "runs" / "tiny"
+    shutil.copytree(delivered.config.folder, folder)
+    for row in delivered.rows:
+        append_row(folder / "trials.jsonl", row)
+    return folder
+
+
+def test_promote_again_replaces_the_model_and_counts_the_scoring(copied, capsys):
+    before = read_json(copied / "best" / "metrics.json")
+    (copied / "best" / "stranger").touch()
+    assert main(["tiny", "--out", str(copied.parent), "--no-choose", "--ties", "best"]) == 0
+    after = read_json(copied / "best" / "metrics.json")
+    assert (after["choices"], after["threshold"], after["num_test_scorings"]) == ([], 0.5, 2)
+    assert after["candidates"] == before["candidates"]
+    assert "scored 2 times" in " ".join((copied / "report.html").read_text().split())
+    assert "Test Dice" in capsys.readouterr().out
+    verify_manifest(copied / "best")
+    assert {path.name for path in copied.iterdir() if path.name.startswith("best")} == {"best"}
+
+
+def test_promote_that_fails_leaves_the_model_that_was_there(copied, monkeypatch):
+    def fail(*arguments, **options):
+        raise ExportError("no such operator")
+
+    monkeypatch.setattr("search.deliver.export_onnx", fail)
+    assert main(["tiny", "--out", str(copied.parent)]) == 2
+    verify_manifest(copied / "best")
+    assert {path.name for path in copied.iterdir() if path.name.startswith("best")} == {"best"}
+    assert read_json(copied / "best" / "metrics.json")["num_test_scorings"] == 1
+
+
+def test_promote_without_a_checkpoint_says_so_and_reports(copied, capsys):
+    (copied / "state.pt").unlink()
+    assert main(["tiny", "--out", str(copied.parent)]) == 1
+    assert "nothing to promote: none of 1 checkpoints can be read" in capsys.readouterr().err
+    assert "Nothing was promoted" in (copied / "report.html").read_text()
+
+
+def test_promote_refuses_what_it_cannot_promote(copied, tmp_path, capsys):
+    write_lgg_patient(tmp_path / "others", "Q", seed=1)
+    for options, words in (
+        (["nothing"], "is not an experiment of this program"),
+        (["tiny", "--candidates", "0"], "candidates is 0, but must be from 1 to 5"),
+        (["tiny", "--data", str(tmp_path / "nowhere")], "nowhere does not exist"),
+    ):
+        try:
+            status = main([*options, "--out", str(copied.parent)])
+        except SystemExit as ended:
+            status = ended.code
+        assert status == 2
+        assert words in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
 
 
 def test_report_and_summary_are_made_from_what_was_delivered(delivered):

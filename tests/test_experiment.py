@@ -32,6 +32,7 @@ from search.experiment import (
 )
 from search.lanes import Lanes
 from search.presets import PRESETS
+from search.promotion import Promotion
 
 LANES = Lanes(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
 KNOWN = {"earlier": [], "first": [{"depth": 3}]}
@@ -227,10 +228,11 @@ def test_check_changes_accepts_what_may_change(tmp_path):
         cache=False,
         dry_run=True,
         resume="mine",
+        promotion=Promotion(candidates=1, ties="best", choose=False, final_seeds=1, ensemble=2, folds=2),
     )
     check_changes(changed, config(tmp_path))
-    differing = {name for name in CHANGEABLE if getattr(changed, name) != getattr(config(tmp_path), name)}
-    assert differing == set(CHANGEABLE)
+    now, before = (vars(one) | vars(one.promotion) for one in (changed, config(tmp_path)))
+    assert {name for name in CHANGEABLE if now[name] != before[name]} == set(CHANGEABLE)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,8 @@ def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, v
     assert refusal(changed, config(tmp_path)) == (
         f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that goes on can change only "
         "data, trials, time_budget_seconds, max_concurrent, max_failures, checkpoints_gb, workers_per_trial, "
-        "gpus_per_worker, cpus_per_worker, tracking, cache, dry_run"
+        "gpus_per_worker, cpus_per_worker, tracking, cache, dry_run, candidates, ties, choose, final_seeds, "
+        "ensemble, folds"
     )
 
 

@@ -9,7 +9,7 @@ from fakes import small_pack, write_lgg_patient
 
 from data.folder import ReadPair
 from data.lgg import scan
-from data.pack import pack_patients
+from data.pack import join_packs, pack_patients
 from data.patient import BadFiles, DataError
 from data.preprocess import Preprocessing, fit_image, volume_statistics
 
@@ -137,3 +137,12 @@ def test_pack_lets_a_readers_own_mistake_through(tmp_path):
         pack_patients(
             [replace(patient, read_slice=broken) for patient in scan(tmp_path).patients], Preprocessing(size=8)
         )
+
+
+def test_join_packs_is_the_opposite_of_select():
+    pack = small_pack([True, False] * 3, num_patients=3)
+    joined = join_packs([pack.select(["P0", "P1"]), pack.select(["P2"])])
+    assert joined.patient_ids == pack.patient_ids
+    for name in ("images", "masks", "patient_of_slice", "slice_numbers", "mean", "std", "original_shapes"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(pack, name))
+    assert joined.fingerprint != pack.fingerprint

@@ -67,7 +67,7 @@ def test_report_needs_nothing_but_itself(tmp_path):
 
 def test_report_lists_every_trial_the_best_first(tmp_path):
     page, _ = make_page(tmp_path, metrics=metrics_record())
-    trials = [row for row in page.rows if row and row[0].startswith("t0")]
+    trials = [row for row in page.rows if row and row[0].startswith("t0") and row[1] in list(State)]
     assert [row[:5] for row in trials] == [
         ["t001", "COMPLETE", "0.75", "2", "2"],
         ["t000", "PRUNED", "0.5", "3", "3"],
@@ -186,3 +186,25 @@ def test_report_of_trials_without_scores_has_no_front(tmp_path):
     run["config"] |= {"objective": ["val_dice", "latency_ms"]}
     write_report(tmp_path / "report.html", run=run, rows=COSTLY_ROWS[4:], metrics=None, note="nothing")
     assert "Pareto" not in (tmp_path / "report.html").read_text().split("<body>")[1]
+
+
+def test_report_shows_notebooks_numbers_beside_ours_under_their_own_name(tmp_path):
+    page, html = make_page(tmp_path, metrics=metrics_record())
+    by_name = {row[0]: row for row in page.rows if row}
+    assert by_name["slice-wise Dice, empty = 1"][1:] == ["0.9922", "flattered"]
+    assert "as public notebooks report them" in html
+    assert by_name["all test slices"][1:] == ["0.9375", "0.5312", "0.9688"]
+    assert by_name["below 5 ml"][1:3] == ["1", "0.8125"]
+
+
+def test_report_says_how_the_model_was_promoted(tmp_path):
+    page, html = make_page(tmp_path, metrics=metrics_record())
+    by_name = {row[0]: row for row in page.rows if row}
+    assert by_name["flips"][1:] == ["True", "mean Dice", "0.625", "0.6875", "yes"]
+    assert "123,456 parameters, threshold 0.5, averaged with its mirror image." in html
+    assert "scored 1 times" not in html
+    assert "Cross-validation" not in html
+    folds = {"num_folds": 2, "summary": metrics_record()["test"], "folds": [metrics_record()["test"]] * 2}
+    _, html = make_page(tmp_path, metrics=metrics_record() | {"num_test_scorings": 3, "cross_validation": folds})
+    assert "The test patients were scored 3 times" in html
+    assert "0.8125 (0.5000 to 0.8750) of 2 patients" in html

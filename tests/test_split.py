@@ -3,7 +3,7 @@
 import pytest
 
 from data.patient import DataError
-from data.split import split_patients
+from data.split import in_hash_order, split_patients
 
 SEEDS = range(200)
 
@@ -80,3 +80,12 @@ def test_split_refuses_an_id_twice():
 def test_split_refuses_illegal_fractions(fractions, message):
     with pytest.raises(DataError, match=message):
         split_patients(ids(10), seed=0, **fractions)
+
+
+def test_in_hash_order_does_not_depend_on_the_order_given_but_on_the_seed():
+    ids = [f"P{number}" for number in range(12)]
+    found = in_hash_order(ids, seed=0)
+    assert sorted(found) == sorted(ids)
+    assert found == in_hash_order(reversed(ids), seed=0)
+    assert found != in_hash_order(ids, seed=1)
+    assert [one for one in found if one != "P3"] == in_hash_order([one for one in ids if one != "P3"], seed=0)

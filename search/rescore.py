@@ -1,0 +1,189 @@
+"""The best checkpoints, scored again on the validation patients, and the rule by which one of them wins."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.patient import Patient
+from model import checkpoint
+from model.device import find_device
+from model.evaluate import PatientScore, evaluate
+from model.predictor import Predictor, torch_network
+from model.settings import Settings
+from model.unet import UNet
+from search.objectives import costs, in_order_of_promotion, merits, worth_keeping
+from search.trials import METRIC, TrialRow
+
+logger = logging.getLogger(__name__)
+
+
+class NothingToPromote(Exception):
+    """No trial left a checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A checkpoint, or an ensemble of them, that was scored again."""
+
+    name: str
+    """The trial's, with the seed of a second training behind it; those of an ensemble joined by `+`."""
+
+    row: TrialRow
+    """The trial that the configuration is of; of an ensemble, its best member's."""
+
+    networks: tuple[UNet, ...]
+    files: tuple[Path, ...]
+    """The checkpoints of the networks."""
+
+    scores: list[PatientScore]
+    """Of the validation patients, in float32 and in the masks' own size."""
+
+    @property
+    def dice(self) -> float:
+        """The mean over patients; nan where no patient has a tumour or a prediction."""
+        dices = [score.dice for score in self.scores if np.isfinite(score.dice)]
+        return float(np.mean(dices)) if dices else float("nan")
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights of all networks together."""
+        return Predictor(self.networks).num_parameters
+
+    def record(self) -> dict[str, Any]:
+        """Return what metrics.json says of it."""
+        return {
+            "name": self.name,
+            "trial": self.row.id,
+            "reported_dice": self.row.best_dice,
+            "rescored_dice": self.dice,
+            "num_parameters": self.num_parameters,
+        }
+
+
+def rescore(
+    rows: Sequence[TrialRow],
+    folder: Path,
+    patients: Sequence[Patient],
+    *,
+    settings: Settings,
+    num_candidates: int,
+    objectives: Sequence[str] = (METRIC,),
+    dice_tolerance: float = 0.0,
+) -> list[Candidate]:
+    """Return the trials that may win, scored anew: training validates resized masks in bf16, and ranks may change.
+
+    Raises:
+        NothingToPromote: No trial has a checkpoint that can be read.
+    """
+    ranked = _worth_scoring(rows, objectives, dice_tolerance, num_candidates)
+    if not ranked:
+        reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
+        raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none began'}")
+    candidates = []
+    for row in ranked:
+        if len(candidates) == num_candidates:
+            break
+        try:
+            candidates.append(score_checkpoint(row.id, row, folder / row.checkpoint, patients, settings))
+        except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
+            logger.warning("%s is passed over: %s", row.id, error)
+    if not candidates:
+        raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")
+    return candidates
+
+
+def score_checkpoint(
+    name: str, row: TrialRow, file: Path, patients: Sequence[Patient], settings: Settings
+) -> Candidate:
+    """Return a checkpoint as a candidate.
+
+    Raises:
+        CheckpointError: It is damaged, or not of this program.
+        OSError: It cannot be read.
+    """
+    network = checkpoint.load_network(file)
+    return Candidate(
+        name=name, row=row, networks=(network,), files=(file,), scores=score([network], patients, settings)
+    )
+
+
+def score(networks: Sequence[UNet], patients: Sequence[Patient], settings: Settings) -> list[PatientScore]:
+    """Return the scores of networks, their probabilities averaged, on the fastest device here."""
+    return evaluate(torch_network(Predictor(networks), find_device().device), patients, settings=settings)
+
+
+def in_order(
+    candidates: Sequence[Candidate], *, objectives: Sequence[str], dice_tolerance: float, ties: str
+) -> list[Candidate]:
+    """Return the candidates, the winner first.
+
+    With several objectives the rule is that of search.objectives. With Dice alone, the best mean leads; if `ties` is
+    "smaller", the smallest wins of those that are not worse by more than one standard error.
+    Among equals the one that was better during the search wins, and among those the earlier.
+    """
+    names = costs(objectives)
+    ranked = in_order_of_promotion(
+        candidates,
+        lambda one: (-math.inf if math.isnan(one.dice) else one.dice, *merits(one.row.best_epoch, names)),
+        dice_tolerance=dice_tolerance,
+    )
+    if names or ties == "best":
+        return ranked
+    tied = [one for one in ranked if not is_worse(one, ranked[0])]
+    return sorted(tied, key=lambda one: one.num_parameters) + [one for one in ranked if one not in tied]
+
+
+def with_ensemble(
+    candidates: Sequence[Candidate], num_members: int, patients: Sequence[Patient], settings: Settings
+) -> list[Candidate]:
+    """Return the candidates, led by an ensemble of the best 2 to num_members of them if one has a better mean Dice."""
+    by_dice = sorted((one for one in candidates if math.isfinite(one.dice)), key=lambda one: -one.dice)
+    best = candidates[0]
+    for size in range(2, min(num_members, len(by_dice)) + 1):
+        members = by_dice[:size]
+        networks = tuple(network for one in members for network in one.networks)
+        ensemble = Candidate(
+            name="+".join(one.name for one in members),
+            row=members[0].row,
+            networks=networks,
+            files=tuple(file for one in members for file in one.files),
+            scores=score(networks, patients, settings),
+        )
+        if ensemble.dice > max(best.dice, by_dice[0].dice):
+            best = ensemble
+    return list(candidates) if best is candidates[0] else [best, *candidates]
+
+
+def is_worse(one: Candidate, best: Candidate) -> bool:
+    """Whether a candidate's Dice is below another's by more than the standard error of the difference over patients."""
+    gain, error = paired_gain([score.dice for score in one.scores], [score.dice for score in best.scores])
+    return one is not best and not gain <= error  # nan counts as worse
+
+
+def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Return the mean gain over patients and its standard error, of the patients where both are defined.
+
+    Of fewer than two patients the error is unknown, and given as 0.
+    """
+    gains = np.array(after, float) - np.array(before, float)
+    gains = gains[np.isfinite(gains)]
+    if len(gains) < 2:
+        return float(gains[0]) if len(gains) else math.nan, 0.0
+    return float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))
+
+
+def _worth_scoring(
+    rows: Sequence[TrialRow], objectives: Sequence[str], dice_tolerance: float, num_candidates: int
+) -> list[TrialRow]:
+    """Return the trials whose checkpoint is on disk, those first that may win; the best Dice is the others' measure."""
+    kept = worth_keeping([row for row in rows if row.checkpoint], objectives)
+    ranked = in_order_of_promotion(kept, lambda row: merits(row.best_epoch, objectives), dice_tolerance=dice_tolerance)
+    if kept and kept[0] not in ranked[:num_candidates]:
+        ranked.remove(kept[0])
+        ranked.insert(num_candidates - 1, kept[0])
+    return ranked

@@ -1,0 +1,84 @@
+"""Where the work after a search runs: in this process, or as tasks of Ray with a trial's resources."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import torch
+
+from data.patient import Patient
+from search.config import SearchConfig
+from search.engine import ray_cluster
+from search.lanes import Lanes, node_resources, plan_lanes
+
+logger = logging.getLogger(__name__)
+
+
+class Tasks:
+    """Runs functions one beside the other; without lanes, one after the other in this process."""
+
+    def __init__(self, lanes: Lanes | None) -> None:
+        self._lanes = lanes
+
+    @property
+    def num_threads(self) -> int:
+        """Cores that a function may use."""
+        return self._lanes.cpus_per_worker if self._lanes else torch.get_num_threads()
+
+    @property
+    def loader_processes(self) -> int:
+        """Processes that a training function may start."""
+        return self._lanes.loader_processes if self._lanes else 0
+
+    def share(self, value: Any) -> Any:
+        """Return what stands for a large value in the arguments of functions: it is sent to a machine once."""
+        return ray.put(value) if self._lanes else value
+
+    def map(self, function: Callable, calls: Sequence[tuple]) -> list[Any]:
+        """Return the function's results, one for each tuple of arguments, in order.
+
+        Raises:
+            Exception: What a function raised.
+        """
+        if self._lanes is None:
+            return [function(*arguments) for arguments in calls]
+        resources = self._lanes.worker_resources()
+        task = ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=3)(_call)
+        references = [task.remote(function, *arguments) for arguments in calls]
+        try:
+            return ray.get(references)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+
+    def run(self, function: Callable, *arguments: Any) -> Any:
+        """Return the function's result."""
+        return self.map(function, [arguments])[0]
+
+
+@contextmanager
+def open_tasks(config: SearchConfig, patients: Sequence[Patient], *, training: bool) -> Iterator[Tasks]:
+    """Hold a place for tasks: Ray where RAY_ADDRESS names a cluster, or where there is something to train.
+
+    A cluster whose nodes cannot read the patients' files is used for nothing.
+    """
+    if not (training or os.environ.get("RAY_ADDRESS")):
+        yield Tasks(None)
+        return
+    with ray_cluster():
+        tasks = Tasks(plan_lanes(config, node_resources()))
+        paths = [str(patient.files[0]) for patient in patients]
+        if not tasks.run(_can_read, paths):
+            logger.warning("the nodes of the cluster cannot read %s: what follows runs here instead", paths[0])
+            tasks = Tasks(None)
+        yield tasks
+
+
+def _call(function: Callable, *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _can_read(paths: Sequence[str]) -> bool:
+    return all(os.access(path, os.R_OK) for path in paths)
