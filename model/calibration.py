@@ -81,8 +81,8 @@ class ProbabilityCounts:
             ReliabilityBin(
                 low=index / num_bins,
                 high=(index + 1) / num_bins,
-                mean_probability=probability[index] / pixels[index] if pixels[index] else math.nan,
-                tumour_share=tumour[index] / pixels[index] if pixels[index] else math.nan,
+                mean_probability=float(probability[index] / pixels[index]) if pixels[index] else math.nan,
+                tumour_share=float(tumour[index] / pixels[index]) if pixels[index] else math.nan,
                 num_pixels=int(pixels[index]),
             )
             for index in range(num_bins)

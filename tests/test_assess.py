@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,12 @@ def score(name: str, **changes) -> PatientScore:
     return PatientScore(**{"patient": name, "dice": 0.5, "predicted_pixels": 1, "true_pixels": 1} | rest | changes)
 
 
+def kinds_of(value: Any) -> set[type]:
+    """Return the types of a value and of all that it holds."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {type(value)}.union(*map(kinds_of, inside))
+
+
 @pytest.mark.parametrize("spacing_mm", [None, (3.0, 1.0, 1.0)])
 def test_assessment_has_the_scores_of_evaluate(spacing_mm):
     assessment = found(spacing_mm)
@@ -103,6 +110,7 @@ def test_to_record_has_what_a_report_needs():
         "pixel_accuracy",
         "speed",
     }
+    assert kinds_of(record) <= {dict, list, str, int, float, type(None)}  # no array, no numpy scalar
     assert json.dumps(json.loads(json.dumps(record))) == json.dumps(record)
     assert [row["patient"] for row in record["patients"]] == ["P0", "P1", "P2"]
     assert [(row["name"], row["num_patients"]) for row in record["by_group"]] == [("north", 2), ("south", 1)]
@@ -133,9 +141,9 @@ def test_by_lesion_size_takes_shares_where_a_spacing_is_unknown():
     unknown = [score(name, true_pixels=pixels) for name, pixels in (("B", 5), ("C", 15))]
     rows = by_lesion_size([score("A", true_ml=100.0, true_pixels=4), *unknown])
     assert [row["name"] for row in rows] == [
-        "below 0.5 % of the volume",
-        "0.5 to 1.5 % of the volume",
-        "from 1.5 % of the volume on",
+        "below 0.5 % of the scan",
+        "0.5 to 1.5 % of the scan",
+        "from 1.5 % of the scan on",
     ]
 
 
