@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import distance
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
 from model import metrics
 
@@ -22,6 +23,16 @@ def test_metrics_agree_with_scipy(seed):
     assert metrics.dice(counts).item() == pytest.approx(1 - distance.dice(*flat))
     assert metrics.iou(counts).item() == pytest.approx(1 - distance.jaccard(*flat))
     assert metrics.accuracy(counts).item() == pytest.approx(1 - distance.hamming(*flat))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_metrics_agree_with_scikit_learn(seed):
+    prediction, mask = random_masks(seed)
+    counts = metrics.count(prediction, mask).sum(0)
+    true_and_predicted = mask.numpy().ravel(), prediction.numpy().ravel()
+    theirs = {"dice": f1_score, "iou": jaccard_score, "precision": precision_score, "recall": recall_score}
+    for name, function in (theirs | {"accuracy": accuracy_score}).items():
+        assert metrics.METRICS[name](counts).item() == pytest.approx(function(*true_and_predicted), abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(10))
