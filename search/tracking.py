@@ -7,16 +7,21 @@ offline, or stops.
 import logging
 import math
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from search.trials import METRIC, State, trial_id
+from model.manifest import read_manifest
+from search.trials import METRIC, State, TrialRow, trial_id
 
 logger = logging.getLogger(__name__)
 
 INIT_TIMEOUT_SECONDS = 15.0
 """How long a server may take to answer before a run goes offline; W&B's own 90 s would hold every trial."""
+
+MODEL_TIMEOUT_SECONDS = 300.0
+"""How long the model may take to reach a server, some hundred MB of it; the search is over, and a person waits."""
 
 
 class Tracker(Protocol):
@@ -45,11 +50,12 @@ class NoTracker:
 class WandbTracker:
     """One W&B run a trial, in one group an experiment; a trial that goes on after a restart goes on in its run."""
 
-    def __init__(self, *, mode: str, project: str, group: str, folder: Path) -> None:
+    def __init__(self, *, mode: str, project: str, group: str, folder: Path, finish_seconds: float = 0.0) -> None:
         self._mode = mode
         self._project = project
         self._group = group
         self._folder = folder
+        self._finish_seconds = finish_seconds
         self._run: Any = None
         self._best = -math.inf
         self._num_sent = 0
@@ -83,6 +89,24 @@ class WandbTracker:
             self._best = metrics[METRIC]
             self._run.summary.update({f"best_{METRIC}": self._best, "best_epoch": metrics["epoch"]})
 
+    def log_model(self, best: Path) -> None:
+        """Log the folder of a model as an artifact of the open run, with the alias `best`.
+
+        Raises:
+            RuntimeError: No run is open.
+        """
+        if self._run is None:
+            raise RuntimeError("no run could be opened")
+        import wandb
+
+        best = best.resolve()  # `wandb sync` may run anywhere
+        facts = {name: fact for name, fact in read_manifest(best).items() if name != "files"}
+        artifact = wandb.Artifact(f"{self._group}-model", type="model", metadata=facts)
+        for file in sorted(file for file in best.rglob("*") if file.is_file()):
+            # The file itself, where `wandb sync` will look for it: W&B would keep copies in the user's home.
+            artifact.add_file(str(file), file.relative_to(best).as_posix(), skip_cache=True, policy="immutable")
+        self._run.log_artifact(artifact, aliases=["best", "latest"])
+
     def finish(self, state: str) -> None:
         """Close the run with the trial's state; nothing, if none is open."""
         if self._run is None:
@@ -94,22 +118,28 @@ class WandbTracker:
     def _open(self, number: int, config: dict[str, Any], mode: str) -> Any:
         import wandb  # where a trial runs, not where a search is planned
 
-        run_id = f"{self._group}-{trial_id(number)}"
+        name = run_id(self._group, number)
         if mode == "offline":  # the legs before are in this one
-            for part in (self._folder / "wandb").glob(f"offline-run-*-{run_id}"):
+            for part in (self._folder / "wandb").glob(f"offline-run-*-{name}"):
                 shutil.rmtree(part, ignore_errors=True)
         run = wandb.init(
             mode=mode,
             project=self._project,
             group=self._group,
             job_type="trial",
-            id=run_id,
+            id=name,
             resume="allow" if mode == "online" else None,
             name=trial_id(number),
             config=config,
             dir=self._folder,
             reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT_SECONDS),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=INIT_TIMEOUT_SECONDS,
+                finish_timeout=self._finish_seconds,
+                finish_timeout_raises=True,
+            ),
         )
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
@@ -128,3 +158,49 @@ def make_tracker(tracking: str, *, project: str, group: str, folder: Path) -> Tr
     if tracking == "off":
         return NoTracker()
     return WandbTracker(mode=tracking, project=project, group=group, folder=folder)
+
+
+def run_id(group: str, number: int) -> str:
+    """Return the id of a trial's run in its project."""
+    return f"{group}-{trial_id(number)}"
+
+
+def track_model(
+    best: Path, row: TrialRow, config: dict[str, Any], *, tracking: str, project: str, group: str, folder: Path
+) -> str | None:
+    """Return why the model could not be logged, in a sentence; None where it was, or where tracking is off.
+
+    It becomes an artifact of the winner's run, with the alias `best`. An offline run is written anew for that, whole,
+    as for every leg of a trial. Nothing is raised, and MODEL_TIMEOUT_SECONDS is the longest that this takes.
+
+    Args:
+        best: The folder of the model, with its manifest, to which nothing is added any more.
+        config: What the trial's run has as its config: the fields of its UNetConfig and its TrainConfig.
+        folder: The experiment's.
+    """
+    if tracking == "off":
+        return None
+    problems = ["W&B did not answer in time"]
+    folder = folder.resolve()  # W&B's service process has a working directory of its own
+
+    def log() -> None:
+        seconds = MODEL_TIMEOUT_SECONDS
+        tracker = WandbTracker(mode=tracking, project=project, group=group, folder=folder, finish_seconds=seconds)
+        try:
+            tracker.start(row.number, config, row.epochs)
+            try:
+                tracker.log_model(best)
+            finally:
+                tracker.finish(row.state)
+        except Exception as error:  # W&B's own, its transport's, its service process's, a full disk
+            problems.append(str(error))
+        else:
+            problems.clear()
+
+    # A thread of its own: of all that W&B may wait for, only some has a limit that can be set.
+    thread = threading.Thread(target=log, name="model to W&B", daemon=True)
+    thread.start()
+    thread.join(MODEL_TIMEOUT_SECONDS)
+    if not problems:
+        return None
+    return f"The model is in {best}, but not in W&B: {problems[-1]}. `wandb sync` sends what is kept in {folder}/wandb"

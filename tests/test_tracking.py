@@ -1,19 +1,24 @@
 """Tracking: what a W&B run holds, read back from its file, and that nothing it does harms a trial."""
 
+import base64
+import hashlib
 import json
 import math
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wandb
+from fakes import trial_row
 from wandb.proto import wandb_internal_pb2
 
 import search.tracking
-from search.tracking import NoTracker, Tracker, WandbTracker, make_tracker
+from model.manifest import write_manifest
+from search.tracking import NoTracker, Tracker, WandbTracker, make_tracker, run_id, track_model
 from search.trials import State
 
 CONFIG = {"depth": 4, "learning_rate": 2e-3, "norm": "batch"}
@@ -77,7 +82,7 @@ def read_run(folder: Path, number: int) -> dict:
     while not any(record.HasField("exit") for record in read_records(path)):  # the service writes on after `finish`
         assert time.monotonic() < deadline, f"{path} has no end"
         time.sleep(0.02)
-    run: dict = {"config": {}, "history": [], "summary": {}}
+    run: dict = {"config": {}, "history": [], "summary": {}, "artifacts": []}
     for record in read_records(path):
         match record.WhichOneof("record_type"):
             case "run":
@@ -90,6 +95,8 @@ def read_run(folder: Path, number: int) -> dict:
                 run["history"].append(as_dict(record.history.item))
             case "summary":
                 run["summary"] |= as_dict(record.summary.update)
+            case "artifact":
+                run["artifacts"].append(record.artifact)
             case "exit":
                 run["exit_code"] = record.exit.exit_code
     return run
@@ -181,3 +188,82 @@ def test_online_without_a_server_goes_on_offline_within_seconds(tmp_path, monkey
     track(tracker, 1)  # it does not wait for the server again
     assert time.monotonic() - started < 1
     assert shown(read_run(tmp_path, 1)["history"]) == EPOCHS
+
+
+@pytest.fixture
+def best(tmp_path) -> Path:
+    """Return the folder of a model."""
+    folder = tmp_path / "best"
+    (folder / "overlays").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"model")
+    (folder / "overlays" / "worst.png").write_bytes(b"picture")
+    write_manifest(folder, {"trial": "t003", "commit": "c0ffee"})
+    return folder
+
+
+ROW = trial_row(3, [], epochs=EPOCHS)
+
+
+def log_best(best: Path, tracking: str) -> str | None:
+    return track_model(best, ROW, CONFIG, tracking=tracking, project="tumours", group="small", folder=best.parent)
+
+
+def test_model_is_an_artifact_of_the_winners_run(tmp_path, best, monkeypatch):
+    track(offline(tmp_path), 3)
+    read_run(tmp_path, 3)  # its end is on disk
+    monkeypatch.chdir(tmp_path)
+    assert log_best(Path("best"), "offline") is None
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
+    run = read_run(tmp_path, 3)
+    [artifact] = run["artifacts"]
+    assert (artifact.type, artifact.name, set(artifact.aliases)) == ("model", "small-model", {"best", "latest"})
+    assert artifact.run_id == run["id"] == run_id("small", 3)
+    assert json.loads(artifact.metadata) == {"format": 1, "trial": "t003", "commit": "c0ffee"}
+    logged = {entry.path: entry for entry in artifact.manifest.contents}
+    assert sorted(logged) == ["manifest.json", "model.onnx", "overlays/worst.png"]
+    for name, entry in logged.items():
+        content = (best / name).read_bytes()
+        assert (entry.local_path, entry.size) == (str(best / name), len(content))
+        assert entry.digest == base64.b64encode(hashlib.md5(content).digest()).decode()
+
+
+def test_run_with_the_model_is_the_run_that_was(tmp_path, best):
+    track(offline(tmp_path), 3)
+    before = read_run(tmp_path, 3)
+    log_best(best, "offline")
+    after = read_run(tmp_path, 3)
+    assert shown(after["history"]) == shown(before["history"]) == EPOCHS
+    assert CONFIG.items() <= after["config"].items()
+    for name in ("state", "best_val_dice", "best_epoch"):
+        assert after["summary"][name] == before["summary"][name]
+    assert after["exit_code"] == 0
+
+
+def test_model_that_cannot_be_logged_is_a_sentence(tmp_path, best):
+    (best / "manifest.json").unlink()
+    problem = log_best(best, "offline")
+    assert problem.startswith(f"The model is in {best}, but not in W&B: {best}/manifest.json does not exist;")
+    write_manifest(best, {})
+    assert log_best(best, "offline") is None
+    assert len(read_run(tmp_path, 3)["artifacts"]) == 1
+
+
+def test_model_does_not_wait_for_a_server_for_ever(tmp_path, best, monkeypatch):
+    monkeypatch.setattr(search.tracking, "MODEL_TIMEOUT_SECONDS", 1e-3)
+    assert "but not in W&B: W&B did not answer in time." in log_best(best, "offline")
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "model to W&B"]
+    thread.join(10)
+
+
+def test_model_is_kept_offline_without_a_server(tmp_path, best, monkeypatch, caplog):
+    monkeypatch.setattr(search.tracking, "INIT_TIMEOUT_SECONDS", 1.0)
+    assert log_best(best, "online") is None
+    assert "W&B cannot be reached, runs are kept offline in" in caplog.text
+    run = read_run(tmp_path, 3)
+    assert len(run["artifacts"]) == 1
+    assert shown(run["history"]) == EPOCHS
+
+
+def test_model_is_not_logged_where_tracking_is_off(tmp_path, best):
+    assert log_best(best, "off") is None
+    assert list(tmp_path.iterdir()) == [best]
