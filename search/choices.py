@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data.patient import Patient
-from model.calibration import ProbabilityCounts, best_threshold, count_probabilities
+from model.calibration import NO_PIXELS, ProbabilityCounts, best_threshold, count_probabilities
 from model.evaluate import evaluate_patient
 from model.inference import Network, predict_volume, to_masks
 from model.predictor import Predictor, torch_network
@@ -22,6 +22,10 @@ from search.rescore import paired_gain
 
 MIN_CALIBRATION_GAIN = 0.01
 """Share by which a temperature must lower the negative log-likelihood of the validation pixels."""
+
+
+MIN_PATIENTS = 3
+"""Patients with a Dice below which a standard error says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,29 +47,29 @@ def choose(
 ) -> tuple[Predictor, Settings, list[Choice]]:
     """Return the networks with what helps around them, the settings with what helps after them, and what was tried.
 
-    Patients are predicted three times, one at a time.
+    Patients are predicted three or four times, one at a time. A temperature is applied before probabilities are resized
+    to a patient's own size, so it moves borders a little, and the threshold is chosen after it.
     """
-    plain, flipped = (
-        _count(torch_network(Predictor(networks, flips=flips), device), settings, patients) for flips in (False, True)
-    )
+    plain, flipped = (_count(Predictor(networks, flips=flips), settings, patients, device) for flips in (False, True))
     choices = [_compare("flips", True, _dices(plain, 0.5), _dices(flipped, 0.5))]
     flips = choices[-1].kept
     counts = flipped if flips else plain
-    found, _ = best_threshold(counts)
-    choices.append(_compare("threshold", found, _dices(counts, 0.5), _dices(counts, found)))
-    threshold = found if choices[-1].kept else 0.5
     choices.append(_calibrate(counts))
     temperature = choices[-1].value if choices[-1].kept else 1.0
-    # The same pixels, in probabilities that the temperature has changed.
-    threshold = float(1 / (1 + (1 / threshold - 1) ** (1 / temperature)))
-    predictor = Predictor(networks, flips=flips, temperature=temperature, threshold=threshold)
-    settings = replace(settings, threshold=threshold)
+    if temperature != 1:
+        counts = _count(Predictor(networks, flips=flips, temperature=temperature), settings, patients, device)
+    found, _ = best_threshold(counts)
+    choices.append(_compare("threshold", found, _dices(counts, 0.5), _dices(counts, found)))
+    settings = replace(settings, threshold=found if choices[-1].kept else 0.5)
+    predictor = Predictor(networks, flips=flips, temperature=temperature, threshold=settings.threshold)
     choices.append(_largest_component(torch_network(predictor, device), settings, patients))
     return predictor, replace(settings, largest_component=choices[-1].kept), choices
 
 
-def _count(network: Network, settings: Settings, patients: Sequence[Patient]) -> list[ProbabilityCounts]:
-    counts = []
+def _count(
+    predictor: Predictor, settings: Settings, patients: Sequence[Patient], device: torch.device
+) -> list[ProbabilityCounts]:
+    network, counts = torch_network(predictor, device), []
     for patient in patients:
         volume = patient.read()
         counts.append(count_probabilities(predict_volume(network, volume.images, settings.preprocessing), volume.masks))
@@ -79,13 +83,19 @@ def _dices(counts: Sequence[ProbabilityCounts], threshold: float) -> list[float]
 def _compare(name: str, value: Any, before: Sequence[float], after: Sequence[float]) -> Choice:
     gain, error = paired_gain(before, after)
     means = [float(np.nanmean(dices)) if np.isfinite(dices).any() else float("nan") for dices in (before, after)]
+    enough = np.isfinite(np.array(after) - np.array(before)).sum() >= MIN_PATIENTS
     return Choice(
-        name=name, value=value, measure="mean Dice", before=means[0], after=means[1], kept=gain > max(error, 0.0)
+        name=name,
+        value=value,
+        measure="mean Dice",
+        before=means[0],
+        after=means[1],
+        kept=bool(enough and gain > error),
     )
 
 
 def _calibrate(counts: Sequence[ProbabilityCounts]) -> Choice:
-    total = sum(counts[1:], counts[0])
+    total = sum(counts, NO_PIXELS)
     temperature = total.fit_temperature()
     before, after = (total.negative_log_likelihood(one) for one in (1.0, temperature))
     return Choice(

@@ -146,7 +146,7 @@ def _winner(winner: Candidate, predictor: Predictor, settings: Settings, choices
         "trial": winner.row.id,
         "name": winner.name,
         "sample": winner.row.sample,
-        "epoch": winner.row.best_epoch["epoch"],
+        "epoch": winner.epoch,
         "num_networks": len(winner.networks),
         "num_parameters": predictor.num_parameters,
         "threshold": settings.threshold,

@@ -17,15 +17,18 @@ from rich.console import Console
 from model.settings import Settings
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
-from search.deliver import default_settings, deliver
+from search.deliver import BEST_FOLDER, default_settings, deliver
 from search.engine import TABLE_FILE
 from search.experiment import check_fingerprint, only_writer, read_experiment, recorded_config
 from search.final import cross_validate, train_with_seeds
 from search.promotion import Promotion
+from search.recorder import say
 from search.report import write_report
 from search.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
+from search.space import to_configs
 from search.summary import print_summary
 from search.tasks import Tasks, open_tasks
+from search.tracking import track_model
 from search.trials import TrialRow, read_rows
 
 REPORT_FILE = "report.html"
@@ -75,10 +78,13 @@ def promote(
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
     try:
         with open_tasks(config, (*cohort.val_patients, *cohort.test_patients), training=training) as tasks:
+            say("Promoting: the best checkpoints are scored again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
             extra = {}
             if config.promotion.folds:
+                say(f"Cross-validating {candidates[0].row.id} in {config.promotion.folds} folds.")
                 extra["cross_validation"] = cross_validate(candidates[0].row, config, cohort, settings, tasks)
+            say(f"Exporting {candidates[0].name}, and scoring it on the test patients.")
             task = partial(deliver, settings=settings, extra=extra)
             metrics = tasks.run(
                 task, candidates, rows, experiment, config.folder.resolve(), cohort.val_patients, cohort.test_patients
@@ -87,9 +93,25 @@ def promote(
         write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
         return 1
+    if problem := _track(config, cohort, candidates[0].row):
+        print(f"note: {problem}", file=sys.stderr)
     write_report(report, run=experiment, rows=rows, metrics=metrics)
     print_summary(config.folder, rows, metrics, console)
     return 0
+
+
+def _track(config: SearchConfig, cohort: Cohort, winner: TrialRow) -> str | None:
+    """Make the model an artifact of the winner's W&B run; return why it could not be, if so."""
+    unet, training = to_configs(winner.sample, config.fixed(cohort.train_pack.num_channels))
+    return track_model(
+        config.folder / BEST_FOLDER,
+        winner,
+        asdict(unet) | asdict(training),
+        tracking=config.tracking,
+        project=config.project,
+        group=config.name,
+        folder=config.folder,
+    )
 
 
 def _parse(argv: Sequence[str] | None) -> SearchConfig:
@@ -124,6 +146,7 @@ def _candidates(
     scored = partial(rescore, settings=settings, num_candidates=config.promotion.candidates, **options)
     candidates = order(tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients))
     if config.promotion.final_seeds:
+        say(f"Training {candidates[0].row.id} again with {config.promotion.final_seeds} other seed(s).")
         candidates = order(candidates + train_with_seeds(candidates[0].row, config, cohort, settings, tasks))
     if config.promotion.ensemble > 1:
         candidates = tasks.run(with_ensemble, candidates, config.promotion.ensemble, cohort.val_patients, settings)

@@ -40,6 +40,12 @@ class Candidate:
     files: tuple[Path, ...]
     """The checkpoints of the networks."""
 
+    epoch: int
+    """After which the network was taken; of an ensemble, its best member's."""
+
+    reported_dice: float
+    """What its training said; nan for an ensemble."""
+
     scores: list[PatientScore]
     """Of the validation patients, in float32 and in the masks' own size."""
 
@@ -59,7 +65,7 @@ class Candidate:
         return {
             "name": self.name,
             "trial": self.row.id,
-            "reported_dice": self.row.best_dice,
+            "reported_dice": self.reported_dice,
             "rescored_dice": self.dice,
             "num_parameters": self.num_parameters,
         }
@@ -106,9 +112,15 @@ def score_checkpoint(
         CheckpointError: It is damaged, or not of this program.
         OSError: It cannot be read.
     """
-    network = checkpoint.load_network(file)
+    network, history = checkpoint.load_network(file), checkpoint.load_history(file)
     return Candidate(
-        name=name, row=row, networks=(network,), files=(file,), scores=score([network], patients, settings)
+        name=name,
+        row=row,
+        networks=(network,),
+        files=(file,),
+        epoch=len(history),
+        reported_dice=history[-1][METRIC] if history else math.nan,
+        scores=score([network], patients, settings),
     )
 
 
@@ -152,6 +164,8 @@ def with_ensemble(
             row=members[0].row,
             networks=networks,
             files=tuple(file for one in members for file in one.files),
+            epoch=members[0].epoch,
+            reported_dice=math.nan,
             scores=score(networks, patients, settings),
         )
         if ensemble.dice > max(best.dice, by_dice[0].dice):

@@ -101,8 +101,8 @@ def test_deliver_writes_the_metrics_without_nan(delivered):
     assert written["num_test_scorings"] == 1
     assert [choice["name"] for choice in written["choices"]] == [
         "flips",
-        "threshold",
         "temperature",
+        "threshold",
         "largest_component",
     ]
 
