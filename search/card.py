@@ -1,120 +1,204 @@
-"""The model card: what a person must know before using the model."""
+"""The model card (card.md is its page): what a person must know before using the model.
+
+A section is there only where its data is: a card says nothing that was not measured, and nothing of another data set.
+"""
 
 import math
+import shlex
+from collections.abc import Collection
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from model.settings import Settings
 from search.objectives import OBJECTIVES
 from search.trials import TrialRow, count_states
 
-TEMPLATE = """\
-# Tumour segmentation model {name}
+FILES = {
+    "model.onnx": "the model for ONNX Runtime, in any language; its settings are in its metadata (`tumour_search`)",
+    "model.pt2": "the same as a `torch.export` program; its settings are the extra file `tumour_search`",
+    "weights.safetensors": "the weights, with the networks' configuration in the metadata",
+    "checkpoint.pt": "the winner's training state, for a training that goes on (tensors only)",
+    "metrics.json": "all numbers of this card, and a row a patient",
+    "overlays": "pictures of test patients, outlines drawn in",
+    "card.md": "this card",
+    "manifest.json": "size and SHA-256 of every file, versions, commit, fingerprint of the data",
+}
+"""What each file of the folder is, in the order of the card."""
 
-A U-Net that marks brain tumours in MRI slices with three channels (pre-contrast, FLAIR, post-contrast).
-**For research. Not a medical device: no one's diagnosis or treatment may rest on it.**
+DATA = {
+    "lgg": "TIFF slices in the layout of the LGG MRI Segmentation set",
+    "folder": "images and masks as PNG, JPEG or TIFF",
+    "nifti": "axial slices of NIfTI volumes in the BraTS layout",
+    "phantom": "synthetic patients, drawn by a program",
+}
+"""By format."""
 
-## Use
+LICENCES = {
+    "lgg": "The LGG MRI Segmentation set (Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002) is CC BY-NC-SA 4.0: "
+    "attribution, no commercial use, the same licence for what is made from it, this model too. Another set in its "
+    "layout has a licence of its own.",
+    "phantom": "Synthetic patients are anyone's.",
+}
+"""Of the data, by format."""
 
-    python -m model.predict {folder} PATIENT_FOLDER --out masks
+YOUR_LICENCE = (
+    "The licence of your data applies to what is derived from it, this model too; this program cannot know it."
+)
 
-The file `model.onnx` takes raw intensities (`slices`, float32, batch x channels x height x width, resized to
-{size} pixels) and their volume's `mean` and `std`; it gives `probability` and, from {threshold} on, `mask`.
+INTENSITIES = {
+    "auto": "8-bit slices are taken as they are; of others the values between the 0.5th and the 99.5th percentile of "
+    "the volume become 256 grey levels",
+    "full": "all values of the volume, from the lowest to the highest, become 256 grey levels",
+    "percentile": "the values between the 0.5th and the 99.5th percentile of the volume become 256 grey levels",
+}
+"""What data.preprocess does, by the setting's value."""
 
-## Scores on {num_test} test patients
-
-The search never saw these patients. Dice is volumetric: all slices of a patient pooled, then the mean over patients;
-intervals are 95 % bootstrap intervals over patients.
-
-| metric | mean | 95 % interval | median |
-|---|---|---|---|
-{scores}
-
-## Data
-
-{data}: {num_patients} patients, split by patient with seed {seed}: {num_train} train, {num_val} validation,
-{num_test} test. {skipped}Fingerprint {fingerprint}.
-
-## Search
-
-{num_trials} trials ({states}) over {space}; the winner is {trial}, chosen by its Dice on the validation patients
-({val_dice:.4f} when its checkpoint was scored again, {reported_dice:.4f} during training).{rule}
-
-| hyperparameter | value |
-|---|---|
-{sample}
-
-## Limits
-
-Trained on slices of the data above and nothing else: other scanners, sequences, tumours, ages, or heads after surgery
-may give anything. Small lesions are missed more often than large ones. A mean over {num_test} patients says little
-about the next one; see the row of each patient in metrics.json.
-
-## Reproduce
-
-    {command}
-
-Commit {commit}; torch {torch}, ray {ray}, optuna {optuna}. The licence of the data applies to what is derived from it
-(LGG MRI Segmentation: CC BY-NC-SA 4.0).
-"""
+UNITS = {"_mm": " (mm)", "_ms": " (ms)", "_pixels": " (pixels)", "_voxels": " (voxels)", "_seconds": " (s)"}
+"""By the end of a metric's name."""
 
 
-def write_card(run: dict[str, Any], metrics: dict[str, Any], rows: list[TrialRow], winner: TrialRow) -> str:
-    """Return the card's Markdown, from the experiment's config.json, its metrics.json and its table."""
-    split = run["data"]["split"]
-    return TEMPLATE.format(
-        name=run["config"]["name"],
-        folder=f"{run['config']['out']}/{run['config']['name']}/best",
-        size=run["config"]["preprocessing"]["size"],
-        threshold=metrics["threshold"],
-        scores="\n".join(_score_line(name, summary) for name, summary in _summaries(metrics["test"])),
-        data=run["data"]["source"],
-        num_patients=sum(map(len, split.values())),
-        num_train=len(split["train"]),
-        num_val=len(split["val"]),
-        num_test=len(split["test"]),
-        seed=run["config"]["seed"],
-        skipped=_skipped(run["data"].get("skipped", [])),
-        fingerprint=run["data"]["fingerprint"][:16],
+def write_card(
+    run: dict[str, Any],
+    metrics: dict[str, Any],
+    rows: list[TrialRow],
+    winner: TrialRow,
+    *,
+    settings: Settings,
+    files: Collection[str],
+) -> str:
+    """Return the card's Markdown, from the experiment's config.json, its metrics.json and its table.
+
+    Args:
+        files: Names of what else is in the model's folder.
+    """
+    environment = Environment(
+        loader=PackageLoader("search", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cell": _cell, "value": _value, "interval": format_interval, "label": _label}
+    present = {*files, "card.md", "manifest.json"}
+    return environment.get_template("card.md").render(
+        run=run,
+        config=run["config"],
+        data=run["data"],
+        metrics=metrics,
+        assessment=metrics.get("assessment") or {},
+        scores={name: summary for name, summary in metrics["test"].items() if isinstance(summary, dict)},
         num_trials=len(rows),
         states=", ".join(f"{count} {state}" for state, count in count_states(rows).items() if count),
-        space=", ".join(run["space"]),
-        trial=winner.id,
+        winner=winner,
         rule=_rule(run["config"]),
-        val_dice=metrics["validation"]["dice"]["mean"],
-        reported_dice=winner.best_dice,
-        sample="\n".join(f"| {name} | {value} |" for name, value in winner.sample.items()),
-        command=f"python -m search.tune {' '.join(run['command'][1:])}",
-        commit=run["commit"] or "unknown",
-        **{package: run["versions"][package] for package in ("torch", "ray", "optuna")},
+        settings=settings,
+        steps=_steps(settings),
+        code=_code(settings),
+        files={name: meaning for name, meaning in FILES.items() if name in present},
+        format=DATA.get(run["data"]["format"], run["data"]["format"]),
+        licence=LICENCES.get(run["data"]["format"], YOUR_LICENCE),
+        command=shlex.join(["python", "-m", "search.tune", *run["command"][1:]]),
     )
-
-
-def _skipped(problems: list[str]) -> str:
-    """Return what was left out of the data, in a sentence; nothing where nothing was."""
-    if not problems:
-        return ""
-    return f"Left out, as files that cannot be used: {len(problems)}; config.json of the search names each.\n"
-
-
-def _rule(config: dict[str, Any]) -> str:
-    """Return how one was chosen among several objectives; nothing where Dice alone counted."""
-    if len(config["objective"]) == 1:
-        return ""
-    return (
-        f"\nOf the trials whose validation Dice was at most {config['dice_tolerance']:g} below the best one's, it is "
-        f"the best by {OBJECTIVES[config['objective'][1]].label}."
-    )
-
-
-def _summaries(summary: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
-    return [(name, value) for name, value in summary.items() if isinstance(value, dict)]
-
-
-def _score_line(name: str, summary: dict[str, float]) -> str:
-    return f"| {name} | {summary['mean']:.4f} | {format_interval(summary)} | {summary['median']:.4f} |"
 
 
 def format_interval(summary: dict[str, float]) -> str:
     """Return the interval for people; a dash where there are too few patients for one."""
-    if summary["low"] is None or not math.isfinite(summary["low"]):  # JSON has no nan
+    if not all(isinstance(summary.get(name), float) and math.isfinite(summary[name]) for name in ("low", "high")):
         return "-"
     return f"{summary['low']:.4f} to {summary['high']:.4f}"
+
+
+def _rule(config: dict[str, Any]) -> str:
+    """Return how the winner was chosen, in a sentence."""
+    if len(config["objective"]) == 1:
+        return "The best mean Dice of the validation patients wins."
+    return (
+        f"Of the trials whose validation Dice was at most {config['dice_tolerance']:g} below the best one's, it is "
+        f"the best by {OBJECTIVES[config['objective'][1]].label}."
+    )
+
+
+def _steps(settings: Settings) -> list[str]:
+    """Return what is done to a patient's slices, in sentences and in order."""
+    preprocessing = settings.preprocessing
+    size, num_seen = preprocessing.size, preprocessing.num_slices_seen
+    of_file = {
+        "the colours of a slice are averaged to one channel": settings.grayscale,
+        f"channels {', '.join(map(str, settings.channel_indices))} of each file are taken, counted from 0": bool(
+            settings.channel_indices
+        ),
+        INTENSITIES[preprocessing.intensities]: True,
+        "slices are cut to the box around the head in the whole volume": preprocessing.crop == "head",
+        f"they are padded to squares and resized to {size} x {size} pixels": True,
+        f"each slice brings {preprocessing.context_slices} neighbour(s) on either side along, so that the network sees "
+        f"{num_seen} x {settings.num_channels} channels; at the ends of a volume the last slice is repeated": num_seen
+        > 1,
+        "each channel has its mean subtracted and is divided by its standard deviation, both over the head in the "
+        "patient's whole volume (in the model's file; `mean` and `std` are inputs)": preprocessing.normalisation
+        == "zscore",
+        "grey levels are divided by 255 (in the model's file, with `mean` 0 and `std` 255)": preprocessing.normalisation
+        == "unit",
+        "the probability of tumour is resized back to the slice's own size, and from "
+        f"{settings.threshold:g} on a pixel is tumour": True,
+        "of a patient's mask only the largest connected part is kept": settings.largest_component,
+    }
+    return [step for step, is_done in of_file.items() if is_done]
+
+
+def _code(settings: Settings) -> str:
+    """Return the lines of Python that run the exported model on slices of the network's size."""
+    preprocessing, channels = settings.preprocessing, settings.num_channels
+    size, context, num_seen = preprocessing.size, preprocessing.context_slices, preprocessing.num_slices_seen
+    lines = [
+        "import numpy as np, onnxruntime",
+        f"# slices x {channels} x {size} x {size}, grey levels 0 to 255: all slices of one patient, in order",
+        'slices = np.load("slices.npy").astype(np.float32)',
+    ]
+    if preprocessing.normalisation == "zscore":
+        lines += [
+            'bright = np.percentile(slices, 99, (0, 2, 3), keepdims=True, method="inverted_cdf")',
+            "head = slices.swapaxes(0, 1)[:, (slices > 0.1 * bright).any(1)].astype(np.float64)",
+            "mean, std = head.mean(1).astype(np.float32), head.std(1).clip(1).astype(np.float32)",
+        ]
+    else:
+        lines += [f"mean, std = np.zeros({channels}, np.float32), np.full({channels}, 255, np.float32)"]
+    if context:
+        lines += [
+            f"near = np.arange(len(slices))[:, None] + np.arange({-context}, {context + 1})",
+            "slices = np.concatenate(slices[near.clip(0, len(slices) - 1)].swapaxes(0, 1), 1)",
+            f"mean, std = np.tile(mean, {num_seen}), np.tile(std, {num_seen})",
+        ]
+    return "\n".join(
+        [
+            *lines,
+            'model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])',
+            'inputs = {"slices": slices, "mean": mean, "std": std}',
+            'probability, mask = model.run(["probability", "mask"], inputs)',
+        ]
+    )
+
+
+def _cell(value: Any) -> str:
+    """Return a value as text that cannot leave its place in a Markdown table."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _value(value: Any) -> str:
+    """Return a number, or the mean of a summary with its interval, for people."""
+    if isinstance(value, dict):
+        interval = format_interval(value)
+        return _value(value.get("mean")) + ("" if interval == "-" else f" ({interval})")
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4f}" if isinstance(value, float) else _cell(value)
+
+
+def _label(name: str) -> str:
+    """Return a metric's name with its unit behind."""
+    for end, unit in UNITS.items():
+        if name.endswith(end):
+            return name.removesuffix(end) + unit
+    return name

@@ -123,8 +123,10 @@ def _fill(
     }
     if len(winner.files) == 1:
         shutil.copyfile(winner.files[0], partial / STATE_FILE)
-    write(partial / "card.md", write_card(run, metrics, rows, winner.row).encode())
     write(partial / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
+    files = [path.name for path in partial.iterdir()]
+    card = write_card(run, metrics, rows, winner.row, settings=settings, files=files)
+    write(partial / "card.md", card.encode())
     write_manifest(partial, _facts(run, winner, metrics))
     return metrics
 
