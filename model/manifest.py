@@ -22,6 +22,9 @@ MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 """Raised when a field changes meaning; a manifest of another format is refused."""
 
+MAX_BYTES = 1 << 24
+"""Of a manifest that is read, 16 MB: a hundred thousand files."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
@@ -95,6 +98,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise ModelError(f"{path} does not exist; name the folder of an exported model")
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelError(f"{path} has {path.stat().st_size} bytes, but a manifest has at most {MAX_BYTES}")
     try:
         manifest = dict(json.loads(path.read_text()))
     except (ValueError, TypeError, RecursionError) as error:

@@ -94,6 +94,13 @@ def test_manifest_that_is_none_is_refused(folder, text, message):
         verify_manifest(folder)
 
 
+def test_manifest_that_would_fill_the_memory_is_not_read(folder):
+    with (folder / "manifest.json").open("r+b") as file:
+        file.truncate(1 << 40)  # of holes
+    with pytest.raises(ModelError, match="has 1099511627776 bytes, but a manifest has at most 16777216"):
+        verify_manifest(folder)
+
+
 def test_folder_without_a_manifest_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"manifest\.json does not exist; name the folder of an exported model"):
         verify_manifest(tmp_path)
