@@ -1,0 +1,129 @@
+"""A network that many threads call at once: slices that come within a few milliseconds run together.
+
+A network takes one mean and std for all its slices, and slices of several patients have several. So each patient's are
+normalised here, by the same arithmetic in float32, and the network is told mean 0 and std 1, which change nothing.
+"""
+
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import Float32
+
+from model.inference import Network
+from model.limits import ServeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """When slices of several requests run together."""
+
+    max_batch: int = 16
+    """Slices that go through the network at once; fewer need less memory."""
+
+    wait_milliseconds: float = 5.0
+    """How long a batch that is not full waits for slices of other requests."""
+
+    def __post_init__(self) -> None:
+        if self.max_batch < 1:
+            raise ServeError(f"max_batch is {self.max_batch}, but must be at least 1")
+        if not self.wait_milliseconds >= 0:
+            raise ServeError(f"wait_milliseconds is {self.wait_milliseconds}, but must be at least 0")
+
+
+class Stopped(RuntimeError):
+    """The service is ending; what it had not begun is left undone."""
+
+
+class _Job:
+    def __init__(self, slices: np.ndarray) -> None:
+        self.slices = slices
+        self.found: Future[np.ndarray] = Future()
+
+
+class Batcher:
+    """A `Network` for many threads; one thread of its own runs it while the `with` block lasts."""
+
+    def __init__(self, network: Network, config: BatchConfig) -> None:
+        self._network, self._config = network, config
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._is_stopped = False
+        # A daemon: a network amid a batch must not hold up the end of the program.
+        self._thread = threading.Thread(target=self._work, name="network", daemon=True)
+
+    def __enter__(self) -> "Batcher":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_stopped = True
+        self._jobs.put(None)
+
+    def __call__(
+        self,
+        slices: Float32[np.ndarray, "batch channels height width"],
+        mean: Float32[np.ndarray, " channels"],
+        std: Float32[np.ndarray, " channels"],
+    ) -> Float32[np.ndarray, "batch height width"]:
+        """Return the probabilities of slices that share a mean and std, as soon as their batch has run.
+
+        Raises:
+            Stopped: The service is ending.
+        """
+        if self._is_stopped:
+            raise Stopped
+        job = _Job((slices - mean[:, None, None]) / std[:, None, None])
+        self._jobs.put(job)
+        return job.found.result()
+
+    def _work(self) -> None:
+        first = self._jobs.get()
+        while first is not None:
+            batch, first = self._gather(first)
+            self._run(batch)
+            first = first or self._jobs.get()
+        while True:
+            try:
+                left = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if left is not None:
+                left.found.set_exception(Stopped())
+
+    def _gather(self, first: _Job) -> tuple[list[_Job], _Job | None]:
+        """Return the jobs of one batch, and the job that did not fit."""
+        batch, num_slices = [first], len(first.slices)
+        deadline = time.monotonic() + self._config.wait_milliseconds / 1000
+        while num_slices < self._config.max_batch:
+            try:
+                job = self._jobs.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if job is None:
+                self._jobs.put(None)  # for the loop above, after this batch
+                break
+            if num_slices + len(job.slices) > self._config.max_batch:
+                return batch, job
+            batch.append(job)
+            num_slices += len(job.slices)
+        return batch, None
+
+    def _run(self, batch: list[_Job]) -> None:
+        slices = batch[0].slices if len(batch) == 1 else np.concatenate([job.slices for job in batch])
+        channels = slices.shape[1]
+        try:
+            found = self._network(slices, np.zeros(channels, np.float32), np.ones(channels, np.float32))
+        except Exception as error:  # the thread must live on; each request fails by itself
+            for job in batch:
+                job.found.set_exception(error)
+            return
+        start = 0
+        for job in batch:
+            job.found.set_result(found[start : start + len(job.slices)])
+            start += len(job.slices)
