@@ -47,7 +47,12 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     for number in range(6):
         write_lgg_patient(root / "patients", f"P{number}", tumour_numbers=(2, 10) if number else (), seed=number)
     config = SearchConfig(
-        data=str(root / "patients"), out=root / "runs", name="tiny", preprocessing=Preprocessing(size=SIZE), trials=1
+        data=str(root / "patients"),
+        out=root / "runs",
+        name="tiny",
+        preprocessing=Preprocessing(size=SIZE),
+        trials=1,
+        tracking="off",
     )
     cohort = read_cohort(config)
     lanes = plan_lanes(config, [{"CPU": 2.0}])
