@@ -112,7 +112,12 @@ def format_interval(summary: dict[str, float]) -> str:
 def _rule(config: dict[str, Any]) -> str:
     """Return how the winner was chosen, in a sentence."""
     if len(config["objective"]) == 1:
-        return "The best mean Dice of the validation patients wins."
+        if config["promotion"]["ties"] == "best":
+            return "The best mean Dice of the validation patients wins."
+        return (
+            "The best mean Dice of the validation patients wins; of those that are not worse by more than one standard "
+            "error of the difference, the network with the fewest parameters."
+        )
     return (
         f"Of the trials whose validation Dice was at most {config['dice_tolerance']:g} below the best one's, it is "
         f"the best by {OBJECTIVES[config['objective'][1]].label}."

@@ -141,6 +141,7 @@ def run_record() -> dict[str, Any]:
             "max_epochs": 3,
             "objective": ["val_dice"],
             "dice_tolerance": 0.01,
+            "promotion": {"ties": "smaller", "choose": True},
         },
         "space": {"learning_rate": "0.0001 to 0.01, log", "depth": "2 to 5", "dropout": "0 to 0.5", "bce_weight": "-"},
         "data": {

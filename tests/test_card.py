@@ -45,12 +45,15 @@ def test_format_interval_by_hand():
 
 
 def test_card_has_a_line_of_scores_for_every_metric():
-    test = metrics_record()["test"] | {"hd95_mm": {"mean": 4.5, "median": 3.0, "low": 2.0, "high": math.inf}}
+    test = metrics_record()["test"] | {
+        "distance_unit": "mm",
+        "hd95": {"mean": 4.5, "median": 3.0, "low": 2.0, "high": math.inf, "num_patients": 1},
+    }
     card = make_card(metrics={"test": test})
     assert "## Scores on 2 test patients" in card
-    assert "| dice | 0.8125 | 0.5000 to 0.8750 | 0.7500 |" in card
+    assert "| dice | 0.8125 | 0.5000 to 0.8750 | 0.7500 | 2 |" in card
     assert "| iou | 0.2500 | - | 0.2500 |" in card
-    assert "| hd95 (mm) | 4.5000 | - | 3.0000 |" in card
+    assert "| hd95 in mm | 4.5000 | - | 3.0000 | 1 |" in card
     assert all(f"| {name} | " in card for name in ("precision", "recall", "accuracy"))
 
 
@@ -59,7 +62,7 @@ def test_card_says_how_the_winner_was_found():
     assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED)" in card
     assert "The winner is t001" in card
     assert "(0.6875 when its checkpoint was scored again, 0.7500 during training)" in card
-    assert "The best mean Dice of the validation patients wins." in card
+    assert "of those that are not worse by more than one standard error of the difference, the network" in card
     assert "| learning_rate | 0.0001 to 0.01, log | 0.002 |" in card
     two = run_record()["config"] | {"objective": ["val_dice", "latency_ms"]}
     assert "at most 0.01 below the best one's, it is the best by latency" in in_one_line(make_card(config=two))
@@ -167,15 +170,15 @@ def test_card_has_no_section_for_what_was_not_assessed(key):
 
 def test_card_says_what_was_chosen_on_validation():
     choices = [
-        {"name": "threshold", "value": 0.35, "before": 0.8, "after": 0.8125, "kept": True},
-        {"name": "flips", "value": True, "before": 0.8125, "after": 0.75, "kept": False},
-        {"name": "temperature", "value": 1.5, "before": 0.5, "after": 0.25, "kept": True, "metric": "log loss"},
+        {"name": "threshold", "value": 0.35, "measure": "mean Dice", "before": 0.8, "after": 0.8125, "kept": True},
+        {"name": "flips", "value": True, "measure": "mean Dice", "before": 0.8125, "after": 0.75, "kept": False},
+        {"name": "temperature", "value": 1.5, "before": 0.5, "after": 0.25, "kept": True, "measure": "log loss"},
     ]
     card = make_card(metrics={"choices": choices})
-    assert "| threshold | 0.3500 | Dice | 0.8000 | 0.8125 | yes |" in card
-    assert "| flips | yes | Dice | 0.8125 | 0.7500 | no |" in card
+    assert "| threshold | 0.3500 | mean Dice | 0.8000 | 0.8125 | yes |" in card
+    assert "| flips | yes | mean Dice | 0.8125 | 0.7500 | no |" in card
     assert "| temperature | 1.5000 | log loss | 0.5000 | 0.2500 | yes |" in card
-    assert "| choice |" not in make_card()
+    assert "| choice |" not in make_card(metrics={"choices": []})
 
 
 def test_card_warns_of_test_patients_that_were_scored_again():
