@@ -105,7 +105,9 @@ class WandbTracker:
         for file in sorted(file for file in best.rglob("*") if file.is_file()):
             # The file itself, where `wandb sync` will look for it: W&B would keep copies in the user's home.
             artifact.add_file(str(file), file.relative_to(best).as_posix(), skip_cache=True, policy="immutable")
-        self._run.log_artifact(artifact, aliases=["best", "latest"])
+        logged = self._run.log_artifact(artifact, aliases=["best", "latest"])
+        if self._mode == "online":
+            logged.wait(timeout=math.ceil(MODEL_TIMEOUT_SECONDS))  # else nobody would hear of an upload that failed
 
     def finish(self, state: str) -> None:
         """Close the run with the trial's state; nothing, if none is open."""
@@ -184,7 +186,8 @@ def track_model(
     folder = folder.resolve()  # W&B's service process has a working directory of its own
 
     def log() -> None:
-        seconds = MODEL_TIMEOUT_SECONDS
+        # The end of the program waits as long once more, where the model did not get through.
+        seconds = INIT_TIMEOUT_SECONDS
         tracker = WandbTracker(mode=tracking, project=project, group=group, folder=folder, finish_seconds=seconds)
         try:
             tracker.start(row.number, config, row.epochs)
@@ -193,7 +196,7 @@ def track_model(
             finally:
                 tracker.finish(row.state)
         except Exception as error:  # W&B's own, its transport's, its service process's, a full disk
-            problems.append(str(error))
+            problems.append(" ".join(str(error).split()))
         else:
             problems.clear()
 
@@ -203,4 +206,7 @@ def track_model(
     thread.join(MODEL_TIMEOUT_SECONDS)
     if not problems:
         return None
-    return f"The model is in {best}, but not in W&B: {problems[-1]}. `wandb sync` sends what is kept in {folder}/wandb"
+    return (
+        f"The model is in {best}, but not in W&B: {problems[-1]}. To send it later: wandb artifact put --type model "
+        f"--alias best --name {project}/{group}-model {best}"
+    )

@@ -15,6 +15,7 @@ import pytest
 import wandb
 from fakes import trial_row
 from wandb.proto import wandb_internal_pb2
+from wandb_server import wandb_server
 
 import search.tracking
 from model.manifest import write_manifest
@@ -262,6 +263,48 @@ def test_model_is_kept_offline_without_a_server(tmp_path, best, monkeypatch, cap
     run = read_run(tmp_path, 3)
     assert len(run["artifacts"]) == 1
     assert shown(run["history"]) == EPOCHS
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Return a server that W&B knows as its own."""
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        wandb.teardown()
+        yield server
+        server.released.set()
+        wandb.teardown()
+
+
+def test_model_reaches_a_server_with_every_file(server, best):
+    assert log_best(best, "online") is None
+    [created] = [asked["input"] for asked in server.asked["CreateArtifact"]]
+    assert (created["runName"], created["artifactTypeName"]) == ("small-t003", "model")
+    assert created["artifactCollectionName"] == "small-model"
+    assert {alias["alias"] for alias in created["aliases"]} == {"best", "latest"}
+    assert len(server.asked["CommitArtifact"]) == 1
+    for name in ("manifest.json", "model.onnx", "overlays/worst.png"):
+        assert server.files[f"model/{name}"] == (best / name).read_bytes()
+
+
+def test_model_that_a_server_refuses_is_a_sentence(server, best):
+    server.refused = "CreateArtifact"
+    problem = log_best(best, "online")
+    assert "but not in W&B: " in problem
+    assert "no room is left" in problem
+    assert problem.endswith(f"wandb artifact put --type model --alias best --name tumours/small-model {best}")
+
+
+def test_model_does_not_wait_for_a_server_that_falls_silent(server, best, monkeypatch):
+    monkeypatch.setattr(search.tracking, "MODEL_TIMEOUT_SECONDS", 1.5)
+    server.silent_on = "CreateArtifact"
+    started = time.monotonic()
+    assert "but not in W&B: W&B did not answer in time." in log_best(best, "online")
+    assert time.monotonic() - started < 5
+    server.released.set()
+    for thread in threading.enumerate():
+        if thread.name == "model to W&B":
+            thread.join(10)
 
 
 def test_model_is_not_logged_where_tracking_is_off(tmp_path, best):
