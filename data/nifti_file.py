@@ -11,7 +11,7 @@ nibabel would allocate and inflate before it looks.
 import gzip
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
@@ -19,9 +19,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
 
-from data.patient import DataError, bad_file, size_text
+from data.patient import BadFiles, DataError, Problem, bad_file, size_text
 
 MAX_SIDE, MAX_VOXELS = 16384, 2**29  # 1024 x 1024 x 512: beyond MR of a head, within the memory of a workstation
 MAX_OFFSET_BYTES = 2**24  # what lies before the voxels is kilobytes; more is a damaged header, or a bomb
@@ -79,6 +79,39 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
         said = np.isfinite(zooms).all() and zooms.min() > 0
         affine = header.get_best_affine() @ orientations.inv_ornt_aff(axes, shape)
         return Grid(values, affine, tuple(zooms[np.argsort(axes[:, 0])].tolist()) if said else None)
+
+
+def read_channels(
+    paths: Sequence[Path],
+) -> tuple[Shaped[np.ndarray, "slices height width channels"], tuple[float, float, float] | None]:
+    """Returns the volumes of several files on one grid as the channels of one, and the first one's spacing.
+
+    They are of one integer type if all files hold unscaled integers, else float32.
+
+    Raises:
+        BadFiles: files that are damaged, hold no finite volume, or differ in their grids; all of them at once.
+        DataError: nibabel is not installed.
+    """
+    grids: dict[Path, Grid] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            grids[path] = read_grid(path, labels=False)
+        except BadFiles as error:
+            problems += error.problems
+            continue
+        first = next(iter(grids))
+        if reason := difference(grids[path], grids[first]):
+            problems.append(Problem(path=path, reason=f"{reason} {first.name}; resample them to one grid"))
+    if problems:
+        raise BadFiles(f"{len(problems)} file(s) cannot be used:", problems)
+    channels = [grid.values for grid in grids.values()]
+    dtype = np.result_type(*channels)  # of uint64 and int64 that is float64
+    dtype = dtype.newbyteorder("=") if dtype.kind in "iu" else np.float32
+    images = np.empty((*channels[0].shape, len(channels)), dtype)  # np.stack would keep the files' order in memory
+    for k, channel in enumerate(channels):
+        images[..., k] = channel
+    return images, grids[paths[0]].spacing_mm
 
 
 def difference(grid: Grid, first: Grid) -> str:

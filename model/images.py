@@ -1,83 +1,70 @@
-"""The images of a prediction, on disk: which files are the slices of which patient, and what is written for them.
+"""Image files of a prediction: which of them are the slices of which patient, and how one is written.
 
 A mask that lies beside its image is passed over unread, so that a prediction can never depend on it.
 """
 
 import io
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
-from jaxtyping import Shaped, UInt8
+from jaxtyping import UInt8
 
-from data.folder import ReadPair
-from data.patient import DataError, bad_file, kind_of, problems_message
+from data.walk import walk
 
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg")
-NOT_IMAGES = ("_mask", "_overlay")
+NOT_IMAGES = ("_mask", "_overlay", "_seg")
 """Ends of the names of files that lie beside images and are none: the data set's masks, and what a prediction wrote."""
 
-LAYOUT = "expected a patient's folder with slices called <PATIENT>_<NUMBER>.tif, a folder of such folders, or one image"
-
+_IMAGES, _MASKS = ("images", "image", "imgs"), ("masks", "mask")  # as `data.folder` reads them
 _NAME = re.compile(r"(?P<prefix>.+)_(?P<number>[0-9]{1,9})")
+_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,9}(?![0-9])")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """One patient to predict: a name and the files of the slices, in number order."""
+    """One patient to predict: a name, and files."""
 
     patient: str
     folder: Path
-    slices: tuple[Path, ...]
+    files: tuple[Path, ...]
+    """Slices in number order, or NIfTI files in the order of the model's channels."""
+
+    is_nifti: bool = False
 
 
-def find_volumes(source: Path) -> tuple[Volume, ...]:
-    """Return the volumes at `source`, sorted by patient: every folder that holds images is a patient.
+def find_slices(source: Path, problems: list[str], *, patient_pattern: re.Pattern | None = None) -> Iterator[Volume]:
+    """Yield the volumes of image files in a folder or below it; what cannot be told becomes a problem.
 
-    A single image is a volume of one slice, called after the file.
-
-    Raises:
-        DataError: Nothing is there, or it cannot be told which files are whose slices. Lists all problems.
+    A folder that holds images is a patient. Below a folder `images`, with or without its `masks`, they are told apart
+    as `data.folder` does: by the pattern, else by folder; an image directly in `images` is a volume by itself.
     """
-    if source.is_file():
-        if source.suffix.lower() not in SUFFIXES:
-            raise DataError(f"{source} is no image: its suffix must be one of {', '.join(SUFFIXES)}; {LAYOUT}")
-        return (Volume(patient=source.stem, folder=source.parent, slices=(source,)),)
-    if not source.is_dir():
-        raise DataError(f"{source} does not exist; {LAYOUT}")
-    problems: list[str] = []
-    volumes = sorted(_find(source, problems), key=lambda volume: volume.patient)
-    for one, other in pairwise(volumes):
-        if one.patient == other.patient:
-            problems.append(f"{other.folder}: a patient of this name is already in {one.folder}; predict them apart")
-    if problems:
-        raise DataError(problems_message(f"{source} has {len(problems)} problem(s); {LAYOUT}:", problems))
-    if not volumes:
-        raise DataError(f"{source} holds no image ({', '.join(SUFFIXES)}); {LAYOUT}")
-    return tuple(volumes)
+    top = source.absolute()
+    for folder, subfolders, names in walk(top, problems_of_walk := []):
+        if folder == top and top.name.lower() in _IMAGES:
+            subfolders.clear()
+            yield from _in_images_folder(top, top.parent, patient_pattern, problems)
+            continue
+        images = [name for name in subfolders if name.lower() in _IMAGES]
+        if images:
+            subfolders[:] = [name for name in subfolders if name.lower() not in _IMAGES + _MASKS]
+        for name in images:
+            yield from _in_images_folder(folder / name, top, patient_pattern, problems)
+        if paths := [folder / name for name in names if is_image(Path(name))]:
+            # `resolve` gives "." a name.
+            yield Volume(patient=folder.resolve().name, folder=folder, files=_by_name(folder, paths, problems))
+    problems += map(str, problems_of_walk)
 
 
-def read_volume(volume: Volume, read: ReadPair) -> Shaped[np.ndarray, "slices height width channels"]:
-    """Return the slices of a patient, with the channels that `read` takes.
-
-    Raises:
-        BadFiles: A file is damaged, has too few channels, or has another size or type than the first slice.
-    """
-    images = [read.image(path) for path in volume.slices]
-    for path, image in zip(volume.slices, images, strict=True):
-        if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
-            reason = (
-                f"is {kind_of(image)}, but {volume.slices[0].name} of the same patient is {kind_of(images[0])}: the "
-                "slices of a volume must have one size and type; predict them one by one"
-            )
-            raise bad_file(path, reason)
-    return np.stack(images)
+def is_image(path: Path) -> bool:
+    """Return whether a file's name is that of an image, and not of a mask or an overlay."""
+    return path.suffix.lower() in SUFFIXES and not path.stem.lower().endswith(NOT_IMAGES)
 
 
 def write_image(path: Path, pixels: UInt8[np.ndarray, "height width *channels"]) -> None:
@@ -100,20 +87,8 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _find(source: Path, problems: list[str]) -> Iterator[Volume]:
-    for folder in (source, *sorted(path for path in source.rglob("*") if path.is_dir())):
-        images = [path for path in sorted(folder.iterdir()) if _is_image(path)]
-        if images:
-            # `resolve` gives "." a name.
-            yield Volume(patient=folder.resolve().name, folder=folder, slices=_order(folder, images, problems))
-
-
-def _is_image(path: Path) -> bool:
-    is_hidden, is_none = path.name.startswith("."), path.stem.lower().endswith(NOT_IMAGES)
-    return path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden and not is_none
-
-
-def _order(folder: Path, images: list[Path], problems: list[str]) -> tuple[Path, ...]:
+def _by_name(folder: Path, images: list[Path], problems: list[str]) -> tuple[Path, ...]:
+    """Return the slices of a patient's folder, which are called <PATIENT>_<NUMBER>, in order."""
     numbered: dict[int, Path] = {}
     prefixes = set()
     for path in images:
@@ -129,4 +104,42 @@ def _order(folder: Path, images: list[Path], problems: list[str]) -> tuple[Path,
         # Intensities are normalised over a patient's whole volume, which two patients must not share.
         shown = ", ".join(sorted(prefixes)[:4])
         problems.append(f"{folder}: holds slices of {len(prefixes)} patients ({shown}); give each a folder of its own")
+    return tuple(numbered[number] for number in sorted(numbered))
+
+
+def _in_images_folder(images: Path, top: Path, pattern: re.Pattern | None, problems: list[str]) -> Iterator[Volume]:
+    found: dict[str, list[Path]] = defaultdict(list)
+    group = images.parent.relative_to(top).as_posix().removeprefix(".")
+    for folder, _, names in walk(images, problems_of_walk := []):
+        below = folder.relative_to(images).as_posix()
+        for path in (folder / name for name in names if is_image(Path(name))):
+            inside = path.relative_to(top).as_posix()
+            if pattern is not None:
+                match = pattern.search(inside)
+                patient = match and match["patient" if "patient" in pattern.groupindex else min(pattern.groups, 1)]
+            else:
+                patient = below if below != "." else f"{group}/{path.stem}".removeprefix("/")
+            if patient:
+                found[patient.replace("/", "_")].append(path)
+            else:
+                problems.append(f'{path}: patient_pattern "{pattern.pattern}" finds no patient in {inside}; change it')
+    problems += map(str, problems_of_walk)
+    for patient, paths in sorted(found.items()):
+        yield Volume(patient=patient, folder=images, files=_by_last_digits(paths, problems))
+
+
+def _by_last_digits(paths: list[Path], problems: list[str]) -> tuple[Path, ...]:
+    """Return the slices of one patient in the order of the last number in their names or, without any, of the names."""
+    numbers = [_NUMBER.findall(path.stem) for path in paths]
+    if not any(numbers):
+        # Padded, the runs of digits that are too long for a number still sort as numbers.
+        return tuple(sorted(paths, key=lambda path: re.sub("[0-9]+", lambda run: run[0].zfill(255), path.as_posix())))
+    numbered: dict[int, Path] = {}
+    for path, digits in zip(paths, numbers, strict=True):
+        if not digits:
+            problems.append(f"{path}: has no slice number in its name, but others of its patient have; rename it")
+        elif (number := int(digits[-1])) in numbered:
+            problems.append(f"{path}: has the number of {numbered[number].name}; rename one, see --patient-pattern")
+        else:
+            numbered[number] = path
     return tuple(numbered[number] for number in sorted(numbered))

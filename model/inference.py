@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
-from data.preprocess import Preprocessing, as_channels, neighbours, prepare
+from data.preprocess import Prepared, Preprocessing, as_channels, neighbours, prepare
 from model.settings import Settings
 
 Network = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -28,12 +28,19 @@ def predict_volume(
 
     All slices of the patient belong into one call: intensities are normalised over the whole volume.
     """
-    prepared = prepare(images, preprocessing)
+    return predict_prepared(network, prepare(images, preprocessing), preprocessing, batch_size=batch_size)
+
+
+def predict_prepared(
+    network: Network, prepared: Prepared, preprocessing: Preprocessing, *, batch_size: int = 16
+) -> Float32[np.ndarray, "slices height width"]:
+    """Return what `predict_volume` returns, of a volume that was prepared before, in another thread perhaps."""
     mean, std = (np.tile(one, preprocessing.num_slices_seen) for one in (prepared.mean, prepared.std))
-    one_patient = np.zeros(len(images), np.int64)
-    probability = np.empty(images.shape[:3], np.float32)
-    for start in range(0, len(images), batch_size):
-        chosen = np.arange(start, min(start + batch_size, len(images)))
+    num_slices = len(prepared.images)
+    one_patient = np.zeros(num_slices, np.int64)
+    probability = np.empty((num_slices, *prepared.shape), np.float32)
+    for start in range(0, num_slices, batch_size):
+        chosen = np.arange(start, min(start + batch_size, num_slices))
         seen = as_channels(prepared.images[neighbours(chosen, one_patient, preprocessing.context_slices)])
         batch = np.ascontiguousarray(seen.transpose(0, 3, 1, 2), np.float32)
         for index, found in enumerate(network(batch, mean, std), start):

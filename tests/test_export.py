@@ -70,7 +70,7 @@ def test_export_proves_parity(exported):
 @pytest.mark.parametrize("seed", range(5))
 def test_exported_model_predicts_unseen_volumes_like_its_network(exported, seed):
     unet, path, _ = exported
-    network, settings = load_model(path)
+    network, settings = load_model(path, runtime="onnxruntime")
     assert settings == SETTINGS
     one = predict_volume(network, volume(seed + 10), Preprocessing(size=16))
     other = predict_volume(
