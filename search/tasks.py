@@ -68,12 +68,16 @@ def open_tasks(config: SearchConfig, patients: Sequence[Patient], *, training: b
         yield Tasks(None)
         return
     with ray_cluster():
-        tasks = Tasks(plan_lanes(config, node_resources()))
-        paths = [str(patient.files[0]) for patient in patients]
-        if not tasks.run(_can_read, paths):
-            logger.warning("the nodes of the cluster cannot read %s: what follows runs here instead", paths[0])
-            tasks = Tasks(None)
-        yield tasks
+        yield where_readable(Tasks(plan_lanes(config, node_resources())), patients)
+
+
+def where_readable(tasks: Tasks, patients: Sequence[Patient]) -> Tasks:
+    """Return the tasks if they can read the patients' files; else tasks that run here, after a warning."""
+    paths = [str(patient.files[0]) for patient in patients]
+    if tasks.run(_can_read, paths):
+        return tasks
+    logger.warning("the nodes of the cluster cannot read %s: what follows runs here instead", paths[0])
+    return Tasks(None)
 
 
 def _call(function: Callable, *arguments: Any) -> Any:
