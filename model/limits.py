@@ -19,7 +19,7 @@ class Limits:
 
     max_values: int = 2**26
     """Most pixels times channels (voxels times modalities) that are in memory at once, of all requests together; a
-    BraTS case has 36 million. Preparing one takes up to about 25 bytes."""
+    BraTS case has 36 million. One takes up to about 45 bytes while it is prepared, the default thus 3 GB."""
 
     max_requests: int = 32
     """Requests that are worked on, or wait, at once; another one is told to come again (503)."""

@@ -52,7 +52,7 @@ _BODY = {
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "What `output` asks for; X-Tumour-Pixels, X-Tumour-Share and X-Tumour-Ml say how much it is",
+        "description": "What was asked for; X-Tumour-Pixels, X-Tumour-Share and X-Tumour-Ml say how much it is",
         "content": {kind: {} for kind in ("image/png", "image/tiff", "application/gzip", "application/zip")},
     },
     **{
@@ -60,6 +60,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         for status, what in {
             400: "A file cannot be used",
             401: "The bearer token is missing or wrong",
+            408: "The request took too long to come",
             413: "The request is too large",
             415: "An unknown kind of file",
             422: "The files or options do not suit the model",

@@ -139,8 +139,10 @@ def _safe_name(upload: Upload) -> str:
     if ending is None:
         ending = _SUFFIX_OF_TYPE.get(upload.content_type.partition(";")[0].strip().lower())
         if ending is None or "." in name:
-            shown = f"the file {name[-40:]!a}" if name else f"a file of type {upload.content_type[:40]!a}"
-            raise Refusal(415, f"{shown} came, but names must end in one of {', '.join(_ENDINGS)} (?filename=scan.png)")
+            endings = ", ".join(_ENDINGS)
+            if name:
+                raise Refusal(415, f"the file {name[-40:]!a} came, but names must end in one of {endings}")
+            raise Refusal(415, f"a file without name came; say what it is by ?filename=scan.png ({endings})")
         name += ending
     # What is shown, written to the log or put into a header must hold no control characters.
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", name[: -len(ending)]).lstrip(".")[-80:] or "scan"

@@ -386,11 +386,16 @@ def test_nonsense_is_refused_with_a_sentence(port, content, monkeypatch, tmp_pat
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("name", ["scan.zip", "scan.pkl", "scan.onnx", "scan", "", "%00.exe", "scan.png.exe"])
+@pytest.mark.parametrize("name", ["scan.zip", "scan.pkl", "scan.onnx", "scan", "%00.exe", "scan.png.exe"])
 def test_unknown_kinds_are_refused_unread(port, name):
     reply = post(port, name, zip_bomb())
     assert reply.status == 415
     assert "names must end in one of .nii.gz, .nii" in reply.error
+
+
+def test_a_body_without_name_and_type_is_refused(port):
+    reply = ask(port, "POST", "/predict", encoded(image(), ".png"), {"Content-Type": "application/octet-stream"})
+    assert (reply.status, "say what it is by ?filename=scan.png" in reply.error) == (415, True)
 
 
 def test_names_never_leave_the_folder(port):
@@ -405,6 +410,31 @@ def test_an_image_that_is_too_large_is_refused_by_its_header(port, side):
     reply = post(port, "scan.png", png_of(side))
     assert reply.status == 413
     assert f"{side * side} values (pixels x channels) came, but at most 3000000" in reply.error
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "zlib"},
+        {"compression": "zlib", "predictor": True, "rowsperstrip": 3},
+        {"tile": (16, 16), "compression": "zlib"},
+        {"planarconfig": "separate"},
+        {"bigtiff": True, "byteorder": ">"},
+        None,  # LZW, as OpenCV writes
+    ],
+)
+def test_tiffs_of_any_honest_kind_are_taken(port, tmp_path, options):
+    pixels, path = image(height=40, width=30).astype(np.uint16) * 200, tmp_path / "scan.tif"
+    if options is None:
+        cv2.imwrite(str(path), pixels[..., ::-1])
+    else:
+        stored = np.moveaxis(pixels, -1, 0) if "planarconfig" in options else pixels
+        tifffile.imwrite(path, stored, photometric="rgb", **options)
+    reply = post(port, "scan.tif", path.read_bytes())
+    assert reply.status == 200, reply
+    tifffile.imwrite(tmp_path / "plain.tif", pixels, photometric="rgb")
+    assert reply.body == post(port, "scan.tif", (tmp_path / "plain.tif").read_bytes()).body
 
 
 def test_a_tiff_that_decodes_to_more_than_it_promises_is_refused(port):
