@@ -21,7 +21,7 @@ def test_tasks_without_lanes_run_here_in_order():
     found = tasks.map(operator.add, [(tasks.share(np.arange(4)), number) for number in range(3)])
     assert [sums.tolist() for sums in found] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
     assert tasks.run(os.getpid) == os.getpid()
-    with pytest.raises(ValueError, match="^invalid literal"):
+    with pytest.raises(ValueError, match=r"^invalid literal"):
         tasks.run(int, "x")
 
 
@@ -40,7 +40,7 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
         found = tasks.map(operator.add, [(shared, number) for number in range(3)])
         assert [sums.tolist() for sums in found] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
         assert tasks.run(os.getpid) != os.getpid()
-        with pytest.raises(ValueError, match="^invalid literal"):
+        with pytest.raises(ValueError, match=r"^invalid literal"):
             tasks.run(int, "x")
         assert where_readable(tasks, [patient(Path(__file__))]) is tasks
         here = where_readable(tasks, [patient(tmp_path / "gone")])
