@@ -29,6 +29,6 @@ def page(name: str) -> Callable[[], Awaitable[HTMLResponse]]:
     )
 
     async def route() -> HTMLResponse:
-        return HTMLResponse(html, headers={"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"})
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
     return route
