@@ -61,7 +61,7 @@ def test_card_says_how_the_winner_was_found():
     card = in_one_line(make_card())
     assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED)" in card
     assert "The winner is t001" in card
-    assert "(0.6875 when its checkpoint was scored again, 0.7500 during training)" in card
+    assert "0.6875 when it was scored again, 0.7500 during training." in card
     assert "of those that are not worse by more than one standard error of the difference, the network" in card
     assert "| learning_rate | 0.0001 to 0.01, log | 0.002 |" in card
     two = run_record()["config"] | {"objective": ["val_dice", "latency_ms"]}

@@ -39,13 +39,13 @@ from fakes import write_lgg_patient
 
 from data.nifti_file import read_grid
 from data.preprocess import Preprocessing
-from model.batching import BatchConfig, Batcher
 from model.inference import predict_volume
-from model.limits import Allowance, Refusal
 from model.predict import main as predict
 from model.predictor import Predictor, torch_network
 from model.runtime import METADATA_KEY, load_model
-from model.serve import Arguments, listen, main, make_server
+from model.serve.__main__ import Arguments, listen, main, make_server
+from model.serve.batching import BatchConfig, Batcher
+from model.serve.limits import Allowance, Refusal
 from model.settings import Settings
 from model.unet import NORMS, UNet, UNetConfig
 
@@ -71,7 +71,8 @@ def write_model(path: Path, names: tuple[str, ...] = RGB, *, channel: int = 1, s
         [onnx.numpy_helper.from_array(np.array(channel), "channel")],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
-    settings = Settings(preprocessing=Preprocessing(size=size), channel_names=names)
+    data_format = "lgg" if names == RGB else "nifti"
+    settings = Settings(preprocessing=Preprocessing(size=size), channel_names=names, data_format=data_format)
     onnx.helper.set_model_props(model, {METADATA_KEY: settings.to_json()})
     onnx.save(model, path)
     return path
@@ -464,7 +465,7 @@ def test_images_that_do_not_suit_the_model_are_refused(port):
     grey = post(port, "scan.png", encoded(image(channels=1), ".png"))
     assert (grey.status, grey.error) == (
         422,
-        "scan.png has 1 channel(s), but the model takes 3 (pre, flair, post): send images like those of its training",
+        "scan.png has 1 channels, but the model takes 3 (pre, flair, post): predict images like those of its training",
     )
     two = [("f", name, encoded(image(height=height), ".png")) for name, height in (("A_1.png", 9), ("A_2.png", 8))]
     assert "A_2.png: is 8 x 12 x 3 of uint8, but A_1.png" in post_form(port, *two).error
@@ -612,7 +613,7 @@ class Neither:
         if name in ("torch", "ray"):
             raise ModuleNotFoundError(f"a service needs no {name}", name=name)
 sys.meta_path.insert(0, Neither())
-import model.serve as s
+import model.serve.__main__ as s
 """
 
 

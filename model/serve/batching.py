@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from model.inference import Network
-from model.limits import ServeError
+from model.serve.limits import ServeError
 
 
 @dataclass(frozen=True, kw_only=True)

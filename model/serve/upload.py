@@ -18,11 +18,10 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from data.folder import ReadPair
 from data.images import IMAGE_SUFFIXES
 from data.nifti_file import SUFFIX, difference, import_nibabel, read_grid
-from model.images import find_volumes, read_volume
-from model.limits import Refusal
+from model.inputs import find_volumes, read_volume
+from model.serve.limits import Refusal
 from model.settings import Settings
 
 MAX_FILES = 1024
@@ -98,6 +97,9 @@ def read_case(stored: dict[str, Path], settings: Settings) -> Case:
     kinds = {bool(SUFFIX.search(path.name)) for path in paths}
     if len(kinds) > 1:
         raise Refusal(400, "images and NIfTI files came; send either the ones or the others")
+    if kinds != {settings.data_format == "nifti"}:
+        came, wanted = ("NIfTI", "image") if kinds == {True} else ("image", "NIfTI")
+        raise Refusal(422, f"{came} files came, but the model was trained on {wanted} files: send such")
     case = _read_nifti(stored, settings) if kinds == {True} else _read_images(paths, settings)
     if case.images.shape[3] != settings.num_channels:
         names = ", ".join(settings.channel_names)
@@ -151,11 +153,11 @@ def _safe_name(upload: Upload) -> str:
 
 def _read_images(paths: tuple[Path, ...], settings: Settings) -> Case:
     # One image is a volume of one slice; of several, the names say the order, as in a folder that is predicted.
-    (volume,) = find_volumes(paths[0] if len(paths) == 1 else paths[0].parent)
-    if left_out := sorted({path.name for path in paths} - {path.name for path in volume.slices}):
+    (volume,) = find_volumes(paths[0] if len(paths) == 1 else paths[0].parent, settings)
+    if left_out := sorted({path.name for path in paths} - {path.name for path in volume.files}):
         raise Refusal(400, f"{left_out[0]} is called like a mask or an overlay, but images are wanted; leave it out")
-    read = ReadPair(channels=settings.channel_indices, grayscale=settings.grayscale)
-    return Case(images=read_volume(volume, read), files=volume.slices)
+    images, _ = read_volume(volume, settings)
+    return Case(images=images, files=volume.files)
 
 
 def _read_nifti(stored: dict[str, Path], settings: Settings) -> Case:

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from model.limits import Limits, Refusal
+from model.serve.limits import Limits, Refusal
 
 logger = logging.getLogger(__name__)
 

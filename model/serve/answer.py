@@ -15,7 +15,7 @@ from data.nifti_file import SUFFIX, write_mask
 from data.preprocess import to_grey_levels
 from model.images import TIFF, write_image
 from model.overlay import draw_overlay, draw_panel
-from model.upload import Case
+from model.serve.upload import Case
 
 Output = Literal["mask", "overlay", "json"]
 

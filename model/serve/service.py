@@ -18,14 +18,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from data.patient import BadFiles, DataError
-from model.answer import Output, describe, json_answer, mask_file, overlay_file
-from model.batching import Stopped
-from model.guard import App, Guard, refused
 from model.inference import Network, predict_volume, to_masks
-from model.limits import Allowance, Limits, Refusal
-from model.pages import page
-from model.settings import Settings
-from model.upload import MAX_FILES, Upload, num_values, read_case, store
+from model.serve.answer import Output, describe, json_answer, mask_file, overlay_file
+from model.serve.batching import Stopped
+from model.serve.guard import App, Guard, refused
+from model.serve.limits import Allowance, Limits, Refusal
+from model.serve.pages import page
+from model.serve.upload import MAX_FILES, Upload, num_values, read_case, store
+from model.settings import ModelError, Settings
 
 MAX_FIELD_BYTES = 1000  # of a form's field that is no file: there is none
 
@@ -103,6 +103,7 @@ def build_service(
             "status": "ok",
             "model": model_name,
             "channels": settings.channel_names,
+            "takes": "nifti" if settings.data_format == "nifti" else "images",
             "size": settings.preprocessing.size,
             "threshold": settings.threshold,
             "max_megabytes": limits.max_megabytes,
@@ -120,8 +121,8 @@ def build_service(
         response_class=Response,
     )
     app.add_api_route("/healthz", healthz, summary="Whether the service runs, and with which model")
-    app.add_api_route("/", page("serve.html"), include_in_schema=False)
-    app.add_api_route("/docs", page("serve_docs.html"), include_in_schema=False)
+    app.add_api_route("/", page("page.html"), include_in_schema=False)
+    app.add_api_route("/docs", page("docs.html"), include_in_schema=False)
     _answer_errors(app)
     return Guard(app, limits, token=token, is_local=is_local)
 
@@ -153,8 +154,10 @@ def _predict(
             raise Refusal(
                 400, "; ".join(f"{problem.path.name}: {problem.reason}" for problem in error.problems)
             ) from None
-        except DataError as error:
-            raise Refusal(400, str(error).replace(f"{received}/", "").replace(str(received), "the request")) from None
+        except (DataError, ModelError) as error:
+            status = 422 if isinstance(error, ModelError) else 400
+            sentence = str(error).replace(f"{received}/", "").replace(str(received), "the request")
+            raise Refusal(status, sentence) from None
         except MemoryError:
             raise Refusal(413, "the request needs more memory than this machine has left; send less") from None
     headers = {

@@ -1,7 +1,7 @@
 """A model as a small HTTP service: `python -m model.serve MODEL`.
 
 FastAPI on uvicorn: one process with the runtime that `model.predict` needs, on any laptop. Ray Serve would bring a
-cluster to a machine that only predicts, and its batching is the hundred lines of `model.batching`.
+cluster to a machine that only predicts, and its batching is the hundred lines of `model.serve.batching`.
 """
 
 import ipaddress
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from model.batching import BatchConfig, Batcher
 from model.inference import Network
-from model.limits import Limits, ServeError
 from model.runtime import load_model
+from model.serve.batching import BatchConfig, Batcher
+from model.serve.limits import Limits, ServeError
 from model.settings import ModelError, Settings
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def make_server(
     try:
         import uvicorn  # here, so that a mistake in the arguments is said where only `infer` is installed, too
 
-        from model.guard import Connection
-        from model.service import build_service
+        from model.serve.guard import Connection
+        from model.serve.service import build_service
     except ImportError as error:
         raise ServeError(f"serving needs {error.name}: pip install 'tumour-search[serve]'") from error
     service = build_service(

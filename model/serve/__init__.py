@@ -1,0 +1,1 @@
+"""`python -m model.serve MODEL`: a model as a small HTTP service."""
