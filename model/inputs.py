@@ -165,7 +165,6 @@ def _refuse_twins(volumes: Iterable[Volume]) -> None:
     for volume in volumes:
         if volume.patient in folders:
             raise DataError(
-                f"{volume.folder}: a patient of this name ({volume.patient}) is already in "
-                f"{folders[volume.patient]}; predict them apart"
+                f"{volume.folder}: a patient of this name is already in {folders[volume.patient]}; predict them apart"
             )
         folders[volume.patient] = volume.folder

@@ -16,8 +16,9 @@ from rich.progress import Progress
 
 from data.patient import DataError
 from model.inputs import find_all, find_volumes, is_mask
+from model.onnx_file import model_file
 from model.outputs import TABLE, Outputs, fingerprint
-from model.runtime import RUNTIMES, choose_runtime, load_model, model_file
+from model.runtime import RUNTIMES, choose_runtime, load_model
 from model.settings import ModelError, Settings
 from model.steps import Steps, Work
 
@@ -122,11 +123,13 @@ def _pattern(text: str | None) -> re.Pattern | None:
 def _from_arguments(
     arguments: Arguments, settings: Settings, pattern: re.Pattern | None, outputs: Outputs
 ) -> list[Work]:
-    if STREAM in arguments.input:
-        raise DataError("INPUT - (standard input) must be the only INPUT")
+    if not arguments.input or STREAM in arguments.input:
+        raise DataError("INPUT must be files and folders, at least one, or - (standard input) alone")
     sources = [source for source in arguments.input if not is_mask(source)]
     if num_masks := len(arguments.input) - len(sources):
         print(f"note: {num_masks} file(s) are named as masks or overlays, and passed over")
+    if not sources:
+        raise DataError("no INPUT is an image: all are named as masks or overlays")
     volumes = find_all(sources, settings, patient_pattern=pattern)
     outputs.check(volumes)
     single = [volume.files[0].name for volume in volumes if len(volume.files) == 1 and not volume.is_nifti]
@@ -161,7 +164,9 @@ def _works_of_lines(settings: Settings, pattern: re.Pattern | None, outputs: Out
             if folder_of.setdefault(volume.patient, volume.folder) is volume.folder:
                 yield Work(name=volume.patient, volume=volume)
             else:
-                reason = f"a patient of this name is already in {folder_of[volume.patient]}; predict them apart"
+                reason = (
+                    f"{source}: a patient of this name is already in {folder_of[volume.patient]}; predict them apart"
+                )
                 yield Work(name=str(source), error=DataError(reason))
 
 

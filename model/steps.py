@@ -112,7 +112,7 @@ class Steps:
 
     def _write(self, work: Work) -> Work:
         if work.error is not None:
-            self.say(f"error: {work.name}: {work.error}")
+            self.say(f"error: {work.error}")
             return work
         row = work.row
         if row is None:

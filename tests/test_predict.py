@@ -1,7 +1,6 @@
 """Prediction: one path for all, exact by hand, from files to files, and a sentence for every mistake.
 
-The model in these tests is three nodes of ONNX, written by hand: probability = sigmoid((FLAIR - mean) / std), so that a
-pixel is tumour where FLAIR is not below the mean of the head.
+The model is that of tests/hand_model.py: a pixel is tumour where FLAIR is not below the mean of the head.
 """
 
 import csv
@@ -14,10 +13,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 import tifffile
 from fakes import write_lgg_patient
+from hand_model import NAMES, SETTINGS, flair_network, write_model
 
 from data.lgg import scan
 from data.loaders import eval_batches
@@ -28,39 +27,6 @@ from model.inference import predict_volume
 from model.predict import main
 from model.runtime import METADATA_KEY, load_model
 from model.settings import ModelError, Settings
-
-NAMES = ("pre", "flair", "post")
-SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channel_names=NAMES)
-
-
-def flair_network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return what the hand-written model returns."""
-    return 1 / (1 + np.exp(-(slices[:, 1] - mean[1]) / std[1]))
-
-
-def write_model(path: Path, metadata: dict[str, str]) -> Path:
-    """Return the path of the hand-written model with these entries of metadata."""
-    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    picked = [node("Gather", [name, "flair"], [f"{name}_flair"], axis=axis) for name, axis in INPUTS.items()]
-    graph = onnx.helper.make_graph(
-        [
-            *picked,
-            node("Sub", ["slices_flair", "mean_flair"], ["centred"]),
-            node("Div", ["centred", "std_flair"], ["normalised"]),
-            node("Sigmoid", ["normalised"], ["probability"]),
-        ],
-        "flair",
-        [value("slices", 1, ["batch", 3, "height", "width"]), value("mean", 1, [3]), value("std", 1, [3])],
-        [value("probability", 1, ["batch", "height", "width"])],
-        [onnx.numpy_helper.from_array(np.array(1), "flair")],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, path)
-    return path
-
-
-INPUTS = {"slices": 1, "mean": 0, "std": 0}
 
 
 @pytest.fixture
@@ -73,7 +39,7 @@ def volume(seed: int, num_slices: int = 5, height: int = 20, width: int = 12) ->
 
 
 def run(model: Path, source: Path, out: Path, *options: str) -> None:
-    main([str(model), str(source), "--out", str(out), *options])
+    main([str(model), str(source), "--out", str(out), "--runtime", "onnxruntime", *options])
 
 
 def refusal(capsys, *arguments) -> str:
@@ -126,7 +92,7 @@ def test_load_model_returns_the_network_from_a_file_or_its_folder(model):
     slices = np.stack([fit_image(image, 16) for image in volume(0)]).transpose(0, 3, 1, 2).astype(np.float32)
     mean, std = np.array([1, 120, 1], np.float32), np.array([1, 60, 1], np.float32)
     for path in (model, model.parent):
-        network, settings = load_model(path)
+        network, settings = load_model(path, runtime="onnxruntime")
         np.testing.assert_allclose(network(slices, mean, std), flair_network(slices, mean, std), atol=1e-6)
         assert settings == SETTINGS
 
@@ -209,7 +175,7 @@ def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
     assert [row["patient"] for row in rows] == ["A", "B"]
     for patient, row in zip(patients, rows, strict=True):
         images = patient.read().images
-        expected = predict_volume(load_model(model)[0], images, Preprocessing(size=16)) >= 0.5
+        expected = predict_volume(load_model(model, runtime="onnxruntime")[0], images, Preprocessing(size=16)) >= 0.5
         folder = tmp_path / "out" / patient.id
         masks = np.stack([tifffile.imread(folder / f"{files.image.stem}_mask.tif") for files in patient.slices])
         assert masks.dtype == np.uint8
@@ -230,7 +196,10 @@ def test_command_never_reads_a_mask(model, tmp_path):
         path.write_bytes(b"no TIFF")
     run(model, folder, tmp_path / "two", "--no-overlays", "--batch-size", "1")
     one, two = (sorted((tmp_path / name).rglob("*.*")) for name in ("one", "two"))
-    assert [path.name for path in one] == ["A_10_mask.tif", "A_1_mask.tif", "A_2_mask.tif", "volumes.csv"]
+    assert [path.name for path in one] == [
+        *("A_10_mask.tif", "A_1_mask.tif", "A_2_mask.tif"),
+        *("prediction.json", "volumes.csv"),
+    ]
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
@@ -352,7 +321,7 @@ def test_command_names_what_is_wrong_with_its_arguments(model, tmp_path, capsys)
     assert "error: model nothing does not exist" in refusal(capsys, Path("nothing"), folder, out)
     assert "elsewhere does not exist; expected a patient's folder" in refusal(capsys, model, Path("elsewhere"), out)
     assert "notes.txt is no image: its suffix must be one of" in refusal(capsys, model, tmp_path / "notes.txt", out)
-    assert "has 3 channels, but model" in refusal(capsys, one_channel, folder, out)
+    assert "has 3 channels, but the model takes 1 (grey)" in refusal(capsys, one_channel, folder, out)
     assert "batch_size is 0, but must be at least 1" in refusal(capsys, model, folder, out, "--batch-size", "0")
 
 
