@@ -52,7 +52,10 @@ def write_report(
         },
         figures={
             title: figure.to_html(full_html=False, include_plotlyjs=False, config=PLOTLY)
-            for title, figure in _figures(rows, run["space"], run["config"]["objective"], (metrics or {}).get("trial"))
+            for title, figure in [
+                *_figures(rows, run["space"], run["config"]["objective"], (metrics or {}).get("trial")),
+                *_reliability((metrics or {}).get("assessment") or {}),
+            ]
         },
         plotly=get_plotlyjs(),
     )
@@ -81,6 +84,25 @@ def _figures(
         ("Best so far over epochs spent", _best_so_far(rows)),
         ("Hyperparameters and best Dice", _parallel_coordinates(scored, space)),
     ]
+
+
+def _reliability(assessment: dict[str, Any]) -> list[tuple[str, go.Figure]]:
+    """Return the reliability curve of the test patients, if there is one: a calibrated model lies on the diagonal."""
+    bins = [one for one in assessment.get("calibration", {}).get("bins", []) if one["num_pixels"]]
+    if not bins:
+        return []
+    figure = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"}))
+    figure.add_scatter(
+        x=[one["mean_probability"] for one in bins],
+        y=[one["tumour_share"] for one in bins],
+        mode="lines+markers",
+        text=[f"{one['num_pixels']:,} pixels" for one in bins],
+        line={"color": BEST_COLOUR, "width": 3},
+        hovertemplate="probability %{x:.3f}, tumour in %{y:.3f} of %{text}<extra></extra>",
+    )
+    title = f"Reliability on the test patients: expected calibration error {_number(assessment['calibration']['ece'])}"
+    styled = _styled(figure, "predicted probability", "share of pixels that are tumour").update_layout(showlegend=False)
+    return [(title, styled)]
 
 
 def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, promoted: str | None) -> go.Figure:

@@ -184,6 +184,14 @@ def metrics_record() -> dict[str, Any]:
         "assessment": {
             "by_lesion_size": [{"name": "below 5 ml", "num_patients": 1, "dice": test["dice"]}],
             "by_group": [],
+            "calibration": {
+                "ece": 0.03125,
+                "nll": 0.125,
+                "bins": [
+                    {"low": 0.0, "high": 0.5, "mean_probability": 0.25, "tumour_share": 0.125, "num_pixels": 10},
+                    {"low": 0.5, "high": 1.0, "mean_probability": math.nan, "tumour_share": math.nan, "num_pixels": 0},
+                ],
+            },
             "diagnosis": {"sensitivity": 0.9375, "specificity": 0.53125, "auc": 0.96875},
             "as_notebooks": [{"name": "slice-wise Dice, empty = 1", "value": 0.9921875, "description": "flattered"}],
         },

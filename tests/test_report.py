@@ -208,3 +208,10 @@ def test_report_says_how_the_model_was_promoted(tmp_path):
     _, html = make_page(tmp_path, metrics=metrics_record() | {"num_test_scorings": 3, "cross_validation": folds})
     assert "The test patients were scored 3 times" in html
     assert "0.8125 (0.5000 to 0.8750) of 2 patients" in html
+
+
+def test_report_draws_the_reliability_curve_of_bins_with_pixels(tmp_path):
+    _, html = make_page(tmp_path, metrics=metrics_record())
+    diagonal, curve = figures_of(html)["Reliability on the test patients: expected calibration error 0.03125"]
+    assert (diagonal["x"], diagonal["y"]) == ([0, 1], [0, 1])
+    assert (curve["x"], curve["y"], curve["text"]) == ([0.25], [0.125], ["10 pixels"])
