@@ -1,0 +1,237 @@
+"""How fast a model predicts: the command from files to files, its network alone, and the same network in torch.
+
+    python tests/benchmarks/inference.py [--size 256] [--width 32] [--rounds 7]
+    python tests/benchmarks/inference.py --model runs/lgg/best --data data-sets/kaggle_3m       # and Dice
+
+The weights are random: they cost what trained ones cost. `bare` is a network that is called with batches that are
+ready, slice by slice; a volume is a patient's slices with pre- and post-processing, in memory; `end to end` is the
+command `python -m model.predict` with overlays, without the seconds in which it loads the model, which are told apart.
+Networks take turns within a round and rest between turns, for the threads of some go on spinning after their work.
+Ratios are medians over rounds of what one round gave; the shipped runtime is what `auto` takes here. With --model and
+--data both runtimes score the patients. The last line is one JSON object.
+"""
+
+import contextlib
+import io
+import json
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+import torch
+import tyro
+
+from data.phantom import draw_patient
+from data.preprocess import Preprocessing, prepare
+from data.source import find_source
+from model.evaluate import evaluate
+from model.export import export_onnx
+from model.inference import Network, predict_volume, to_masks
+from model.inputs import find_volumes, read_volume
+from model.predict import main as predict
+from model.predictor import Predictor, torch_network
+from model.runtime import choose_runtime, load_model
+from model.settings import Settings
+from model.unet import UNet, UNetConfig
+from search.provenance import commit
+
+REST_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Measure prediction."""
+
+    size: int = 256
+    """Side of a slice in pixels, in the files and in the network."""
+
+    width: int = 32
+    """Features of the U-Net at full resolution."""
+
+    depth: int = 4
+    """Depth of the U-Net."""
+
+    patients: int = 4
+    """Patients, each of 24 slices."""
+
+    rounds: int = 7
+    """Turns of each network."""
+
+    compiled: bool = True
+    """Whether to measure torch.compile, too; compiling takes a minute."""
+
+    model: Path | None = None
+    """Exported model whose Dice is compared between the runtimes."""
+
+    data: str | None = None
+    """Patients for that, as the search's option."""
+
+
+def main(arguments: Arguments) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="tumour-search-"))
+    try:
+        result = _speed(arguments, folder)
+    finally:
+        shutil.rmtree(folder)
+    if arguments.model is not None and arguments.data is not None:
+        result["dice"] = _dice(arguments.model, arguments.data)
+    print(json.dumps(result))
+
+
+def _speed(arguments: Arguments, folder: Path) -> dict:
+    for number in range(arguments.patients):
+        _write_patient(folder / "in" / f"P{number}", number, arguments.size)
+    torch.manual_seed(0)
+    predictor = Predictor([UNet(UNetConfig(width=arguments.width, depth=arguments.depth))])
+    settings = Settings(preprocessing=Preprocessing(size=arguments.size), channel_names=("pre", "flair", "post"))
+    volumes = [read_volume(volume, settings)[0] for volume in find_volumes(folder / "in", settings)]
+    export_onnx(predictor, folder / "model.onnx", settings, sample_volumes=[volumes[0][:1]])
+    shipped = choose_runtime().name
+    networks = _networks(predictor, folder / "model.onnx", compiled=arguments.compiled)
+    for network in networks.values():  # the first call compiles or allocates
+        _bare(network, volumes[0][:2], settings)
+    slices, per_volume, commands = defaultdict(list), defaultdict(list), defaultdict(list)
+    for number in range(arguments.rounds):
+        names = list(networks)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            time.sleep(REST_SECONDS)
+            bare = [_bare(networks[name], volume, settings) for volume in volumes]
+            slices[name] += [seconds for one in bare for seconds in one]
+            time.sleep(REST_SECONDS)
+            per_volume[name] += [_volume(networks[name], volume, settings) for volume in volumes]
+            if name in ("onnxruntime", "openvino"):
+                time.sleep(REST_SECONDS)
+                load, command = _command(folder, name)
+                commands[name].append((command, load, sum(map(sum, bare))))
+    num_slices = sum(map(len, volumes))
+    table = {name: _summary(slices[name], per_volume[name]) for name in networks}
+    for name, rounds in commands.items():
+        table[name] |= {
+            "end_to_end_slices_per_second": _rounded(num_slices / statistics.median(c - load for c, load, _ in rounds)),
+            "load_seconds": _rounded(statistics.median(load for _, load, _ in rounds)),
+            "ratio_to_bare": _rounded(statistics.median((c - load) / bare for c, load, bare in rounds)),
+            "ratio_to_bare_with_loading": _rounded(statistics.median(c / bare for c, load, bare in rounds)),
+        }
+    eager = table["eager"]["slice_ms_p50"]
+    return {
+        "networks": table,
+        "shipped": shipped,
+        "ratio_to_bare": table[shipped]["ratio_to_bare"],
+        "speedup_over_eager": _rounded(eager / table[shipped]["slice_ms_p50"]),
+        "speedup_over_eager_end_to_end": _rounded(
+            eager / 1000 * table[shipped]["end_to_end_slices_per_second"],
+        ),
+        "speedup_of_onnxruntime_over_eager": _rounded(eager / table["onnxruntime"]["slice_ms_p50"]),
+        "size": arguments.size,
+        "width": arguments.width,
+        "depth": arguments.depth,
+        "slices": num_slices,
+        "rounds": arguments.rounds,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in ("torch", *commands)},
+        "commit": commit(),
+    }
+
+
+def _write_patient(folder: Path, number: int, size: int) -> None:
+    images = draw_patient(0, number)[0]
+    folder.mkdir(parents=True)
+    for index, image in enumerate(np.concatenate([images, images[::-1]])):
+        resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+        tifffile.imwrite(folder / f"{folder.name}_{index + 1}.tif", resized, photometric="rgb")
+
+
+def _networks(predictor: Predictor, model: Path, *, compiled: bool) -> dict[str, Network]:
+    networks = {"onnxruntime": load_model(model, runtime="onnxruntime")[0]}
+    with contextlib.suppress(ImportError):
+        import openvino  # noqa: F401
+
+        networks["openvino"] = load_model(model, runtime="openvino")[0]
+    networks["eager"] = torch_network(predictor, torch.device("cpu"))
+    if compiled:
+        graph = torch.compile(predictor.eval())
+
+        @torch.inference_mode()
+        def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+            return graph(*map(torch.from_numpy, (slices, mean, std)))[0].numpy()
+
+        networks["compiled"] = network
+    return networks
+
+
+def _bare(network: Network, volume: np.ndarray, settings: Settings) -> list[float]:
+    """Return the seconds of each slice."""
+    prepared = prepare(volume, settings.preprocessing)
+    batches = np.ascontiguousarray(prepared.images[:, None].transpose(0, 1, 4, 2, 3), np.float32)
+    return [_seconds(lambda batch=batch: network(batch, prepared.mean, prepared.std)) for batch in batches]
+
+
+def _volume(network: Network, volume: np.ndarray, settings: Settings) -> float:
+    return _seconds(lambda: to_masks(predict_volume(network, volume, settings.preprocessing, batch_size=1), settings))
+
+
+def _command(folder: Path, runtime: str) -> tuple[float, float]:
+    """Return the seconds in which the model is loaded, and those of the whole command."""
+    load = _seconds(lambda: load_model(folder / "model.onnx", runtime=runtime))
+    shutil.rmtree(folder / "out", ignore_errors=True)  # a patient that is there would be passed over
+    arguments = [str(folder / "model.onnx"), str(folder / "in"), "--out", str(folder / "out"), "--runtime", runtime]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return load, _seconds(lambda: predict(arguments))
+
+
+def _summary(slices: list[float], volumes: list[float]) -> dict[str, float]:
+    return {
+        "slice_ms_p50": _rounded(1e3 * np.percentile(slices, 50)),
+        "slice_ms_p99": _rounded(1e3 * np.percentile(slices, 99)),
+        "slices_per_second": _rounded(1 / np.percentile(slices, 50)),
+        "volume_ms_p50": _rounded(1e3 * np.percentile(volumes, 50)),
+        "volume_ms_p99": _rounded(1e3 * np.percentile(volumes, 99)),
+    }
+
+
+def _dice(model: Path, data: str) -> dict:
+    """Return the mean Dice in each runtime, and the largest difference of a patient's."""
+    patients = find_source(data, phantom_root=Path(tempfile.gettempdir())).patients
+    scores = {}
+    for name in ("onnxruntime", "openvino"):
+        network, settings = load_model(model, runtime=name)
+        scores[name] = np.array([score.dice for score in evaluate(network, patients, settings=settings, batch_size=1)])
+    one, other = scores.values()
+    return {
+        **{name: round(float(np.nanmean(dice)), 5) for name, dice in scores.items()},
+        "largest_difference_of_a_patient": round(float(np.nanmax(np.abs(one - other))), 5),
+        "patients": len(patients),
+    }
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    do()
+    return time.perf_counter() - started
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = next((line.split(": ")[1] for line in info.splitlines() if line.startswith("model name")), "")
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if f" {unit}" in info]
+    return " ".join([name or platform.processor(), *units])
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
