@@ -41,8 +41,8 @@ class Arguments:
 
     out: Path
     """Folder to write to: <patient>/<slice>_mask.tif (0 and 255; .png where the slice is no TIFF) or
-    <case>/<case>_mask.nii.gz, and volumes.csv. Patients that are there already, of the same model and input, are passed
-    over."""
+    <case>/<case>_mask.nii.gz, and volumes.csv, a row a patient of this command. Patients whose files are there already,
+    of the same model, runtime, options and input, are passed over."""
 
     runtime: Literal[RUNTIMES] = "auto"
     """What runs the network. `auto`: OpenVINO in bfloat16 where it is installed and the processor computes in bfloat16,
