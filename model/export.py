@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from model.inference import Network, predict_volume
+from model.onnx_file import METADATA_KEY
 from model.predictor import Predictor, torch_network
-from model.runtime import METADATA_KEY, load_model
+from model.runtime import load_model
 from model.settings import Settings
 
 OPSET = 20

@@ -89,6 +89,22 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def check_file(path: Path) -> None:
+    """Make sure that a file is what the manifest beside it says; without a manifest, or a line in it, nothing is known.
+
+    Raises:
+        ModelError: It is another file, or the manifest cannot be read.
+    """
+    if not (path.parent / MANIFEST_NAME).is_file():
+        return
+    entry = read_manifest(path.parent)["files"].get(path.name)
+    if entry is not None and (found := sha256(path)) != entry["sha256"]:
+        raise ModelError(
+            f"model {path} is not the file that its manifest names (sha256 {found}, manifest {entry['sha256']}): "
+            "copy the folder again as a whole, or export the model again"
+        )
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return what the manifest of a folder says; its `files` are name: {"sha256", "bytes"}.
 

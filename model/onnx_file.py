@@ -4,15 +4,13 @@ A runtime parses, folds constants and allocates while it loads; a foreign or dam
 Nothing is unpickled or unpacked.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.manifest import check_file
 from model.settings import ModelError, Settings
 
 MODEL_NAME = "model.onnx"
-MANIFEST_NAME = "manifest.json"
 METADATA_KEY = "tumour_search"
 
 MAX_BYTES = 2**31
@@ -57,7 +55,7 @@ def read_model(file: Path) -> tuple[bytes, Settings]:
             if first.startswith(start):
                 raise ModelError(f"model {file} is {what}, and is not opened; name an exported {MODEL_NAME}")
         content = first + stream.read()
-    check_manifest(file.parent, file.name)
+    check_file(file)
     try:
         metadata = _metadata(content)
     except ValueError as error:
@@ -68,29 +66,6 @@ def read_model(file: Path) -> tuple[bytes, Settings]:
         return content, Settings.from_json(metadata[METADATA_KEY])
     except ModelError as error:
         raise ModelError(f"model {file}: {error}; export it again with this version") from error
-
-
-def check_manifest(folder: Path, name: str) -> None:
-    """Return nothing: a file of the folder is the one that manifest.json beside it names, or it names none.
-
-    Raises:
-        ModelError: It is another file, or the manifest cannot be read.
-    """
-    manifest = folder / MANIFEST_NAME
-    if not manifest.is_file():
-        return
-    try:
-        entry = json.loads(manifest.read_bytes())["files"].get(name)
-        named = None if entry is None else str(entry["sha256"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"manifest {manifest} cannot be read: it is damaged; export the model again") from error
-    with (folder / name).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if named not in (None, found):
-        raise ModelError(
-            f"model {folder / name} is not the file that its manifest names (sha256 {found}, manifest {named}): "
-            "copy the folder again as a whole, or export the model again"
-        )
 
 
 def _metadata(content: bytes) -> dict[str, str]:

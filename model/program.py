@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 from model.checkpoint import write
 from model.export import Parity, check_exportable, example_inputs, prove
 from model.inference import Network
+from model.onnx_file import METADATA_KEY
 from model.predictor import Predictor
-from model.runtime import METADATA_KEY
 from model.settings import Settings
 
 PROGRAM_NAME = "model.pt2"

@@ -8,6 +8,7 @@ Nothing goes over a network: openvino's telemetry package serves its converter, 
 opens no socket (test_runtime.py; strace of openvino 2026.4 shows no network call at all).
 """
 
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -15,9 +16,6 @@ from typing import NamedTuple
 import numpy as np
 
 from model.inference import Network
-from model.onnx_file import METADATA_KEY as METADATA_KEY
-from model.onnx_file import MODEL_NAME as MODEL_NAME
-from model.onnx_file import check_manifest as check_manifest
 from model.onnx_file import model_file, read_model
 from model.settings import ModelError, Settings
 
@@ -96,6 +94,8 @@ def _in_openvino(content: bytes) -> Network:
 
 
 def _import_onnxruntime() -> ModuleType:  # here, because reading the patients, and training, do without it
+    # From 1.29 on it reports to Microsoft unless this is set before it is imported (its Privacy.md).
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 
 from model.checkpoint import write
+from model.onnx_file import METADATA_KEY
 from model.predictor import Predictor
-from model.runtime import METADATA_KEY
 from model.settings import ModelError
 from model.unet import UNet, UNetConfig
 

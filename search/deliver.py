@@ -17,9 +17,9 @@ from model.device import find_device
 from model.evaluate import summarise
 from model.export import export_onnx
 from model.manifest import write_manifest
+from model.onnx_file import MODEL_NAME
 from model.predictor import Predictor, torch_network
 from model.program import PROGRAM_NAME, export_program
-from model.runtime import MODEL_NAME
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
 from search.card import write_card

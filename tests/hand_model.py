@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from data.preprocess import Preprocessing
-from model.runtime import METADATA_KEY
+from model.onnx_file import METADATA_KEY
 from model.settings import Settings
 
 NAMES = ("pre", "flair", "post")

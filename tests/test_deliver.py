@@ -113,7 +113,7 @@ def test_deliver_writes_the_metrics_without_nan(delivered):
 
 
 def test_deliver_exports_the_winner(delivered):
-    network, settings = load_model(delivered.config.folder / "best" / "model.onnx")
+    network, settings = load_model(delivered.config.folder / "best", runtime="onnxruntime")
     assert (settings.preprocessing.size, settings.num_channels, settings.threshold) == (
         SIZE,
         3,

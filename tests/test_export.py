@@ -17,9 +17,10 @@ import torch
 from data.preprocess import Preprocessing
 from model.export import OPSET, ExportError, export_onnx
 from model.inference import predict_volume
+from model.onnx_file import METADATA_KEY
 from model.predictor import Predictor, torch_network
 from model.program import export_program
-from model.runtime import METADATA_KEY, load_model
+from model.runtime import load_model
 from model.settings import Settings
 from model.unet import NORMS, UNet, UNetConfig
 

@@ -24,8 +24,9 @@ from data.pack import pack_patients
 from data.patient import Patient, Volume
 from data.preprocess import Preprocessing, fit_image
 from model.inference import predict_volume
+from model.onnx_file import METADATA_KEY
 from model.predict import main
-from model.runtime import METADATA_KEY, load_model
+from model.runtime import load_model
 from model.settings import ModelError, Settings
 
 

@@ -40,9 +40,10 @@ from fakes import write_lgg_patient
 from data.nifti_file import read_grid
 from data.preprocess import Preprocessing
 from model.inference import predict_volume
+from model.onnx_file import METADATA_KEY
 from model.predict import main as predict
 from model.predictor import Predictor, torch_network
-from model.runtime import METADATA_KEY, load_model
+from model.runtime import load_model
 from model.serve.__main__ import Arguments, listen, main, make_server
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Allowance, Refusal

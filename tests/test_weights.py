@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.onnx_file import METADATA_KEY
 from model.predictor import Predictor
-from model.runtime import METADATA_KEY
 from model.settings import ModelError
 from model.unet import UNet, UNetConfig
 from model.weights import read_weights, write_weights

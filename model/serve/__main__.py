@@ -92,8 +92,6 @@ def _serve(arguments: Arguments) -> None:
                 f"host {arguments.host} is reached from other machines, but there is no token: give --token-file, set "
                 f"{TOKEN_VARIABLE}, or say --allow-anyone"
             )
-        # From 1.29 on, ONNX Runtime reports to Microsoft unless this is set before it is imported (its Privacy.md).
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         network, settings = load_model(arguments.model)
         signal.signal(signal.SIGTERM, _interrupt)
         # What clients send lies below one private folder, which is gone at the end even if a request is under way.
