@@ -2,7 +2,7 @@
 
 `auto` takes OpenVINO in bfloat16 where it is installed, the processor computes in bfloat16 (OpenVINO's own list of its
 capabilities has BF16) and ONNX Runtime has no CUDA; everywhere else it takes ONNX Runtime in float32, on a GPU if that
-has CUDA. In bfloat16 OpenVINO is twice as fast, with AMX six times; in float32 it gains little (LOG.md).
+has CUDA. In bfloat16 OpenVINO is twice as fast; in float32 it gains little (LOG.md).
 
 Nothing goes over a network: openvino's telemetry package serves its converter, and loading and running a model here
 opens no socket (test_runtime.py; strace of openvino 2026.4 shows no network call at all).
