@@ -37,6 +37,14 @@ class BadFiles(DataError):
     def __init__(self, headline: str, problems: Sequence[Problem], *, num_listed: int = MAX_LISTED_PROBLEMS) -> None:
         super().__init__(problems_message(headline, list(map(str, problems)), num_listed=num_listed))
         self.problems = tuple(problems)
+        self._arguments = headline, self.problems, num_listed
+
+    def __reduce__(self) -> tuple:  # an exception is pickled by its message alone unless it says how
+        return _bad_files, self._arguments
+
+
+def _bad_files(headline: str, problems: Sequence[Problem], num_listed: int) -> BadFiles:
+    return BadFiles(headline, problems, num_listed=num_listed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ class Reading:
     0. None given: all."""
 
     grayscale: bool = False
-    """Whether the colours of a slice are averaged to one channel."""
+    """Whether the colours of a slice become one channel, weighted as ITU-R BT.601 does."""
 
     modalities: tuple[str, ...] = ()
     """Modalities of the BraTS layout to take as channels, in this order, such as `t1ce flair`. None given: all that

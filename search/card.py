@@ -115,8 +115,9 @@ def _rule(config: dict[str, Any]) -> str:
         if config["promotion"]["ties"] == "best":
             return "The best mean Dice of the validation patients wins."
         return (
-            "The best mean Dice of the validation patients wins; of those that are not worse by more than one standard "
-            "error of the difference, the network with the fewest parameters."
+            "The best mean Dice of the validation patients wins; of those that are not worse by the standard error of "
+            "the difference or more, the network with the fewest parameters. An ensemble must be better by more than "
+            "that."
         )
     return (
         f"Of the trials whose validation Dice was at most {config['dice_tolerance']:g} below the best one's, it is "
@@ -129,7 +130,7 @@ def _steps(settings: Settings) -> list[str]:
     preprocessing = settings.preprocessing
     size, num_seen = preprocessing.size, preprocessing.num_slices_seen
     of_file = {
-        "the colours of a slice are averaged to one channel": settings.grayscale,
+        "the colours of a slice become one channel, by the weights 0.299, 0.587 and 0.114": settings.grayscale,
         f"channels {', '.join(map(str, settings.channel_indices))} of each file are taken, counted from 0": bool(
             settings.channel_indices
         ),

@@ -219,6 +219,11 @@ class SearchConfig:
             raise ValueError(f"objective is {', '.join(self.objective)}, but must begin with {METRIC}")
         if len(self.objective) == 1:
             return
+        if self.promotion.ensemble > 1:
+            raise ValueError(
+                f"ensemble is {self.promotion.ensemble}, but with several objectives ({', '.join(self.objective)}) one "
+                "network is promoted: leave it out"
+            )
         for name, one_objective, all_names in (
             ("searcher", samplers.ONE_OBJECTIVE, SAMPLERS),
             ("scheduler", schedulers.ONE_OBJECTIVE, SCHEDULERS),

@@ -31,6 +31,7 @@ from search.jsonl import append_line, read_lines
 from search.objectives import pareto_front
 from search.overlays import draw_test_patients
 from search.rescore import Candidate
+from search.tracking import run_id
 from search.trials import TrialRow
 
 BEST_FOLDER = "best"
@@ -64,6 +65,9 @@ def deliver(
         ExportError: The exported model does not give what the network gives.
     """
     partial, best = folder / f"{BEST_FOLDER}.partial", folder / BEST_FOLDER
+    before = folder / f"{BEST_FOLDER}.before"
+    if before.exists() and not best.exists():  # an earlier promotion was killed between two renames
+        before.rename(best)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -169,18 +173,30 @@ def _facts(run: dict[str, Any], winner: Candidate, metrics: dict[str, Any]) -> d
         "data_fingerprint": run["data"]["fingerprint"],
         "commit": run["commit"],
         "versions": run["versions"],
-        "wandb_run": winner.row.id if run["config"]["tracking"] != "off" else None,
+        "wandb": _wandb(run["config"], winner.row.number),
         "written": _now(),
     }
 
 
+def _wandb(config: dict[str, Any], number: int) -> dict[str, str] | None:
+    """Return where the winner's run is in W&B."""
+    return (
+        None if config["tracking"] == "off" else {"project": config["project"], "run": run_id(config["name"], number)}
+    )
+
+
 def _replace(best: Path, partial: Path) -> None:
-    """Put the new folder in the place of the one before."""
+    """Put the new folder in the place of the one before, which stays if that fails."""
     before = best.with_name(f"{BEST_FOLDER}.before")
     shutil.rmtree(before, ignore_errors=True)
     if best.exists():
         best.rename(before)
-    partial.rename(best)
+    try:
+        partial.rename(best)
+    except BaseException:
+        if before.exists():
+            before.rename(best)
+        raise
     shutil.rmtree(before, ignore_errors=True)
 
 

@@ -101,7 +101,7 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known:
     """Return what config.json now says of a search that begins."""
     experiment = {
         "started": _now(),
-        "config": _to_json(config),
+        "config": config_record(config),
         "space": describe(SPACES[config.space]),
         "lanes": asdict(lanes),
         "data": {
@@ -191,7 +191,7 @@ def resume_experiment(config: SearchConfig, cohort: Cohort) -> dict[str, Any]:
     """
     experiment = read_experiment(config.folder)
     check_fingerprint(experiment, config, cohort)
-    experiment["config"] = _to_json(config)
+    experiment["config"] = config_record(config)
     experiment["resumed"] = [*experiment.get("resumed", []), _now()]
     _write(config.folder, experiment)
     return experiment
@@ -211,7 +211,8 @@ def check_fingerprint(experiment: dict[str, Any], config: SearchConfig, cohort: 
         )
 
 
-def _to_json(config: SearchConfig) -> dict[str, Any]:
+def config_record(config: SearchConfig) -> dict[str, Any]:
+    """Return what config.json says of a config."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     del values["resume"]
     return values

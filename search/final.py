@@ -1,5 +1,6 @@
 """The winning configuration, trained again: with other seeds, or on other patients."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,7 +31,8 @@ def train_with_seeds(
 ) -> list[Candidate]:
     """Return the winning configuration trained for all its epochs with other seeds, each at its best epoch.
 
-    One that is on disk already, from an earlier promotion, is not trained again.
+    One that is on disk already, from an earlier promotion, is not trained again. A training that fails is said, and
+    counts as far as it came.
     """
     seeds = range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
     names = [f"{winner.id}-seed{seed}" for seed in seeds]
@@ -41,8 +43,13 @@ def train_with_seeds(
         for seed, file in zip(seeds, files, strict=True)
         if not file.exists()
     ]
-    tasks.map(_train_to_file, calls)
-    scoring = [(name, winner, file, cohort.val_patients, settings) for name, file in zip(names, files, strict=True)]
+    for problem in filter(None, tasks.map(_train_to_file, calls)):
+        print(f"note: {problem}", file=sys.stderr)
+    scoring = [
+        (name, winner, file, cohort.val_patients, settings)
+        for name, file in zip(names, files, strict=True)
+        if file.exists()
+    ]
     return tasks.map(score_checkpoint, scoring)
 
 
@@ -60,9 +67,12 @@ def cross_validate(
     folds = [order[fold :: config.promotion.folds] for fold in range(config.promotion.folds)]
     configs = _configs(winner, config, cohort, config.seed, tasks)
     calls = [(*configs, pack, tuple(patients[name] for name in fold), settings) for fold in folds]
-    found: list[list[PatientScore]] = tasks.map(_train_and_score, calls)
+    found: list[list[PatientScore] | str] = tasks.map(_train_and_score, calls)
+    failures = [problem for problem in found if isinstance(problem, str)]
+    found = [scores for scores in found if not isinstance(scores, str)]
     return {
         "num_folds": len(folds),
+        "failures": failures,
         "summary": summarise([one for scores in found for one in scores]),
         "folds": [summarise(scores) for scores in found],
         "patients": [asdict(one) | {"fold": fold} for fold, scores in enumerate(found, start=1) for one in scores],
@@ -80,17 +90,19 @@ def _configs(
 
 def _train_to_file(
     unet: UNetConfig, config: TrainConfig, num_threads: int, train_pack: Pack, val_pack: Pack, file: Path
-) -> None:
-    """Train, and leave the state after the best epoch in the file."""
+) -> str | None:
+    """Train, and leave the state after the best epoch in the file; return what went wrong, if anything did."""
     torch.set_num_threads(num_threads)
-    best, content = -1.0, None
+    best, content, failure = -1.0, None, None
     for result in train(unet, config, train_pack, val_pack):
         if result.failure:
-            raise ValueError(f"the training of {file.stem} failed: {result.failure}")
-        if content is None or result.metrics[METRIC] > best:
+            failure = result.failure
+        elif content is None or result.metrics[METRIC] > best:
             best, content = result.metrics[METRIC], result.state.to_bytes()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, content)
+    if content is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, content)
+    return failure and f"the training of {file.stem} failed: {failure}"
 
 
 def _train_and_score(
@@ -100,13 +112,13 @@ def _train_and_score(
     pack: Pack,
     held_out: Sequence[Patient],
     settings: Settings,
-) -> list[PatientScore]:
-    """Return the held-out patients' scores by a network that was trained on all others of the pack."""
+) -> list[PatientScore] | str:
+    """Return the held-out patients' scores by a network that was trained on all others of the pack, or what failed."""
     torch.set_num_threads(num_threads)
     names = {patient.id for patient in held_out}
     *_, last = train(
         unet, config, pack.select(name for name in pack.patient_ids if name not in names), pack.select(names)
     )
     if last.failure:
-        raise ValueError(f"the training without {', '.join(sorted(names)[:4])} failed: {last.failure}")
+        return f"the training without {', '.join(sorted(names)[:4])} failed: {last.failure}"
     return score([last.state.network], held_out, settings)

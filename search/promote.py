@@ -19,7 +19,7 @@ from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.deliver import BEST_FOLDER, default_settings, deliver
 from search.engine import TABLE_FILE
-from search.experiment import check_fingerprint, only_writer, read_experiment, recorded_config
+from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
 from search.final import cross_validate, train_with_seeds
 from search.promotion import Promotion
 from search.recorder import say
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with only_writer(config.folder):
             experiment = read_experiment(config.folder)
             check_fingerprint(experiment, config, cohort)
-            experiment["config"]["promotion"] = asdict(config.promotion)
+            experiment["config"] = config_record(config)
             return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -76,6 +76,12 @@ def promote(
     report = config.folder / REPORT_FILE
     settings = default_settings(config, cohort)
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
+    num_patients = len(cohort.train_patients) + len(cohort.val_patients)
+    if config.promotion.folds > num_patients:
+        raise ValueError(
+            f"folds is {config.promotion.folds}, but there are {num_patients} training and validation patients: give "
+            "at most as many"
+        )
     try:
         with open_tasks(config, (*cohort.val_patients, *cohort.test_patients), training=training) as tasks:
             say("Promoting: the best checkpoints are scored again on the validation patients.")
@@ -93,6 +99,9 @@ def promote(
         write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
+        raise
     if problem := _track(config, cohort, candidates[0].row):
         print(f"note: {problem}", file=sys.stderr)
     write_report(report, run=experiment, rows=rows, metrics=metrics)
@@ -144,7 +153,10 @@ def _candidates(
     )
     options = {"objectives": config.objective, "dice_tolerance": config.dice_tolerance}
     scored = partial(rescore, settings=settings, num_candidates=config.promotion.candidates, **options)
-    candidates = order(tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients))
+    found, passed_over = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
+    for problem in passed_over:
+        print(f"note: {problem}", file=sys.stderr)
+    candidates = order(found)
     if config.promotion.final_seeds:
         say(f"Training {candidates[0].row.id} again with {config.promotion.final_seeds} other seed(s).")
         candidates = order(candidates + train_with_seeds(candidates[0].row, config, cohort, settings, tasks))

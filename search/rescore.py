@@ -1,6 +1,5 @@
 """The best checkpoints, scored again on the validation patients, and the rule by which one of them wins."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from model.unet import UNet
 from search.objectives import costs, in_order_of_promotion, merits, worth_keeping
 from search.trials import METRIC, TrialRow
 
-logger = logging.getLogger(__name__)
+ROUNDING = 1e-9
+"""Of one patient alone that differs, gain and error are equal but for rounding; one patient decides nothing."""
 
 
 class NothingToPromote(Exception):
@@ -80,27 +80,31 @@ def rescore(
     num_candidates: int,
     objectives: Sequence[str] = (METRIC,),
     dice_tolerance: float = 0.0,
-) -> list[Candidate]:
-    """Return the trials that may win, scored anew: training validates resized masks in bf16, and ranks may change.
+) -> tuple[list[Candidate], list[str]]:
+    """Return the trials that may win, scored anew, and why others are passed over.
+
+    Training validates resized masks in bf16; ranks may change.
 
     Raises:
         NothingToPromote: No trial has a checkpoint that can be read.
     """
+    if costs(objectives):  # the best Dice is the measure of the one that may win
+        num_candidates = max(2, num_candidates)
     ranked = _worth_scoring(rows, objectives, dice_tolerance, num_candidates)
     if not ranked:
         reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
         raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none began'}")
-    candidates = []
+    candidates, passed_over = [], []
     for row in ranked:
         if len(candidates) == num_candidates:
             break
         try:
             candidates.append(score_checkpoint(row.id, row, folder / row.checkpoint, patients, settings))
         except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
-            logger.warning("%s is passed over: %s", row.id, error)
+            passed_over.append(f"{row.id} is passed over: {error}")
     if not candidates:
-        raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read")
-    return candidates
+        raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read: {passed_over[0]}")
+    return candidates, passed_over
 
 
 def score_checkpoint(
@@ -153,9 +157,12 @@ def in_order(
 def with_ensemble(
     candidates: Sequence[Candidate], num_members: int, patients: Sequence[Patient], settings: Settings
 ) -> list[Candidate]:
-    """Return the candidates, led by an ensemble of the best 2 to num_members of them if one has a better mean Dice."""
+    """Return the candidates, led by the ensemble of the best 2 to num_members of them that has the best mean Dice.
+
+    Only if that is better than every candidate by more than the standard error of the gain: it costs as many networks.
+    """
     by_dice = sorted((one for one in candidates if math.isfinite(one.dice)), key=lambda one: -one.dice)
-    best = candidates[0]
+    best = max(candidates, key=lambda one: -math.inf if math.isnan(one.dice) else one.dice)
     for size in range(2, min(num_members, len(by_dice)) + 1):
         members = by_dice[:size]
         networks = tuple(network for one in members for network in one.networks)
@@ -168,24 +175,27 @@ def with_ensemble(
             reported_dice=math.nan,
             scores=score(networks, patients, settings),
         )
-        if ensemble.dice > max(best.dice, by_dice[0].dice):
+        if ensemble.dice > best.dice:
             best = ensemble
-    return list(candidates) if best is candidates[0] else [best, *candidates]
+    return [best, *candidates] if all(is_worse(one, best) for one in by_dice) else list(candidates)
 
 
 def is_worse(one: Candidate, best: Candidate) -> bool:
-    """Whether a candidate's Dice is below another's by more than the standard error of the difference over patients."""
+    """Whether a candidate's Dice is below another's by the standard error of the difference over patients, or more."""
     gain, error = paired_gain([score.dice for score in one.scores], [score.dice for score in best.scores])
-    return one is not best and not gain <= error  # nan counts as worse
+    return one is not best and not (gain <= 0 or gain < (1 - ROUNDING) * error)  # nan counts as worse
 
 
 def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """Return the mean gain over patients and its standard error, of the patients where both are defined.
+    """Return the mean gain over patients and its standard error.
 
-    Of fewer than two patients the error is unknown, and given as 0.
+    A patient whose Dice is undefined in both is left out. Where it is undefined in one, mask and prediction are empty
+    there and the prediction is not in the other: that counts as 1 against 0, so that what is marked in a patient
+    without tumour is not overlooked. Of fewer than two patients the error is unknown, and given as 0.
     """
-    gains = np.array(after, float) - np.array(before, float)
-    gains = gains[np.isfinite(gains)]
+    dices = np.array([before, after], float)
+    dices = dices[:, np.isfinite(dices).any(0)]
+    gains = np.subtract(*np.where(np.isfinite(dices), dices, 1.0)[::-1])
     if len(gains) < 2:
         return float(gains[0]) if len(gains) else math.nan, 0.0
     return float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))

@@ -4,10 +4,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data.patient import Patient
 from search.config import SearchConfig
@@ -52,6 +54,8 @@ class Tasks:
             return ray.get(references)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
+        except ray.exceptions.RayError as error:  # a node that died three times, or has too little memory
+            raise ValueError(f"a task of the promotion was lost: {error}") from error
 
     def run(self, function: Callable, *arguments: Any) -> Any:
         """Return the function's result."""
@@ -68,15 +72,22 @@ def open_tasks(config: SearchConfig, patients: Sequence[Patient], *, training: b
         yield Tasks(None)
         return
     with ray_cluster():
-        yield where_readable(Tasks(plan_lanes(config, node_resources())), patients)
+        yield where_readable(Tasks(plan_lanes(config, node_resources())), patients, config.folder.resolve())
 
 
-def where_readable(tasks: Tasks, patients: Sequence[Patient]) -> Tasks:
-    """Return the tasks if they can read the patients' files; else tasks that run here, after a warning."""
-    paths = [str(patient.files[0]) for patient in patients]
-    if tasks.run(_can_read, paths):
+def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> Tasks:
+    """Return the tasks if every node can read the patients' and the experiment's files; else some that run here."""
+    paths = [str(folder), *(str(patient.files[0]) for patient in patients)]
+    places = [
+        NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU")
+    ]
+    asked = [ray.remote(num_cpus=0)(_unreadable).options(scheduling_strategy=place).remote(paths) for place in places]
+    unreadable = [path for paths in ray.get(asked) for path in paths]
+    if not unreadable:
         return tasks
-    logger.warning("the nodes of the cluster cannot read %s: what follows runs here instead", paths[0])
+    logger.warning("a node of the cluster cannot read %s: what follows runs here instead", unreadable[0])
     return Tasks(None)
 
 
@@ -84,5 +95,5 @@ def _call(function: Callable, *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def _can_read(paths: Sequence[str]) -> bool:
-    return all(os.access(path, os.R_OK) for path in paths)
+def _unreadable(paths: Sequence[str]) -> list[str]:
+    return [path for path in paths if not os.access(path, os.R_OK)][:1]

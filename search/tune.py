@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return _run(parse(sys.argv[1:] if argv is None else argv), console)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

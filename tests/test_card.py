@@ -62,7 +62,7 @@ def test_card_says_how_the_winner_was_found():
     assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED)" in card
     assert "The winner is t001" in card
     assert "0.6875 when it was scored again, 0.7500 during training." in card
-    assert "of those that are not worse by more than one standard error of the difference, the network" in card
+    assert "of those that are not worse by the standard error of the difference or more, the network" in card
     assert "| learning_rate | 0.0001 to 0.01, log | 0.002 |" in card
     two = run_record()["config"] | {"objective": ["val_dice", "latency_ms"]}
     assert "at most 0.01 below the best one's, it is the best by latency" in in_one_line(make_card(config=two))
@@ -105,7 +105,7 @@ def test_card_says_what_is_done_to_slices():
     assert "over the head in the patient's whole volume" in card
     assert "from 0.4 on a pixel is tumour" in card
     assert not any(
-        word in card for word in ("largest connected", "neighbour(s)", "box around", "averaged", "are taken, c")
+        word in card for word in ("largest connected", "neighbour(s)", "box around", "one channel, by", "are taken, c")
     )
     preprocessing = Preprocessing(size=64, crop="head", intensities="full", normalisation="unit", context_slices=2)
     settings = replace(
@@ -114,7 +114,7 @@ def test_card_says_what_is_done_to_slices():
     card = in_one_line(make_card(settings=settings))
     for words in (
         "channels 2, 0 of each file are taken",
-        "colours of a slice are averaged",
+        "colours of a slice become one channel, by the weights 0.299",
         "all values of the volume",
         "cut to the box around the head",
         "2 neighbour(s) on either side",

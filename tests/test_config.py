@@ -11,6 +11,7 @@ from data.source import Reading
 from search.config import SearchConfig
 from search.experiment import GROUPS
 from search.presets import PRESETS
+from search.promotion import Promotion
 from search.samplers import SAMPLERS
 from search.schedulers import SCHEDULERS
 from search.tune import main, parse
@@ -222,6 +223,10 @@ def test_main_returns_2_for_data_that_is_not_there(tmp_path, capsys):
         (
             {"objective": ("val_dice", "val_iou")},
             "objective is 'val_iou', but must be one of val_dice, latency_ms, million_parameters",
+        ),
+        (
+            {"objective": ("val_dice", "latency_ms"), "promotion": Promotion(ensemble=3)},
+            "ensemble is 3, but with several objectives (val_dice, latency_ms) one network is promoted: leave it out",
         ),
         (
             {"objective": ("latency_ms", "val_dice")},

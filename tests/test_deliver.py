@@ -188,6 +188,31 @@ def test_promote_that_fails_leaves_the_model_that_was_there(copied, monkeypatch)
     assert read_json(copied / "best" / "metrics.json")["num_test_scorings"] == 1
 
 
+def test_promote_restores_the_model_that_a_killed_promotion_had_put_aside(copied, monkeypatch):
+    def fail(*arguments, **options):
+        raise ExportError("no such operator")
+
+    monkeypatch.setattr("search.deliver.export_onnx", fail)
+    (copied / "best").rename(copied / "best.before")
+    assert main(["tiny", "--out", str(copied.parent)]) == 2
+    verify_manifest(copied / "best")
+    assert "no such operator" in (copied / "report.html").read_text()
+
+
+def test_promote_refuses_more_folds_than_patients_before_it_trains(copied, capsys):
+    assert main(["tiny", "--out", str(copied.parent), "--folds", "50", "--final-seeds", "1"]) == 2
+    assert "folds is 50, but there are" in capsys.readouterr().err
+    assert not (copied / "final").exists()
+
+
+def test_promote_of_a_copy_speaks_of_the_copy(copied):
+    copied.rename(copied.with_name("other"))
+    assert main(["other", "--out", str(copied.parent), "--no-choose"]) == 0
+    best = copied.with_name("other") / "best"
+    assert verify_manifest(best)["experiment"] == "other"
+    assert f"python -m model.predict {best}" in (best / "card.md").read_text()
+
+
 def test_promote_without_a_checkpoint_says_so_and_reports(copied, capsys):
     (copied / "state.pt").unlink()
     assert main(["tiny", "--out", str(copied.parent)]) == 1

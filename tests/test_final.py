@@ -93,3 +93,15 @@ def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypa
         assert not others & held_out
         assert {row["patient"] for row in found["patients"] if row["fold"] == fold} == held_out
         assert not others & set(cohort.split.test)
+
+
+def test_trainings_that_fail_are_said_and_the_others_count(searched, tmp_path, capsys):
+    config, cohort = searched
+    config = replace(config, out=tmp_path, precision="float32")
+    settings = default_settings(config, cohort)
+    wild = replace(WINNER, sample=WINNER.sample | {"learning_rate": 1e30})
+    assert train_with_seeds(wild, config, cohort, settings, Tasks(None)) == []
+    assert capsys.readouterr().err.count("note: the training of t001-seed") == 2
+    found = cross_validate(wild, config, cohort, settings, Tasks(None))
+    assert len(found["failures"]) == 3
+    assert (found["patients"], found["summary"]["num_patients"]) == ([], 0)

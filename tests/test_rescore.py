@@ -1,6 +1,7 @@
 """Candidates: the checkpoints are scored again, and a stated rule says which of them wins."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -25,7 +26,9 @@ DICE_OF_EVERYTHING = 32 / 784
 def promote(rows, folder, patients, *, objectives=("val_dice",), dice_tolerance=0.0, ties="best"):
     """Return the candidates, the winner first."""
     rule = {"objectives": objectives, "dice_tolerance": dice_tolerance}
-    return in_order(rescore(rows, folder, patients, settings=SETTINGS, num_candidates=3, **rule), ties=ties, **rule)
+    candidates, passed_over = rescore(rows, folder, patients, settings=SETTINGS, num_candidates=3, **rule)
+    assert passed_over == []
+    return in_order(candidates, ties=ties, **rule)
 
 
 @pytest.fixture
@@ -167,7 +170,9 @@ def test_ties_go_to_the_smaller_network_unless_the_best_is_asked_for(tmp_path, p
     ("before", "after", "expected"),
     [
         ([0.5, 0.7], [0.6, 0.9], (0.15, 0.05)),
-        ([0.5, math.nan, 0.7], [0.6, 0.4, 0.9], (0.15, 0.05)),
+        ([0.5, math.nan, 0.7], [0.6, math.nan, 0.9], (0.15, 0.05)),
+        ([0.5, math.nan], [0.7, 0.0], (-0.4, 0.6)),  # something is marked in a patient without tumour
+        ([0.5, 0.0], [0.5, math.nan], (0.5, 0.5)),
         ([0.5], [0.7], (0.2, 0.0)),
         ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], (0.0, 0.0)),
     ],
@@ -177,7 +182,7 @@ def test_paired_gain_by_hand(before, after, expected):
 
 
 def test_paired_gain_of_nobody_is_unknown():
-    gain, error = paired_gain([math.nan], [0.5])
+    gain, error = paired_gain([math.nan], [math.nan])
     assert math.isnan(gain)
     assert error == 0
 
@@ -191,8 +196,9 @@ def test_is_worse_means_by_more_than_the_standard_error_of_the_difference(tmp_pa
     assert not is_worse(best, best)
     high = with_dices(0.8, 0.6)
     assert is_worse(with_dices(0.7, 0.5), high)  # 0.1 on both: no doubt
-    assert not is_worse(with_dices(0.6, 0.6), high)  # 0.2 and 0: a mean of 0.1 with an error of 0.1
-    assert is_worse(with_dices(math.nan, math.nan), high)
+    assert is_worse(with_dices(0.6, 0.6), high)  # 0.2 and 0: a mean of 0.1 with an error of 0.1
+    assert not is_worse(with_dices(0.5, 0.62), high)  # 0.3 and -0.02: a mean of 0.14 with an error of 0.16
+    assert not is_worse(high, with_dices(0.7, 0.5))
 
 
 def test_ensemble_leads_only_where_it_is_better_than_its_best_member(tmp_path, patients):
@@ -204,3 +210,18 @@ def test_ensemble_leads_only_where_it_is_better_than_its_best_member(tmp_path, p
     assert (ensemble.name, len(ensemble.networks), rest) == ("t000+t001", 2, worse)
     assert ensemble.dice == pytest.approx(DICE_OF_EVERYTHING)
     assert ensemble.num_parameters == sum(one.num_parameters for one in worse)
+
+
+def test_rescore_passes_over_what_cannot_be_read_and_says_so(tmp_path, patients):
+    rows = [make_row(tmp_path, 0, 0.9, EVERYTHING), make_row(tmp_path, 1, 0.5, NOTHING)]
+    (tmp_path / "0.pt").write_bytes(b"cut off")
+    [left], [problem] = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=3)
+    assert left.name == "t001"
+    assert re.match(r"t000 is passed over: .*0\.pt cannot be read as a checkpoint", problem)
+
+
+def test_rescore_with_several_objectives_scores_the_best_dice_beside_the_one_that_may_win(tmp_path, patients):
+    rows = [make_costly_row(tmp_path, 0, 0.900, latency=50.0), make_costly_row(tmp_path, 1, 0.895, latency=5.0)]
+    rule = {"objectives": ("val_dice", "latency_ms"), "dice_tolerance": 0.01}
+    found, _ = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=1, **rule)
+    assert in_order(found, ties="smaller", **rule)[0].name == "t001"
