@@ -47,6 +47,7 @@ from model.runtime import load_model
 from model.serve.__main__ import Arguments, listen, main, make_server
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Allowance, Refusal
+from model.serve.upload import num_values
 from model.settings import Settings
 from model.unet import NORMS, UNet, UNetConfig
 
@@ -412,6 +413,45 @@ def test_an_image_that_is_too_large_is_refused_by_its_header(port, side):
     reply = post(port, "scan.png", png_of(side))
     assert reply.status == 413
     assert f"{side * side} values (pixels x channels) came, but at most 3000000" in reply.error
+
+
+def tiff_of(width: int, height: int, channels: int = 1, *more: tuple[int, int]) -> bytes:
+    """Return a TIFF whose sides are of a type that can be negative (SLONG), and which holds no pixels."""
+    sides = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, channels), (279, 1)]
+    entries = b"".join(struct.pack("<HHIi", tag, 9, 1, value) for tag, value in sorted([*sides, *more]))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(sides) + len(more)) + entries + bytes(4)
+
+
+def nifti_of(*sides: int) -> bytes:
+    """Return the header of a NIfTI file with these sides, and nothing behind it."""
+    return struct.pack("<i36x8h", 348, len(sides), *sides, *[1] * (7 - len(sides))).ljust(344, b"\0") + b"n+1\0" * 50
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.nii", nifti_of(-32768, 32767, 32767), "is -32768 x 32767 x 32767"),
+        ("a.nii.gz", gzip.compress(nifti_of(4, 0, 4)), "is 4 x 0 x 4"),
+        ("a.tif", tiff_of(-(10**9), 1000), "is 1000 x -1000000000 x 1"),
+        ("a.tif", tiff_of(1000, 0), "is 0 x 1000 x 1"),
+        ("a.tif", tiff_of(1000, 1000, -3), "is 1000 x 1000 x -3"),
+        ("a.tif", tiff_of(10, 10, 1, (278, -5)), "tiles or strips of no size"),
+        ("a.png", png_of(0), "is 0 x 0 x 1"),
+    ],
+    ids=range(7),
+)
+def test_sides_that_are_not_positive_are_refused_by_the_header(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Refusal, match=said) as refused:
+        num_values(tmp_path / name)
+    assert refused.value.status == 400
+
+
+def test_a_negative_side_frees_no_memory_for_another_file(port):
+    files = [("a", "A_1.png", png_of(20_000)), ("b", "A_2.tif", tiff_of(-(10**9), 1000))]
+    assert post_form(port, *files).status in (400, 413)
+    with pytest.raises(AssertionError, match="a part of -1 would free"), Allowance(10).part(-1):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ class Allowance:
         Raises:
             Refusal: It is more than there ever is.
         """
+        assert amount >= 0, f"a part of {amount} would free what others hold"
         if amount > self.total:
             raise Refusal(
                 413, f"{amount} values (pixels x channels) came, but at most {self.total} are taken; send less"

@@ -115,14 +115,14 @@ def num_values(path: Path) -> int:
     """Return how many values (pixels times channels) a file's header promises; 0 where reading refuses the header.
 
     Raises:
-        Refusal: The header is damaged, or the file decodes to more than it promises.
+        Refusal: The header is damaged, a side is below 1, or the file decodes to more than it promises.
     """
     try:
         with path.open("rb") as file:
             head = file.read(32)
         if head.startswith(b"\x89PNG") and len(head) > 25:
             width, height = struct.unpack_from(">II", head, 16)
-            return width * height * _PNG_CHANNELS.get(head[25], 4)
+            return _product(path, width, height, _PNG_CHANNELS.get(head[25], 4))
         if head.startswith(b"\xff\xd8\xff"):
             return _num_jpeg_values(path)
         if head.startswith((b"II", b"MM")):
@@ -211,7 +211,7 @@ def _num_jpeg_values(path: Path) -> int:
             continue
         if marker in _JPEG_FRAMES:
             height, width, channels = struct.unpack_from(">HHB", content, at + 5)
-            return height * width * channels
+            return _product(path, height, width, channels)
         at += 2 + int.from_bytes(content[at + 2 : at + 4])
     raise Refusal(400, f"{path.name} does not say its size where a JPEG does; copy it again or save it anew")
 
@@ -219,6 +219,9 @@ def _num_jpeg_values(path: Path) -> int:
 def _num_tiff_values(path: Path) -> int:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
+        num_values = _product(path, page.imagelength, page.imagewidth, page.samplesperpixel)
+        if min(page.tilelength, page.tilewidth, page.rowsperstrip) < 0:
+            raise Refusal(400, f"{path.name} has tiles or strips of no size; save it anew")
         # What is decoded at once; "all rows in one strip" may be written as 2**32 - 1 rows.
         chunk = page.tilelength * page.tilewidth or min(page.rowsperstrip, page.imagelength) * page.imagewidth
         chunk *= page.samplesperpixel
@@ -234,7 +237,7 @@ def _num_tiff_values(path: Path) -> int:
                     file.seek(offset)
                     if len(zlib.decompressobj().decompress(file.read(count), most + 1)) > most:
                         raise Refusal(400, f"{path.name} decodes to more than its header promises; save it anew")
-        return max(page.imagelength * page.imagewidth * page.samplesperpixel, chunk)
+        return max(num_values, chunk)
 
 
 def _num_nifti_values(path: Path) -> int:
@@ -242,5 +245,13 @@ def _num_nifti_values(path: Path) -> int:
     with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
         head = file.read(540)
     if head[344:348] == b"n+1\0":
-        return math.prod(nibabel.Nifti1Header(head[:348], check=False).get_data_shape())
-    return math.prod(nibabel.Nifti2Header(head, check=False).get_data_shape()) if head[4:8] == b"n+2\0" else 0
+        return _product(path, *nibabel.Nifti1Header(head[:348], check=False).get_data_shape())
+    return _product(path, *nibabel.Nifti2Header(head, check=False).get_data_shape()) if head[4:8] == b"n+2\0" else 0
+
+
+def _product(path: Path, *sides: int) -> int:
+    """Return how many values an image of these sides has. TIFF and NIfTI may say negative ones."""
+    if min(sides, default=1) < 1:
+        shown = " x ".join(map(str, sides))
+        raise Refusal(400, f"{path.name} says that it is {shown}, but each side must be at least 1; save it anew")
+    return math.prod(sides)
