@@ -126,7 +126,7 @@ class Outputs:
             writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
-            write_whole(self.folder / TABLE, text.getvalue().encode())
+            write_whole(self.folder / TABLE, text.getvalue().encode(errors="surrogateescape"))
             self._written_at = time.monotonic()
 
     def _made_from(self, input_sha256: str) -> dict[str, Any]:
@@ -147,7 +147,8 @@ def fingerprint(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            name = os.fsencode(path.name)  # which need not be UTF-8
+            digest.update(name + f"\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,6 +63,7 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a mistake of the caller ends it with one sentence and exit status 2, Ctrl-C with 130."""
     arguments = tyro.cli(Arguments, prog="python -m model.predict", args=argv)
+    _take_any_name()
     try:
         is_whole = _predict(arguments)
     except KeyboardInterrupt:
@@ -75,6 +77,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
     if not is_whole:
         raise SystemExit(2)
+
+
+def _take_any_name() -> None:
+    """Have names of files that are not UTF-8 read and shown: Python's own streams would end the command at one."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _predict(arguments: Arguments) -> bool:

@@ -251,6 +251,30 @@ def test_stream_predicts_each_line_as_it_comes_and_ctrl_c_keeps_what_is_finished
     assert sorted(path.name for path in out.iterdir()) == ["A", "B", "volumes.csv"]
 
 
+@pytest.mark.parametrize("by_stream", [False, True])
+def test_names_that_are_not_utf_8_are_predicted_like_others(model, source, tmp_path, by_stream):
+    names = [b"caf\xe9_1.tif", b"caf\xe9_2.tif"]
+    folder = os.fsencode(tmp_path / "latin") + b"/caf\xe9"
+    os.makedirs(folder)
+    for name, path in zip(names, sorted((source / "A").glob("A_?.tif")), strict=True):
+        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(path.read_bytes())
+    alone = os.path.join(folder, names[0])
+    lines, inputs = b"\n".join([folder, alone, folder + b"/\xff"]), ["-"] if by_stream else [folder, alone]
+    done = subprocess.run(
+        [sys.executable, "-m", "model.predict", str(model), *inputs, "--out", str(tmp_path / "out")],
+        input=lines if by_stream else None,
+        capture_output=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == (2 if by_stream else 0), done.stderr
+    assert (b"udcff does not exist" in done.stderr) == by_stream
+    assert b"Traceback" not in done.stderr
+    written = (tmp_path / "out" / "volumes.csv").read_bytes().splitlines()[1:]
+    assert [row.split(b",")[:2] for row in written] == [[b"caf\xe9", b"2"], [b"caf\xe9_1", b"1"]]
+    assert os.path.exists(os.path.join(os.fsencode(tmp_path), b"out", b"caf\xe9", b"caf\xe9_2_mask.tif"))
+
+
 def test_stream_of_a_file_names_what_cannot_be_predicted(model, source, tmp_path, capsys, monkeypatch):
     lines = tmp_path / "lines"
     cv2.imwrite(str(tmp_path / "A.png"), np.zeros((8, 8, 3), np.uint8))
