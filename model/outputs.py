@@ -24,9 +24,8 @@ from jaxtyping import Bool, Shaped
 
 from data.nifti_file import write_mask
 from data.patient import DataError
-from data.preprocess import to_grey_levels
 from model.images import TIFF, Volume, write_image, write_whole
-from model.overlay import draw_overlay
+from model.overlay import draw_overlay, overlay_levels
 
 RECORD = "prediction.json"
 TABLE = "volumes.csv"
@@ -47,8 +46,8 @@ class Outputs:
     """What all outputs depend on beside the input: the model, the runtime, the options."""
 
     overlays: bool
-    flair: int | None = None
-    """Channel that overlays show; None leaves the choice to `draw_overlay`."""
+    channel_names: tuple[str, ...]
+    """Of the volumes; they say which channel overlays show."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     _written_at: float = -math.inf
@@ -133,8 +132,7 @@ class Outputs:
         return {**self.made_by, "overlays": self.overlays, "input_sha256": input_sha256}
 
     def _write_overlays(self, folder: Path, volume: Volume, images: np.ndarray, masks: np.ndarray) -> None:
-        chosen = images if self.flair is None else images[..., [self.flair]]
-        shown = to_grey_levels(chosen, "auto")
+        shown = overlay_levels(images, self.channel_names)
         for index, (image, mask) in enumerate(zip(shown, masks, strict=True)):
             if volume.is_nifti and not mask.any():
                 continue  # most of a case's many slices show nothing

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 
+from data.preprocess import to_grey_levels
+
+FLAIR_NAME = "flair"
 FLAIR = 1
 """Channel in which the tumour of the LGG set is seen best, and on which its masks were drawn."""
 
@@ -18,6 +21,15 @@ SMALL = 256
 
 GAP = 4
 """Pixels between the slices of a panel."""
+
+
+def overlay_levels(
+    images: Shaped[np.ndarray, "slices height width channels"], channel_names: Sequence[str]
+) -> UInt8[np.ndarray, "slices height width shown"]:
+    """Return a volume as overlays of it show it, in grey levels: the channel called flair, or all where none is."""
+    if FLAIR_NAME in channel_names:
+        images = images[..., [channel_names.index(FLAIR_NAME)]]
+    return to_grey_levels(images, "auto")
 
 
 def draw_overlay(

@@ -97,7 +97,7 @@ def _predict(arguments: Arguments) -> bool:
         folder=arguments.out,
         made_by={"model_sha256": fingerprint([model_file(arguments.model)]), "runtime": choice.name},
         overlays=arguments.overlays,
-        flair=settings.channel_names.index("flair") if "flair" in settings.channel_names else None,
+        channel_names=settings.channel_names,
     )
     is_stream = arguments.input == (STREAM,)
     find = _from_lines if is_stream else _from_arguments

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from model.overlay import FLAIR, GAP, PREDICTED, TRUE, draw_overlay, draw_panel
+from data.preprocess import to_grey_levels
+from model.overlay import FLAIR, GAP, PREDICTED, TRUE, draw_overlay, draw_panel, overlay_levels
 
 
 def square(low: int = 4, high: int = 9, size: int = 16) -> np.ndarray:
@@ -79,6 +80,14 @@ def test_panel_refuses_what_it_cannot_draw():
         draw_panel(images[:0], masks[:0])
     with pytest.raises(ValueError, match="2 slices in 0 columns"):
         draw_panel(images, masks, columns=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [(("t1", "flair"), [1]), (("flair", "pre"), [0]), (("t1", "t2"), [0, 1]), ((), [0, 1])]
+)
+def test_overlay_levels_are_those_of_the_channel_called_flair(names, shown):
+    images = np.random.default_rng(0).normal(0, 9, (2, 8, 8, 2)).astype(np.float32)
+    assert (overlay_levels(images, names) == to_grey_levels(images, "auto")[..., shown]).all()
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, 0), (2, 0), (3, 1), (4, 0)])

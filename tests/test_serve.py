@@ -257,6 +257,22 @@ def test_service_answers_json_for_the_page(nifti_port, tmp_path):
     assert cv2.imdecode(np.frombuffer(panel.body, np.uint8), cv2.IMREAD_COLOR).shape[2] == 3
 
 
+def test_service_draws_overlays_of_the_channel_that_predict_draws(nifti_port, tmp_path):
+    model, case = write_model(tmp_path / "model.onnx", ("t1", "flair")), tmp_path / "C"
+    case.mkdir()
+    paths = [nifti(case / f"C_{name}.nii.gz", seed) for seed, name in enumerate(("t1", "flair"))]
+    predict([str(model), str(case), "--out", str(tmp_path / "out")])
+    files = [(path.name, path.name, path.read_bytes()) for path in paths]
+    overlays = json.loads(post_form(nifti_port, *files, output="json").body)["overlays"]
+    written = [tmp_path / "out" / "C" / f"C_{n}_overlay.png" for n in range(1, 6)]
+    assert [base64.b64decode(one["png"]) for one in overlays] == [path.read_bytes() for path in written]
+    panel = cv2.imdecode(
+        np.frombuffer(post_form(nifti_port, *files, output="overlay").body, np.uint8), cv2.IMREAD_COLOR
+    )
+    fifth = cv2.imread(str(written[4]))  # below the other four, to the left
+    assert (panel[-fifth.shape[0] :, : fifth.shape[1]] == fifth).all()
+
+
 @pytest.mark.parametrize(
     ("names", "status", "message"),
     [
@@ -277,8 +293,8 @@ def test_service_never_guesses_which_nifti_is_which(nifti_port, tmp_path, names,
 def test_service_refuses_nifti_of_two_grids(nifti_port, tmp_path):
     one, other = nifti(tmp_path / "a_t1.nii", 0), nifti(tmp_path / "a_flair.nii", 0, (12, 14, 6))
     reply = post_form(nifti_port, *((path.name, path.name, path.read_bytes()) for path in (one, other)))
-    assert reply.status == 422
-    assert "is 6 x 14 x 12 (slices, rows, columns), but 5 x 14 x 12 is a_t1.nii" in reply.error
+    assert reply.status == 400
+    assert "a_flair.nii: is 6 x 14 x 12 (slices, rows, columns), but 5 x 14 x 12 is a_t1.nii" in reply.error
 
 
 def test_concurrent_requests_are_answered_each_by_itself(port, model):

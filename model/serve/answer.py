@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from data.nifti_file import SUFFIX, write_mask
-from data.preprocess import to_grey_levels
 from model.images import TIFF, write_image
-from model.overlay import draw_overlay, draw_panel
+from model.overlay import draw_overlay, draw_panel, overlay_levels
 from model.serve.upload import Case
 
 Output = Literal["mask", "overlay", "json"]
@@ -71,7 +70,7 @@ def mask_file(case: Case, masks: Bool[np.ndarray, "slices height width"], folder
 
 def overlay_file(case: Case, masks: Bool[np.ndarray, "slices height width"], folder: Path) -> Answer:
     """Return the outlines drawn into the images: of several a ZIP, of NIfTI a panel of slices."""
-    levels = to_grey_levels(case.images, "auto")
+    levels = overlay_levels(case.images, case.channel_names)
     if case.is_nifti:
         shown = _shown(masks, PANEL_SLICES)
         captions = [f"slice {index + 1}" for index in shown]
@@ -89,7 +88,7 @@ def json_answer(
     case: Case, masks: Bool[np.ndarray, "slices height width"], folder: Path, numbers: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the numbers with the mask and overlays of slices, each in base64."""
-    levels = to_grey_levels(case.images, "auto")
+    levels = overlay_levels(case.images, case.channel_names)
     mask = mask_file(case, masks, folder)
     overlays = [
         {

@@ -19,7 +19,7 @@ import tifffile
 from jaxtyping import Shaped
 
 from data.images import IMAGE_SUFFIXES
-from data.nifti_file import SUFFIX, difference, import_nibabel, read_grid
+from data.nifti_file import SUFFIX, import_nibabel, read_channels
 from model.inputs import find_volumes, read_volume
 from model.serve.limits import Refusal
 from model.settings import Settings
@@ -56,6 +56,7 @@ class Case:
     """A volume to predict."""
 
     images: Shaped[np.ndarray, "slices height width channels"]
+    channel_names: tuple[str, ...]
     files: tuple[Path, ...]
     """Of images one a slice; of NIfTI one a channel."""
 
@@ -157,23 +158,18 @@ def _read_images(paths: tuple[Path, ...], settings: Settings) -> Case:
     if left_out := sorted({path.name for path in paths} - {path.name for path in volume.files}):
         raise Refusal(400, f"{left_out[0]} is called like a mask or an overlay, but images are wanted; leave it out")
     images, _ = read_volume(volume, settings)
-    return Case(images=images, files=volume.files)
+    return Case(images=images, channel_names=settings.channel_names, files=volume.files)
 
 
 def _read_nifti(stored: dict[str, Path], settings: Settings) -> Case:
     paths = _by_channel(stored, settings.channel_names)
-    grids = [read_grid(path, labels=False) for path in paths.values()]
-    for path, grid in zip(paths.values(), grids, strict=True):
-        if reason := difference(grid, grids[0]):
-            first = next(iter(paths.values())).name
-            raise Refusal(422, f"{path.name} {reason} {first}; resample them to one grid")
-    dtype = np.result_type(*(grid.values for grid in grids))
-    dtype = dtype.newbyteorder("=") if dtype.kind in "iu" else np.float32
+    images, spacing_mm = read_channels(tuple(paths.values()))
     return Case(
-        images=np.stack([grid.values for grid in grids], axis=-1).astype(dtype, order="C", copy=False),
+        images=images,
+        channel_names=settings.channel_names,
         files=tuple(paths.values()),
         is_nifti=True,
-        spacing_mm=grids[0].spacing_mm,
+        spacing_mm=spacing_mm,
         channels={name: path.name for name, path in paths.items()},
     )
 
