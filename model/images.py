@@ -132,6 +132,10 @@ def _by_last_digits(paths: list[Path], problems: list[str]) -> tuple[Path, ...]:
     """Return the slices of one patient in the order of the last number in their names or, without any, of the names."""
     numbers = [_NUMBER.findall(path.stem) for path in paths]
     if not any(numbers):
+        by_stem: dict[str, Path] = {}
+        for path in paths:
+            if (twin := by_stem.setdefault(path.stem, path)) is not path:
+                problems.append(f"{path}: its mask would be called as that of {twin}; rename one, or part the patients")
         # Padded, the runs of digits that are too long for a number still sort as numbers.
         return tuple(sorted(paths, key=lambda path: re.sub("[0-9]+", lambda run: run[0].zfill(255), path.as_posix())))
     numbered: dict[int, Path] = {}

@@ -78,6 +78,18 @@ def test_slices_below_images_whose_order_is_open_are_named(tmp_path, names, mess
         found(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("folders", "names", "pattern"),
+    [((".",), ("a.png", "a.jpg"), None), (("x", "y"), ("P.png",), r"([^/]+)\."), (("P",), ("s.png", "s.jpg"), None)],
+)
+def test_slices_whose_masks_would_have_one_name_are_named(tmp_path, folders, names, pattern):
+    for folder in folders:
+        write_images(tmp_path / "images" / folder, *names)
+    stem = names[0].partition(".")[0]
+    with pytest.raises(DataError, match=rf"{stem}\.\w+: its mask would be called as that of .*{stem}\.\w+; rename one"):
+        found(tmp_path, pattern=pattern)
+
+
 def test_hidden_folders_are_passed_over(tmp_path):
     write_lgg_patient(tmp_path, "A")
     write_images(tmp_path / ".A.partial", "A_1.png")
