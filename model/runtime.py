@@ -10,6 +10,7 @@ opens no socket (test_runtime.py; strace of openvino 2026.4 shows no network cal
 
 import os
 from pathlib import Path
+from textwrap import shorten
 from types import ModuleType
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from model.onnx_file import model_file, read_model
 from model.settings import ModelError, Settings
 
 RUNTIMES = ("auto", "onnxruntime", "openvino")
+
+MAX_REASON = 400
+"""Characters of what a runtime says of a model that it does not take; OpenVINO says pages."""
 
 
 class Choice(NamedTuple):
@@ -40,15 +44,21 @@ def load_model(path: Path, *, runtime: str = "auto") -> tuple[Network, Settings]
 
     Raises:
         ModelError: The file is missing, damaged, too large, not what its manifest names, or was not exported by this
-            program; or the runtime is not installed.
+            program; or the runtime is not installed, or lacks something.
+        MemoryError: The memory does not suffice.
     """
     file = model_file(path)
     content, settings = read_model(file)
     start = {"onnxruntime": _in_onnxruntime, "openvino": _in_openvino}[choose_runtime(runtime).name]
     try:
         return start(content), settings
+    except MemoryError:
+        raise
     except Exception as error:  # the runtimes have a class of their own for each way a file can be damaged
-        raise ModelError(f"model {file} cannot be read as ONNX: it is damaged or no model; export it again") from error
+        reason = shorten(f"{type(error).__name__}: {error}", MAX_REASON, placeholder=" ...")
+        raise ModelError(
+            f"model {file} cannot be read as ONNX: it is damaged or no model; export it again ({reason})"
+        ) from error
 
 
 def choose_runtime(runtime: str = "auto") -> Choice:

@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from data.preprocess import Preprocessing
 
 FORMAT = 3
 """Raised when a setting changes meaning; a model of another format is refused."""
+
+DATA_FORMATS = ("lgg", "folder", "nifti", "phantom")
 
 
 class ModelError(ValueError):
@@ -30,7 +33,7 @@ class Settings:
     """Whether of a patient's mask only the largest connected part is kept."""
 
     data_format: str = "lgg"
-    """Layout of the patients that it was trained on: 'lgg', 'folder', 'nifti' or 'phantom'."""
+    """Layout of the patients that it was trained on, one of DATA_FORMATS."""
 
     channel_indices: tuple[int, ...] = ()
     """Which channels of an image file the channels are, from 0; empty for all."""
@@ -66,7 +69,7 @@ class Settings:
         """
         try:
             values = dict(json.loads(text))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"settings are {text[:80]!r}, but must be a JSON object") from error
         if values.pop("format", None) != FORMAT:
             raise ModelError(f"settings are {text[:80]!r}, but this version reads format {FORMAT}")
@@ -81,4 +84,17 @@ class Settings:
             if not isinstance(values[name], list):
                 raise ModelError(f"{name} are {values[name]!r}, but must be a list")
             values[name] = tuple(values[name])
+        _check_types(values)
         return cls(**values | {"preprocessing": preprocessing})
+
+
+def _check_types(values: dict[str, Any]) -> None:
+    """Refuse what JSON can hold and settings cannot; the rest is checked where settings are made."""
+    indices, data_format = values["channel_indices"], values["data_format"]
+    if not all(type(index) is int and index >= 0 for index in indices):
+        raise ModelError(f"channel_indices are {indices!r}, but must be whole numbers from 0 on")
+    if data_format not in DATA_FORMATS:
+        raise ModelError(f"data_format is {data_format!r}, but must be one of {', '.join(DATA_FORMATS)}")
+    for name in ("largest_component", "grayscale"):
+        if type(values[name]) is not bool:
+            raise ModelError(f"{name} is {values[name]!r}, but must be true or false")

@@ -136,6 +136,7 @@ def written(**changes) -> str:
     [
         ("{", "must be a JSON object"),
         ("[1]", "must be a JSON object"),
+        (5000 * "[", "must be a JSON object"),
         (written(format=1), "this version reads format 3"),
         (written(format=None), "this version reads format 3"),
         (
@@ -150,6 +151,13 @@ def written(**changes) -> str:
         (written(channel_names=[]), r"channel_names are \(\), but must be at least one name"),
         (written(channel_names=3), "channel_names are 3, but must be a list"),
         (written(channel_indices="flair"), "channel_indices are 'flair', but must be a list"),
+        (written(channel_indices=[0, -1]), r"channel_indices are \(0, -1\), but must be whole numbers from 0 on"),
+        (written(channel_indices=[True]), r"channel_indices are \(True,\), but must be whole numbers from 0 on"),
+        (written(channel_indices=[1.0]), r"channel_indices are \(1.0,\), but must be whole numbers from 0 on"),
+        (written(data_format="dicom"), "data_format is 'dicom', but must be one of lgg, folder, nifti, phantom"),
+        (written(data_format=[]), r"data_format is \[\], but must be one of lgg, folder"),
+        (written(grayscale=1), "grayscale is 1, but must be true or false"),
+        (written(largest_component="no"), "largest_component is 'no', but must be true or false"),
     ],
 )
 def test_load_model_names_what_is_wrong_with_its_settings(tmp_path, text, message):

@@ -141,12 +141,25 @@ def test_load_model_refuses_a_file_that_was_cut_anywhere(model, runtime):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_load_model_refuses_a_graph_that_is_none(model, runtime):
+def test_load_model_refuses_a_graph_that_is_none_and_says_why(model, runtime):
     pytest.importorskip(runtime)
     content = model.read_bytes()
     model.write_bytes(content.replace(b"Sigmoid", b"Sigmund"))
-    with pytest.raises(ModelError, match="cannot be read as ONNX: it is damaged or no model; export it again"):
+    said = r"cannot be read as ONNX: it is damaged or no model; export it again \([A-Za-z]+: .*Sigmund.*\)$"
+    with pytest.raises(ModelError, match=said) as refused:
         load_model(model, runtime=runtime)
+    assert len(str(refused.value)) < len(str(model)) + 500
+
+
+def test_load_model_calls_no_file_damaged_for_want_of_memory(model, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", exhausted)
+    with pytest.raises(MemoryError):
+        load_model(model, runtime="onnxruntime")
 
 
 def write_manifest(folder: Path, files: object) -> None:

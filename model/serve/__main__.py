@@ -78,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ModelError, ServeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except MemoryError:
+        print("error: the memory does not suffice for this model; close other programs", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
 
