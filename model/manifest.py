@@ -89,16 +89,16 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def check_file(path: Path) -> None:
-    """Make sure that a file is what the manifest beside it says; without a manifest, or a line in it, nothing is known.
+def check_content(path: Path, content: bytes) -> None:
+    """Make sure that what was read from a file is what the manifest beside it says; without one, nothing is known.
 
     Raises:
-        ModelError: It is another file, or the manifest cannot be read.
+        ModelError: It is other content, or the manifest cannot be read.
     """
     if not (path.parent / MANIFEST_NAME).is_file():
         return
     entry = read_manifest(path.parent)["files"].get(path.name)
-    if entry is not None and (found := sha256(path)) != entry["sha256"]:
+    if entry is not None and (found := hashlib.sha256(content).hexdigest()) != entry["sha256"]:
         raise ModelError(
             f"model {path} is not the file that its manifest names (sha256 {found}, manifest {entry['sha256']}): "
             "copy the folder again as a whole, or export the model again"

@@ -7,7 +7,7 @@ Nothing is unpickled or unpacked.
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.manifest import check_file
+from model.manifest import check_content
 from model.settings import ModelError, Settings
 
 MODEL_NAME = "model.onnx"
@@ -49,13 +49,14 @@ def read_model(file: Path) -> tuple[bytes, Settings]:
     num_bytes = file.stat().st_size
     if num_bytes > MAX_BYTES:
         raise ModelError(f"model {file} has {num_bytes} bytes, but at most {MAX_BYTES} are legal: it is no model")
-    with file.open("rb") as stream:
+    with file.open("rb", buffering=0) as stream:  # a buffer would be put before the rest by copying both
         first = stream.read(8)
         for start, what in _NO_MODELS.items():
             if first.startswith(start):
                 raise ModelError(f"model {file} is {what}, and is not opened; name an exported {MODEL_NAME}")
-        content = first + stream.read()
-    check_file(file)
+        stream.seek(0)
+        content = stream.readall()
+    check_content(file, content)
     try:
         metadata = _metadata(content)
     except ValueError as error:

@@ -17,8 +17,9 @@ from rich.progress import Progress
 
 from data.patient import DataError
 from model.inputs import find_all, find_volumes, is_mask
+from model.manifest import sha256
 from model.onnx_file import model_file
-from model.outputs import TABLE, Outputs, fingerprint
+from model.outputs import TABLE, Outputs
 from model.runtime import RUNTIMES, choose_runtime, load_model
 from model.settings import ModelError, Settings
 from model.steps import Steps, Work
@@ -95,7 +96,7 @@ def _predict(arguments: Arguments) -> bool:
     network, settings = load_model(arguments.model, runtime=choice.name)
     outputs = Outputs(
         folder=arguments.out,
-        made_by={"model_sha256": fingerprint([model_file(arguments.model)]), "runtime": choice.name},
+        made_by={"model_sha256": sha256(model_file(arguments.model)), "runtime": choice.name},
         overlays=arguments.overlays,
         channel_names=settings.channel_names,
     )

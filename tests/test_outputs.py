@@ -1,6 +1,7 @@
 """A prediction on disk: whole patients only, none of them stale, and every way of asking for it."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -132,6 +133,16 @@ def test_run_with_another_model_or_option_writes_all_again(model, source, tmp_pa
     before = files(out)
     run(write_model_of(tmp_path / "other.onnx", threshold=0.6), source, "--no-overlays", out=out)
     assert written(before, files(out)) == {"A", "B", "C"}
+
+
+def test_run_knows_a_model_by_its_content_and_not_by_its_name(model, source, tmp_path):
+    out = tmp_path / "out"
+    run(model, source, out=out)
+    before = files(out)
+    record = json.loads((out / "A" / "prediction.json").read_text())
+    assert record["made_from"]["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    run(model.rename(tmp_path / "renamed.onnx"), source, out=out)
+    assert written(before, files(out)) == set()
 
 
 def test_run_leaves_a_damaged_patient_out_and_says_so(model, source, tmp_path, capsys):

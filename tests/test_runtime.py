@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hand_model import SETTINGS, flair_network, write_model_of
@@ -175,6 +176,28 @@ def test_manifest_is_compared_with_the_file(model):
         load_model(model, runtime="onnxruntime")
     write_manifest(model.parent, {"other.onnx": {"sha256": "0" * 64, "bytes": 1}})
     assert load_model(model, runtime="onnxruntime")[1] == SETTINGS
+
+
+def test_read_model_reads_a_file_once_and_into_one_copy(model):
+    graph = onnx.load(model)
+    graph.doc_string = "x" * 20_000_000
+    onnx.save(graph, model)
+    num_bytes = model.stat().st_size
+    write_manifest(model.parent, {"model.onnx": {"sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "bytes": 1}})
+    code = (
+        "import sys, tracemalloc\n"
+        "from pathlib import Path\n"
+        "from model.onnx_file import read_model\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, arguments: event == 'open' and opened.append(str(arguments[0])))\n"
+        "tracemalloc.start()\n"
+        f"content, _ = read_model(Path({str(model)!r}))\n"
+        f"print(len(content), opened.count({str(model)!r}), tracemalloc.get_traced_memory()[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    num_read, num_opened, peak = map(int, done.stdout.split())
+    assert (num_read, num_opened) == (num_bytes, 1)
+    assert peak < 1.5 * num_bytes
 
 
 @pytest.mark.parametrize(
