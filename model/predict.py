@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from data.patient import DataError
+from model.images import Volume
 from model.inputs import find_all, find_volumes, is_mask
 from model.manifest import sha256
 from model.onnx_file import model_file
@@ -154,13 +155,13 @@ def _from_arguments(
 def _from_lines(
     arguments: Arguments, settings: Settings, pattern: re.Pattern | None, outputs: Outputs
 ) -> Iterator[Work]:
-    """Yield the patients that each line of standard input names, when it comes."""
+    """Yield the patients that each line of standard input names, when it comes; files that came before, once."""
     outputs.check(())
     return _works_of_lines(settings, pattern, outputs)
 
 
 def _works_of_lines(settings: Settings, pattern: re.Pattern | None, outputs: Outputs) -> Iterator[Work]:
-    folder_of: dict[str, Path] = {}
+    known: dict[str, Volume] = {}
     for source in (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip()):
         if is_mask(source):
             continue
@@ -171,13 +172,15 @@ def _works_of_lines(settings: Settings, pattern: re.Pattern | None, outputs: Out
             yield Work(name=str(source), error=error)
             continue
         for volume in volumes:
-            if folder_of.setdefault(volume.patient, volume.folder) is volume.folder:
+            if (before := known.setdefault(volume.patient, volume)) is volume:
                 yield Work(name=volume.patient, volume=volume)
-            else:
-                reason = (
-                    f"{source}: a patient of this name is already in {folder_of[volume.patient]}; predict them apart"
-                )
+            elif _resolved(before) != _resolved(volume):
+                reason = f"{source}: a patient of this name is already in {before.folder}; predict them apart"
                 yield Work(name=str(source), error=DataError(reason))
+
+
+def _resolved(volume: Volume) -> list[Path]:
+    return [path.resolve() for path in volume.files]
 
 
 def _summarise(arguments: Arguments, done: list[Work]) -> bool:

@@ -286,12 +286,20 @@ def test_names_that_are_not_utf_8_are_predicted_like_others(model, source, tmp_p
     assert os.path.exists(os.path.join(os.fsencode(tmp_path), b"out", b"caf\xe9", b"caf\xe9_2_mask.tif"))
 
 
-def test_stream_of_a_file_names_what_cannot_be_predicted(model, source, tmp_path, capsys, monkeypatch):
+def test_stream_predicts_files_once_and_names_what_cannot_be_predicted(model, source, tmp_path, capsys, monkeypatch):
     lines = tmp_path / "lines"
     cv2.imwrite(str(tmp_path / "A.png"), np.zeros((8, 8, 3), np.uint8))
-    lines.write_text(f"{source / 'A'}\n{source / 'A' / 'A_1_mask.tif'}\n{tmp_path / 'A.png'}\n{source / 'C'}\n")
+    twice = [
+        source / "A",
+        source / "A" / "A_1_mask.tif",
+        source / "A",
+        source / ".." / "in" / "A",
+        source / "A" / "A_1.tif",
+    ]
+    lines.write_text("\n".join(map(str, [*twice, twice[-1], tmp_path / "A.png", source / "C"])))
     with lines.open() as file:
         monkeypatch.setattr(sys, "stdin", file)
         said = failure(capsys, model, "-", out=tmp_path / "out")
     assert f"A.png: a patient of this name is already in {source / 'A'}; predict them apart" in said
-    assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "C"]
+    assert "error: 1 of 4 patient(s) could not be predicted" in said
+    assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "A_1", "C"]
