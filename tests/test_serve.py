@@ -84,7 +84,7 @@ def write_model(path: Path, names: tuple[str, ...] = RGB, *, channel: int = 1, s
 def serving(model: Path, folder: Path, *options: str, token: str | None = None, slow: Callable | None = None):
     """Yield the port of a service in a thread; `slow` is called before each batch."""
     arguments = tyro.cli(Arguments, args=[str(model), *options])
-    network, settings = load_model(model)
+    network, settings = load_model(model, runtime=arguments.runtime)
 
     def run(*batch: np.ndarray) -> np.ndarray:
         if slow is not None:
@@ -679,7 +679,7 @@ def command(model: Path, temporary: Path, before: str = "") -> Iterator[tuple[su
     """Yield the process of the command, without torch and Ray, and its port."""
     code = f"{NEITHER}{before}\ns.main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(model), "--port", "0"],
+        [sys.executable, "-c", code, str(model), "--port", "0", "--runtime", "onnxruntime"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -687,7 +687,8 @@ def command(model: Path, temporary: Path, before: str = "") -> Iterator[tuple[su
         env=os.environ | {"TMPDIR": str(temporary)},
     )
     try:
-        first = process.stdout.readline()
+        runtime, first = process.stdout.readline(), process.stdout.readline()
+        assert runtime.startswith("runtime: onnxruntime, float32, on the "), process.stderr.read()
         assert first.startswith(f"Serving {model} on http://127.0.0.1:"), process.stderr.read()
         assert first.endswith(" (Ctrl-C ends it)\n")
         yield process, int(first.split(":")[2].split()[0])
@@ -699,8 +700,8 @@ def command(model: Path, temporary: Path, before: str = "") -> Iterator[tuple[su
 SLOW = """
 import time
 load = s.load_model
-def load_slow(path):
-    network, settings = load(path)
+def load_slow(path, **options):
+    network, settings = load(path, **options)
     return lambda *batch: (time.sleep(60), network(*batch))[1], settings
 s.load_model = load_slow
 """

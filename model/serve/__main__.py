@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from model.inference import Network
-from model.runtime import load_model
+from model.runtime import RUNTIMES, choose_runtime, load_model
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Limits, ServeError
 from model.settings import ModelError, Settings
@@ -46,6 +46,10 @@ class Arguments:
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """An exported model.onnx, or the folder that holds it."""
+
+    runtime: Literal[RUNTIMES] = "auto"
+    """What runs the network. `auto`: OpenVINO in bfloat16 where it is installed and the processor computes in bfloat16,
+    and there is no CUDA; else ONNX Runtime in float32."""
 
     host: str = "127.0.0.1"
     """Address to listen at; the default is reached from this machine alone, 0.0.0.0 from everywhere."""
@@ -95,7 +99,8 @@ def _serve(arguments: Arguments) -> None:
                 f"host {arguments.host} is reached from other machines, but there is no token: give --token-file, set "
                 f"{TOKEN_VARIABLE}, or say --allow-anyone"
             )
-        network, settings = load_model(arguments.model)
+        choice = choose_runtime(arguments.runtime)
+        network, settings = load_model(arguments.model, runtime=choice.name)
         signal.signal(signal.SIGTERM, _interrupt)
         # What clients send lies below one private folder, which is gone at the end even if a request is under way.
         with (
@@ -104,6 +109,7 @@ def _serve(arguments: Arguments) -> None:
         ):
             server = make_server(arguments, batcher, settings, folder=Path(folder), token=token, is_local=is_local)
             shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+            print(f"runtime: {choice.name}, {choice.precision}, on the {choice.device}")
             print(f"Serving {arguments.model} on http://{shown}:{port} (Ctrl-C ends it)", flush=True)
             server.run(sockets=[listener])
 
