@@ -83,11 +83,14 @@ class TrainState:
 def write(path: Path, content: bytes) -> None:
     """Put the bytes into the file, whole or not at all: a reader never sees half a checkpoint."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # half of it, where the disk is full
 
 
 def load_network(path: Path) -> UNet:

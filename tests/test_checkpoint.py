@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,19 @@ def test_write_that_fails_leaves_the_old_file_whole(tmp_path):
     with pytest.raises(IsADirectoryError):
         write(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_write_leaves_nothing_of_what_found_no_room(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    write(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # a disk that is full after 100 bytes
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(path, bytes(200_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"checkpoint.pt": b"old"}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
