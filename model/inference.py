@@ -1,6 +1,7 @@
 """The one path from a patient's slices to probabilities and masks.
 
-Evaluation, the proof of an export, the command and the service all take it, so what was scored is what a user gets.
+Evaluation, the proof of an export, the command and the service all take it, so what was scored is what a user gets, up
+to the rounding of the precision that a runtime computes in: float32, or bfloat16 where OpenVINO runs (model.runtime).
 Nothing here, or below, imports torch: a model runs with the `infer` extra alone.
 """
 

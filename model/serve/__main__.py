@@ -49,7 +49,8 @@ class Arguments:
 
     runtime: Literal[RUNTIMES] = "auto"
     """What runs the network. `auto`: OpenVINO in bfloat16 where it is installed and the processor computes in bfloat16,
-    and there is no CUDA; else ONNX Runtime in float32."""
+    and there is no CUDA; else ONNX Runtime in float32. In bfloat16 a probability may differ by a few thousandths from
+    that of model.predict."""
 
     host: str = "127.0.0.1"
     """Address to listen at; the default is reached from this machine alone, 0.0.0.0 from everywhere."""

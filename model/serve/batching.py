@@ -2,6 +2,8 @@
 
 A network takes one mean and std for all its slices, and slices of several patients have several. So each patient's are
 normalised here, by the same arithmetic in float32, and the network is told mean 0 and std 1, which change nothing.
+For `model.predict` the network normalises itself, and where it computes in bfloat16 it rounds otherwise: probabilities
+may then differ by a few thousandths between the two, and with them a pixel at the threshold.
 
 On a CPU, full batches save little; there it matters more that one batch runs at a time, on all cores.
 """
