@@ -72,12 +72,8 @@ def evaluate(
     *,
     settings: Settings,
     batch_size: int = 16,
-    distances: bool = False,
 ) -> list[PatientScore]:
-    """Return the scores of the patients, in their order, at the original resolution of their masks.
-
-    Args:
-        distances: Whether distances between surfaces are measured, too; up to a second for a large volume.
+    """Return the scores of the patients, in their order, at the original resolution of their masks; without distances.
 
     Raises:
         BadFiles: A patient cannot be read.
@@ -88,14 +84,7 @@ def evaluate(
         probability = predict_volume(network, volume.images, settings.preprocessing, batch_size=batch_size)
         predicted = to_masks(probability, settings)
         scores.append(
-            evaluate_patient(
-                patient.id,
-                predicted,
-                volume.masks,
-                group=patient.group,
-                spacing_mm=volume.spacing_mm,
-                distances=distances,
-            )
+            evaluate_patient(patient.id, predicted, volume.masks, group=patient.group, spacing_mm=volume.spacing_mm)
         )
     return scores
 
@@ -109,7 +98,10 @@ def evaluate_patient(
     spacing_mm: tuple[float, float, float] | None = None,
     distances: bool = False,
 ) -> PatientScore:
-    """Return one patient's scores; its slices are counted as one. `distances` is whether those are measured."""
+    """Return one patient's scores; its slices are counted as one.
+
+    `distances` is whether those between surfaces are measured: up to a second for a large volume.
+    """
     counts = metrics.count(torch.from_numpy(predicted), torch.from_numpy(masks)).sum(0)
     predicted_pixels, true_pixels = int(predicted.sum()), int(masks.sum())
     measured = surface_distances(predicted, masks, spacing_mm or (1.0, 1.0, 1.0)) if distances else None

@@ -15,6 +15,7 @@ from model.assess import Assessment, assess, by_group, by_lesion_size
 from model.calibration import NO_PIXELS
 from model.evaluate import PatientScore, evaluate, summarise
 from model.settings import Settings
+from model.surfaces import surface_distances
 
 SETTINGS = Settings(preprocessing=Preprocessing(size=16), channel_names=("pre", "flair", "post"))
 
@@ -73,10 +74,19 @@ def kinds_of(value: Any) -> set[type]:
 @pytest.mark.parametrize("spacing_mm", [None, (3.0, 1.0, 1.0)])
 def test_assessment_has_the_scores_of_evaluate(spacing_mm):
     assessment = found(spacing_mm)
-    scores = evaluate(bright_is_tumour, three_patients(spacing_mm), settings=SETTINGS, distances=True)
-    assert assessment.scores == scores
-    assert assessment.to_record()["summary"] == summarise(scores)
-    assert {one.distance_unit for one in scores} == {"mm" if spacing_mm else "pixels"}
+    nothing = {"hd95": math.nan, "assd": math.nan, "distance_unit": None}
+    scores = evaluate(bright_is_tumour, three_patients(spacing_mm), settings=SETTINGS)
+    assert [replace(one, **nothing) for one in assessment.scores] == scores
+    assert assessment.to_record()["summary"] == summarise(assessment.scores)
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (3.0, 1.0, 1.0)])
+def test_assessment_measures_distances(spacing_mm):
+    for one, patient in zip(found(spacing_mm).scores, three_patients(spacing_mm), strict=True):
+        volume = patient.read()
+        expected = surface_distances(volume.images[..., 1] > 100, volume.masks, spacing_mm or (1.0, 1.0, 1.0))
+        assert (one.hd95, one.assd) == (expected.hd95, expected.assd)
+        assert one.distance_unit == ("mm" if spacing_mm else "pixels")
 
 
 def test_assessment_counts_every_slice_and_pixel_once():
