@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from data.patient import Patient
-from data.preprocess import to_grey_levels
 from model.evaluate import PatientScore
 from model.images import write_image
 from model.inference import Network, predict_volume, to_masks
-from model.overlay import draw_panel
+from model.overlay import draw_panel, overlay_levels
 from model.settings import Settings
 
 SLICES_PER_PATIENT = 8
@@ -48,7 +47,10 @@ def _draw(network: Network, patient: Patient, path: Path, settings: Settings) ->
     write_image(
         path,
         draw_panel(
-            to_grey_levels(volume.images, "auto")[chosen], predicted[chosen], volume.masks[chosen], captions=captions
+            overlay_levels(volume.images, settings.channel_names)[chosen],
+            predicted[chosen],
+            volume.masks[chosen],
+            captions=captions,
         ),
     )
 
