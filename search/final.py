@@ -26,6 +26,20 @@ from search.trials import METRIC, TrialRow
 FINAL_FOLDER = "final"
 
 
+def check_folds(config: SearchConfig, cohort: Cohort) -> None:
+    """Make sure, before anything is trained, that every fold of a cross-validation has a patient.
+
+    Raises:
+        ValueError: There are more folds than patients.
+    """
+    num_patients = len(cohort.train_patients) + len(cohort.val_patients)
+    if config.promotion.folds > num_patients:
+        raise ValueError(
+            f"folds is {config.promotion.folds}, but there are {num_patients} training and validation patients: give "
+            "at most as many"
+        )
+
+
 def train_with_seeds(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: Tasks
 ) -> list[Candidate]:

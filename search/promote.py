@@ -20,7 +20,7 @@ from search.config import SearchConfig
 from search.deliver import BEST_FOLDER, default_settings, deliver
 from search.engine import TABLE_FILE
 from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
-from search.final import cross_validate, train_with_seeds
+from search.final import check_folds, cross_validate, train_with_seeds
 from search.promotion import Promotion
 from search.recorder import say
 from search.report import write_report
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = _parse(argv)
         cohort = read_cohort(config)
+        check_folds(config, cohort)
         with only_writer(config.folder):
             experiment = read_experiment(config.folder)
             check_fingerprint(experiment, config, cohort)
@@ -76,12 +77,6 @@ def promote(
     report = config.folder / REPORT_FILE
     settings = default_settings(config, cohort)
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
-    num_patients = len(cohort.train_patients) + len(cohort.val_patients)
-    if config.promotion.folds > num_patients:
-        raise ValueError(
-            f"folds is {config.promotion.folds}, but there are {num_patients} training and validation patients: give "
-            "at most as many"
-        )
     try:
         with open_tasks(config, (*cohort.val_patients, *cohort.test_patients), training=training) as tasks:
             say("Promoting: the best checkpoints are scored again on the validation patients.")

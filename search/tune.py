@@ -13,6 +13,7 @@ from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.engine import INTERRUPTED, ray_cluster, run_trials
 from search.experiment import check_changes, check_folder, only_writer, open_experiment, recorded_config
+from search.final import check_folds
 from search.lanes import node_resources, plan_lanes
 from search.plan import print_plan
 from search.presets import PRESETS
@@ -65,6 +66,7 @@ def _run(config: SearchConfig, console: Console) -> int:
         check_folder(config)
     known = {} if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
+    check_folds(config, cohort)
     with ray_cluster():
         lanes = plan_lanes(config, node_resources())
         print_plan(config, cohort, lanes, console)

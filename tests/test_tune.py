@@ -233,6 +233,7 @@ def test_dry_run_writes_nothing(plain):
         (("--data", "phantom:2"), "phantom:2"),
         (("--workers-per-trial", "3"), "workers_per_trial (3)"),
         (("--name", "plain"), "plain exists already"),
+        (("--folds", "50"), "folds is 50, but there are"),
         (("--out", "/proc/runs"), "/proc/runs cannot be written"),
     ],
 )
