@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -247,6 +248,7 @@ def test_stream_predicts_each_line_as_it_comes_and_ctrl_c_keeps_what_is_finished
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     for line, patient in ((f"{source / 'A'}\n", "A"), (f"\n{tmp_path / 'nothing'}\n{source / 'B'}\n", "B")):
         process.stdin.write(line)
