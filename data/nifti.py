@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.nifti_file import SUFFIX, Grid, difference, import_nibabel, read_grid
+from data.nifti_file import SUFFIX, import_nibabel, join_channels, read_grids
 from data.nifti_file import write_mask as write_mask
-from data.patient import BadFiles, DataError, Patient, Problem, Scan, Volume
+from data.patient import DataError, Patient, Problem, Scan, Volume
 from data.walk import require_folder, walk
 
 LAYOUT = "expected <source>/<CASE>/<CASE>_<MODALITY>.nii.gz (or .nii), each case with its <CASE>_seg.nii.gz"
@@ -104,29 +104,11 @@ class NiftiPatient(Patient):
             BadFiles: files that are damaged, hold no finite volume, or differ in their grids; all of them at once.
             DataError: nibabel is not installed.
         """
-        grids: dict[Path, Grid] = {}
-        problems: list[Problem] = []
-        for path in self.files:
-            try:
-                grids[path] = read_grid(path, labels=path == self.segmentation)
-            except BadFiles as error:
-                problems += error.problems
-                continue
-            first = next(iter(grids))
-            if reason := difference(grids[path], grids[first]):
-                problems.append(Problem(path=path, reason=f"{reason} {first.name}; resample them to one grid"))
-        if problems:
-            raise BadFiles(f"{len(problems)} file(s) of patient {self.id} cannot be used:", problems)
+        grids = read_grids(self.files, segmentation=self.segmentation, whose=f" of patient {self.id}")
         labels = grids[self.segmentation].values
         masks = np.isin(labels, self.labels) if self.labels else labels > 0
-        channels = [grids[path].values for path in self.images]
-        dtype = np.result_type(*channels)  # of uint64 and int64 that is float64
-        dtype = dtype.newbyteorder("=") if dtype.kind in "iu" else np.float32
-        images = np.empty((*masks.shape, len(channels)), dtype)  # np.stack would keep the files' order in memory
-        for k, channel in enumerate(channels):
-            images[..., k] = channel
         return Volume(
-            images=images,
+            images=join_channels([grids[path].values for path in self.images]),
             masks=np.ascontiguousarray(masks),
             numbers=tuple(range(1, len(masks) + 1)),
             spacing_mm=grids[self.images[0]].spacing_mm,

@@ -92,11 +92,23 @@ def read_channels(
         BadFiles: files that are damaged, hold no finite volume, or differ in their grids; all of them at once.
         DataError: nibabel is not installed.
     """
+    grids = read_grids(paths)
+    return join_channels([grid.values for grid in grids.values()]), grids[paths[0]].spacing_mm
+
+
+def read_grids(paths: Sequence[Path], *, segmentation: Path | None = None, whose: str = "") -> dict[Path, Grid]:
+    """Returns the volumes of several files, one of which may hold labels, on one grid.
+
+    Raises:
+        BadFiles: files that are damaged, hold no finite volume, or differ in their grids; all of them at once. whose
+            stands in its headline.
+        DataError: nibabel is not installed.
+    """
     grids: dict[Path, Grid] = {}
     problems: list[Problem] = []
     for path in paths:
         try:
-            grids[path] = read_grid(path, labels=False)
+            grids[path] = read_grid(path, labels=path == segmentation)
         except BadFiles as error:
             problems += error.problems
             continue
@@ -104,14 +116,20 @@ def read_channels(
         if reason := difference(grids[path], grids[first]):
             problems.append(Problem(path=path, reason=f"{reason} {first.name}; resample them to one grid"))
     if problems:
-        raise BadFiles(f"{len(problems)} file(s) cannot be used:", problems)
-    channels = [grid.values for grid in grids.values()]
+        raise BadFiles(f"{len(problems)} file(s){whose} cannot be used:", problems)
+    return grids
+
+
+def join_channels(
+    channels: Sequence[Shaped[np.ndarray, "slices height width"]],
+) -> Shaped[np.ndarray, "slices height width channels"]:
+    """Returns volumes as the channels of one: of one integer type if all are of integers, else float32."""
     dtype = np.result_type(*channels)  # of uint64 and int64 that is float64
     dtype = dtype.newbyteorder("=") if dtype.kind in "iu" else np.float32
     images = np.empty((*channels[0].shape, len(channels)), dtype)  # np.stack would keep the files' order in memory
     for k, channel in enumerate(channels):
         images[..., k] = channel
-    return images, grids[paths[0]].spacing_mm
+    return images
 
 
 def difference(grid: Grid, first: Grid) -> str:

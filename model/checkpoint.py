@@ -5,7 +5,6 @@ The state of the random generators is not stored because there is none to store:
 """
 
 import io
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,21 +79,8 @@ class TrainState:
         self.history = list(state["history"])
 
 
-def write(path: Path, content: bytes) -> None:
-    """Put the bytes into the file, whole or not at all: a reader never sees half a checkpoint."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)  # half of it, where the disk is full
-
-
-def load_network(path: Path) -> UNet:
-    """Return the network of a checkpoint, on the CPU and ready to evaluate.
+def load_checkpoint(path: Path) -> tuple[UNet, list[dict[str, Any]]]:
+    """Return the network of a checkpoint, on the CPU and ready to evaluate, and the metrics of its epochs, in order.
 
     Raises:
         CheckpointError: The file is damaged, foreign, or of another version.
@@ -102,12 +88,12 @@ def load_network(path: Path) -> UNet:
     state = _read(path.read_bytes(), str(path))
     network = UNet(UNetConfig(**state["unet"]))
     network.load_state_dict(state["network"])
-    return network.eval()
+    return network.eval(), state["history"]
 
 
-def load_history(path: Path) -> list[dict[str, Any]]:
-    """Return the epochs' metrics that led to a checkpoint, first to last."""
-    return _read(path.read_bytes(), str(path))["history"]
+def load_network(path: Path) -> UNet:
+    """Return the network of a checkpoint; see `load_checkpoint`."""
+    return load_checkpoint(path)[0]
 
 
 def _read(content: bytes, name: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ change the manifest.
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from model.durable import write
 from model.settings import ModelError
 
 MANIFEST_NAME = "manifest.json"
@@ -55,15 +55,7 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     assert not facts.keys() & {"format", "files"}, "these names are the manifest's own"
     files = {name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in _find(folder).items()}
     content = json.dumps({"format": FORMAT, **facts, "files": files}, indent=2, allow_nan=False)
-    partial = folder / f"{MANIFEST_NAME}.partial"
-    try:
-        with partial.open("w") as file:
-            file.write(content + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / MANIFEST_NAME)
-    finally:
-        partial.unlink(missing_ok=True)
+    write(folder / MANIFEST_NAME, (content + "\n").encode())
 
 
 def verify_manifest(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from model.checkpoint import write
+from model.durable import write
 from model.export import Parity, check_exportable, example_inputs, prove
 from model.inference import Network
 from model.onnx_file import METADATA_KEY

@@ -15,7 +15,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from model.checkpoint import write
+from model.durable import write
 from model.onnx_file import METADATA_KEY
 from model.predictor import Predictor
 from model.settings import ModelError

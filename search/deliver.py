@@ -3,7 +3,8 @@
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 from data.patient import Patient
 from data.source import channel_indices
 from model.assess import assess
-from model.checkpoint import write
 from model.device import find_device
+from model.durable import write
 from model.evaluate import summarise
 from model.export import export_onnx
 from model.manifest import write_manifest
@@ -64,17 +65,37 @@ def deliver(
     Raises:
         ExportError: The exported model does not give what the network gives.
     """
-    partial, best = folder / f"{BEST_FOLDER}.partial", folder / BEST_FOLDER
-    before = folder / f"{BEST_FOLDER}.before"
-    if before.exists() and not best.exists():  # an earlier promotion was killed between two renames
-        before.rename(best)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        metrics = _fill(partial, candidates, rows, run, folder, val_patients, test_patients, settings, extra)
-        _replace(best, partial)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    winner, device = candidates[0], find_device().device
+    with _appearing(folder / BEST_FOLDER) as partial:
+        predictor, choices = Predictor(winner.networks), []
+        if run["config"]["promotion"]["choose"]:
+            predictor, settings, choices = choose(winner.networks, settings, val_patients, device)
+        parity = _export(predictor, partial, settings, val_patients)
+        network = torch_network(predictor, device)
+        assessment = assess(network, test_patients, settings=settings)
+        record = assessment.to_record()
+        scoring = {"time": _now(), "winner": winner.name, "dice": record["summary"]["dice"]["mean"]}
+        append_line(folder / SCORINGS_FILE, without_nan(scoring), durable=True)
+        pictures = draw_test_patients(
+            network, test_patients, assessment.scores, partial / "overlays", settings=settings
+        )
+        metrics = {
+            **_winner(winner, predictor, settings, choices),
+            "test": record.pop("summary"),
+            "test_patients": record.pop("patients"),
+            "assessment": record,
+            "num_test_scorings": len(read_lines(folder / SCORINGS_FILE)),
+            "validation": summarise(winner.scores),
+            "validation_patients": [asdict(score) for score in winner.scores],
+            "candidates": [candidate.record() for candidate in candidates],
+            **parity,
+            "pareto_front": _front(rows, run["config"]["objective"]),
+            "pictures": {
+                caption: str(Path(BEST_FOLDER) / path.relative_to(partial)) for caption, path in pictures.items()
+            },
+            **extra,
+        }
+        _describe(partial, metrics, run, rows, winner, settings)
     return metrics
 
 
@@ -87,52 +108,6 @@ def default_settings(config: SearchConfig, cohort: Cohort) -> Settings:
         channel_indices=channel_indices(cohort.format, config.reading.channels),
         grayscale=config.reading.grayscale,
     )
-
-
-def _fill(
-    partial: Path,
-    candidates: list[Candidate],
-    rows: list[TrialRow],
-    run: dict[str, Any],
-    folder: Path,
-    val_patients: Sequence[Patient],
-    test_patients: Sequence[Patient],
-    settings: Settings,
-    extra: dict[str, Any],
-) -> dict[str, Any]:
-    winner, device = candidates[0], find_device().device
-    predictor, choices = Predictor(winner.networks), []
-    if run["config"]["promotion"]["choose"]:
-        predictor, settings, choices = choose(winner.networks, settings, val_patients, device)
-    parity = _export(predictor, partial, settings, val_patients)
-    network = torch_network(predictor, device)
-    assessment = assess(network, test_patients, settings=settings)
-    record = assessment.to_record()
-    scoring = {"time": _now(), "winner": winner.name, "dice": record["summary"]["dice"]["mean"]}
-    append_line(folder / SCORINGS_FILE, without_nan(scoring), durable=True)
-    pictures = draw_test_patients(network, test_patients, assessment.scores, partial / "overlays", settings=settings)
-    metrics = {
-        **_winner(winner, predictor, settings, choices),
-        "test": record.pop("summary"),
-        "test_patients": record.pop("patients"),
-        "assessment": record,
-        "num_test_scorings": len(read_lines(folder / SCORINGS_FILE)),
-        "validation": summarise(winner.scores),
-        "validation_patients": [asdict(score) for score in winner.scores],
-        "candidates": [candidate.record() for candidate in candidates],
-        **parity,
-        "pareto_front": _front(rows, run["config"]["objective"]),
-        "pictures": {caption: str(Path(BEST_FOLDER) / path.relative_to(partial)) for caption, path in pictures.items()},
-        **extra,
-    }
-    if len(winner.files) == 1:
-        shutil.copyfile(winner.files[0], partial / STATE_FILE)
-    write(partial / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
-    files = [path.name for path in partial.iterdir()]
-    card = write_card(run, metrics, rows, winner.row, settings=settings, files=files)
-    write(partial / "card.md", card.encode())
-    write_manifest(partial, _facts(run, winner, metrics))
-    return metrics
 
 
 def _export(
@@ -185,9 +160,41 @@ def _wandb(config: dict[str, Any], number: int) -> dict[str, str] | None:
     )
 
 
-def _replace(best: Path, partial: Path) -> None:
+def _describe(
+    folder: Path,
+    metrics: dict[str, Any],
+    run: dict[str, Any],
+    rows: list[TrialRow],
+    winner: Candidate,
+    settings: Settings,
+) -> None:
+    """Write what tells of the model in the folder; the manifest last."""
+    if len(winner.files) == 1:
+        shutil.copyfile(winner.files[0], folder / STATE_FILE)
+    write(folder / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
+    files = [path.name for path in folder.iterdir()]
+    card = write_card(run, metrics, rows, winner.row, settings=settings, files=files)
+    write(folder / "card.md", card.encode())
+    write_manifest(folder, _facts(run, winner, metrics))
+
+
+@contextmanager
+def _appearing(best: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes this name when everything is in it; one that had it stays if that fails."""
+    partial, before = (best.with_name(f"{best.name}.{state}") for state in ("partial", "before"))
+    if before.exists() and not best.exists():  # an earlier promotion was killed between two renames
+        before.rename(best)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        _replace(best, partial, before)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(best: Path, partial: Path, before: Path) -> None:
     """Put the new folder in the place of the one before, which stays if that fails."""
-    before = best.with_name(f"{BEST_FOLDER}.before")
     shutil.rmtree(before, ignore_errors=True)
     if best.exists():
         best.rename(before)

@@ -12,7 +12,7 @@ from typing import Any
 
 from data.preprocess import Preprocessing
 from data.source import Reading
-from model.checkpoint import write
+from model.durable import write
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.lanes import Lanes

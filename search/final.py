@@ -11,7 +11,7 @@ import torch
 from data.pack import Pack, join_packs
 from data.patient import Patient
 from data.split import in_hash_order
-from model.checkpoint import write
+from model.durable import write
 from model.evaluate import PatientScore, summarise
 from model.settings import Settings
 from model.train import TrainConfig, train

@@ -116,7 +116,7 @@ def score_checkpoint(
         CheckpointError: It is damaged, or not of this program.
         OSError: It cannot be read.
     """
-    network, history = checkpoint.load_network(file), checkpoint.load_history(file)
+    network, history = checkpoint.load_checkpoint(file)
     return Candidate(
         name=name,
         row=row,

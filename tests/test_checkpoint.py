@@ -9,7 +9,8 @@ import pytest
 import torch
 from fakes import constant_state
 
-from model.checkpoint import CheckpointError, load_history, load_network, write
+from model.checkpoint import CheckpointError, load_checkpoint, load_network
+from model.durable import write
 
 
 class Malicious:
@@ -47,11 +48,11 @@ def test_load_network_gives_the_network_ready_to_evaluate(tmp_path):
     assert torch.equal(network(torch.rand(1, 3, 8, 8)), torch.full((1, 1, 8, 8), 1.5))
 
 
-def test_load_history_gives_the_epochs(tmp_path):
+def test_load_checkpoint_gives_the_epochs(tmp_path):
     state = constant_state(0.0)
     state.history += [{"epoch": 1, "val_dice": 0.25}, {"epoch": 2, "val_dice": 0.5}]
     write(tmp_path / "checkpoint.pt", state.to_bytes())
-    assert load_history(tmp_path / "checkpoint.pt") == state.history
+    assert load_checkpoint(tmp_path / "checkpoint.pt")[1] == state.history
 
 
 def test_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):

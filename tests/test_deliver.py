@@ -18,7 +18,8 @@ from fakes import trial_row, write_lgg_patient
 from rich.console import Console
 
 from data.preprocess import Preprocessing
-from model.checkpoint import load_network, write
+from model.checkpoint import load_network
+from model.durable import write
 from model.export import ExportError
 from model.inference import predict_volume, to_masks
 from model.manifest import verify_manifest

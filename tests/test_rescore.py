@@ -9,7 +9,7 @@ from fakes import constant_state, trial_row, write_lgg_patient
 
 from data.lgg import scan
 from data.preprocess import Preprocessing
-from model.checkpoint import write
+from model.durable import write
 from model.settings import Settings
 from search.rescore import NothingToPromote, in_order, is_worse, paired_gain, rescore, with_ensemble
 from search.trials import State

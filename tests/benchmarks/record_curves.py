@@ -27,7 +27,7 @@ from scipy.stats import qmc
 
 from data.pack import Pack
 from data.preprocess import Preprocessing
-from model.checkpoint import write
+from model.durable import write
 from model.train import train
 from search.cohort import read_cohort
 from search.config import SearchConfig
