@@ -5,7 +5,7 @@ once, and forgotten.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from model import metrics
+from model.evaluate import PatientScore
 
 BATCH_SIZE = 16
 """Slices of a batch of the batch-wise Dice; 16 and 32 are what notebooks use most."""
@@ -60,6 +61,17 @@ def mean_iou(counts: Int64[Tensor, "slices 4"]) -> float:
 def pixel_accuracy(counts: Int64[Tensor, "slices 4"]) -> float:
     """Return the share of all pixels that are right; flatters: nearly all are background, and easy."""
     return metrics.accuracy(counts.sum(0)).item()
+
+
+def training_accuracy(scores: Sequence[PatientScore]) -> NotebookMetric:
+    """Return the pixel accuracy on patients that the network was trained on, from their scores."""
+    num_pixels = sum(score.num_pixels for score in scores)
+    return NotebookMetric(
+        name="training accuracy",
+        value=sum(score.accuracy * score.num_pixels for score in scores) / num_pixels if num_pixels else math.nan,
+        description=f"Pixel accuracy on {len(scores)} of the patients that the network was trained on. "
+        "Flatters: as the pixel accuracy does, and the network has seen the answers.",
+    )
 
 
 _METRICS: tuple[tuple[str, Callable[[Tensor], float], str], ...] = (

@@ -5,7 +5,7 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from data.source import channel_indices
 from model.assess import assess
 from model.device import find_device
 from model.durable import write
-from model.evaluate import summarise
+from model.evaluate import evaluate, summarise
 from model.export import export_onnx
 from model.manifest import write_manifest
+from model.notebook_metrics import training_accuracy
 from model.onnx_file import MODEL_NAME
 from model.predictor import Predictor, torch_network
 from model.program import PROGRAM_NAME, export_program
@@ -43,13 +44,21 @@ PARITY_PATIENTS = 5
 """Validation patients on whose slices the exported model is compared with the network."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """The patients of each side of the split."""
+
+    train: Sequence[Patient]
+    val: Sequence[Patient]
+    test: Sequence[Patient]
+
+
 def deliver(
     candidates: list[Candidate],
     rows: list[TrialRow],
     run: dict[str, Any],
     folder: Path,
-    val_patients: Sequence[Patient],
-    test_patients: Sequence[Patient],
+    patients: Sides,
     *,
     settings: Settings,
     extra: dict[str, Any],
@@ -69,15 +78,18 @@ def deliver(
     with _appearing(folder / BEST_FOLDER) as partial:
         predictor, choices = Predictor(winner.networks), []
         if run["config"]["promotion"]["choose"]:
-            predictor, settings, choices = choose(winner.networks, settings, val_patients, device)
-        parity = _export(predictor, partial, settings, val_patients)
+            predictor, settings, choices = choose(winner.networks, settings, patients.val, device)
+        parity = _export(predictor, partial, settings, patients.val)
         network = torch_network(predictor, device)
-        assessment = assess(network, test_patients, settings=settings)
+        assessment = assess(network, patients.test, settings=settings)
         record = assessment.to_record()
+        # As many as are tested: enough for a number that nobody should choose by.
+        trained_on = evaluate(network, patients.train[: len(patients.test)], settings=settings)
+        record["as_notebooks"].append(asdict(training_accuracy(trained_on)))
         scoring = {"time": _now(), "winner": winner.name, "dice": record["summary"]["dice"]["mean"]}
         append_line(folder / SCORINGS_FILE, without_nan(scoring), durable=True)
         pictures = draw_test_patients(
-            network, test_patients, assessment.scores, partial / "overlays", settings=settings
+            network, patients.test, assessment.scores, partial / "overlays", settings=settings
         )
         metrics = {
             **_winner(winner, predictor, settings, choices),

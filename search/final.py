@@ -1,5 +1,6 @@
 """The winning configuration, trained again: with other seeds, or on other patients."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from data.pack import Pack, join_packs
 from data.patient import Patient
@@ -24,6 +26,9 @@ from search.tasks import Tasks
 from search.trials import METRIC, TrialRow
 
 FINAL_FOLDER = "final"
+
+AVERAGED_SHARE = 0.25
+"""Share of the epochs, the last ones, whose weights are averaged: Izmailov et al. 2018 (arXiv:1803.05407), 4.1."""
 
 
 def check_folds(config: SearchConfig, cohort: Cohort) -> None:
@@ -43,10 +48,11 @@ def check_folds(config: SearchConfig, cohort: Cohort) -> None:
 def train_with_seeds(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: Tasks
 ) -> list[Candidate]:
-    """Return the winning configuration trained for all its epochs with other seeds, each at its best epoch.
+    """Return the winning configuration trained for all its epochs with other seeds.
 
-    One that is on disk already, from an earlier promotion, is not trained again. A training that fails is said, and
-    counts as far as it came.
+    Each is a candidate as it was after its best epoch, and another by the average of its last epochs' weights. One that
+    is on disk already, from an earlier promotion, is not trained again. A training that fails is said, and counts as
+    far as it came.
     """
     seeds = range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
     names = [f"{winner.id}-seed{seed}" for seed in seeds]
@@ -59,12 +65,7 @@ def train_with_seeds(
     ]
     for problem in filter(None, tasks.map(_train_to_file, calls)):
         print(f"note: {problem}", file=sys.stderr)
-    scoring = [
-        (name, winner, file, cohort.val_patients, settings)
-        for name, file in zip(names, files, strict=True)
-        if file.exists()
-    ]
-    return tasks.map(score_checkpoint, scoring)
+    return _score_files([*files, *map(_averaged, files)], winner, cohort.val_patients, settings, tasks)
 
 
 def cross_validate(
@@ -93,6 +94,24 @@ def cross_validate(
     }
 
 
+def _score_files(
+    files: Sequence[Path], winner: TrialRow, patients: Sequence[Patient], settings: Settings, tasks: Tasks
+) -> list[Candidate]:
+    """Return the files that there are as candidates; no training has said what an average is worth."""
+    found = [file for file in files if file.exists()]
+    candidates = tasks.map(score_checkpoint, [(file.stem, winner, file, patients, settings) for file in found])
+    averages = {_averaged(file) for file in files}
+    return [
+        replace(candidate, reported_dice=math.nan) if file in averages else candidate
+        for file, candidate in zip(found, candidates, strict=True)
+    ]
+
+
+def _averaged(file: Path) -> Path:
+    """Return where the average of a training's weights is."""
+    return file.with_stem(f"{file.stem}-average")
+
+
 def _configs(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, seed: int, tasks: Tasks
 ) -> tuple[UNetConfig, TrainConfig, int]:
@@ -105,18 +124,27 @@ def _configs(
 def _train_to_file(
     unet: UNetConfig, config: TrainConfig, num_threads: int, train_pack: Pack, val_pack: Pack, file: Path
 ) -> str | None:
-    """Train, and leave the state after the best epoch in the file; return what went wrong, if anything did."""
+    """Train, and leave two states in files: after the best epoch, and with the last epochs' weights averaged.
+
+    Return what went wrong, if anything did; then there is no average.
+    """
     torch.set_num_threads(num_threads)
-    best, content, failure = -1.0, None, None
+    best, content, average = -1.0, None, None
     for result in train(unet, config, train_pack, val_pack):
         if result.failure:
-            failure = result.failure
-        elif content is None or result.metrics[METRIC] > best:
+            break
+        if content is None or result.metrics[METRIC] > best:
             best, content = result.metrics[METRIC], result.state.to_bytes()
-    if content is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if result.state.epoch > (1 - AVERAGED_SHARE) * config.max_epochs:
+            average = average or AveragedModel(result.state.network, use_buffers=True)
+            average.update_parameters(result.state.network)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if average and not result.failure:
+        result.state.network.load_state_dict(average.module.state_dict())
+        write(_averaged(file), result.state.to_bytes())
+    if content is not None:  # the last: where this file is, nothing is trained again
         write(file, content)
-    return failure and f"the training of {file.stem} failed: {failure}"
+    return result.failure and f"the training of {file.stem} failed: {result.failure}"
 
 
 def _train_and_score(

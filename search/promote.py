@@ -17,7 +17,7 @@ from rich.console import Console
 from model.settings import Settings
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
-from search.deliver import BEST_FOLDER, default_settings, deliver
+from search.deliver import BEST_FOLDER, Sides, default_settings, deliver
 from search.engine import TABLE_FILE
 from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
 from search.final import check_folds, cross_validate, train_with_seeds
@@ -78,7 +78,8 @@ def promote(
     settings = default_settings(config, cohort)
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
     try:
-        with open_tasks(config, (*cohort.val_patients, *cohort.test_patients), training=training) as tasks:
+        sides = Sides(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
+        with open_tasks(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
             say("Promoting: the best checkpoints are scored again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
             extra = {}
@@ -87,9 +88,7 @@ def promote(
                 extra["cross_validation"] = cross_validate(candidates[0].row, config, cohort, settings, tasks)
             say(f"Exporting {candidates[0].name}, and scoring it on the test patients.")
             task = partial(deliver, settings=settings, extra=extra)
-            metrics = tasks.run(
-                task, candidates, rows, experiment, config.folder.resolve(), cohort.val_patients, cohort.test_patients
-            )
+            metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
     except NothingToPromote as error:
         write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)

@@ -25,7 +25,8 @@ class Promotion:
     if it helps; otherwise the threshold is 0.5, and the rest is left out."""
 
     final_seeds: int = 0
-    """Seeds with which the winning configuration is trained again for all its epochs; these are candidates too."""
+    """Seeds with which the winning configuration is trained again for all its epochs. These are candidates too, each
+    after its best epoch, and with the weights of its last quarter of epochs averaged."""
 
     ensemble: int = 1
     """Most candidates whose probabilities are averaged, where that is better on the validation patients than one."""

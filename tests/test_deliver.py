@@ -19,17 +19,19 @@ from rich.console import Console
 
 from data.preprocess import Preprocessing
 from model.checkpoint import load_network
+from model.device import find_device
 from model.durable import write
 from model.export import ExportError
 from model.inference import predict_volume, to_masks
 from model.manifest import verify_manifest
+from model.predictor import Predictor, torch_network
 from model.runtime import load_model
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
 from model.weights import read_weights
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import without_nan
+from search.deliver import default_settings, without_nan
 from search.experiment import check_folder, only_writer, open_experiment
 from search.lanes import plan_lanes
 from search.plan import print_plan
@@ -98,6 +100,24 @@ def test_deliver_scores_every_test_patient_once_and_only_these(delivered):
     assert scored == list(delivered.cohort.split.test)
     assert [score["patient"] for score in delivered.metrics["validation_patients"]] == list(delivered.cohort.split.val)
     assert delivered.metrics["test"]["num_patients"] == len(scored)
+
+
+def test_deliver_says_the_accuracy_on_as_many_training_patients_as_were_tested(delivered):
+    best = load_network(delivered.config.folder / "state.pt")
+    patients = delivered.cohort.train_patients[: len(delivered.cohort.test_patients)]
+    settings = default_settings(delivered.config, delivered.cohort)
+    right, num_pixels = 0, 0
+    for patient in patients:
+        volume = patient.read()
+        network = torch_network(Predictor([best], flips=delivered.metrics["flips"]), find_device("float32").device)
+        probability = predict_volume(network, volume.images, settings.preprocessing)
+        masks = to_masks(probability, replace(settings, threshold=delivered.metrics["threshold"]))
+        right += (masks == volume.masks).sum()
+        num_pixels += masks.size
+    figure = delivered.metrics["assessment"]["as_notebooks"][-1]
+    assert figure["name"] == "training accuracy"
+    assert f"on {len(patients)} of the patients" in figure["description"]
+    assert figure["value"] == pytest.approx(right / num_pixels, abs=1e-4)
 
 
 def test_deliver_writes_the_metrics_without_nan(delivered):

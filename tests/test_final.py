@@ -1,5 +1,6 @@
 """The winning configuration, trained again: with other seeds, and without the patients it is scored on."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,13 @@ from fakes import trial_row, write_lgg_patient
 
 from data.preprocess import Preprocessing
 from model.checkpoint import load_network
+from model.train import TrainConfig, train
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.deliver import default_settings
 from search.final import cross_validate, train_with_seeds
 from search.promotion import Promotion
+from search.space import to_configs
 from search.tasks import Tasks
 
 WINNER = trial_row(1, [0.5], sample={"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5})
@@ -51,9 +54,13 @@ def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(sear
     config, cohort = searched
     settings = default_settings(config, cohort)
     found = train_with_seeds(WINNER, config, cohort, settings, Tasks(None))
-    assert [one.name for one in found] == ["t001-seed1", "t001-seed2"]
+    assert [one.name for one in found] == [
+        *("t001-seed1", "t001-seed2"),
+        *("t001-seed1-average", "t001-seed2-average"),
+    ]
     weights = [one.networks[0].head.weight for one in found]
-    assert not torch.equal(*weights)
+    assert not torch.equal(*weights[:2])
+    assert [math.isnan(one.reported_dice) for one in found] == [False, False, True, True]
     for one in found:
         assert torch.equal(load_network(one.files[0]).head.weight, one.networks[0].head.weight)
         assert [score.patient for score in one.scores] == list(cohort.split.val)
@@ -105,3 +112,19 @@ def test_trainings_that_fail_are_said_and_the_others_count(searched, tmp_path, c
     found = cross_validate(wild, config, cohort, settings, Tasks(None))
     assert len(found["failures"]) == 3
     assert (found["patients"], found["summary"]["num_patients"]) == ([], 0)
+
+
+def test_the_average_is_that_of_the_last_quarter_of_the_epochs(searched, tmp_path):
+    config, cohort = searched
+    config = replace(config, out=tmp_path, max_epochs=8, promotion=Promotion(final_seeds=1))
+    found = train_with_seeds(WINNER, config, cohort, default_settings(config, cohort), Tasks(None))
+    average = next(one for one in found if one.name.endswith("average")).networks[0].state_dict()
+    unet, fixed = to_configs(WINNER.sample, replace(config.fixed(3), seed=1, patience=0))
+    assert isinstance(fixed, TrainConfig)
+    weights = [
+        {name: value.clone() for name, value in result.state.network.state_dict().items()}
+        for result in train(unet, fixed, cohort.train_pack, cohort.val_pack)
+    ]
+    for name, value in average.items():
+        assert torch.allclose(value, (weights[6][name] + weights[7][name]) / 2, atol=1e-6), name
+    assert not torch.allclose(average["head.weight"], weights[7]["head.weight"], atol=1e-6)

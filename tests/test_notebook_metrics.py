@@ -8,7 +8,15 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
 from model import metrics
-from model.notebook_metrics import batch_dice, mean_iou, notebook_metrics, pixel_accuracy, slice_dice
+from model.evaluate import evaluate_patient
+from model.notebook_metrics import (
+    batch_dice,
+    mean_iou,
+    notebook_metrics,
+    pixel_accuracy,
+    slice_dice,
+    training_accuracy,
+)
 
 
 def random_slices(seed: int, num_slices: int = 37) -> tuple[np.ndarray, np.ndarray]:
@@ -69,3 +77,16 @@ def test_mean_iou_leaves_out_a_class_that_does_not_occur():
 
 def test_notebook_metrics_of_nobody_are_nan():
     assert all(math.isnan(one.value) for one in notebook_metrics(torch.zeros((0, 4), dtype=torch.int64)))
+
+
+def test_training_accuracy_is_that_of_all_pixels_together():
+    rng = np.random.default_rng(0)
+    patients = [[rng.random((slices, 5, 7)) < 0.3 for _ in range(2)] for slices in (2, 9)]
+    figure = training_accuracy([evaluate_patient("P", predicted, masks) for predicted, masks in patients])
+    both = [np.concatenate([patient[which].ravel() for patient in patients]) for which in (0, 1)]
+    assert figure.value == pytest.approx(accuracy_score(both[1], both[0]), abs=1e-12)
+    assert "on 2 of the patients" in figure.description
+
+
+def test_training_accuracy_of_no_patients_is_nan():
+    assert math.isnan(training_accuracy([]).value)
