@@ -23,7 +23,7 @@ from search.experiment import check_fingerprint, config_record, only_writer, rea
 from search.final import check_folds, cross_validate, train_with_seeds
 from search.promotion import Promotion
 from search.recorder import say
-from search.report import write_report
+from search.report.page import write_report
 from search.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
 from search.space import to_configs
 from search.summary import print_summary

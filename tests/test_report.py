@@ -9,7 +9,7 @@ import pytest
 from fakes import metrics_record, run_record, trial_row
 
 from model.images import write_image
-from search.report import write_report
+from search.report.page import write_report
 from search.trials import State
 
 EVIL = '<script>alert("x")</script> & <b>bold</b>'

@@ -34,10 +34,10 @@ def write_report(
     note: str | None = None,
 ) -> None:
     """Write the report; without `metrics` nothing was promoted, and `note` says why."""
-    environment = Environment(loader=PackageLoader("search", "."), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("search.report", "."), autoescape=select_autoescape())
     environment.filters["number"] = _number
     environment.filters["scores"] = lambda summary: [name for name, value in summary.items() if isinstance(value, dict)]
-    html = environment.get_template("report.html").render(
+    html = environment.get_template("page.html").render(
         run=run,
         rows=best_first(rows) + [row for row in rows if not row.best_epoch],
         counts=count_states(rows),
