@@ -104,6 +104,11 @@ class Asha:
             self._rungs[epoch] = _Rung(epoch=epoch, capacity=capacity)
             epoch *= budget.reduction_factor
 
+    @property
+    def rung_epochs(self) -> list[int]:
+        """Epochs after which trials are compared."""
+        return list(self._rungs)
+
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
         """Return CONTINUE between rungs and within the quota, PAUSE else; STOP for a merit that is not finite."""
         if not all(map(math.isfinite, merits)):
@@ -177,8 +182,8 @@ class Hyperband:
             grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))  # a factor apart, but for the last
         shares = [eta**left / (left + 1) for left in reversed(range(len(grace_periods)))]
         self._bounds = [sum(shares[: place + 1]) / sum(shares) for place in range(len(shares))]
-        sizes = Counter(self._place(number) for number in range(budget.num_trials))
-        self._brackets = [
+        sizes = Counter(self.place(number) for number in range(budget.num_trials))
+        self.brackets = [
             Asha(replace(budget, grace_period=epoch, num_trials=sizes[place]))
             for place, epoch in enumerate(grace_periods)
         ]
@@ -190,7 +195,7 @@ class Hyperband:
     def next_paused(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
         """Return the first bracket's that has one."""
         running = list(running_epochs)
-        found = (bracket.next_paused(num_to_come=num_to_come, running_epochs=running) for bracket in self._brackets)
+        found = (bracket.next_paused(num_to_come=num_to_come, running_epochs=running) for bracket in self.brackets)
         return next((number for number in found if number is not None), None)
 
     def take_up(self, number: int) -> None:
@@ -203,16 +208,17 @@ class Hyperband:
 
     def hopeless(self) -> list[int]:
         """Return those of all brackets."""
-        return [number for bracket in self._brackets for number in bracket.hopeless()]
+        return [number for bracket in self.brackets for number in bracket.hopeless()]
 
     def drop_worst(self) -> int | None:
         """Return that of the first bracket that has one."""
-        found = (bracket.drop_worst() for bracket in self._brackets)
+        found = (bracket.drop_worst() for bracket in self.brackets)
         return next((number for number in found if number is not None), None)
 
     def _bracket(self, number: int) -> Asha:
-        return self._brackets[self._place(number)]
+        return self.brackets[self.place(number)]
 
-    def _place(self, number: int) -> int:
+    def place(self, number: int) -> int:
+        """Return the place of a trial's bracket among the brackets."""
         # The golden ratio's multiples spread evenly: every run of trials is shared as the brackets' sizes are.
         return bisect.bisect_right(self._bounds[:-1], (number + 0.5) * (math.sqrt(5) - 1) / 2 % 1)

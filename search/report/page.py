@@ -1,207 +1,213 @@
-"""The report: one HTML file that opens offline, drawn from the table of trials and the files beside it."""
+"""The report: one HTML file that opens offline, drawn from what the experiment's folder says."""
 
 import base64
-import math
-from collections.abc import Sequence
+import shlex
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, select_autoescape
-from plotly.offline import get_plotlyjs
-
+from model.durable import write
 from search.card import format_interval
-from search.objectives import OBJECTIVES, costs, pareto_front
-from search.trials import METRIC, State, TrialRow, best_first, count_states
+from search.engine import INTERRUPTED
+from search.objectives import OBJECTIVES
+from search.recorder import last_line
+from search.report.figures import best_so_far, learning_curves, pareto_fronts, reliability
+from search.report.importance import importance_figure, importances, needed_trials
+from search.report.record import Record, read_record
+from search.report.rungs import read_rungs, rungs_figure
+from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
+from search.report.style import DASH, Figure, duration, render
+from search.report.timeline import lay_out, shares, timeline_figure
+from search.trials import State, best_first
 
-COLOURS = {State.COMPLETE: "#0072b2", State.PRUNED: "#999999", State.FAILED: "#d55e00"}
-"""Okabe and Ito's, told apart by everyone."""
-
-BEST_COLOUR = "#009e73"
+REPORT_FILE = "report.html"
 
 NAMES = {"dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy", "hd95": "HD95", "assd": "ASSD"}
 """What metrics are called for people, where that is not their name."""
 
-PLOTLY = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+FILES = {
+    "best/model.onnx": "the model: raw intensities in, probability and mask out",
+    "best/card.md": "what must be known before it is used",
+    "best/metrics.json": "all scores, a row a patient",
+    "trials.jsonl": "the table of trials, with every epoch's metrics",
+    "events.jsonl": "every decision and every epoch, as they came",
+    "config.json": "what was asked, the split, versions",
+    "optuna_journal.log": "the Optuna study",
+}
+"""What the page links to, as far as it is there."""
+
+COST_NAMES = {"million_parameters": "parameters (M)", "latency_ms": "latency (ms)"}
 
 
-def write_report(
-    path: Path,
-    *,
-    run: dict[str, Any],
-    rows: list[TrialRow],
-    metrics: dict[str, Any] | None,
-    note: str | None = None,
-) -> None:
-    """Write the report; without `metrics` nothing was promoted, and `note` says why."""
-    environment = Environment(loader=PackageLoader("search.report", "."), autoescape=select_autoescape())
-    environment.filters["number"] = _number
-    environment.filters["scores"] = lambda summary: [name for name, value in summary.items() if isinstance(value, dict)]
-    html = environment.get_template("page.html").render(
-        run=run,
-        rows=best_first(rows) + [row for row in rows if not row.best_epoch],
-        counts=count_states(rows),
-        num_epochs=sum(len(row.epochs) for row in rows),
-        metrics=metrics,
-        interval=format_interval,
-        names=NAMES,
-        note=note,
+def write_report(folder: Path, *, note: str | None = None, is_running: bool = False) -> Path:
+    """Return the path of the report of what an experiment's folder says now, after writing it there.
+
+    Args:
+        note: What its reader must know first, such as why nothing was promoted.
+        is_running: Somebody else searches or promotes there.
+
+    Raises:
+        ValueError: It is not an experiment of this version, or one of its files is damaged.
+    """
+    path = folder / REPORT_FILE
+    record = read_record(folder, is_running=is_running)
+    write(path, make_page(record, note=note).encode())
+    return path
+
+
+def make_page(record: Record, *, note: str | None = None) -> str:
+    """Return the report's HTML."""
+    metrics = record.metrics
+    sections = {
+        "dice": _dice_figures(record),
+        "space": _space_figures(record),
+        "rungs": _present(rungs_figure(rungs := read_rungs(record.config, record.rows))),
+        "time": _present(timeline_figure(stretches := _stretches(record), _num_lanes(record))),
+        "test": _present(reliability(metrics)),
+    }
+    elapsed = [epoch.get("elapsed_seconds") for row in record.rows for epoch in row.epochs]
+    return render(
+        "page.html",
+        **vars(record),
+        **_texts(record),
+        notes=_notes(record, note),
+        contents=_contents(record, bool(rungs)),
+        figures=sections,
+        has_figures=any(sections.values()),
+        counts=Counter(str(row.state) for row in record.rows),
+        num_epochs=len(elapsed),
+        wall_seconds=max((each for each in elapsed if each is not None), default=None),
+        rungs=rungs,
+        num_brackets=len({rung.bracket for rung in rungs}),
+        shares=shares(record.rows, stretches, _num_lanes(record)),
+        num_lanes=_num_lanes(record),
+        budget=record.config.budget(),
+        table=best_first(record.rows) + [row for row in record.rows if not row.best_epoch],
+        costs={
+            name: label
+            for name, label in COST_NAMES.items()
+            if any(name in (row.best_epoch or {}) for row in record.rows)
+        },
+        failures=[row for row in record.rows if row.state == State.FAILED or row.error or record.losses[row.id]],
         pictures={
-            caption: _inline(path.parent / picture)
-            for caption, picture in (metrics or {"pictures": {}})["pictures"].items()
+            caption: _inline(record.folder / picture)
+            for caption, picture in ((metrics or {}).get("pictures") or {}).items()
+            if (record.folder / picture).exists()
         },
-        figures={
-            title: figure.to_html(full_html=False, include_plotlyjs=False, config=PLOTLY)
-            for title, figure in [
-                *_figures(rows, run["space"], run["config"]["objective"], (metrics or {}).get("trial")),
-                *_reliability((metrics or {}).get("assessment") or {}),
-            ]
-        },
-        plotly=get_plotlyjs(),
+        files={name: meaning for name, meaning in FILES.items() if (record.folder / name).exists()},
+        names=NAMES,
+        score_names=[name for name, value in ((metrics or {}).get("test") or {}).items() if isinstance(value, dict)],
+        interval=format_interval,
+        last_line=last_line,
+        dash=DASH,
     )
-    path.write_text(html)
 
 
-def _figures(
-    rows: list[TrialRow], space: dict[str, str], objectives: Sequence[str], promoted: str | None
-) -> list[tuple[str, go.Figure]]:
-    scored = [row for row in rows if row.best_epoch]
-    if not scored:
-        return []
-    fronts = [
-        (
-            f"Validation Dice against {OBJECTIVES[cost].label}: the Pareto front in green, the promoted trial a star",
-            _pareto_front(scored, objectives, cost, promoted),
+def _texts(record: Record) -> dict[str, Any]:
+    """Return what was asked, in words."""
+    run, config = record.run, record.run["config"]
+    options = {
+        **config,
+        **{name: value for group in config.values() if isinstance(group, dict) for name, value in group.items()},
+    }
+    return {
+        "name": record.folder.name,
+        "command": shlex.join(["python", "-m", "search.tune", *run["command"][1:]]),
+        "written": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        "options": {name: _plain(value) for name, value in sorted(options.items()) if not isinstance(value, dict)},
+        "objectives": ", ".join(OBJECTIVES[name].label for name in record.config.objective),
+        "skipped": run["data"].get("skipped") or [],
+        "duration": duration,
+    }
+
+
+def _notes(record: Record, note: str | None) -> list[str]:
+    """Return what the reader must know first."""
+    name, rows = record.folder.name, record.rows
+    notes = [note] if note else []
+    if record.is_running:
+        notes.append("The search is running, or its model is being promoted: this is what the folder says so far.")
+    elif record.metrics is None and not note:
+        scored = sum(row.best_epoch is not None for row in rows)
+        notes.append(
+            f"Nothing was promoted: {f'python -m search.promote {name} does it' if scored else 'no trial has a score'}."
         )
-        for cost in costs(objectives)
-    ]
+    if not record.is_running and any(row.error == INTERRUPTED or row.state == "UNFINISHED" for row in rows):
+        notes.append(f"The search was interrupted: python -m search.tune --resume {name} goes on with it.")
+    if record.went_on:
+        notes.append(
+            f"The search went on after this model was promoted: python -m search.promote {name} does it again."
+        )
+    if (scorings := (record.metrics or {}).get("num_test_scorings", 1)) > 1:
+        notes.append(
+            f"The test patients were scored {scorings} times in this experiment: whoever chooses among those scores "
+            "makes them too good."
+        )
+    if skipped := record.run["data"].get("skipped"):
+        notes.append(f"{len(skipped)} file(s) could not be used and were left out; they are listed at the end.")
+    return notes
+
+
+def _contents(record: Record, has_rungs: bool) -> list[tuple[str, str]]:
+    """Return the sections that the page has, by the id of each."""
+    wanted = {
+        "asked": ("What was asked", True),
+        "dice": ("Dice over time", True),
+        "space": ("The search space", True),
+        "trials": ("Trials", bool(record.rows)),
+        "rungs": ("Rungs", has_rungs),
+        "time": ("Where the time went", bool(_stretches(record))),
+        "test": ("Test patients", record.metrics is not None),
+        "promotion": ("Promotion", record.metrics is not None),
+        "failures": ("Failures and what was left out", True),
+    }
+    return [(id_, title) for id_, (title, is_there) in wanted.items() if is_there]
+
+
+def _dice_figures(record: Record) -> list[Figure]:
+    promoted = (record.metrics or {}).get("trial")
     return [
-        *fronts,
-        (
-            "Validation Dice of every trial (green the best, blue COMPLETE, grey PRUNED, orange FAILED)",
-            _learning_curves(scored),
-        ),
-        ("Best so far over epochs spent", _best_so_far(rows)),
-        ("Hyperparameters and best Dice", _parallel_coordinates(scored, space)),
+        *pareto_fronts(record.rows, record.config.objective, promoted),
+        *_present(learning_curves(record.rows, promoted)),
+        *best_so_far(record.rows),
     ]
 
 
-def _reliability(assessment: dict[str, Any]) -> list[tuple[str, go.Figure]]:
-    """Return the reliability curve of the test patients, if there is one: a calibrated model lies on the diagonal."""
-    bins = [one for one in assessment.get("calibration", {}).get("bins", []) if one["num_pixels"]]
-    if not bins:
-        return []
-    figure = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"}))
-    figure.add_scatter(
-        x=[one["mean_probability"] for one in bins],
-        y=[one["tumour_share"] for one in bins],
-        mode="lines+markers",
-        text=[f"{one['num_pixels']:,} pixels" for one in bins],
-        line={"color": BEST_COLOUR, "width": 3},
-        hovertemplate="probability %{x:.3f}, tumour in %{y:.3f} of %{text}<extra></extra>",
-    )
-    title = f"Reliability on the test patients: expected calibration error {_number(assessment['calibration']['ece'])}"
-    styled = _styled(figure, "predicted probability", "share of pixels that are tumour").update_layout(showlegend=False)
-    return [(title, styled)]
+def _space_figures(record: Record) -> dict[str, Any]:
+    """Return the figures of the space, and how many trials its importances need."""
+    scored = [row for row in record.rows if row.best_epoch]
+    axes = read_axes(record.run["space"], scored)
+    if not axes or len(scored) < 2:
+        return {}
+    found = importances(scored, axes)
+    order = [one.name for one in found]
+    by_importance = sorted(axes, key=lambda axis: order.index(axis.name) if axis.name in order else len(order))
+    return {
+        "coordinates": parallel_coordinates(scored, axes),
+        "importance": importance_figure(found, len(scored)) if found else None,
+        "needed": needed_trials(axes),
+        "slices": slices(scored, by_importance),
+        "surfaces": surfaces(scored, by_importance),
+        "num_scored": len(scored),
+    }
 
 
-def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, promoted: str | None) -> go.Figure:
-    front = sorted(pareto_front(rows, objectives), key=lambda row: row.best_epoch[cost])
-    figure = go.Figure()
-    for group, mode, colour in (
-        ([row for row in rows if row not in front], "markers", COLOURS[State.PRUNED]),
-        (front, "lines+markers", BEST_COLOUR),
-    ):
-        figure.add_scatter(
-            x=[row.best_epoch[cost] for row in group],
-            y=[row.best_dice for row in group],
-            mode=mode,
-            text=[row.id for row in group],
-            line={"color": colour, "shape": "hv"},
-            marker={
-                "color": colour,
-                "size": [16 if row.id == promoted else 8 for row in group],
-                "symbol": ["star" if row.id == promoted else "circle" for row in group],
-            },
-            hovertemplate=f"%{{text}}: Dice %{{y:.4f}}, {cost} %{{x:.4g}}<extra></extra>",
-        )
-    return _styled(figure, OBJECTIVES[cost].label, "best validation Dice").update_layout(showlegend=False)
+def _stretches(record: Record) -> list[Any]:
+    return lay_out(record.rows, _num_lanes(record))
 
 
-def _learning_curves(rows: list[TrialRow]) -> go.Figure:
-    best = best_first(rows)[0]
-    figure = go.Figure()
-    for row in sorted(rows, key=lambda row: (row is best, row.state == State.COMPLETE)):  # the winner on top
-        figure.add_scatter(
-            x=[epoch["epoch"] for epoch in row.epochs],
-            y=[epoch.get(METRIC) for epoch in row.epochs],
-            mode="lines+markers",
-            name=f"{row.id} {row.state}",
-            line={"color": BEST_COLOUR if row is best else COLOURS[row.state], "width": 3 if row is best else 1.5},
-            marker={"size": 5},
-            opacity=1.0 if row is best or row.state == State.COMPLETE else 0.5,
-            hovertemplate=f"{row.id} epoch %{{x}}: %{{y:.4f}}<extra></extra>",
-        )
-    return _styled(figure, "epoch", "validation Dice").update_layout(showlegend=False)
+def _num_lanes(record: Record) -> int:
+    return record.run.get("lanes", {}).get("num_lanes", 1)
 
 
-def _best_so_far(rows: list[TrialRow]) -> go.Figure:
-    spent, best, xs, ys = 0, -math.inf, [], []
-    for row in rows:
-        for epoch in row.epochs:
-            spent += 1
-            best = max(best, epoch.get(METRIC, -math.inf))
-            if math.isfinite(best):
-                xs.append(spent)
-                ys.append(best)
-    figure = go.Figure(go.Scatter(x=xs, y=ys, mode="lines", line={"shape": "hv", "color": BEST_COLOUR, "width": 3}))
-    return _styled(figure, "epochs spent, in the order of trials", "best validation Dice").update_layout(
-        showlegend=False
-    )
+def _present(figure: Figure | None) -> list[Figure]:
+    return [figure] if figure else []
 
 
-def _parallel_coordinates(rows: list[TrialRow], space: dict[str, str]) -> go.Figure:
-    axes = [_axis(name, [row.sample[name] for row in rows], log=axis.endswith("log")) for name, axis in space.items()]
-    dice = [row.best_dice for row in rows]
-    line = {"color": dice, "colorscale": "Viridis", "showscale": True}
-    return _styled(go.Figure(go.Parcoords(dimensions=[*axes, {"label": "best Dice", "values": dice}], line=line)))
-
-
-def _axis(name: str, values: list[Any], *, log: bool) -> dict[str, Any]:
-    if any(isinstance(value, str) for value in values):
-        choices = sorted(set(values))
-        places = [choices.index(value) for value in values]
-        return {"label": name, "values": places, "tickvals": list(range(len(choices))), "ticktext": choices}
-    if log:
-        exponents = [math.log10(value) for value in values]
-        ticks = list(range(math.floor(min(exponents)), math.ceil(max(exponents)) + 1))
-        bounds = [ticks[0], ticks[-1]] if len(ticks) > 1 else None
-        texts = [f"1e{tick}" for tick in ticks]
-        return {"label": name, "values": exponents, "range": bounds, "tickvals": ticks, "ticktext": texts}
-    return {"label": name, "values": values}
-
-
-def _styled(figure: go.Figure, x: str | None = None, y: str | None = None) -> go.Figure:
-    return figure.update_layout(
-        xaxis_title=x,
-        yaxis_title=y,
-        height=420,
-        margin={"l": 60, "r": 30, "t": 40, "b": 50},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(128,128,128,0.08)",
-        font={"color": "#808080", "size": 13},
-        xaxis={"gridcolor": "rgba(128,128,128,0.25)"},
-        yaxis={"gridcolor": "rgba(128,128,128,0.25)"},
-    )
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _inline(picture: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
-
-
-def _number(value: Any) -> str:
-    if value is None:  # nan, read back from JSON
-        return "-"
-    if not isinstance(value, float):
-        return str(value)
-    return "-" if not math.isfinite(value) else f"{value:.4g}"

@@ -1,0 +1,179 @@
+"""Figures of the trials: their learning curves, the best so far, the Pareto front, the reliability curve."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from search.objectives import OBJECTIVES, costs, pareto_front
+from search.report.record import Phase
+from search.report.style import BEST_COLOUR, COLOURS, Figure, number, styled
+from search.trials import METRIC, State, TrialRow
+
+OPEN_COLOUR = "#cc79a7"
+"""Of trials that have not ended."""
+
+FEW_POINTS = 1500
+"""Epochs up to which each is a marker: more cover each other, and take a browser seconds."""
+
+TRIAL = "t%{customdata:03d}"
+
+
+def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | None:
+    """Return every trial's validation Dice, the promoted trial's (or the best one's) on top; None without any."""
+    scored = [row for row in rows if row.best_epoch]
+    if not scored:
+        return None
+    top = next((row for row in scored if row.id == promoted), None) or max(scored, key=lambda row: row.best_dice)
+    few = sum(len(row.epochs) for row in scored) <= FEW_POINTS
+    figure = go.Figure()
+    for state in (State.PRUNED, State.FAILED, *Phase, State.COMPLETE):
+        if group := [row for row in scored if row.state == state and row is not top]:
+            figure.add_trace(_curves(group, str(state), COLOURS.get(state, OPEN_COLOUR), few=few))
+            figure.data[-1].opacity = 0.4 if state == State.PRUNED else 0.85
+    label = f"{top.id}, {'promoted' if top.id == promoted else 'the best'}"
+    figure.add_trace(_curves([top], label, BEST_COLOUR, few=True))
+    figure.data[-1].line.width = 3.5
+    return Figure(
+        id="curves",
+        title="Validation Dice of every trial",
+        plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(height=460, hovermode="closest"),
+        alt=f"Learning curves of {len(scored)} trials. {top.id} reaches {top.best_dice:.4f} at epoch "
+        f"{top.best_epoch['epoch']}. The table of trials has the numbers.",
+        note="Mean over the validation patients after every epoch. A trial that was stopped early is faint.",
+    )
+
+
+def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> go.Scatter:
+    """Return one trace for many trials, with a gap behind each: a thousand traces would take a browser a minute."""
+    points = [(epoch["epoch"], epoch.get(METRIC, math.nan), row.number) for row in rows for epoch in row.epochs]
+    ends = np.cumsum([len(row.epochs) for row in rows])
+    epochs, dices, numbers = (np.array(column) for column in zip(*points, strict=True))
+    last = np.isin(np.arange(len(points)), ends - 1)
+    return go.Scatter(
+        x=np.insert(epochs.astype(np.float32), ends, np.nan),
+        y=np.insert(dices.astype(np.float32), ends, np.nan),
+        customdata=np.insert(numbers.astype(np.int32), ends, 0),
+        mode="lines+markers",
+        name=name,
+        line={"color": colour, "width": 1.4},
+        marker={"size": np.insert(np.where(few | last, 5 if few else 3, 0), ends, 0).astype(np.uint8)},
+        hovertemplate=TRIAL + " epoch %{x}: %{y:.4f}<extra></extra>",
+    )
+
+
+def best_so_far(rows: Sequence[TrialRow]) -> list[Figure]:
+    """Return the best Dice over epochs spent and over wall clock; the latter where the table has the times."""
+    epochs = [(epoch.get("elapsed_seconds"), row.number, epoch) for row in rows for epoch in row.epochs]
+    is_timed = all(elapsed is not None for elapsed, _, _ in epochs)
+    if is_timed:
+        epochs.sort(key=lambda one: one[0])
+    best, steps = -math.inf, []
+    for spent, (elapsed, trial, epoch) in enumerate(epochs, start=1):
+        if epoch.get(METRIC, math.nan) > best:
+            best = epoch[METRIC]
+            steps.append((spent, elapsed, best, trial))
+    if not steps:
+        return []
+    steps.append((len(epochs), epochs[-1][0], best, steps[-1][3]))
+    spent = Figure(
+        id="best-epochs",
+        title="Best so far over epochs spent",
+        plot=_steps(steps, 0, "epochs spent, of all trials together"),
+        alt=f"The best validation Dice rises in {len(steps) - 1} steps to {best:.4f} within {len(epochs)} epochs.",
+        note="" if is_timed else "The table has no times: epochs are in the order of trials.",
+    )
+    if not is_timed:
+        return [spent]
+    last = epochs[-1][0]
+    unit, name = next((each for each in ((3600, "hours"), (60, "minutes")) if last > 2 * each[0]), (1, "seconds"))
+    clock = Figure(
+        id="best-clock",
+        title="Best so far over wall clock",
+        plot=_steps([(each[0], each[1] / unit, *each[2:]) for each in steps], 1, f"{name} since the search began"),
+        alt=f"The best validation Dice rises to {best:.4f} within {number(last / unit)} {name}.",
+    )
+    return [spent, clock]
+
+
+def _steps(steps: list[tuple[Any, ...]], column: int, label: str) -> go.Figure:
+    figure = go.Figure(
+        go.Scatter(
+            x=[step[column] for step in steps],
+            y=[step[2] for step in steps],
+            customdata=[step[3] for step in steps],
+            mode="lines+markers",
+            line={"shape": "hv", "color": BEST_COLOUR, "width": 3},
+            marker={"size": [7] * (len(steps) - 1) + [0]},
+            hovertemplate=TRIAL + ": %{y:.4f} at %{x:.4g}<extra></extra>",
+        )
+    )
+    return styled(figure, label, "best validation Dice").update_layout(height=320, xaxis_rangemode="tozero")
+
+
+def pareto_fronts(rows: Sequence[TrialRow], objectives: Sequence[str], promoted: str | None) -> list[Figure]:
+    """Return a figure for every objective beside Dice; none where there is no other."""
+    scored = [row for row in rows if row.best_epoch and all(cost in row.best_epoch for cost in costs(objectives))]
+    return [_pareto_front(scored, objectives, cost, promoted) for cost in costs(objectives) if scored]
+
+
+def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, promoted: str | None) -> Figure:
+    front = sorted(pareto_front(rows, objectives), key=lambda row: row.best_epoch[cost])
+    figure = go.Figure()
+    for group, name, mode, colour in (
+        ([row for row in rows if row not in front], "dominated", "markers", COLOURS[State.PRUNED]),
+        (front, "Pareto front", "lines+markers", BEST_COLOUR),
+    ):
+        figure.add_scatter(
+            x=[row.best_epoch[cost] for row in group],
+            y=[row.best_dice for row in group],
+            mode=mode,
+            name=name,
+            text=[row.id for row in group],
+            line={"color": colour, "shape": "hv"},
+            marker={
+                "color": colour,
+                "size": [16 if row.id == promoted else 8 for row in group],
+                "symbol": ["star" if row.id == promoted else "circle" for row in group],
+            },
+            hovertemplate=f"%{{text}}: Dice %{{y:.4f}}, {cost} %{{x:.4g}}<extra></extra>",
+        )
+    label = OBJECTIVES[cost].label
+    return Figure(
+        id=f"front-{cost}",
+        title=f"Validation Dice against {label}",
+        plot=styled(figure, label, "best validation Dice", legend=True),
+        alt=f"{len(front)} of {len(rows)} trials are on the Pareto front: {', '.join(row.id for row in front[:20])}.",
+        note="No trial is at least as good as one on the front in everything, and better in something. The star was "
+        "promoted.",
+    )
+
+
+def reliability(metrics: dict[str, Any] | None) -> Figure | None:
+    """Return the reliability curve of the test patients, if there is one: a calibrated model lies on the diagonal."""
+    calibration = ((metrics or {}).get("assessment") or {}).get("calibration") or {}
+    bins = [one for one in calibration.get("bins", []) if one["num_pixels"]]
+    if not bins:
+        return None
+    figure = go.Figure(
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#8c8c8c", "dash": "dot"}, hoverinfo="skip")
+    )
+    figure.add_scatter(
+        x=[one["mean_probability"] for one in bins],
+        y=[one["tumour_share"] for one in bins],
+        mode="lines+markers",
+        text=[f"{one['num_pixels']:,} pixels" for one in bins],
+        line={"color": BEST_COLOUR, "width": 3},
+        hovertemplate="probability %{x:.3f}, tumour in %{y:.3f} of %{text}<extra></extra>",
+    )
+    error = number(calibration["ece"])
+    return Figure(
+        id="reliability",
+        title="Reliability",
+        plot=styled(figure, "predicted probability", "share of pixels that are tumour"),
+        alt=f"Share of tumour among pixels by predicted probability. Expected calibration error {error}.",
+        note=f"Of the pixels with a predicted probability, how many are tumour: a calibrated model lies on the "
+        f"diagonal. Expected calibration error {error}.",
+    )
