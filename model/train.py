@@ -91,8 +91,8 @@ class EpochResult:
     """What one epoch brought. Metrics without `train` are of the validation patients, volumetric and per patient."""
 
     metrics: dict[str, float | int]
-    """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds,
-    waiting_seconds; million_parameters, and latency_ms if asked for, are the network's: the same in every epoch."""
+    """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds (of
+    which val_seconds, waiting_seconds); million_parameters, and latency_ms if asked for, are the network's."""
 
     state: TrainState
     """The training as it stands; it lives on, so take its bytes before asking for the next epoch."""
@@ -144,6 +144,7 @@ def train(
     while not _is_finished(state.history, config):
         started = time.perf_counter()
         loss, waited = _train_epoch(network, state, config, batches, device)
+        trained = time.perf_counter()
         failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
         scores = {} if failure else _validate(state.network, val_pack, device, config.batch_size)
         epoch = {
@@ -152,6 +153,7 @@ def train(
             **{f"val_{name}": score for name, score in scores.items()},
             "learning_rate": state.schedule.get_last_lr()[0],
             "seconds": time.perf_counter() - started,
+            "val_seconds": time.perf_counter() - trained,
             "waiting_seconds": waited,
             **costs,
         }
@@ -236,12 +238,9 @@ def _validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dic
 
 
 def _is_finished(history: list[dict[str, float | int]], config: TrainConfig) -> bool:
-    if len(history) >= config.max_epochs:
-        return True
-    scores = [epoch.get("val_dice", -math.inf) for epoch in history]
-    scores = [-math.inf if math.isnan(score) else score for score in scores]
+    scores = [-math.inf if math.isnan(dice := epoch.get("val_dice", math.nan)) else dice for epoch in history]
     best = max(range(len(scores)), key=lambda index: (scores[index], -index), default=0)
-    return 0 < config.patience <= len(scores) - 1 - best
+    return len(history) >= config.max_epochs or 0 < config.patience <= len(scores) - 1 - best
 
 
 def _to_device(array: np.ndarray, device: Device) -> Tensor:

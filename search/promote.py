@@ -31,8 +31,6 @@ from search.tasks import Tasks, open_tasks
 from search.tracking import track_model
 from search.trials import TrialRow, read_rows
 
-REPORT_FILE = "report.html"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
@@ -74,7 +72,6 @@ def promote(
     config: SearchConfig, experiment: dict[str, Any], cohort: Cohort, rows: list[TrialRow], console: Console
 ) -> int:
     """Promote the best of the rows into `best/`, and write the report; return 0, or 1 where there is nothing."""
-    report = config.folder / REPORT_FILE
     settings = default_settings(config, cohort)
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
     try:
@@ -90,15 +87,15 @@ def promote(
             task = partial(deliver, settings=settings, extra=extra)
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
     except NothingToPromote as error:
-        write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
+        report = write_report(config.folder, note=f"Nothing was promoted: {error}")
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
         return 1
     except ValueError as error:
-        write_report(report, run=experiment, rows=rows, metrics=None, note=str(error))
+        write_report(config.folder, note=f"Nothing was promoted: {error}")
         raise
     if problem := _track(config, cohort, candidates[0].row):
         print(f"note: {problem}", file=sys.stderr)
-    write_report(report, run=experiment, rows=rows, metrics=metrics)
+    write_report(config.folder)
     print_summary(config.folder, rows, metrics, console)
     return 0
 

@@ -62,7 +62,7 @@ def rows(out: Path, name: str) -> list[TrialRow]:
 
 def numbers(row: TrialRow) -> tuple:
     """Return what must repeat: everything but the clock."""
-    clock = ("seconds", "waiting_seconds", "elapsed_seconds")
+    clock = ("seconds", "val_seconds", "waiting_seconds", "elapsed_seconds")
     epochs = [{key: value for key, value in epoch.items() if key not in clock} for epoch in row.epochs]
     return row.number, row.state, row.sample, epochs
 

@@ -32,7 +32,7 @@ def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | 
     for state in (State.PRUNED, State.FAILED, *Phase, State.COMPLETE):
         if group := [row for row in scored if row.state == state and row is not top]:
             figure.add_trace(_curves(group, str(state), COLOURS.get(state, OPEN_COLOUR), few=few))
-            figure.data[-1].opacity = 0.4 if state == State.PRUNED else 0.85
+            figure.data[-1].opacity = 0.5 if state == State.PRUNED else 0.85
     label = f"{top.id}, {'promoted' if top.id == promoted else 'the best'}"
     figure.add_trace(_curves([top], label, BEST_COLOUR, few=True))
     figure.data[-1].line.width = 3.5

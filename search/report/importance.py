@@ -77,7 +77,7 @@ def importance_figure(found: Sequence[Importance], num_trials: int) -> Figure:
             x=[one.mean for one in shown],
             y=[plot_text(one.name) for one in shown],
             orientation="h",
-            marker={"color": "#0072b2"},
+            marker={"color": "#2a8ac0"},
             error_x={
                 "type": "data",
                 "symmetric": False,
@@ -113,7 +113,9 @@ def _once(axes: Sequence[Axis], places: np.ndarray, dices: np.ndarray, drawn: np
         study.add_trial(create_trial(params=params, distributions=distributions, value=float(dices[place])))
     if len(set(dices[drawn])) < 2:
         return [0.0] * len(axes)
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=NUM_TREES), normalize=True)
+    found = get_param_importances(
+        study, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=NUM_TREES), normalize=True
+    )
     return [found[axis.name] for axis in axes]
 
 

@@ -61,6 +61,7 @@ def make_page(record: Record, *, note: str | None = None) -> str:
     metrics = record.metrics
     sections = {
         "dice": _dice_figures(record),
+        "best": best_so_far(record.rows),
         "space": _space_figures(record),
         "rungs": _present(rungs_figure(rungs := read_rungs(record.config, record.rows))),
         "time": _present(timeline_figure(stretches := _stretches(record), _num_lanes(record))),
@@ -152,6 +153,7 @@ def _notes(record: Record, note: str | None) -> list[str]:
 def _contents(record: Record, has_rungs: bool) -> list[tuple[str, str]]:
     """Return the sections that the page has, by the id of each."""
     wanted = {
+        "result": ("The result", True),
         "asked": ("What was asked", True),
         "dice": ("Dice over time", True),
         "space": ("The search space", True),
@@ -170,7 +172,6 @@ def _dice_figures(record: Record) -> list[Figure]:
     return [
         *pareto_fronts(record.rows, record.config.objective, promoted),
         *_present(learning_curves(record.rows, promoted)),
-        *best_so_far(record.rows),
     ]
 
 
@@ -188,7 +189,7 @@ def _space_figures(record: Record) -> dict[str, Any]:
         "importance": importance_figure(found, len(scored)) if found else None,
         "needed": needed_trials(axes),
         "slices": slices(scored, by_importance),
-        "surfaces": surfaces(scored, by_importance),
+        "surfaces": surfaces(scored, by_importance) if len(scored) >= needed_trials(axes) else [],
         "num_scored": len(scored),
     }
 

@@ -6,6 +6,7 @@ COMPLETE trials alone, of which a search that prunes has few, and a trace for ea
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,6 @@ from search.trials import TrialRow
 
 NUM_SHADES = 8
 """Groups of trials by Dice in parallel coordinates; a trace has one colour."""
-
-MIN_SURFACE = 12
-"""Trials below which a surface would be invented."""
 
 GRID = 28
 """Points of a surface along each axis."""
@@ -60,15 +58,22 @@ class Axis:
         """Return raw values to mark, and what stands beside them."""
         if self.choices:
             return list(map(float, range(len(self.choices)))), [plot_text(choice) for choice in self.choices]
+        if self.is_log and (decades := range(math.ceil(self.low), math.floor(self.high) + 1)):
+            return list(map(float, decades)), [f"{10.0**decade:g}" for decade in decades]
         if self.is_log:
-            decades = [
-                *([self.low] if not self.low.is_integer() else []),
-                *range(math.ceil(self.low), math.floor(self.high) + 1),
-                *([self.high] if not self.high.is_integer() else []),
-            ]
-            return list(map(float, decades)), [f"{10**decade:.3g}" for decade in decades]
-        values = np.linspace(self.low, self.high, 5)
-        return list(values), [f"{value:.3g}" for value in values]
+            return [self.low, self.high], [f"{10**end:.2g}" for end in (self.low, self.high)]
+        values = _round_values(self.low, self.high)
+        return values, [f"{value:.4g}" for value in values]
+
+
+def _round_values(low: float, high: float, *, num: int = 5) -> list[float]:
+    """Return at most about so many values from low to high that have few digits."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / num
+    scale = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= rough * 0.999)
+    return [place * step for place in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def read_axes(space: dict[str, str], rows: Sequence[TrialRow]) -> list[Axis]:
@@ -81,13 +86,16 @@ def read_axes(space: dict[str, str], rows: Sequence[TrialRow]) -> list[Axis]:
 
 
 def _axis(name: str, description: str, values: Sequence[Any]) -> Axis:
+    """Return an axis as long as its description says, and longer where a value lies outside."""
     if description.startswith("one of ") or any(isinstance(value, str) for value in values):
         named = description.removeprefix("one of ").split(", ") if description.startswith("one of ") else []
         choices = tuple(dict.fromkeys([*named, *sorted(map(str, values))]))
         return Axis(name=name, is_log=False, choices=choices, low=0.0, high=float(len(choices) - 1))
-    is_log = description.endswith("log") and min(values) > 0
-    numbers = [math.log10(value) if is_log else float(value) for value in values]
-    low, high = min(numbers), max(numbers)
+    bounds = re.fullmatch(r"(\S+) to (\S+?)(, log)?", description)
+    ends = [float(bounds[1]), float(bounds[2])] if bounds else []
+    numbers = [float(value) for value in (*ends, *values)]
+    is_log = bool(bounds and bounds[3]) and min(numbers) > 0
+    low, high = (math.log10(end) if is_log else end for end in (min(numbers), max(numbers)))
     return Axis(name=name, is_log=is_log, choices=(), low=low, high=high)
 
 
@@ -105,7 +113,9 @@ def parallel_coordinates(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figu
         if len(group):
             figure.add_trace(_lines(places[:, group], [rows[place] for place in group], (shade + 0.5) / NUM_SHADES))
     for place, axis in enumerate(columns):
-        figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": "#8c8c8c", "width": 1})
+        figure.add_shape(
+            type="line", x0=place, x1=place, y0=0, y1=1, line={"color": "#8c8c8c", "width": 1}, layer="below"
+        )
         values, texts = axis.ticks()
         span = (axis.high - axis.low) or 1.0
         for value, text in zip(values, texts, strict=True):
@@ -118,7 +128,7 @@ def parallel_coordinates(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figu
         xaxis={
             "tickvals": list(range(len(columns))),
             "ticktext": [plot_text(axis.name) for axis in columns],
-            "range": [-0.15, len(columns) - 0.5],
+            "range": [-0.3, len(columns) - 0.6],
             "showgrid": False,
             "zeroline": False,
             "side": "top",
@@ -181,30 +191,35 @@ def slices(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figure:
 
 
 def surfaces(rows: Sequence[TrialRow], axes: Sequence[Axis], *, num_axes: int = 3) -> list[Figure]:
-    """Return contours of the Dice over each pair of the first axes, those that vary; none of too few trials."""
+    """Return contours of the Dice over each pair of the first axes, those that vary."""
     varying = [axis for axis in axes if axis.high > axis.low][:num_axes]
-    if len(rows) < MIN_SURFACE:
-        return []
-    return [_surface(rows, one, other) for one, other in itertools.combinations(varying, 2)]
+    pairs = [(one, other, _smoothed(rows, one, other)) for one, other in itertools.combinations(varying, 2)]
+    seen = [z[np.isfinite(z)] for _, _, z in pairs]
+    shown = (float(min(map(np.min, seen))), float(max(map(np.max, seen)))) if seen else (0.0, 1.0)
+    return [_surface(rows, *pair, shown=shown) for pair in pairs]
 
 
-def _surface(rows: Sequence[TrialRow], one: Axis, other: Axis) -> Figure:
-    dices = np.array([row.best_dice for row in rows])
+def _smoothed(rows: Sequence[TrialRow], one: Axis, other: Axis) -> np.ndarray:
+    """Return the mean Dice around every point of a grid, by y and x; nan where there is no trial near."""
     xs, ys = (axis.places([row.sample[axis.name] for row in rows]) for axis in (one, other))
-    grid = np.linspace(0, 1, GRID)
-    near = (
-        np.exp(-0.5 * ((grid[:, None] - xs) / BANDWIDTH) ** 2),
-        np.exp(-0.5 * ((grid[:, None] - ys) / BANDWIDTH) ** 2),
-    )
-    weights = np.einsum("xt,yt->yxt", *near)
+    grid = np.linspace(0, 1, GRID)[:, None]
+    near_x, near_y = (np.exp(-0.5 * ((grid - places) / BANDWIDTH) ** 2) for places in (xs, ys))
+    weights = np.einsum("xt,yt->yxt", near_x, near_y)
     total = weights.sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = np.where(total > 0.15, weights @ dices / total, np.nan)
+    means = weights @ np.array([row.best_dice for row in rows]) / np.maximum(total, 1e-9)
+    return np.where(total > 0.15, means, np.nan)
+
+
+def _surface(rows: Sequence[TrialRow], one: Axis, other: Axis, z: np.ndarray, *, shown: tuple[float, float]) -> Figure:
+    dices = np.array([row.best_dice for row in rows])
+    grid = np.linspace(0, 1, GRID)
     figure = go.Figure(
         go.Contour(
             x=one.low + grid * (one.high - one.low),
             y=other.low + grid * (other.high - other.low),
             z=z.astype(np.float32),
+            zmin=shown[0],
+            zmax=shown[1],
             colorscale=SCALE,
             contours={"coloring": "heatmap"},
             line={"width": 0.5},

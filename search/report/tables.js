@@ -30,7 +30,7 @@
   function addFilters(table) {
     const rows = [...table.tBodies[0].rows], column = Number(table.dataset.choices ?? -1);
     const texts = new Map(rows.map(row => [row, row.textContent.toLowerCase()]));
-    const search = element("input", { type: "search", placeholder: "Filter, e.g. t007 or nan" });
+    const search = element("input", { type: "search", placeholder: "Filter rows" });
     search.setAttribute("aria-label", table.dataset.filter + ": only rows with this text");
     const found = column < 0 ? [] : [...new Set(rows.map(row => value(row, column)))];
     const boxes = found.map(text => element("input", { type: "checkbox", checked: true, value: text }));
@@ -51,12 +51,13 @@
     apply();
   }
 
+  document.querySelector("nav details").open = matchMedia("(min-width: 70rem)").matches;
   for (const table of document.querySelectorAll("table.sortable")) {
     [...table.tHead.rows[0].cells].forEach((cell, column) => {
       const button = element("button", { type: "button" }, ...cell.childNodes);
       button.addEventListener("click", () => sort(table, column));
       cell.append(button);
     });
-    if (table.dataset.filter && table.tBodies[0].rows.length > 1) addFilters(table);
+    if (table.dataset.filter && table.tBodies[0].rows.length > 7) addFilters(table);
   }
 })();
