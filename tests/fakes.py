@@ -1,5 +1,6 @@
 """Small stand-ins that several tests share: files and packs that are written in milliseconds."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from data.split import Split
 from model.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
 from search.cohort import Cohort
+from search.deliver import without_nan
 from search.progress import Progress
-from search.trials import State, TrialRow
+from search.trials import State, TrialRow, append_row
 
 
 def write_lgg_patient(
@@ -154,6 +156,22 @@ def run_record() -> dict[str, Any]:
         "commit": "c0ffee",
         "versions": {"torch": "1.2.3", "ray": "4.5.6", "optuna": "7.8.9"},
     }
+
+
+def write_experiment(
+    folder: Path, rows: list[TrialRow], *, metrics: dict[str, Any] | None = None, **changes: Any
+) -> Path:
+    """Returns the folder of a small search as it lies on disk: its table, config.json with changes, and metrics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = run_record() | {key: value for key, value in changes.items() if key != "config"}
+    record["config"] |= {"name": folder.name, "preprocessing": {"size": 128}} | changes.get("config", {})
+    (folder / "config.json").write_text(json.dumps(record))
+    for row in rows:
+        append_row(folder / "trials.jsonl", row)
+    if metrics:
+        (folder / "best").mkdir(exist_ok=True)
+        (folder / "best" / "metrics.json").write_text(json.dumps(without_nan(metrics)))
+    return folder
 
 
 def metrics_record() -> dict[str, Any]:

@@ -18,6 +18,9 @@ OPEN_COLOUR = "#cc79a7"
 FEW_POINTS = 1500
 """Epochs up to which each is a marker: more cover each other, and take a browser seconds."""
 
+TRACE_TRIALS = 60
+"""Trials of one trace: lines of one trace do not shine through each other, and so show no crowd."""
+
 TRIAL = "t%{customdata:03d}"
 
 
@@ -30,9 +33,13 @@ def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | 
     few = sum(len(row.epochs) for row in scored) <= FEW_POINTS
     figure = go.Figure()
     for state in (State.PRUNED, State.FAILED, *Phase, State.COMPLETE):
-        if group := [row for row in scored if row.state == state and row is not top]:
-            figure.add_trace(_curves(group, str(state), COLOURS.get(state, OPEN_COLOUR), few=few))
-            figure.data[-1].opacity = 0.5 if state == State.PRUNED else 0.85
+        group = [row for row in scored if row.state == state and row is not top]
+        for start in range(0, len(group), TRACE_TRIALS):
+            trace = _curves(group[start : start + TRACE_TRIALS], str(state), COLOURS.get(state, OPEN_COLOUR), few=few)
+            strong = 0.85 if len(group) <= TRACE_TRIALS else 0.4
+            figure.add_trace(
+                trace.update(opacity=0.6 * strong if state == State.PRUNED else strong, showlegend=not start)
+            )
     label = f"{top.id}, {'promoted' if top.id == promoted else 'the best'}"
     figure.add_trace(_curves([top], label, BEST_COLOUR, few=True))
     figure.data[-1].line.width = 3.5
@@ -58,8 +65,12 @@ def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> g
         customdata=np.insert(numbers.astype(np.int32), ends, 0),
         mode="lines+markers",
         name=name,
-        line={"color": colour, "width": 1.4},
-        marker={"size": np.insert(np.where(few | last, 5 if few else 3, 0), ends, 0).astype(np.uint8)},
+        legendgroup=name,
+        line={"color": colour, "width": 1.4 if few else 0.8},
+        marker={
+            "line": {"width": 0},
+            "size": np.insert(np.where(few | last, 5 if few else 3, 0), ends, 0).astype(np.uint8),
+        },
         hovertemplate=TRIAL + " epoch %{x}: %{y:.4f}<extra></extra>",
     )
 
@@ -72,7 +83,7 @@ def best_so_far(rows: Sequence[TrialRow]) -> list[Figure]:
         epochs.sort(key=lambda one: one[0])
     best, steps = -math.inf, []
     for spent, (elapsed, trial, epoch) in enumerate(epochs, start=1):
-        if epoch.get(METRIC, math.nan) > best:
+        if best < epoch.get(METRIC, math.nan) < math.inf:
             best = epoch[METRIC]
             steps.append((spent, elapsed, best, trial))
     if not steps:

@@ -90,7 +90,10 @@ def make_page(record: Record, *, note: str | None = None) -> str:
             for name, label in COST_NAMES.items()
             if any(name in (row.best_epoch or {}) for row in record.rows)
         },
-        failures=[row for row in record.rows if row.state == State.FAILED or row.error or record.losses[row.id]],
+        failures=sorted(
+            (row for row in record.rows if row.state == State.FAILED or row.error or record.losses[row.id]),
+            key=lambda row: row.state != State.FAILED,
+        ),
         pictures={
             caption: _inline(record.folder / picture)
             for caption, picture in ((metrics or {}).get("pictures") or {}).items()

@@ -170,7 +170,12 @@ def slices(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figure:
             y=[row.best_dice for row in rows],
             customdata=[row.number for row in rows],
             mode="markers",
-            marker={"color": [len(row.epochs) for row in rows], "coloraxis": "coloraxis", "size": 7, "opacity": 0.8},
+            marker={
+                "color": [len(row.epochs) for row in rows],
+                "coloraxis": "coloraxis",
+                "size": 7 if len(rows) < 200 else 4,
+                "opacity": 0.8,
+            },
             hovertemplate="t%{customdata:03d}: %{y:.4f} after %{marker.color} epochs<extra></extra>",
             row=1,
             col=column,
@@ -232,7 +237,9 @@ def _surface(rows: Sequence[TrialRow], one: Axis, other: Axis, z: np.ndarray, *,
         y=other.raw([row.sample[other.name] for row in rows]),
         customdata=np.stack([[row.number for row in rows], dices], -1),
         mode="markers",
-        marker={"size": 6, "color": "#ffffff", "line": {"width": 1, "color": "#222222"}},
+        marker={"size": 6, "color": "#ffffff", "line": {"width": 1, "color": "#222222"}}
+        if len(rows) < 200
+        else {"size": 3, "color": "#ffffff", "opacity": 0.5},
         hovertemplate="t%{customdata[0]:03d}: %{customdata[1]:.4f}<extra></extra>",
     )
     plot = styled(figure, plot_text(one.name), plot_text(other.name)).update_layout(height=360)

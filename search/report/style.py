@@ -29,7 +29,7 @@ SCALE = [[0.0, "#4a6fb5"], [0.35, "#2a9d9a"], [0.7, "#5fb53b"], [1.0, "#e6a800"]
 
 HEIGHT = 400
 
-DASH = "\N{EN DASH}"
+DASH = "-"
 """Stands for what is undefined or not known."""
 
 
@@ -83,11 +83,10 @@ def render(template: str, *, package: str = "search.report", **values: Any) -> s
 
 def styled(figure: go.Figure, x: str | None = None, y: str | None = None, *, legend: bool = False) -> go.Figure:
     """Return the figure with the titles of its axes, and without colours of its own: those are the scheme's."""
+    titles = {f"{axis}axis_title": title for axis, title in (("x", x), ("y", y)) if title}
     return figure.update_layout(
+        **titles,
         template=None,
-        title=None,
-        xaxis_title=x,
-        yaxis_title=y,
         height=figure.layout.height or HEIGHT,
         margin={"l": 56, "r": 16, "t": 16, "b": 48},
         showlegend=legend,
@@ -136,6 +135,7 @@ def _themes() -> dict[str, dict[str, Any]]:
 def _theme(ink: str, grid: str, paper: str) -> dict[str, Any]:
     axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "automargin": True}
     return {
+        "data": {"bar": [{"marker": {"line": {"color": paper, "width": 1}}}]},
         "layout": {
             "font": {"color": ink, "size": 13, "family": "system-ui, sans-serif"},
             "paper_bgcolor": "rgba(0,0,0,0)",
@@ -146,5 +146,5 @@ def _theme(ink: str, grid: str, paper: str) -> dict[str, Any]:
             "yaxis": axis,
             "annotationdefaults": {"bgcolor": paper + "c0", "borderpad": 1},
             "hoverlabel": {"bgcolor": paper, "bordercolor": grid, "font": {"color": ink}},
-        }
+        },
     }

@@ -3,7 +3,7 @@
 // A cell sorts by its data-value, else by its text; the check boxes are the values of the column data-choices.
 (() => {
   const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-  const isMissing = text => text === "" || text === "\u2013";
+  const isMissing = text => text === "" || text === "-";
 
   function compare(one, other) {
     const [a, b] = [Number(one), Number(other)];

@@ -102,6 +102,7 @@ def timeline_figure(stretches: Sequence[Stretch], num_lanes: int) -> Figure | No
         return None
     wall = max(stretch.end for stretch in stretches)
     unit, name = next((each for each in ((3600, "hours"), (60, "minutes")) if wall > 2 * each[0]), (1, "seconds"))
+    many = len(stretches) > 100 * num_lanes  # else a line parts one bar from the next
     figure = go.Figure()
     for state in (*State, *Phase):
         if group := [one for one in stretches if one.state == state]:
@@ -112,7 +113,7 @@ def timeline_figure(stretches: Sequence[Stretch], num_lanes: int) -> Figure | No
                 customdata=np.array([(one.number, one.num_epochs) for one in group], np.int32),
                 orientation="h",
                 name=str(state),
-                marker={"color": COLOURS.get(state, OPEN_COLOUR), "line": {"width": 1, "color": "#ffffff"}},
+                marker={"color": COLOURS.get(state, OPEN_COLOUR)} | ({"line": {"width": 0}} if many else {}),
                 hovertemplate="t%{customdata[0]:03d}: %{customdata[1]} epoch(s), %{base:.4g} to %{x:.4g} " + name,
             )
     plot = styled(figure, f"{name} since the search began", "lane", legend=True)
