@@ -16,11 +16,11 @@ from search.trials import State, append_row
 pytestmark = needs_browser
 
 ENTER = "\ue007"
-SIZES = (
-    "return [...document.querySelectorAll('.draw')].map(box => [box.id, box.querySelectorAll('.main-svg path').length])"
-)
-SCROLL = """const next = [...document.querySelectorAll('.draw')].find(box => !box.querySelector('.main-svg .plot'));
-next?.scrollIntoView({ block: 'center' });
+MARKS = ".subplot :is(.trace, .contour)"
+SIZES = f"""return [...document.querySelectorAll('.draw')]
+  .map(box => [box.id, box.querySelectorAll('{MARKS} path').length])"""
+SCROLL = f"""const next = [...document.querySelectorAll('.draw')].find(box => !box.querySelector('{MARKS}'));
+next?.scrollIntoView({{ block: 'center' }});
 return !next"""
 COLUMN = """return [...document.querySelectorAll('table[data-filter=Trials] tbody tr')]
   .filter(row => !row.hidden).map(row => row.cells[arguments[0]].textContent)"""
