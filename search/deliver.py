@@ -29,6 +29,7 @@ from search.checkpoints import STATE_FILE
 from search.choices import Choice, choose
 from search.cohort import Cohort
 from search.config import SearchConfig
+from search.files import BEST_FOLDER, METRICS_FILE
 from search.jsonl import append_line, read_lines
 from search.objectives import pareto_front
 from search.overlays import draw_test_patients
@@ -36,7 +37,6 @@ from search.rescore import Candidate
 from search.tracking import run_id
 from search.trials import TrialRow
 
-BEST_FOLDER = "best"
 SCORINGS_FILE = "test_scorings.jsonl"
 """In the experiment's folder: a line for every time that the test patients were scored."""
 
@@ -183,7 +183,7 @@ def _describe(
     """Write what tells of the model in the folder; the manifest last."""
     if len(winner.files) == 1:
         shutil.copyfile(winner.files[0], folder / STATE_FILE)
-    write(folder / "metrics.json", json.dumps(without_nan(metrics), indent=2).encode())
+    write(folder / METRICS_FILE, json.dumps(without_nan(metrics), indent=2).encode())
     files = [path.name for path in folder.iterdir()]
     card = write_card(run, metrics, rows, winner.row, settings=settings, files=files)
     write(folder / "card.md", card.encode())

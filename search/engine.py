@@ -19,6 +19,7 @@ from search.adapter import LaneWatch, LegScheduler, LegSearcher
 from search.checkpoints import Checkpoints
 from search.config import SearchConfig
 from search.coordinator import Coordinator
+from search.files import LOG_FILE, RAY_FOLDER, STUDY_FILE, TABLE_FILE
 from search.lane import Lane
 from search.lanes import Lanes
 from search.recorder import Recorder, say
@@ -26,17 +27,10 @@ from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import SPACES
 from search.tracking import make_tracker
-from search.trials import TrialRow, read_rows
+from search.trials import INTERRUPTED, TIME_SPENT, TrialRow, read_rows
 from search.worker_group import GroupConfig
 
 logger = logging.getLogger(__name__)
-
-TABLE_FILE = "trials.jsonl"
-LOG_FILE = "events.jsonl"
-STUDY_FILE = "optuna_journal.log"
-RAY_FOLDER = "ray"
-
-INTERRUPTED = "interrupted"
 
 STOP_SECONDS = 8.0
 """How long Tune may take to let its lanes go after Ctrl-C."""
@@ -71,7 +65,7 @@ class StopRequest(tune.Stopper):
         if self._interrupted:
             return INTERRUPTED
         if self._deadline is not None and time.monotonic() > self._deadline:
-            return "time budget spent"
+            return TIME_SPENT
         return None
 
     def interrupt(self) -> None:

@@ -3,25 +3,24 @@
 import fcntl
 import json
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data.preprocess import Preprocessing
 from data.source import Reading
 from model.durable import write
 from search.cohort import Cohort
 from search.config import SearchConfig
+from search.files import CONFIG_FILE, LOCK_FILE, read_experiment
 from search.lanes import Lanes
 from search.promotion import Promotion
 from search.provenance import provenance
 from search.space import SPACES, describe
-
-CONFIG_FILE = "config.json"
-LOCK_FILE = "lock"
 
 CHANGEABLE = (
     "data",  # it may have moved; its fingerprint must be the same
@@ -39,6 +38,9 @@ CHANGEABLE = (
     *(field.name for field in fields(Promotion)),
 )
 """Options that a resumed search may have other than it had; any other would compare what cannot be compared."""
+
+LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
+"""How often the folder is tried, and the seconds between."""
 
 GROUPS = {"preprocessing": Preprocessing, "reading": Reading, "promotion": Promotion}
 """Options that belong together, by the field that has them."""
@@ -91,10 +93,23 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     with (folder / LOCK_FILE).open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError as error:
             raise ValueError(f"another search is writing to {folder}: wait for its end, or stop it") from error
         yield
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock a file; who only looks whether it is locked (search/standing.py) holds it for an instant, and is waited for.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    for _ in range(LOCK_ATTEMPTS - 1):
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(LOCK_WAIT)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]) -> dict[str, Any]:
@@ -118,19 +133,6 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known:
     }
     _write(config.folder, experiment)
     return experiment
-
-
-def read_experiment(folder: Path) -> dict[str, Any]:
-    """Return what config.json says.
-
-    Raises:
-        ValueError: There is none.
-    """
-    try:
-        experiment = json.loads((folder / CONFIG_FILE).read_text())
-        return experiment | {"config": dict(experiment["config"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} is not an experiment of this program: {error!r}") from error
 
 
 def recorded_config(folder: Path) -> SearchConfig:

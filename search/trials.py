@@ -11,6 +11,10 @@ from search.jsonl import append_line, read_lines
 METRIC = "val_dice"
 """What is searched for: the mean over validation patients of the volumetric Dice."""
 
+INTERRUPTED = "interrupted"
+TIME_SPENT = "time budget spent"
+"""Errors of trials that were cut off with the whole search, by a person or by the clock."""
+
 
 class State(StrEnum):
     """How a trial ended."""
