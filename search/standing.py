@@ -75,10 +75,10 @@ def experiment_names(out: Path) -> list[str]:
 
 
 def format_duration(seconds: float) -> str:
-    """Return seconds for people: `42 s`, `7:05 min`, `3:07 h`."""
+    """Return seconds for people: `42 s`, `7 min 05 s`, `3 h 07 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
