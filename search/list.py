@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import tyro
 from rich.console import Console
@@ -14,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from search.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
+from search.screen import open_console, printable
 from search.standing import experiment_names, format_duration, standing, wall_seconds
 from search.trials import best_first, count_states, read_rows
 
 COLUMNS = ("experiment", "state", "data", "trials", "epochs", "val Dice", "test Dice", "began", "wall clock")
 NUMBERS = ("epochs", "val Dice", "test Dice", "wall clock")
 
-DISPENSABLE = ("wall clock", "epochs", "data", "trials")
+DISPENSABLE = ("wall clock", "epochs", "data", "trials", "began")
 """Columns that a narrow terminal goes without, the first of them first."""
 
 NAME_WIDTH = 20
@@ -30,9 +30,6 @@ GAP = 2
 
 MAX_REASON = 300
 """Characters."""
-
-WIDE = 10_000
-"""Columns where nobody looks: a line stays a line for the program that reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +94,7 @@ def read_line(folder: Path) -> Line:
             "wall clock": format_duration(wall_seconds(rows)),
         }
         return Line(name=folder.name, began=began.timestamp(), cells=cells)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Line(name=folder.name, began=_changed(folder), cells={"state": "damaged"}, damage=_reason(error))
 
 
@@ -112,17 +109,11 @@ def print_lines(lines: Sequence[Line], console: Console) -> None:
     for line in lines:
         table.add_row(*(Text(_cell(line, column)) for column in columns))
     console.print(table)
-    notes = [f"{_printable(line.name)} is damaged: {_printable(line.damage)}" for line in lines if line.damage]
+    notes = [f"{printable(line.name)} is damaged: {printable(line.damage)}" for line in lines if line.damage]
     if left_out := [column for column in COLUMNS if column not in columns]:
         notes.append(f"(A wider terminal, or a pipe, shows {', '.join(left_out)} as well.)")
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-
-
-def open_console() -> Console:
-    """Return standard output: as wide as the terminal, and where it is none, so wide that no line is folded."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE, no_color=True)
 
 
 def _fitting(lines: Sequence[Line], width: int) -> list[str]:
@@ -136,12 +127,7 @@ def _fitting(lines: Sequence[Line], width: int) -> list[str]:
 
 
 def _cell(line: Line, column: str) -> str:
-    return _printable(({COLUMNS[0]: line.name} | line.cells).get(column, "-"))
-
-
-def _printable(text: str) -> str:
-    """Return text without what a terminal would obey, or could not be written: folders have any name."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(({COLUMNS[0]: line.name} | line.cells).get(column, "-"))
 
 
 def _test_dice(folder: Path) -> str:

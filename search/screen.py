@@ -1,0 +1,17 @@
+"""Standard output for tables: of a terminal the width, of a pipe whole lines."""
+
+from rich.console import Console
+
+WIDE = 10_000
+"""Columns where nobody looks: a line stays a line for the program that reads it."""
+
+
+def open_console() -> Console:
+    """Return standard output: as wide as the terminal, and where it is none, so wide that no line is folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE, no_color=True)
+
+
+def printable(text: str) -> str:
+    """Return text without what a terminal would obey, or could not be written: folders have any name."""
+    return "".join(character if character.isprintable() else "?" for character in text)
