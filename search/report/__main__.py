@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from search.report.page import write_report
-from search.report.record import is_held
+from search.standing import is_held
 
 
 @dataclass(frozen=True, kw_only=True)

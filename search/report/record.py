@@ -1,6 +1,5 @@
 """What an experiment's folder says of its search, whether that has ended, was interrupted, or still runs."""
 
-import fcntl
 import json
 import sys
 from collections import Counter
@@ -11,8 +10,8 @@ from typing import Any
 
 from search.config import SearchConfig
 from search.coordinator import Coordinator
-from search.engine import LOG_FILE, TABLE_FILE
-from search.experiment import LOCK_FILE, read_experiment, recorded_config
+from search.experiment import recorded_config
+from search.files import LOG_FILE, TABLE_FILE, read_experiment
 from search.jsonl import read_lines
 from search.progress import Progress
 from search.schedulers import SCHEDULERS
@@ -88,18 +87,6 @@ def read_record(folder: Path, *, is_running: bool = False) -> Record:
         is_running=is_running,
         went_on=bool(scorings and run.get("resumed") and run["resumed"][-1] > scorings[-1]["time"]),
     )
-
-
-def is_held(folder: Path) -> bool:
-    """Return whether somebody searches or promotes in an experiment's folder now."""
-    try:
-        with (folder / LOCK_FILE).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _read_metrics(path: Path) -> dict[str, Any] | None:

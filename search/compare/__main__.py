@@ -1,0 +1,87 @@
+"""`python -m search.compare NAME NAME...`: what experiments spent and reached, and whether their models differ."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from search.compare.circumstances import budget, differences, importance, winners
+from search.compare.experiments import Experiment, read_experiments
+from search.compare.page import write_page
+from search.compare.results import efficiency, scores, significance
+from search.compare.show import show
+from search.compare.significance import Pair, compare_pairs
+from search.compare.table import Table
+from search.screen import open_console
+
+MAX_FILE_NAME = 150
+"""Characters; file systems end at 255 bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Set experiments side by side, on the terminal and in one HTML file: budget, scores, best so far at equal budgets,
+    whether the models differ on the test patients, winners, importance of hyperparameters, and what differed in
+    options and data. They may still run, or have ended without a model."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME NAME...")]
+    """The experiments, two or more."""
+
+    out: Path = Path("runs")
+    """Folder of all experiments."""
+
+    html: Path | None = None
+    """File to write. None: compare-NAME-NAME.html in `out`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare; return 0, or 2 on a mistake in what was asked."""
+    arguments = tyro.cli(Arguments, prog="python -m search.compare", args=argv)
+    path = arguments.html or arguments.out / default_name(arguments.names)
+    console = open_console()
+    try:
+        experiments = read_experiments(arguments.out, arguments.names)
+        pairs = compare_pairs(experiments)
+        tables = all_tables(experiments, pairs)
+        show(tables, console)
+        write_page(path, experiments, pairs, tables, command=_command(arguments))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(f"\nPage        {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def all_tables(experiments: Sequence[Experiment], pairs: Sequence[Pair]) -> list[Table]:
+    """Return the tables, what matters most first."""
+    return [
+        scores(experiments),
+        significance(pairs),
+        efficiency(experiments),
+        budget(experiments),
+        winners(experiments),
+        importance(experiments),
+        *differences(experiments),
+    ]
+
+
+def default_name(names: Sequence[str]) -> str:
+    """Return the file of a comparison; of many, the first names and how many more."""
+    shown = list(names)
+    while len(shown) > 1 and len("-".join(shown)) > MAX_FILE_NAME:
+        shown.pop()
+    more = f"-and-{len(names) - len(shown)}-more" if len(shown) < len(names) else ""
+    return f"compare-{'-'.join(shown)}{more}.html"
+
+
+def _command(arguments: Arguments) -> str:
+    options = [] if arguments.out == Path("runs") else ["--out", str(arguments.out)]
+    return shlex.join(["python", "-m", "search.compare", *arguments.names, *options])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""How experiments came to their results: budget, winners, importance of hyperparameters, and what was not the same."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from search.compare.differences import Differences, config_differences, data_differences, environment_differences
+from search.compare.experiments import Experiment
+from search.compare.table import ABSENT, Table, by_experiment, names_of
+from search.report.importance import Importance
+from search.standing import format_duration, wall_seconds
+from search.trials import best_first, count_states
+
+
+def budget(experiments: Sequence[Experiment]) -> Table:
+    """Return what each spent."""
+    rows = {
+        "state": lambda one: one.standing.value,
+        "trials that have ended": lambda one: f"{len(one.ended)} of {one.run['config']['trials']}",
+        "COMPLETE / PRUNED / FAILED": lambda one: " / ".join(map(str, count_states(one.rows).values())),
+        "epochs": lambda one: str(one.num_epochs),
+        "wall clock": lambda one: format_duration(wall_seconds(one.rows)),
+        "in training": lambda one: format_duration(sum(row.seconds for row in one.rows)),
+        "lanes x workers": lambda one: _lanes(one.run["lanes"]),
+    }
+    notes = ["In training: all epochs, added up over all lanes."]
+    notes += [
+        f"{one.name}: {len(one.rows) - len(one.ended)} trial(s) have begun and not ended; their epochs count."
+        for one in experiments
+        if len(one.rows) > len(one.ended)
+    ]
+    return by_experiment("budget", "Budget spent", experiments, rows, notes)
+
+
+def winners(experiments: Sequence[Experiment]) -> Table:
+    """Return the hyperparameters of what was promoted, or of the best trial so far."""
+    samples = [_winner(one) for one in experiments]
+    keys = dict.fromkeys(key for sample in samples for key in sample)
+    rows = {key: tuple(_value(sample[key]) if key in sample else ABSENT for sample in samples) for key in keys}
+    names = [one.name for one in experiments if one.metrics is None]
+    notes = (
+        (f"Of {', '.join(names)} the trial with the best validation Dice, for nothing was promoted.",) if names else ()
+    )
+    return Table(
+        id="winners",
+        title="Winners",
+        header=names_of(experiments),
+        rows=tuple((key, *cells) for key, cells in rows.items()),
+        notes=notes,
+    )
+
+
+def importance(experiments: Sequence[Experiment]) -> Table:
+    """Return how much each hyperparameter explains of the Dice, experiment by experiment."""
+    found = [{share.name: share for share in one.importances} for one in experiments]
+    names = dict.fromkeys(name for shares in found for name in shares)
+    ranked = sorted(names, key=lambda name: -max(shares[name].mean for shares in found if name in shares))
+    rows = [(name, *(_share(shares.get(name)) for shares in found)) for name in ranked]
+    notes = ["Share of the variance of the Dice (Optuna's fANOVA), and its span over resamplings of the trials."]
+    notes += [
+        f"{one.name}: not known, for it takes {one.num_trials_for_importances} trials with different scores."
+        for one in experiments
+        if not one.importances
+    ]
+    return Table(
+        id="importance",
+        title="Importance of hyperparameters",
+        header=names_of(experiments),
+        rows=tuple(rows),
+        notes=tuple(notes if rows else notes[1:]),
+    )
+
+
+def differences(experiments: Sequence[Experiment]) -> list[Table]:
+    """Return what differed: a table for the options, one for the data, one for versions and machines."""
+    found = {
+        ("options", "What differed in options", "nothing but their names"): config_differences(experiments),
+        ("data", "What differed in the data", "nothing: same pixels, same split"): data_differences(experiments),
+        ("environment", "What differed in versions and machines", "nothing"): environment_differences(experiments),
+    }
+    return [
+        _difference_table(id, title, nothing, values, experiments) for (id, title, nothing), values in found.items()
+    ]
+
+
+def _difference_table(
+    id: str, title: str, nothing: str, found: Differences, experiments: Sequence[Experiment]
+) -> Table:
+    rows = tuple((key, *texts) for key, texts in found.items())
+    notes = () if rows else (f"{nothing[0].upper()}{nothing[1:]}.",)
+    return Table(id=id, title=title, header=names_of(experiments), rows=rows, notes=notes)
+
+
+def _winner(experiment: Experiment) -> dict[str, Any]:
+    if metrics := experiment.metrics:
+        known = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
+        said = {name: metrics[name] for name in known if name in metrics}
+        return {"winner": metrics.get("name", metrics.get("trial"))} | metrics["sample"] | said
+    best = best_first(experiment.rows)
+    return {"winner": best[0].id} | best[0].sample | {"epoch": best[0].best_epoch["epoch"]} if best else {}
+
+
+def _share(found: Importance | None) -> str:
+    return ABSENT if found is None else f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def _lanes(lanes: dict[str, Any]) -> str:
+    gpus = lanes.get("gpus_per_worker") or 0
+    resources = f"{lanes.get('cpus_per_worker', '?')} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+    return f"{lanes.get('num_lanes', '?')} x {lanes.get('num_workers', '?')}, each {resources}"
+
+
+def _value(value: Any) -> str:
+    """Return a hyperparameter for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

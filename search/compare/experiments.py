@@ -1,0 +1,123 @@
+"""What a comparison knows of each experiment."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from search.efficiency import Step, best_so_far
+from search.files import TABLE_FILE
+from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
+from search.report.record import Record, read_record
+from search.report.space_figures import Axis, read_axes
+from search.screen import printable
+from search.standing import Standing, experiment_names, is_held, standing
+from search.trials import State, TrialRow, read_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One of those that are compared, as far as it has come."""
+
+    name: str
+    run: dict[str, Any]
+    """What config.json says."""
+
+    rows: list[TrialRow]
+    """Every trial that has begun."""
+
+    metrics: dict[str, Any] | None
+    """What `best/metrics.json` says; None where nothing was promoted."""
+
+    standing: Standing
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Every new best, and the end."""
+        return best_so_far(self.rows)
+
+    @cached_property
+    def importances(self) -> list[Importance]:
+        """How much each hyperparameter matters; empty where too few trials have a score."""
+        return importances(self._scored, self._axes)
+
+    @property
+    def num_trials_for_importances(self) -> int:
+        """Trials with a score below which `importances` are not known."""
+        return needed_trials(self._axes) if self._axes else TRIALS_PER_AXIS * len(self.run["space"])
+
+    @property
+    def _scored(self) -> list[TrialRow]:
+        return [row for row in self.rows if row.best_epoch]
+
+    @property
+    def _axes(self) -> list[Axis]:
+        return read_axes(self.run["space"], self._scored)
+
+    @property
+    def ended(self) -> list[TrialRow]:
+        """Trials that have ended."""
+        return [row for row in self.rows if isinstance(row.state, State)]
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all trials."""
+        return sum(len(row.epochs) for row in self.rows)
+
+    @property
+    def preparation(self) -> tuple[Any, ...]:
+        """How slices were read and preprocessed: what a fingerprint covers beside the files themselves."""
+        return self.run["config"].get("reading"), self.run["config"].get("preprocessing")
+
+    def patients(self, side: str) -> frozenset[str]:
+        """Return the patients of a side: `train`, `val` or `test`."""
+        return frozenset(self.run["data"]["split"][side])
+
+
+def read_experiments(out: Path, names: Sequence[str]) -> list[Experiment]:
+    """Return the experiments of these names, in their order.
+
+    Raises:
+        ValueError: There are fewer than two, one is named twice, is not in `out`, or cannot be read.
+    """
+    known = experiment_names(out)
+    listed = ", ".join(map(printable, known)) or "none"
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"there is no experiment {printable(unknown[0])!r} in {out}; there are: {listed}")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"{twice[0]!r} is named twice: give different experiments")
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} experiment is named, but a comparison needs at least two; there are: {listed}")
+    return [read_one(out / name) for name in names]
+
+
+def read_one(folder: Path) -> Experiment:
+    """Return what is known of an experiment.
+
+    Raises:
+        ValueError: A file of its folder cannot be read.
+    """
+    record = read_record(folder, is_running=is_held(folder))
+    try:
+        _check(record)
+        return Experiment(
+            name=folder.name,  # it may be a copy
+            run=record.run,
+            rows=record.rows,
+            metrics=record.metrics,
+            standing=standing(folder, record.run["config"], read_rows(folder / TABLE_FILE)),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder} is not an experiment of this version: {error!r}") from error
+
+
+def _check(record: Record) -> None:
+    """Touch what comparisons read of config.json and metrics.json, before anything is printed."""
+    run, metrics = record.run, record.metrics
+    _ = run["config"]["trials"], run["space"].items(), run["lanes"].items(), run["data"]["fingerprint"][:1]
+    _ = [frozenset(run["data"]["split"][side]) for side in ("train", "val", "test")]
+    if metrics is not None:
+        _ = metrics["test"]["dice"]["mean"], metrics["test"]["num_patients"], metrics["sample"].items()
+        _ = [(row["patient"], row["dice"]) for row in metrics["test_patients"]]

@@ -1,0 +1,33 @@
+"""A comparison as one HTML file that opens offline (page.html)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.durable import write
+from search.card import format_interval
+from search.compare.experiments import Experiment
+from search.compare.figures import all_figures
+from search.compare.significance import Pair
+from search.compare.table import Table
+from search.report.style import render
+
+
+def write_page(
+    path: Path, experiments: Sequence[Experiment], pairs: Sequence[Pair], tables: Sequence[Table], *, command: str
+) -> None:
+    """Write the page; the folder is made if it is not there."""
+    figures = all_figures(experiments)
+    html = render(
+        "page.html",
+        package="search.compare",
+        contents=[(table.id, table.title) for table in tables],
+        has_figures=any(figures.values()),
+        experiments=experiments,
+        pairs=pairs,
+        tables=tables,
+        figures=figures,
+        command=command,
+        interval=format_interval,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, html.encode(errors="replace"))  # a file's name may be no text
