@@ -44,7 +44,13 @@ def best_so_far(rows: Sequence[TrialRow]) -> list[Step]:
     return steps
 
 
-def best_after(steps: Sequence[Step], *, epochs: float = math.inf, seconds: float = math.inf) -> float:
-    """Return the best validation Dice that was known when so much was spent; nan if none was."""
-    known = [step.dice for step in steps if step.epochs <= epochs and step.seconds <= seconds]
-    return known[-1] if known else math.nan
+def best_after(steps: Sequence[Step], *, epochs: float = 0, seconds: float = 0.0) -> float:
+    """Return the best validation Dice that was known when so much was spent, by one of both measures.
+
+    It is nan if none was known, or if less was spent in all.
+    """
+    assert bool(epochs) != bool(seconds), "one measure"
+    spent = [(step.epochs if epochs else step.seconds, step.dice) for step in steps]
+    budget = epochs or seconds
+    known = [dice for amount, dice in spent if amount <= budget]
+    return known[-1] if known and spent[-1][0] >= budget else math.nan

@@ -234,7 +234,7 @@ def test_other_preprocessing_is_tested_where_the_masks_are_the_same(tmp_path):
     folder = write_experiment(tmp_path, "b", dices=shifted(0.125), config=OTHER_SIZE, data=OTHER_PIXELS)
     [pair] = pairs_of(tmp_path, ["a", "b"])
     assert pair.difference.num_patients == 8
-    assert pair.reservation.startswith("slices were prepared differently")
+    assert pair.reservations[0].startswith("slices were prepared differently")
     metrics = json.loads((folder / "best/metrics.json").read_text())
     metrics["test_patients"][3]["true_pixels"] += 1
     (folder / "best/metrics.json").write_text(json.dumps(metrics))
@@ -247,10 +247,22 @@ def test_reservations_are_said(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES, metrics={"num_test_scorings": 3})
     write_experiment(tmp_path, "b", dices=shifted(0.125), data={"split": split})
     [pair] = pairs_of(tmp_path, ["a", "b"])
-    assert pair.reservation == (
-        "they were trained on different patients; a scored the test patients 3 times, and who chooses among scores "
-        "makes them too good"
+    assert pair.reservations == (
+        "they were trained on different patients",
+        "a scored the test patients 3 times, and who chooses among scores makes them too good",
     )
+
+
+def test_reasons_and_reservations_are_said_once_with_all_their_pairs(tmp_path):
+    write_experiment(tmp_path, "a", dices=DICES, metrics={"num_test_scorings": 2})
+    write_experiment(tmp_path, "b", dices=shifted(0.125))
+    write_experiment(tmp_path, "c", dices=shifted(0.0625))
+    write_experiment(tmp_path, "d")
+    notes = tables_of(tmp_path, "a", "b", "c", "d")["significance"].notes
+    assert [note.partition(":")[0] for note in notes[1:]] == [
+        "b minus a, c minus a",
+        "d minus a, d minus b, d minus c",
+    ]
 
 
 # --- tables ---
@@ -299,7 +311,11 @@ def test_tables_say_what_was_spent(two):
 
 def test_tables_set_bests_side_by_side_at_shares_of_the_smaller_budget(two):
     found = cells(tables_of(two, "a", "b")["efficiency"])
-    assert list(found) == [f"after {n} epochs" for n in (2, 5, 8, 10)] + [f"after {s} s" for s in (8, 15, 22, 30)]
+    assert list(found) == [
+        *(f"after {n} epochs" for n in (2, 5, 8, 10, 15)),
+        *(f"after {s} s" for s in (8, 15, 22, 30, 40)),
+    ]
+    assert (found["after 15 epochs"][1], found["after 40 s"][0]) == ("-", "-")  # b had 10 epochs, a had 30 seconds
     rows = search_rows()
     known = [epoch["val_dice"] for row in rows for epoch in row.epochs]
     assert found["after 5 epochs"][0] == f"{max(known[:5]):.4f}"

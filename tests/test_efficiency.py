@@ -59,17 +59,23 @@ def test_best_so_far_without_times_keeps_the_order_of_the_table():
         ({"epochs": 1}, 0.2),
         ({"epochs": 4}, 0.5),
         ({"epochs": 5}, 0.6),
-        ({"epochs": 100}, 0.6),
+        ({"epochs": 6}, 0.6),
         ({"seconds": 1.5}, 0.2),
         ({"seconds": 4.9}, 0.5),
-        ({"epochs": 5, "seconds": 2}, 0.5),
-        ({}, 0.6),
+        ({"seconds": 6.0}, 0.6),
     ],
 )
 def test_best_after_a_budget(budget, expected):
     assert best_after(STEPS, **budget) == expected
 
 
-def test_best_after_too_little_is_nan():
-    assert math.isnan(best_after(STEPS, epochs=0))
-    assert math.isnan(best_after([], epochs=9))
+@pytest.mark.parametrize("budget", [{"epochs": 7}, {"seconds": 6.1}, {"seconds": 0.9}])
+def test_best_after_what_was_not_spent_or_too_little_is_nan(budget):
+    assert math.isnan(best_after(STEPS, **budget))
+    assert math.isnan(best_after([], **budget))
+
+
+@pytest.mark.parametrize("budget", [{}, {"epochs": 1, "seconds": 1.0}])
+def test_best_after_takes_one_measure(budget):
+    with pytest.raises(AssertionError):
+        best_after(STEPS, **budget)

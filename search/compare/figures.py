@@ -76,7 +76,7 @@ def importance(experiments: Sequence[Experiment]) -> Figure | None:
             },
             hovertemplate=f"{plot_text(one.name)}, %{{y}}: %{{x:.2f}}<extra></extra>",
         )
-    plot = _finished(figure, "share of the variance of the best Dice", None)
+    plot = _finished(figure, "share of the variance", None)
     plot.update_layout(height=140 + 22 * len(names) * (len(figure.data) + 1), yaxis_autorange="reversed")
     return Figure(
         id="importances",

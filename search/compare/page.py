@@ -7,6 +7,7 @@ from model.durable import write
 from search.card import format_interval
 from search.compare.experiments import Experiment
 from search.compare.figures import all_figures
+from search.compare.results import untested
 from search.compare.significance import Pair
 from search.compare.table import Table
 from search.report.style import render
@@ -23,7 +24,8 @@ def write_page(
         contents=[(table.id, table.title) for table in tables],
         has_figures=any(figures.values()),
         experiments=experiments,
-        pairs=pairs,
+        tested=[pair for pair in pairs if pair.difference],
+        untested=untested(pairs),
         tables=tables,
         figures=figures,
         command=command,

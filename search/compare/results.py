@@ -63,32 +63,33 @@ def significance(pairs: Sequence[Pair]) -> Table:
             f"are below {LEVEL}. It is one of these two models, for patients like these; another search, with another "
             "seed, has another winner."
         )
-    notes += [f"{_title(pair)}: {pair.reservation}." for pair in tested if pair.reservation]
-    notes += [f"{_title(pair)}: no test, because {pair.reason}." for pair in pairs if not pair.difference]
+    notes += [f"{titles}: {said}." for said, titles in _titles(tested, lambda pair: pair.reservations).items()]
+    notes += [f"{titles}: no test, because {why}." for why, titles in untested(pairs).items()]
     cells = [(name, *(text(pair.difference) for pair in tested)) for name, text in rows.items()]
     verdicts = ("outcome", *(pair.verdict for pair in tested))
     return Table(
         id="significance",
         title="Differences on the test patients",
-        header=tuple(_title(pair) for pair in tested),
+        header=tuple(pair.title for pair in tested),
         rows=(*cells, verdicts) if tested else (),
         notes=tuple(notes),
     )
 
 
 def efficiency(experiments: Sequence[Experiment]) -> Table:
-    """Return the best so far after equal budgets: shares of what the smallest search spent."""
-    steps = [one.steps for one in experiments]
-    spent = [found[-1] for found in steps if found]
+    """Return the best so far after equal budgets: shares of what the smallest search spent, and what each spent."""
+    all_steps = [one.steps for one in experiments]
+    ends = [steps[-1] for steps in all_steps if steps]
     rows: dict[str, list[float]] = {}
-    if spent:
-        epochs, seconds = min(one.epochs for one in spent), min(one.seconds for one in spent)
-        for budget in sorted({max(1, round(share * epochs)) for share in SHARES}):
-            rows[f"after {budget} epochs"] = [best_after(found, epochs=budget) for found in steps]
-        for budget in (share * seconds for share in SHARES if seconds > 0):
-            rows[f"after {format_duration(budget)}"] = [best_after(found, seconds=budget) for found in steps]
+    if ends:
+        for budget in _budgets([end.epochs for end in ends]):
+            whole = max(1, round(budget))
+            rows[f"after {whole} epochs"] = [best_after(steps, epochs=whole) for steps in all_steps]
+        for budget in _budgets([end.seconds for end in ends]):
+            rows[f"after {format_duration(budget)}"] = [best_after(steps, seconds=budget) for steps in all_steps]
     notes = [
-        "Epochs are those of all trials together, in the order in which they ended; the clock stops with a search."
+        "Epochs are those of all trials together, in the order in which they ended; the clock stops with a search. "
+        "A dash: no score yet, or it has not spent as much."
     ]
     if any(lanes_of(one) != lanes_of(experiments[0]) for one in experiments):
         notes.append("They ran on different lanes or machines: the clock compares those, too.")
@@ -101,13 +102,27 @@ def efficiency(experiments: Sequence[Experiment]) -> Table:
     )
 
 
+def _budgets(spent: Sequence[float]) -> list[float]:
+    return sorted({*(share * min(spent) for share in SHARES), *spent} - {0.0})
+
+
 def format_p(p: float) -> str:
     """Return a p-value for people."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _title(pair: Pair) -> str:
-    return f"{pair.second} minus {pair.first}"
+def untested(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Return the pairs for which there is no test, by the reason."""
+    return _titles([pair for pair in pairs if not pair.difference], lambda pair: (pair.reason,))
+
+
+def _titles(pairs: Sequence[Pair], texts: Callable[[Pair], Sequence[str]]) -> dict[str, str]:
+    """Return by text the titles of the pairs that have it: what is true of an experiment is true of all its pairs."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        for text in texts(pair):
+            found.setdefault(text, []).append(pair.title)
+    return {text: ", ".join(titles) for text, titles in found.items()}
 
 
 def _best_validation(experiment: Experiment) -> str:

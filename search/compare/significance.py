@@ -74,8 +74,13 @@ class Pair:
     reason: str = ""
     """Why there is none."""
 
-    reservation: str = ""
+    reservations: tuple[str, ...] = ()
     """What must be known of a test that there is."""
+
+    @property
+    def title(self) -> str:
+        """What the difference is."""
+        return f"{self.second} minus {self.first}"
 
     @property
     def verdict(self) -> str:
@@ -107,7 +112,7 @@ def compare_two(first: Experiment, second: Experiment) -> Pair:
     if len(differences) < MIN_PATIENTS:
         reason = f"{len(differences)} test patient(s) have a Dice in both, and below {MIN_PATIENTS} no test can show"
         return Pair(**names, difference=None, reason=f"{reason} a difference")
-    return Pair(**names, difference=measure(differences), reservation=_reservation(first, second))
+    return Pair(**names, difference=measure(differences), reservations=_reservations(first, second))
 
 
 def dices(experiment: Experiment) -> dict[str, float]:
@@ -182,18 +187,18 @@ def _why_not(first: Experiment, second: Experiment) -> str | None:
     return None
 
 
-def _reservation(first: Experiment, second: Experiment) -> str:
-    parts = []
+def _reservations(first: Experiment, second: Experiment) -> tuple[str, ...]:
+    found = []
     if first.patients("train") != second.patients("train"):
-        parts.append("they were trained on different patients")
+        found.append("they were trained on different patients")
     if first.run["data"]["fingerprint"] != second.run["data"]["fingerprint"]:
-        parts.append("slices were prepared differently; that the patients are the same is known by their masks alone")
-    parts += [
+        found.append("slices were prepared differently; that the patients are the same is known by their masks alone")
+    found += [
         f"{one.name} scored the test patients {times} times, and who chooses among scores makes them too good"
         for one in (first, second)
         if (times := one.metrics.get("num_test_scorings", 1)) > 1
     ]
-    return "; ".join(parts)
+    return tuple(found)
 
 
 def _truths(experiment: Experiment) -> dict[str, tuple[Any, ...]]:
