@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -328,7 +329,17 @@ def test_tables_show_winners_and_of_the_unpromoted_the_best_trial(two):
     assert cells(table)["winner"] == ("t001", best.id)
     assert cells(table)["depth"] == ("3", str(best.sample["depth"]))
     assert cells(table)["threshold"] == ("0.5", "-")
-    assert table.notes == ("Of b the trial with the best validation Dice, for nothing was promoted.",)
+    assert table.notes == ("Of b the trial with the best validation Dice: nothing was promoted.",)
+
+
+def test_tables_show_of_a_winner_what_its_space_did_not_vary(tmp_path):
+    write_experiment(tmp_path, "a", config={"width": 24})
+    row = search_rows(1)[0]
+    wide = replace(row, sample=row.sample | {"width": 8, "norm": "batch"})
+    write_experiment(tmp_path, "b", rows=[wide], config={"space": "wide"})
+    found = cells(tables_of(tmp_path, "a", "b")["winners"])
+    assert (found["width"], found["norm"]) == (("24", "8"), ("instance", "batch"))
+    assert "weight_decay" not in found  # of no trial an axis
 
 
 def test_tables_list_only_options_that_differ(two):

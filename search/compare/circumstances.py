@@ -10,6 +10,9 @@ from search.report.importance import Importance
 from search.standing import format_duration, wall_seconds
 from search.trials import best_first, count_states
 
+SAID = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
+"""Of a promoted model, beside its hyperparameters."""
+
 
 def budget(experiments: Sequence[Experiment]) -> Table:
     """Return what each spent."""
@@ -32,20 +35,19 @@ def budget(experiments: Sequence[Experiment]) -> Table:
 
 
 def winners(experiments: Sequence[Experiment]) -> Table:
-    """Return the hyperparameters of what was promoted, or of the best trial so far."""
-    samples = [_winner(one) for one in experiments]
-    keys = dict.fromkeys(key for sample in samples for key in sample)
-    rows = {key: tuple(_value(sample[key]) if key in sample else ABSENT for sample in samples) for key in keys}
-    names = [one.name for one in experiments if one.metrics is None]
-    notes = (
-        (f"Of {', '.join(names)} the trial with the best validation Dice, for nothing was promoted.",) if names else ()
-    )
+    """Return the hyperparameters of what was promoted, or of the best trial so far: those that are an axis of any."""
+    axes = dict.fromkeys(name for one in experiments for row in one.rows for name in row.sample)
+    found = [_winner(one, list(axes)) for one in experiments]
+    keys = dict.fromkeys(key for winner in found for key in winner)
+    notes = []
+    if unpromoted := [one.name for one in experiments if one.metrics is None]:
+        notes.append(f"Of {', '.join(unpromoted)} the trial with the best validation Dice: nothing was promoted.")
     return Table(
         id="winners",
         title="Winners",
         header=names_of(experiments),
-        rows=tuple((key, *cells) for key, cells in rows.items()),
-        notes=notes,
+        rows=tuple((key, *(_value(winner[key]) if key in winner else ABSENT for winner in found)) for key in keys),
+        notes=tuple(notes),
     )
 
 
@@ -90,13 +92,17 @@ def _difference_table(
     return Table(id=id, title=title, header=names_of(experiments), rows=rows, notes=notes)
 
 
-def _winner(experiment: Experiment) -> dict[str, Any]:
-    if metrics := experiment.metrics:
-        known = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
-        said = {name: metrics[name] for name in known if name in metrics}
-        return {"winner": metrics.get("name", metrics.get("trial"))} | metrics["sample"] | said
+def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, Any]:
+    """Return what is said of a winner; an axis that its space lacks has the value that all its trials had."""
     best = best_first(experiment.rows)
-    return {"winner": best[0].id} | best[0].sample | {"epoch": best[0].best_epoch["epoch"]} if best else {}
+    if metrics := experiment.metrics:
+        name, sample, said = metrics["name"], metrics["sample"], {key: metrics[key] for key in SAID if key in metrics}
+    elif best:
+        name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch["epoch"]}
+    else:
+        return {}
+    parameters = experiment.parameters(sample)
+    return {"winner": name} | {axis: parameters[axis] for axis in axes} | said
 
 
 def _share(found: Importance | None) -> str:

@@ -2,17 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from search.config import SearchConfig
 from search.efficiency import Step, best_so_far
 from search.files import TABLE_FILE
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.record import Record, read_record
 from search.report.space_figures import Axis, read_axes
 from search.screen import printable
+from search.space import Sample, to_configs
 from search.standing import Standing, experiment_names, is_held, standing
 from search.trials import State, TrialRow, read_rows
 
@@ -24,6 +26,8 @@ class Experiment:
     name: str
     run: dict[str, Any]
     """What config.json says."""
+
+    config: SearchConfig
 
     rows: list[TrialRow]
     """Every trial that has begun."""
@@ -71,6 +75,11 @@ class Experiment:
         """How slices were read and preprocessed: what a fingerprint covers beside the files themselves."""
         return self.run["config"].get("reading"), self.run["config"].get("preprocessing")
 
+    def parameters(self, sample: Sample) -> dict[str, Any]:
+        """Return all that a sample of the space means: what is no axis was fixed."""
+        unet, training = to_configs(sample, self.config.fixed(in_channels=1))
+        return asdict(unet) | asdict(training)
+
     def patients(self, side: str) -> frozenset[str]:
         """Return the patients of a side: `train`, `val` or `test`."""
         return frozenset(self.run["data"]["split"][side])
@@ -105,6 +114,7 @@ def read_one(folder: Path) -> Experiment:
         return Experiment(
             name=folder.name,  # it may be a copy
             run=record.run,
+            config=record.config,
             rows=record.rows,
             metrics=record.metrics,
             standing=standing(folder, record.run["config"], read_rows(folder / TABLE_FILE)),
@@ -119,5 +129,5 @@ def _check(record: Record) -> None:
     _ = run["config"]["trials"], run["space"].items(), run["lanes"].items(), run["data"]["fingerprint"][:1]
     _ = [frozenset(run["data"]["split"][side]) for side in ("train", "val", "test")]
     if metrics is not None:
-        _ = metrics["test"]["dice"]["mean"], metrics["test"]["num_patients"], metrics["sample"].items()
+        _ = metrics["name"], metrics["test"]["dice"]["mean"], metrics["test"]["num_patients"], metrics["sample"].items()
         _ = [(row["patient"], row["dice"]) for row in metrics["test_patients"]]

@@ -13,8 +13,8 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 
-MAX_PATIENTS = 200
-"""Test patients whose names fit below an axis that scrolls; of more, none are drawn."""
+MAX_WIDTH = 3200
+"""Pixels of an axis of patients; of more than fit, not every one has its name below."""
 
 
 def all_figures(experiments: Sequence[Experiment]) -> dict[str, list[Figure]]:
@@ -83,7 +83,7 @@ def importance(experiments: Sequence[Experiment]) -> Figure | None:
         title="Importance side by side",
         plot=plot,
         alt="Importance of hyperparameters; the table has the numbers.",
-        note="The thin lines span resamplings of the trials: where they overlap, nothing differs.",
+        note="The thin lines span resamplings of the trials: where they overlap, no difference is known.",
     )
 
 
@@ -91,7 +91,7 @@ def by_patient(experiments: Sequence[Experiment]) -> Figure | None:
     """Return every test patient's Dice under each model; None where fewer than two share a patient."""
     found = [(place, one, dices(one)) for place, one in enumerate(experiments) if one.metrics]
     shared = [patient for patient in {p for _, _, scores in found for p in scores} if _num_with(patient, found) > 1]
-    if not shared or len(shared) > MAX_PATIENTS:
+    if not shared:
         return None
     first = next(scores for _, _, scores in found if shared[0] in scores)
     patients = sorted(shared, key=lambda patient: (first.get(patient, 0.0), patient))
@@ -113,7 +113,7 @@ def by_patient(experiments: Sequence[Experiment]) -> Figure | None:
         plot=plot.update_layout(xaxis_type="category", xaxis_categoryarray=[plot_text(one) for one in patients]),
         alt=f"Test Dice of {len(patients)} patients under each model.",
         note="A patient's marks are a pair: what is tested is how far they are apart.",
-        min_width=120 + 16 * len(patients),
+        min_width=min(120 + 16 * len(patients), MAX_WIDTH),
     )
 
 

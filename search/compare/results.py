@@ -84,7 +84,9 @@ def efficiency(experiments: Sequence[Experiment]) -> Table:
     if ends:
         for budget in _budgets([end.epochs for end in ends]):
             whole = max(1, round(budget))
-            rows[f"after {whole} epochs"] = [best_after(steps, epochs=whole) for steps in all_steps]
+            rows[f"after {whole} epoch{'s' if whole > 1 else ''}"] = [
+                best_after(steps, epochs=whole) for steps in all_steps
+            ]
         for budget in _budgets([end.seconds for end in ends]):
             rows[f"after {format_duration(budget)}"] = [best_after(steps, seconds=budget) for steps in all_steps]
     notes = [
