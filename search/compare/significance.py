@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import PermutationMethod, wilcoxon
 
 from model.evaluate import Interval, bootstrap_interval
 from search.compare.experiments import Experiment
@@ -26,6 +26,9 @@ MIN_PATIENTS = 6
 LEVEL = 0.05
 
 NUM_RESAMPLES = 10_000
+
+MAX_SIGNS = 13
+"""Patients up to which all signs can be tried, where differences are tied."""
 
 DECIMALS = 12
 """Of a difference: equal values differ by rounding alone, and must be ties."""
@@ -149,7 +152,12 @@ def bootstrap_p(differences: np.ndarray, *, seed: int = 0) -> float:
 def signed_rank_p(differences: np.ndarray) -> float:
     """Return Wilcoxon's two-sided p; zeros are left out, as he did, and where nothing else is there it is 1."""
     nonzero = differences[differences != 0]
-    return float(wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0
+    if not len(nonzero):
+        return 1.0
+    has_ties = len(np.unique(np.abs(nonzero))) < len(nonzero)
+    # Older SciPy takes a distribution without ties for one with them, unless all signs are tried.
+    method = PermutationMethod(n_resamples=2**MAX_SIGNS) if has_ties and len(nonzero) <= MAX_SIGNS else "auto"
+    return float(wilcoxon(nonzero, method=method).pvalue)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
