@@ -472,7 +472,7 @@ def test_command_prints_and_writes_a_page(two, capsys):
     [
         (["a", "c"], "there is no experiment 'c' in {out}; there are: a, b"),
         (["a", "../a"], "there is no experiment '../a' in {out}; there are: a, b"),
-        (["a"], "1 experiment is named, but a comparison needs at least two; there are: a, b"),
+        (["a"], "a comparison needs at least two experiments, not 1; there are: a, b"),
         (["a", "b", "a"], "'a' is named twice: give different experiments"),
     ],
 )

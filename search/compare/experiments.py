@@ -98,7 +98,7 @@ def read_experiments(out: Path, names: Sequence[str]) -> list[Experiment]:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"{twice[0]!r} is named twice: give different experiments")
     if len(names) < 2:
-        raise ValueError(f"{len(names)} experiment is named, but a comparison needs at least two; there are: {listed}")
+        raise ValueError(f"a comparison needs at least two experiments, not {len(names)}; there are: {listed}")
     return [read_one(out / name) for name in names]
 
 
