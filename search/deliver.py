@@ -29,16 +29,13 @@ from search.checkpoints import STATE_FILE
 from search.choices import Choice, choose
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.files import BEST_FOLDER, METRICS_FILE
+from search.files import BEST_FOLDER, METRICS_FILE, SCORINGS_FILE
 from search.jsonl import append_line, read_lines
 from search.objectives import pareto_front
 from search.overlays import draw_test_patients
 from search.rescore import Candidate
 from search.tracking import run_id
 from search.trials import TrialRow
-
-SCORINGS_FILE = "test_scorings.jsonl"
-"""In the experiment's folder: a line for every time that the test patients were scored."""
 
 PARITY_PATIENTS = 5
 """Validation patients on whose slices the exported model is compared with the network."""

@@ -14,6 +14,9 @@ BEST_FOLDER = "best"
 METRICS_FILE = "metrics.json"
 """In `best/`."""
 
+SCORINGS_FILE = "test_scorings.jsonl"
+"""A line for every time that the test patients were scored."""
+
 
 def read_experiment(folder: Path) -> dict[str, Any]:
     """Return what config.json says.

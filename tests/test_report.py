@@ -260,8 +260,9 @@ def test_report_draws_the_best_so_far_in_the_order_of_time(tmp_path):
     rows = [timed_row(0, [0.25, 0.75], [1.0, 9.0]), timed_row(1, [0.5, math.nan, 0.25], [2.0, 3.0, 4.0])]
     page, _ = make_page(tmp_path, rows)
     (spent,), (clock,) = page.figures["best-epochs"], page.figures["best-clock"]
-    assert (spent["x"], spent["y"], spent["customdata"]) == ([1, 2, 5, 5], [0.25, 0.5, 0.75, 0.75], [0, 1, 0, 0])
-    assert (clock["x"], clock["y"]) == ([1.0, 2.0, 9.0, 9.0], spent["y"])
+    assert (spent["x"], spent["y"]) == ([1, 2, 5], [0.25, 0.5, 0.75])
+    assert spent["text"] == ["t000", "t001", "t000"]
+    assert (clock["x"], clock["y"]) == ([1.0, 2.0, 9.0], spent["y"])
     page, html = make_page(tmp_path / "untimed", ROWS)
     assert page.figures["best-epochs"][0]["x"] == [1, 3, 5, 6]
     assert "best-clock" not in page.figures

@@ -13,10 +13,10 @@ from search.config import SearchConfig
 from search.coordinator import Coordinator
 from search.experiment import recorded_config
 from search.report.importance import importances, needed_trials
-from search.report.record import is_held, read_record
+from search.report.record import read_record
 from search.report.rungs import read_rungs
 from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
-from search.report.style import duration, number, plot_text, script_json
+from search.report.style import number, plot_text, script_json
 from search.report.timeline import lay_out, shares
 from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
@@ -65,11 +65,6 @@ def test_record_takes_a_trials_row_where_there_is_one(tmp_path):
     rows = read_record(tmp_path).rows
     assert rows[0].error == "interrupted"
     assert len(rows) > 3
-
-
-def test_is_held_where_nobody_ever_was(tmp_path):
-    assert not is_held(tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
@@ -247,14 +242,6 @@ def test_surface_is_empty_where_no_trial_is():
     z = np.asarray(contour.z)
     assert np.isnan(z[-1, 0])
     assert np.isfinite(z[0, 0])
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3725, "1 h 02 min"), (200_000, "2.3 days"), (None, "-")],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_text_stays_text():

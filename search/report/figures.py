@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from search.efficiency import Step, best_so_far
 from search.objectives import OBJECTIVES, costs, pareto_front
 from search.report.record import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, number, styled
@@ -75,50 +76,48 @@ def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> g
     )
 
 
-def best_so_far(rows: Sequence[TrialRow]) -> list[Figure]:
+def best_figures(rows: Sequence[TrialRow]) -> list[Figure]:
     """Return the best Dice over epochs spent and over wall clock; the latter where the table has the times."""
-    epochs = [(epoch.get("elapsed_seconds"), row.number, epoch) for row in rows for epoch in row.epochs]
-    is_timed = all(elapsed is not None for elapsed, _, _ in epochs)
-    if is_timed:
-        epochs.sort(key=lambda one: one[0])
-    best, steps = -math.inf, []
-    for spent, (elapsed, trial, epoch) in enumerate(epochs, start=1):
-        if best < epoch.get(METRIC, math.nan) < math.inf:
-            best = epoch[METRIC]
-            steps.append((spent, elapsed, best, trial))
+    steps = best_so_far(rows)
     if not steps:
         return []
-    steps.append((len(epochs), epochs[-1][0], best, steps[-1][3]))
+    last = steps[-1]
+    is_timed = last.seconds > 0
     spent = Figure(
         id="best-epochs",
         title="Best so far over epochs spent",
-        plot=_steps(steps, 0, "epochs spent, of all trials together"),
-        alt=f"The best validation Dice rises in {len(steps) - 1} steps to {best:.4f} within {len(epochs)} epochs.",
+        plot=_steps(steps, [step.epochs for step in steps], "epochs spent, of all trials together"),
+        alt=f"The best validation Dice rises to {last.dice:.4f} within {last.epochs} epochs.",
         note="" if is_timed else "The table has no times: epochs are in the order of trials.",
     )
     if not is_timed:
         return [spent]
-    last = epochs[-1][0]
-    unit, name = next((each for each in ((3600, "hours"), (60, "minutes")) if last > 2 * each[0]), (1, "seconds"))
+    unit, name = time_unit(last.seconds)
     clock = Figure(
         id="best-clock",
         title="Best so far over wall clock",
-        plot=_steps([(each[0], each[1] / unit, *each[2:]) for each in steps], 1, f"{name} since the search began"),
-        alt=f"The best validation Dice rises to {best:.4f} within {number(last / unit)} {name}.",
+        plot=_steps(steps, [step.seconds / unit for step in steps], f"{name} since the search began"),
+        alt=f"The best validation Dice rises to {last.dice:.4f} within {number(last.seconds / unit)} {name}.",
     )
     return [spent, clock]
 
 
-def _steps(steps: list[tuple[Any, ...]], column: int, label: str) -> go.Figure:
+def time_unit(seconds: float) -> tuple[int, str]:
+    """Return the unit, in seconds, of an axis that is so long, and its name."""
+    units = (3600, "hours"), (60, "minutes")
+    return next((unit for unit in units if seconds > 2 * unit[0]), (1, "seconds"))
+
+
+def _steps(steps: Sequence[Step], xs: list[float], label: str) -> go.Figure:
     figure = go.Figure(
         go.Scatter(
-            x=[step[column] for step in steps],
-            y=[step[2] for step in steps],
-            customdata=[step[3] for step in steps],
+            x=xs,
+            y=[step.dice for step in steps],
+            text=[step.trial for step in steps],
             mode="lines+markers",
             line={"shape": "hv", "color": BEST_COLOUR, "width": 3},
-            marker={"size": [7] * (len(steps) - 1) + [0]},
-            hovertemplate=TRIAL + ": %{y:.4f} at %{x:.4g}<extra></extra>",
+            marker={"size": 7},
+            hovertemplate="%{text}: %{y:.4f} at %{x:.4g}<extra></extra>",
         )
     )
     return styled(figure, label, "best validation Dice").update_layout(height=320, xaxis_rangemode="tozero")

@@ -9,17 +9,17 @@ from typing import Any
 
 from model.durable import write
 from search.card import format_interval
-from search.engine import INTERRUPTED
 from search.objectives import OBJECTIVES
 from search.recorder import last_line
-from search.report.figures import best_so_far, learning_curves, pareto_fronts, reliability
+from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.record import Record, read_record
 from search.report.rungs import read_rungs, rungs_figure
 from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
-from search.report.style import DASH, Figure, duration, render
+from search.report.style import DASH, Figure, render
 from search.report.timeline import lay_out, shares, timeline_figure
-from search.trials import State, best_first
+from search.standing import wall_seconds
+from search.trials import INTERRUPTED, State, best_first
 
 REPORT_FILE = "report.html"
 
@@ -61,13 +61,12 @@ def make_page(record: Record, *, note: str | None = None) -> str:
     metrics = record.metrics
     sections = {
         "dice": _dice_figures(record),
-        "best": best_so_far(record.rows),
+        "best": best_figures(record.rows),
         "space": _space_figures(record),
         "rungs": _present(rungs_figure(rungs := read_rungs(record.config, record.rows))),
         "time": _present(timeline_figure(stretches := _stretches(record), _num_lanes(record))),
         "test": _present(reliability(metrics)),
     }
-    elapsed = [epoch.get("elapsed_seconds") for row in record.rows for epoch in row.epochs]
     return render(
         "page.html",
         **vars(record),
@@ -77,8 +76,8 @@ def make_page(record: Record, *, note: str | None = None) -> str:
         figures=sections,
         has_figures=any(sections.values()),
         counts=Counter(str(row.state) for row in record.rows),
-        num_epochs=len(elapsed),
-        wall_seconds=max((each for each in elapsed if each is not None), default=None),
+        num_epochs=sum(len(row.epochs) for row in record.rows),
+        wall_seconds=wall_seconds(record.rows),
         rungs=rungs,
         num_brackets=len({rung.bracket for rung in rungs}),
         shares=shares(record.rows, stretches, _num_lanes(record)),
@@ -122,7 +121,6 @@ def _texts(record: Record) -> dict[str, Any]:
         "options": {name: _plain(value) for name, value in sorted(options.items()) if not isinstance(value, dict)},
         "objectives": ", ".join(OBJECTIVES[name].label for name in record.config.objective),
         "skipped": run["data"].get("skipped") or [],
-        "duration": duration,
     }
 
 

@@ -11,14 +11,11 @@ from typing import Any
 from search.config import SearchConfig
 from search.coordinator import Coordinator
 from search.experiment import recorded_config
-from search.files import LOG_FILE, TABLE_FILE, read_experiment
+from search.files import BEST_FOLDER, LOG_FILE, METRICS_FILE, SCORINGS_FILE, TABLE_FILE, read_experiment
 from search.jsonl import read_lines
 from search.progress import Progress
 from search.schedulers import SCHEDULERS
-from search.trials import TrialRow, read_rows
-
-METRICS_FILE = "best/metrics.json"
-SCORINGS_FILE = "test_scorings.jsonl"
+from search.trials import TrialRow, read_rows, trial_id
 
 
 class Phase(StrEnum):
@@ -82,8 +79,8 @@ def read_record(folder: Path, *, is_running: bool = False) -> Record:
         run=run,
         config=config,
         rows=sorted(rows, key=lambda row: row.number),
-        losses=Counter(f"t{event['number']:03d}" for event in events if event.get("event") == "lost"),
-        metrics=_read_metrics(folder / METRICS_FILE),
+        losses=Counter(trial_id(event["number"]) for event in events if event.get("event") == "lost"),
+        metrics=_read_metrics(folder / BEST_FOLDER / METRICS_FILE),
         is_running=is_running,
         went_on=bool(scorings and run.get("resumed") and run["resumed"][-1] > scorings[-1]["time"]),
     )

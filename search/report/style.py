@@ -14,6 +14,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.standing import format_duration
 from search.trials import State
 
 COLOURS = {State.COMPLETE: "#2a8ac0", State.PRUNED: "#8c8c8c", State.FAILED: "#d55e00"}
@@ -75,7 +76,7 @@ def render(template: str, *, package: str = "search.report", **values: Any) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": duration}
+    environment.filters |= {"number": number, "duration": format_duration}
     return environment.get_template(template).render(
         **values, plotly=Markup(get_plotlyjs()), themes=script_json(json.dumps(_themes()))
     )
@@ -113,18 +114,6 @@ def number(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return DASH if not math.isfinite(value) else f"{value:.4g}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time for people; a dash where it is undefined."""
-    if seconds is None or not math.isfinite(seconds):
-        return DASH
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    if hours < 1:
-        return f"{int(minutes)} min {int(seconds % 60):02d} s"
-    return f"{int(hours)} h {int(minutes % 60):02d} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def _themes() -> dict[str, dict[str, Any]]:

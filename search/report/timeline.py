@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from search.report.figures import OPEN_COLOUR
+from search.report.figures import OPEN_COLOUR, time_unit
 from search.report.record import Phase
-from search.report.style import COLOURS, Figure, duration, styled
+from search.report.style import COLOURS, Figure, styled
+from search.standing import format_duration
 from search.trials import State, TrialRow
 
 
@@ -101,7 +102,7 @@ def timeline_figure(stretches: Sequence[Stretch], num_lanes: int) -> Figure | No
     if not stretches:
         return None
     wall = max(stretch.end for stretch in stretches)
-    unit, name = next((each for each in ((3600, "hours"), (60, "minutes")) if wall > 2 * each[0]), (1, "seconds"))
+    unit, name = time_unit(wall)
     many = len(stretches) > 100 * num_lanes  # else a line parts one bar from the next
     figure = go.Figure()
     for state in (*State, *Phase):
@@ -123,6 +124,6 @@ def timeline_figure(stretches: Sequence[Stretch], num_lanes: int) -> Figure | No
         id="timeline",
         title="What each lane did",
         plot=plot,
-        alt=f"{len(stretches)} stretches of training in {num_lanes} lanes within {duration(wall)}.",
+        alt=f"{len(stretches)} stretches of training in {num_lanes} lanes within {format_duration(wall)}.",
         note="A bar is epochs of one trial without a break, in the colour of how the trial ended.",
     )
