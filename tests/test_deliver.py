@@ -36,7 +36,7 @@ from search.experiment import check_folder, only_writer, open_experiment
 from search.lanes import plan_lanes
 from search.plan import print_plan
 from search.promote import main, promote
-from search.report import write_report
+from search.report.page import write_report
 from search.summary import print_summary
 from search.trials import append_row
 
@@ -259,10 +259,9 @@ def test_promote_refuses_what_it_cannot_promote(copied, tmp_path, capsys):
 def test_report_and_summary_are_made_from_what_was_delivered(delivered):
     screen = io.StringIO()
     folder, mean = delivered.config.folder, delivered.metrics["test"]["dice"]["mean"]
-    write_report(folder / "report.html", run=delivered.run, rows=delivered.rows, metrics=delivered.metrics)
     print_summary(folder, delivered.rows, delivered.metrics, Console(file=screen))
     assert f"Test Dice   {mean:.4f}" in screen.getvalue()
-    report = (folder / "report.html").read_text()
+    report = write_report(folder).read_text()
     assert report.count('<img src="data:image/png;base64,') == len(delivered.metrics["pictures"])
     assert all(f"<td>{patient}</td>" in report for patient in delivered.cohort.split.test)
 

@@ -172,6 +172,9 @@ def test_report_without_a_winner_says_why_and_what_to_do(tmp_path):
     assert "test" not in page.ids
     assert "img" not in page.tags
     assert f"Nothing was promoted: python -m search.promote {tmp_path.name} does it" in make_page(tmp_path)[1]
+    assert "promoted before" not in html
+    _, html = make_page(tmp_path, metrics=metrics_record(), note="Nothing was promoted: a disk is full")
+    assert "The scores below are those of the model that was promoted before." in html
 
 
 @pytest.mark.parametrize("rows", [[], ROWS[2:3], ROWS[2:]], ids=["none", "one failed", "all failed"])

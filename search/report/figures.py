@@ -13,8 +13,7 @@ from search.report.record import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, number, styled
 from search.trials import METRIC, State, TrialRow
 
-OPEN_COLOUR = "#cc79a7"
-"""Of trials that have not ended."""
+STATE_COLOURS = COLOURS | {Phase.PAUSED: "#cc79a7", Phase.RUNNING: "#e69f00", Phase.UNFINISHED: "#e69f00"}
 
 FEW_POINTS = 1500
 """Epochs up to which each is a marker: more cover each other, and take a browser seconds."""
@@ -36,7 +35,7 @@ def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | 
     for state in (State.PRUNED, State.FAILED, *Phase, State.COMPLETE):
         group = [row for row in scored if row.state == state and row is not top]
         for start in range(0, len(group), TRACE_TRIALS):
-            trace = _curves(group[start : start + TRACE_TRIALS], str(state), COLOURS.get(state, OPEN_COLOUR), few=few)
+            trace = _curves(group[start : start + TRACE_TRIALS], str(state), STATE_COLOURS[state], few=few)
             strong = 0.85 if len(group) <= TRACE_TRIALS else 0.4
             figure.add_trace(
                 trace.update(opacity=0.6 * strong if state == State.PRUNED else strong, showlegend=not start)

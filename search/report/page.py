@@ -128,6 +128,8 @@ def _notes(record: Record, note: str | None) -> list[str]:
     """Return what the reader must know first."""
     name, rows = record.folder.name, record.rows
     notes = [note] if note else []
+    if note and record.metrics:
+        notes.append("The scores below are those of the model that was promoted before.")
     if record.is_running:
         notes.append("The search is running, or its model is being promoted: this is what the folder says so far.")
     elif record.metrics is None and not note:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from search.config import SearchConfig
 from search.halving import Asha, Hyperband
+from search.report.figures import STATE_COLOURS
 from search.report.record import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
 from search.schedulers import SCHEDULERS
@@ -85,7 +86,7 @@ def rungs_figure(rungs: Sequence[Rung]) -> Figure | None:
     figure = go.Figure()
     for name, kind, colour in (
         ("stopped", "stopped", COLOURS[State.PRUNED]),
-        ("waiting", "waiting", "#cc79a7"),
+        ("waiting", "waiting", STATE_COLOURS[Phase.PAUSED]),
         ("went on", "went_on", BEST_COLOUR),
     ):
         points = [(place, *each) for place, rung in enumerate(rungs) for each in getattr(rung, kind).items()]

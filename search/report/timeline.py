@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from search.report.figures import OPEN_COLOUR, time_unit
+from search.report.figures import STATE_COLOURS, time_unit
 from search.report.record import Phase
-from search.report.style import COLOURS, Figure, styled
+from search.report.style import Figure, styled
 from search.standing import format_duration
 from search.trials import State, TrialRow
 
@@ -114,7 +114,7 @@ def timeline_figure(stretches: Sequence[Stretch], num_lanes: int) -> Figure | No
                 customdata=np.array([(one.number, one.num_epochs) for one in group], np.int32),
                 orientation="h",
                 name=str(state),
-                marker={"color": COLOURS.get(state, OPEN_COLOUR)} | ({"line": {"width": 0}} if many else {}),
+                marker={"color": STATE_COLOURS[state]} | ({"line": {"width": 0}} if many else {}),
                 hovertemplate="t%{customdata[0]:03d}: %{customdata[1]} epoch(s), %{base:.4g} to %{x:.4g} " + name,
             )
     plot = styled(figure, f"{name} since the search began", "lane", legend=True)
