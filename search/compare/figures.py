@@ -6,12 +6,11 @@ import plotly.graph_objects as go
 
 from search.compare.experiments import Experiment
 from search.compare.significance import dices
+from search.report.figures import time_unit
 from search.report.style import PALETTE, Figure, plot_text, styled
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
-
-UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 
 MAX_WIDTH = 3200
 """Pixels of an axis of patients; of more than fit, not every one has its name below."""
@@ -29,8 +28,7 @@ def efficiency(experiments: Sequence[Experiment]) -> list[Figure]:
     scored = [(place, one) for place, one in enumerate(experiments) if one.steps]
     if not scored:
         return []
-    last = max(one.steps[-1].seconds for _, one in scored)
-    divisor, unit = next((each for each in UNITS if last > 2 * each[0]), UNITS[-1])
+    divisor, unit = time_unit(max(one.steps[-1].seconds for _, one in scored))
     over_epochs, over_clock = go.Figure(), go.Figure()
     for place, one in scored:
         over_epochs.add_trace(_curve(place, one, [step.epochs for step in one.steps], "%{x} epochs"))
