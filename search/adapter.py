@@ -14,10 +14,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.checkpoints import Checkpoints
+from search.clock import Clock
 from search.coordinator import Coordinator
 from search.placement import remove_orphans, waiting_groups
-from search.recorder import Recorder, last_line
-from search.trials import METRIC, trial_id
+from search.screen import Lines
+from search.trials import METRIC
 
 ORPHAN_SECONDS = 120.0
 """How long after a loss orphaned placement groups are looked for, once a second."""
@@ -70,10 +71,10 @@ class LegSearcher(Searcher):
 class LegScheduler(FIFOScheduler):
     """Tells the coordinator what comes out of a leg, and Tune whether it goes on."""
 
-    def __init__(self, coordinator: Coordinator, recorder: Recorder) -> None:
+    def __init__(self, coordinator: Coordinator, clock: Clock) -> None:
         super().__init__()
         self._coordinator = coordinator
-        self._recorder = recorder
+        self._clock = clock
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return STOP for a leg that ends, else CONTINUE."""
@@ -86,10 +87,7 @@ class LegScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Report a leg whose worker group was lost."""
-        number, error = trial.config["number"], _error_of(trial)
-        reason = last_line(error).split(". ")[0]  # Ray's goes on with what it may have been
-        self._recorder.say(f"{trial_id(number)} lost its worker group ({reason})")
-        self._coordinator.lose(number, error)
+        self._coordinator.lose(trial.config["number"], _error_of(trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Leave the choice to Tune's queue: there is at most one leg that waits, and looking for it costs time."""
@@ -100,7 +98,7 @@ class LegScheduler(FIFOScheduler):
         epoch = {key.removeprefix(prefix): value for key, value in result.items() if key.startswith(prefix)}
         return self._coordinator.report(
             trial.config["number"],
-            epoch | {"elapsed_seconds": self._recorder.elapsed_seconds},
+            epoch | {"elapsed_seconds": self._clock.elapsed_seconds},
             finished=result["finished"],
             failure=result["failure"],
         )
@@ -109,8 +107,8 @@ class LegScheduler(FIFOScheduler):
 class LaneWatch(tune.Callback):
     """Says when a trial waits for a place, and clears up: useless checkpoints, and what killed lanes left behind."""
 
-    def __init__(self, recorder: Recorder, checkpoints: Checkpoints) -> None:
-        self._recorder = recorder
+    def __init__(self, screen: Lines, checkpoints: Checkpoints) -> None:
+        self._screen = screen
         self._checkpoints = checkpoints
         self._last_loss = self._last_look = -math.inf
         self._waiting_since: float | None = None
@@ -142,7 +140,7 @@ class LaneWatch(tune.Callback):
         self._waiting_since = self._waiting_since or now
         if now > self._waiting_since + WAIT_SECONDS and not self._has_said:
             self._has_said = True
-            self._recorder.say(f"waiting for a place: {'; '.join(waiting)}")
+            self._screen.say(f"waiting for a place: {'; '.join(waiting)}")
 
 
 def _error_of(trial: Any) -> str:

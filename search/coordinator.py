@@ -58,6 +58,7 @@ class Coordinator:
             return None
         self._write({"event": "leg", "number": trial.number})
         self._start_leg(trial)
+        self._listener.on_leg(trial)
         return Leg(number=trial.number, sample=trial.sample)
 
     @property
@@ -90,6 +91,7 @@ class Coordinator:
         """A trial's worker group was lost with its leg: it goes on from its newest checkpoint, unless that is usual."""
         self._write({"event": "lost", "number": number, "error": error})
         self._take_loss(self.trials[number], error)
+        self._listener.on_loss(self.trials[number], error)
 
     def end_leg(self, number: int) -> None:
         """A leg is over, its checkpoints on disk. Without an outcome it was cut off: a loss, or the search's end."""
@@ -180,12 +182,8 @@ class Coordinator:
             trial.outcome = (State.COMPLETE, None)
         else:
             verdict = self._scheduler.judge(trial.number, epoch["epoch"], *merits(epoch, self._objectives))
-            outcomes = {
-                Verdict.CONTINUE: None,
-                Verdict.PAUSE: (Verdict.PAUSE, None),
-                Verdict.STOP: (State.PRUNED, None),
-            }
-            trial.outcome = outcomes[verdict]
+            outcomes = {Verdict.PAUSE: (Verdict.PAUSE, None), Verdict.STOP: (State.PRUNED, None)}
+            trial.outcome = outcomes.get(verdict)
             for hopeless in self._scheduler.hopeless():
                 self._give_up(hopeless, None)
 

@@ -2,12 +2,10 @@
 
 import logging
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,24 +14,27 @@ from ray import tune
 from data.pack import Pack
 from search import warm_start
 from search.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.board import Board
 from search.checkpoints import Checkpoints
+from search.clock import Clock
 from search.config import SearchConfig
 from search.coordinator import Coordinator
+from search.eta import Plan
 from search.files import LOG_FILE, RAY_FOLDER, STUDY_FILE, TABLE_FILE
 from search.lane import Lane
-from search.lanes import Lanes
-from search.recorder import Recorder, say
+from search.lanes import Lanes, describe_resources
+from search.live import open_screen
+from search.progress import Listeners
+from search.recorder import Recorder
+from search.scheduler import Scheduler
 from search.schedulers import SCHEDULERS
+from search.screen import Lines
 from search.searcher import OptunaSearcher
 from search.space import SPACES
+from search.stop import StopRequest, interrupts
 from search.tracking import make_tracker
-from search.trials import INTERRUPTED, TIME_SPENT, TrialRow, read_rows
+from search.trials import TrialRow, read_rows
 from search.worker_group import GroupConfig
-
-logger = logging.getLogger(__name__)
-
-STOP_SECONDS = 8.0
-"""How long Tune may take to let its lanes go after Ctrl-C."""
 
 RAY_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere
@@ -46,35 +47,11 @@ RAY_SETTINGS = {
 }
 
 
-class StopRequest(tune.Stopper):
-    """Ends the whole search when a person or the clock says so."""
-
-    def __init__(self, time_budget_seconds: float | None) -> None:
-        self._deadline = None if time_budget_seconds is None else time.monotonic() + time_budget_seconds
-        self._interrupted = False  # no threading.Event: Tune pickles its stoppers
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.reason is not None
-
-    @property
-    def reason(self) -> str | None:
-        """Why the search ends early; None if it does not."""
-        if self._interrupted:
-            return INTERRUPTED
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            return TIME_SPENT
-        return None
-
-    def interrupt(self) -> None:
-        self._interrupted = True
-
-
 @contextmanager
-def ray_cluster() -> Iterator[None]:
+def ray_cluster() -> Iterator[Path | None]:
     """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end.
+
+    Yields the folder of Ray's logs: what workers print goes there, on every machine to its own.
 
     Raises:
         ValueError: There is no cluster at RAY_ADDRESS.
@@ -83,7 +60,7 @@ def ray_cluster() -> Iterator[None]:
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it counts lost legs as trials that failed
     address = os.environ.get("RAY_ADDRESS")
     try:
-        ray.init(
+        context = ray.init(
             address=address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -93,31 +70,53 @@ def ray_cluster() -> Iterator[None]:
     except ConnectionError as error:
         raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there: {error}") from error
     try:
-        yield
+        session = getattr(context, "address_info", {}).get("session_dir")  # a client of ray:// has none
+        yield Path(session) / "logs" if session else None
     finally:
         ray.shutdown()
 
 
-def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> list[TrialRow]:
+def run_trials(
+    config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack, *, logs: Path | None = None
+) -> list[TrialRow]:
     """Return the table of trials after the search has ended, by itself, by time, or by Ctrl-C.
 
     Where the experiment's folder has a log already, the search goes on from there.
+
+    Args:
+        logs: Ray's, for what a worker said before it was lost.
     """
-    return run_search(config, _trainable(config, lanes, train_pack, val_pack), num_lanes=lanes.num_lanes)
+    per_lane = {name: lanes.num_workers * amount for name, amount in lanes.worker_resources().items()}
+    trainable = _trainable(config, lanes, train_pack, val_pack)
+    return run_search(config, trainable, num_lanes=lanes.num_lanes, lane_resources=per_lane, logs=logs)
 
 
-def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[TrialRow]:
+def run_search(
+    config: SearchConfig,
+    trainable: Any,
+    *,
+    num_lanes: int,
+    lane_resources: dict[str, float] | None = None,
+    logs: Path | None = None,
+) -> list[TrialRow]:
     """Return the table of trials that a trainable trained, one leg at a time in each lane."""
-    folder = config.folder.resolve()
+    folder, clock = config.folder.resolve(), Clock()
     checkpoints = Checkpoints(folder / RAY_FOLDER)
-    recorder = Recorder(folder / TABLE_FILE, checkpoints, config.trials, config.objective)
-    coordinator = _open_coordinator(config, recorder, checkpoints)
+    scheduler = SCHEDULERS[config.scheduler](config.budget())
+    plan = Plan(
+        num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
+    )
+    booked = describe_resources({name: num_lanes * amount for name, amount in (lane_resources or {}).items()})
+    board = Board(plan, scheduler, clock, time_budget_seconds=config.time_budget_seconds)
+    screen = open_screen(board, folder, booked)
+    recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
+    coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
     stop = StopRequest(config.time_budget_seconds)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb),
-            scheduler=LegScheduler(coordinator, recorder),
+            scheduler=LegScheduler(coordinator, clock),
             num_samples=-1,  # the coordinator says when it is over
             max_concurrent_trials=num_lanes,
             reuse_actors=True,
@@ -127,7 +126,7 @@ def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[
         run_config=tune.RunConfig(
             name=RAY_FOLDER,
             storage_path=str(folder),
-            callbacks=[LaneWatch(recorder, checkpoints)],
+            callbacks=[LaneWatch(screen, checkpoints)],
             stop=stop,
             # What is kept, search.checkpoints decides: told to, Tune would write its whole state after every epoch.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
@@ -135,13 +134,22 @@ def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[
         ),
     )
     if not coordinator.is_finished:
-        with _interrupts(stop):
+        with interrupts(stop), screen.watched():
             tuner.fit()
     coordinator.stop(stop.reason)
+    if cut_off := sum(trial.phase != "ended" for trial in coordinator.trials.values()):
+        screen.say(f"{stop.reason}: {cut_off} trials were cut off, and go on with --resume {config.name}")
     return read_rows(folder / TABLE_FILE)
 
 
-def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Checkpoints) -> Coordinator:
+def _open_coordinator(
+    config: SearchConfig,
+    scheduler: Scheduler,
+    recorder: Recorder,
+    screen: Lines,
+    clock: Clock,
+    checkpoints: Checkpoints,
+) -> Coordinator:
     """Return a new search's coordinator, or that of the log in the experiment's folder as its writer left it."""
     folder = config.folder.resolve()
     # The study and the table are written anew from the log, so that it does not matter where their writer was killed.
@@ -162,17 +170,19 @@ def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Che
     )
     coordinator = Coordinator(
         searcher,
-        SCHEDULERS[config.scheduler](config.budget()),
+        scheduler,
         num_trials=config.trials,
-        listener=recorder,
+        listener=Listeners(recorder, screen),
         objectives=config.objective,
         max_failures=config.max_failures,
         log=folder / LOG_FILE,
     )
     if (folder / LOG_FILE).exists():
-        with recorder.quietly():
+        with screen.quietly():
             coordinator.read_back(checkpoints.last_epoch)
-        recorder.go_on(coordinator.trials)
+        clock.go_on(coordinator.trials.values())
+        recorder.go_on(coordinator.trials.values())
+        screen.go_on(coordinator.trials)
     return coordinator
 
 
@@ -198,45 +208,3 @@ def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
 
 def _leg_name(trial: Any) -> str:
     return trial.config["leg"]
-
-
-@contextmanager
-def _interrupts(stop: StopRequest) -> Iterator[None]:
-    """Turn Ctrl-C, or a polite kill, into a request to stop, and swallow what is left of the search after a while.
-
-    A signal to the whole process group ends Ray's own daemons too, and then Tune would never return.
-    """
-
-    gave_up = False
-
-    def handle(signum: int, frame: Any) -> None:
-        if stop.reason == INTERRUPTED:
-            raise KeyboardInterrupt
-        say("Stopping: the table is written and the best so far is promoted. Ctrl-C again ends at once.")
-        stop.interrupt()
-        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS, 1.0)  # and again, where Ray swallows it
-
-    def give_up(signum: int, frame: Any) -> None:
-        nonlocal gave_up
-        gave_up = True
-        raise _StopTookTooLong
-
-    if threading.current_thread() is not threading.main_thread():  # Python has signals in the main thread only
-        yield
-        return
-    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGALRM: give_up}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    except BaseException:  # Ray's compiled code turns _StopTookTooLong into whatever it was doing
-        if not gave_up:
-            raise
-        logger.warning("Ray did not stop within %.0f seconds; the search ends without it", STOP_SECONDS)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _StopTookTooLong(BaseException):
-    """Not an Exception, so that nothing on the way up takes it for a failed trial."""

@@ -1,5 +1,7 @@
 """The plan of a search, in a table on the screen, before anything is trained."""
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -10,13 +12,17 @@ from search.objectives import OBJECTIVES
 from search.space import SPACES, describe
 
 
-def print_plan(config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console) -> None:
+def print_plan(
+    config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console, *, logs: Path | None = None
+) -> None:
     """Print patients and slices by side, the space, the budget, the machines, and what will be written where."""
     table = Table(
         title=f"Search {config.name}", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0)
     )
     for key, value in _lines(config, cohort, lanes):
         table.add_row(key, value)
+    if logs:
+        table.add_row("Ray's logs", str(logs))
     console.print(table)
 
 

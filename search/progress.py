@@ -53,8 +53,37 @@ class Progress:
 class Listener(Protocol):
     """Who is told what happens."""
 
+    def on_leg(self, trial: Progress) -> None:
+        """A leg of a trial begins."""
+
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
         """An epoch of a trial ended."""
 
+    def on_loss(self, trial: Progress, error: str) -> None:
+        """The trial's worker group was lost with its leg."""
+
     def on_end(self, trial: Progress, state: State, error: str | None) -> None:
         """The trial ended, or was cut off with the whole search."""
+
+
+class Listeners:
+    """Several of them, told one after the other."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def on_leg(self, trial: Progress) -> None:
+        for listener in self._listeners:
+            listener.on_leg(trial)
+
+    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener.on_epoch(trial, epoch)
+
+    def on_loss(self, trial: Progress, error: str) -> None:
+        for listener in self._listeners:
+            listener.on_loss(trial, error)
+
+    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+        for listener in self._listeners:
+            listener.on_end(trial, state, error)

@@ -22,9 +22,9 @@ from search.engine import TABLE_FILE
 from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
 from search.final import check_folds, cross_validate, train_with_seeds
 from search.promotion import Promotion
-from search.recorder import say
 from search.report.page import write_report
 from search.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
+from search.screen import say
 from search.space import to_configs
 from search.summary import print_summary
 from search.tasks import Tasks, open_tasks

@@ -1,17 +1,117 @@
-"""Standard output for tables: of a terminal the width, of a pipe whole lines."""
+"""What is said of a search while it goes on, an event a line: all there is where nobody watches a terminal."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-WIDE = 10_000
-"""Columns where nobody looks: a line stays a line for the program that reads it."""
+from data.findings import printable
+from search.board import Board
+from search.clock import format_clock, format_roughly
+from search.errors import error_file, headline
+from search.eta import Estimate
+from search.progress import Progress
+from search.trials import State, trial_id
+
+console = Console()
+"""The terminal: one for all, so that what is printed appears above a live table (search/live.py)."""
 
 
-def open_console() -> Console:
-    """Return standard output: as wide as the terminal, and where it is none, so wide that no line is folded."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE, no_color=True)
+def say(line: str) -> None:
+    """Print a line for the person who waits."""
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def printable(text: str) -> str:
-    """Return text without what a terminal would obey, or could not be written: folders have any name."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+class Lines:
+    """A listener of the coordinator that says what happens, and for what a person waits."""
+
+    def __init__(self, board: Board, folder: Path) -> None:
+        self._board = board
+        self._folder = folder
+        self._is_quiet = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks, and nobody reads the copy: locks and threads cannot go along
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Hold the screen while the search goes on."""
+        yield
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Take in what happened before without a word."""
+        self._is_quiet = True
+        yield
+        self._is_quiet = False
+
+    def go_on(self, trials: Mapping[int, Progress]) -> None:
+        """Say where a search that was read back goes on."""
+        self._board.go_on(trials)
+        num_ended, num_trials = self._board.counts.total(), self._board.plan.num_trials
+        phases = [trial.phase for trial in trials.values()]
+        self.say(
+            f"resumed: {num_ended} of {num_trials} trials had ended, {phases.count('unfinished')} go on from their "
+            f"last checkpoint, {phases.count('paused')} are paused"
+        )
+
+    def on_leg(self, trial: Progress) -> None:
+        """Take it in."""
+        self._board.on_leg(trial)
+
+    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
+        """Say so if it is the best so far."""
+        if self._board.on_epoch(trial, epoch):
+            dice = self._board.best_dice
+            self.say(f"{trial_id(trial.number)} epoch {epoch['epoch']}: best so far, validation Dice {dice:.4f}")
+
+    def on_loss(self, trial: Progress, error: str) -> None:
+        """Say that its worker group was lost."""
+        self._board.on_loss(trial)
+        reason = headline(error).split(". ")[0]  # Ray's goes on with what it may have been
+        self.say(f"{trial_id(trial.number)} lost its worker group ({reason}); {self._error_file(trial)}")
+
+    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+        """Say how it ended; of those that were cut off, the search says how many."""
+        self._board.on_end(trial, state)
+        if trial.phase == "ended":
+            self.say(self._ending(trial, state) + self._reason(trial, state, error))
+
+    def say(self, line: str) -> None:
+        """Print a line with the time."""
+        if not self._is_quiet:
+            say(f"{format_clock(self._board.clock.elapsed_seconds):>6s}  {line}")
+
+    def _ending(self, trial: Progress, state: State) -> str:
+        board, left = self._board, self._board.left
+        dice = max(trial.dices.values(), default=math.nan)
+        return (
+            f"{trial_id(trial.number)} {state.value:8s} after {len(trial.epochs):2d} epochs, best Dice {dice:.4f}, "
+            f"{describe_sample(trial.sample)}  [{board.counts.total()}/{board.plan.num_trials}]"
+            + (f" {describe_left(left)}" if left and left.high_seconds else "")
+        )
+
+    def _reason(self, trial: Progress, state: State, error: str | None) -> str:
+        if not error:
+            return ""
+        return f" ({headline(error)})" + (f"; {self._error_file(trial)}" if state == State.FAILED else "")
+
+    def _error_file(self, trial: Progress) -> Path:
+        return error_file(self._folder, trial.number).relative_to(self._folder)
+
+
+def describe_sample(sample: Mapping[str, Any]) -> str:
+    """Return hyperparameters in a line."""
+    parts = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in sample.items())
+    return " ".join(parts)
+
+
+def describe_left(left: Estimate) -> str:
+    """Return how long a search will still take: one length of time where it is known well, else two."""
+    low, high = format_roughly(left.low_seconds), format_roughly(left.high_seconds)
+    if left.high_seconds <= 1.2 * left.low_seconds or low == high:
+        return f"about {format_roughly(left.seconds)} left"
+    return f"{low} to {high} left"

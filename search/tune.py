@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import tyro
-from rich.console import Console
 
 from search import warm_start
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.engine import INTERRUPTED, ray_cluster, run_trials
+from search.engine import ray_cluster, run_trials
 from search.experiment import check_changes, check_folder, only_writer, open_experiment, recorded_config
 from search.final import check_folds
 from search.lanes import node_resources, plan_lanes
 from search.plan import print_plan
 from search.presets import PRESETS
 from search.promote import promote
-from search.trials import TrialRow
+from search.screen import console
+from search.trials import INTERRUPTED, TrialRow
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
@@ -30,9 +30,8 @@ search runs on that Ray cluster. `--resume NAME` goes on with a search that was 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 on a mistake in what was asked."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    console = Console()
     try:
-        return _run(parse(sys.argv[1:] if argv is None else argv), console)
+        return _run(parse(sys.argv[1:] if argv is None else argv))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,19 +60,19 @@ def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig
     return tyro.cli(SearchConfig, args=options, default=default, description=HELP, prog="python -m search.tune")
 
 
-def _run(config: SearchConfig, console: Console) -> int:
+def _run(config: SearchConfig) -> int:
     if not config.resume:
         check_folder(config)
     known = {} if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
     check_folds(config, cohort)
-    with ray_cluster():
+    with ray_cluster() as logs:
         lanes = plan_lanes(config, node_resources())
-        print_plan(config, cohort, lanes, console)
+        print_plan(config, cohort, lanes, console, logs=logs)
         if config.dry_run:
             return 0
         with open_experiment(config, cohort, lanes, known) as experiment:
-            rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
+            rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack, logs=logs)
     with only_writer(config.folder):
         return promote(_without_training(config, rows), experiment, cohort, rows, console)
 

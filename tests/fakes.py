@@ -100,13 +100,29 @@ def learning_curve(sample: dict[str, Any], epoch: int) -> float:
     return (0.9 - distance) * (1 - math.exp(-epoch / 2))
 
 
+SAMPLE = {"learning_rate": 0.00123456, "depth": 3}
+
+
+def progress(number: int, dices: list[float], *, phase: str = "ended", elapsed_seconds: float = 0.0) -> Progress:
+    """Returns a trial with these validation Dice, one an epoch."""
+    epochs = {
+        epoch: {"epoch": epoch, "val_dice": dice, "seconds": 2.0, "elapsed_seconds": elapsed_seconds + epoch}
+        for epoch, dice in enumerate(dices, start=1)
+    }
+    return Progress(number=number, sample=SAMPLE, attrs={}, epochs=epochs, phase=phase)
+
+
 class Rows:
     """A listener that remembers how trials ended: by number, (state, epochs, error)."""
 
     def __init__(self) -> None:
         self.ended: dict[int, tuple[State, int, str | None]] = {}
 
+    def on_leg(self, trial: Progress) -> None: ...
+
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None: ...
+
+    def on_loss(self, trial: Progress, error: str) -> None: ...
 
     def on_end(self, trial: Progress, state: State, error: str | None) -> None:
         self.ended[trial.number] = (state, len(trial.epochs), error)

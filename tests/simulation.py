@@ -41,7 +41,12 @@ def simulate(
             coordinator.end_leg(leg.number)
             idle += 1
             continue
-        metrics = {"epoch": epoch, "val_dice": curve(leg, epoch), "seconds": 1.0, "elapsed_seconds": clock}
+        metrics = {
+            "epoch": epoch,
+            "val_dice": curve(leg, epoch),
+            "seconds": epoch_seconds(leg),
+            "elapsed_seconds": clock,
+        }
         goes_on = coordinator.report(leg.number, metrics, finished=epoch >= max_epochs, failure=None)
         yield clock, leg, epoch, metrics["val_dice"]
         if goes_on:

@@ -48,7 +48,7 @@ def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_pa
         OptunaSearcher(CORE, sampler="random", seed=0, num_trials=NUM_TRIALS, max_epochs=9),
         SCHEDULERS["asha"](budget),
         num_trials=NUM_TRIALS,
-        listener=Recorder(tmp_path / "trials.jsonl", checkpoints, NUM_TRIALS),
+        listener=Recorder(tmp_path / "trials.jsonl", checkpoints),
     )
     cap = num_checkpoints * (CHECKPOINT_BYTES + 1000)
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=cap / 1e9)

@@ -1,27 +1,17 @@
-"""The recorder: a row for every trial that ended, the checkpoints that may be needed, and words on the screen."""
+"""The recorder: a row for every trial that ended, its errors, and the checkpoints that may be needed."""
 
 import json
 import math
-import re
 from pathlib import Path
 
 import pytest
+from fakes import SAMPLE, progress
 
 from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints, leg_name
 from search.objectives import NUM_KEPT, pareto_front
 from search.progress import Progress
-from search.recorder import Recorder, last_line
+from search.recorder import Recorder
 from search.trials import State, TrialRow, best_first, read_rows
-
-SAMPLE = {"learning_rate": 0.00123456, "depth": 3}
-
-
-def progress(number: int, dices: list[float], *, phase: str = "ended", elapsed_seconds: float = 0.0) -> Progress:
-    epochs = {
-        epoch: {"epoch": epoch, "val_dice": dice, "seconds": 2.0, "elapsed_seconds": elapsed_seconds + epoch}
-        for epoch, dice in enumerate(dices, start=1)
-    }
-    return Progress(number=number, sample=SAMPLE, attrs={}, epochs=epochs, phase=phase)
 
 
 def write_checkpoints(folder: Path, number: int, dices: list[float]) -> list[Path]:
@@ -36,8 +26,8 @@ def write_checkpoints(folder: Path, number: int, dices: list[float]) -> list[Pat
     return files
 
 
-def make_recorder(folder: Path, *, num_trials: int = 12, objectives: tuple[str, ...] = ("val_dice",)) -> Recorder:
-    return Recorder(folder / "trials.jsonl", Checkpoints(folder / "ray"), num_trials, objectives)
+def make_recorder(folder: Path, *, objectives: tuple[str, ...] = ("val_dice",), logs: Path | None = None) -> Recorder:
+    return Recorder(folder / "trials.jsonl", Checkpoints(folder / "ray"), objectives, logs=logs)
 
 
 def rows_of(folder: Path) -> list[TrialRow]:
@@ -84,7 +74,7 @@ def test_recorder_keeps_the_best_checkpoint_of_an_ended_trial_and_the_newest_of_
 
 def test_recorder_keeps_what_a_paused_trial_needs(tmp_path):
     files = write_checkpoints(tmp_path, 0, [0.5, 0.9, 0.8, 0.7])
-    make_recorder(tmp_path).go_on({0: progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused")})
+    make_recorder(tmp_path).go_on([progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused")])
     assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {files[1], files[3]}
     assert rows_of(tmp_path) == []
 
@@ -122,91 +112,6 @@ def test_recorder_keeps_nothing_of_a_trial_without_a_score(tmp_path):
     make_recorder(tmp_path).on_end(progress(0, [math.nan]), State.FAILED, "val_dice is nan")
     assert numbers_on_disk(tmp_path) == []
     assert rows_of(tmp_path)[0].checkpoint is None
-
-
-def test_recorder_says_how_a_trial_ended(tmp_path, capsys):
-    recorder = make_recorder(tmp_path, num_trials=2)
-    recorder.on_end(progress(0, [0.5, 0.25]), State.PRUNED, None)
-    recorder.on_end(progress(1, []), State.FAILED, "first line\nlast line\n")
-    first, second = capsys.readouterr().out.splitlines()
-    sample = "learning_rate 0.00123 depth 3"
-    assert re.fullmatch(rf"  0:0\d  t000 PRUNED   after  2 epochs, best Dice 0.5000, {sample}  \[1/2\]", first)
-    assert re.fullmatch(
-        rf"  0:0\d  t001 FAILED   after  0 epochs, best Dice nan, {sample}  \[2/2\] \(last line\)", second
-    )
-
-
-def test_recorder_says_the_best_so_far_and_nothing_else_of_an_epoch(tmp_path, capsys):
-    recorder = make_recorder(tmp_path)
-    trial = progress(2, [0.5, 0.5, math.nan, 0.25, 0.75])
-    for epoch in trial.epochs.values():
-        recorder.on_epoch(trial, epoch)
-    recorder.on_epoch(trial, {"epoch": 6, "train_loss": math.nan})
-    said = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()]
-    assert said == [
-        "t002 epoch 1: best so far, validation Dice 0.5000",
-        "t002 epoch 5: best so far, validation Dice 0.7500",
-    ]
-
-
-def test_recorder_reads_back_quietly_and_speaks_again(tmp_path, capsys):
-    recorder = make_recorder(tmp_path)
-    with recorder.quietly():
-        recorder.on_end(progress(0, [0.5]), State.COMPLETE, None)
-        recorder.on_end(progress(1, [0.5]), State.COMPLETE, None)
-    assert capsys.readouterr().out == ""
-    assert [row.number for row in rows_of(tmp_path)] == [0, 1]
-    recorder.on_end(progress(2, [0.5]), State.COMPLETE, None)
-    assert "[3/12]" in capsys.readouterr().out
-
-
-def test_recorder_goes_on_with_the_clock_and_the_best(tmp_path, capsys):
-    recorder = make_recorder(tmp_path)
-    assert recorder.elapsed_seconds < 10
-    trials = {
-        0: progress(0, [0.5, 0.7]),
-        1: progress(1, [0.6], phase="paused", elapsed_seconds=599.0),
-        2: progress(2, [], phase="unfinished"),
-        3: progress(3, [0.1], phase="unfinished"),
-    }
-    with recorder.quietly():
-        recorder.on_end(trials[0], State.COMPLETE, None)
-    recorder.go_on(trials)
-    assert 600 <= recorder.elapsed_seconds < 610
-    recorder.on_epoch(trials[1], {"epoch": 2, "val_dice": 0.65})
-    recorder.on_epoch(trials[1], {"epoch": 3, "val_dice": 0.75})
-    resumed, best = (line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines())
-    assert resumed == ("resumed: 1 of 12 trials had ended, 2 go on from their last checkpoint, 1 are paused")
-    assert best == "t001 epoch 3: best so far, validation Dice 0.7500"
-
-
-def test_recorder_goes_on_where_nothing_was_done(tmp_path, capsys):
-    recorder = make_recorder(tmp_path)
-    recorder.go_on({})
-    assert recorder.elapsed_seconds < 10
-    assert "resumed: 0 of 12 trials had ended, 0 go on" in capsys.readouterr().out
-
-
-def test_recorder_goes_on_with_the_best_beside_an_epoch_that_was_nan(tmp_path, capsys):
-    recorder = make_recorder(tmp_path)
-    trial = progress(0, [math.nan, 0.5])
-    recorder.go_on({0: trial})
-    recorder.on_epoch(trial, {"epoch": 3, "val_dice": 0.75})
-    assert "t000 epoch 3: best so far, validation Dice 0.7500" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("text", "last"),
-    [
-        ("one", "one"),
-        ("one\ntwo\n\n", "two"),
-        ("Traceback\n  in f\nValueError: x  \n", "ValueError: x"),
-        (" \n", ""),
-        ("", ""),
-    ],
-)
-def test_last_line_by_hand(text, last):
-    assert last_line(text) == last
 
 
 LATENCIES = {2: 1.0, 4: 5.0, 6: 5.0}
@@ -250,3 +155,15 @@ def test_recorder_keeps_nothing_of_a_fast_trial_without_a_score(tmp_path):
         trial.epochs[1]["latency_ms"] = 10.0 - number
         recorder.on_end(trial, State.FAILED, "raised")
     assert numbers_on_disk(tmp_path) == [0]
+
+
+def test_recorder_keeps_the_whole_error_of_a_failed_trial_and_of_a_lost_group_once(tmp_path):
+    recorder = make_recorder(tmp_path)
+    error = "ValueError: odd\nTraceback (most recent call last):\n  in f\nValueError: odd"
+    trial = progress(7, [0.5])
+    recorder.on_loss(trial, "a worker is gone")
+    for _ in range(2):  # the second time when the log is read back
+        recorder.on_end(trial, State.FAILED, error)
+    recorder.on_end(progress(8, [0.5]), State.PRUNED, "interrupted")
+    assert (tmp_path / "errors" / "t007.txt").read_text() == f"a worker is gone\n\n{error}\n\n"
+    assert [file.name for file in (tmp_path / "errors").iterdir()] == ["t007.txt"]

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from data.findings import printable
 from search.compare.table import Table
-from search.screen import printable
 
 LABEL_WIDTH = 32
 COLUMN_WIDTH = 30

@@ -1,0 +1,179 @@
+"""What a person is shown of a search that goes on, brought up to date by what happens."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from search.clock import Clock
+from search.eta import Estimate, Plan, estimate
+from search.progress import Progress
+from search.scheduler import Scheduler
+from search.trials import METRIC, State
+
+ESTIMATE_SHARE = 0.02
+"""Of the driver's time: what estimates may cost. One of a few hundred trials takes a tenth of a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A trial that is running."""
+
+    number: int
+    sample: Mapping[str, Any]
+    dices: tuple[float, ...]
+    """Validation Dice after each epoch, first to last."""
+
+    epoch: int
+    """The last one that ended."""
+
+    left_seconds: float | None
+    """Until its last epoch ends, if it is not stopped before; None before its first has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A search at a moment."""
+
+    elapsed_seconds: float
+    plan: Plan
+    counts: Mapping[State, int]
+    """Trials that ended, by how."""
+
+    num_paused: int
+    best: tuple[Progress, int] | None
+    """The trial and the epoch of the best validation Dice so far."""
+
+    running: tuple[Row, ...]
+    left: Estimate | None
+
+    @property
+    def num_ended(self) -> int:
+        """Trials that ended."""
+        return sum(self.counts.values())
+
+
+class Board:
+    """Follows a search: its clock, how trials ended, the best, who runs, and how long it will still take."""
+
+    def __init__(
+        self, plan: Plan, scheduler: Scheduler, clock: Clock, *, time_budget_seconds: float | None = None
+    ) -> None:
+        self.plan = plan
+        self.clock = clock
+        self.counts: Counter[State] = Counter()
+        self.best: tuple[Progress, int] | None = None
+        self._scheduler = scheduler
+        self._time_budget_seconds = time_budget_seconds
+        self._began = time.monotonic()
+        self._trials: dict[int, Progress] = {}
+        self._since: dict[int, float] = {}
+        """When the present epoch of a running trial began."""
+        self._starting: set[int] = set()
+        """The first trials of the lanes, whose first epochs wait for their worker groups."""
+        self._overheads: list[float] = []
+        self._estimate: tuple[float, Estimate] | None = None
+        """When, and what was left."""
+        self._next_estimate = 0.0
+
+    def go_on(self, trials: Mapping[int, Progress]) -> None:
+        """Take in the trials of a search that was read back."""
+        self._trials.update(trials)
+        scored = [(dice, trial, epoch) for trial in trials.values() for epoch, dice in trial.dices.items()]
+        if scored:
+            _, *best = max(scored, key=lambda one: one[0])
+            self.best = tuple(best)
+        self._renew_estimate()
+
+    def on_leg(self, trial: Progress) -> None:
+        """A leg begins."""
+        self._trials[trial.number] = trial
+        if len(self._since) < self.plan.num_lanes:
+            self._starting.add(trial.number)
+        self._since[trial.number] = time.monotonic()
+
+    def on_epoch(self, trial: Progress, epoch: Mapping[str, Any]) -> bool:
+        """Return whether an epoch is the best so far."""
+        now = time.monotonic()
+        if trial.number in self._starting:
+            self._starting.remove(trial.number)
+        elif trial.number in self._since:
+            self._overheads.append(max(0.0, now - self._since[trial.number] - epoch["seconds"]))
+        self._since[trial.number] = now
+        dice = trial.dices.get(epoch["epoch"])
+        is_best = dice is not None and (self.best is None or dice > self.best_dice)
+        if is_best:
+            self.best = trial, epoch["epoch"]
+        if now >= self._next_estimate:
+            self._renew_estimate()
+        return is_best
+
+    def on_loss(self, trial: Progress) -> None:
+        """A leg was lost; the next one waits for a new group."""
+        self._since.pop(trial.number, None)
+
+    def on_end(self, trial: Progress, state: State) -> None:
+        """The trial ended."""
+        self._trials[trial.number] = trial
+        self.counts[state] += 1
+
+    @property
+    def best_dice(self) -> float:
+        """The best validation Dice so far, of which there must be one."""
+        trial, epoch = self.best
+        return trial.epochs[epoch][METRIC]
+
+    @property
+    def left(self) -> Estimate | None:
+        """How long it will still take; None before there is evidence."""
+        if self._estimate is None:
+            return None
+        now = time.monotonic()
+        when, found = self._estimate
+        return found.after(now - when, at_most=self._budget_seconds(now))
+
+    def view(self) -> View:
+        """Return what is to be shown now. Another thread may ask: what it copies, it copies in one go."""
+        trials = list(self._trials.values())
+        running = [trial for trial in trials if trial.phase == "running"]
+        return View(
+            elapsed_seconds=self.clock.elapsed_seconds,
+            plan=self.plan,
+            counts=dict(self.counts),
+            num_paused=sum(trial.phase == "paused" for trial in trials),
+            best=self.best,
+            running=tuple(self._row(trial) for trial in running),
+            left=self.left,
+        )
+
+    def _row(self, trial: Progress) -> Row:
+        epochs = sorted(list(trial.epochs.items()))
+        last = epochs[-1][0] if epochs else 0
+        seconds = [epoch["seconds"] for _, epoch in epochs]
+        spent = time.monotonic() - self._since.get(trial.number, time.monotonic())
+        return Row(
+            number=trial.number,
+            sample=trial.sample,
+            dices=tuple(epoch[METRIC] for _, epoch in epochs if METRIC in epoch),
+            epoch=last,
+            left_seconds=max(0.0, (self.plan.max_epochs - last) * fmean(seconds) - spent) if seconds else None,
+        )
+
+    def _budget_seconds(self, now: float) -> float:
+        budget = self._time_budget_seconds
+        return float("inf") if budget is None else max(0.0, self._began + budget - now)
+
+    def _renew_estimate(self) -> None:
+        began = time.monotonic()
+        found = estimate(
+            self._trials,
+            self._scheduler,
+            self.plan,
+            overhead_seconds=fmean(self._overheads) if self._overheads else 0.0,
+            under_way={number: began - since for number, since in self._since.items()},
+        )
+        ended = time.monotonic()
+        self._estimate = (began, found) if found else None
+        self._next_estimate = ended + max(1.0, (ended - began) / ESTIMATE_SHARE)

@@ -1,0 +1,44 @@
+"""How long a search has gone on, over all its lives."""
+
+import time
+from collections.abc import Iterable
+
+from search.progress import Progress
+
+
+class Clock:
+    """Counts from a search's beginning, without the time in which it was dead."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds so far."""
+        return round(time.monotonic() - self._started, 3)
+
+    def go_on(self, trials: Iterable[Progress]) -> None:
+        """Continue where the last epoch of a search that was read back ended."""
+        ends = [epoch["elapsed_seconds"] for trial in trials for epoch in trial.epochs.values()]
+        self._started -= max(ends, default=0.0)
+
+
+def format_clock(seconds: float) -> str:
+    """Return seconds as a clock that began at 0:00 shows them."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def format_roughly(seconds: float) -> str:
+    """Return a length of time as a person would say it, to two figures or so."""
+    if seconds < 60:
+        return f"{max(5, round(seconds / 5) * 5)} s" if seconds < 57.5 else "1 min"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 10 * 60:
+        hours, minutes = divmod(5 * round(minutes / 5), 60)
+        return f"{hours} h {minutes:02d} min" if minutes else f"{hours} h"
+    hours = round(seconds / 3600)
+    return f"{hours} h" if hours < 48 else f"{hours // 24} d" + (f" {hours % 24} h" if hours % 24 else "")

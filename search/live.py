@@ -1,0 +1,203 @@
+"""One live table in a terminal: who runs, how far it came, what is the best, and how long it will still take.
+
+What has happened is said above it, a line a trial, and scrolls away; the table stays small.
+"""
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from data.findings import printable
+from search.board import Board, Row, View
+from search.clock import format_clock, format_roughly
+from search.progress import Progress
+from search.screen import Lines, console, describe_left, describe_sample
+from search.trials import State, trial_id
+
+REFRESHES_PER_SECOND = 2
+BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+CURVE_WIDTH = 16
+WITH_SAMPLE = 64
+"""Columns from which on the table has room for parameters."""
+
+MAX_BEST_LINES = 3
+
+
+def open_screen(board: Board, folder: Path, lane_resources: str = "") -> Lines:
+    """Return a live table for a person at a terminal, else plain lines: a pipe, a file, TERM=dumb, or CI."""
+    if console.is_interactive and not os.environ.get("CI"):
+        return LiveTable(board, folder, lane_resources)
+    return Lines(board, folder)
+
+
+class LiveTable(Lines):
+    """Says less of what happens, for the table below shows the rest."""
+
+    def __init__(self, board: Board, folder: Path, lane_resources: str) -> None:
+        super().__init__(board, folder)
+        self._lane_resources = lane_resources
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Show the table, and take it away in the end."""
+        table = Live(
+            console=console,
+            get_renderable=lambda: Picture(self._board.view(), self._lane_resources),
+            refresh_per_second=REFRESHES_PER_SECOND,
+            transient=True,
+        )
+        with table, _warnings_above():
+            console.show_cursor(True)  # nobody would bring it back after `kill -9`
+            yield
+
+    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
+        """Take it in: the table has it."""
+        self._board.on_epoch(trial, epoch)
+
+    def _ending(self, trial: Progress, state: State) -> str:
+        num_epochs, best = len(trial.epochs), self._board.best
+        dice = f", Dice {max(trial.dices.values()):.4f}" if trial.dices else ""
+        note = ", the best so far" if best and best[0] is trial else ""
+        epochs = "epoch" if num_epochs == 1 else "epochs"
+        return f"{trial_id(trial.number)} {state.value:8s} after {num_epochs:2d} {epochs}{dice}{note}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A view, drawn for the size that the terminal has at the moment."""
+
+    view: View
+    lane_resources: str
+    """What the lanes book all together."""
+
+    def __rich_console__(self, terminal: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        above = [_heading(self.view), _counts(self.view), *_best(self.view, terminal, width)]
+        # A line each for the table's head, for what does not fit, for the resources, and for the cursor.
+        room = max(1, options.size.height - len(above) - 4)
+        rows = self.view.running[: room if len(self.view.running) <= room else room - 1]
+        parts: list[RenderableType] = [*above, _table(self.view, rows, width, ascii_only=options.ascii_only)]
+        if hidden := len(self.view.running) - len(rows):
+            parts.append(Text(f"and {hidden} more", style="dim"))
+        parts.append(_resources(self.view, self.lane_resources))
+        for part in parts:
+            if isinstance(part, Text):
+                part.no_wrap, part.overflow = True, "ellipsis"
+        yield Group(*parts)
+
+
+def spark_line(values: Sequence[float], low: float, high: float, *, width: int, bars: str = BARS) -> str:
+    """Return a curve as characters from the lowest to the highest bar; every so many values where it is too long.
+
+    A value that is not finite is a blank. The last value is always there.
+    """
+    step = max(1, math.ceil(len(values) / width))
+    shown = values[::-1][::step][::-1]
+    return "".join(_bar(value, low, high, bars) if math.isfinite(value) else " " for value in shown)
+
+
+def _bar(value: float, low: float, high: float, bars: str) -> str:
+    share = (value - low) / (high - low) if high > low else 0.0
+    return bars[min(len(bars) - 1, max(0, int(share * len(bars))))]
+
+
+def _heading(view: View) -> Text:
+    left = f"  {describe_left(view.left)}" if view.left else ""
+    return Text(
+        f"{format_clock(view.elapsed_seconds)}  {view.num_ended}/{view.plan.num_trials} trials ended{left}", "bold"
+    )
+
+
+def _counts(view: View) -> Text:
+    numbers = [
+        (len(view.running), "running"),
+        (view.num_paused, "paused"),
+        *((view.counts.get(state, 0), state.value.lower()) for state in State),
+    ]
+    return Text(", ".join(f"{number} {name}" for number, name in numbers if number or name != "failed"))
+
+
+def _best(view: View, terminal: Console, width: int) -> list[Text]:
+    """Return the best so far and its parameters, in a few lines."""
+    if view.best is None:
+        return []
+    trial, epoch = view.best
+    text = Text.assemble(
+        "best so far ",
+        (f"{trial_id(trial.number)} epoch {epoch}, validation Dice {trial.dices[epoch]:.4f}", "green"),
+        f": {printable(describe_sample(trial.sample))}",
+    )
+    return list(text.wrap(terminal, width))[:MAX_BEST_LINES]
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    cell: Callable[[Row], str]
+    justify: Any = "left"
+
+
+def _table(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) -> Table:
+    dices = [dice for row in view.running for dice in row.dices if math.isfinite(dice)]
+    low, high = min(dices, default=0.0), max(dices, default=1.0)
+    bars = ASCII_BARS if ascii_only else BARS
+    curve_width = min(CURVE_WIDTH, max(4, width - 30))
+    columns = [
+        _Column("trial", lambda row: trial_id(row.number)),
+        _Column("epoch", lambda row: f"{row.epoch}/{view.plan.max_epochs}", "right"),
+        _Column("Dice", lambda row: f"{row.dices[-1]:.4f}" if row.dices else "", "right"),
+        _Column("curve", lambda row: spark_line(row.dices, low, high, width=curve_width, bars=bars)),
+        _Column("at most", lambda row: "" if row.left_seconds is None else format_roughly(row.left_seconds), "right"),
+    ]
+    if width >= WITH_SAMPLE:
+        columns.append(_Column("", lambda row: printable(describe_sample(row.sample))))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    cells = [[column.cell(row) for row in rows] for column in columns]
+    for column, texts in zip(columns, cells, strict=True):
+        is_sample = not column.title  # what alone gives way where the terminal is narrow
+        least = None if is_sample else max(map(len, [column.title, *texts]))
+        table.add_column(column.title, justify=column.justify, min_width=least, no_wrap=True, overflow="ellipsis")
+    for texts in zip(*cells, strict=True):
+        table.add_row(*map(Text, texts))
+    return table
+
+
+def _resources(view: View, lane_resources: str) -> Text:
+    lanes = f"{len(view.running)} of {view.plan.num_lanes} lane{'s'[: view.plan.num_lanes != 1]} busy"
+    parts = [lanes + (f", on {lane_resources}" if lane_resources else ""), *_memory()]
+    return Text("; ".join(parts), style="dim")
+
+
+def _memory() -> list[str]:
+    """Return how much of this machine's memory is in use; nothing where it does not say."""
+    try:
+        lines = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
+    except OSError:
+        return []
+    bytes_of = {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines}
+    total, free = bytes_of["MemTotal"], bytes_of["MemAvailable"]
+    return [f"memory of this machine {(total - free) / 1e9:.3g} of {total / 1e9:.3g} GB"]
+
+
+@contextmanager
+def _warnings_above() -> Iterator[None]:
+    """Let log messages appear above the table too: their handlers hold the terminal itself, and would write into it."""
+    handlers = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)

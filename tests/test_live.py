@@ -1,0 +1,160 @@
+"""The live table: what it shows, and that it fits."""
+
+import io
+import math
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from test_screen import make_board
+
+from search import live
+from search.board import Row, View
+from search.eta import Estimate, Plan
+from search.live import ASCII_BARS, LiveTable, Picture, open_screen, spark_line
+from search.progress import Progress
+from search.screen import Lines
+from search.space import WIDE
+from search.trials import State
+
+LONG = dict.fromkeys(WIDE, 0.123456) | {"norm": "正規化" * 20, "augment": "\x1b[31m"}
+
+
+def make_view(*, num_running: int, num_lanes: int = 16, left: Estimate | None = None, sample=LONG) -> View:
+    best = Progress(number=17, sample=sample, attrs={}, epochs={9: {"epoch": 9, "val_dice": 0.8125}})
+    rows = [
+        Row(
+            number=number,
+            sample=sample,
+            dices=tuple(epoch / 40 for epoch in range(number)),
+            epoch=number,
+            left_seconds=60.0 * (40 - number) if number else None,
+        )
+        for number in range(num_running)
+    ]
+    return View(
+        elapsed_seconds=3842.0,
+        plan=Plan(num_trials=100, max_epochs=40, num_lanes=num_lanes),
+        counts={State.PRUNED: 30, State.COMPLETE: 3, State.FAILED: 2},
+        num_paused=5,
+        best=(best, 9),
+        running=tuple(rows),
+        left=left,
+    )
+
+
+def draw(view: View, width: int, height: int, *, encoding: str = "utf-8") -> list[str]:
+    """Return the lines that a terminal of this size shows."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    terminal = Console(file=file, width=width, height=height, force_terminal=True, color_system=None)
+    terminal.print(Picture(view, "32 CPU and 16 GPU"))
+    file.flush()
+    return file.buffer.getvalue().decode(encoding).splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 24), (200, 50), (80, 10), (20, 24)])
+@pytest.mark.parametrize("num_running", [0, 1, 16, 64])
+def test_picture_fits_and_says_how_many_more_there_are(width, height, num_running):
+    lines = draw(make_view(num_running=num_running), width, height)
+    assert len(lines) < height
+    assert all(cell_len(line) <= width for line in lines)
+    assert not any("\x1b" in line for line in lines)
+    shown = sum(line.startswith("t0") for line in lines)
+    hidden = [int(line.split()[1]) for line in lines if line.startswith("and ")]
+    assert shown + sum(hidden) == num_running
+    assert shown >= min(num_running, height - 12)
+
+
+def test_picture_says_what_a_person_asks_at_80_columns():
+    sample = {"learning_rate": 0.00123456, "depth": 3}
+    view = make_view(
+        num_running=3, num_lanes=4, left=Estimate(seconds=300, low_seconds=290, high_seconds=310), sample=sample
+    )
+    *lines, resources = draw(view, 80, 24)
+    assert [line.rstrip() for line in lines] == [
+        "1:04:02  35/100 trials ended  about 5 min left",
+        "3 running, 5 paused, 3 complete, 30 pruned, 2 failed",
+        "best so far t017 epoch 9, validation Dice 0.8125: learning_rate 0.00123 depth 3",
+        "trial  epoch    Dice  curve  at most",
+        "t000    0/40                          learning_rate 0.00123 depth 3",
+        "t001    1/40  0.0000  ▁       39 min  learning_rate 0.00123 depth 3",
+        "t002    2/40  0.0250  ▁█      38 min  learning_rate 0.00123 depth 3",
+    ]
+    assert resources.startswith("3 of 4 lanes busy, on 32 CPU and 16 GPU; memory of this machine ")
+
+
+def test_picture_at_40_columns_keeps_the_numbers():
+    lines = draw(make_view(num_running=2, left=Estimate(seconds=300, low_seconds=290, high_seconds=310)), 40, 24)
+    assert lines[0].rstrip() == "1:04:02  35/100 trials ended  about 5 m…"
+    assert [line.rstrip() for line in lines[-4:-1]] == [
+        "trial  epoch    Dice  curve  at most",
+        "t000    0/40",
+        "t001    1/40  0.0000  ▁       39 min",
+    ]
+
+
+def test_picture_of_a_search_that_has_only_begun():
+    view = View(
+        elapsed_seconds=0.0,
+        plan=Plan(num_trials=4, max_epochs=9, num_lanes=1),
+        counts={},
+        num_paused=0,
+        best=None,
+        running=(),
+        left=None,
+    )
+    lines = draw(view, 80, 24)
+    assert [line.rstrip() for line in lines[:2]] == [
+        "0:00  0/4 trials ended",
+        "0 running, 0 paused, 0 complete, 0 pruned",
+    ]
+    assert lines[-1].startswith("0 of 1 lane busy, on ")
+
+
+def test_picture_draws_curves_where_there_are_only_ascii_characters():
+    lines = draw(make_view(num_running=3, sample={"depth": 3}), 80, 24, encoding="ascii")
+    assert any("0.0250  _#" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "curve"),
+    [
+        ([], 8, ""),
+        ([0.5], 8, "▅"),
+        ([0.0, 0.25, 0.5, 0.75, 1.0], 8, "▁▃▅▇█"),
+        ([0.0, math.nan, 1.0], 8, "▁ █"),
+        ([0.0] * 7 + [1.0], 4, "▁▁▁█"),  # the last one is always there
+        ([-1.0, 2.0], 8, "▁█"),
+    ],
+)
+def test_spark_line_by_hand(values, width, curve):
+    assert spark_line(values, 0.0, 1.0, width=width) == curve
+
+
+@pytest.mark.parametrize("length", range(0, 60))
+def test_spark_line_fits(length):
+    assert len(spark_line([0.5] * length, 0.5, 0.5, width=16, bars=ASCII_BARS)) <= 16
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "screen"),
+    [
+        (Terminal(), {"TERM": "xterm"}, LiveTable),
+        (Terminal(), {"TERM": "dumb"}, Lines),
+        (Terminal(), {"TERM": "xterm", "CI": "true"}, Lines),
+        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"}, LiveTable),
+        (io.StringIO(), {"TERM": "xterm"}, Lines),
+    ],
+)
+def test_the_table_is_for_a_person_at_a_terminal(tmp_path, monkeypatch, file, environment, screen):
+    for name in ("TERM", "CI", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(live, "console", Console(file=file))
+    assert type(open_screen(make_board(), tmp_path)) is screen
