@@ -7,15 +7,14 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from data.findings import printable
@@ -28,10 +27,13 @@ from search.trials import State, trial_id
 REFRESHES_PER_SECOND = 2
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 CURVE_WIDTH = 16
-WITH_SAMPLE = 64
-"""Columns from which on the table has room for parameters."""
-
+GAP = "  "
 MAX_BEST_LINES = 3
+HISTORY_LINES = 6
+"""Of the terminal, for what is said above the table."""
+
+LEAST_SAMPLE = 16
+"""Columns below which parameters are left out; they say nothing then."""
 
 
 def open_screen(board: Board, folder: Path, lane_resources: str = "") -> Lines:
@@ -85,16 +87,15 @@ class Picture:
         width = options.max_width
         above = [_heading(self.view), _counts(self.view), *_best(self.view, terminal, width)]
         # A line each for the table's head, for what does not fit, for the resources, and for the cursor.
-        room = max(1, options.size.height - len(above) - 4)
+        room = max(2, options.size.height - HISTORY_LINES - len(above) - 4)
         rows = self.view.running[: room if len(self.view.running) <= room else room - 1]
-        parts: list[RenderableType] = [*above, _table(self.view, rows, width, ascii_only=options.ascii_only)]
+        lines = [*above, *_table(self.view, rows, width, ascii_only=options.ascii_only)]
         if hidden := len(self.view.running) - len(rows):
-            parts.append(Text(f"and {hidden} more", style="dim"))
-        parts.append(_resources(self.view, self.lane_resources))
-        for part in parts:
-            if isinstance(part, Text):
-                part.no_wrap, part.overflow = True, "ellipsis"
-        yield Group(*parts)
+            lines.append(Text(f"and {hidden} more", style="dim"))
+        lines.append(_resources(self.view, self.lane_resources))
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+        yield Group(*lines)
 
 
 def spark_line(values: Sequence[float], low: float, high: float, *, width: int, bars: str = BARS) -> str:
@@ -138,39 +139,39 @@ def _best(view: View, terminal: Console, width: int) -> list[Text]:
         (f"{trial_id(trial.number)} epoch {epoch}, validation Dice {trial.dices[epoch]:.4f}", "green"),
         f": {printable(describe_sample(trial.sample))}",
     )
-    return list(text.wrap(terminal, width))[:MAX_BEST_LINES]
+    lines = list(text.wrap(terminal, width))
+    if len(lines) > MAX_BEST_LINES:
+        lines[MAX_BEST_LINES - 1].append("…")
+    return lines[:MAX_BEST_LINES]
 
 
-@dataclass(frozen=True)
-class _Column:
-    title: str
-    cell: Callable[[Row], str]
-    justify: Any = "left"
+def _table(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) -> list[Text]:
+    """Return the table's lines; the curve and the parameters take the room that is left, the parameters last."""
+    left = ["" if row.left_seconds is None else format_duration(row.left_seconds) for row in rows]
+    columns = [
+        ["trial", *(trial_id(row.number) for row in rows)],
+        _to_the_right(["epoch", *(f"{row.epoch}/{view.plan.max_epochs}" for row in rows)]),
+        _to_the_right(["Dice", *(f"{row.dices[-1]:.4f}" if row.dices else "" for row in rows)]),
+        _to_the_right(["at most", *left]),
+    ]
+    room = width - sum(len(GAP) + max(map(len, column)) for column in columns)
+    columns.insert(3, ["curve", *_curves(view, rows, max(5, min(CURVE_WIDTH, room)), ascii_only=ascii_only)])
+    columns = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
+    if width - sum(len(GAP) + len(column[0]) for column in columns) >= LEAST_SAMPLE:
+        columns.append(["", *(printable(describe_sample(row.sample)) for row in rows)])
+    lines = [GAP.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    return [Text(line, "dim" if place == 0 else "") for place, line in enumerate(lines)]
 
 
-def _table(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) -> Table:
+def _to_the_right(column: list[str]) -> list[str]:
+    return [text.rjust(max(map(len, column))) for text in column]
+
+
+def _curves(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) -> list[str]:
+    """Return the rows' curves, all on the scale of what is running."""
     dices = [dice for row in view.running for dice in row.dices if math.isfinite(dice)]
     low, high = min(dices, default=0.0), max(dices, default=1.0)
-    bars = ASCII_BARS if ascii_only else BARS
-    curve_width = min(CURVE_WIDTH, max(4, width - 30))
-    columns = [
-        _Column("trial", lambda row: trial_id(row.number)),
-        _Column("epoch", lambda row: f"{row.epoch}/{view.plan.max_epochs}", "right"),
-        _Column("Dice", lambda row: f"{row.dices[-1]:.4f}" if row.dices else "", "right"),
-        _Column("curve", lambda row: spark_line(row.dices, low, high, width=curve_width, bars=bars)),
-        _Column("at most", lambda row: "" if row.left_seconds is None else format_roughly(row.left_seconds), "right"),
-    ]
-    if width >= WITH_SAMPLE:
-        columns.append(_Column("", lambda row: printable(describe_sample(row.sample))))
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    cells = [[column.cell(row) for row in rows] for column in columns]
-    for column, texts in zip(columns, cells, strict=True):
-        is_sample = not column.title  # what alone gives way where the terminal is narrow
-        least = None if is_sample else max(map(len, [column.title, *texts]))
-        table.add_column(column.title, justify=column.justify, min_width=least, no_wrap=True, overflow="ellipsis")
-    for texts in zip(*cells, strict=True):
-        table.add_row(*map(Text, texts))
-    return table
+    return [spark_line(row.dices, low, high, width=width, bars=ASCII_BARS if ascii_only else BARS) for row in rows]
 
 
 def _resources(view: View, lane_resources: str) -> Text:
