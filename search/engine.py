@@ -57,6 +57,9 @@ def ray_cluster() -> Iterator[Path | None]:
         ValueError: There is no cluster at RAY_ADDRESS.
     """
     os.environ.update(RAY_SETTINGS)
+    # The driver prints what raylets report, a screen of it in yellow for every lost worker; it is in their logs, and a
+    # loss is a line of ours. The documented way (RAY_DEDUP_LOGS_SKIP_REGEX) must be taken before ray is imported.
+    ray._private.worker._worker_logs_enabled = False
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it counts lost legs as trials that failed
     address = os.environ.get("RAY_ADDRESS")
     try:
@@ -134,7 +137,7 @@ def run_search(
         ),
     )
     if not coordinator.is_finished:
-        with interrupts(stop), screen.watched():
+        with screen.watched(), interrupts(stop):
             tuner.fit()
     coordinator.stop(stop.reason)
     if cut_off := sum(trial.phase != "ended" for trial in coordinator.trials.values()):

@@ -17,6 +17,9 @@ TAIL_BYTES = 20_000
 _RAISED = re.compile(r"^(?:\w+\.)*([A-Z]\w*(?:\([\w.]+\))?: .*)$", re.MULTILINE)
 """A line of a traceback that says what was raised, `package.SomeError: why`."""
 
+_NO_REASON = ("Failure # ", "Traceback ")
+"""How lines begin that say nothing: Tune's and Python's."""
+
 _PROCESS = re.compile(r"\bpid[=:]\s*(\d+)")
 """How Ray names a process in an error."""
 
@@ -43,7 +46,7 @@ def keep_error(folder: Path, number: int, error: str, logs: Path | None) -> None
 def headline(error: str) -> str:
     """Return the line of an error or a traceback that says most."""
     raised = _RAISED.findall(error)
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    lines = [line.strip() for line in error.splitlines() if line.strip() and not line.startswith(_NO_REASON)]
     line = printable((raised[-1:] or lines[:1] or [""])[0])
     return line if len(line) <= MAX_HEADLINE else line[: MAX_HEADLINE - 1] + "…"
 

@@ -71,7 +71,7 @@ class Lines:
     def on_loss(self, trial: Progress, error: str) -> None:
         """Say that its worker group was lost."""
         self._board.on_loss(trial)
-        reason = headline(error).split(". ")[0]  # Ray's goes on with what it may have been
+        reason = headline(error).split(". ")[0].rstrip(".")  # Ray's goes on with what it may have been
         self.say(f"{trial_id(trial.number)} lost its worker group ({reason}); {self._error_file(trial)}")
 
     def on_end(self, trial: Progress, state: State, error: str | None) -> None:
@@ -86,12 +86,13 @@ class Lines:
             say(f"{format_clock(self._board.clock.elapsed_seconds):>6s}  {line}")
 
     def _ending(self, trial: Progress, state: State) -> str:
-        board, left = self._board, self._board.left
+        board = self._board
+        left = board.left if board.counts.total() < board.plan.num_trials else None
         dice = max(trial.dices.values(), default=math.nan)
         return (
             f"{trial_id(trial.number)} {state.value:8s} after {len(trial.epochs):2d} epochs, best Dice {dice:.4f}, "
             f"{describe_sample(trial.sample)}  [{board.counts.total()}/{board.plan.num_trials}]"
-            + (f" {describe_left(left)}" if left and left.high_seconds else "")
+            + (f" {describe_left(left)}" if left else "")
         )
 
     def _reason(self, trial: Progress, state: State, error: str | None) -> str:

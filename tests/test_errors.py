@@ -11,7 +11,7 @@ LOST = f"""Failure # 1 (occurred at 2026-01-02_03-04-05)
 The actor died because of an error raised in its creation task, ray::Lane.__init__() (pid=4321, ip=10.0.0.1)
 {TRACEBACK}search.worker_group.WorkerGroupLost: worker 0 of 2 is gone: EOFError()"""
 DIED = """Failure # 1 (occurred at 2026-01-02_03-04-05)
-ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
+The actor died unexpectedly before finishing this task.
 \tclass_name: Lane
 \tpid: 4321
 The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"""
@@ -29,7 +29,7 @@ The actor is dead because its worker process has died. Worker exit type: SYSTEM_
             "RuntimeError: CUDA error: an assert",
         ),
         (LOST, "WorkerGroupLost: worker 0 of 2 is gone: EOFError()"),
-        (DIED, "ActorDiedError: The actor died unexpectedly before finishing this task."),
+        (DIED, "The actor died unexpectedly before finishing this task."),
         ("KeyError: '\x1b[31m肿瘤\x07'", "KeyError: '�[31m肿瘤�'"),
         (" \n", ""),
         ("", ""),

@@ -104,6 +104,10 @@ def test_search_leaves_what_it_promises(plain):
         assert (folder / name).exists(), name
     for name in ("model.onnx", "checkpoint.pt", "metrics.json", "card.md", "overlays"):
         assert (folder / "best" / name).exists(), name
+    assert not any(words in text for words in ("\x1b", "Warning", "WARNING", "Traceback", "raylet", "Usage stats")), (
+        text
+    )
+    assert re.search(r"^Ray's logs +/.*/logs *$", text, re.MULTILINE)
     metrics = json.loads((folder / "best" / "metrics.json").read_text())
     assert f"Winner      {metrics['trial']}" in text
     assert f"Test Dice   {metrics['test']['dice']['mean']:.4f}" in text
@@ -147,7 +151,11 @@ def test_search_goes_on_after_its_lane_is_killed(plain):
     wait_for_line(out / "lane.log", r"t000 epoch 1")
     kill_one(process, "ray::Lane")
     text = finish(process, out, "lane")
-    assert "lost its worker group" in text
+    reason = r"\(The actor died unexpectedly before finishing this task\)"
+    [trial] = re.findall(rf"  (t\d+) lost its worker group {reason}; errors/\1\.txt$", text, re.MULTILINE)
+    assert "raylet" not in text
+    error = (out / "lane" / "errors" / f"{trial}.txt").read_text()
+    assert re.search(r"\tpid: (\d+)\n(.|\n)*/worker-\w+-\d+-\1\.err, its end:\n", error), error
     assert list(map(numbers, rows(out, "lane"))) == list(map(numbers, rows(out, "plain")))
 
 
