@@ -1,5 +1,6 @@
 """What a person is shown of a search that goes on, brought up to date by what happens."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -34,6 +35,16 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Best:
+    """The epoch with the best validation Dice so far."""
+
+    number: int
+    epoch: int
+    dice: float
+    sample: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class View:
     """A search at a moment."""
 
@@ -43,9 +54,7 @@ class View:
     """Trials that ended, by how."""
 
     num_paused: int
-    best: tuple[Progress, int] | None
-    """The trial and the epoch of the best validation Dice so far."""
-
+    best: Best | None
     running: tuple[Row, ...]
     left: Estimate | None
 
@@ -64,7 +73,7 @@ class Board:
         self.plan = plan
         self.clock = clock
         self.counts: Counter[State] = Counter()
-        self.best: tuple[Progress, int] | None = None
+        self.best: Best | None = None
         self._scheduler = scheduler
         self._time_budget_seconds = time_budget_seconds
         self._began = time.monotonic()
@@ -81,10 +90,9 @@ class Board:
     def go_on(self, trials: Mapping[int, Progress]) -> None:
         """Take in the trials of a search that was read back."""
         self._trials.update(trials)
-        scored = [(dice, trial, epoch) for trial in trials.values() for epoch, dice in trial.dices.items()]
-        if scored:
-            _, *best = max(scored, key=lambda one: one[0])
-            self.best = tuple(best)
+        for trial in trials.values():
+            for epoch, dice in trial.dices.items():
+                self._take_best(trial, epoch, dice)
         self._renew_estimate()
 
     def on_leg(self, trial: Progress) -> None:
@@ -102,10 +110,7 @@ class Board:
         elif trial.number in self._since:
             self._overheads.append(max(0.0, now - self._since[trial.number] - epoch["seconds"]))
         self._since[trial.number] = now
-        dice = trial.dices.get(epoch["epoch"])
-        is_best = dice is not None and (self.best is None or dice > self.best_dice)
-        if is_best:
-            self.best = trial, epoch["epoch"]
+        is_best = self._take_best(trial, epoch["epoch"], epoch.get(METRIC, math.nan))
         if now >= self._next_estimate:
             self._renew_estimate()
         return is_best
@@ -118,12 +123,6 @@ class Board:
         """The trial ended."""
         self._trials[trial.number] = trial
         self.counts[state] += 1
-
-    @property
-    def best_dice(self) -> float:
-        """The best validation Dice so far, of which there must be one."""
-        trial, epoch = self.best
-        return trial.epochs[epoch][METRIC]
 
     @property
     def left(self) -> Estimate | None:
@@ -148,6 +147,12 @@ class Board:
             left=self.left,
         )
 
+    def _take_best(self, trial: Progress, epoch: int, dice: float) -> bool:
+        is_best = math.isfinite(dice) and (self.best is None or dice > self.best.dice)
+        if is_best:
+            self.best = Best(number=trial.number, epoch=epoch, dice=dice, sample=trial.sample)
+        return is_best
+
     def _row(self, trial: Progress) -> Row:
         epochs = sorted(list(trial.epochs.items()))
         last = epochs[-1][0] if epochs else 0
@@ -163,7 +168,7 @@ class Board:
 
     def _budget_seconds(self, now: float) -> float:
         budget = self._time_budget_seconds
-        return float("inf") if budget is None else max(0.0, self._began + budget - now)
+        return math.inf if budget is None else max(0.0, self._began + budget - now)
 
     def _renew_estimate(self) -> None:
         began = time.monotonic()

@@ -19,6 +19,7 @@ from search.scheduler import Scheduler, Verdict
 from search.trials import METRIC, State
 
 NUM_REHEARSALS = 8
+"""Of a search of a few hundred trials; of a large one fewer, for it waits meanwhile, and its trials even out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def estimate(
         return None
     lengths = [
         _Rehearsal(trials, models, scheduler, plan, overhead_seconds, seed).run(under_way or {})
-        for seed in range(NUM_REHEARSALS)
+        for seed in range(max(2, min(NUM_REHEARSALS, 2000 // plan.num_trials)))
     ]
     return Estimate(seconds=median(lengths), low_seconds=min(lengths), high_seconds=max(lengths))
 
@@ -152,9 +153,7 @@ class _Rehearsal:
         actor.merits = self._merits_at(actor)
         if actor.epoch >= actor.last_epoch:
             return False
-        verdict = self._scheduler.judge(number, actor.epoch, *actor.merits)
-        self._scheduler.hopeless()
-        return verdict == Verdict.CONTINUE
+        return self._scheduler.judge(number, actor.epoch, *actor.merits) == Verdict.CONTINUE
 
     def _actor(self, number: int) -> _Actor:
         if number not in self._actors:
@@ -165,7 +164,7 @@ class _Rehearsal:
         """Return a trial as it is now, with another that came further as its model; a new one begins as its model."""
         trial = self._trials.get(number)
         epoch = max(trial.epochs, default=0) if trial else 0
-        further = [model for model in self._models if max(model.epochs, default=0) > epoch or not epoch]
+        further = [one for one in self._models if max(one.epochs, default=0) > epoch] if epoch else self._models
         model = self._random.choice(further) if further else None
         known = next((one for one in (trial, model) if one and one.epochs), None)
         return _Actor(

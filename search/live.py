@@ -58,6 +58,7 @@ class LiveTable(Lines):
             get_renderable=lambda: Picture(self._board.view(), self._lane_resources),
             refresh_per_second=REFRESHES_PER_SECOND,
             transient=True,
+            redirect_stderr=sys.stderr.isatty(),  # else it is for a file, and nothing there disturbs the table
         )
         with table, _warnings_above():
             console.show_cursor(True)  # nobody would bring it back after `kill -9`
@@ -70,7 +71,7 @@ class LiveTable(Lines):
     def _ending(self, trial: Progress, state: State) -> str:
         num_epochs, best = len(trial.epochs), self._board.best
         dice = f", Dice {max(trial.dices.values()):.4f}" if trial.dices else ""
-        note = ", the best so far" if best and best[0] is trial else ""
+        note = ", the best so far" if best and best.number == trial.number else ""
         epochs = "epoch" if num_epochs == 1 else "epochs"
         return f"{trial_id(trial.number)} {state.value:8s} after {num_epochs:2d} {epochs}{dice}{note}"
 
@@ -133,11 +134,11 @@ def _best(view: View, terminal: Console, width: int) -> list[Text]:
     """Return the best so far and its parameters, in a few lines."""
     if view.best is None:
         return []
-    trial, epoch = view.best
+    best = view.best
     text = Text.assemble(
         "best so far ",
-        (f"{trial_id(trial.number)} epoch {epoch}, validation Dice {trial.dices[epoch]:.4f}", "green"),
-        f": {printable(describe_sample(trial.sample))}",
+        (f"{trial_id(best.number)} epoch {best.epoch}, validation Dice {best.dice:.4f}", "green"),
+        f": {printable(describe_sample(best.sample))}",
     )
     lines = list(text.wrap(terminal, width))
     if len(lines) > MAX_BEST_LINES:

@@ -65,8 +65,8 @@ class Lines:
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
         """Say so if it is the best so far."""
         if self._board.on_epoch(trial, epoch):
-            dice = self._board.best_dice
-            self.say(f"{trial_id(trial.number)} epoch {epoch['epoch']}: best so far, validation Dice {dice:.4f}")
+            best = self._board.best
+            self.say(f"{trial_id(best.number)} epoch {best.epoch}: best so far, validation Dice {best.dice:.4f}")
 
     def on_loss(self, trial: Progress, error: str) -> None:
         """Say that its worker group was lost."""

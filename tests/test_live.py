@@ -9,10 +9,9 @@ from rich.console import Console
 from test_screen import make_board
 
 from search import live
-from search.board import Row, View
+from search.board import Best, Row, View
 from search.eta import Estimate, Plan
 from search.live import ASCII_BARS, LiveTable, Picture, open_screen, spark_line
-from search.progress import Progress
 from search.screen import Lines
 from search.space import WIDE
 from search.trials import State
@@ -21,7 +20,7 @@ LONG = dict.fromkeys(WIDE, 0.123456) | {"norm": "正規化" * 20, "augment": "\x
 
 
 def make_view(*, num_running: int, num_lanes: int = 16, left: Estimate | None = None, sample=LONG) -> View:
-    best = Progress(number=17, sample=sample, attrs={}, epochs={9: {"epoch": 9, "val_dice": 0.8125}})
+    best = Best(number=17, epoch=9, dice=0.8125, sample=sample)
     rows = [
         Row(
             number=number,
@@ -37,7 +36,7 @@ def make_view(*, num_running: int, num_lanes: int = 16, left: Estimate | None = 
         plan=Plan(num_trials=100, max_epochs=40, num_lanes=num_lanes),
         counts={State.PRUNED: 30, State.COMPLETE: 3, State.FAILED: 2},
         num_paused=5,
-        best=(best, 9),
+        best=best,
         running=tuple(rows),
         left=left,
     )
