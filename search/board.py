@@ -15,7 +15,7 @@ from search.scheduler import Scheduler
 from search.trials import METRIC, State
 
 ESTIMATE_SHARE = 0.02
-"""Of the driver's time: what estimates may cost. One of a few hundred trials takes a tenth of a second."""
+"""Of the driver's time: what estimates may cost. One of a thousand trials takes a tenth of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)

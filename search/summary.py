@@ -5,9 +5,10 @@ from typing import Any
 
 from rich.console import Console
 
+from search import errors
 from search.card import format_interval
 from search.objectives import OBJECTIVES
-from search.trials import TrialRow, count_states
+from search.trials import State, TrialRow, count_states
 
 
 def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], console: Console) -> None:
@@ -31,6 +32,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
         *(f"{'Front' if place == 1 else '':12s}{line}" for place, line in enumerate(front) if place),
         f"Report      {folder / 'report.html'}",
         f"Trials      {folder / 'trials.jsonl'}",
+        *([f"Errors      {folder / errors.FOLDER}"] if any(row.state == State.FAILED for row in rows) else []),
         f"Use it      python -m model.predict {best} PATIENT_FOLDER --out masks",
     ]
     for line in lines:

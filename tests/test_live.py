@@ -1,14 +1,19 @@
 """The live table: what it shows, and that it fits."""
 
 import io
+import logging
 import math
+import pickle
+import re
+import sys
 
 import pytest
+from fakes import progress
 from rich.cells import cell_len
 from rich.console import Console
 from test_screen import make_board
 
-from search import live
+from search import live, screen
 from search.board import Best, Row, View
 from search.eta import Estimate, Plan
 from search.live import ASCII_BARS, LiveTable, Picture, open_screen, spark_line
@@ -158,3 +163,45 @@ def test_the_table_is_for_a_person_at_a_terminal(tmp_path, monkeypatch, file, en
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(live, "console", Console(file=file))
     assert type(open_screen(make_board(), tmp_path)) is screen
+
+
+def watch_until_interrupted(table: LiveTable) -> None:
+    with table.watched():
+        table.on_leg(progress(0, [], phase="running"))
+        table.on_epoch(progress(0, [0.5]), progress(0, [0.5]).epochs[1])
+        table.on_end(progress(0, [0.5]), State.PRUNED, None)
+        table.on_end(progress(1, [0.5] * 2), State.COMPLETE, None)
+        table.on_end(progress(2, []), State.FAILED, "ValueError: odd")
+        screen.say("a note")
+        logging.getLogger("search").warning("a warning")
+        print("a print", file=sys.stderr)
+        raise KeyboardInterrupt
+
+
+def test_what_is_said_and_warned_appears_in_whole_lines_above_the_table(tmp_path, monkeypatch):
+    terminal = Terminal()
+    shared = Console(file=terminal, width=80, height=24, force_terminal=True, color_system=None)
+    for module in (live, screen):
+        monkeypatch.setattr(module, "console", shared)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    table = LiveTable(make_board(), tmp_path, "2 CPU")
+    with pytest.raises(KeyboardInterrupt):
+        watch_until_interrupted(table)
+    lines = re.sub(r"\x1b\[(2K|\?25[lh])", "\n", terminal.getvalue()).split("\n")  # a line that is cleared begins anew
+    said = ["a note", "a warning", "a print"]
+    assert [line for line in lines if line in said] == said
+    ended = [line.split("  ", 1)[1] for line in (line.strip() for line in lines) if re.search(r"  t\d+ [A-Z]{6}", line)]
+    assert ended == [
+        "t000 PRUNED   after  1 epoch, Dice 0.5000, the best so far",
+        "t001 COMPLETE after  2 epochs, Dice 0.5000",
+        "t002 FAILED   after  0 epochs (ValueError: odd); errors/t002.txt",
+    ]
+    assert handler.stream is terminal
+    assert "\x1b[?25h" in terminal.getvalue().rpartition("\x1b[?25l")[2], "the cursor is hidden"
+    assert terminal.getvalue().endswith("\x1b[2K"), "the table is still there"
+
+
+def test_a_live_table_can_be_pickled_as_tune_does(tmp_path):
+    assert isinstance(pickle.loads(pickle.dumps(LiveTable(make_board(), tmp_path, ""))), LiveTable)

@@ -92,6 +92,7 @@ def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
     assert any(re.match(r"Ray's logs +/.*/logs", line) for line in lines)
     last_table = max(place for place, line in enumerate(lines) if "trials ended" in line)
     assert any(line.startswith("Winner      t") for line in lines[last_table:])
+    assert any(line.startswith("Errors      ") for line in lines[last_table:])
     assert not any(word in text for word in ("Warning", "WARNING", "deprecat", "Traceback", "Usage stats"))
     assert text.rfind(HIDE_CURSOR) < text.find(SHOW_CURSOR, text.rfind(HIDE_CURSOR))
 
