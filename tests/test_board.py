@@ -52,11 +52,11 @@ def test_estimate_leaves_out_the_start_of_the_lanes_but_not_what_epochs_cost_lat
     board.on_leg(trial)
     time.sleep(0.2)  # its worker group starts
     add_epoch(board, trial, 0.5, seconds=0.01)
-    assert board.left.seconds == pytest.approx(8 * 0.01, abs=0.02)
+    assert board.left.seconds <= 8 * 0.01
     time.sleep(0.2)  # its checkpoint is written
     board._next_estimate = 0.0
     add_epoch(board, trial, 0.5, seconds=0.01)
-    assert board.left.seconds == pytest.approx(7 * 0.2, abs=0.3)
+    assert board.left.seconds > 7 * 0.15
 
 
 def test_estimate_ends_with_the_time_budget():
