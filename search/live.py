@@ -148,7 +148,7 @@ def _best(view: View, terminal: Console, width: int) -> list[Text]:
 
 def _table(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) -> list[Text]:
     """Return the table's lines; the curve and the parameters take the room that is left, the parameters last."""
-    left = ["" if row.left_seconds is None else format_duration(row.left_seconds) for row in rows]
+    left = ["" if row.left_seconds is None else format_roughly(row.left_seconds) for row in rows]
     columns = [
         ["trial", *(trial_id(row.number) for row in rows)],
         _to_the_right(["epoch", *(f"{row.epoch}/{view.plan.max_epochs}" for row in rows)]),

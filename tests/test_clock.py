@@ -51,5 +51,5 @@ def test_format_clock_by_hand(seconds, text):
         (75 * 3600, "3 d 3 h"),
     ],
 )
-def test_format_duration_by_hand(seconds, text):
+def test_format_roughly_by_hand(seconds, text):
     assert format_roughly(seconds) == text
