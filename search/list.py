@@ -110,7 +110,7 @@ def print_lines(lines: Sequence[Line], console: Console) -> None:
     for line in lines:
         table.add_row(*(Text(_cell(line, column)) for column in columns))
     console.print(table)
-    notes = [f"{printable(line.name)} is damaged: {printable(line.damage)}" for line in lines if line.damage]
+    notes = [f"{_one_line(line.name)} is damaged: {_one_line(line.damage)}" for line in lines if line.damage]
     if left_out := [column for column in COLUMNS if column not in columns]:
         notes.append(f"(A wider terminal, or a pipe, shows {', '.join(left_out)} as well.)")
     for note in notes:
@@ -128,7 +128,11 @@ def _fitting(lines: Sequence[Line], width: int) -> list[str]:
 
 
 def _cell(line: Line, column: str) -> str:
-    return printable(({COLUMNS[0]: line.name} | line.cells).get(column, "-"))
+    return _one_line(({COLUMNS[0]: line.name} | line.cells).get(column, "-"))
+
+
+def _one_line(text: str) -> str:
+    return printable(text.replace("\n", "\r"))  # which is not printable either
 
 
 def _test_dice(folder: Path) -> str:

@@ -18,8 +18,8 @@ from model.settings import Settings
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.deliver import BEST_FOLDER, Sides, default_settings, deliver
-from search.engine import TABLE_FILE
 from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
+from search.files import TABLE_FILE
 from search.final import check_folds, cross_validate, train_with_seeds
 from search.promotion import Promotion
 from search.report.page import write_report

@@ -9,8 +9,8 @@ from typing import Any
 
 from model.durable import write
 from search.card import format_interval
+from search.errors import headline
 from search.objectives import OBJECTIVES
-from search.recorder import last_line
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.record import Record, read_record
@@ -102,7 +102,7 @@ def make_page(record: Record, *, note: str | None = None) -> str:
         names=NAMES,
         score_names=[name for name, value in ((metrics or {}).get("test") or {}).items() if isinstance(value, dict)],
         interval=format_interval,
-        last_line=last_line,
+        headline=headline,
         dash=DASH,
     )
 
