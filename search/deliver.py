@@ -32,7 +32,7 @@ from search.jsonl import append_line, read_lines
 from search.objectives import pareto_front
 from search.overlays import draw_test_patients
 from search.rescore import Candidate
-from search.tracking import run_id
+from search.tracking.tracker import run_id
 from search.trials import TrialRow
 
 BEST_FOLDER = "best"

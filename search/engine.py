@@ -25,7 +25,7 @@ from search.recorder import Recorder, say
 from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import SPACES
-from search.tracking import make_tracker
+from search.tracking.tracker import make_tracker
 from search.trials import TrialRow, read_rows
 from search.worker_group import GroupConfig
 

@@ -13,7 +13,7 @@ from ray.train._internal.session import _TrainingResult
 
 from search.checkpoints import METRICS_FILE, STATE_FILE
 from search.space import Fixed, to_configs
-from search.tracking import Tracker
+from search.tracking.tracker import Tracker
 from search.trials import METRIC, ended_state
 from search.worker_group import Failure, GroupConfig, Report, Trial, WorkerGroup
 

@@ -28,7 +28,7 @@ from search.rescore import Candidate, NothingToPromote, in_order, rescore, with_
 from search.space import to_configs
 from search.summary import print_summary
 from search.tasks import Tasks, open_tasks
-from search.tracking import track_model
+from search.tracking.model_artifact import track_model
 from search.trials import TrialRow, read_rows
 
 REPORT_FILE = "report.html"

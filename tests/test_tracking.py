@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,12 +13,14 @@ from pathlib import Path
 import pytest
 import wandb
 from fakes import trial_row
-from wandb.proto import wandb_internal_pb2
+from wandb_files import read_run, shown
 from wandb_server import wandb_server
 
-import search.tracking
 from model.manifest import write_manifest
-from search.tracking import NoTracker, Tracker, WandbTracker, make_tracker, run_id, track_model
+from search.tracking import model_artifact, wandb_run
+from search.tracking.model_artifact import track_model
+from search.tracking.tracker import NoTracker, Tracker, make_tracker, run_id
+from search.tracking.wandb_run import WandbTracker
 from search.trials import State
 
 CONFIG = {"depth": 4, "learning_rate": 2e-3, "norm": "batch"}
@@ -54,58 +55,6 @@ def track(tracker: Tracker, number: int, epochs=EPOCHS, state: str = State.COMPL
 
 def offline(folder: Path) -> WandbTracker:
     return make_tracker("offline", project="tumours", group="small", folder=folder)
-
-
-def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
-    """Yield the records of a `.wandb` file: 7 bytes of header, then LevelDB's log in blocks of 32 KiB."""
-    content, place, parts = path.read_bytes(), 7, b""
-    assert content[:4] == b":W&B"
-    while place + 7 <= len(content):
-        if (left := -place % 32768) and left < 7:
-            place += left  # the padding of a block: too short for a header
-            continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # full, or the last part
-            yield wandb_internal_pb2.Record.FromString(parts)
-            parts = b""
-
-
-def as_dict(items) -> dict:
-    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def read_run(folder: Path, number: int) -> dict:
-    """Return what a trial's newest offline run says, as a person would look it up."""
-    [*_, path] = sorted(folder.glob(f"wandb/offline-run-*/run-small-t{number:03d}.wandb"))
-    deadline = time.monotonic() + 10
-    while not any(record.HasField("exit") for record in read_records(path)):  # the service writes on after `finish`
-        assert time.monotonic() < deadline, f"{path} has no end"
-        time.sleep(0.02)
-    run: dict = {"config": {}, "history": [], "summary": {}, "artifacts": []}
-    for record in read_records(path):
-        match record.WhichOneof("record_type"):
-            case "run":
-                run |= {"project": record.run.project, "group": record.run.run_group, "id": record.run.run_id}
-                run |= {"name": record.run.display_name, "job_type": record.run.job_type}
-                run["config"] |= as_dict(record.run.config.update)
-            case "config":
-                run["config"] |= as_dict(record.config.update)
-            case "history":
-                run["history"].append(as_dict(record.history.item))
-            case "summary":
-                run["summary"] |= as_dict(record.summary.update)
-            case "artifact":
-                run["artifacts"].append(record.artifact)
-            case "exit":
-                run["exit_code"] = record.exit.exit_code
-    return run
-
-
-def shown(history: list[dict]) -> list[dict]:
-    """Return the history without what W&B adds."""
-    return [{key: value for key, value in entry.items() if not key.startswith("_")} for entry in history]
 
 
 def test_offline_run_has_every_metric_of_every_epoch(tmp_path):
@@ -177,7 +126,7 @@ def test_no_tracker_writes_nothing(tmp_path):
 
 
 def test_online_without_a_server_goes_on_offline_within_seconds(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(search.tracking, "INIT_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(wandb_run, "INIT_TIMEOUT_SECONDS", 1.0)
     tracker = make_tracker("online", project="tumours", group="small", folder=tmp_path)
     started = time.monotonic()
     track(tracker, 0)
@@ -250,14 +199,14 @@ def test_model_that_cannot_be_logged_is_a_sentence(tmp_path, best):
 
 
 def test_model_does_not_wait_for_a_server_for_ever(tmp_path, best, monkeypatch):
-    monkeypatch.setattr(search.tracking, "MODEL_TIMEOUT_SECONDS", 1e-3)
+    monkeypatch.setattr(model_artifact, "MODEL_TIMEOUT_SECONDS", 1e-3)
     assert "but not in W&B: W&B did not answer in time." in log_best(best, "offline")
     [thread] = [thread for thread in threading.enumerate() if thread.name == "model to W&B"]
     thread.join(10)
 
 
 def test_model_is_kept_offline_without_a_server(tmp_path, best, monkeypatch, caplog):
-    monkeypatch.setattr(search.tracking, "INIT_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(wandb_run, "INIT_TIMEOUT_SECONDS", 1.0)
     assert log_best(best, "online") is None
     assert "W&B cannot be reached, runs are kept offline in" in caplog.text
     run = read_run(tmp_path, 3)
@@ -296,7 +245,7 @@ def test_model_that_a_server_refuses_is_a_sentence(server, best):
 
 
 def test_model_does_not_wait_for_a_server_that_falls_silent(server, best, monkeypatch):
-    monkeypatch.setattr(search.tracking, "MODEL_TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr(model_artifact, "MODEL_TIMEOUT_SECONDS", 1.5)
     server.silent_on = "CreateArtifact"
     started = time.monotonic()
     assert "but not in W&B: W&B did not answer in time." in log_best(best, "online")

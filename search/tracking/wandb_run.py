@@ -1,50 +1,20 @@
-"""Where a trial's metrics go besides the table: a Weights & Biases run, or nowhere. The only file that knows W&B.
-
-A tracker lives where the trial runs and must never harm it: whatever W&B raises is said once and tracking goes on
-offline, or stops.
-"""
+"""A trial as a Weights & Biases run."""
 
 import logging
 import math
 import shutil
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from model.manifest import read_manifest
-from search.trials import METRIC, State, TrialRow, trial_id
+from search.tracking.tracker import run_id
+from search.trials import METRIC, State, trial_id
 
 logger = logging.getLogger(__name__)
 
 INIT_TIMEOUT_SECONDS = 15.0
 """How long a server may take to answer before a run goes offline; W&B's own 90 s would hold every trial."""
-
-MODEL_TIMEOUT_SECONDS = 300.0
-"""How long the model may take to reach a server, some hundred MB of it; the search is over, and a person waits."""
-
-
-class Tracker(Protocol):
-    """What a lane says of its trials."""
-
-    def start(self, number: int, config: dict[str, Any], history: Sequence[dict[str, float]] = ()) -> None:
-        """A trial begins, or goes on after the epochs of its history."""
-
-    def log(self, metrics: dict[str, float]) -> None:
-        """An epoch of it ended."""
-
-    def finish(self, state: str) -> None:
-        """It ended."""
-
-
-class NoTracker:
-    """Says nothing to anyone."""
-
-    def start(self, number: int, config: dict[str, Any], history: Sequence[dict[str, float]] = ()) -> None: ...
-
-    def log(self, metrics: dict[str, float]) -> None: ...
-
-    def finish(self, state: str) -> None: ...
 
 
 class WandbTracker:
@@ -89,7 +59,7 @@ class WandbTracker:
             self._best = metrics[METRIC]
             self._run.summary.update({f"best_{METRIC}": self._best, "best_epoch": metrics["epoch"]})
 
-    def log_model(self, best: Path) -> None:
+    def log_model(self, best: Path, *, timeout_seconds: float) -> None:
         """Log the folder of a model as an artifact of the open run, with the alias `best`.
 
         Raises:
@@ -107,7 +77,7 @@ class WandbTracker:
             artifact.add_file(str(file), file.relative_to(best).as_posix(), skip_cache=True, policy="immutable")
         logged = self._run.log_artifact(artifact, aliases=["best", "latest"])
         if self._mode == "online":
-            logged.wait(timeout=math.ceil(MODEL_TIMEOUT_SECONDS))  # else nobody would hear of an upload that failed
+            logged.wait(timeout=math.ceil(timeout_seconds))  # else nobody would hear of an upload that failed
 
     def finish(self, state: str) -> None:
         """Close the run with the trial's state; nothing, if none is open."""
@@ -153,60 +123,3 @@ def _forget_connection() -> None:
     import wandb
 
     wandb.teardown()
-
-
-def make_tracker(tracking: str, *, project: str, group: str, folder: Path) -> Tracker:
-    """Return the tracker of a name: 'offline', 'online' or 'off'."""
-    if tracking == "off":
-        return NoTracker()
-    return WandbTracker(mode=tracking, project=project, group=group, folder=folder)
-
-
-def run_id(group: str, number: int) -> str:
-    """Return the id of a trial's run in its project."""
-    return f"{group}-{trial_id(number)}"
-
-
-def track_model(
-    best: Path, row: TrialRow, config: dict[str, Any], *, tracking: str, project: str, group: str, folder: Path
-) -> str | None:
-    """Return why the model could not be logged, in a sentence; None where it was, or where tracking is off.
-
-    It becomes an artifact of the winner's run, with the alias `best`. An offline run is written anew for that, whole,
-    as for every leg of a trial. Nothing is raised, and MODEL_TIMEOUT_SECONDS is the longest that this takes.
-
-    Args:
-        best: The folder of the model, with its manifest, to which nothing is added any more.
-        config: What the trial's run has as its config: the fields of its UNetConfig and its TrainConfig.
-        folder: The experiment's.
-    """
-    if tracking == "off":
-        return None
-    problems = ["W&B did not answer in time"]
-    folder = folder.resolve()  # W&B's service process has a working directory of its own
-
-    def log() -> None:
-        # The end of the program waits as long once more, where the model did not get through.
-        seconds = INIT_TIMEOUT_SECONDS
-        tracker = WandbTracker(mode=tracking, project=project, group=group, folder=folder, finish_seconds=seconds)
-        try:
-            tracker.start(row.number, config, row.epochs)
-            try:
-                tracker.log_model(best)
-            finally:
-                tracker.finish(row.state)
-        except Exception as error:  # W&B's own, its transport's, its service process's, a full disk
-            problems.append(" ".join(str(error).split()))
-        else:
-            problems.clear()
-
-    # A thread of its own: of all that W&B may wait for, only some has a limit that can be set.
-    thread = threading.Thread(target=log, name="model to W&B", daemon=True)
-    thread.start()
-    thread.join(MODEL_TIMEOUT_SECONDS)
-    if not problems:
-        return None
-    return (
-        f"The model is in {best}, but not in W&B: {problems[-1]}. To send it later: wandb artifact put --type model "
-        f"--alias best --name {project}/{group}-model {best}"
-    )
