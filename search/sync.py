@@ -132,8 +132,9 @@ def _summary(
     console: Console,
 ) -> int:
     """Print what was sent and what was not; return the exit status."""
-    for run, problem in problems.items():
-        print(f"not sent: {run}: {problem}", file=sys.stderr)
+    for problem in dict.fromkeys(problems.values()):
+        names = ", ".join(run for run in problems if problems[run] == problem)
+        print(f"not sent: {names}: {problem}", file=sys.stderr)
     counts = {
         "sent": len(left) - len(problems),
         "sent before": len(runs) - len(left),

@@ -107,6 +107,8 @@ class Server(ThreadingHTTPServer):
         """Return the data of an answer."""
         artifact = {"id": "A", "state": "PENDING", "digest": "", "artifactSequence": {"id": "S"}}
         match operation:
+            case "Viewer" | "GetDefaultEntity":
+                return {"viewer": {"id": "U", "entity": "me", "username": "me", "defaultEntity": {"name": "me"}}}
             case "UpsertSweep":
                 return {"upsertSweep": self.upsert_sweep(values)}
             case "UpsertBucket":
@@ -138,7 +140,7 @@ class Server(ThreadingHTTPServer):
                 return {"commitArtifact": {"artifact": artifact}}
             case "ArtifactByID":
                 return {"artifact": ARTIFACT}
-        return {"Viewer": {"viewer": {"id": "U", "entity": "me", "username": "me"}}}.get(operation, {})
+        return {}
 
     def upsert_sweep(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the sweep that is made."""

@@ -133,7 +133,7 @@ class _Sender:
         records[0].run.sweep_id = self._sweep["id"]
         messages = self._client.asyncer.run(lambda: self._upload(self._scratch_copy(run, records)))
         try:
-            counted = self._wait_for(run["id"], lines)
+            counted = self._wait_for(run["id"], lines, seconds=0.0 if messages else COUNT_SECONDS)
         except Exception as error:
             self._gone.set()
             raise RuntimeError("; ".join([*messages, f"W&B does not answer any more: {in_a_line(error)}"])) from error
@@ -184,9 +184,9 @@ class _Sender:
         messages += end.result().messages
         return [message.content.partition("] ")[2] or message.content for message in messages if _complains(message)]
 
-    def _wait_for(self, run: str, lines: int) -> int:
+    def _wait_for(self, run: str, lines: int, *, seconds: float) -> int:
         """Return how many lines of a run the server has, once they are as many as were sent, or after a while."""
-        end = time.monotonic() + COUNT_SECONDS
+        end = time.monotonic() + seconds
         while (found := self._count([run]).get(run, -1)) != lines and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         return max(found, 0)
