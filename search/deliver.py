@@ -155,9 +155,9 @@ def _facts(run: dict[str, Any], winner: Candidate, metrics: dict[str, Any]) -> d
 
 def _wandb(config: dict[str, Any], number: int) -> dict[str, str] | None:
     """Return where the winner's run is in W&B."""
-    return (
-        None if config["tracking"] == "off" else {"project": config["project"], "run": run_id(config["name"], number)}
-    )
+    if config["tracking"] not in ("online", "offline"):
+        return None
+    return {"project": config["project"], "run": run_id(config["name"], number)}
 
 
 def _describe(

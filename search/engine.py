@@ -24,8 +24,10 @@ from search.lanes import Lanes
 from search.recorder import Recorder, say
 from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
-from search.space import SPACES
-from search.tracking.tracker import make_tracker
+from search.space import SPACES, Fixed
+from search.tracking.closing import close_runs
+from search.tracking.outage import forget_outage
+from search.tracking.tracker import Tracking, make_tracker, tracking_of
 from search.trials import TrialRow, read_rows
 from search.worker_group import GroupConfig
 
@@ -109,7 +111,14 @@ def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
 
     Where the experiment's folder has a log already, the search goes on from there.
     """
-    return run_search(config, _trainable(config, lanes, train_pack, val_pack), num_lanes=lanes.num_lanes)
+    tracking = tracking_of(config, fingerprint=train_pack.fingerprint)
+    fixed = replace(config.fixed(train_pack.num_channels), loader_processes=lanes.loader_processes)
+    forget_outage(tracking.folder)
+    trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, tracking)
+    rows = run_search(config, trainable, num_lanes=lanes.num_lanes)
+    if problem := close_runs(rows, fixed, tracking):
+        logger.warning(problem)
+    return rows
 
 
 def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[TrialRow]:
@@ -119,6 +128,7 @@ def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.trials, config.objective)
     coordinator = _open_coordinator(config, recorder, checkpoints)
     stop = StopRequest(config.time_budget_seconds)
+    watch = LaneWatch(recorder, checkpoints, folder)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -133,7 +143,7 @@ def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[
         run_config=tune.RunConfig(
             name=RAY_FOLDER,
             storage_path=str(folder),
-            callbacks=[LaneWatch(recorder, checkpoints)],
+            callbacks=[watch],
             stop=stop,
             # What is kept, search.checkpoints decides: told to, Tune would write its whole state after every epoch.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
@@ -143,6 +153,7 @@ def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[
     if not coordinator.is_finished:
         with _interrupts(stop):
             tuner.fit()
+        watch.say_outage()
     coordinator.stop(stop.reason)
     return read_rows(folder / TABLE_FILE)
 
@@ -182,21 +193,14 @@ def _open_coordinator(config: SearchConfig, recorder: Recorder, checkpoints: Che
     return coordinator
 
 
-def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> Any:
+def _trainable(config: SearchConfig, lanes: Lanes, packs: tuple[Pack, Pack], fixed: Fixed, tracking: Tracking) -> Any:
     group = GroupConfig(
         num_workers=lanes.num_workers,
         worker_resources=lanes.worker_resources(),
-        packs=(ray.put(train_pack), ray.put(val_pack)),
+        packs=(ray.put(packs[0]), ray.put(packs[1])),
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
     )
-    lane = tune.with_parameters(
-        Lane,
-        group=group,
-        fixed=replace(config.fixed(train_pack.num_channels), loader_processes=lanes.loader_processes),
-        tracker=make_tracker(
-            config.tracking, project=config.project, group=config.name, folder=config.folder.resolve()
-        ),
-    )
+    lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=make_tracker(tracking))
     lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()]))
     lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
     return lane

@@ -26,7 +26,15 @@ def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
 
 
 def as_dict(items) -> dict:
-    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+    """Return values by name; of one that is more than a number, such as a table, its parts."""
+    found: dict = {}
+    for item in items:
+        *groups, name = [item.key] if item.key else item.nested_key
+        place = found
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = json.loads(item.value_json)
+    return found
 
 
 def read_run(folder: Path, number: int) -> dict:
@@ -57,5 +65,8 @@ def read_run(folder: Path, number: int) -> dict:
 
 
 def shown(history: list[dict]) -> list[dict]:
-    """Return the history without what W&B adds."""
-    return [{key: value for key, value in entry.items() if not key.startswith("_")} for entry in history]
+    """Return the history without tables, and without what W&B adds."""
+    return [
+        {key: value for key, value in entry.items() if not key.startswith("_") and not isinstance(value, dict)}
+        for entry in history
+    ]

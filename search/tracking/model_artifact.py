@@ -1,56 +1,51 @@
 """The model of a search as an artifact of its winner's run."""
 
-import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from search.tracking.wandb_run import INIT_TIMEOUT_SECONDS, WandbTracker
+from search.space import Fixed
+from search.tracking.bounded import bounded
+from search.tracking.outage import noted_outage
+from search.tracking.tracker import Tracking, row_epochs, row_reason, tracked_trial
+from search.tracking.wandb_run import WandbTracker
 from search.trials import TrialRow
 
-MODEL_TIMEOUT_SECONDS = 300.0
-"""How long the model may take to reach a server, some hundred MB of it; the search is over, and a person waits."""
+MODEL_TIMEOUT_SECONDS = 20.0
+"""How long a server may take to open the run and the artifact, and to close both; a person waits."""
+
+UPLOAD_BYTES_PER_SECOND = 1e6
+"""The slowest upload of the model, some 100 MB of it, that is waited for besides."""
 
 
-def track_model(
-    best: Path, row: TrialRow, config: dict[str, Any], *, tracking: str, project: str, group: str, folder: Path
-) -> str | None:
-    """Return why the model could not be logged, in a sentence; None where it was, or where tracking is off.
+def track_model(best: Path, row: TrialRow, fixed: Fixed, tracking: Tracking) -> str | None:
+    """Return why the model could not be logged, in a sentence; None where it was, or where it goes nowhere.
 
     It becomes an artifact of the winner's run, with the alias `best`. An offline run is written anew for that, whole,
-    as for every leg of a trial. Nothing is raised, and MODEL_TIMEOUT_SECONDS is the longest that this takes.
+    as for every leg of a trial. Nothing is raised, and what it takes has a limit.
 
     Args:
         best: The folder of the model, with its manifest, to which nothing is added any more.
-        config: What the trial's run has as its config: the fields of its UNetConfig and its TrainConfig.
-        folder: The experiment's.
+        fixed: What all trials of the search have in common.
     """
-    if tracking == "off":
+    if tracking.mode not in ("online", "offline"):
         return None
-    problems = ["W&B did not answer in time"]
-    folder = folder.resolve()  # W&B's service process has a working directory of its own
+    if noted_outage(tracking.folder):
+        tracking = replace(tracking, mode="offline")
+    num_bytes = sum(file.stat().st_size for file in best.rglob("*") if file.is_file())
+    seconds = MODEL_TIMEOUT_SECONDS + num_bytes / UPLOAD_BYTES_PER_SECOND
 
     def log() -> None:
-        # The end of the program waits as long once more, where the model did not get through.
-        seconds = INIT_TIMEOUT_SECONDS
-        tracker = WandbTracker(mode=tracking, project=project, group=group, folder=folder, finish_seconds=seconds)
+        tracker = WandbTracker(tracking)
+        tracker.start(tracked_trial(row.number, row.sample, fixed), row_epochs(row))
         try:
-            tracker.start(row.number, config, row.epochs)
-            try:
-                tracker.log_model(best, timeout_seconds=MODEL_TIMEOUT_SECONDS)
-            finally:
-                tracker.finish(row.state)
-        except Exception as error:  # W&B's own, its transport's, its service process's, a full disk
-            problems.append(" ".join(str(error).split()))
-        else:
-            problems.clear()
+            tracker.log_model(best, timeout_seconds=seconds)
+        finally:
+            tracker.finish(row.state, row_reason(row, fixed.max_epochs))
 
-    # A thread of its own: of all that W&B may wait for, only some has a limit that can be set.
-    thread = threading.Thread(target=log, name="model to W&B", daemon=True)
-    thread.start()
-    thread.join(MODEL_TIMEOUT_SECONDS)
-    if not problems:
+    problem = bounded(log, seconds=seconds, name="model to W&B")
+    if problem is None:
         return None
     return (
-        f"The model is in {best}, but not in W&B: {problems[-1]}. To send it later: wandb artifact put --type model "
-        f"--alias best --name {project}/{group}-model {best}"
+        f"The model is in {best}, but not in W&B: {problem}. To send it later: wandb artifact put --type model "
+        f"--alias best --name {tracking.project}/{tracking.group}-model {best}"
     )
