@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SE
 def _sync(folder: Path, arguments: Arguments, console: Console, silent_seconds: float) -> int:
     config = recorded_config(folder)
     project = arguments.project or config.project
-    runs = find_runs(folder, read_rows(folder / TABLE_FILE))
+    runs = find_runs(folder, read_rows(folder / TABLE_FILE), config.max_epochs)
     if not runs:
         raise ValueError(f"{folder} has no W&B runs: it was searched with --tracking off, or nothing was trained")
     place = place_of(project)

@@ -117,6 +117,8 @@ class Server(ThreadingHTTPServer):
                 return {"model": {"bucket": self.resume_status(values["name"])}}
             case "Runs":
                 return {"project": self.list_runs(values)}
+            case "RunFiles":
+                return {"project": {"internalId": "1", "run": self.list_files(values)}}
             case "CreateRunFiles":
                 names = values["files"]
                 files = [{"name": name, "uploadUrl": f"{self.url}/run/{values['run']}/{name}"} for name in names]
@@ -210,6 +212,19 @@ class Server(ThreadingHTTPServer):
         edges = [{"node": node, "cursor": node["name"]} for node in nodes]
         page = {"endCursor": None, "hasNextPage": False}
         return {"internalId": "1", "runCount": len(runs), "readOnly": False, "runs": {"edges": edges, "pageInfo": page}}
+
+    def list_files(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the files of a run, or those of some names."""
+        files, names = self.runs[values["name"]].files, values["fileNames"]
+        nodes = [
+            {"id": name, "name": name, "url": "", "directUrl": "", "sizeBytes": len(content), "mimetype": "", "md5": ""}
+            | {"updatedAt": None}
+            for name, content in files.items()
+            if not names or name in names
+        ]
+        page = {"endCursor": None, "hasNextPage": False}
+        edges = [{"node": node, "cursor": node["name"]} for node in nodes]
+        return {"fileCount": len(nodes), "files": {"edges": edges, "pageInfo": page}}
 
     def stream(self, name: str, values: dict[str, Any]) -> None:
         """Take a piece of a run's history, its summary, its end."""
