@@ -85,7 +85,7 @@ def _sync(folder: Path, arguments: Arguments, console: Console, silent_seconds: 
     if not left:
         return _summary(folder, runs, left, {}, place, console)
     question = sweep_question(folder, SPACES[config.space], name=config.name, project=project, searcher=config.searcher)
-    problems = {run.id: "not sent" for run in left}
+    problems = dict.fromkeys((run.id for run in left), "")
     try:
         _send(folder, left, question, problems, arguments.jobs, console, silent_seconds)
     except (TimeoutError, RuntimeError) as error:
@@ -134,7 +134,7 @@ def _summary(
     """Print what was sent and what was not; return the exit status."""
     for problem in dict.fromkeys(problems.values()):
         names = ", ".join(run for run in problems if problems[run] == problem)
-        print(f"not sent: {names}: {problem}", file=sys.stderr)
+        print(": ".join(filter(None, ["not sent", names, problem])), file=sys.stderr)
     counts = {
         "sent": len(left) - len(problems),
         "sent before": len(runs) - len(left),

@@ -147,7 +147,7 @@ class Server(ThreadingHTTPServer):
     def upsert_sweep(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the sweep that is made."""
         self.sweeps.append(values)
-        sweep = {"name": f"sweep{len(self.sweeps)}", "project": PROJECT}
+        sweep = {"name": f"sweep{len(self.sweeps)}", "project": PROJECT | {"name": values["projectName"]}}
         return {"sweep": sweep, "configValidationWarnings": []}
 
     def upsert_run(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -251,9 +251,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_served("Upload", {"path": path}):
             return
         self.server.files[path] = content
-        kind, name, *rest = path.split("/", 2)
-        if kind == "run" and name in self.server.runs and rest:
-            self.server.runs[name].files[rest[0]] = content
+        if path.startswith("run/"):
+            _, name, file = path.split("/", 2)
+            self.server.runs[name].files[file] = content
         self._say({})
 
     def do_POST(self) -> None:

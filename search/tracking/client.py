@@ -69,7 +69,7 @@ def _sweep(question: dict[str, Any]) -> dict[str, str]:
     sweep_id = wandb.sweep(question["sweep_config"], project=question["project"])
     # `wandb.sweep` leaves here what the server calls them.
     entity, project = os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"]
-    page = f"{wandb.util.app_url(place.split()[0])}/{quote(entity)}/{quote(project)}"
+    page = f"{wandb.setup().settings.app_url}/{quote(entity)}/{quote(project)}"
     return {
         "place": place,
         "entity": entity,
@@ -158,6 +158,8 @@ class _Sender:
 
     async def _upload(self, file: Path) -> list[str]:
         """Return what W&B's client complains of."""
+        from wandb.proto.wandb_sync_pb2 import ServerSyncMessage
+
         service = self._client.ensure_service()
         opened = await service.init_sync(
             {file},
@@ -181,7 +183,7 @@ class _Sender:
             if doing != before:  # else nothing moves
                 self._said.put({"doing": doing})
         messages += end.result().messages
-        return [message.content.partition("] ")[2] or message.content for message in messages if _complains(message)]
+        return [_complaint(message) for message in messages if message.severity >= ServerSyncMessage.SEVERITY_WARNING]
 
     def _missing(self, name: str, records: list[Any]) -> str | None:
         """Return what the server does not have of a run."""
@@ -212,10 +214,10 @@ def _doing(status: Any) -> list[str]:
     ]
 
 
-def _complains(message: Any) -> bool:
-    from wandb.proto.wandb_sync_pb2 import ServerSyncMessage
-
-    return message.severity >= ServerSyncMessage.SEVERITY_WARNING
+def _complaint(message: Any) -> str:
+    """Return what W&B's client says went wrong: its first sentence, without the run's name in brackets before it."""
+    said = in_a_line(message.content.partition("] ")[2] or message.content)
+    return said.partition(". ")[0]
 
 
 if __name__ == "__main__":

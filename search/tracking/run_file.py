@@ -144,7 +144,8 @@ def at_the_end(records: list[Record], summary: dict[str, Any], exit_code: int) -
     for name, value in summary.items():
         said.summary.update.add(key=name, value_json=json.dumps(value))
     end.exit.exit_code = exit_code
-    return [*records, said, end]
+    # A record of nothing ends W&B's service process.
+    return [*records, *([said] if summary else []), end]
 
 
 def media_of(records: list[Record]) -> list[str]:
