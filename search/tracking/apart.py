@@ -103,7 +103,7 @@ def answer(work: Callable[[dict[str, Any]], Iterator[Answer]]) -> int:
     return int(last != END)
 
 
-def in_a_line(error: Exception) -> str:
+def in_a_line(error: BaseException) -> str:
     """Return what an error says, without the requests that W&B's client repeats in it."""
     said = " ".join(str(error).split()) or repr(error)
     said = re.sub(r"POST \S+ giving up after \d+ attempt\(s\):? (?:while retrying: )?", "", said)

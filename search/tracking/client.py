@@ -84,9 +84,8 @@ class _Sender:
     """Sends runs, several at a time, by the means of `wandb sync`."""
 
     def __init__(self, question: dict[str, Any], sweep: dict[str, str]) -> None:
-        from wandb.sdk import wandb_setup
-
         import wandb
+        from wandb.sdk import wandb_setup
 
         self._question = question
         self._sweep = sweep
