@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from data.loaders import eval_batches
 from data.pack import Pack
 from model.device import Device
+from model.overlay import FLAIR
 from model.unet import UNet
 
 MAX_SLICES = 8
@@ -21,7 +22,9 @@ class PredictedSlices:
 
     patients: tuple[str, ...]
     numbers: Int64[np.ndarray, " slices"]
-    images: UInt8[np.ndarray, "slices size size channels"]
+    images: UInt8[np.ndarray, "slices size size"]
+    """In grey: the channel in which overlays show a tumour."""
+
     true: Bool[np.ndarray, "slices size size"]
     predicted: Bool[np.ndarray, "slices size size"]
 
@@ -55,7 +58,7 @@ def predict_slices(network: UNet, pack: Pack, device: Device) -> PredictedSlices
     return PredictedSlices(
         patients=tuple(pack.patient_ids[patient] for patient in pack.patient_of_slice[slices]),
         numbers=pack.slice_numbers[slices],
-        images=pack.images[slices],
+        images=pack.images[slices, ..., FLAIR if pack.images.shape[3] == 3 else 0],
         true=pack.masks[slices],
         predicted=(logits.squeeze(1) > 0).cpu().numpy(),
     )

@@ -46,14 +46,14 @@ def test_predicted_slices_are_the_networks(logit, share):
     assert shown.numbers.tolist() == [0, 2]
     assert shown.predicted.mean() == share
     assert (shown.true == pack.masks[[0, 2]]).all()
-    assert (shown.images == pack.images[[0, 2]]).all()
+    assert (shown.images == pack.images[[0, 2], ..., 1]).all()
 
 
 def test_slice_dice_by_hand():
     true, predicted = np.zeros((2, 3, 4, 4), bool)
     true[0, 0, :2] = predicted[0, 0, 1:3] = True
     predicted[1, 0, 0] = True
-    images = np.zeros((3, 4, 4, 1), np.uint8)
+    images = np.zeros((3, 4, 4), np.uint8)
     shown = PredictedSlices(
         patients=("A", "B", "C"), numbers=np.arange(3), images=images, true=true, predicted=predicted
     )

@@ -2,78 +2,22 @@
 
 import json
 import math
-import socket
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import wandb
 from PIL import Image
+from tracked import EPOCHS, SAMPLE, offline, some_slices, track, tracking, trial
 from wandb_files import read_run, shown
 
-from model.slices import PredictedSlices
-from search.space import Fixed
 from search.tracking import wandb_run
 from search.tracking.outage import forget_outage, noted_outage
-from search.tracking.tracker import NoTracker, TrackedTrial, Tracker, Tracking, make_tracker, tracked_trial, why
+from search.tracking.tracker import NoTracker, TrackedTrial, make_tracker, why
 from search.tracking.wandb_run import SLICES
 from search.trials import State
 
-FIXED = Fixed(in_channels=3, max_epochs=9, batch_size=16, width=4, patience=0, precision="auto", seed=7)
-SAMPLE = {"learning_rate": 2e-3, "depth": 4, "dropout": 0.25, "bce_weight": 0.5}
-EPOCHS = [
-    {"epoch": 1, "val_dice": 0.25, "val_iou": 0.125, "train_loss": 0.75, "peak_memory_mb": 300.0},
-    {"epoch": 2, "val_dice": 0.625, "val_iou": 0.5, "train_loss": 0.5, "peak_memory_mb": 500.0},
-    {"epoch": 3, "val_dice": 0.5, "val_iou": 0.25, "train_loss": 0.375, "peak_memory_mb": 400.0},
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_server(tmp_path_factory) -> Iterator[None]:
-    """A W&B that knows no server but a closed port of this host; one service process for all tests here."""
-    with socket.socket() as closed, pytest.MonkeyPatch.context() as patch:
-        closed.bind(("127.0.0.1", 0))  # bound, and nobody listens: every connection is refused
-        patch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        patch.setenv("WANDB_API_KEY", 40 * "0")
-        for folder in ("CONFIG", "CACHE", "DATA"):
-            patch.setenv(f"WANDB_{folder}_DIR", str(tmp_path_factory.mktemp(folder)))
-        patch.delenv("WANDB_MODE", raising=False)
-        wandb.teardown()  # W&B reads its settings once
-        yield
-        wandb.teardown()
-
-
-def tracking(folder: Path, mode: str = "offline") -> Tracking:
-    return Tracking(mode=mode, project="tumours", group="small", folder=folder, facts={"searcher": "tpe"})
-
-
-def trial(number: int) -> TrackedTrial:
-    return tracked_trial(number, SAMPLE, FIXED)
-
-
-def track(
-    tracker: Tracker, number: int, epochs=EPOCHS, state: State = State.COMPLETE, reason: str = "", slices=None
-) -> None:
-    tracker.start(trial(number))
-    for epoch in epochs:
-        tracker.log(epoch, slices if epoch["epoch"] == 2 else None)
-    tracker.finish(state, reason)
-
-
-def offline(folder: Path) -> Tracker:
-    return make_tracker(tracking(folder))
-
-
-def some_slices() -> PredictedSlices:
-    """Two slices: one predicted half right, one without tumour."""
-    true, predicted = np.zeros((2, 2, 16, 16), bool)
-    true[0, 4:8, 4:8] = predicted[0, 4:8, 6:10] = True
-    images = np.arange(2 * 16 * 16 * 3, dtype=np.uint8).reshape(2, 16, 16, 3)
-    numbers = np.array([12, 7])
-    return PredictedSlices(patients=("P1", "P2"), numbers=numbers, images=images, true=true, predicted=predicted)
+pytestmark = pytest.mark.usefixtures("no_wandb_server")
 
 
 def test_offline_run_has_every_metric_of_every_epoch(tmp_path):
@@ -148,7 +92,7 @@ def test_table_shows_slices_with_both_masks(tmp_path):
     assert [row[:2] for row in table["data"]] == [["P1", 12], ["P2", 7]]
     assert table["data"][0][3] == 0.5
     image = table["data"][0][2]
-    assert np.asarray(Image.open(files[image["path"]])).tolist() == some_slices().images[0, ..., 1].tolist()
+    assert np.asarray(Image.open(files[image["path"]])).tolist() == some_slices().images[0].tolist()
     assert sorted(image["masks"]) == ["prediction", "truth"]
     for name, left in (("prediction", 6), ("truth", 4)):
         mask = np.asarray(Image.open(files[image["masks"][name]["path"]]))
@@ -157,10 +101,14 @@ def test_table_shows_slices_with_both_masks(tmp_path):
         assert mask.sum() == 16
 
 
-def test_slices_that_cannot_be_shown_leave_the_epochs(tmp_path):
-    broken = replace(some_slices(), images=np.zeros((2, 16, 16, 0), np.uint8))
-    track(offline(tmp_path), 3, slices=broken)
+def test_slices_that_cannot_be_shown_leave_the_epochs(tmp_path, monkeypatch):
+    def refuse(slices):
+        raise ValueError("no picture")
+
+    monkeypatch.setattr(wandb_run, "slices_table", refuse)
+    track(offline(tmp_path), 3, slices=some_slices())
     assert shown(read_run(tmp_path, 3)["history"]) == EPOCHS
+    assert noted_outage(tmp_path) is None
 
 
 def test_tracker_without_an_open_run_says_nothing(tmp_path):

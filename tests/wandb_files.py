@@ -39,7 +39,7 @@ def as_dict(items) -> dict:
 
 def read_run(folder: Path, number: int) -> dict:
     """Return what a trial's newest offline run says, as a person would look it up."""
-    [*_, path] = sorted(folder.glob(f"wandb/offline-run-*/run-small-t{number:03d}.wandb"))
+    path = max(folder.glob(f"wandb/*run-*/run-small-t{number:03d}.wandb"), key=lambda path: path.stat().st_mtime_ns)
     deadline = time.monotonic() + 10
     while not any(record.HasField("exit") for record in read_records(path)):  # the service writes on after `finish`
         assert time.monotonic() < deadline, f"{path} has no end"

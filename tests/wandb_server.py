@@ -6,6 +6,7 @@ line of history goes where its offset says, and a run that is sent again goes on
 `python tests/wandb_server.py PORT` runs one for a person to try things on.
 """
 
+import base64
 import gzip
 import json
 import re
@@ -84,6 +85,8 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.runs: dict[str, Run] = {}
         self.sweeps: list[dict[str, Any]] = []
+        self.key: str | None = None
+        """The only key that is taken; None: every key is."""
         self.silent_on = ""
         """An operation that is never answered; `*`: none is."""
         self.refused = ""
@@ -284,13 +287,20 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         if server.silent_on in (operation, "*"):
             server.released.wait(30)
-        if server.refused == operation:
+        if server.key is not None and self._key() != server.key:
+            self._say({"errors": [{"message": "user is not logged in"}]}, status=401)
+        elif server.refused == operation:
             self._say({"errors": [{"message": "no room is left"}]}, status=400)
         elif server.broken_on in (operation, "*"):
             self._say({"error": "broken"}, status=500)
         else:
             return True
         return False
+
+    def _key(self) -> str:
+        """Return the key that the client shows, as the password of a user."""
+        content = self.headers.get("Authorization", "").removeprefix("Basic ")
+        return base64.b64decode(content).decode().partition(":")[2]
 
     def _read(self) -> bytes:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -103,7 +103,7 @@ def answer(work: Callable[[dict[str, Any]], Iterator[Answer]]) -> int:
     return int(last != END)
 
 
-def in_a_line(problem: Exception | str) -> str:
+def in_a_line(problem: BaseException | str) -> str:
     """Return what an error says, without the requests that W&B's client repeats in it."""
     said = " ".join(str(problem).split()) or f"W&B's client ended: {problem!r}"
     said = re.sub(r"POST \S+ giving up after \d+ attempt\(s\):? (?:while retrying: )?", "", said)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from search.space import Fixed
-from search.tracking.bounded import bounded
-from search.tracking.outage import noted_outage
+from search.tracking.errands import bounded
+from search.tracking.outage import note_outage, noted_outage
 from search.tracking.run_file import at_the_end, find_parts, read_records, write_records
 from search.tracking.tracker import Tracking, row_epochs, row_reason, run_id, tracked_trial
-from search.tracking.wandb_run import WandbTracker
+from search.tracking.wandb_run import WandbRun, end_service
 from search.trials import State, TrialRow
 
-CLOSING_SECONDS = 10.0
+CLOSING_SECONDS = 6.0
 """How long corrections may take: a few ms a run offline, about a second online."""
 
 
@@ -29,7 +29,11 @@ def close_runs(rows: Sequence[TrialRow], fixed: Fixed, tracking: Tracking) -> st
         return None
     deadline = time.monotonic() + CLOSING_SECONDS
     problem = bounded(lambda: _close(rows, fixed, tracking, deadline), seconds=CLOSING_SECONDS, name="end of runs")
-    return problem and f"some runs in W&B do not say how their trials ended: {problem}"
+    if problem is None:
+        return None
+    note_outage(tracking.folder, problem)  # so that nobody waits for it again
+    end_service()
+    return f"some runs in W&B do not say how their trials ended: {problem}"
 
 
 def _close(rows: Sequence[TrialRow], fixed: Fixed, tracking: Tracking, deadline: float) -> None:
@@ -39,13 +43,14 @@ def _close(rows: Sequence[TrialRow], fixed: Fixed, tracking: Tracking, deadline:
         if not files:  # it never began
             continue
         end = {"state": row.state, "reason": row_reason(row, fixed.max_epochs)}
-        records = list(read_records(files[-1]))
+        file = max(files, key=lambda file: file.stat().st_mtime_ns)  # of the last leg
+        records = list(read_records(file))
         if _said(records) == end:
             continue
         if time.monotonic() > deadline:
             raise TimeoutError(f"not done in {CLOSING_SECONDS:g} seconds")
-        if files[-1].parent.name.startswith("offline-"):
-            _end_offline(files[-1], records, end)
+        if file.parent.name.startswith("offline-"):
+            _end_offline(file, records, end)
         else:
             _end_online(row, end, fixed, tracking)
 
@@ -72,6 +77,4 @@ def _end_online(row: TrialRow, end: dict[str, Any], fixed: Fixed, tracking: Trac
     """Open the run once more; where the server does not answer, an offline one takes its place."""
     if noted_outage(tracking.folder):
         tracking = replace(tracking, mode="offline")
-    tracker = WandbTracker(tracking)
-    tracker.start(tracked_trial(row.number, row.sample, fixed), row_epochs(row))
-    tracker.finish(row.state, end["reason"])
+    WandbRun(tracking, tracked_trial(row.number, row.sample, fixed), row_epochs(row)).end(row.state, end["reason"])

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.space import Fixed
-from search.tracking.bounded import bounded
+from search.tracking.errands import bounded
 from search.tracking.outage import noted_outage
 from search.tracking.tracker import Tracking, row_epochs, row_reason, tracked_trial
-from search.tracking.wandb_run import WandbTracker
+from search.tracking.wandb_run import WandbRun, end_service
 from search.trials import TrialRow
 
 MODEL_TIMEOUT_SECONDS = 20.0
@@ -35,16 +35,16 @@ def track_model(best: Path, row: TrialRow, fixed: Fixed, tracking: Tracking) -> 
     seconds = MODEL_TIMEOUT_SECONDS + num_bytes / UPLOAD_BYTES_PER_SECOND
 
     def log() -> None:
-        tracker = WandbTracker(tracking)
-        tracker.start(tracked_trial(row.number, row.sample, fixed), row_epochs(row))
+        run = WandbRun(tracking, tracked_trial(row.number, row.sample, fixed), row_epochs(row))
         try:
-            tracker.log_model(best, timeout_seconds=seconds)
+            run.log_model(best, timeout_seconds=seconds)
         finally:
-            tracker.finish(row.state, row_reason(row, fixed.max_epochs))
+            run.end(row.state, row_reason(row, fixed.max_epochs))
 
     problem = bounded(log, seconds=seconds, name="model to W&B")
     if problem is None:
         return None
+    end_service()  # else it would be waited for at the end of the program
     return (
         f"The model is in {best}, but not in W&B: {problem}. To send it later: wandb artifact put --type model "
         f"--alias best --name {tracking.project}/{tracking.group}-model {best}"

@@ -108,7 +108,7 @@ def make_tracker(tracking: Tracking) -> Tracker:
         from search.tracking.tensorboard import TensorBoardTracker  # which imports this module
 
         return TensorBoardTracker(tracking)
-    from search.tracking.wandb_run import WandbTracker  # so does this
+    from search.tracking.wandb_tracker import WandbTracker  # so does this
 
     return WandbTracker(tracking)
 

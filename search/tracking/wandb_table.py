@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from model.overlay import FLAIR
 from model.slices import PredictedSlices
 
 LABELS = {1: "tumour"}
@@ -21,7 +20,6 @@ def slices_table(slices: PredictedSlices) -> Any:
             name: {"mask_data": mask[index].astype(np.uint8), "class_labels": LABELS}
             for name, mask in (("prediction", slices.predicted), ("truth", slices.true))
         }
-        channels = slices.images.shape[3]
-        image = wandb.Image(slices.images[index, ..., FLAIR if channels == 3 else 0], masks=masks)
+        image = wandb.Image(slices.images[index], masks=masks)
         rows.append([slices.patients[index], int(slices.numbers[index]), image, float(dice)])
     return wandb.Table(columns=["patient", "slice", "image", "Dice"], data=rows)
