@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import pytest
 import wandb
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from wandb_experiment import FIXED, ROWS, track_trial, tracking_in
-from wandb_server import Server, wandb_server
+from tracked import FIXED
+from wandb_experiment import ROWS, track_trial, tracking_in
 
 from search.space import SPACES, to_configs
 from search.tracking.opening import how_to_send, open_runs, where_runs_are
@@ -19,22 +18,6 @@ from search.tracking.outage import forget_outage, noted_outage
 from search.tracking.sweep import recorded_sweeps, sweep_config
 
 CORE = SPACES["core"]
-
-
-@pytest.fixture
-def server(tmp_path_factory, monkeypatch) -> Iterator[Server]:
-    """Return a server that W&B knows as its own."""
-    with wandb_server() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
-        for folder in ("CONFIG", "CACHE", "DATA"):
-            monkeypatch.setenv(f"WANDB_{folder}_DIR", str(tmp_path_factory.mktemp(folder)))
-        for name in ("WANDB_MODE", "WANDB_ENTITY", "WANDB_PROJECT"):
-            monkeypatch.delenv(name, raising=False)
-        wandb.teardown()
-        yield server
-        server.released.set()
-        wandb.teardown()
 
 
 @pytest.fixture

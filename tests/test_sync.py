@@ -3,13 +3,13 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wandb
+from tracked import FIXED
 from wandb_experiment import ROWS, track_experiment
-from wandb_server import Server, wandb_server
+from wandb_server import Server
 
 from search import sync
 from search.experiment import only_writer, recorded_config
@@ -25,22 +25,13 @@ EPOCHS = {run: [epoch["epoch"] for epoch in row.epochs] for run, row in RUNS.ite
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory) -> Iterator[Path]:
-    """Return a folder with an experiment that nobody has sent, and let W&B write nowhere else."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_API_KEY", 40 * "0")
-        for folder in ("CONFIG", "CACHE", "DATA"):
-            patch.setenv(f"WANDB_{folder}_DIR", str(tmp_path_factory.mktemp(folder)))
-        for name in ("WANDB_MODE", "WANDB_ENTITY", "WANDB_PROJECT"):
-            patch.delenv(name, raising=False)
-        wandb.teardown()
-        out = tmp_path_factory.mktemp("tracked")
-        track_experiment(out / "searched" / "small")
-        wandb.teardown()  # all of it is on disk
-        # To where W&B can be reached: nothing that the files name is there any more.
-        (out / "searched" / "small").rename(out / "small")
-        yield out
-        wandb.teardown()
+def tracked(no_wandb_server, tmp_path_factory) -> Path:
+    """Return a folder with an experiment that nobody has sent."""
+    out = tmp_path_factory.mktemp("tracked")
+    track_experiment(out / "searched" / "small")
+    wandb.teardown()  # all of it is on disk
+    # To where W&B can be reached: nothing that the files name is there any more.
+    return (out / "searched" / "small").rename(out / "small").parent
 
 
 @pytest.fixture
@@ -48,16 +39,6 @@ def out(tracked, tmp_path) -> Path:
     """Return a copy of it, at another place."""
     shutil.copytree(tracked / "small", tmp_path / "runs" / "small", symlinks=True)
     return tmp_path / "runs"
-
-
-@pytest.fixture
-def server(tracked, monkeypatch) -> Iterator[Server]:
-    """Return a server that W&B knows as its own."""
-    with wandb_server() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        wandb.teardown()  # W&B reads its settings once
-        yield server
-        server.released.set()
 
 
 def send(out: Path, *options: str, **limits: float) -> int:
@@ -203,7 +184,7 @@ def test_server_that_is_silent_is_not_waited_for(server, out, capsys, operation)
 
 def unsent_names(out: Path) -> list[str]:
     folder = out / "small"
-    return [run.id for run in unsent(folder, find_runs(folder, ROWS, 3), place_of("tumours"))]
+    return [run.id for run in unsent(folder, find_runs(folder, ROWS, FIXED.max_epochs), place_of("tumours"))]
 
 
 def test_sync_without_a_server_says_so(out, tracked, monkeypatch, capsys):
@@ -297,5 +278,5 @@ def test_search_that_runs_is_left_alone(server, out, capsys):
 
 
 def test_state_is_that_of_the_table(out):
-    states = [run.summary["state"] for run in find_runs(out / "small", ROWS, 3)]
+    states = [run.summary["state"] for run in find_runs(out / "small", ROWS, FIXED.max_epochs)]
     assert states == [State.COMPLETE, State.PRUNED, State.FAILED]
