@@ -3,13 +3,16 @@
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import wandb
 from tracked import FIXED
 from wandb_experiment import ROWS, track_experiment
-from wandb_server import Server
+from wandb_server import Server, wandb_server
 
 from search import sync
 from search.experiment import only_writer, recorded_config
@@ -19,6 +22,9 @@ from search.tracking.run_file import find_parts, read_records, write_records
 from search.tracking.sweep import recorded_sweeps, sweep_question
 from search.tracking.upload import find_runs, unsent, upload
 from search.trials import State, read_rows
+
+SLOW = pytest.mark.slow
+"""For what W&B's client takes its time for, or does as others that are tested always."""
 
 RUNS = {f"small-t{row.number:03d}": row for row in ROWS}
 EPOCHS = {run: [epoch["epoch"] for epoch in row.epochs] for run, row in RUNS.items()}
@@ -55,8 +61,20 @@ def is_whole(server: Server) -> bool:
     return sent_epochs(server) == EPOCHS and len(media) == 1 and server.files["model/model.onnx"] == b"model"
 
 
-def test_sync_sends_every_metric_of_every_epoch_of_every_trial(server, out, capsys):
-    assert send(out) == 0
+@pytest.fixture(scope="module")
+def sent(tracked, tmp_path_factory) -> Iterator[tuple[Server, str]]:
+    """Return a server that has taken the experiment, and what was said on the screen; to be looked at only."""
+    out = tmp_path_factory.mktemp("sent")
+    shutil.copytree(tracked / "small", out / "small", symlinks=True)
+    with wandb_server() as server, pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as screen:
+        patch.setenv("WANDB_BASE_URL", server.url)
+        wandb.teardown()
+        assert send(out) == 0
+        yield server, screen.getvalue()
+
+
+def test_sync_sends_every_metric_of_every_epoch_of_every_trial(sent):
+    server, screen = sent
     assert is_whole(server)
     for name, row in RUNS.items():
         run = server.runs[name]
@@ -66,18 +84,18 @@ def test_sync_sends_every_metric_of_every_epoch_of_every_trial(server, out, caps
         assert run.facts["groupName"] == "small"
         assert run.facts["displayName"].startswith(f"t{row.number:03d} lr ")
         assert run.summary["best_val_dice"] == row.best_dice
-    assert "3 runs of small: 3 sent\n" in capsys.readouterr().out
+    assert screen.startswith("3 runs of small: 3 sent\n")
 
 
-def test_sync_attaches_all_runs_to_one_sweep_and_says_its_page(server, out, capsys):
-    send(out)
+def test_sync_attaches_all_runs_to_one_sweep_and_says_its_page(sent):
+    server, screen = sent
     assert len(server.sweeps) == 1
     assert {run.facts["sweep"] for run in server.runs.values()} == {"sweep1"}
-    assert f"Sweep  {server.url}/me/tumours/sweeps/sweep1\n" in capsys.readouterr().out
+    assert f"Sweep  {server.url}/me/tumours/sweeps/sweep1\n" in screen
 
 
-def test_sync_says_how_trials_ended_that_did_not_know_it(server, out):
-    send(out)
+def test_sync_says_how_trials_ended_that_did_not_know_it(sent):
+    server, _ = sent
     said = {name: (run.summary["state"], run.summary["reason"], run.exit_code) for name, run in server.runs.items()}
     assert said == {
         "small-t000": ("COMPLETE", "", 0),
@@ -86,8 +104,8 @@ def test_sync_says_how_trials_ended_that_did_not_know_it(server, out):
     }
 
 
-def test_sync_sends_tables_and_the_model_from_where_they_are_now(server, out):
-    assert send(out) == 0
+def test_sync_sends_tables_and_the_model_from_where_they_are_now(sent):
+    server, _ = sent
     names = {created["input"]["artifactCollectionName"] for created in server.asked["CreateArtifact"]}
     assert names == {"small-model", "run-small-t000-validation_slices"}
     assert server.files["model/model.onnx"] == b"model"
@@ -151,7 +169,9 @@ def test_server_that_dies_costs_nothing(server, out, capsys):
     assert is_whole(server)
 
 
-@pytest.mark.parametrize("operation", ["*", "UpsertBucket", "FileStream"])
+@pytest.mark.parametrize(
+    "operation", ["FileStream", pytest.param("*", marks=SLOW), pytest.param("UpsertBucket", marks=SLOW)]
+)
 def test_server_that_is_broken_costs_nothing(server, out, capsys, operation):
     server.broken_on = operation
     assert send(out) == 1
@@ -163,6 +183,7 @@ def test_server_that_is_broken_costs_nothing(server, out, capsys, operation):
     assert is_whole(server)
 
 
+@SLOW
 def test_file_that_did_not_get_through_is_missed(server, out, capsys):
     server.broken_on = "Upload"
     assert send(out) == 1
@@ -172,7 +193,7 @@ def test_file_that_did_not_get_through_is_missed(server, out, capsys):
     assert is_whole(server)
 
 
-@pytest.mark.parametrize("operation", ["*", "FileStream"])
+@pytest.mark.parametrize("operation", ["FileStream", pytest.param("*", marks=SLOW)])
 def test_server_that_is_silent_is_not_waited_for(server, out, capsys, operation):
     server.silent_on = operation
     started = time.monotonic()
@@ -194,6 +215,7 @@ def test_sync_without_a_server_says_so(out, tracked, monkeypatch, capsys):
     assert "connection refused" in capsys.readouterr().err
 
 
+@SLOW
 def test_sync_without_a_key_says_so(server, out, monkeypatch, capsys):
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", "/nowhere")
@@ -211,6 +233,7 @@ def test_model_that_is_gone_is_said_and_the_rest_is_sent(server, out, capsys):
     assert sent_epochs(server) == EPOCHS
 
 
+@SLOW
 def test_model_that_has_changed_is_not_sent_as_what_it_was(server, out, capsys):
     (out / "small" / "best" / "model.onnx").write_bytes(b"other")
     assert send(out) == 1
@@ -230,6 +253,7 @@ def test_run_whose_writer_was_killed_is_sent_as_far_as_it_goes(server, out):
     assert server.runs["small-t000"].exit_code == 1  # W&B's word for it, until the search is resumed
 
 
+@SLOW
 def test_another_project_has_another_sweep(server, out):
     send(out)
     assert send(out, "--project", "other") == 0
