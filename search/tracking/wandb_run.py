@@ -25,7 +25,7 @@ FINISH_TIMEOUT_SECONDS = 8.0
 """How long the last of a run may take to reach a server."""
 
 TEARDOWN_SECONDS = 3.0
-"""How long W&B's service process may take to end; with a silent server it takes 2 s."""
+"""How long W&B's client may take to forget its service process; that is a matter of ms."""
 
 SLICES = "validation_slices"
 """The table's name on W&B's pages."""
@@ -125,13 +125,26 @@ def run_folders(tracking: Tracking, number: int, *, kind: str = "") -> list[Path
 
 
 def end_service() -> None:
-    """End W&B's service process: it holds on to the name of a run that could not be opened, or closed."""
+    """End W&B's service process at once, and what its client has to do with it, so that it can be started anew.
+
+    It holds on to the name of a run that could not be opened, or closed, and asked to end it waits for ever for an
+    artifact that is under way.
+    """
+    bounded(_end_service, seconds=TEARDOWN_SECONDS, name="end of W&B")
+
+
+def _end_service() -> None:
     import wandb
     from wandb.sdk import wandb_setup
 
     service = getattr(wandb_setup.singleton(), "_connection", None)
-    if bounded(wandb.teardown, seconds=TEARDOWN_SECONDS, name="end of W&B") and service:
-        service._proc._process.kill()  # it waits for ever for an artifact that is under way
+    if service and service._proc:
+        service._proc._process.kill()
+        service._proc._process.wait()
+    watch = getattr(wandb.run, "_run_status_checker", None)
+    if watch:
+        watch.join()
+    wandb.teardown()
 
 
 def _best(epochs: list[dict[str, float]]) -> dict[str, float] | None:
