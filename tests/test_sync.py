@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -19,7 +21,7 @@ from search.experiment import only_writer, recorded_config
 from search.space import SPACES
 from search.tracking.client import place_of
 from search.tracking.run_file import find_parts, read_records, write_records
-from search.tracking.sweep import recorded_sweeps, sweep_question
+from search.tracking.sweep import CLIENT, recorded_sweeps, sweep_question
 from search.tracking.upload import find_runs, unsent, upload
 from search.trials import State, read_rows
 
@@ -156,6 +158,19 @@ def test_sync_that_is_killed_is_completed_by_the_next(server, out):
     assert is_whole(server)
     assert len(server.sweeps) == 1
     assert not (folder / "wandb" / "sync").exists()
+
+
+def test_client_ends_with_the_sync_that_was_killed(server, out):
+    server.silent_on = "*"
+    process = subprocess.Popen([sys.executable, "-m", CLIENT], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    question = sweep_question(out / "small", SPACES["core"], name="small", project="tumours", searcher="tpe")
+    process.stdin.write(json.dumps(question | {"runs": []}).encode() + b"\n")
+    process.stdin.flush()
+    while not server.asked:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.stdin.close()  # as the death of the other does
+    process.wait(5)
 
 
 def test_server_that_dies_costs_nothing(server, out, capsys):

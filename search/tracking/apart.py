@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,10 @@ def ask(module: str, question: dict[str, Any], *, silent_seconds: float, folder:
             start_new_session=True,  # Ctrl-C is for us
         )
         try:
-            process.stdin.write(json.dumps(question).encode())
-            process.stdin.close()
+            process.stdin.write(json.dumps(question).encode() + b"\n")
+            process.stdin.flush()  # and left open: its end tells the program that this process is gone
             yield from _listen(process, silent_seconds)
-        except _Ended:
+        except (_Ended, BrokenPipeError):
             complaints.seek(0)
             *_, last = ["it ended without a word", *complaints.read().decode(errors="replace").strip().splitlines()]
             raise RuntimeError(f"{module}: {last}") from None
@@ -59,6 +60,8 @@ def ask(module: str, question: dict[str, Any], *, silent_seconds: float, folder:
             process.kill()  # W&B's service process ends when its parent is gone
             process.wait()
             process.stdout.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def _listen(process: subprocess.Popen, silent_seconds: float) -> Iterator[Answer]:
@@ -90,7 +93,8 @@ def answer(work: Callable[[dict[str, Any]], Iterator[Answer]]) -> int:
 
     Standard output is the answers' alone: what W&B prints goes to standard error.
     """
-    question = json.loads(sys.stdin.buffer.read())
+    question = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_the_one_who_asked, daemon=True).start()
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
         last = END
@@ -101,6 +105,12 @@ def answer(work: Callable[[dict[str, Any]], Iterator[Answer]]) -> int:
             last = {"error": in_a_line(error)}
         answers.write(json.dumps(last) + "\n")
     return int(last != END)
+
+
+def _end_with_the_one_who_asked() -> None:
+    """Wait for the end of standard input: where the other was killed, its next sync must not meet this one."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 def in_a_line(problem: BaseException | str) -> str:
