@@ -26,6 +26,7 @@ from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
 from search.space import SPACES, Fixed
 from search.tracking.closing import close_runs
+from search.tracking.opening import open_runs, where_runs_are
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import Tracking, make_tracker, tracking_of
 from search.trials import TrialRow, read_rows
@@ -114,6 +115,10 @@ def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
     tracking = tracking_of(config, fingerprint=train_pack.fingerprint)
     fixed = replace(config.fixed(train_pack.num_channels), loader_processes=lanes.loader_processes)
     forget_outage(tracking.folder)
+    tracking = open_runs(tracking, SPACES[config.space], searcher=config.searcher)
+    if tracking.sweep:
+        for line in where_runs_are(tracking.folder):
+            say(f"W&B: {line}")
     trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, tracking)
     rows = run_search(config, trainable, num_lanes=lanes.num_lanes)
     if problem := close_runs(rows, fixed, tracking):

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from search.card import format_interval
 from search.objectives import OBJECTIVES
+from search.tracking.opening import where_runs_are
 from search.trials import TrialRow, count_states
 
 
@@ -31,6 +32,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
         *(f"{'Front' if place == 1 else '':12s}{line}" for place, line in enumerate(front) if place),
         f"Report      {folder / 'report.html'}",
         f"Trials      {folder / 'trials.jsonl'}",
+        *(f"W&B         {line}" for line in where_runs_are(folder)),
         f"Use it      python -m model.predict {best} PATIENT_FOLDER --out masks",
     ]
     for line in lines:

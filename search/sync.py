@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SE
 def _sync(folder: Path, arguments: Arguments, console: Console, silent_seconds: float) -> int:
     config = recorded_config(folder)
     project = arguments.project or config.project
-    runs = find_runs(folder, read_rows(folder / TABLE_FILE))
+    runs = find_runs(folder, read_rows(folder / TABLE_FILE), config.max_epochs)
     if not runs:
         raise ValueError(f"{folder} has no W&B runs: it was searched with --tracking off, or nothing was trained")
     place = place_of(project)
@@ -85,7 +85,7 @@ def _sync(folder: Path, arguments: Arguments, console: Console, silent_seconds: 
     if not left:
         return _summary(folder, runs, left, {}, place, console)
     question = sweep_question(folder, SPACES[config.space], name=config.name, project=project, searcher=config.searcher)
-    problems = {run.id: "not sent" for run in left}
+    problems = dict.fromkeys((run.id for run in left), "")
     try:
         _send(folder, left, question, problems, arguments.jobs, console, silent_seconds)
     except (TimeoutError, RuntimeError) as error:
@@ -132,8 +132,9 @@ def _summary(
     console: Console,
 ) -> int:
     """Print what was sent and what was not; return the exit status."""
-    for run, problem in problems.items():
-        print(f"not sent: {run}: {problem}", file=sys.stderr)
+    for problem in dict.fromkeys(problems.values()):
+        names = ", ".join(run for run in problems if problems[run] == problem)
+        print(": ".join(filter(None, ["not sent", names, problem])), file=sys.stderr)
     counts = {
         "sent": len(left) - len(problems),
         "sent before": len(runs) - len(left),

@@ -110,6 +110,8 @@ class Server(ThreadingHTTPServer):
         """Return the data of an answer."""
         artifact = {"id": "A", "state": "PENDING", "digest": "", "artifactSequence": {"id": "S"}}
         match operation:
+            case "Viewer" | "GetDefaultEntity":
+                return {"viewer": {"id": "U", "entity": "me", "username": "me", "defaultEntity": {"name": "me"}}}
             case "UpsertSweep":
                 return {"upsertSweep": self.upsert_sweep(values)}
             case "UpsertBucket":
@@ -118,6 +120,8 @@ class Server(ThreadingHTTPServer):
                 return {"model": {"bucket": self.resume_status(values["name"])}}
             case "Runs":
                 return {"project": self.list_runs(values)}
+            case "RunFiles":
+                return {"project": {"internalId": "1", "run": self.list_files(values)}}
             case "CreateRunFiles":
                 names = values["files"]
                 files = [{"name": name, "uploadUrl": f"{self.url}/run/{values['run']}/{name}"} for name in names]
@@ -141,12 +145,12 @@ class Server(ThreadingHTTPServer):
                 return {"commitArtifact": {"artifact": artifact}}
             case "ArtifactByID":
                 return {"artifact": ARTIFACT}
-        return {"Viewer": {"viewer": {"id": "U", "entity": "me", "username": "me"}}}.get(operation, {})
+        return {}
 
     def upsert_sweep(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the sweep that is made."""
         self.sweeps.append(values)
-        sweep = {"name": f"sweep{len(self.sweeps)}", "project": PROJECT}
+        sweep = {"name": f"sweep{len(self.sweeps)}", "project": PROJECT | {"name": values["projectName"]}}
         return {"sweep": sweep, "configValidationWarnings": []}
 
     def upsert_run(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +216,19 @@ class Server(ThreadingHTTPServer):
         page = {"endCursor": None, "hasNextPage": False}
         return {"internalId": "1", "runCount": len(runs), "readOnly": False, "runs": {"edges": edges, "pageInfo": page}}
 
+    def list_files(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the files of a run, or those of some names."""
+        files, names = self.runs[values["name"]].files, values["fileNames"]
+        nodes = [
+            {"id": name, "name": name, "url": "", "directUrl": "", "sizeBytes": len(content), "mimetype": "", "md5": ""}
+            | {"updatedAt": None}
+            for name, content in files.items()
+            if not names or name in names
+        ]
+        page = {"endCursor": None, "hasNextPage": False}
+        edges = [{"node": node, "cursor": node["name"]} for node in nodes]
+        return {"fileCount": len(nodes), "files": {"edges": edges, "pageInfo": page}}
+
     def stream(self, name: str, values: dict[str, Any]) -> None:
         """Take a piece of a run's history, its summary, its end."""
         run = self.runs[name]
@@ -237,9 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_served("Upload", {"path": path}):
             return
         self.server.files[path] = content
-        kind, name, rest = [*path.split("/", 2), "", ""][:3]
-        if kind == "run" and name in self.server.runs and rest:
-            self.server.runs[name].files[rest] = content
+        if path.startswith("run/"):
+            _, name, file = path.split("/", 2)
+            self.server.runs[name].files[file] = content
         self._say({})
 
     def do_POST(self) -> None:

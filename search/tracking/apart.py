@@ -103,9 +103,9 @@ def answer(work: Callable[[dict[str, Any]], Iterator[Answer]]) -> int:
     return int(last != END)
 
 
-def in_a_line(error: BaseException) -> str:
+def in_a_line(problem: BaseException | str) -> str:
     """Return what an error says, without the requests that W&B's client repeats in it."""
-    said = " ".join(str(error).split()) or repr(error)
+    said = " ".join(str(problem).split()) or f"W&B's client ended: {problem!r}"
     said = re.sub(r"POST \S+ giving up after \d+ attempt\(s\):? (?:while retrying: )?", "", said)
     return re.sub(r'Post "\S+": ', "", said).partition(" while retrying: ")[0]
 

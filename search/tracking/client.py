@@ -22,8 +22,8 @@ from search.tracking.apart import Answer, answer, in_a_line
 REQUEST_SECONDS = 10.0
 """How long a request may take. It is repeated once; W&B's own limits have its client try for days."""
 
-COUNT_SECONDS = 10.0
-"""How long the server may take to count the lines of history that it has taken."""
+ARRIVAL_SECONDS = 10.0
+"""How long the server may take to say that it has what it was sent."""
 
 POLL_SECONDS = 0.1
 
@@ -69,7 +69,7 @@ def _sweep(question: dict[str, Any]) -> dict[str, str]:
     sweep_id = wandb.sweep(question["sweep_config"], project=question["project"])
     # `wandb.sweep` leaves here what the server calls them.
     entity, project = os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"]
-    page = f"{wandb.util.app_url(place.split()[0])}/{quote(entity)}/{quote(project)}"
+    page = f"{wandb.setup().settings.app_url}/{quote(entity)}/{quote(project)}"
     return {
         "place": place,
         "entity": entity,
@@ -100,7 +100,7 @@ class _Sender:
         """Yield `{"run": ..., "problem": ...}` of each, and between them `{"doing": ...}` as something moves."""
         shutil.rmtree(self._scratch, ignore_errors=True)  # of a sync that was killed
         runs = self._question["runs"]
-        self._lines = self._count([run["id"] for run in runs])
+        self._lines = {run.id: run.historyLineCount for run in self._runs([run["id"] for run in runs])}
         with ThreadPoolExecutor(self._question["jobs"]) as pool:
             for run in runs:
                 pool.submit(self._send_one, run)
@@ -123,22 +123,22 @@ class _Sender:
 
     def _sent(self, run: dict[str, Any]) -> str | None:
         """Return why a run is not on the server, whole; None if it is."""
-        records, problems = run_file.locate_artifacts(
-            run_file.joined([Path(part) for part in run["parts"]]), Path(self._question["folder"]) / "best"
-        )
-        lines = run_file.num_lines(records)
+        whole = run_file.joined([Path(part) for part in run["parts"]])
+        records, problems = run_file.locate_artifacts(whole, Path(self._question["folder"]))
         records = run_file.without_lines(records, self._lines.get(run["id"], 0))
         records = run_file.at_the_end(records, run["summary"], run["exit_code"])
         records[0].run.sweep_id = self._sweep["id"]
-        messages = self._client.asyncer.run(lambda: self._upload(self._scratch_copy(run, records)))
+        records[0].run.run_group = self._question["name"]  # of the folder, which may have another name now
+        problems += self._client.asyncer.run(lambda: self._upload(self._scratch_copy(run, records)))
+        # W&B's client calls a run sent whose lines or files did not get through.
+        end = time.monotonic() + (0.0 if problems else ARRIVAL_SECONDS)
         try:
-            counted = self._wait_for(run["id"], lines)
+            while (missing := self._missing(run["id"], whole)) and time.monotonic() < end:
+                time.sleep(POLL_SECONDS)
         except Exception as error:
             self._gone.set()
-            raise RuntimeError("; ".join([*messages, f"W&B does not answer any more: {in_a_line(error)}"])) from error
-        if counted != lines:
-            problems.append(f"W&B has {counted} of its {lines} lines of history")
-        return "; ".join([*messages, *problems]) or None
+            missing = f"W&B does not answer any more: {in_a_line(error)}"
+        return "; ".join([*problems, *filter(None, [missing])]) or None
 
     def _scratch_copy(self, run: dict[str, Any], records: list[Any]) -> Path:
         """Return the file that W&B's client is to send, beside links to the media that its lines name."""
@@ -158,6 +158,8 @@ class _Sender:
 
     async def _upload(self, file: Path) -> list[str]:
         """Return what W&B's client complains of."""
+        from wandb.proto.wandb_sync_pb2 import ServerSyncMessage
+
         service = self._client.ensure_service()
         opened = await service.init_sync(
             {file},
@@ -181,23 +183,27 @@ class _Sender:
             if doing != before:  # else nothing moves
                 self._said.put({"doing": doing})
         messages += end.result().messages
-        return [message.content.partition("] ")[2] or message.content for message in messages if _complains(message)]
+        return [_complaint(message) for message in messages if message.severity >= ServerSyncMessage.SEVERITY_WARNING]
 
-    def _wait_for(self, run: str, lines: int) -> int:
-        """Return how many lines of a run the server has, once they are as many as were sent, or after a while."""
-        end = time.monotonic() + COUNT_SECONDS
-        while (found := self._count([run]).get(run, -1)) != lines and time.monotonic() < end:
-            time.sleep(POLL_SECONDS)
-        return max(found, 0)
-
-    def _count(self, ids: list[str]) -> dict[str, int]:
-        """Return how many lines of history the server has of runs; nothing of one that it does not know."""
+    def _missing(self, name: str, records: list[Any]) -> str | None:
+        """Return what the server does not have of a run."""
+        lines, media = run_file.num_lines(records), run_file.media_of(records)
         with self._asking:
-            self._api.flush()  # it remembers answers
-            runs = self._api.runs(
-                f"{self._sweep['entity']}/{self._sweep['project']}", filters={"name": {"$in": ids}}, per_page=1000
-            )
-            return {run.id: run.historyLineCount or 0 for run in runs}
+            run = next(iter(self._runs([name])), None)
+            if run is None:
+                return "W&B does not have it"
+            there = {file.name for file in run.files(media, per_page=1000) if file.size} if media else set()
+        if run.historyLineCount != lines:
+            return f"W&B has {run.historyLineCount} of its {lines} lines of history"
+        if absent := sorted(set(media) - there):
+            return f"W&B has not {absent[0]}" + (f", nor {len(absent) - 1} other files" if absent[1:] else "")
+        return None
+
+    def _runs(self, names: list[str]) -> Any:
+        """Return the runs of these ids that the server has."""
+        self._api.flush()  # it remembers answers
+        path = f"{self._sweep['entity']}/{self._sweep['project']}"
+        return self._api.runs(path, filters={"name": {"$in": names}}, per_page=1000)
 
 
 def _doing(status: Any) -> list[str]:
@@ -208,10 +214,10 @@ def _doing(status: Any) -> list[str]:
     ]
 
 
-def _complains(message: Any) -> bool:
-    from wandb.proto.wandb_sync_pb2 import ServerSyncMessage
-
-    return message.severity >= ServerSyncMessage.SEVERITY_WARNING
+def _complaint(message: Any) -> str:
+    """Return what W&B's client says went wrong: its first sentence, without the run's name in brackets before it."""
+    said = in_a_line(message.content.partition("] ")[2] or message.content)
+    return said.partition(". ")[0]
 
 
 if __name__ == "__main__":

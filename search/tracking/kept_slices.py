@@ -1,10 +1,12 @@
 """The slices that a trial's run shows, kept in the experiment's folder: a run that is written anew has them again."""
 
+import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from model.durable import write
 from model.slices import PredictedSlices
 from search.trials import trial_id
 
@@ -15,13 +17,15 @@ def keep_slices(folder: Path, number: int, epoch: int, slices: PredictedSlices) 
     """Keep the slices of a trial's epoch, in the place of earlier ones."""
     file = _file(folder, number)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, epoch=epoch, **vars(slices))
+    content = io.BytesIO()
+    np.savez_compressed(content, epoch=epoch, **vars(slices))
+    write(file, content.getvalue())  # whole: the thread that opens the run may be reading it
 
 
 def kept_slices(folder: Path, number: int) -> tuple[int, PredictedSlices] | None:
     """Return the epoch of a trial's kept slices, and the slices; None where there are none."""
     try:
-        with np.load(_file(folder, number)) as arrays:
+        with _file(folder, number).open("rb") as content, np.load(content) as arrays:
             values = dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # none; or cut off with its writer
         return None

@@ -107,15 +107,19 @@ def _each_epoch_once(records: list[Record]) -> list[Record]:
         if not record.HasField("history"):
             others.append(record)
             continue
-        values = {item.key: item.value_json for item in record.history.item}
+        values = {_name(item): item.value_json for item in record.history.item}
         names = frozenset(name for name in values if not name.startswith("_"))
         lines[values.get("epoch"), names] = record
     for step, record in enumerate(lines.values()):  # W&B's own axis: a part begins at 0, wherever the run was
         record.history.step.num = step
         for item in record.history.item:
-            if item.key == "_step":
+            if _name(item) == "_step":
                 item.value_json = str(step)
     return [*others, *lines.values()]
+
+
+def _name(item: Any) -> str:
+    return item.key or ".".join(item.nested_key)
 
 
 def num_lines(records: list[Record]) -> int:
@@ -140,18 +144,25 @@ def at_the_end(records: list[Record], summary: dict[str, Any], exit_code: int) -
     for name, value in summary.items():
         said.summary.update.add(key=name, value_json=json.dumps(value))
     end.exit.exit_code = exit_code
-    return [*records, said, end]
+    # A record of nothing ends W&B's service process.
+    return [*records, *([said] if summary else []), end]
 
 
-def locate_artifacts(records: list[Record], best: Path) -> tuple[list[Record], list[str]]:
+def media_of(records: list[Record]) -> list[str]:
+    """Return the names of the files, tables and images, that lines of history show."""
+    names = {file.path for record in records for file in record.files.files}
+    return sorted(name for name in names if name.startswith("media/"))
+
+
+def locate_artifacts(records: list[Record], folder: Path) -> tuple[list[Record], list[str]]:
     """Return the records with artifacts that can be sent, and a sentence for each that cannot.
 
-    A run that was tracked offline says where the files of its model were. They are looked for in `best` too: the
-    experiment may have moved to a machine that reaches W&B.
+    A run that was tracked offline says where the files of its artifacts were. They are looked for in the experiment's
+    folder too: it may have moved, to a machine that reaches W&B.
     """
     kept, problems = [], []
     for record in records:
-        problem = _locate(record.artifact, best) if record.HasField("artifact") else None
+        problem = _locate(record.artifact, folder) if record.HasField("artifact") else None
         if problem is None:
             kept.append(record)
         else:
@@ -159,16 +170,19 @@ def locate_artifacts(records: list[Record], best: Path) -> tuple[list[Record], l
     return kept, problems
 
 
-def _locate(artifact: Any, best: Path) -> str | None:
+def _locate(artifact: Any, folder: Path) -> str | None:
     for entry in artifact.manifest.contents:
         if not entry.local_path:
             continue
-        places = [place for place in (Path(entry.local_path), best / entry.path) if place.is_file()]
-        if not places:
-            return f"its artifact {artifact.name} is not sent: {entry.local_path} does not exist any more"
-        if not (same := [place for place in places if _md5(place) == entry.digest]):
-            return f"its artifact {artifact.name} is not sent: {places[0]} has changed since"
-        entry.local_path = str(same[0])
+        parts = Path(entry.local_path).parts
+        places = [Path(entry.local_path), *(folder.joinpath(*parts[start:]) for start in range(1, len(parts)))]
+        found = [place for place in places if place.is_file()]
+        if not found:
+            return f"its artifact {artifact.name} is left out: {entry.local_path} does not exist any more"
+        same = next((place for place in found if _md5(place) == entry.digest), None)
+        if same is None:
+            return f"its artifact {artifact.name} is left out: {found[0]} has changed since it was tracked"
+        entry.local_path = str(same)
     return None
 
 

@@ -15,6 +15,7 @@ from search.jsonl import append_line, read_lines
 from search.tracking.apart import ask
 from search.tracking.run_file import find_parts
 from search.tracking.sweep import CLIENT, Sweep, record_sweep
+from search.tracking.tracker import row_reason
 from search.trials import State, TrialRow
 
 SENT_FILE = "sent.jsonl"
@@ -56,15 +57,13 @@ class Outcome:
     doing: str = ""
 
 
-def find_runs(folder: Path, rows: Sequence[TrialRow]) -> list[OfflineRun]:
+def find_runs(folder: Path, rows: Sequence[TrialRow], max_epochs: int) -> list[OfflineRun]:
     """Return the runs in an experiment's folder, by their ids, with the ends that the table of trials tells."""
     by_id = {row.id: row for row in rows}
     runs = []
     for name, parts in sorted(find_parts(folder).items()):
         row = by_id.get(name.rpartition("-")[2])
-        summary = {} if row is None else {"state": str(row.state)}
-        if row is not None and row.error:
-            summary["reason"] = row.error.strip().splitlines()[-1]
+        summary = {} if row is None else {"state": str(row.state), "reason": row_reason(row, max_epochs)}
         # A trial without a row was killed with its search: to W&B it failed, until it is resumed.
         has_failed = row is None or row.state == State.FAILED
         parts = tuple(str(part.resolve()) for part in parts)
