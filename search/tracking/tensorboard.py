@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
 
 from model.slices import PredictedSlices
 from search.tracking.tracker import TrackedTrial, Tracking
@@ -15,7 +16,7 @@ FOLDER = "tensorboard"
 
 
 class TensorBoardTracker:
-    """One folder a trial: `tensorboard --logdir runs/NAME/tensorboard`. What the disk refuses, Tune sees."""
+    """One folder a trial, written in a thread of tensorboardX's own: `tensorboard --logdir runs/NAME/tensorboard`."""
 
     wants_slices = False
 
@@ -46,6 +47,10 @@ class TensorBoardTracker:
             return
         best = {f"best_{METRIC}": self._best} if math.isfinite(self._best) else {}
         self._writer.add_text("state", f"{state} {reason}".strip())
-        self._writer.add_hparams(self._trial.sample, best, name=".")
+        # `add_hparams` would make a second run of it, in a folder below.
+        for summary in hparams(self._trial.sample, best):
+            self._writer.file_writer.add_summary(summary)
+        for name, value in best.items():
+            self._writer.add_scalar(name, value)
         self._writer.close()
         self._writer = None
