@@ -2,12 +2,10 @@
 
 import math
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +18,7 @@ from model.calibration import NO_PIXELS, ProbabilityCounts, count_probabilities
 from model.diagnosis import Diagnosis, SliceCalls, call_slices, diagnose
 from model.evaluate import PatientScore, evaluate_patient, summarise, summarise_values
 from model.inference import Network, predict_volume, to_masks
+from model.memory import peak_bytes_of_process
 from model.notebook_metrics import NotebookMetric, notebook_metrics, pixel_accuracy
 from model.settings import Settings
 
@@ -174,21 +173,10 @@ def _speed(seconds: Sequence[float], num_slices: Sequence[int]) -> Speed:
     return Speed(
         seconds_per_patient=_median(seconds),
         milliseconds_per_slice=1000 * _median(per_slice),
-        peak_memory_mb=(allocated or _peak_bytes_of_process()) / 2**20,
+        peak_memory_mb=(allocated or peak_bytes_of_process()) / 2**20,
         memory_of="GPU" if allocated else "process",
     )
 
 
 def _median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else math.nan
-
-
-def _peak_bytes_of_process() -> int:
-    """Return the most memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux getrusage may tell the peak of the process that started this one
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -18,6 +18,7 @@ from search.clock import Clock
 from search.coordinator import Coordinator
 from search.placement import remove_orphans, waiting_groups
 from search.screen import Lines
+from search.tracking.outage import noted_outage
 from search.trials import METRIC
 
 ORPHAN_SECONDS = 120.0
@@ -36,9 +37,14 @@ class LegSearcher(Searcher):
         self._checkpoints = checkpoints
         self._checkpoints_gb = math.inf if checkpoints_gb is None else checkpoints_gb
         self._numbers: dict[str, int] = {}
+        self._best_dice = -math.inf
+        for number in coordinator.trials:
+            self._look_at(number)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the config of a leg."""
+        for number in self._numbers.values():
+            self._look_at(number)
         leg = self._coordinator.next_leg()
         if leg is None:
             return Searcher.FINISHED if self._coordinator.is_finished else None
@@ -49,17 +55,24 @@ class LegSearcher(Searcher):
             "sample": leg.sample,
             "leg": self._checkpoints.next_leg(leg.number),
             "checkpoint": str(newest) if newest else None,
+            "best_dice": self._best_dice,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the coordinator; the last checkpoint is on disk by now."""
         if trial_id not in self._numbers:
             return
-        self._coordinator.end_leg(self._numbers.pop(trial_id))
+        number = self._numbers.pop(trial_id)
+        self._look_at(number)
+        self._coordinator.end_leg(number)
         reason = f"its checkpoints made room: all together they may take {self._checkpoints_gb:g} GB (checkpoints_gb)"
         while self._checkpoints.total_bytes > self._checkpoints_gb * 1e9:
             if not self._coordinator.give_up_worst(reason):
                 return
+
+    def _look_at(self, number: int) -> None:
+        """Learn the best Dice of the search from a trial."""
+        self._best_dice = max(self._best_dice, *self._coordinator.trials[number].dices.values(), -math.inf)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the coordinator's log is the record."""
@@ -105,14 +118,16 @@ class LegScheduler(FIFOScheduler):
 
 
 class LaneWatch(tune.Callback):
-    """Says when a trial waits for a place, and clears up: useless checkpoints, and what killed lanes left behind."""
+    """Says when a trial waits for a place, or W&B is out; clears up useless checkpoints, and what killed lanes left."""
 
-    def __init__(self, screen: Lines, checkpoints: Checkpoints) -> None:
+    def __init__(self, screen: Lines, checkpoints: Checkpoints, folder: Path) -> None:
         self._screen = screen
         self._checkpoints = checkpoints
+        self._folder = folder
         self._last_loss = self._last_look = -math.inf
         self._waiting_since: float | None = None
         self._has_said = False
+        self._has_said_outage = False
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
         """Remove the checkpoints that the new one makes useless."""
@@ -131,6 +146,13 @@ class LaneWatch(tune.Callback):
         if now < self._last_loss + ORPHAN_SECONDS:
             remove_orphans()
         self._say_who_waits(now)
+        self.say_outage()
+
+    def say_outage(self) -> None:
+        """Say, once, that a lane could not use W&B."""
+        if not self._has_said_outage and (outage := noted_outage(self._folder)):
+            self._has_said_outage = True
+            self._screen.say(outage)
 
     def _say_who_waits(self, now: float) -> None:
         waiting = waiting_groups()

@@ -120,8 +120,8 @@ class SearchConfig:
 
     promotion: Annotated[Promotion, tyro.conf.arg(name="")] = field(default_factory=Promotion)
 
-    tracking: Literal["offline", "online", "off"] = "offline"
-    """Weights & Biases: files in the experiment's folder, its server, or neither."""
+    tracking: Literal["offline", "online", "tensorboard", "off"] = "offline"
+    """Where trials are seen: Weights & Biases' files in the experiment's folder, its server, TensorBoard, nowhere."""
 
     project: str = "tumour-search"
     """Project of the W&B runs."""

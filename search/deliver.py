@@ -34,7 +34,7 @@ from search.jsonl import append_line, read_lines
 from search.objectives import pareto_front
 from search.overlays import draw_test_patients
 from search.rescore import Candidate
-from search.tracking import run_id
+from search.tracking.tracker import run_id
 from search.trials import TrialRow
 
 PARITY_PATIENTS = 5
@@ -164,9 +164,9 @@ def _facts(run: dict[str, Any], winner: Candidate, metrics: dict[str, Any]) -> d
 
 def _wandb(config: dict[str, Any], number: int) -> dict[str, str] | None:
     """Return where the winner's run is in W&B."""
-    return (
-        None if config["tracking"] == "off" else {"project": config["project"], "run": run_id(config["name"], number)}
-    )
+    if config["tracking"] not in ("online", "offline"):
+        return None
+    return {"project": config["project"], "run": run_id(config["name"], number)}
 
 
 def _describe(

@@ -28,11 +28,14 @@ from search.progress import Listeners
 from search.recorder import Recorder
 from search.scheduler import Scheduler
 from search.schedulers import SCHEDULERS
-from search.screen import Lines
+from search.screen import Lines, say
 from search.searcher import OptunaSearcher
-from search.space import SPACES
+from search.space import SPACES, Fixed
 from search.stop import StopRequest, interrupts
-from search.tracking import make_tracker
+from search.tracking.closing import close_runs
+from search.tracking.opening import open_runs, where_runs_are
+from search.tracking.outage import forget_outage
+from search.tracking.tracker import Tracking, make_tracker, tracking_of
 from search.trials import TrialRow, read_rows
 from search.worker_group import GroupConfig
 
@@ -89,9 +92,19 @@ def run_trials(
     Args:
         logs: Ray's, for what a worker said before it was lost.
     """
+    tracking = tracking_of(config, fingerprint=train_pack.fingerprint)
+    fixed = replace(config.fixed(train_pack.num_channels), loader_processes=lanes.loader_processes)
+    forget_outage(tracking.folder)
+    tracking = open_runs(tracking, SPACES[config.space], searcher=config.searcher)
+    if tracking.sweep:
+        for line in where_runs_are(tracking.folder):
+            say(f"W&B: {line}")
     per_lane = {name: lanes.num_workers * amount for name, amount in lanes.worker_resources().items()}
-    trainable = _trainable(config, lanes, train_pack, val_pack)
-    return run_search(config, trainable, num_lanes=lanes.num_lanes, lane_resources=per_lane, logs=logs)
+    trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, tracking)
+    rows = run_search(config, trainable, num_lanes=lanes.num_lanes, lane_resources=per_lane, logs=logs)
+    if problem := close_runs(rows, fixed, tracking):
+        say(problem)
+    return rows
 
 
 def run_search(
@@ -115,6 +128,7 @@ def run_search(
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
     stop = StopRequest(config.time_budget_seconds)
+    watch = LaneWatch(screen, checkpoints, folder)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -129,7 +143,7 @@ def run_search(
         run_config=tune.RunConfig(
             name=RAY_FOLDER,
             storage_path=str(folder),
-            callbacks=[LaneWatch(screen, checkpoints)],
+            callbacks=[watch],
             stop=stop,
             # What is kept, search.checkpoints decides: told to, Tune would write its whole state after every epoch.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
@@ -139,6 +153,7 @@ def run_search(
     if not coordinator.is_finished:
         with screen.watched(), interrupts(stop):
             tuner.fit()
+        watch.say_outage()
     coordinator.stop(stop.reason)
     if cut_off := sum(trial.phase != "ended" for trial in coordinator.trials.values()):
         screen.say(f"{stop.reason}: {cut_off} trials were cut off, and go on with --resume {config.name}")
@@ -189,21 +204,14 @@ def _open_coordinator(
     return coordinator
 
 
-def _trainable(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack) -> Any:
+def _trainable(config: SearchConfig, lanes: Lanes, packs: tuple[Pack, Pack], fixed: Fixed, tracking: Tracking) -> Any:
     group = GroupConfig(
         num_workers=lanes.num_workers,
         worker_resources=lanes.worker_resources(),
-        packs=(ray.put(train_pack), ray.put(val_pack)),
+        packs=(ray.put(packs[0]), ray.put(packs[1])),
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
     )
-    lane = tune.with_parameters(
-        Lane,
-        group=group,
-        fixed=replace(config.fixed(train_pack.num_channels), loader_processes=lanes.loader_processes),
-        tracker=make_tracker(
-            config.tracking, project=config.project, group=config.name, folder=config.folder.resolve()
-        ),
-    )
+    lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=make_tracker(tracking))
     lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()]))
     lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
     return lane

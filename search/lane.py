@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,13 @@ from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.train._internal.session import _TrainingResult
 
+from model.slices import PredictedSlices
 from search.checkpoints import METRICS_FILE, STATE_FILE
 from search.space import Fixed, to_configs
-from search.tracking import Tracker
-from search.trials import METRIC, ended_state
-from search.worker_group import Failure, GroupConfig, Report, Trial, WorkerGroup
+from search.tracking.tracker import Tracker, tracked_trial, why
+from search.trials import METRIC, State, state_after
+from search.worker import Failure, Report, Trial
+from search.worker_group import GroupConfig, WorkerGroup
 
 FIRST_EPOCH_SECONDS = 3600.0
 """How long an epoch may take before any has ended."""
@@ -32,6 +33,7 @@ class Lane(tune.Trainable):
         self._fixed = fixed
         self._tracker = tracker
         self._slowest_seconds: float | None = None
+        self._best_dice = -math.inf
         self._last: dict[str, Any] | None = None
         self._group: WorkerGroup | None = None
         self._start_group()
@@ -80,8 +82,8 @@ class Lane(tune.Trainable):
 
     def cleanup(self) -> None:
         """Let the group go."""
+        self._end_group()  # first: Tune does not wait for long
         self._finish_tracking()
-        self._end_group()
 
     def _save(self, folder: Path, *, directly: bool) -> None:
         """Write the state after the last epoch; nothing, if training raised and there is none."""
@@ -98,6 +100,7 @@ class Lane(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._leg = config
+        self._best_dice = max(self._best_dice, config["best_dice"])
         self._has_started = False
         self._history = []
         self._last = None
@@ -111,11 +114,11 @@ class Lane(tune.Trainable):
             self._history = json.loads(file.with_name(METRICS_FILE).read_text())["history"]
         unet, train = to_configs(self._leg["sample"], self._fixed)
         group.start(Trial(unet=unet, train=train, checkpoint=content))
-        self._tracker.start(self._leg["number"], asdict(unet) | asdict(train), self._history)
+        self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)
         self._has_started = True
 
     def _reported(self, report: Report) -> dict[str, Any]:
-        self._tracker.log(report.metrics)
+        self._tracker.log(report.metrics, self._slices_of_new_best(report.metrics))
         if report.metrics["epoch"] > 0:
             self._history.append(report.metrics)
         return {
@@ -127,6 +130,17 @@ class Lane(tune.Trainable):
             "done": report.finished,
         }
 
+    def _slices_of_new_best(self, metrics: dict[str, float]) -> PredictedSlices | None:
+        """Return what the network makes of a few validation slices, if no trial was as good before."""
+        dice = metrics.get(METRIC, math.nan)
+        if not dice > self._best_dice:
+            return None
+        self._best_dice = dice
+        if not self._tracker.wants_slices:
+            return None
+        assert self._group is not None
+        return self._group.slices(timeout_seconds=self._timeout_seconds())
+
     def _failed(self, failure: Failure) -> dict[str, Any]:
         if self._group_config.num_workers > 1:
             # The ranks may have stopped at different places of an exchange; the next trial gets a group of its own.
@@ -135,7 +149,10 @@ class Lane(tune.Trainable):
         return self._reported(report) | {"raised": True}
 
     def _finish_tracking(self) -> None:
-        self._tracker.finish(ended_state(self._last, error=False))
+        state = state_after(self._last) if self._last else State.PRUNED
+        failure = self._last["failure"] if self._last else None
+        reason = why(state, failure, num_epochs=len(self._history), max_epochs=self._fixed.max_epochs)
+        self._tracker.finish(state, reason)
 
     def _start_group(self) -> WorkerGroup:
         self._group = WorkerGroup(self._group_config)

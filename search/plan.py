@@ -11,6 +11,12 @@ from search.lanes import Lanes, describe_resources
 from search.objectives import OBJECTIVES
 from search.space import SPACES, describe
 
+TRACKING = {
+    "offline": "Weights & Biases, offline",
+    "online": "Weights & Biases, online, with a few validation slices of each patient",
+    "tensorboard": "TensorBoard",
+}
+
 
 def print_plan(
     config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console, *, logs: Path | None = None
@@ -49,7 +55,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         ("searched for", objectives),
         ("trials", budget),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}"),
-        ("tracking", f"Weights & Biases, {config.tracking}" if config.tracking != "off" else "off"),
+        ("tracking", TRACKING.get(config.tracking, config.tracking)),
         ("written to", f"{config.folder}/: config.json, trials.jsonl, events.jsonl, ray/, report.html, best/"),
     ]
 

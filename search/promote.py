@@ -6,7 +6,7 @@ The validation patients decide everything; then the test patients are scored, an
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,10 +25,11 @@ from search.promotion import Promotion
 from search.report.page import write_report
 from search.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
 from search.screen import say
-from search.space import to_configs
 from search.summary import print_summary
 from search.tasks import Tasks, open_tasks
-from search.tracking import track_model
+from search.tracking.model_artifact import track_model
+from search.tracking.outage import forget_outage
+from search.tracking.tracker import tracking_of
 from search.trials import TrialRow, read_rows
 
 
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             experiment = read_experiment(config.folder)
             check_fingerprint(experiment, config, cohort)
             experiment["config"] = config_record(config)
+            forget_outage(config.folder)
             return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -102,16 +104,9 @@ def promote(
 
 def _track(config: SearchConfig, cohort: Cohort, winner: TrialRow) -> str | None:
     """Make the model an artifact of the winner's W&B run; return why it could not be, if so."""
-    unet, training = to_configs(winner.sample, config.fixed(cohort.train_pack.num_channels))
-    return track_model(
-        config.folder / BEST_FOLDER,
-        winner,
-        asdict(unet) | asdict(training),
-        tracking=config.tracking,
-        project=config.project,
-        group=config.name,
-        folder=config.folder,
-    )
+    fixed = config.fixed(cohort.train_pack.num_channels)
+    tracking = tracking_of(config, fingerprint=cohort.train_pack.fingerprint)
+    return track_model(config.folder / BEST_FOLDER, winner, fixed, tracking)
 
 
 def _parse(argv: Sequence[str] | None) -> SearchConfig:

@@ -8,6 +8,7 @@ from rich.console import Console
 from search import errors
 from search.card import format_interval
 from search.objectives import OBJECTIVES
+from search.tracking.opening import where_runs_are
 from search.trials import State, TrialRow, count_states
 
 
@@ -33,6 +34,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
         f"Report      {folder / 'report.html'}",
         f"Trials      {folder / 'trials.jsonl'}",
         *([f"Errors      {folder / errors.FOLDER}"] if any(row.state == State.FAILED for row in rows) else []),
+        *(f"W&B         {line}" for line in where_runs_are(folder)),
         f"Use it      python -m model.predict {best} PATIENT_FOLDER --out masks",
     ]
     for line in lines:

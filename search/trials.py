@@ -72,9 +72,9 @@ def trial_id(number: int) -> str:
     return f"t{number:03d}"
 
 
-def ended_state(result: dict[str, Any] | None, *, error: bool) -> State:
-    """Return how a trial ended, from its last result and whether its worker group was lost for good."""
-    if error or not result or result.get("failure"):
+def state_after(result: dict[str, Any]) -> State:
+    """Return how a trial ended if nothing comes after this result of an epoch: one that only waits is PRUNED."""
+    if result["failure"]:
         return State.FAILED
     if not math.isfinite(result[METRIC]):  # nobody to compare it by; such a validation set is refused before
         return State.FAILED

@@ -1,32 +1,22 @@
 """A warm worker group: one long-lived Ray Train run that trains trial after trial.
 
 Starting a Ray Train run costs seconds, and starting one for every trial would cost more than training a small one
-(tests/benchmarks/LOG.md). So a group starts once and then serves requests, the same to every rank at the same time:
-
-    ("start", Trial)   the next trial, from its checkpoint if it has one    -> nothing is computed yet
-    ("step",)          one epoch                                            -> Report, or Failure
-    ("save", path)     the state after the last epoch, by rank 0 alone      -> None once it is in the file;
-                                                                               bytes if there is no path
-    ("end",)           no more trials; the run ends
+(tests/benchmarks/LOG.md). So a group starts once and then serves requests (search.worker).
 """
 
 import threading
 import time
-import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-import torch
-from ray.train import RunConfig, ScalingConfig, get_context
+from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from model.processes import ProcessLost
-from model.train import EpochResult, TrainConfig, train
-from model.unet import UNetConfig
+from model.slices import PredictedSlices
 from search.channel import Address, LocalChannel, Reception, local_pair
+from search.worker import Failure, Report, Trial, serve_trials
 
 START_TIMEOUT_SECONDS = 300.0
 """Two workers start in 15 to 25 s on two cores; an autoscaler may first have to start a machine."""
@@ -48,32 +38,6 @@ class GroupConfig:
 
     storage: str
     """Ray Train's own folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What a group trains next."""
-
-    unet: UNetConfig
-    train: TrainConfig
-    checkpoint: bytes | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a rank says of an epoch."""
-
-    metrics: dict[str, float]
-    finished: bool
-    failure: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """What a rank says when training raised."""
-
-    message: str
-    traceback: str
 
 
 class WorkerGroupLost(RuntimeError):
@@ -128,6 +92,15 @@ class WorkerGroup:
             WorkerGroupLost: A worker died, or did not answer in time.
         """
         self._channels[0].send(("save", path))
+        return self._receive(0, time.monotonic() + timeout_seconds)
+
+    def slices(self, *, timeout_seconds: float) -> PredictedSlices | None:
+        """Return what rank 0's network makes of a few validation slices after the last epoch; None if it cannot say.
+
+        Raises:
+            WorkerGroupLost: A worker died, or did not answer in time.
+        """
+        self._channels[0].send(("slices",))
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def end(self, *, timeout_seconds: float = 10.0) -> None:
@@ -186,50 +159,6 @@ class WorkerGroup:
             return self._channels[rank].recv()
         except (EOFError, OSError) as error:
             raise WorkerGroupLost(f"{name} is gone: {error!r}") from error
-
-
-def serve_trials(config: dict[str, Any]) -> None:
-    """Serve requests until the lane ends or is gone: the training function that Ray Train runs on every worker."""
-    address = config["address"]
-    channel = address if isinstance(address, LocalChannel) else address.connect(get_context().get_world_rank())
-    torch.set_num_threads(max(1, config["threads"]))
-    train_pack, val_pack = ray.get(list(config["packs"]))
-    epochs: Iterator[EpochResult] = iter(())
-    result: EpochResult | None = None
-    while (request := _next_request(channel)) != ("end",):
-        match request:
-            case ("start", trial):
-                result = None
-                epochs = train(trial.unet, trial.train, train_pack, val_pack, resume_from=trial.checkpoint)
-            case ("step",):
-                result, reply = _step(epochs)
-                channel.send(reply)
-            case ("save", None):
-                channel.send(result.state.to_bytes())
-            case ("save", path):
-                with path.open("wb") as file:
-                    result.state.write_to(file)
-                channel.send(None)
-
-
-def _step(epochs: Iterator[EpochResult]) -> tuple[EpochResult | None, Report | Failure]:
-    try:
-        result = next(epochs)
-    except ProcessLost:  # as good as this worker's own death: the trial goes on from its checkpoint on another group
-        raise
-    except Exception as error:  # whatever training can raise belongs to the trial, not to the group
-        if isinstance(error, torch.OutOfMemoryError):
-            torch.cuda.empty_cache()
-        message = f"{type(error).__name__}: {error}"
-        return None, Failure(message=message, traceback=traceback.format_exc())
-    return result, Report(metrics=result.metrics, finished=result.finished, failure=result.failure)
-
-
-def _next_request(channel: Any) -> tuple:
-    try:
-        return channel.recv()
-    except (EOFError, OSError):  # the lane is gone, and with it the reason to be
-        return ("end",)
 
 
 def _own_host() -> str:

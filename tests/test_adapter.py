@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,11 @@ def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_pa
     cap = num_checkpoints * (CHECKPOINT_BYTES + 1000)
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=cap / 1e9)
     for count in itertools.count():
+        known = [dice for trial in coordinator.trials.values() for dice in trial.dices.values()]
         leg = searcher.suggest(f"leg {count}")
         if leg == Searcher.FINISHED:
             break
+        assert leg["best_dice"] == max(known, default=-math.inf)
         number = train_leg(coordinator, tmp_path / "ray", leg)
         checkpoints.tidy(number, goes_on=True)
         searcher.on_trial_complete(f"leg {count}")

@@ -13,8 +13,8 @@ from search.trials import (
     append_row,
     best_first,
     count_states,
-    ended_state,
     read_rows,
+    state_after,
     trial_id,
 )
 
@@ -122,19 +122,16 @@ def test_best_first_is_by_dice_then_by_number_without_those_that_have_none():
 
 
 @pytest.mark.parametrize(
-    ("result", "error", "state"),
+    ("result", "state"),
     [
-        ({"finished": True, "failure": None, METRIC: 0.5}, False, State.COMPLETE),
-        ({"finished": False, "failure": None, METRIC: 0.5}, False, State.PRUNED),
-        ({"finished": True, "failure": "train_loss was nan", METRIC: 0.5}, False, State.FAILED),
-        ({"finished": True, "failure": None, METRIC: 0.5}, True, State.FAILED),
-        ({"finished": True, "failure": None, METRIC: math.nan}, False, State.FAILED),
-        ({}, False, State.FAILED),
-        (None, False, State.FAILED),
+        ({"finished": True, "failure": None, METRIC: 0.5}, State.COMPLETE),
+        ({"finished": False, "failure": None, METRIC: 0.5}, State.PRUNED),
+        ({"finished": True, "failure": "train_loss was nan", METRIC: 0.5}, State.FAILED),
+        ({"finished": True, "failure": None, METRIC: math.nan}, State.FAILED),
     ],
 )
-def test_ended_state_by_hand(result, error, state):
-    assert ended_state(result, error=error) == state
+def test_state_after_by_hand(result, state):
+    assert state_after(result) == state
 
 
 def test_count_states_names_those_that_none_has():

@@ -61,8 +61,8 @@ def rows(out: Path, name: str) -> list[TrialRow]:
 
 
 def numbers(row: TrialRow) -> tuple:
-    """Return what must repeat: everything but the clock."""
-    clock = ("seconds", "val_seconds", "waiting_seconds", "elapsed_seconds")
+    """Return what must repeat: everything but the clock and the memory."""
+    clock = ("seconds", "val_seconds", "waiting_seconds", "elapsed_seconds", "peak_memory_mb")
     epochs = [{key: value for key, value in epoch.items() if key not in clock} for epoch in row.epochs]
     return row.number, row.state, row.sample, epochs
 

@@ -1,0 +1,114 @@
+"""What a worker of a group does: it serves requests, the same to every rank at the same time.
+
+("start", Trial)   the next trial, from its checkpoint if it has one    -> nothing is computed yet
+("step",)          one epoch                                            -> Report, or Failure
+("save", path)     the state after the last epoch, by rank 0 alone      -> None once it is in the file;
+                                                                           bytes if there is no path
+("slices",)        a few validation slices, by rank 0 alone             -> PredictedSlices, or None
+("end",)           no more trials; the run ends
+"""
+
+import logging
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.train import get_context
+
+from data.pack import Pack
+from model.device import find_device
+from model.memory import forget_peak, peak_mb
+from model.processes import ProcessLost
+from model.slices import PredictedSlices, predict_slices
+from model.train import EpochResult, TrainConfig, train
+from model.unet import UNet, UNetConfig
+from search.channel import LocalChannel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a group trains next."""
+
+    unet: UNetConfig
+    train: TrainConfig
+    checkpoint: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a rank says of an epoch."""
+
+    metrics: dict[str, float]
+    finished: bool
+    failure: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """What a rank says when training raised."""
+
+    message: str
+    traceback: str
+
+
+def serve_trials(config: dict[str, Any]) -> None:
+    """Serve requests until the lane ends or is gone: the training function that Ray Train runs on every worker."""
+    address = config["address"]
+    channel = address if isinstance(address, LocalChannel) else address.connect(get_context().get_world_rank())
+    torch.set_num_threads(max(1, config["threads"]))
+    train_pack, val_pack = ray.get(list(config["packs"]))
+    epochs: Iterator[EpochResult] = iter(())
+    result: EpochResult | None = None
+    while (request := _next_request(channel)) != ("end",):
+        match request:
+            case ("start", trial):
+                result = None
+                forget_peak()
+                epochs = train(trial.unet, trial.train, train_pack, val_pack, resume_from=trial.checkpoint)
+            case ("step",):
+                result, reply = _step(epochs)
+                channel.send(reply)
+            case ("save", None):
+                channel.send(result.state.to_bytes())
+            case ("save", path):
+                with path.open("wb") as file:
+                    result.state.write_to(file)
+                channel.send(None)
+            case ("slices",):
+                channel.send(_predict_slices(result.state.network, val_pack, trial.train.precision))
+
+
+def _predict_slices(network: UNet, val_pack: Pack, precision: str) -> PredictedSlices | None:
+    try:
+        return predict_slices(network, val_pack, find_device(precision, norm=network.config.norm))
+    except Exception as error:  # pictures are worth no trial
+        logger.warning("validation slices cannot be shown: %s: %s", type(error).__name__, error)
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+        return None
+
+
+def _step(epochs: Iterator[EpochResult]) -> tuple[EpochResult | None, Report | Failure]:
+    try:
+        result = next(epochs)
+    except ProcessLost:  # as good as this worker's own death: the trial goes on from its checkpoint on another group
+        raise
+    except Exception as error:  # whatever training can raise belongs to the trial, not to the group
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+        message = f"{type(error).__name__}: {error}"
+        return None, Failure(message=message, traceback=traceback.format_exc())
+    metrics = result.metrics | {"peak_memory_mb": peak_mb()}
+    return result, Report(metrics=metrics, finished=result.finished, failure=result.failure)
+
+
+def _next_request(channel: Any) -> tuple:
+    try:
+        return channel.recv()
+    except (EOFError, OSError):  # the lane is gone, and with it the reason to be
+        return ("end",)
