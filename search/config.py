@@ -10,13 +10,12 @@ import tyro
 
 from data.preprocess import Preprocessing
 from data.source import Reading
-from search import samplers, schedulers
 from search.objectives import LATENCY, OBJECTIVES
-from search.promotion import Promotion
-from search.samplers import SAMPLERS
-from search.scheduler import Budget
-from search.schedulers import SCHEDULERS
+from search.promotion.options import Promotion
+from search.scheduling import schedulers
+from search.scheduling.scheduler import Budget
 from search.space import SPACES, Fixed, batch_sizes, largest_depth
+from search.suggestion import samplers
 from search.trials import METRIC
 
 
@@ -167,7 +166,7 @@ class SearchConfig:
                 raise ValueError(f"{name} is {value}, but must be at least {low}, or left out")
         if self.grace_period is not None and self.grace_period > self.max_epochs:
             raise ValueError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
-        for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
+        for name, legal in (("space", SPACES), ("searcher", samplers.SAMPLERS), ("scheduler", schedulers.SCHEDULERS)):
             if getattr(self, name) not in legal:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
         if self.searcher == "grid" and self.try_first:
@@ -225,8 +224,8 @@ class SearchConfig:
                 "network is promoted: leave it out"
             )
         for name, one_objective, all_names in (
-            ("searcher", samplers.ONE_OBJECTIVE, SAMPLERS),
-            ("scheduler", schedulers.ONE_OBJECTIVE, SCHEDULERS),
+            ("searcher", samplers.ONE_OBJECTIVE, samplers.SAMPLERS),
+            ("scheduler", schedulers.ONE_OBJECTIVE, schedulers.SCHEDULERS),
         ):
             if getattr(self, name) in one_objective:
                 legal = ", ".join(other for other in all_names if other not in one_objective)

@@ -15,8 +15,8 @@ from typing import Any
 from search.jsonl import append_line, read_lines
 from search.objectives import merits
 from search.progress import Leg, Listener, Progress
-from search.scheduler import Scheduler, Verdict
-from search.searcher import Observation, OptunaSearcher, Suggestion
+from search.scheduling.scheduler import Scheduler, Verdict
+from search.suggestion.searcher import Observation, OptunaSearcher, Suggestion
 from search.trials import METRIC, State
 
 EVENTS = ("begin", "leg", "epoch", "lost", "give_up")

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from data.findings import printable
-from search.console import open_console
 from search.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
+from search.screen.console import open_console
 from search.standing import experiment_names, format_duration, standing, wall_seconds
 from search.trials import best_first, count_states, read_rows
 

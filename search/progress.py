@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from search.objectives import costs
-from search.scheduler import Verdict
+from search.scheduling.scheduler import Verdict
 from search.space import Sample
 from search.trials import METRIC, State
 

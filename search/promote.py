@@ -15,18 +15,18 @@ import tyro
 from rich.console import Console
 
 from model.settings import Settings
+from search.cluster.tasks import Tasks, open_tasks
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
-from search.deliver import BEST_FOLDER, Sides, default_settings, deliver
 from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
 from search.files import TABLE_FILE
-from search.final import check_folds, cross_validate, train_with_seeds
-from search.promotion import Promotion
+from search.promotion.deliver import BEST_FOLDER, Sides, default_settings, deliver
+from search.promotion.final import check_folds, cross_validate, train_with_seeds
+from search.promotion.options import Promotion
+from search.promotion.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
 from search.report.page import write_report
-from search.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
-from search.screen import say
-from search.summary import print_summary
-from search.tasks import Tasks, open_tasks
+from search.screen.lines import say
+from search.screen.summary import print_summary
 from search.tracking.model_artifact import track_model
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import tracking_of

@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from search.engine import TABLE_FILE
+from search.cluster.engine import TABLE_FILE
 from search.experiment import only_writer, recorded_config
 from search.space import SPACES
 from search.tracking.client import place_of

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import tyro
 
-from search import warm_start
+from search.cluster.engine import ray_cluster, run_trials
+from search.cluster.lanes import node_resources, plan_lanes
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.engine import ray_cluster, run_trials
 from search.experiment import check_changes, check_folder, only_writer, open_experiment, recorded_config
-from search.final import check_folds
-from search.lanes import node_resources, plan_lanes
-from search.plan import print_plan
 from search.presets import PRESETS
 from search.promote import promote
-from search.screen import console
+from search.promotion.final import check_folds
+from search.screen.lines import console
+from search.screen.plan import print_plan
+from search.suggestion import warm_start
 from search.trials import INTERRUPTED, TrialRow
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.

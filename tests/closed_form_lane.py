@@ -13,7 +13,7 @@ from search.trials import METRIC
 
 
 class ClosedFormLane(tune.Trainable):
-    """Answers as search.lane.Lane does."""
+    """Answers as search.cluster.lane.Lane does."""
 
     def setup(self, config: dict[str, Any], *, max_epochs: int, epoch_seconds: float) -> None:
         self._max_epochs = max_epochs

@@ -15,8 +15,8 @@ from data.split import Split
 from model.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
 from search.cohort import Cohort
-from search.deliver import without_nan
 from search.progress import Progress
+from search.promotion.deliver import without_nan
 from search.trials import State, TrialRow, append_row
 
 

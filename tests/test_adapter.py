@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from search.adapter import LegSearcher
 from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.cluster.adapter import LegSearcher
 from search.coordinator import Coordinator
 from search.recorder import Recorder
-from search.scheduler import Budget
-from search.schedulers import SCHEDULERS
-from search.searcher import OptunaSearcher
+from search.scheduling.scheduler import Budget
+from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE
+from search.suggestion.searcher import OptunaSearcher
 from search.trials import State, read_rows
 
 NUM_TRIALS = 12

@@ -7,8 +7,8 @@ import pytest
 from fakes import SAMPLE, progress
 from test_screen import make_board
 
-from search.board import Best
 from search.progress import Progress
+from search.screen.board import Best
 from search.trials import State
 
 

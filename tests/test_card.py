@@ -17,8 +17,8 @@ from model.predictor import Predictor, torch_network
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
 from model.weights import write_weights
-from search.card import FILES, format_interval, write_card
-from search.summary import print_summary
+from search.promotion.card import FILES, format_interval, write_card
+from search.screen.summary import print_summary
 from search.trials import State
 
 ROWS = [trial_row(0, [0.25], state=State.PRUNED), trial_row(1, [0.5, 0.75]), trial_row(2, [], state=State.FAILED)]

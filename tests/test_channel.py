@@ -9,7 +9,7 @@ from multiprocessing import AuthenticationError
 
 import pytest
 
-from search.channel import Address, Reception, local_pair
+from search.cluster.channel import Address, Reception, local_pair
 
 HOST = "127.0.0.1"
 

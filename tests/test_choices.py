@@ -13,7 +13,7 @@ from model.evaluate import evaluate
 from model.predictor import torch_network
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
-from search.choices import _compare, choose
+from search.promotion.choices import _compare, choose
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(preprocessing=Preprocessing(size=16), channel_names=("pre", "flair", "post"))

@@ -5,7 +5,7 @@ import time
 import pytest
 from fakes import progress
 
-from search.clock import Clock, format_clock, format_roughly
+from search.screen.clock import Clock, format_clock, format_roughly
 
 
 def test_clock_goes_on_where_the_last_epoch_ended():

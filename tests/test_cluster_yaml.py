@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from search.cluster.lanes import plan_lanes
 from search.config import SearchConfig
-from search.lanes import plan_lanes
 
 ROOT = Path(__file__).parents[1]
 

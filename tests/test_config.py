@@ -11,9 +11,9 @@ from data.source import Reading
 from search.config import SearchConfig
 from search.experiment import GROUPS
 from search.presets import PRESETS
-from search.promotion import Promotion
-from search.samplers import SAMPLERS
-from search.schedulers import SCHEDULERS
+from search.promotion.options import Promotion
+from search.scheduling.schedulers import SCHEDULERS
+from search.suggestion.samplers import SAMPLERS
 from search.tune import main, parse
 
 

@@ -12,10 +12,10 @@ from simulation import simulate
 
 from search.coordinator import Coordinator
 from search.progress import Leg, Progress
-from search.scheduler import Budget
-from search.schedulers import SCHEDULERS
-from search.searcher import OptunaSearcher
+from search.scheduling.scheduler import Budget
+from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE
+from search.suggestion.searcher import OptunaSearcher
 from search.trials import State
 
 MAX_EPOCHS = 9

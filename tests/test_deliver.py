@@ -29,15 +29,15 @@ from model.runtime import load_model
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
 from model.weights import read_weights
+from search.cluster.lanes import plan_lanes
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import default_settings, without_nan
 from search.experiment import check_folder, only_writer, open_experiment
-from search.lanes import plan_lanes
-from search.plan import print_plan
 from search.promote import main, promote
+from search.promotion.deliver import default_settings, without_nan
 from search.report.page import write_report
-from search.summary import print_summary
+from search.screen.plan import print_plan
+from search.screen.summary import print_summary
 from search.trials import append_row
 
 SIZE = 64
@@ -202,7 +202,7 @@ def test_promote_that_fails_leaves_the_model_that_was_there(copied, monkeypatch)
     def fail(*arguments, **options):
         raise ExportError("no such operator")
 
-    monkeypatch.setattr("search.deliver.export_onnx", fail)
+    monkeypatch.setattr("search.promotion.deliver.export_onnx", fail)
     assert main(["tiny", "--out", str(copied.parent)]) == 2
     verify_manifest(copied / "best")
     assert {path.name for path in copied.iterdir() if path.name.startswith("best")} == {"best"}
@@ -213,7 +213,7 @@ def test_promote_restores_the_model_that_a_killed_promotion_had_put_aside(copied
     def fail(*arguments, **options):
         raise ExportError("no such operator")
 
-    monkeypatch.setattr("search.deliver.export_onnx", fail)
+    monkeypatch.setattr("search.promotion.deliver.export_onnx", fail)
     (copied / "best").rename(copied / "best.before")
     assert main(["tiny", "--out", str(copied.parent)]) == 2
     verify_manifest(copied / "best")

@@ -22,12 +22,12 @@ from processes import command_lines, processes_below
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from data.preprocess import Preprocessing
-from search import engine
-from search.adapter import WAIT_SECONDS
+from search.cluster import engine
+from search.cluster.adapter import WAIT_SECONDS
+from search.cluster.lanes import Lanes, node_resources, plan_lanes
+from search.cluster.placement import waiting_groups
 from search.config import SearchConfig
-from search.lanes import Lanes, node_resources, plan_lanes
 from search.objectives import NUM_KEPT
-from search.placement import waiting_groups
 from search.space import SPACES
 from search.trials import State, TrialRow
 

@@ -9,7 +9,7 @@ from search.errors import MAX_HEADLINE, error_file, headline, keep_error
 TRACEBACK = 'Traceback (most recent call last):\n  File "train.py", line 3, in train\n    raise ValueError("odd")\n'
 LOST = f"""Failure # 1 (occurred at 2026-01-02_03-04-05)
 The actor died because of an error raised in its creation task, ray::Lane.__init__() (pid=4321, ip=10.0.0.1)
-{TRACEBACK}search.worker_group.WorkerGroupLost: worker 0 of 2 is gone: EOFError()"""
+{TRACEBACK}search.cluster.worker_group.WorkerGroupLost: worker 0 of 2 is gone: EOFError()"""
 DIED = """Failure # 1 (occurred at 2026-01-02_03-04-05)
 The actor died unexpectedly before finishing this task.
 \tclass_name: Lane

@@ -11,12 +11,12 @@ from fakes import Rows, learning_curve
 from simulation import simulate
 
 from search.coordinator import Coordinator
-from search.eta import Estimate, Plan, estimate
 from search.progress import Leg, Progress
-from search.scheduler import Budget
-from search.schedulers import SCHEDULERS
-from search.searcher import OptunaSearcher
+from search.scheduling.scheduler import Budget
+from search.scheduling.schedulers import SCHEDULERS
+from search.screen.eta import Estimate, Plan, estimate
 from search.space import CORE
+from search.suggestion.searcher import OptunaSearcher
 from search.trials import State
 
 MAX_EPOCHS = 9

@@ -17,6 +17,7 @@ import pytest
 from fakes import small_cohort
 
 from data.preprocess import Preprocessing
+from search.cluster.lanes import Lanes
 from search.config import SearchConfig
 from search.experiment import (
     CHANGEABLE,
@@ -30,9 +31,8 @@ from search.experiment import (
     recorded_config,
     resume_experiment,
 )
-from search.lanes import Lanes
 from search.presets import PRESETS
-from search.promotion import Promotion
+from search.promotion.options import Promotion
 
 LANES = Lanes(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
 KNOWN = {"earlier": [], "first": [{"depth": 3}]}

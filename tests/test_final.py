@@ -11,13 +11,13 @@ from fakes import trial_row, write_lgg_patient
 from data.preprocess import Preprocessing
 from model.checkpoint import load_network
 from model.train import TrainConfig, train
+from search.cluster.tasks import Tasks
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import default_settings
-from search.final import cross_validate, train_with_seeds
-from search.promotion import Promotion
+from search.promotion.deliver import default_settings
+from search.promotion.final import cross_validate, train_with_seeds
+from search.promotion.options import Promotion
 from search.space import to_configs
-from search.tasks import Tasks
 
 WINNER = trial_row(1, [0.5], sample={"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5})
 
@@ -90,7 +90,7 @@ def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypa
         trained.append((set(train_pack.patient_ids), set(val_pack.patient_ids)))
         yield from train(unet, config, train_pack, val_pack)
 
-    from search import final
+    from search.promotion import final
 
     train = final.train
     monkeypatch.setattr(final, "train", remember)

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from search.cluster.lanes import Lanes, plan_lanes
 from search.config import SearchConfig
-from search.lanes import Lanes, plan_lanes
 
 
 def node(cpus: float, gpus: float = 0) -> dict[str, float]:

@@ -13,11 +13,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from test_screen import make_board
 
-from search import live, screen
-from search.board import Best, Row, View
-from search.eta import Estimate, Plan
-from search.live import ASCII_BARS, LiveTable, Picture, open_screen, spark_line
-from search.screen import Lines
+from search.screen import lines, live
+from search.screen.board import Best, Row, View
+from search.screen.eta import Estimate, Plan
+from search.screen.lines import Lines
+from search.screen.live import ASCII_BARS, LiveTable, Picture, open_screen, spark_line
 from search.space import WIDE
 from search.trials import State
 
@@ -172,7 +172,7 @@ def watch_until_interrupted(table: LiveTable) -> None:
         table.on_end(progress(0, [0.5]), State.PRUNED, None)
         table.on_end(progress(1, [0.5] * 2), State.COMPLETE, None)
         table.on_end(progress(2, []), State.FAILED, "ValueError: odd")
-        screen.say("a note")
+        lines.say("a note")
         logging.getLogger("search").warning("a warning")
         print("a print", file=sys.stderr)
         raise KeyboardInterrupt
@@ -181,7 +181,7 @@ def watch_until_interrupted(table: LiveTable) -> None:
 def test_what_is_said_and_warned_appears_in_whole_lines_above_the_table(tmp_path, monkeypatch):
     terminal = Terminal()
     shared = Console(file=terminal, width=80, height=24, force_terminal=True, color_system=None)
-    for module in (live, screen):
+    for module in (live, lines):
         monkeypatch.setattr(module, "console", shared)
     monkeypatch.setattr(sys, "stderr", terminal)
     handler = logging.StreamHandler(terminal)
@@ -189,10 +189,10 @@ def test_what_is_said_and_warned_appears_in_whole_lines_above_the_table(tmp_path
     table = LiveTable(make_board(), tmp_path, "2 CPU")
     with pytest.raises(KeyboardInterrupt):
         watch_until_interrupted(table)
-    lines = re.sub(r"\x1b\[(2K|\?25[lh])", "\n", terminal.getvalue()).split("\n")  # a line that is cleared begins anew
+    shown = re.sub(r"\x1b\[(2K|\?25[lh])", "\n", terminal.getvalue()).split("\n")  # a line that is cleared begins anew
     said = ["a note", "a warning", "a print"]
-    assert [line for line in lines if line in said] == said
-    ended = [line.split("  ", 1)[1] for line in (line.strip() for line in lines) if re.search(r"  t\d+ [A-Z]{6}", line)]
+    assert [line for line in shown if line in said] == said
+    ended = [line.split("  ", 1)[1] for line in (line.strip() for line in shown) if re.search(r"  t\d+ [A-Z]{6}", line)]
     assert ended == [
         "t000 PRUNED   after  1 epoch, Dice 0.5000, the best so far",
         "t001 COMPLETE after  2 epochs, Dice 0.5000",

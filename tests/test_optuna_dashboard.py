@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from search.files import STUDY_FILE
-from search.searcher import OptunaSearcher
 from search.space import CORE
+from search.suggestion.searcher import OptunaSearcher
 from search.trials import METRIC, State
 
 COMMAND = Path(sys.executable).with_name("optuna-dashboard")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from search.promotion import Promotion
+from search.promotion.options import Promotion
 
 
 @pytest.mark.parametrize(

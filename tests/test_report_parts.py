@@ -18,9 +18,9 @@ from search.report.rungs import read_rungs
 from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
 from search.report.style import number, plot_text, script_json
 from search.report.timeline import lay_out, shares
-from search.schedulers import SCHEDULERS
-from search.searcher import OptunaSearcher
+from search.scheduling.schedulers import SCHEDULERS
 from search.space import SPACES, describe
+from search.suggestion.searcher import OptunaSearcher
 from search.trials import State
 
 CORE = describe(SPACES["core"])

@@ -11,7 +11,7 @@ from data.lgg import scan
 from data.preprocess import Preprocessing
 from model.durable import write
 from model.settings import Settings
-from search.rescore import NothingToPromote, in_order, is_worse, paired_gain, rescore, with_ensemble
+from search.promotion.rescore import NothingToPromote, in_order, is_worse, paired_gain, rescore, with_ensemble
 from search.trials import State
 
 EVERYTHING, NOTHING = 10.0, -10.0

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from search.halving import Asha, Hyperband
 from search.objectives import dominates
-from search.scheduler import Budget, Scheduler, Verdict
-from search.schedulers import SCHEDULERS, Median
+from search.scheduling.halving import Asha, Hyperband
+from search.scheduling.scheduler import Budget, Scheduler, Verdict
+from search.scheduling.schedulers import SCHEDULERS, Median
 
 CONTINUE, PAUSE, STOP = Verdict.CONTINUE, Verdict.PAUSE, Verdict.STOP
 SEEDS = range(20)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fakes import progress
 
-from search.board import Board
-from search.clock import Clock
-from search.eta import Estimate, Plan
-from search.scheduler import Budget
-from search.schedulers import SCHEDULERS
-from search.screen import Lines, describe_left, say
+from search.scheduling.scheduler import Budget
+from search.scheduling.schedulers import SCHEDULERS
+from search.screen.board import Board
+from search.screen.clock import Clock
+from search.screen.eta import Estimate, Plan
+from search.screen.lines import Lines, describe_left, say
 from search.trials import State
 
 SAMPLE = "learning_rate 0.00123 depth 3"

@@ -14,10 +14,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search import samplers
-from search.samplers import ONE_OBJECTIVE, SAMPLERS
-from search.searcher import Observation, OptunaSearcher, Suggestion
 from search.space import CORE, WIDE, Space
+from search.suggestion import samplers
+from search.suggestion.samplers import ONE_OBJECTIVE, SAMPLERS
+from search.suggestion.searcher import Observation, OptunaSearcher, Suggestion
 from search.trials import State
 
 # Optuna calls two samplers and an argument of theirs experimental, once for every one that is made.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data.patient import BadFiles, Problem
+from search.cluster.tasks import Tasks, open_tasks, where_readable
 from search.config import SearchConfig
-from search.tasks import Tasks, open_tasks, where_readable
 
 
 def patient(path: Path) -> SimpleNamespace:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from fakes import small_cohort, trial_row
 
+from search.cluster.lanes import Lanes
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, open_experiment, read_experiment
-from search.lanes import Lanes
-from search.searcher import Observation, OptunaSearcher
 from search.space import SPACES, to_configs
+from search.suggestion.searcher import Observation, OptunaSearcher
+from search.suggestion.warm_start import gather, load
 from search.trials import State, TrialRow, append_row
-from search.warm_start import gather, load
 
 LANES = Lanes(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
 SAMPLE = {"learning_rate": 0.002, "depth": 4, "dropout": 0.25, "bce_weight": 0.5}

@@ -16,7 +16,7 @@ from search.compare.results import efficiency, scores, significance
 from search.compare.show import show
 from search.compare.significance import Pair, compare_pairs
 from search.compare.table import Table
-from search.console import open_console
+from search.screen.console import open_console
 
 MAX_FILE_NAME = 150
 """Characters; file systems end at 255 bytes."""

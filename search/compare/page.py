@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.durable import write
-from search.card import format_interval
 from search.compare.experiments import Experiment
 from search.compare.figures import all_figures
 from search.compare.results import untested
 from search.compare.significance import Pair
 from search.compare.table import Table
+from search.promotion.card import format_interval
 from search.report.style import render
 
 

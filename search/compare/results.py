@@ -3,12 +3,12 @@
 import statistics
 from collections.abc import Callable, Sequence
 
-from search.card import format_interval
 from search.compare.differences import lanes_of
 from search.compare.experiments import Experiment
 from search.compare.significance import LEVEL, Difference, Pair
 from search.compare.table import ABSENT, Table, by_experiment, format_number, names_of
 from search.efficiency import best_after
+from search.promotion.card import format_interval
 from search.standing import format_duration
 from search.trials import best_first
 

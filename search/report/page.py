@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from model.durable import write
-from search.card import format_interval
 from search.errors import headline
 from search.objectives import OBJECTIVES
+from search.promotion.card import format_interval
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.record import Record, read_record

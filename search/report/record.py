@@ -14,7 +14,7 @@ from search.experiment import recorded_config
 from search.files import BEST_FOLDER, LOG_FILE, METRICS_FILE, SCORINGS_FILE, TABLE_FILE, read_experiment
 from search.jsonl import read_lines
 from search.progress import Progress
-from search.schedulers import SCHEDULERS
+from search.scheduling.schedulers import SCHEDULERS
 from search.trials import TrialRow, read_rows, trial_id
 
 

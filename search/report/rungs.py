@@ -7,11 +7,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from search.config import SearchConfig
-from search.halving import Asha, Hyperband
 from search.report.figures import STATE_COLOURS
 from search.report.record import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
-from search.schedulers import SCHEDULERS
+from search.scheduling.halving import Asha, Hyperband
+from search.scheduling.schedulers import SCHEDULERS
 from search.trials import METRIC, State, TrialRow
 
 

@@ -24,7 +24,7 @@ from model.predictor import Predictor, torch_network
 from model.settings import Settings
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
-from search.deliver import without_nan
+from search.promotion.deliver import without_nan
 from search.provenance import commit
 
 

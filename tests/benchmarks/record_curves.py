@@ -31,7 +31,7 @@ from model.durable import write
 from model.train import train
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.deliver import without_nan
+from search.promotion.deliver import without_nan
 from search.provenance import commit
 from search.space import CORE, Fixed, Sample, to_configs
 

@@ -52,9 +52,9 @@ from search.config import SearchConfig
 from search.coordinator import Coordinator
 from search.progress import Leg
 from search.provenance import commit
-from search.schedulers import SCHEDULERS
-from search.searcher import OptunaSearcher
+from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, Sample
+from search.suggestion.searcher import OptunaSearcher
 
 NUM_TRIALS = 400
 """Configurations that a search may try; one that has not reached the goal by then counts as never."""

@@ -30,10 +30,10 @@ import tyro
 
 from data.preprocess import Preprocessing
 from model.train import train
+from search.cluster.engine import ray_cluster, run_trials
+from search.cluster.lanes import node_resources, plan_lanes
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
-from search.engine import ray_cluster, run_trials
-from search.lanes import node_resources, plan_lanes
 from search.provenance import commit
 from search.space import Fixed, Sample, to_configs
 

@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' ow
 import closed_form_lane
 import fakes
 
+from search.cluster.engine import ray_cluster, run_search
 from search.config import SearchConfig
-from search.engine import ray_cluster, run_search
 from search.provenance import commit
 from search.trials import TrialRow, count_states
 

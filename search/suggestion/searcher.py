@@ -20,8 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.objectives import OBJECTIVES, costs
-from search.samplers import COMPLETE_ONLY, MODELS, SAMPLERS, Asked, SamplersView
 from search.space import Sample, Space
+from search.suggestion.samplers import COMPLETE_ONLY, MODELS, SAMPLERS, Asked, SamplersView
 from search.trials import METRIC, State
 
 NUM_RANDOM = 10

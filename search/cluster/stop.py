@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import tune
 
-from search.screen import say
+from search.screen.lines import say
 from search.trials import INTERRUPTED, TIME_SPENT
 
 logger = logging.getLogger(__name__)

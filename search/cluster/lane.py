@@ -12,11 +12,11 @@ from ray.train._internal.session import _TrainingResult
 
 from model.slices import PredictedSlices
 from search.checkpoints import METRICS_FILE, STATE_FILE
+from search.cluster.worker import Failure, Report, Trial
+from search.cluster.worker_group import GroupConfig, WorkerGroup
 from search.space import Fixed, to_configs
 from search.tracking.tracker import Tracker, tracked_trial, why
 from search.trials import METRIC, State, state_after
-from search.worker import Failure, Report, Trial
-from search.worker_group import GroupConfig, WorkerGroup
 
 FIRST_EPOCH_SECONDS = 3600.0
 """How long an epoch may take before any has ended."""

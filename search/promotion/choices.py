@@ -19,7 +19,7 @@ from model.inference import Network, predict_volume, to_masks
 from model.predictor import Predictor, torch_network
 from model.settings import Settings
 from model.unet import UNet
-from search.rescore import ROUNDING, paired_gain
+from search.promotion.rescore import ROUNDING, paired_gain
 
 MIN_CALIBRATION_GAIN = 0.01
 """Share by which a temperature must lower the negative log-likelihood of the validation pixels."""

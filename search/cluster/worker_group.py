@@ -1,7 +1,7 @@
 """A warm worker group: one long-lived Ray Train run that trains trial after trial.
 
 Starting a Ray Train run costs seconds, and starting one for every trial would cost more than training a small one
-(tests/benchmarks/LOG.md). So a group starts once and then serves requests (search.worker).
+(tests/benchmarks/LOG.md). So a group starts once and then serves requests (search.cluster.worker).
 """
 
 import threading
@@ -15,8 +15,8 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from model.slices import PredictedSlices
-from search.channel import Address, LocalChannel, Reception, local_pair
-from search.worker import Failure, Report, Trial, serve_trials
+from search.cluster.channel import Address, LocalChannel, Reception, local_pair
+from search.cluster.worker import Failure, Report, Trial, serve_trials
 
 START_TIMEOUT_SECONDS = 300.0
 """Two workers start in 15 to 25 s on two cores; an autoscaler may first have to start a machine."""

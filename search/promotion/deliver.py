@@ -24,16 +24,16 @@ from model.predictor import Predictor, torch_network
 from model.program import PROGRAM_NAME, export_program
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
-from search.card import write_card
 from search.checkpoints import STATE_FILE
-from search.choices import Choice, choose
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.files import BEST_FOLDER, METRICS_FILE, SCORINGS_FILE
 from search.jsonl import append_line, read_lines
 from search.objectives import pareto_front
-from search.overlays import draw_test_patients
-from search.rescore import Candidate
+from search.promotion.card import write_card
+from search.promotion.choices import Choice, choose
+from search.promotion.overlays import draw_test_patients
+from search.promotion.rescore import Candidate
 from search.tracking.tracker import run_id
 from search.trials import TrialRow
 

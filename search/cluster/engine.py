@@ -12,32 +12,32 @@ import ray
 from ray import tune
 
 from data.pack import Pack
-from search import warm_start
-from search.adapter import LaneWatch, LegScheduler, LegSearcher
-from search.board import Board
 from search.checkpoints import Checkpoints
-from search.clock import Clock
+from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.cluster.lane import Lane
+from search.cluster.lanes import Lanes, describe_resources
+from search.cluster.stop import StopRequest, interrupts
+from search.cluster.worker_group import GroupConfig
 from search.config import SearchConfig
 from search.coordinator import Coordinator
-from search.eta import Plan
 from search.files import LOG_FILE, RAY_FOLDER, STUDY_FILE, TABLE_FILE
-from search.lane import Lane
-from search.lanes import Lanes, describe_resources
-from search.live import open_screen
 from search.progress import Listeners
 from search.recorder import Recorder
-from search.scheduler import Scheduler
-from search.schedulers import SCHEDULERS
-from search.screen import Lines, say
-from search.searcher import OptunaSearcher
+from search.scheduling.scheduler import Scheduler
+from search.scheduling.schedulers import SCHEDULERS
+from search.screen.board import Board
+from search.screen.clock import Clock
+from search.screen.eta import Plan
+from search.screen.lines import Lines, say
+from search.screen.live import open_screen
 from search.space import SPACES, Fixed
-from search.stop import StopRequest, interrupts
+from search.suggestion import warm_start
+from search.suggestion.searcher import OptunaSearcher
 from search.tracking.closing import close_runs
 from search.tracking.opening import open_runs, where_runs_are
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import Tracking, make_tracker, tracking_of
 from search.trials import TrialRow, read_rows
-from search.worker_group import GroupConfig
 
 RAY_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere

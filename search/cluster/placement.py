@@ -7,7 +7,7 @@ from ray import ActorID, PlacementGroupID
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from search.lanes import describe_resources
+from search.cluster.lanes import describe_resources
 
 
 def remove_orphans() -> None:

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from search.halving import Asha, Hyperband
-from search.scheduler import Budget, Scheduler, Verdict
+from search.scheduling.halving import Asha, Hyperband
+from search.scheduling.scheduler import Budget, Scheduler, Verdict
 
 
 class Median:

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 
 from search import errors
-from search.card import format_interval
 from search.objectives import OBJECTIVES
+from search.promotion.card import format_interval
 from search.tracking.opening import where_runs_are
 from search.trials import State, TrialRow, count_states
 

@@ -18,10 +18,10 @@ from rich.live import Live
 from rich.text import Text
 
 from data.findings import printable
-from search.board import Board, Row, View
-from search.clock import format_clock, format_roughly
 from search.progress import Progress
-from search.screen import Lines, console, describe_left, describe_sample
+from search.screen.board import Board, Row, View
+from search.screen.clock import format_clock, format_roughly
+from search.screen.lines import Lines, console, describe_left, describe_sample
 from search.trials import State, trial_id
 
 REFRESHES_PER_SECOND = 2

@@ -18,11 +18,11 @@ from model.evaluate import PatientScore, summarise
 from model.settings import Settings
 from model.train import TrainConfig, train
 from model.unet import UNetConfig
+from search.cluster.tasks import Tasks
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.rescore import Candidate, score, score_checkpoint
+from search.promotion.rescore import Candidate, score, score_checkpoint
 from search.space import to_configs
-from search.tasks import Tasks
 from search.trials import METRIC, TrialRow
 
 FINAL_FOLDER = "final"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from search.objectives import dominates
-from search.scheduler import Budget, Verdict
+from search.scheduling.scheduler import Budget, Verdict
 
 
 @dataclass

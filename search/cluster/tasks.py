@@ -12,9 +12,9 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data.patient import Patient
+from search.cluster.engine import ray_cluster
+from search.cluster.lanes import Lanes, node_resources, plan_lanes
 from search.config import SearchConfig
-from search.engine import ray_cluster
-from search.lanes import Lanes, node_resources, plan_lanes
 
 logger = logging.getLogger(__name__)
 

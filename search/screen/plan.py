@@ -5,9 +5,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from search.cluster.lanes import Lanes, describe_resources
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.lanes import Lanes, describe_resources
 from search.objectives import OBJECTIVES
 from search.space import SPACES, describe
 

@@ -14,8 +14,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, read_experiment, recorded_config
 from search.objectives import costs
-from search.searcher import Observation
 from search.space import SPACES, Sample, Space, describe, to_configs
+from search.suggestion.searcher import Observation
 from search.trials import METRIC, State, TrialRow, read_rows
 
 

@@ -73,7 +73,7 @@ def write_card(
         files: Names of what else is in the model's folder.
     """
     environment = Environment(
-        loader=PackageLoader("search", "."),
+        loader=PackageLoader("search.promotion", "."),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

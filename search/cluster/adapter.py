@@ -14,10 +14,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.checkpoints import Checkpoints
-from search.clock import Clock
+from search.cluster.placement import remove_orphans, waiting_groups
 from search.coordinator import Coordinator
-from search.placement import remove_orphans, waiting_groups
-from search.screen import Lines
+from search.screen.clock import Clock
+from search.screen.lines import Lines
 from search.tracking.outage import noted_outage
 from search.trials import METRIC
 

@@ -22,8 +22,8 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.forest import ForestSampler
 from search.space import Space
+from search.suggestion.forest import ForestSampler
 
 NUM_SEEN = 500
 """Trials that a sampler looks at, at most: its time for a suggestion grows with them, and soon tells nothing new."""

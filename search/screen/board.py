@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from search.clock import Clock
-from search.eta import Estimate, Plan, estimate
 from search.progress import Progress
-from search.scheduler import Scheduler
+from search.scheduling.scheduler import Scheduler
+from search.screen.clock import Clock
+from search.screen.eta import Estimate, Plan, estimate
 from search.trials import METRIC, State
 
 ESTIMATE_SHARE = 0.02

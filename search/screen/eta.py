@@ -15,7 +15,7 @@ from statistics import fmean, median
 
 from search.objectives import merits
 from search.progress import Progress
-from search.scheduler import Scheduler, Verdict
+from search.scheduling.scheduler import Scheduler, Verdict
 from search.trials import METRIC, State
 
 NUM_REHEARSALS = 8

@@ -25,7 +25,7 @@ from model.processes import ProcessLost
 from model.slices import PredictedSlices, predict_slices
 from model.train import EpochResult, TrainConfig, train
 from model.unet import UNet, UNetConfig
-from search.channel import LocalChannel
+from search.cluster.channel import LocalChannel
 
 logger = logging.getLogger(__name__)
 

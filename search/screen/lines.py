@@ -9,15 +9,15 @@ from typing import Any
 from rich.console import Console
 
 from data.findings import printable
-from search.board import Board
-from search.clock import format_clock, format_roughly
 from search.errors import error_file, headline
-from search.eta import Estimate
 from search.progress import Progress
+from search.screen.board import Board
+from search.screen.clock import format_clock, format_roughly
+from search.screen.eta import Estimate
 from search.trials import State, trial_id
 
 console = Console()
-"""The terminal: one for all, so that what is printed appears above a live table (search/live.py)."""
+"""The terminal: one for all, so that what is printed appears above a live table (search/screen/live.py)."""
 
 
 def say(line: str) -> None:

@@ -1,0 +1,1 @@
+"""All that knows Ray: lanes, their workers, and Tune."""

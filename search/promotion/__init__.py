@@ -1,0 +1,1 @@
+"""From a table of trials to the folder `best/`."""
