@@ -15,8 +15,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from search.cluster.engine import TABLE_FILE
 from search.experiment import only_writer, recorded_config
+from search.files import TABLE_FILE
 from search.space import SPACES
 from search.tracking.client import place_of
 from search.tracking.sweep import recorded_sweeps, sweep_question

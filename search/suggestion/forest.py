@@ -10,7 +10,7 @@ al. 2017 (Fabolas), arXiv:1605.07079, the budget as an input of the model.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -18,7 +18,9 @@ from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from sklearn.ensemble import ExtraTreesRegressor
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor
 
 NUM_TREES = 60
 NUM_CANDIDATES = 500
@@ -68,7 +70,9 @@ class ForestSampler(BaseSampler):
         """Return a random value."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _fit(self, places: np.ndarray, curves: list[Mapping[int, float]]) -> ExtraTreesRegressor:
+    def _fit(self, places: np.ndarray, curves: list[Mapping[int, float]]) -> "ExtraTreesRegressor":
+        from sklearn.ensemble import ExtraTreesRegressor  # seconds, which every command would take to begin
+
         inputs, values = [], []
         for place, curve in zip(places, curves, strict=True):
             for epoch in _telling_epochs(curve):
@@ -79,7 +83,7 @@ class ForestSampler(BaseSampler):
         )
         return forest.fit(np.array(inputs), np.array(values))
 
-    def _predict(self, forest: ExtraTreesRegressor, places: np.ndarray) -> np.ndarray:
+    def _predict(self, forest: "ExtraTreesRegressor", places: np.ndarray) -> np.ndarray:
         """Return every tree's Dice at the last epoch."""
         ends = np.column_stack([places, np.full(len(places), math.log(self._max_epochs))])
         return np.stack([tree.predict(ends) for tree in forest.estimators_])
