@@ -2,11 +2,37 @@
 
 import socket
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from browser import Browser, open_browser
 from wandb_server import Server, wandb_server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that start a Ray: they take longest, and one process runs them all."""
+    items.sort(key=lambda item: not _starts_ray(str(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give every file to one process, for what its tests share; and all that start a Ray to the same one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if _starts_ray(str(config.rootpath / file)) else file
+
+    return Together(config, log)
+
+
+@cache
+def _starts_ray(file: str) -> bool:
+    return "pytest.mark.ray" in Path(file).read_text()
 
 
 @pytest.fixture(autouse=True, scope="session")

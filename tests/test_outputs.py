@@ -110,7 +110,9 @@ def remove_slice(source, out):
 
 
 @pytest.mark.parametrize(
-    "change", [change_input, change_output, remove_output, cut_record, forge_record, remove_slice], ids=str
+    "change",
+    [change_input, change_output, remove_output, cut_record, forge_record, remove_slice],
+    ids=lambda change: change.__name__,
 )
 def test_run_passes_nothing_stale_over(model, source, tmp_path, change):
     out = tmp_path / "out"
