@@ -59,7 +59,7 @@ def no_wandb_server(tmp_path_factory) -> Iterator[None]:
         patch.setenv("WANDB_API_KEY", 40 * "0")
         for folder in ("CONFIG", "CACHE", "DATA"):
             patch.setenv(f"WANDB_{folder}_DIR", str(tmp_path_factory.mktemp(folder)))
-        for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ENTITY", "WANDB_PROJECT"):
+        for name in ("WANDB_MODE", "WANDB_SILENT", "WANDB_ERROR_REPORTING", "WANDB_ENTITY", "WANDB_PROJECT"):
             patch.delenv(name, raising=False)
         wandb.teardown()  # W&B reads its settings once
         yield

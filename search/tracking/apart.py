@@ -37,7 +37,8 @@ def ask(module: str, question: dict[str, Any], *, silent_seconds: float, folder:
         RuntimeError: The program ended with an error, and this is the last that it said.
     """
     search_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    surroundings = os.environ | {"PYTHONPATH": search_path, "WANDB_SILENT": "true", "WANDB_DIR": str(folder.resolve())}
+    settings = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_DIR": str(folder.resolve())}
+    surroundings = os.environ | settings | {"PYTHONPATH": search_path}
     surroundings.pop("WANDB_SERVICE", None)  # a client of this process has its service process there
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(

@@ -79,6 +79,8 @@ class WandbRun:
         staged = tracking.folder / "wandb" / "staged" / trial_id(trial.number)
         os.environ |= {"WANDB_DATA_DIR": str(staged), "WANDB_CACHE_DIR": str(tracking.folder / "wandb" / "cache")}
         os.environ.setdefault("WANDB_SILENT", "true")  # it would say where it has found the key
+        # Its telemetry holds the program's end where the server is gone, and complains on the screen.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb  # where a trial runs, not where a search is planned
 
         if not is_online:  # the legs before are in this one
