@@ -27,7 +27,7 @@ from search.tune import main
 SPACES["core"]["depth"] = CategoricalDistribution([2, 7])  # sides of 64 pixels cannot be halved seven times
 sys.exit(main())
 """
-TINY = ("--data", "phantom:6", "--size", "64", "--width", "2", "--max-epochs", "3", "--tracking", "off")
+TINY = ("--data", "phantom:6", "--size", "64", "--width", "2", "--max-epochs", "3", "--tracking", "off", "--no-choose")
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
