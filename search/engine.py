@@ -21,6 +21,7 @@ from search.config import SearchConfig
 from search.coordinator import Coordinator
 from search.lane import Lane
 from search.lanes import Lanes
+from search.places import open_places
 from search.recorder import Recorder, say
 from search.schedulers import SCHEDULERS
 from search.searcher import OptunaSearcher
@@ -109,23 +110,30 @@ def run_trials(config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: P
 
     Where the experiment's folder has a log already, the search goes on from there.
     """
-    return run_search(config, _trainable(config, lanes, train_pack, val_pack), num_lanes=lanes.num_lanes)
+    trainable = _trainable(config, lanes, train_pack, val_pack)
+    return run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes)
 
 
-def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int) -> list[TrialRow]:
-    """Return the table of trials that a trainable trained, one leg at a time in each lane."""
+def run_search(config: SearchConfig, trainable: Any, *, num_lanes: int, lanes: Lanes | None = None) -> list[TrialRow]:
+    """Return the table of trials that a trainable trained, one leg at a time in each lane.
+
+    Args:
+        num_lanes: How many there are, at first.
+        lanes: What one needs, for a number that follows the cluster's size; None: the number stays.
+    """
     folder = config.folder.resolve()
     checkpoints = Checkpoints(folder / RAY_FOLDER)
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.trials, config.objective)
     coordinator = _open_coordinator(config, recorder, checkpoints)
+    places = open_places(config, lanes, recorder.say) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb),
+            search_alg=LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, places=places),
             scheduler=LegScheduler(coordinator, recorder),
             num_samples=-1,  # the coordinator says when it is over
-            max_concurrent_trials=num_lanes,
+            max_concurrent_trials=config.trials if places else num_lanes,
             reuse_actors=True,
             trial_name_creator=_leg_name,
             trial_dirname_creator=_leg_name,

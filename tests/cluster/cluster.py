@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import overlay
+import pool
 from hosts import ROOT, Host, Hosts, hosts
 
 FILE = "/mnt/shared/hosts/cluster.yaml"
@@ -31,6 +31,10 @@ class Cluster:
     def at_desk(self, command: str, *, timeout_seconds: float = 120.0) -> CompletedProcess:
         """Return what a command said at the desk, in the project's folder."""
         return self.hosts.desk.run(f"cd {ROOT} && {command}", timeout_seconds=timeout_seconds)
+
+    def offer(self, *machines: Host) -> None:
+        """Let the cloud have these machines too."""
+        pool.offer(self.hosts.shared / "hosts", {host.name: host.address for host in machines})
 
     def ask(self, expression: str) -> Any:
         """Return the value of an expression that the head evaluates with `ray` connected and `state`, its state API."""
@@ -73,22 +77,14 @@ def cluster(*, num_workers: int, num_spare: int = 0) -> Iterator[Cluster]:
     config = overlay.cluster_yaml()
     with hosts(1 + num_workers + num_spare, overlay.image_environment(config)) as running:
         overlay.write(overlay.overlaid(config), running.shared / "hosts" / "cluster.yaml")
-        offer(running, running.others[: 1 + num_workers])
         made = Cluster(hosts=running)
+        made.offer(*running.others[: 1 + num_workers])
         said = made.at_desk("ray get-auth-token --generate")
         assert said.returncode == 0, said.stdout
         said = made.ray("up", "-y", timeout_seconds=UP_SECONDS)
         assert said.returncode == 0, said.stdout
         made.wait_for_nodes(*made.workers[:num_workers])
         yield made
-
-
-def offer(running: Hosts, machines: tuple[Host, ...]) -> None:
-    """Let the cloud have these machines, which it has not given out yet, beside those that it had."""
-    file = running.shared / "hosts" / "pool.json"
-    known = json.loads(file.read_text()) if file.exists() else []
-    new = [{"name": host.name, "address": host.address, "given": False, "tags": {}} for host in machines]
-    file.write_text(json.dumps(known + new))
 
 
 def wait_until(happened: Callable[[], bool], what: str, *, seconds: float) -> None:

@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_timeout_ms": "2000",  # a cable that is out is noticed after 10 s; by Ray's default, after 65
+    "RAY_health_check_period_ms": "1000",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # a cloud may be slow; hosts that run already need no 5 s
 }
 """What the image in cluster.yaml would bring: Python with all packages, by name."""
@@ -89,11 +91,6 @@ class Host:
                 raise
         return subprocess.CompletedProcess(command, process.returncode, output)
 
-    def kill(self) -> None:
-        """Kill all of its processes at once, as if somebody pulled the plug."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.process.wait()
-
     @property
     def is_alive(self) -> bool:
         return self.process.poll() is None
@@ -107,6 +104,12 @@ class Hosts:
     others: tuple[Host, ...]
     shared: Path
     """What all hosts see as SHARED, as it is seen from here."""
+
+    def kill(self, host: Host) -> None:
+        """Kill all processes of a host at once, as when a cloud takes a machine back, which then knows that."""
+        os.kill(host.pid, signal.SIGKILL)
+        host.process.wait()
+        (self.shared / "hosts" / f"{host.name}.off").touch()
 
     def cut_off(self, host: Host) -> None:
         """Pull the network's cable."""
@@ -132,7 +135,9 @@ def hosts(num_hosts: int, environment: dict[str, str]) -> Iterator[Hosts]:
         addresses = {name: f"{NETWORK}.{number}" for number, name in enumerate(names, start=1)}
         _write_files(shared / "hosts", addresses, ENVIRONMENT | environment)
         started = [running.enter_context(_process(name, Path(folder))) for name in names]
-        desk, *others = [_wait_for(process, name, addresses[name]) for process, name in zip(started, names, strict=True)]
+        desk, *others = [
+            _wait_for(process, name, addresses[name]) for process, name in zip(started, names, strict=True)
+        ]
         _connect(desk, others)
         yield Hosts(desk=desk, others=tuple(others), shared=shared)
 
@@ -179,7 +184,9 @@ def _connect(desk: Host, others: list[Host]) -> None:
     _ip(desk.pid, "link", "add", "name", "eth0", "type", "bridge")
     for host in others:
         end = ["name", "eth0", "netns", str(host.pid)]
-        subprocess.run(["ip", "link", "add", *end, "type", "veth", "peer", "name", host.name, "netns", str(desk.pid)], check=True)
+        subprocess.run(
+            ["ip", "link", "add", *end, "type", "veth", "peer", "name", host.name, "netns", str(desk.pid)], check=True
+        )
         _ip(desk.pid, "link", "set", host.name, "master", "eth0", "up")
     for host in (desk, *others):
         _ip(host.pid, "link", "set", "lo", "up")

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ray.autoscaler._private.providers import _get_default_config
-
 from hosts import ROOT
+from ray.autoscaler._private.providers import _get_default_config
 
 KEY = "/mnt/shared/hosts/key"
 

@@ -9,12 +9,19 @@ from typing import Any
 
 from ray.autoscaler.node_provider import NodeProvider
 
+FILE = "pool.json"
+
+
+def offer(folder: Path, addresses: dict[str, str]) -> None:
+    """Let the cloud whose folder this is have these machines too, by name."""
+    (folder / FILE).touch()
+    with _changed(folder) as machines:
+        for name, address in addresses.items():
+            machines.append({"name": name, "address": address, "given": False, "tags": {}})
+
 
 class Pool(NodeProvider):
-    """The hosts of a folder that all of them reach; `provider.folder` in cluster.yaml.
-
-    `pool.json` there is a list of machines: its `name`, its `address`, whether it is `given` out, its `tags`.
-    """
+    """The machines that were offered in a folder which all of them reach, `provider.folder` in cluster.yaml."""
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         return [
@@ -41,13 +48,20 @@ class Pool(NodeProvider):
         return self._machine(node_id)["address"]
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> None:
-        """Give out so many machines, or as many as are left: a cloud may have none either."""
-        with self._changed() as machines:
-            for machine in [machine for machine in machines if not machine["given"]][:count]:
+        """Give out so many machines, or as many as are left.
+
+        Raises:
+            RuntimeError: None is left; clouds have days like that.
+        """
+        with _changed(self._folder) as machines:
+            free = [machine for machine in machines if not machine["given"]]
+            if not free:
+                raise RuntimeError(f"asked for {count} machines, but there is none")
+            for machine in free[:count]:
                 machine |= {"given": True, "tags": tags}
 
     def set_node_tags(self, node_id: str, tags: dict[str, str]) -> None:
-        with self._changed() as machines:
+        with _changed(self._folder) as machines:
             for machine in machines:
                 if machine["name"] == node_id:
                     machine["tags"] |= tags
@@ -66,15 +80,16 @@ class Pool(NodeProvider):
         return next(machine for machine in self._machines() if machine["name"] == name)
 
     def _machines(self) -> list[dict[str, Any]]:
-        with self._changed() as machines:
+        with _changed(self._folder) as machines:
             return machines
 
-    @contextmanager
-    def _changed(self) -> Iterator[list[dict[str, Any]]]:
-        with (self._folder / "pool.json").open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            machines = json.load(file)
-            yield machines
-            file.seek(0)
-            json.dump(machines, file)
-            file.truncate()
+
+@contextmanager
+def _changed(folder: Path) -> Iterator[list[dict[str, Any]]]:
+    with (folder / FILE).open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        machines = json.loads(file.read() or "[]")
+        yield machines
+        file.seek(0)
+        json.dump(machines, file)
+        file.truncate()

@@ -1,24 +1,93 @@
-"""`ray up cluster.yaml` on hosts of this machine, and searches there that lose hosts, cables and drivers."""
+"""`ray up cluster.yaml` on hosts of this machine, and searches there that lose hosts, cables and drivers.
 
+The tests follow each other on one cluster, and what one has killed stays dead.
+"""
+
+import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from cluster import Cluster, cluster
-from hosts import require_hosts
+from cluster import FILE, Cluster, cluster, wait_until
+from hosts import ROOT, require_hosts
 
+from search.jsonl import read_lines
 from search.trials import State, read_rows
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-TINY = "--data phantom:6 --size 64 --width 4 --tracking off --out /mnt/shared/runs"
-SEARCH = f"cd tumour-search && RAY_ADDRESS=auto python -m search.tune {TINY}"
+PATIENCE_SECONDS = 300
+SEARCH = "python -m search.tune --data phantom:6 --size 64 --width 4 --tracking off --out /mnt/shared/runs"
+ENDLESS = "--max-epochs 5000 --scheduler none"
 
 
 @pytest.fixture(scope="module")
 def running(request) -> Iterator[Cluster]:
     require_hosts(request)
-    with cluster(num_workers=2) as started:
+    with cluster(num_workers=2, num_spare=2) as started:
         yield started
+
+
+def folder(running: Cluster, name: str) -> Path:
+    return running.hosts.shared / "runs" / name
+
+
+def events(running: Cluster, name: str) -> list[dict]:
+    file = folder(running, name) / "events.jsonl"
+    return list(read_lines(file)) if file.exists() else []
+
+
+def epochs(log: list[dict], number: int | None = None) -> list[int]:
+    """Return the epochs that ended, of a trial or of all, in their order."""
+    ended = [event for event in log if event["event"] == "epoch" and number in (None, event["number"])]
+    return [event["metrics"]["epoch"] for event in ended]
+
+
+def nodes_of(running: Cluster, actor: str) -> list[str]:
+    """Return the addresses of the nodes on which actors of this kind live."""
+    addresses = "{n['NodeID']: n['NodeManagerAddress'] for n in ray.nodes()}"
+    actors = f"[a.node_id for a in state.list_actors(limit=1000) if a.class_name == '{actor}' and a.state == 'ALIVE']"
+    by_id, found = running.ask(f"[{addresses}, {actors}]")
+    return sorted(by_id[node] for node in found)
+
+
+@contextmanager
+def search(running: Cluster, name: str, options: str) -> Iterator[subprocess.Popen]:
+    """Start a search as cluster.yaml says it, and let it go in the end."""
+    command = f"cd tumour-search && RAY_ADDRESS=auto {SEARCH} --name {name} {options}"
+    log = (running.hosts.shared / f"{name}.log").open("w")
+    process = running.hosts.desk.start(
+        f"cd {ROOT} && ray exec {FILE} '{command}'", stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+    )
+    with log, process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def text_of(running: Cluster, name: str) -> str:
+    return (running.hosts.shared / f"{name}.log").read_text()
+
+
+def signal_driver(running: Cluster, number: signal.Signals) -> None:
+    said = running.head.run(f"pkill -{number.name.removeprefix('SIG')} -f '^python -m search.tune'")
+    assert said.returncode == 0, said.stdout
+
+
+def check_promoted(running: Cluster, name: str) -> None:
+    assert (folder(running, name) / "best" / "model.onnx").exists(), text_of(running, name)
+    states = {row.state for row in read_rows(folder(running, name) / "trials.jsonl")}
+    assert states <= {State.COMPLETE, State.PRUNED}
+
+
+def check_goes_on(log: list[dict], number: int) -> None:
+    """Check that a trial did at most one epoch again after each of its losses."""
+    [lost] = [at for at, event in enumerate(log) if event["event"] == "lost" and event["number"] == number]
+    before, after = epochs(log[:lost], number), epochs(log[lost:], number)
+    assert before[-1] <= after[0] <= before[-1] + 1
 
 
 def test_ray_up_starts_a_head_without_cores_and_the_workers_that_the_file_names(running):
@@ -26,19 +95,61 @@ def test_ray_up_starts_a_head_without_cores_and_the_workers_that_the_file_names(
     assert found == {running.head.address: 0} | {worker.address: 1 for worker in running.workers[:2]}
 
 
-def test_two_workers_of_a_trial_train_on_two_hosts_and_the_model_is_promoted(running):
-    said = running.ray("exec", f"'{SEARCH} --name two --trials 2 --max-epochs 2 --workers-per-trial 2'")
-    assert said.returncode == 0, said.stdout
-    folder = running.hosts.shared / "runs" / "two"
-    assert {row.state for row in read_rows(folder / "trials.jsonl")} <= {State.COMPLETE, State.PRUNED}
-    assert (folder / "best" / "model.onnx").exists()
-    workers = running.ask("[a.node_id for a in state.list_actors() if a.class_name == 'RayTrainWorker']")
-    assert len(workers) == len(set(workers)) == 2, "a lane that stays warm has each of its workers once, on its host"
-
-
 def test_a_client_without_the_token_is_refused(running):
-    connect = f"python -c \"import ray; ray.init('{running.head.address}:6379')\""
-    assert running.at_desk(f"RAY_AUTH_MODE=token {connect}").returncode == 0, "the network lets nobody in"
-    said = running.at_desk(f"mv ~/.ray/auth_token ~/.ray/away; {connect}; status=$?; mv ~/.ray/away ~/.ray/auth_token; exit $status")
-    assert said.returncode != 0
-    assert "token" in said.stdout
+    status = f"ray status --address {running.head.address}:6379"
+    assert running.at_desk(status).returncode == 0, "nobody is let in"
+    for stranger in (f"RAY_AUTH_TOKEN={'0' * 64}", "RAY_AUTH_MODE=disabled"):
+        said = running.at_desk(f"{stranger} {status}")
+        assert said.returncode != 0
+        assert "InvalidAuthToken" in said.stdout
+
+
+def test_two_workers_of_a_trial_train_on_two_hosts_and_the_model_is_promoted(running):
+    with search(running, "two", "--trials 2 --max-epochs 2 --workers-per-trial 2") as process:
+        assert process.wait(PATIENCE_SECONDS) == 0, text_of(running, "two")
+    check_promoted(running, "two")
+    nodes = running.ask("[a.node_id for a in state.list_actors() if a.class_name == 'RayTrainWorker']")
+    assert len(nodes) == len(set(nodes)) == 2, "one warm group for all trials, a worker on each host"
+
+
+def test_trials_of_a_killed_host_go_on_a_late_one_is_used_and_a_job_resumes_what_a_killed_driver_left(running):
+    stays, goes, late = running.workers[:3]
+    with search(running, "spot", f"--trials 8 {ENDLESS}") as process:
+
+        def wait_for(happened, what: str) -> None:
+            def check() -> bool:
+                assert process.poll() is None, text_of(running, "spot")
+                return happened()
+
+            wait_until(check, what, seconds=PATIENCE_SECONDS)
+
+        # Two lanes, one on each host.
+        wait_for(lambda: {0, 1} <= {e["number"] for e in events(running, "spot") if e["event"] == "epoch"}, "an epoch")
+        assert nodes_of(running, "Lane") == sorted([stays.address, goes.address])
+
+        # A spot machine is taken back.
+        running.hosts.kill(goes)
+        wait_for(lambda: any(e["event"] == "lost" for e in events(running, "spot")), "a loss")
+        [lost] = [event["number"] for event in events(running, "spot") if event["event"] == "lost"]
+
+        # The cloud has another one now.
+        running.offer(late)
+        wait_for(lambda: late.address in nodes_of(running, "Lane"), "a lane on the late host")
+        wait_for(lambda: epochs(after_loss(events(running, "spot")), lost), "an epoch of the lost trial")
+        check_goes_on(events(running, "spot"), lost)
+
+        signal_driver(running, signal.SIGKILL)
+        process.wait(PATIENCE_SECONDS)
+    before = events(running, "spot")
+    resumed = f"{SEARCH} --resume spot --time-budget-seconds 5"
+    said = running.ray("exec", f"'cd tumour-search && ray job submit -- {resumed}'", timeout_seconds=PATIENCE_SECONDS)
+    assert said.returncode == 0, said.stdout
+    after = events(running, "spot")[len(before) :]
+    for number in {event["number"] for event in before}:
+        if again := epochs(after, number):
+            assert epochs(before, number)[-1] <= again[0] <= epochs(before, number)[-1] + 1
+    check_promoted(running, "spot")
+
+
+def after_loss(log: list[dict]) -> list[dict]:
+    return log[next(at for at, event in enumerate(log) if event["event"] == "lost") :]
