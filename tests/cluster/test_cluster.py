@@ -5,9 +5,11 @@ The tests follow each other on one cluster, and what one has killed stays dead.
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import FILE, Cluster, cluster, wait_until
@@ -90,6 +92,28 @@ def check_goes_on(log: list[dict], number: int) -> None:
     assert before[-1] <= after[0] <= before[-1] + 1
 
 
+def losses(log: list[dict]) -> list[int]:
+    """Return the trials whose worker groups were lost."""
+    return [event["number"] for event in log if event["event"] == "lost"]
+
+
+def after_loss(log: list[dict]) -> list[dict]:
+    return log[next(at for at, event in enumerate(log) if event["event"] == "lost") :]
+
+
+def wait_while_it_runs(
+    running: Cluster, name: str, process: subprocess.Popen, happened: Callable[[], Any], what: str
+) -> None:
+    def check() -> bool:
+        assert process.poll() is None, text_of(running, name)
+        return bool(happened())
+
+    try:
+        wait_until(check, what, seconds=PATIENCE_SECONDS)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {text_of(running, name)[-3000:]}") from None
+
+
 def test_ray_up_starts_a_head_without_cores_and_the_workers_that_the_file_names(running):
     found = running.cpus_by_address()
     assert found == {running.head.address: 0} | {worker.address: 1 for worker in running.workers[:2]}
@@ -115,13 +139,7 @@ def test_two_workers_of_a_trial_train_on_two_hosts_and_the_model_is_promoted(run
 def test_trials_of_a_killed_host_go_on_a_late_one_is_used_and_a_job_resumes_what_a_killed_driver_left(running):
     stays, goes, late = running.workers[:3]
     with search(running, "spot", f"--trials 8 {ENDLESS}") as process:
-
-        def wait_for(happened, what: str) -> None:
-            def check() -> bool:
-                assert process.poll() is None, text_of(running, "spot")
-                return happened()
-
-            wait_until(check, what, seconds=PATIENCE_SECONDS)
+        wait_for = partial(wait_while_it_runs, running, "spot", process)
 
         # Two lanes, one on each host.
         wait_for(lambda: {0, 1} <= {e["number"] for e in events(running, "spot") if e["event"] == "epoch"}, "an epoch")
@@ -129,8 +147,8 @@ def test_trials_of_a_killed_host_go_on_a_late_one_is_used_and_a_job_resumes_what
 
         # A spot machine is taken back.
         running.hosts.kill(goes)
-        wait_for(lambda: any(e["event"] == "lost" for e in events(running, "spot")), "a loss")
-        [lost] = [event["number"] for event in events(running, "spot") if event["event"] == "lost"]
+        wait_for(lambda: losses(events(running, "spot")), "a loss")
+        [lost] = losses(events(running, "spot"))
 
         # The cloud has another one now.
         running.offer(late)
@@ -151,5 +169,23 @@ def test_trials_of_a_killed_host_go_on_a_late_one_is_used_and_a_job_resumes_what
     check_promoted(running, "spot")
 
 
-def after_loss(log: list[dict]) -> list[dict]:
-    return log[next(at for at, event in enumerate(log) if event["event"] == "lost") :]
+def test_a_trial_over_two_hosts_goes_on_after_the_cable_of_one_is_out(running):
+    _, _, goes, comes = running.workers
+    with search(running, "cable", f"--trials 1 --workers-per-trial 2 {ENDLESS}") as process:
+        wait_for = partial(wait_while_it_runs, running, "cable", process)
+        wait_for(lambda: len(epochs(events(running, "cable"))) >= 3, "the third epoch")
+        running.hosts.cut_off(goes)
+        wait_for(lambda: losses(events(running, "cable")), "a loss")
+        running.offer(comes)
+        wait_for(lambda: epochs(after_loss(events(running, "cable"))), "an epoch on the other hosts")
+        check_goes_on(events(running, "cable"), 0)
+        signal_driver(running, signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 0, text_of(running, "cable")
+    assert (folder(running, "cable") / "best" / "model.onnx").exists(), text_of(running, "cable")
+
+
+def test_ray_down_gives_every_machine_back(running):
+    said = running.ray("down", "-y")
+    assert said.returncode == 0, said.stdout
+    wait_until(lambda: not any(host.is_alive for host in running.hosts.others), "the end of all machines", seconds=60)
+    assert "ray" not in running.hosts.desk.run("ps -e -o comm=").stdout
