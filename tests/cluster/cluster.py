@@ -89,7 +89,8 @@ def cluster(*, num_workers: int, num_spare: int = 0) -> Iterator[Cluster]:
 
 def wait_until(happened: Callable[[], bool], what: str, *, seconds: float) -> None:
     """Wait for something, and fail if it does not come."""
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     while not happened():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        assert time.monotonic() < started + seconds, f"{what} did not happen within {seconds:.0f} s"
         time.sleep(0.5)
+    print(f"{what} after {time.monotonic() - started:.1f} s")

@@ -78,7 +78,7 @@ def test_a_host_whose_cable_is_out_is_out_of_reach_until_it_is_back():
 def test_hosts_leave_no_process_no_mount_no_device_and_no_file():
     devices = set(os.listdir("/sys/class/net"))
     with hosts(2, {}) as running:
-        running.others[0].run("sleep 1000 > /dev/null 2>&1 & disown; setsid -f sleep 1000 > /dev/null 2>&1")
+        running.others[0].run("setsid -f sleep 1000 > /dev/null 2>&1")
         ours, folder = own_namespaces(running), running.shared.parent
         assert len(in_namespaces(ours)) > 3
     assert in_namespaces(ours) == []
