@@ -186,7 +186,7 @@ def test_what_is_said_and_warned_appears_in_whole_lines_above_the_table(tmp_path
     monkeypatch.setattr(sys, "stderr", terminal)
     handler = logging.StreamHandler(terminal)
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
-    table = LiveTable(make_board(), tmp_path, "2 CPU")
+    table = LiveTable(make_board(), tmp_path, lambda num_lanes: f"{2 * num_lanes} CPU")
     with pytest.raises(KeyboardInterrupt):
         watch_until_interrupted(table)
     shown = re.sub(r"\x1b\[(2K|\?25[lh])", "\n", terminal.getvalue()).split("\n")  # a line that is cleared begins anew
@@ -204,4 +204,4 @@ def test_what_is_said_and_warned_appears_in_whole_lines_above_the_table(tmp_path
 
 
 def test_a_live_table_can_be_pickled_as_tune_does(tmp_path):
-    assert isinstance(pickle.loads(pickle.dumps(LiveTable(make_board(), tmp_path, ""))), LiveTable)
+    assert isinstance(pickle.loads(pickle.dumps(LiveTable(make_board(), tmp_path))), LiveTable)

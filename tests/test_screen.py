@@ -141,3 +141,11 @@ def test_say_prints_names_as_they_are_but_nothing_that_a_terminal_obeys(capsys):
 )
 def test_describe_left_by_hand(low, middle, high, text):
     assert describe_left(Estimate(seconds=middle, low_seconds=low, high_seconds=high)) == text
+
+
+def test_lines_say_that_the_cluster_has_grown_and_the_board_knows(tmp_path, capsys):
+    board = make_board()
+    before = board.plan.num_lanes
+    Lines(board, tmp_path).on_lanes(7)
+    assert board.plan.num_lanes == 7
+    assert f"the cluster has room for 7 trials at a time now, not for {before}" in capsys.readouterr().out

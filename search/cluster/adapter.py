@@ -1,7 +1,7 @@
 """The coordinator in Ray Tune's words: its searcher, its scheduler, and a callback that watches the lanes.
 
 To Tune, every leg is a trial of its own, and never tried again. So Tune needs to know nothing of pauses, rungs, losses
-or resumed searches, and its own limits hold: as many legs at a time as there are lanes.
+or resumed searches. A leg is given out when there is a place for it.
 """
 
 import math
@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from search.checkpoints import Checkpoints
 from search.cluster.placement import remove_orphans, waiting_groups
+from search.cluster.places import Places
 from search.coordinator import Coordinator
 from search.screen.clock import Clock
 from search.screen.lines import Lines
@@ -31,8 +32,21 @@ WAIT_SECONDS = 5.0
 class LegSearcher(Searcher):
     """Gives Tune the next leg as its next trial."""
 
-    def __init__(self, coordinator: Coordinator, checkpoints: Checkpoints, *, checkpoints_gb: float | None) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        checkpoints: Checkpoints,
+        *,
+        checkpoints_gb: float | None,
+        places: Places | None = None,
+    ) -> None:
+        """Begin with nothing given out.
+
+        Args:
+            places: Says how many legs may be out; None: that is Tune's affair.
+        """
         super().__init__(metric=METRIC, mode="max")
+        self._places = places
         self._coordinator = coordinator
         self._checkpoints = checkpoints
         self._checkpoints_gb = math.inf if checkpoints_gb is None else checkpoints_gb
@@ -43,6 +57,9 @@ class LegSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the config of a leg."""
+        busy, begun = len(self._numbers), len(self._coordinator.trials)
+        if self._places is not None and not self._places.has_room(num_busy=busy, num_begun=begun):
+            return None
         for number in self._numbers.values():
             self._look_at(number)
         leg = self._coordinator.next_leg()

@@ -15,7 +15,8 @@ from data.pack import Pack
 from search.checkpoints import Checkpoints
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
 from search.cluster.lane import Lane
-from search.cluster.lanes import Lanes, describe_resources
+from search.cluster.lanes import Lanes
+from search.cluster.places import open_places
 from search.cluster.stop import StopRequest, interrupts
 from search.cluster.worker_group import GroupConfig
 from search.config import SearchConfig
@@ -99,43 +100,43 @@ def run_trials(
     if tracking.sweep:
         for line in where_runs_are(tracking.folder):
             say(f"W&B: {line}")
-    per_lane = {name: lanes.num_workers * amount for name, amount in lanes.worker_resources().items()}
     trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, tracking)
-    rows = run_search(config, trainable, num_lanes=lanes.num_lanes, lane_resources=per_lane, logs=logs)
+    rows = run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs)
     if problem := close_runs(rows, fixed, tracking):
         say(problem)
     return rows
 
 
 def run_search(
-    config: SearchConfig,
-    trainable: Any,
-    *,
-    num_lanes: int,
-    lane_resources: dict[str, float] | None = None,
-    logs: Path | None = None,
+    config: SearchConfig, trainable: Any, *, num_lanes: int, lanes: Lanes | None = None, logs: Path | None = None
 ) -> list[TrialRow]:
-    """Return the table of trials that a trainable trained, one leg at a time in each lane."""
+    """Return the table of trials that a trainable trained, one leg at a time in each lane.
+
+    Args:
+        num_lanes: How many there are, at first.
+        lanes: What one needs, for a number that follows the cluster's size; None: the number stays.
+        logs: Ray's, for what a worker said before it was lost.
+    """
     folder, clock = config.folder.resolve(), Clock()
     checkpoints = Checkpoints(folder / RAY_FOLDER)
     scheduler = SCHEDULERS[config.scheduler](config.budget())
     plan = Plan(
         num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
     )
-    booked = describe_resources({name: num_lanes * amount for name, amount in (lane_resources or {}).items()})
     board = Board(plan, scheduler, clock, time_budget_seconds=config.time_budget_seconds)
-    screen = open_screen(board, folder, booked)
+    screen = open_screen(board, folder, lanes.describe if lanes else None)
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
+    places = open_places(config, lanes, screen.on_lanes) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
     watch = LaneWatch(screen, checkpoints, folder)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb),
+            search_alg=LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, places=places),
             scheduler=LegScheduler(coordinator, clock),
             num_samples=-1,  # the coordinator says when it is over
-            max_concurrent_trials=num_lanes,
+            max_concurrent_trials=config.trials if places else num_lanes,
             reuse_actors=True,
             trial_name_creator=_leg_name,
             trial_dirname_creator=_leg_name,

@@ -1,7 +1,7 @@
 """How many trials run at a time, and on what: computed from the cluster, so that nothing waits for ever."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
@@ -45,6 +45,11 @@ class Lanes:
         """
         return self.worker_resources() if self.num_workers == 1 else {"memory": 1.0}
 
+    def describe(self, num_lanes: int) -> str:
+        """Return what so many lanes book all together, for people."""
+        num_workers = num_lanes * self.num_workers
+        return describe_resources({name: num_workers * amount for name, amount in self.worker_resources().items()})
+
 
 def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
     """Return the lanes that a search gets on nodes with these resources.
@@ -54,8 +59,8 @@ def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
     """
     gpus = _gpus_per_worker(config, nodes)
     cpus = config.cpus_per_worker or _cpus_per_worker(config, nodes, gpus)
-    slots = sum(_num_workers(node, cpus, gpus) for node in nodes)
-    possible = slots // config.workers_per_trial
+    lane = Lanes(num_lanes=1, num_workers=config.workers_per_trial, cpus_per_worker=cpus, gpus_per_worker=gpus)
+    possible = count_lanes(lane, nodes)
     if possible == 0:
         asked = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
         sizes = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
@@ -63,13 +68,17 @@ def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
             f"a trial asks for {asked}, but the nodes have {sizes}: lower workers_per_trial, cpus_per_worker or "
             "gpus_per_worker"
         )
-    return Lanes(
+    return replace(
+        lane,
         num_lanes=min(possible, config.trials, config.max_concurrent or possible),
-        num_workers=config.workers_per_trial,
-        cpus_per_worker=cpus,
-        gpus_per_worker=gpus,
         object_store_bytes=min(_object_stores(nodes), default=None),
     )
+
+
+def count_lanes(lanes: Lanes, nodes: list[dict[str, float]]) -> int:
+    """Return for how many lanes like these the nodes have room; the workers of one may lie on several nodes."""
+    slots = sum(_num_workers(node, lanes.cpus_per_worker, lanes.gpus_per_worker) for node in nodes)
+    return slots // lanes.num_workers
 
 
 def describe_resources(resources: Mapping[str, float]) -> str:

@@ -1,13 +1,39 @@
 """Ray's placement groups of a search: what asks for a place in vain, and what a killed lane left behind."""
 
+import uuid
 from collections.abc import Iterator
 
 import ray
 from ray import ActorID, PlacementGroupID
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from search.cluster.lanes import describe_resources
+
+GROWTH = "room-for-another-lane-"
+"""Names of placement groups that only ask for machines begin so."""
+
+
+class Growth:
+    """Placement groups that nobody uses: an autoscaler sees them wait, and starts exactly the machines they need.
+
+    They end with the search, however that ends. (`ray.autoscaler.sdk.request_resources` is one request for the whole
+    cluster: two searches would overwrite each other's, and that of a search that was killed would stay, and cost.)
+    """
+
+    def __init__(self, bundles: list[dict[str, float]]) -> None:
+        self._bundles = bundles
+        """What one lane books."""
+
+    def ask(self, num_lanes: int) -> None:
+        """Let room for so many lanes be wanted, and give back what was got: the lanes book it themselves."""
+        ours = [group for group in _placement_groups() if group.name.startswith(GROWTH)]
+        waiting = [group for group in ours if group.state == PlacementGroupTableData.PENDING]
+        for group in ours:
+            if group not in waiting[:num_lanes]:
+                remove_placement_group(_handle(group))
+        for _ in range(num_lanes - len(waiting)):
+            placement_group(self._bundles, name=f"{GROWTH}{uuid.uuid4()}")
 
 
 def remove_orphans() -> None:
@@ -19,17 +45,25 @@ def remove_orphans() -> None:
     for group in _placement_groups():
         # Tune's own groups were made by the driver: no actor, which counts as dead.
         if group.creator_actor_dead and not ActorID(group.creator_actor_id).is_nil():
-            remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
+            remove_placement_group(_handle(group))
 
 
 def waiting_groups() -> list[str]:
     """Return what lanes and workers of this search ask for and do not get, with what there is; for a person."""
-    waiting = [group for group in _placement_groups() if group.state == PlacementGroupTableData.PENDING]
+    waiting = [
+        group
+        for group in _placement_groups()
+        if group.state == PlacementGroupTableData.PENDING and not group.name.startswith(GROWTH)
+    ]
     if not waiting:
         return []
     free = describe_resources(ray.available_resources())
     asked = [[describe_resources(bundle.unit_resources) for bundle in group.bundles] for group in waiting]
     return [f"asked for {' + '.join(bundles)}, free are {free}" for bundles in asked]
+
+
+def _handle(group: PlacementGroupTableData) -> PlacementGroup:
+    return PlacementGroup(PlacementGroupID(group.placement_group_id))
 
 
 def _placement_groups() -> Iterator[PlacementGroupTableData]:

@@ -54,12 +54,14 @@ def estimate(
     overhead_seconds: float = 0.0,
     under_way: Mapping[int, float] | None = None,
 ) -> Estimate | None:
-    """Return how long the rest will take; None before as many trials as there are lanes have ended an epoch.
+    """Return how long the rest will take; None without lanes, and before as many trials as there are have ended an epoch.
 
     Args:
         overhead_seconds: What an epoch takes beside training and validation: its checkpoint, say.
         under_way: By running trial, how long its present epoch has been going on.
     """
+    if not plan.num_lanes:  # all machines are gone, for a while
+        return None
     models = [trial for trial in trials.values() if trial.epochs or trial.phase == "ended"]
     if sum(bool(trial.epochs) for trial in models) < min(plan.num_lanes, plan.num_trials):
         return None

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ class Lines:
             f"resumed: {num_ended} of {num_trials} trials had ended, {phases.count('unfinished')} go on from their "
             f"last checkpoint, {phases.count('paused')} are paused"
         )
+
+    def on_lanes(self, num_lanes: int) -> None:
+        """Say that the cluster has grown, or shrunk."""
+        before = self._board.plan.num_lanes
+        self._board.plan = replace(self._board.plan, num_lanes=num_lanes)
+        self.say(f"the cluster has room for {num_lanes} trials at a time now, not for {before}")
 
     def on_leg(self, trial: Progress) -> None:
         """Take it in."""

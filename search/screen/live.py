@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,26 +36,30 @@ LEAST_SAMPLE = 16
 """Columns below which parameters are left out; they say nothing then."""
 
 
-def open_screen(board: Board, folder: Path, lane_resources: str = "") -> Lines:
-    """Return a live table for a person at a terminal, else plain lines: a pipe, a file, TERM=dumb, or CI."""
+def open_screen(board: Board, folder: Path, describe_lanes: Callable[[int], str] | None = None) -> Lines:
+    """Return a live table for a person at a terminal, else plain lines: a pipe, a file, TERM=dumb, or CI.
+
+    Args:
+        describe_lanes: Says what so many lanes book all together.
+    """
     if console.is_interactive and not os.environ.get("CI"):
-        return LiveTable(board, folder, lane_resources)
+        return LiveTable(board, folder, describe_lanes)
     return Lines(board, folder)
 
 
 class LiveTable(Lines):
     """Says less of what happens, for the table below shows the rest."""
 
-    def __init__(self, board: Board, folder: Path, lane_resources: str) -> None:
+    def __init__(self, board: Board, folder: Path, describe_lanes: Callable[[int], str] | None = None) -> None:
         super().__init__(board, folder)
-        self._lane_resources = lane_resources
+        self._describe_lanes = describe_lanes
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Show the table, and take it away in the end."""
         table = Live(
             console=console,
-            get_renderable=lambda: Picture(self._board.view(), self._lane_resources),
+            get_renderable=self._picture,
             refresh_per_second=REFRESHES_PER_SECOND,
             transient=True,
             redirect_stderr=sys.stderr.isatty(),  # else it is for a file, and nothing there disturbs the table
@@ -67,6 +71,10 @@ class LiveTable(Lines):
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
         """Take it in: the table has it."""
         self._board.on_epoch(trial, epoch)
+
+    def _picture(self) -> "Picture":
+        view = self._board.view()
+        return Picture(view, self._describe_lanes(view.plan.num_lanes) if self._describe_lanes else "")
 
     def _ending(self, trial: Progress, state: State) -> str:
         num_epochs, best = len(trial.epochs), self._board.best

@@ -1,0 +1,200 @@
+"""Several hosts on one machine: namespaces, each with its own sshd, address, name, processes and files.
+
+Nothing outlives them: a host's first process ends with the pipe that `hosts` holds, however that ends; with the first
+process go its namespaces, and with those every process, mount and network device that was in them.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+NETWORK = "10.77.0"
+SHARED = Path("/mnt/shared")
+"""What all hosts reach, as they see it."""
+
+NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc")
+START_SECONDS = 60
+
+ENVIRONMENT = {
+    "PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PYTHONPATH": str(HERE),  # desk and head import pool.py, which stands for a cloud
+    "PIP_NO_INDEX": "1",  # all is there; `pip install -e` finds it, and writes into the host's own files
+    "PIP_NO_BUILD_ISOLATION": "off",  # pip's word for: without
+    "PIP_ROOT_USER_ACTION": "ignore",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_timeout_ms": "2000",  # a cable that is out is noticed after 10 s; by Ray's default, after 65
+    "RAY_health_check_period_ms": "1000",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # a cloud may be slow; hosts that run already need no 5 s
+}
+"""What the image in cluster.yaml would bring: Python with all packages, by name."""
+
+
+def what_is_missing() -> str | None:
+    """Return why this machine cannot have hosts; None if it can."""
+    if os.geteuid() != 0:
+        return "hosts of their own need root"
+    if missing := [name for name in ("ip", "unshare", "nsenter", "ssh", "rsync") if not shutil.which(name)]:
+        return f"there is no {' and no '.join(missing)}: install Debian's iproute2, openssh-client and rsync"
+    if not Path("/usr/sbin/sshd").exists():
+        return "there is no /usr/sbin/sshd: install Debian's openssh-server"
+    tried = subprocess.run(["unshare", *NAMESPACES, "--fork", "true"], capture_output=True, text=True)
+    return f"namespaces are not allowed here: {tried.stderr.strip()}" if tried.returncode else None
+
+
+def require_hosts(request: pytest.FixtureRequest) -> None:
+    """Skip where hosts are impossible, and say why; fail where somebody asked for them by `-m cluster`."""
+    reason = what_is_missing()
+    if reason and "cluster" in request.config.option.markexpr:
+        pytest.fail(reason, pytrace=False)
+    if reason:
+        pytest.skip(reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A host that runs."""
+
+    name: str
+    address: str
+    process: subprocess.Popen
+    """Its first process's parent, seen from here."""
+
+    pid: int
+    """Of its first process, seen from here."""
+
+    def start(self, command: str, **options) -> subprocess.Popen:
+        """Start a command of a shell in the home folder of the host's user."""
+        inside = ["bash", "-c", f"source ~/.bashrc && cd && {command}"]
+        enter = ["nsenter", f"--target={self.pid}", *NAMESPACES, "--root", "env", "-i", "-C", "/", "HOME=/home/ray"]
+        return subprocess.Popen([*enter, *inside], text=True, **options)
+
+    def run(self, command: str, *, timeout_seconds: float = 120.0) -> subprocess.CompletedProcess:
+        """Return what a command of a shell said in the host, after it ended, well or not."""
+        with self.start(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            try:
+                output, _ = process.communicate(timeout=timeout_seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """All of them, and the desk in front of which a person sits: a host as well, with the network's switch."""
+
+    desk: Host
+    others: tuple[Host, ...]
+    shared: Path
+    """What all hosts see as SHARED, as it is seen from here."""
+
+    def kill(self, host: Host) -> None:
+        """Kill all processes of a host at once, as when a cloud takes a machine back, which then knows that."""
+        os.kill(host.pid, signal.SIGKILL)
+        host.process.wait()
+        (self.shared / "hosts" / f"{host.name}.off").touch()
+
+    def cut_off(self, host: Host) -> None:
+        """Pull the network's cable."""
+        _ip(self.desk.pid, "link", "set", host.name, "down")
+
+    def reconnect(self, host: Host) -> None:
+        """Put it back."""
+        _ip(self.desk.pid, "link", "set", host.name, "up")
+
+
+@contextmanager
+def hosts(num_hosts: int, environment: dict[str, str]) -> Iterator[Hosts]:
+    """Let so many hosts and a desk run, and remove everything that they were.
+
+    Args:
+        num_hosts: Without the desk.
+        environment: Variables of all their shells, beside ENVIRONMENT.
+    """
+    with tempfile.TemporaryDirectory(prefix="hosts") as folder, ExitStack() as running:
+        shared = Path(folder) / "shared"
+        (shared / "hosts").mkdir(parents=True)
+        names = ["desk", *(f"host{number}" for number in range(1, num_hosts + 1))]
+        addresses = {name: f"{NETWORK}.{number}" for number, name in enumerate(names, start=1)}
+        _write_files(shared / "hosts", addresses, ENVIRONMENT | environment)
+        started = [running.enter_context(_process(name, Path(folder))) for name in names]
+        desk, *others = [
+            _wait_for(process, name, addresses[name]) for process, name in zip(started, names, strict=True)
+        ]
+        _connect(desk, others)
+        yield Hosts(desk=desk, others=tuple(others), shared=shared)
+
+
+def _write_files(folder: Path, addresses: dict[str, str], environment: dict[str, str]) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
+    lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in addresses.items())]
+    (folder / "etc_hosts").write_text("\n".join(lines) + "\n")
+    exports = [f"export {name}='{value}'" for name, value in environment.items()]
+    (folder / "bashrc").write_text("\n".join(exports) + "\n")
+
+
+@contextmanager
+def _process(name: str, folder: Path) -> Iterator[subprocess.Popen]:
+    scratch = folder / name
+    scratch.mkdir()
+    first = ["bash", str(HERE / "host.sh"), name, str(scratch), str(folder / "shared"), *_kept()]
+    command = ["unshare", *NAMESPACES, "--fork", "--kill-child", *first]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()  # and --kill-child its child
+
+
+def _kept() -> list[str]:
+    """Return the folders of Python, its packages and the project, outer ones before those in them."""
+    return sorted({str(path.resolve()) for path in (ROOT, Path(sys.prefix), Path(sys.base_prefix))})
+
+
+def _wait_for(process: subprocess.Popen, name: str, address: str) -> Host:
+    line = process.stdout.readline()
+    assert line == "ready\n", f"{name} did not start: {line!r}"
+    [pid] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return Host(name=name, address=address, process=process, pid=int(pid))
+
+
+def _connect(desk: Host, others: list[Host]) -> None:
+    """Connect every host to the switch, a bridge, which is the desk's own device."""
+    _ip(desk.pid, "link", "add", "name", "eth0", "type", "bridge")
+    for host in others:
+        end = ["name", "eth0", "netns", str(host.pid)]
+        subprocess.run(
+            ["ip", "link", "add", *end, "type", "veth", "peer", "name", host.name, "netns", str(desk.pid)], check=True
+        )
+        _ip(desk.pid, "link", "set", host.name, "master", "eth0", "up")
+    for host in (desk, *others):
+        _ip(host.pid, "link", "set", "lo", "up")
+        _ip(host.pid, "address", "add", f"{host.address}/24", "dev", "eth0")
+        _ip(host.pid, "link", "set", "eth0", "up")
+        if host is not desk:  # leads nowhere, but Ray asks which of its addresses a host would use
+            _ip(host.pid, "route", "add", "default", "via", desk.address)
+
+
+def _ip(pid: int, *arguments: str) -> None:
+    subprocess.run(["nsenter", f"--target={pid}", "--net", "ip", *arguments], check=True)

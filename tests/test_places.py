@@ -1,0 +1,178 @@
+"""How many lanes have room: arithmetic on nodes that come and go, and placement groups that ask for more of them."""
+
+import threading
+import time
+from pathlib import Path
+
+import closed_form_lane
+import fakes
+import pytest
+import ray
+from ray import cloudpickle, tune
+from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group_table
+
+from search.cluster.engine import RAY_SETTINGS, run_search
+from search.cluster.lanes import Lanes, plan_lanes
+from search.cluster.placement import Growth, waiting_groups
+from search.cluster.places import LOOK_SECONDS, Places
+from search.config import SearchConfig
+
+ONE_CORE = {"CPU": 1.0}
+
+
+class FakeCluster:
+    """Nodes that come and go, a clock, what was told, and how many lanes were asked for."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self.nodes = [ONE_CORE] * num_nodes
+        self.now = 0.0
+        self.told: list[int] = []
+        self.asked: list[int] = []
+
+    def ask(self, num_lanes: int) -> None:
+        self.asked.append(num_lanes)
+
+    def places(self, *, trials: int = 100, workers: int = 1, max_concurrent: int | None = None) -> Places:
+        lanes = Lanes(num_lanes=len(self.nodes) // workers, num_workers=workers, cpus_per_worker=1, gpus_per_worker=0.0)
+        return Places(
+            lanes,
+            num_trials=trials,
+            max_concurrent=max_concurrent,
+            on_change=self.told.append,
+            growth=self,
+            nodes=lambda: self.nodes,
+            clock=lambda: self.now,
+        )
+
+    def room(self, places: Places, *, num_begun: int = 0) -> int:
+        """Return how many lanes find a place, a look later."""
+        self.now += LOOK_SECONDS
+        return next(busy for busy in range(1000) if not places.has_room(num_busy=busy, num_begun=num_begun or busy))
+
+
+def test_places_follow_the_nodes_up_and_down_to_none_and_say_so():
+    cluster = FakeCluster(2)
+    places = cluster.places()
+    found = []
+    for num_nodes in (2, 5, 1, 0, 3):
+        cluster.nodes = [ONE_CORE] * num_nodes
+        found.append(cluster.room(places))
+    assert found == [2, 5, 1, 0, 3]
+    assert cluster.told == [5, 1, 0, 3]
+
+
+def test_places_of_two_workers_need_two_cores_on_whatever_nodes():
+    cluster = FakeCluster(2)
+    places = cluster.places(workers=2)
+    assert cluster.room(places) == 1
+    cluster.nodes = [ONE_CORE] * 5
+    assert cluster.room(places) == 2
+
+
+@pytest.mark.parametrize(("limits", "expected"), [({"max_concurrent": 3}, 3), ({"trials": 2}, 2)])
+def test_places_are_no_more_than_a_person_allows_or_trials_there_are(limits, expected):
+    cluster = FakeCluster(1)
+    places = cluster.places(**limits)
+    cluster.nodes = [ONE_CORE] * 9
+    assert cluster.room(places) == expected
+
+
+def test_places_look_once_a_second_not_more():
+    cluster = FakeCluster(1)
+    places = cluster.places()
+    cluster.nodes = [ONE_CORE] * 4
+    assert not places.has_room(num_busy=1, num_begun=1)
+    cluster.now += LOOK_SECONDS
+    assert places.has_room(num_busy=1, num_begun=1)
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "trials", "num_begun", "asked"),
+    [(1, 100, 0, 1), (4, 100, 4, 4), (4, 6, 4, 2), (4, 6, 6, 0), (4, 4, 0, 0), (0, 5, 2, 1)],
+    ids=["one more", "twice as many", "as trials are left", "none is left", "all fit", "from nothing"],
+)
+def test_places_ask_for_what_the_search_can_use_and_at_most_for_twice_what_there_is(
+    num_nodes, trials, num_begun, asked
+):
+    cluster = FakeCluster(num_nodes)
+    places = cluster.places(trials=trials)
+    cluster.now += LOOK_SECONDS
+    places.has_room(num_busy=min(num_begun, num_nodes), num_begun=num_begun)
+    assert cluster.asked == [asked]
+
+
+@pytest.fixture
+def two_nodes():
+    """A Ray of two nodes with a core each, to which this process is connected."""
+    checks = {"initial_delay_ms": 0, "period_ms": 500, "timeout_ms": 2000, "failure_threshold": 2}  # not half a minute
+    settings = {f"health_check_{name}": value for name, value in checks.items()}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": settings})
+    cluster.second = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": RAY_SETTINGS})
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def groups() -> dict[str, str]:
+    """Return the state of every placement group that is not removed, by name."""
+    found = placement_group_table().values()
+    return {group["name"]: group["state"] for group in found if group["state"] != "REMOVED"}
+
+
+def wait_for(happened) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.cluster
+def test_growth_asks_in_vain_without_a_word_and_gives_back_what_it_gets(two_nodes):
+    growth = Growth([ONE_CORE, ONE_CORE, ONE_CORE])
+    growth.ask(2)
+    wait_for(lambda: list(groups().values()) == ["PENDING"] * 2)
+    assert waiting_groups() == [], "nothing that a person should be told"
+    growth.ask(1)
+    assert list(groups().values()) == ["PENDING"]
+    node = two_nodes.add_node(num_cpus=1)
+    wait_for(lambda: list(groups().values()) == ["CREATED"])
+    growth.ask(0)
+    wait_for(lambda: groups() == {} and ray.available_resources().get("CPU") == 3)
+    two_nodes.remove_node(node)
+
+
+@pytest.mark.cluster
+def test_lanes_of_a_search_follow_nodes_that_join_and_die(two_nodes, tmp_path, capsys):
+    for module in (closed_form_lane, fakes):  # workers cannot import the tests
+        cloudpickle.register_pickle_by_value(module)
+    config = SearchConfig(out=tmp_path, name="elastic", trials=40, max_epochs=9, scheduler="none", tracking="off")
+    config.folder.mkdir()
+    lane = tune.with_parameters(closed_form_lane.ClosedFormLane, max_epochs=9, epoch_seconds=0.1)
+    lanes = plan_lanes(config, [ONE_CORE, ONE_CORE])
+    rows = []
+
+    def search() -> None:
+        rows.extend(run_search(config, tune.with_resources(lane, ONE_CORE), num_lanes=lanes.num_lanes, lanes=lanes))
+
+    thread = threading.Thread(target=search)  # Ray starts nodes in the main thread alone
+    thread.start()
+    wait_for(lambda: num_ended(config.folder) >= 4)
+    two_nodes.add_node(num_cpus=2)
+    wait_for(lambda: num_ended(config.folder) >= 16)
+    two_nodes.remove_node(two_nodes.second, allow_graceful=False)
+    thread.join(60)
+    assert [row.number for row in rows] == list(range(40))
+    assert all([epoch["epoch"] for epoch in row.epochs] == list(range(1, 10)) for row in rows)
+    said = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines() if "has room" in line]
+    assert said[:2] == [
+        "the cluster has room for 4 trials at a time now, not for 2",
+        "the cluster has room for 3 trials at a time now, not for 4",
+    ]
+
+
+def num_ended(folder: Path) -> int:
+    table = folder / "trials.jsonl"
+    return len(table.read_text().splitlines()) if table.exists() else 0
