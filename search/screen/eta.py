@@ -54,7 +54,7 @@ def estimate(
     overhead_seconds: float = 0.0,
     under_way: Mapping[int, float] | None = None,
 ) -> Estimate | None:
-    """Return how long the rest will take; None without lanes, and before as many trials as there are have ended an epoch.
+    """Return how long the rest will take; None without lanes, and before as many trials as lanes have ended an epoch.
 
     Args:
         overhead_seconds: What an epoch takes beside training and validation: its checkpoint, say.
