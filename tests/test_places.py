@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray import cloudpickle, tune
 from ray.cluster_utils import Cluster
-from ray.util.placement_group import placement_group_table
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
 from search.cluster.engine import RAY_SETTINGS, run_search
 from search.cluster.lanes import Lanes, plan_lanes
@@ -88,17 +88,17 @@ def test_places_look_once_a_second_not_more():
 
 
 @pytest.mark.parametrize(
-    ("num_nodes", "trials", "num_begun", "asked"),
-    [(1, 100, 0, 1), (4, 100, 4, 4), (4, 6, 4, 2), (4, 6, 6, 0), (4, 4, 0, 0), (0, 5, 2, 1)],
-    ids=["one more", "twice as many", "as trials are left", "none is left", "all fit", "from nothing"],
+    ("num_nodes", "busy", "trials", "num_begun", "asked"),
+    [(1, 1, 100, 1, 1), (4, 4, 100, 4, 4), (4, 4, 6, 4, 2), (4, 4, 6, 6, 0), (0, 0, 5, 2, 1), (4, 3, 100, 3, 0)],
+    ids=["one more", "twice as many", "as trials are left", "none is left", "from nothing", "what is free comes first"],
 )
-def test_places_ask_for_what_the_search_can_use_and_at_most_for_twice_what_there_is(
-    num_nodes, trials, num_begun, asked
+def test_full_places_ask_for_what_the_search_can_use_and_at_most_for_twice_what_there_is(
+    num_nodes, busy, trials, num_begun, asked
 ):
     cluster = FakeCluster(num_nodes)
     places = cluster.places(trials=trials)
     cluster.now += LOOK_SECONDS
-    places.has_room(num_busy=min(num_begun, num_nodes), num_begun=num_begun)
+    places.has_room(num_busy=busy, num_begun=num_begun)
     assert cluster.asked == [asked]
 
 
@@ -142,6 +142,19 @@ def test_growth_asks_in_vain_without_a_word_and_gives_back_what_it_gets(two_node
     growth.ask(0)
     wait_for(lambda: groups() == {} and ray.available_resources().get("CPU") == 3)
     two_nodes.remove_node(node)
+
+
+@pytest.mark.cluster
+def test_growth_leaves_the_queue_to_a_lane_that_waits(two_nodes):
+    growth = Growth([ONE_CORE] * 3)
+    growth.ask(2)
+    lane = placement_group([ONE_CORE] * 4)
+    wait_for(lambda: list(groups().values()) == ["PENDING"] * 3)
+    growth.ask(2)
+    assert groups() == {"": "PENDING"}
+    remove_placement_group(lane)
+    growth.ask(2)
+    wait_for(lambda: len(groups()) == 2)
 
 
 @pytest.mark.cluster

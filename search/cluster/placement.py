@@ -26,9 +26,16 @@ class Growth:
         """What one lane books."""
 
     def ask(self, num_lanes: int) -> None:
-        """Let room for so many lanes be wanted, and give back what was got: the lanes book it themselves."""
-        ours = [group for group in _placement_groups() if group.name.startswith(GROWTH)]
-        waiting = [group for group in ours if group.state == PlacementGroupTableData.PENDING]
+        """Let room for so many lanes be wanted, and give back what was got: the lanes book it themselves.
+
+        While a lane itself waits, nothing else does, for it could take the lane's place again and again; and an
+        autoscaler sees the lane.
+        """
+        groups = list(_placement_groups())
+        if any(_waits(group) and not _is_growth(group) for group in groups):
+            num_lanes = 0
+        ours = [group for group in groups if _is_growth(group)]
+        waiting = [group for group in ours if _waits(group)]
         for group in ours:
             if group not in waiting[:num_lanes]:
                 remove_placement_group(_handle(group))
@@ -50,16 +57,20 @@ def remove_orphans() -> None:
 
 def waiting_groups() -> list[str]:
     """Return what lanes and workers of this search ask for and do not get, with what there is; for a person."""
-    waiting = [
-        group
-        for group in _placement_groups()
-        if group.state == PlacementGroupTableData.PENDING and not group.name.startswith(GROWTH)
-    ]
+    waiting = [group for group in _placement_groups() if _waits(group) and not _is_growth(group)]
     if not waiting:
         return []
     free = describe_resources(ray.available_resources())
     asked = [[describe_resources(bundle.unit_resources) for bundle in group.bundles] for group in waiting]
     return [f"asked for {' + '.join(bundles)}, free are {free}" for bundles in asked]
+
+
+def _waits(group: PlacementGroupTableData) -> bool:
+    return group.state == PlacementGroupTableData.PENDING
+
+
+def _is_growth(group: PlacementGroupTableData) -> bool:
+    return group.name.startswith(GROWTH)
 
 
 def _handle(group: PlacementGroupTableData) -> PlacementGroup:

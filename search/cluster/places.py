@@ -61,15 +61,18 @@ class Places:
             num_begun: Trials that were begun until now.
         """
         if self._clock() >= self._next_look:
-            self._look(wanted=min(self._most, num_busy + self._num_trials - num_begun))
+            self._look(num_busy, wanted=min(self._most, num_busy + self._num_trials - num_begun))
             self._next_look = self._clock() + LOOK_SECONDS
         return num_busy < self._num_lanes
 
-    def _look(self, *, wanted: int) -> None:
+    def _look(self, num_busy: int, *, wanted: int) -> None:
         num_lanes = min(self._most, count_lanes(self._lanes, self._nodes()))
         if num_lanes != self._num_lanes:
             self._num_lanes = num_lanes
             self._on_change(num_lanes)
-        if self._growth is not None:
-            # At most twice as many, as autoscalers grow themselves: a thousand requests would slow Ray's scheduler.
-            self._growth.ask(min(max(0, wanted - num_lanes), max(1, num_lanes)))
+        if self._growth is None:
+            return
+        # What is free is for a lane. Beyond, at most twice as many, as autoscalers grow themselves: a thousand requests
+        # would slow Ray's scheduler down.
+        is_full = num_busy >= num_lanes
+        self._growth.ask(min(max(0, wanted - num_lanes), max(1, num_lanes)) if is_full else 0)
