@@ -104,6 +104,7 @@ class Coordinator:
             case (Verdict.PAUSE, _):
                 self._set_phase(trial, "paused")
             case (State() as state, error):
+                self._write({"event": "end", "number": number})
                 self._end(trial, state, error)
 
     def give_up_worst(self, reason: str) -> bool:
@@ -156,9 +157,8 @@ class Coordinator:
         if len(self.trials) >= self._num_trials:
             return None
         suggestion = self._searcher.suggest()
-        self._write(
-            {"event": "begin", "number": suggestion.number, "sample": suggestion.sample, "attrs": suggestion.attrs}
-        )
+        event = {"number": suggestion.number, "sample": suggestion.sample, "attrs": suggestion.attrs}
+        self._write({"event": "begin"} | event)
         return self._add(suggestion)
 
     def _add(self, suggestion: Suggestion) -> Progress:
@@ -229,6 +229,8 @@ class Coordinator:
                 self._start_leg(self.trials[number])
             case {"event": "epoch", "number": number, "metrics": epoch, "finished": finished, "failure": failure}:
                 self._take_epoch(self.trials[number], epoch, finished=finished, failure=failure)
+            case {"event": "end", "number": number}:
+                self.trials[number].is_over = True
             case {"event": "give_up", "number": number, "reason": reason}:
                 self._scheduler.drop_worst()
                 self._give_up(number, reason)
@@ -246,7 +248,7 @@ class Coordinator:
         known = {"values": trial.dices, "costs": trial.costs(self._objectives), "attrs": trial.attrs}
         observation = Observation(sample=trial.sample, state=None, **known)
         self._searcher.restore(trial.number, observation)
-        if state in (State.FAILED, State.PRUNED) or (state and last_on_disk >= last):
+        if state in (State.FAILED, State.PRUNED) or (state and (trial.is_over or last_on_disk >= last)):
             self._end(trial, state, error)
         elif state is None and trial.outcome:
             self._set_phase(trial, "paused")

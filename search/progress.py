@@ -32,6 +32,9 @@ class Progress:
     num_losses: int = 0
     """Times that its worker group was lost."""
 
+    is_over: bool = False
+    """The log says that it ended: of its checkpoints no more than the best is there, or none."""
+
     phase: str = "running"
     """'running' in a leg; 'paused'; 'unfinished', its leg was cut off; 'ended'."""
 

@@ -206,6 +206,23 @@ def test_a_search_that_died_twice_goes_on(tmp_path):
     assert table(search, rows) == expected
 
 
+def test_a_trial_that_was_complete_is_not_trained_again_where_only_its_best_checkpoint_is_kept(tmp_path):
+    log = tmp_path / "log.jsonl"
+    search, rows, _ = coordinator(trials=1, scheduler="none", log=log)
+    search.next_leg()
+    for epoch, dice in ((1, 0.6), (2, 0.5)):
+        search.report(0, {"epoch": epoch, "val_dice": dice}, finished=epoch == 2, failure=None)
+    killed_before = log.read_bytes()
+    search.end_leg(0)
+    ended = log.read_bytes()
+    for content, goes_on in ((ended, False), (killed_before, True)):  # the last checkpoint may not be on disk yet
+        log.write_bytes(content)
+        search, rows, _ = coordinator(trials=1, scheduler="none", log=log)
+        search.read_back(lambda number: 1)
+        assert (search.next_leg() is not None) == goes_on
+        assert (rows.ended == {0: (State.COMPLETE, 2, None)}) != goes_on
+
+
 def test_a_trial_that_gave_way_or_was_lost_stays_so_after_a_restart(tmp_path):
     log = tmp_path / "log.jsonl"
     search, rows, _ = coordinator(trials=9, log=log, max_failures=0)
