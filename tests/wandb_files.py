@@ -18,6 +18,8 @@ def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
             place += left  # the padding of a block: too short for a header
             continue
         _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        if place + 7 + length > len(content):  # it is being written
+            return
         parts += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # full, or the last part
