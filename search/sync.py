@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from search.experiment import only_writer, recorded_config
 from search.files import TABLE_FILE
+from search.screen.lines import console, say
 from search.space import SPACES
 from search.tracking.client import place_of
 from search.tracking.sweep import recorded_sweeps, sweep_question
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SE
         folder = arguments.out / arguments.name
         recorded_config(folder)  # the folder is an experiment's: only then there is something to hold
         with only_writer(folder):
-            return _sync(folder, arguments, Console(), silent_seconds)
+            return _sync(folder, arguments, silent_seconds)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SE
         return 130
 
 
-def _sync(folder: Path, arguments: Arguments, console: Console, silent_seconds: float) -> int:
+def _sync(folder: Path, arguments: Arguments, silent_seconds: float) -> int:
     config = recorded_config(folder)
     project = arguments.project or config.project
     runs = find_runs(folder, read_rows(folder / TABLE_FILE), config.max_epochs)
@@ -78,19 +78,17 @@ def _sync(folder: Path, arguments: Arguments, console: Console, silent_seconds: 
     left = unsent(folder, runs, place)
     if arguments.dry_run:
         names = ", ".join(run.id for run in left) or "nothing"
-        _say(
-            console, f"{len(left)} of {len(runs)} runs would be sent to {place.split()[0]}, project {project}: {names}"
-        )
+        say(f"{len(left)} of {len(runs)} runs would be sent to {place.split()[0]}, project {project}: {names}")
         return 0
     if not left:
-        return _summary(folder, runs, left, {}, place, console)
+        return _summary(folder, runs, left, {}, place)
     question = sweep_question(folder, SPACES[config.space], name=config.name, project=project, searcher=config.searcher)
     problems = dict.fromkeys((run.id for run in left), "")
     try:
-        _send(folder, left, question, problems, arguments.jobs, console, silent_seconds)
+        _send(folder, left, question, problems, arguments.jobs, silent_seconds)
     except (TimeoutError, RuntimeError) as error:
         print(f"error: W&B at {place.split()[0]}: {error}", file=sys.stderr)
-    return _summary(folder, runs, left, problems, place, console)
+    return _summary(folder, runs, left, problems, place)
 
 
 def _send(
@@ -99,7 +97,6 @@ def _send(
     question: dict,
     problems: dict[str, str],
     jobs: int,
-    console: Console,
     silent_seconds: float,
 ) -> None:
     """Send the runs behind a bar, and take those off the problems that are sent."""
@@ -129,7 +126,6 @@ def _summary(
     left: list[OfflineRun],
     problems: dict[str, str],
     place: str,
-    console: Console,
 ) -> int:
     """Print what was sent and what was not; return the exit status."""
     for problem in dict.fromkeys(problems.values()):
@@ -141,18 +137,14 @@ def _summary(
         "not sent": len(problems),
     }
     parts = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    _say(console, f"{len(runs)} runs of {folder.name}: {parts}")
+    say(f"{len(runs)} runs of {folder.name}: {parts}")
     for sweep in recorded_sweeps(folder):
         if sweep.place == place:
-            _say(console, f"Sweep  {sweep.url}")
-            _say(console, f"Group  {sweep.group_url}")
+            say(f"Sweep  {sweep.url}")
+            say(f"Group  {sweep.group_url}")
     if problems:
-        _say(console, "What is missing is sent by the same command")
+        say("What is missing is sent by the same command")
     return int(bool(problems))
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

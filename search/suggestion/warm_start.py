@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, read_experiment, recorded_config
+from search.files import TABLE_FILE
 from search.objectives import costs
 from search.space import SPACES, Sample, Space, describe, to_configs
 from search.suggestion.searcher import Observation
@@ -66,7 +67,7 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[d
     recorded = recorded_config(folder)
     stretch = config.max_epochs / recorded.max_epochs
     found = []
-    for row in read_rows(folder / "trials.jsonl"):
+    for row in read_rows(folder / TABLE_FILE):
         sample = _in_space(row, recorded, space)
         values = {
             str(max(1, round(epoch["epoch"] * stretch))): epoch[METRIC]
