@@ -10,6 +10,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.dashboard.modules.job.job_manager import DEFAULT_JOB_START_TIMEOUT_SECONDS
+from ray.dashboard.modules.job.job_supervisor import JobSupervisor
 
 from search.cluster.lanes import plan_lanes
 from search.config import SearchConfig
@@ -35,6 +37,14 @@ def workers(config):
     return {name: kind for name, kind in config["available_node_types"].items() if name != config["head_node_type"]}
 
 
+def gpu_workers(config):
+    return [kind for kind in workers(config).values() if "GPU" in kind["resources"]]
+
+
+def env_options(config):
+    return [option for option in config["docker"]["run_options"] if option.startswith("--env ")]
+
+
 def nodes_at_start(config):
     kinds = workers(config).values()
     return [head(config)["resources"], *(kind["resources"] for kind in kinds for _ in range(kind["min_workers"]))]
@@ -54,19 +64,45 @@ def test_cluster_yaml_with_more_min_workers_than_max_workers_is_refused(config):
         validate_config(prepare_config(config | {"max_workers": 1}))
 
 
-def test_head_is_on_demand_and_has_nothing_that_a_trial_asks_for(config):
+def test_head_and_driver_are_on_demand_and_have_nothing_that_a_trial_asks_for(config):
+    driver = config["available_node_types"]["driver"]
     assert head(config)["resources"] == {"CPU": 0}
     assert head(config)["max_workers"] == 0
-    assert "InstanceMarketOptions" not in head(config)["node_config"]
+    assert driver["resources"] == {"CPU": 0, "driver": 1}
+    assert (driver["min_workers"], driver["max_workers"]) == (0, 1)
+    assert not any("InstanceMarketOptions" in kind["node_config"] for kind in (head(config), driver))
 
 
 def test_workers_are_spot_machines_of_one_size(config):
-    assert len(workers(config)) >= 2
-    for kind in workers(config).values():
+    kinds = gpu_workers(config)
+    assert len(kinds) >= 2
+    for kind in kinds:
         assert kind["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
         assert kind["resources"] == {"CPU": 4, "GPU": 1}
         assert kind["min_workers"] <= kind["max_workers"] <= config["max_workers"]
-    assert len({kind["node_config"]["InstanceType"] for kind in workers(config).values()}) == len(workers(config))
+    assert len({kind["node_config"]["InstanceType"] for kind in kinds}) == len(kinds)
+
+
+def test_machines_have_no_rights_and_no_open_ports_by_rays_defaults(config):
+    for name, kind in config["available_node_types"].items():
+        role = "head" if name == config["head_node_type"] else "worker"
+        node = kind["node_config"]
+        assert node["IamInstanceProfile"] == {"Name": f"tumour-search-{role}"}
+        assert node["SecurityGroupIds"] == ["sg-FILL-IN"]
+        assert node["MetadataOptions"]["HttpTokens"] == "required"
+        assert node["BlockDeviceMappings"][0]["Ebs"]["Encrypted"]
+        assert {tags["ResourceType"] for tags in node["TagSpecifications"]} == {"instance", "volume"}
+
+
+def test_workers_watch_for_the_notice_that_they_are_taken_back(config):
+    *_, watch = config["worker_start_ray_commands"]
+    assert re.fullmatch(r"nohup python -m search\.cluster\.notice \w+ > \S+ 2>&1 &", watch)
+
+
+def test_a_stopped_job_has_time_to_promote(config):
+    given = dict(re.fullmatch(r"--env (\w+)=(\w+)", option).groups() for option in env_options(config))
+    assert int(given["RAY_JOB_STOP_WAIT_TIME_S"]) > JobSupervisor.DEFAULT_RAY_JOB_STOP_WAIT_TIME_S
+    assert int(given["RAY_JOB_START_TIMEOUT_SECONDS"]) > DEFAULT_JOB_START_TIMEOUT_SECONDS
 
 
 @pytest.mark.parametrize(("workers_per_trial", "num_lanes"), [(1, 2), (2, 1)])
@@ -103,8 +139,9 @@ def test_relative_file_mounts_exist(config):
 
 
 def test_ray_asks_for_the_token_everywhere_and_its_dashboard_stays_on_the_head(config):
-    head_start, worker_start = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
+    commands = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
+    head_start, worker_start = [command for command in commands if "ray start" in command]
     assert "--dashboard-host=127.0.0.1" in head_start
-    assert all(command.startswith("RAY_AUTH_MODE=token ") for command in (head_start, worker_start))
+    assert all(command.startswith("RAY_AUTH_MODE=token ray start ") for command in (head_start, worker_start))
     assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
     assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
