@@ -4,11 +4,14 @@ import re
 import tomllib
 from pathlib import Path
 
+import boto3
 import jsonschema
 import pytest
 import yaml
+from moto import mock_aws
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.dashboard.modules.job.job_manager import DEFAULT_JOB_START_TIMEOUT_SECONDS
 from ray.dashboard.modules.job.job_supervisor import JobSupervisor
@@ -27,6 +30,20 @@ def config():
 @pytest.fixture
 def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory):
+    """Return the security group of an account of AWS that is in this process alone."""
+    with pytest.MonkeyPatch.context() as environment, mock_aws():
+        environment.setenv("AWS_DEFAULT_REGION", "us-west-2")
+        environment.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray puts an ssh key there
+        ec2 = boto3.client("ec2")
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        group = ec2.create_security_group(GroupName="tumour-search", Description="-", VpcId=vpc)["GroupId"]
+        ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "192.0.2.1/32"}]}
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh])
+        yield group
 
 
 def head(config):
@@ -92,6 +109,24 @@ def test_machines_have_no_rights_and_no_open_ports_by_rays_defaults(config):
         assert node["MetadataOptions"]["HttpTokens"] == "required"
         assert node["BlockDeviceMappings"][0]["Ebs"]["Encrypted"]
         assert {tags["ResourceType"] for tags in node["TagSpecifications"]} == {"instance", "volume"}
+
+
+def test_ray_makes_no_role_of_its_own_and_opens_no_port(config, aws):
+    prepared = prepare_config(yaml.safe_load(yaml.safe_dump(config).replace("sg-FILL-IN", aws)))
+    bootstrapped = bootstrap_aws(prepared)
+    assert boto3.client("iam").list_roles()["Roles"] == []
+    groups = {group["GroupName"]: group for group in boto3.client("ec2").describe_security_groups()["SecurityGroups"]}
+    assert groups.keys() == {"default", "tumour-search"}
+    [port] = groups["tumour-search"]["IpPermissions"]
+    assert port["IpRanges"] == [{"CidrIp": "192.0.2.1/32"}]
+    for kind in bootstrapped["available_node_types"].values():
+        assert kind["node_config"]["SecurityGroupIds"] == [aws]
+        assert len(kind["node_config"]["SubnetIds"]) == len(config["provider"]["availability_zone"].split(","))
+
+
+def test_without_a_security_group_nothing_is_started(config, aws):
+    with pytest.raises(AssertionError):  # Ray has printed why
+        bootstrap_aws(prepare_config(config))
 
 
 def test_workers_watch_for_the_notice_that_they_are_taken_back(config):

@@ -1,8 +1,7 @@
-"""tests/cluster/kuberay/: what KubeRay and Ray's autoscaler check of the manifests, and what the search needs of the pods.
+"""tests/cluster/kuberay/: what KubeRay and Ray's autoscaler check of it, and what the search needs of the pods.
 
-`kubectl apply --dry-run=server -f tests/cluster/kuberay/` asks a Kubernetes that has KubeRay. Without one, and with the
-folder ray-operator/config/crd/bases of KubeRay's repository, `KUBERAY_CRDS=FOLDER python -m pytest tests/test_kuberay.py`
-holds the manifests against the definitions themselves.
+With a Kubernetes that has KubeRay, `kubectl apply --dry-run=server` asks that. Without one, `KUBERAY_CRDS=FOLDER` in
+front of pytest holds the manifests against KubeRay's own definitions: ray-operator/config/crd/bases in its repository.
 """
 
 import copy
