@@ -95,6 +95,7 @@ def test_workers_are_spot_machines_of_one_size(config):
     assert len(kinds) >= 2
     for kind in kinds:
         assert kind["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+        assert kind["labels"] == {"ray.io/market-type": "spot"}
         assert kind["resources"] == {"CPU": 4, "GPU": 1}
         assert kind["min_workers"] <= kind["max_workers"] <= config["max_workers"]
     assert len({kind["node_config"]["InstanceType"] for kind in kinds}) == len(kinds)
