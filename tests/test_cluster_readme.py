@@ -1,5 +1,6 @@
 """README.md, "More workers, more machines": what it says to write and to type is what exists."""
 
+import importlib.util
 import json
 import re
 import tomllib
@@ -125,6 +126,14 @@ def test_commands_of_ray_exist():
         assert command in cli.commands, command
     for command in re.findall(r"\bray job ([a-z]+)", typed):
         assert command in job_cli_group.commands, command
+
+
+def test_modules_of_the_project_exist():
+    files = [ROOT / "cluster.yaml", *(ROOT / "tests" / "cluster" / "kuberay").glob("*.yaml")]
+    everywhere = section() + "".join(file.read_text() for file in files)
+    modules = set(re.findall(r"python(?:,)? -m(?:,)? (search[\w.]*)", everywhere))
+    assert {"search.tune", "search.cluster.notice", "search.fetch"} <= modules
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
 
 
 def test_files_that_are_applied_and_copied_exist():
