@@ -8,7 +8,8 @@ from dataclasses import replace
 import tyro
 
 from search.cluster.engine import ray_cluster, run_trials
-from search.cluster.lanes import node_resources, plan_lanes
+from search.cluster.machines import plan_on_cluster
+from search.cluster.nodes import cluster_nodes, others_hold
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.experiment import check_changes, check_folder, only_writer, open_experiment, recorded_config
@@ -67,8 +68,8 @@ def _run(config: SearchConfig) -> int:
     cohort = read_cohort(config)
     check_folds(config, cohort)
     with ray_cluster() as logs:
-        lanes = plan_lanes(config, node_resources())
-        print_plan(config, cohort, lanes, console, logs=logs)
+        lanes = plan_on_cluster(config)
+        print_plan(config, cohort, lanes, console, others=others_hold(cluster_nodes()), logs=logs)
         if config.dry_run:
             return 0
         with open_experiment(config, cohort, lanes, known) as experiment:

@@ -14,92 +14,173 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 
 from search.cluster.engine import RAY_SETTINGS, run_search
 from search.cluster.lanes import Lanes, plan_lanes
+from search.cluster.nodes import Node, why_no_room
 from search.cluster.placement import Growth, waiting_groups
-from search.cluster.places import LOOK_SECONDS, Places
+from search.cluster.places import LOOK_SECONDS, MOST_ASKED, Places
 from search.config import SearchConfig
 
 ONE_CORE = {"CPU": 1.0}
 
 
+def node(*, total: float = 1.0, free: float | None = None, ours: float = 0.0) -> Node:
+    """Return a node with so many cores; what is not said to be free is."""
+    return Node(total={"CPU": total}, free={"CPU": total if free is None else free}, ours={"CPU": ours})
+
+
 class FakeCluster:
     """Nodes that come and go, a clock, what was told, and how many lanes were asked for."""
 
-    def __init__(self, num_nodes: int) -> None:
-        self.nodes = [ONE_CORE] * num_nodes
+    def __init__(self, *nodes: Node) -> None:
+        self.nodes = list(nodes)
         self.now = 0.0
-        self.told: list[int] = []
+        self.told: list[tuple[int, str]] = []
         self.asked: list[int] = []
 
     def ask(self, num_lanes: int) -> None:
         self.asked.append(num_lanes)
 
-    def places(self, *, trials: int = 100, workers: int = 1, max_concurrent: int | None = None) -> Places:
-        lanes = Lanes(num_lanes=len(self.nodes) // workers, num_workers=workers, cpus_per_worker=1, gpus_per_worker=0.0)
+    def places(
+        self, *, planned: int, trials: int = 1000, workers: int = 1, max_concurrent: int | None = None
+    ) -> Places:
         return Places(
-            lanes,
+            Lanes(num_lanes=planned, num_workers=workers, cpus_per_worker=1, gpus_per_worker=0.0),
             num_trials=trials,
             max_concurrent=max_concurrent,
-            on_change=self.told.append,
+            on_change=lambda *told: self.told.append(told),
             growth=self,
             nodes=lambda: self.nodes,
             clock=lambda: self.now,
         )
 
     def room(self, places: Places, *, num_begun: int = 0) -> int:
-        """Return how many lanes find a place, a look later."""
-        self.now += LOOK_SECONDS
-        return next(busy for busy in range(1000) if not places.has_room(num_busy=busy, num_begun=num_begun or busy))
+        """Return how many lanes find a place, two looks later: only what stays is believed."""
+        for _ in range(2):
+            self.now += LOOK_SECONDS
+            room = next(busy for busy in range(1000) if not places.has_room(num_busy=busy, num_begun=num_begun or busy))
+        return room
 
 
 def test_places_follow_the_nodes_up_and_down_to_none_and_say_so():
-    cluster = FakeCluster(2)
-    places = cluster.places()
+    cluster = FakeCluster()
+    places = cluster.places(planned=2)
     found = []
     for num_nodes in (2, 5, 1, 0, 3):
-        cluster.nodes = [ONE_CORE] * num_nodes
+        cluster.nodes = [node()] * num_nodes
         found.append(cluster.room(places))
     assert found == [2, 5, 1, 0, 3]
-    assert cluster.told == [5, 1, 0, 3]
+    assert cluster.told == [(5, ""), (1, ""), (0, "no machine has 1 CPU; more are asked for"), (3, "")]
 
 
 def test_places_of_two_workers_need_two_cores_on_whatever_nodes():
-    cluster = FakeCluster(2)
-    places = cluster.places(workers=2)
+    cluster = FakeCluster(node(), node())
+    places = cluster.places(planned=1, workers=2)
     assert cluster.room(places) == 1
-    cluster.nodes = [ONE_CORE] * 5
+    cluster.nodes = [node()] * 5
     assert cluster.room(places) == 2
+    cluster.nodes = [node(), node(free=0)]
+    assert cluster.room(places) == 0
 
 
 @pytest.mark.parametrize(("limits", "expected"), [({"max_concurrent": 3}, 3), ({"trials": 2}, 2)])
 def test_places_are_no_more_than_a_person_allows_or_trials_there_are(limits, expected):
-    cluster = FakeCluster(1)
-    places = cluster.places(**limits)
-    cluster.nodes = [ONE_CORE] * 9
+    cluster = FakeCluster(node())
+    places = cluster.places(planned=1, **limits)
+    cluster.nodes = [node()] * 9
     assert cluster.room(places) == expected
 
 
 def test_places_look_once_a_second_not_more():
-    cluster = FakeCluster(1)
-    places = cluster.places()
-    cluster.nodes = [ONE_CORE] * 4
+    cluster = FakeCluster(node())
+    places = cluster.places(planned=1)
+    assert places.has_room(num_busy=0, num_begun=0)
+    cluster.nodes = [node()] * 4
     assert not places.has_room(num_busy=1, num_begun=1)
     cluster.now += LOOK_SECONDS
     assert places.has_room(num_busy=1, num_begun=1)
 
 
+def test_a_second_search_begins_with_what_is_free_and_takes_what_gets_free():
+    cluster = FakeCluster(node(total=4, free=1))
+    places = cluster.places(planned=4)
+    assert cluster.room(places) == 1
+    cluster.nodes = [node(total=4, free=0, ours=1)]
+    assert cluster.room(places) == 1
+    cluster.nodes = [node(total=4, free=2, ours=1)]
+    assert cluster.room(places) == 3
+    cluster.nodes = [node(total=4, free=1, ours=3)]
+    assert cluster.room(places) == 4
+    assert cluster.told == [(1, "other jobs hold 3 CPU"), (3, "other jobs hold 1 CPU"), (4, "")]
+
+
+def test_a_search_without_a_place_says_what_it_waits_for_and_never_that_there_is_room_for_none():
+    cluster = FakeCluster(node(total=4, free=0))
+    places = cluster.places(planned=4)
+    assert cluster.room(places) == 0
+    cluster.nodes = [node(total=4, free=0), node(total=0.5)]
+    assert cluster.room(places) == 0
+    waits = "all 4 CPUs are in use, by other jobs; more are asked for"
+    waits_too = "asked for 1 CPU, free are 0.5 CPU in all; other jobs hold 4 CPU; more are asked for"
+    assert cluster.told == [(0, waits), (0, waits_too)]
+
+
+def test_what_was_just_booked_is_counted_once():
+    assert node(total=2, free=2, ours=1).usable == {"CPU": 2, "GPU": 0}
+
+
+def test_a_lane_that_is_between_two_bookings_is_not_lost():
+    cluster = FakeCluster(node(total=2, free=0, ours=2))
+    places = cluster.places(planned=2)
+    assert places.has_room(num_busy=1, num_begun=1)
+    for nodes, expected in (([node(total=2, free=0, ours=1)], True), ([node(total=2, free=1, ours=1)], True)):
+        cluster.nodes = nodes
+        cluster.now += LOOK_SECONDS
+        assert places.has_room(num_busy=1, num_begun=1) is expected
+    assert cluster.told == []
+
+
 @pytest.mark.parametrize(
-    ("num_nodes", "busy", "trials", "num_begun", "asked"),
-    [(1, 1, 100, 1, 1), (4, 4, 100, 4, 4), (4, 4, 6, 4, 2), (4, 4, 6, 6, 0), (0, 0, 5, 2, 1), (4, 3, 100, 3, 0)],
-    ids=["one more", "twice as many", "as trials are left", "none is left", "from nothing", "what is free comes first"],
-)
-def test_full_places_ask_for_what_the_search_can_use_and_at_most_for_twice_what_there_is(
-    num_nodes, busy, trials, num_begun, asked
-):
-    cluster = FakeCluster(num_nodes)
-    places = cluster.places(trials=trials)
-    cluster.now += LOOK_SECONDS
-    places.has_room(num_busy=busy, num_begun=num_begun)
+    ("num_nodes", "busy", "trials", "begun", "unfinished", "asked"),
+    [
+        (1, 1, 30, 1, 0, 29), (4, 4, 30, 4, 0, 26), (4, 4, 6, 6, 0, 0), (4, 4, 6, 6, 1, 1), (0, 0, 5, 2, 0, 3),
+        (0, 0, 5, 5, 2, 2), (0, 0, 5, 5, 0, 1), (4, 3, 30, 3, 0, 0), (1, 1, 1000, 1, 0, MOST_ASKED),
+    ],
+    ids=[
+        "all that is left", "beside what it has", "none is left", "one was cut off", "from nothing",
+        "all were cut off", "all are paused", "what is free comes first", "not thousands",
+    ],
+)  # fmt: skip
+def test_full_places_ask_for_exactly_what_the_search_can_use(num_nodes, busy, trials, begun, unfinished, asked):
+    cluster = FakeCluster(*[node()] * num_nodes)
+    places = cluster.places(planned=num_nodes, trials=trials)
+    places.has_room(num_busy=busy, num_begun=begun, num_unfinished=unfinished)
     assert cluster.asked == [asked]
+
+
+def test_places_that_a_person_limits_ask_for_no_more_than_that():
+    cluster = FakeCluster(node(), node())
+    cluster.places(planned=2, max_concurrent=3).has_room(num_busy=2, num_begun=2)
+    assert cluster.asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("workers", "nodes", "expected"),
+    [
+        (1, [], "no machine has 1 CPU and 1 GPU"),
+        (2, [Node(total={"CPU": 8, "GPU": 1}, free={})], "the machines have no room for 2 workers of 1 CPU and 1 GPU"),
+        (1, [Node(total={"CPU": 8, "GPU": 4}, free={"CPU": 4})], "all 4 GPUs are in use, by other jobs"),
+        (1, [Node(total={"CPU": 8, "GPU": 1}, free={"CPU": 4})], "the only GPU is in use, by other jobs"),
+        (1, [Node(total={"CPU": 4, "GPU": 1}, free={"GPU": 1})], "all 4 CPUs are in use, by other jobs"),
+        (
+            2,
+            [Node(total={"CPU": 8, "GPU": 2}, free={"CPU": 4, "GPU": 1})],
+            "asked for 2 workers of 1 CPU and 1 GPU, free are 4 CPU and 1 GPU in all; "
+            "other jobs hold 4 CPU and 1 GPU",
+        ),
+    ],
+)
+def test_why_no_room_names_what_is_missing(workers, nodes, expected):
+    lanes = Lanes(num_lanes=1, num_workers=workers, cpus_per_worker=1, gpus_per_worker=1.0)
+    assert why_no_room(lanes, nodes) == expected
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ or resumed searches. A leg is given out when there is a place for it.
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray.tune.search import Searcher
 from search.checkpoints import Checkpoints
 from search.cluster.placement import remove_orphans, waiting_groups
 from search.cluster.places import Places
+from search.cluster.stop import StopRequest
 from search.coordinator import Coordinator
 from search.screen.clock import Clock
 from search.screen.lines import Lines
@@ -39,14 +41,17 @@ class LegSearcher(Searcher):
         *,
         checkpoints_gb: float | None,
         places: Places | None = None,
+        stop: StopRequest | None = None,
     ) -> None:
         """Begin with nothing given out.
 
         Args:
             places: Says how many legs may be out; None: that is Tune's affair.
+            stop: Says that the search ends before its time: while nothing runs, Tune itself asks for legs only.
         """
         super().__init__(metric=METRIC, mode="max")
         self._places = places
+        self._stop = stop
         self._coordinator = coordinator
         self._checkpoints = checkpoints
         self._checkpoints_gb = math.inf if checkpoints_gb is None else checkpoints_gb
@@ -57,8 +62,9 @@ class LegSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the config of a leg."""
-        busy, begun = len(self._numbers), len(self._coordinator.trials)
-        if self._places is not None and not self._places.has_room(num_busy=busy, num_begun=begun):
+        if self._stop is not None and self._stop.reason:
+            return Searcher.FINISHED
+        if not self.has_room():
             return None
         for number in self._numbers.values():
             self._look_at(number)
@@ -74,6 +80,14 @@ class LegSearcher(Searcher):
             "checkpoint": str(newest) if newest else None,
             "best_dice": self._best_dice,
         }
+
+    def has_room(self) -> bool:
+        """Return whether another leg would find a place; ask for machines while none would."""
+        trials = self._coordinator.trials
+        unfinished = sum(trial.phase == "unfinished" for trial in trials.values())
+        return self._places is None or self._places.has_room(
+            num_busy=len(self._numbers), num_begun=len(trials), num_unfinished=unfinished
+        )
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the coordinator; the last checkpoint is on disk by now."""
@@ -137,7 +151,16 @@ class LegScheduler(FIFOScheduler):
 class LaneWatch(tune.Callback):
     """Says when a trial waits for a place, or W&B is out; clears up useless checkpoints, and what killed lanes left."""
 
-    def __init__(self, screen: Lines, checkpoints: Checkpoints, folder: Path) -> None:
+    def __init__(
+        self, screen: Lines, checkpoints: Checkpoints, folder: Path, look: Callable[[], Any] = lambda: None
+    ) -> None:
+        """Begin without having looked.
+
+        Args:
+            look: Looks for room. While a leg waits for its place, Tune asks for no other; and what came of asking for
+                machines must not be kept from it.
+        """
+        self._look = look
         self._screen = screen
         self._checkpoints = checkpoints
         self._folder = folder
@@ -160,6 +183,7 @@ class LaneWatch(tune.Callback):
         if now < self._last_look + 1.0:
             return
         self._last_look = now
+        self._look()
         if now < self._last_loss + ORPHAN_SECONDS:
             remove_orphans()
         self._say_who_waits(now)

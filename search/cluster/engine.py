@@ -129,11 +129,12 @@ def run_search(
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
     places = open_places(config, lanes, screen.on_lanes) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
-    watch = LaneWatch(screen, checkpoints, folder)
+    searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, places=places, stop=stop)
+    watch = LaneWatch(screen, checkpoints, folder, searcher.has_room)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, places=places),
+            search_alg=searcher,
             scheduler=LegScheduler(coordinator, clock),
             num_samples=-1,  # the coordinator says when it is over
             max_concurrent_trials=config.trials if places else num_lanes,

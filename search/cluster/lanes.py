@@ -1,6 +1,7 @@
 """How many trials run at a time, and on what: computed from the cluster, so that nothing waits for ever."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import ray
@@ -12,6 +13,9 @@ CPUS_PER_GPU_LIMIT = 8
 
 CPUS_PER_CPU_WORKER = 4
 """Cores of a worker without a GPU; a small U-Net gains little from more."""
+
+UNIT = 1e-4
+"""Ray counts resources in ten-thousandths, and cuts off what is less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +55,40 @@ class Lanes:
         return describe_resources({name: num_workers * amount for name, amount in self.worker_resources().items()})
 
 
-def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
-    """Return the lanes that a search gets on nodes with these resources.
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Machines of one kind that an autoscaler could add."""
+
+    resources: Mapping[str, float]
+    """Of one of them."""
+
+    at_most: int
+
+    def __str__(self) -> str:
+        return f"{self.at_most} of {_size(self.resources)}"
+
+
+def plan_lanes(config: SearchConfig, nodes: Sequence[Mapping[str, float]], coming: Sequence[Machines] = ()) -> Lanes:
+    """Return the lanes that a search gets on nodes with these resources, were they its own.
+
+    Args:
+        coming: What an autoscaler could add. Where no node has room for a trial, there are as many lanes as with them.
 
     Raises:
-        ValueError: One trial needs more than the nodes have.
+        ValueError: One trial needs more than there can be, or a share of GPUs that Ray does not give.
     """
-    gpus = _gpus_per_worker(config, nodes)
-    cpus = config.cpus_per_worker or _cpus_per_worker(config, nodes, gpus)
+    _check_gpus(config.gpus_per_worker)
+    known = [*nodes, *(machines.resources for machines in coming)]
+    gpus = _gpus_per_worker(config, known)
+    cpus = config.cpus_per_worker or _cpus_per_worker(config, nodes, known, gpus)
     lane = Lanes(num_lanes=1, num_workers=config.workers_per_trial, cpus_per_worker=cpus, gpus_per_worker=gpus)
-    possible = count_lanes(lane, nodes)
+    possible = count_lanes(lane, nodes) or count_lanes(lane, nodes, coming)
     if possible == 0:
+        sizes = "; ".join(map(_size, nodes))
+        more = f", and an autoscaler can add {'; '.join(map(str, coming))}" if coming else ""
         asked = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
-        sizes = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
         raise ValueError(
-            f"a trial asks for {asked}, but the nodes have {sizes}: lower workers_per_trial, cpus_per_worker or "
+            f"a trial asks for {asked}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
             "gpus_per_worker"
         )
     return replace(
@@ -75,10 +98,16 @@ def plan_lanes(config: SearchConfig, nodes: list[dict[str, float]]) -> Lanes:
     )
 
 
-def count_lanes(lanes: Lanes, nodes: list[dict[str, float]]) -> int:
+def count_lanes(lanes: Lanes, nodes: Sequence[Mapping[str, float]], coming: Sequence[Machines] = ()) -> int:
     """Return for how many lanes like these the nodes have room; the workers of one may lie on several nodes."""
-    slots = sum(_num_workers(node, lanes.cpus_per_worker, lanes.gpus_per_worker) for node in nodes)
+    slots = sum(_num_workers(node, lanes) for node in nodes)
+    slots += sum(machines.at_most * _num_workers(machines.resources, lanes) for machines in coming)
     return slots // lanes.num_workers
+
+
+def trials_per_gpu(lanes: Lanes) -> int:
+    """Return how many workers share one GPU where each has less than one; else 1."""
+    return _num_shares(1.0, lanes.gpus_per_worker) if 0 < lanes.gpus_per_worker < 1 else 1
 
 
 def describe_resources(resources: Mapping[str, float]) -> str:
@@ -89,27 +118,65 @@ def describe_resources(resources: Mapping[str, float]) -> str:
 
 def node_resources() -> list[dict[str, float]]:
     """Return the resources of every living node of the cluster that this process is connected to."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return list(resources_by_node().values())
 
 
-def _gpus_per_worker(config: SearchConfig, nodes: list[dict[str, float]]) -> float:
+def resources_by_node() -> dict[str, dict[str, float]]:
+    """Return the resources of every living node, by its id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def _gpus_per_worker(config: SearchConfig, nodes: Sequence[Mapping[str, float]]) -> float:
     if config.gpus_per_worker is not None:
         return config.gpus_per_worker
     return 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
 
 
-def _cpus_per_worker(config: SearchConfig, nodes: list[dict[str, float]], gpus: float) -> int:
+def _cpus_per_worker(
+    config: SearchConfig, nodes: Sequence[Mapping[str, float]], known: Sequence[Mapping[str, float]], gpus: float
+) -> int:
     if gpus:
-        shares = [node["CPU"] * gpus / node["GPU"] for node in nodes if node.get("GPU", 0) >= gpus]
-        return max(1, min([CPUS_PER_GPU_LIMIT, *(int(share) for share in shares)]))
-    cores = int(max((node.get("CPU", 0) for node in nodes), default=1))
+        shares = [(node.get("CPU", 0), _num_shares(node.get("GPU", 0), gpus)) for node in known]
+        return max(1, min([CPUS_PER_GPU_LIMIT, *(int(cpus) // workers for cpus, workers in shares if workers)]))
+    cores = int(_most_cpus(nodes) or _most_cpus(known) or 1)  # of machines that are there, if any has cores
     return max(1, min(CPUS_PER_CPU_WORKER, cores // config.workers_per_trial))
 
 
-def _object_stores(nodes: list[dict[str, float]]) -> list[int]:
+def _most_cpus(nodes: Sequence[Mapping[str, float]]) -> float:
+    return max((node.get("CPU", 0) for node in nodes), default=0)
+
+
+def _object_stores(nodes: Sequence[Mapping[str, float]]) -> list[int]:
     return [int(node["object_store_memory"]) for node in nodes if "object_store_memory" in node]
 
 
-def _num_workers(node: dict[str, float], cpus: int, gpus: float) -> int:
-    by_cpu = int(node.get("CPU", 0) / cpus)
-    return min(by_cpu, int(node.get("GPU", 0) / gpus)) if gpus else by_cpu
+def _num_workers(node: Mapping[str, float], lanes: Lanes) -> int:
+    by_cpu = _num_shares(node.get("CPU", 0), lanes.cpus_per_worker, whole=True)
+    if not lanes.gpus_per_worker:
+        return by_cpu
+    return min(by_cpu, _num_shares(node.get("GPU", 0), lanes.gpus_per_worker))
+
+
+def _num_shares(amount: float, share: float, *, whole: bool = False) -> int:
+    """Return how often a share can be taken of an amount.
+
+    Args:
+        whole: The amount is one thing. Else a share below 1 is taken of one GPU: of three tenths each on two GPUs,
+            nobody gets a half.
+    """
+    num_units, wanted = round(amount / UNIT), math.floor(share / UNIT + 1e-6)
+    if whole or share >= 1:
+        return num_units // wanted
+    one = round(1 / UNIT)
+    return num_units // one * (one // wanted) + num_units % one // wanted
+
+
+def _check_gpus(gpus: float | None) -> None:
+    if gpus and (gpus < UNIT or (gpus > 1 and gpus != int(gpus))):
+        raise ValueError(
+            f"gpus_per_worker is {gpus:g}, but must be 0, a share of one GPU ({UNIT:g} to 1), or a whole number of them"
+        )
+
+
+def _size(resources: Mapping[str, float]) -> str:
+    return f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU"

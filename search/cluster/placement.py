@@ -1,7 +1,8 @@
 """Ray's placement groups of a search: what asks for a place in vain, and what a killed lane left behind."""
 
 import uuid
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 
 import ray
 from ray import ActorID, PlacementGroupID
@@ -53,6 +54,21 @@ def remove_orphans() -> None:
         # Tune's own groups were made by the driver: no actor, which counts as dead.
         if group.creator_actor_dead and not ActorID(group.creator_actor_id).is_nil():
             remove_placement_group(_handle(group))
+
+
+def booked_by_node() -> Mapping[str, Mapping[str, float]]:
+    """Return what this job's placement groups hold, by the node's id; also those that only asked for a machine."""
+    booked: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for group in _placement_groups():
+        if group.state == PlacementGroupTableData.CREATED:
+            for bundle in group.bundles:
+                booked[bundle.node_id.hex()].update(bundle.unit_resources)
+    return booked
+
+
+def is_waiting() -> bool:
+    """Return whether a lane, or workers, of this job ask for a place and do not get it."""
+    return any(_waits(group) and not _is_growth(group) for group in _placement_groups())
 
 
 def waiting_groups() -> list[str]:

@@ -1,18 +1,22 @@
-"""How many lanes there is room for now: a cluster gets machines while a search runs, and loses some."""
+"""How many lanes there is room for now: machines come and go while a search runs, and other searches use them too."""
 
 import os
 import time
 from collections.abc import Callable
 
-from search.cluster.lanes import Lanes, count_lanes, node_resources
+from search.cluster.lanes import Lanes, count_lanes
+from search.cluster.nodes import Node, cluster_nodes, count_room, others_hold, why_no_room
 from search.cluster.placement import Growth
 from search.config import SearchConfig
 
 LOOK_SECONDS = 1.0
 """How long a number of lanes is believed."""
 
+MOST_ASKED = 100
+"""Lanes for which machines are asked at a time; thousands of requests would slow Ray's scheduler down."""
 
-def open_places(config: SearchConfig, lanes: Lanes, on_change: Callable[[int], None]) -> "Places":
+
+def open_places(config: SearchConfig, lanes: Lanes, on_change: Callable[[int, str], None]) -> "Places":
     """Return the places of a search on the cluster that this process is connected to."""
     # A Ray of this machine alone has nobody who could give more.
     growth = Growth([lanes.worker_resources()] * lanes.num_workers) if os.environ.get("RAY_ADDRESS") else None
@@ -30,17 +34,18 @@ class Places:
         *,
         num_trials: int,
         max_concurrent: int | None,
-        on_change: Callable[[int], None],
+        on_change: Callable[[int, str], None],
         growth: Growth | None,
-        nodes: Callable[[], list[dict[str, float]]] = node_resources,
+        nodes: Callable[[], list[Node]] = cluster_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with the lanes that were planned.
+        """Begin without having looked.
 
         Args:
             num_trials: Of the whole search; no more lanes than that are of use.
             max_concurrent: Most lanes that a person allows.
-            on_change: Is told a number of lanes that is not the one before.
+            on_change: Is told a number of lanes that is not the one planned or told before, and why it is no more; of
+                none, also when the reason changes.
             growth: What asks for more machines; None where nobody could give them.
         """
         self._lanes = lanes
@@ -50,29 +55,47 @@ class Places:
         self._growth = growth
         self._nodes = nodes
         self._clock = clock
-        self._num_lanes = lanes.num_lanes
-        self._next_look = clock() + LOOK_SECONDS
+        self._told = (lanes.num_lanes, "")
+        self._num_lanes: int | None = None
+        self._was_below = False
+        self._next_look = clock()
 
-    def has_room(self, *, num_busy: int, num_begun: int) -> bool:
+    def has_room(self, *, num_busy: int, num_begun: int, num_unfinished: int = 0) -> bool:
         """Return whether a lane beside the busy ones has a place.
 
         Args:
             num_busy: Lanes that train, or wait for their place.
             num_begun: Trials that were begun until now.
+            num_unfinished: Of them, those that were cut off, and wait to go on.
         """
         if self._clock() >= self._next_look:
-            self._look(num_busy, wanted=min(self._most, num_busy + self._num_trials - num_begun))
+            # Where nothing is under way, something waits: a search that has nothing to do has ended.
+            num_waiting = max(self._num_trials - num_begun + num_unfinished, not num_busy)
+            self._look(num_busy, wanted=min(self._most, num_busy + num_waiting))
             self._next_look = self._clock() + LOOK_SECONDS
         return num_busy < self._num_lanes
 
     def _look(self, num_busy: int, *, wanted: int) -> None:
-        num_lanes = min(self._most, count_lanes(self._lanes, self._nodes()))
-        if num_lanes != self._num_lanes:
+        nodes = self._nodes()
+        num_lanes = min(self._most, count_room(self._lanes, nodes))
+        # A lane that ends is no longer this search's a moment before what it held is free: only what stays is believed.
+        is_below = self._num_lanes is not None and num_lanes < self._num_lanes
+        if not is_below or self._was_below:
             self._num_lanes = num_lanes
-            self._on_change(num_lanes)
-        if self._growth is None:
+            self._tell(nodes)
+        self._was_below = is_below
+        if self._growth is not None:
+            # What is free is for a lane; nothing else may book it.
+            is_full = num_busy >= num_lanes
+            self._growth.ask(min(max(0, wanted - num_lanes), MOST_ASKED) if is_full else 0)
+
+    def _tell(self, nodes: list[Node]) -> None:
+        num_lanes = self._num_lanes
+        why = ""
+        if not num_lanes:
+            why = why_no_room(self._lanes, nodes) + ("; more are asked for" if self._growth else "")
+        if (num_lanes, why) == self._told:
             return
-        # What is free is for a lane. Beyond, at most twice as many, as autoscalers grow themselves: a thousand requests
-        # would slow Ray's scheduler down.
-        is_full = num_busy >= num_lanes
-        self._growth.ask(min(max(0, wanted - num_lanes), max(1, num_lanes)) if is_full else 0)
+        self._told = (num_lanes, why)
+        is_shared = num_lanes < min(self._most, count_lanes(self._lanes, [node.total for node in nodes]))
+        self._on_change(num_lanes, why or (others_hold(nodes) if is_shared else ""))

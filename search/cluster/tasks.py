@@ -13,7 +13,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data.patient import Patient
 from search.cluster.engine import ray_cluster
-from search.cluster.lanes import Lanes, node_resources, plan_lanes
+from search.cluster.lanes import Lanes
+from search.cluster.machines import plan_on_cluster
 from search.config import SearchConfig
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def open_tasks(config: SearchConfig, patients: Sequence[Patient], *, training: b
         yield Tasks(None)
         return
     with ray_cluster():
-        yield where_readable(Tasks(plan_lanes(config, node_resources())), patients, config.folder.resolve())
+        yield where_readable(Tasks(plan_on_cluster(config)), patients, config.folder.resolve())
 
 
 def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> Tasks:

@@ -57,6 +57,8 @@ class View:
     best: Best | None
     running: tuple[Row, ...]
     left: Estimate | None
+    waits_for: str = ""
+    """What a search without a lane waits for."""
 
     @property
     def num_ended(self) -> int:
@@ -74,6 +76,7 @@ class Board:
         self.clock = clock
         self.counts: Counter[State] = Counter()
         self.best: Best | None = None
+        self.waits_for = ""
         self._scheduler = scheduler
         self._time_budget_seconds = time_budget_seconds
         self._began = time.monotonic()
@@ -145,6 +148,7 @@ class Board:
             best=self.best,
             running=tuple(self._row(trial) for trial in running),
             left=self.left,
+            waits_for=self.waits_for,
         )
 
     def _take_best(self, trial: Progress, epoch: int, dice: float) -> bool:

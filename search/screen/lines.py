@@ -59,11 +59,20 @@ class Lines:
             f"last checkpoint, {phases.count('paused')} are paused"
         )
 
-    def on_lanes(self, num_lanes: int) -> None:
-        """Say that the cluster has grown, or shrunk."""
+    def on_lanes(self, num_lanes: int, why: str = "") -> None:
+        """Say that the cluster has grown, or shrunk; or for what the search waits."""
         before = self._board.plan.num_lanes
         self._board.plan = replace(self._board.plan, num_lanes=num_lanes)
-        self.say(f"the cluster has room for {num_lanes} trials at a time now, not for {before}")
+        self._board.waits_for = "" if num_lanes else why
+        if not num_lanes:
+            self.say(f"waiting for a place: {why}")
+            return
+        trials = "1 trial" if num_lanes == 1 else f"{num_lanes} trials"
+        self.say(
+            f"the cluster has room for {trials} at a time now"
+            + (f", not for {before}" if before else "")
+            + (f": {why}" if why else "")
+        )
 
     def on_leg(self, trial: Progress) -> None:
         """Take it in."""

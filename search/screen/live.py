@@ -185,8 +185,10 @@ def _curves(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) ->
 
 def _resources(view: View, lane_resources: str) -> Text:
     lanes = f"{len(view.running)} of {view.plan.num_lanes} lane{'s'[: view.plan.num_lanes != 1]} busy"
-    parts = [lanes + (f", on {lane_resources}" if lane_resources else ""), *_memory()]
-    return Text("; ".join(parts), style="dim")
+    lanes += f", on {lane_resources}" if lane_resources else ""
+    if view.waits_for:
+        lanes = f"waiting for a place: {view.waits_for}"
+    return Text("; ".join([lanes, *_memory()]), style="dim")
 
 
 def _memory() -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from search.cluster.lanes import Lanes, describe_resources
+from search.cluster.lanes import Lanes, describe_resources, trials_per_gpu
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.objectives import OBJECTIVES
@@ -19,14 +19,21 @@ TRACKING = {
 
 
 def print_plan(
-    config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console, *, logs: Path | None = None
+    config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console, *, others: str = "", logs: Path | None = None
 ) -> None:
-    """Print patients and slices by side, the space, the budget, the machines, and what will be written where."""
+    """Print patients and slices by side, the space, the budget, the machines, and what will be written where.
+
+    Args:
+        others: What other jobs hold of the machines.
+        logs: Ray's, on this machine.
+    """
     table = Table(
         title=f"Search {config.name}", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0)
     )
     for key, value in _lines(config, cohort, lanes):
         table.add_row(key, value)
+    if others:
+        table.add_row("shared", f"{others}: trials take what is free, and what gets free, up to --max-concurrent")
     if logs:
         table.add_row("Ray's logs", str(logs))
     console.print(table)
@@ -54,10 +61,15 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         ("in memory", _memory(cohort, lanes)),
         ("searched for", objectives),
         ("trials", budget),
-        ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}"),
+        ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}{_sharing(lanes)}"),
         ("tracking", TRACKING.get(config.tracking, config.tracking)),
         ("written to", f"{config.folder}/: config.json, trials.jsonl, events.jsonl, ray/, report.html, best/"),
     ]
+
+
+def _sharing(lanes: Lanes) -> str:
+    num_workers = trials_per_gpu(lanes)
+    return f"; {num_workers} {'trials' if lanes.num_workers == 1 else 'workers'} share a GPU" if num_workers > 1 else ""
 
 
 def _memory(cohort: Cohort, lanes: Lanes) -> str:

@@ -1,0 +1,71 @@
+"""What the nodes of a cluster have, what of it is free, and what this search holds: others may use them too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import ray
+
+from search.cluster.lanes import UNIT, Lanes, count_lanes, describe_resources, resources_by_node
+from search.cluster.placement import booked_by_node
+
+SHARED = ("CPU", "GPU")
+"""What jobs take from each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A machine, as this search sees it."""
+
+    total: Mapping[str, float]
+    free: Mapping[str, float]
+    ours: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> dict[str, float]:
+        """What this search may use: its own and what is free.
+
+        Both are reported a moment apart: what was just booked may seem free still.
+        """
+        return {
+            name: min(self.total.get(name, 0.0), self.free.get(name, 0.0) + self.ours.get(name, 0.0)) for name in SHARED
+        }
+
+
+def cluster_nodes() -> list[Node]:
+    """Return every living node of the cluster that this process is connected to."""
+    free, ours = ray._private.state.state.available_resources_per_node(), booked_by_node()
+    return [
+        Node(total=total, free=free.get(node, total), ours=ours.get(node, {}))
+        for node, total in resources_by_node().items()
+    ]
+
+
+def count_room(lanes: Lanes, nodes: Sequence[Node]) -> int:
+    """Return how many lanes like these a search has, or could begin now."""
+    return count_lanes(lanes, [node.usable for node in nodes])
+
+
+def others_hold(nodes: Sequence[Node]) -> str:
+    """Return what is neither free nor this search's, for a person; empty if nothing is."""
+    taken = {name: _sum(nodes, "total", name) - sum(node.usable[name] for node in nodes) for name in SHARED}
+    taken = {name: round(amount, 4) for name, amount in taken.items() if amount > UNIT}
+    return f"other jobs hold {describe_resources(taken)}" if taken else ""
+
+
+def why_no_room(lanes: Lanes, nodes: Sequence[Node]) -> str:
+    """Return what a search waits for that has no lane, for a person."""
+    worker = describe_resources(lanes.worker_resources())
+    asked = worker if lanes.num_workers == 1 else f"{lanes.num_workers} workers of {worker}"
+    if not count_lanes(lanes, [node.total for node in nodes]):
+        return f"no machine has {asked}" if lanes.num_workers == 1 else f"the machines have no room for {asked}"
+    for name in ("GPU", "CPU"):
+        if name in lanes.worker_resources() and sum(node.usable[name] for node in nodes) < UNIT:
+            total = _sum(nodes, "total", name)
+            by_whom = "by other jobs too" if _sum(nodes, "ours", name) > UNIT else "by other jobs"
+            return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use, {by_whom}"
+    free = describe_resources({name: round(sum(node.usable[name] for node in nodes), 4) for name in SHARED})
+    return f"asked for {asked}, free are {free} in all; {others_hold(nodes)}"
+
+
+def _sum(nodes: Sequence[Node], kind: str, name: str) -> float:
+    return sum(getattr(node, kind).get(name, 0.0) for node in nodes)
