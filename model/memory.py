@@ -1,11 +1,27 @@
-"""How much memory a process, or its GPU, has held at most."""
+"""How much memory a process, or its GPU, has held at most; and may hold."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 STATUS = Path("/proc/self/status")
+
+CONTEXT_BYTES = 700_000_000
+"""What CUDA itself takes of a GPU for every process, beside torch's tensors: its context and the libraries' kernels."""
+
+
+def keep_to_share(share: float, *, cuda: Any = torch.cuda) -> None:
+    """Let this process take no more of its GPU's memory than a share, so that what wants more fails alone.
+
+    Without it, the neighbour that asks next is the one who finds the memory full. A whole GPU, or none, has no limit.
+    """
+    if not 0 < share < 1 or not cuda.is_available():
+        return
+    _, total = cuda.mem_get_info()
+    # Half of a share that CUDA itself would use up is more than nothing, and says "out of memory" as torch does.
+    cuda.set_per_process_memory_fraction(max(share / 2, share - CONTEXT_BYTES / total))
 
 
 def forget_peak() -> None:

@@ -70,6 +70,14 @@ def test_reception_gives_the_channels_by_rank_whoever_came_first(arrival):
         assert channel.recv() == rank * b"x"
 
 
+def test_workers_that_have_no_place_yet_are_not_late():
+    reception = Reception(HOST, 1)
+    answers = [True, False]
+    with pytest.raises(ConnectionError, match="0 of 1 workers connected within 0 seconds"):
+        reception.wait(lambda: True, timeout_seconds=0.1, is_queueing=lambda: answers.pop(0))
+    assert answers == [], "it gave up while they had no place"
+
+
 def test_channel_of_a_worker_that_died_ends():
     reception = Reception(HOST, 1)
     [end] = connect_all(reception.address, [0]).values()

@@ -173,8 +173,7 @@ def test_places_that_a_person_limits_ask_for_no_more_than_that():
         (
             2,
             [Node(total={"CPU": 8, "GPU": 2}, free={"CPU": 4, "GPU": 1})],
-            "asked for 2 workers of 1 CPU and 1 GPU, free are 4 CPU and 1 GPU in all; "
-            "other jobs hold 4 CPU and 1 GPU",
+            "asked for 2 workers of 1 CPU and 1 GPU, free are 4 CPU and 1 GPU in all; other jobs hold 4 CPU and 1 GPU",
         ),
     ],
 )

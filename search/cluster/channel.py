@@ -73,8 +73,17 @@ class Reception:
         self.address = Address(host=host, port=self._listener.address[1], key=key)
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def wait(self, is_group_alive: Callable[[], bool], *, timeout_seconds: float) -> list[Any]:
+    def wait(
+        self,
+        is_group_alive: Callable[[], bool],
+        *,
+        timeout_seconds: float,
+        is_queueing: Callable[[], bool] = lambda: False,
+    ) -> list[Any]:
         """Return the channels by rank.
+
+        Args:
+            is_queueing: Says that the workers have no place yet; that may last, and does not count.
 
         Raises:
             ConnectionError: The group ended, or the time was up, before every worker had connected.
@@ -86,7 +95,7 @@ class Reception:
                 rank, connection = self._arrived.get(timeout=0.5)
                 channels[rank] = connection
             except queue.Empty:
-                waited += 0.5
+                waited += 0.0 if is_queueing() else 0.5
                 if not is_group_alive() or waited > timeout_seconds:
                     self._listener.close()
                     raise ConnectionError(

@@ -12,6 +12,7 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data.patient import Patient
+from model.memory import keep_to_share
 from search.cluster.engine import ray_cluster
 from search.cluster.lanes import Lanes
 from search.cluster.machines import plan_on_cluster
@@ -50,7 +51,7 @@ class Tasks:
             return [function(*arguments) for arguments in calls]
         resources = self._lanes.worker_resources()
         task = ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=3)(_call)
-        references = [task.remote(function, *arguments) for arguments in calls]
+        references = [task.remote(resources.get("GPU", 0), function, *arguments) for arguments in calls]
         try:
             return ray.get(references)
         except ray.exceptions.RayTaskError as error:
@@ -92,7 +93,8 @@ def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> T
     return Tasks(None)
 
 
-def _call(function: Callable, *arguments: Any) -> Any:
+def _call(gpus: float, function: Callable, *arguments: Any) -> Any:
+    keep_to_share(gpus)
     return function(*arguments)
 
 

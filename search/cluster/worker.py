@@ -20,7 +20,7 @@ from ray.train import get_context
 
 from data.pack import Pack
 from model.device import find_device
-from model.memory import forget_peak, peak_mb
+from model.memory import forget_peak, keep_to_share, peak_mb
 from model.processes import ProcessLost
 from model.slices import PredictedSlices, predict_slices
 from model.train import EpochResult, TrainConfig, train
@@ -61,6 +61,7 @@ def serve_trials(config: dict[str, Any]) -> None:
     address = config["address"]
     channel = address if isinstance(address, LocalChannel) else address.connect(get_context().get_world_rank())
     torch.set_num_threads(max(1, config["threads"]))
+    keep_to_share(config["gpus"])
     train_pack, val_pack = ray.get(list(config["packs"]))
     epochs: Iterator[EpochResult] = iter(())
     result: EpochResult | None = None

@@ -12,14 +12,15 @@ from typing import Any
 
 import ray
 from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from model.slices import PredictedSlices
 from search.cluster.channel import Address, LocalChannel, Reception, local_pair
+from search.cluster.placement import is_waiting
 from search.cluster.worker import Failure, Report, Trial, serve_trials
 
 START_TIMEOUT_SECONDS = 300.0
-"""Two workers start in 15 to 25 s on two cores; an autoscaler may first have to start a machine."""
+"""Two workers start in 15 to 25 s on two cores. That they wait for a place, which others may hold, does not count."""
 
 AGREEMENT_SECONDS = 10.0
 """After one rank failed, how long the others have to say the same before the group counts as lost."""
@@ -44,6 +45,15 @@ class WorkerGroupLost(RuntimeError):
     """Workers died, hang, or never came: the trial is innocent and goes on from its checkpoint on another group."""
 
 
+def backend(config: GroupConfig) -> str | None:
+    """Return by what the workers talk; None: NCCL between GPUs, else gloo.
+
+    Workers with less than a GPU may lie on the same one, where NCCL refuses to start ("Duplicate GPU detected").
+    """
+    is_shared = 0 < config.worker_resources.get("GPU", 0.0) < 1
+    return "gloo" if config.num_workers > 1 and is_shared else None
+
+
 class WorkerGroup:
     """A running group, seen from the lane that owns it."""
 
@@ -57,7 +67,9 @@ class WorkerGroup:
             reception = Reception(_own_host(), config.num_workers)
             self._run = self._start_run(config, reception.address)
             try:
-                self._channels = reception.wait(self._run.is_alive, timeout_seconds=START_TIMEOUT_SECONDS)
+                self._channels = reception.wait(
+                    self._run.is_alive, timeout_seconds=START_TIMEOUT_SECONDS, is_queueing=is_waiting
+                )
             except ConnectionError as error:
                 raise WorkerGroupLost(f"{error}; Ray Train said: {self._error}") from self._error
 
@@ -122,7 +134,9 @@ class WorkerGroup:
                 "address": address,
                 "packs": config.packs,
                 "threads": int(config.worker_resources["CPU"]),
+                "gpus": config.worker_resources.get("GPU", 0.0),
             },
+            torch_config=TorchConfig(backend=backend(config)),
             scaling_config=ScalingConfig(
                 num_workers=0 if local else config.num_workers,
                 use_gpu="GPU" in config.worker_resources,
