@@ -4,12 +4,14 @@ import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ray.tune.search import Searcher
 
 from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
-from search.cluster.adapter import LegSearcher
+from search.cluster import adapter
+from search.cluster.adapter import LaneWatch, LegSearcher
 from search.coordinator import Coordinator
 from search.recorder import Recorder
 from search.scheduling.scheduler import Budget
@@ -41,16 +43,66 @@ def train_leg(coordinator: Coordinator, folder: Path, leg: dict) -> int:
             return number
 
 
-@pytest.mark.parametrize("num_checkpoints", [0, 6, 100])
-def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_path, num_checkpoints):
+def make_coordinator(tmp_path: Path, checkpoints: Checkpoints) -> Coordinator:
     budget = Budget(num_trials=NUM_TRIALS, max_epochs=9, grace_period=1, reduction_factor=3)
-    checkpoints = Checkpoints(tmp_path / "ray")
-    coordinator = Coordinator(
+    return Coordinator(
         OptunaSearcher(CORE, sampler="random", seed=0, num_trials=NUM_TRIALS, max_epochs=9),
         SCHEDULERS["asha"](budget),
         num_trials=NUM_TRIALS,
         listener=Recorder(tmp_path / "trials.jsonl", checkpoints),
     )
+
+
+class FakePlaces:
+    """Room for so many lanes, and what was said of the search."""
+
+    def __init__(self, num_lanes: int) -> None:
+        self.num_lanes = num_lanes
+        self.asked: list[dict[str, int]] = []
+
+    def has_room(self, **search: int) -> bool:
+        self.asked.append(search)
+        return search["num_busy"] < self.num_lanes
+
+
+def make_searcher(tmp_path: Path, **options) -> LegSearcher:
+    checkpoints = Checkpoints(tmp_path / "ray")
+    return LegSearcher(make_coordinator(tmp_path, checkpoints), checkpoints, checkpoints_gb=None, **options)
+
+
+def test_legs_wait_for_their_places_and_trials_that_were_cut_off_are_counted(tmp_path):
+    places = FakePlaces(1)
+    searcher = make_searcher(tmp_path, places=places)
+    assert searcher.suggest("a")["number"] == 0
+    assert searcher.suggest("b") is None
+    searcher.on_trial_complete("a", error=True)
+    places.num_lanes = 0
+    assert searcher.suggest("b") is None
+    busy = [tuple(asked.values()) for asked in places.asked]
+    assert busy == [(0, 0, 0), (1, 1, 0), (0, 1, 1)]
+
+
+def test_a_search_that_waits_for_a_place_ends_when_it_is_asked_to(tmp_path):
+    stop = SimpleNamespace(reason=None)
+    searcher = make_searcher(tmp_path, places=FakePlaces(0), stop=stop)
+    assert searcher.suggest("a") is None
+    stop.reason = "time is up"
+    assert searcher.suggest("a") == Searcher.FINISHED
+
+
+def test_room_is_looked_for_also_while_tune_asks_for_no_leg(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(adapter, "waiting_groups", list)
+    watch = LaneWatch(SimpleNamespace(say=print), Checkpoints(tmp_path / "ray"), tmp_path, lambda: looks.append(1))
+    watch.on_step_begin(0, [])
+    watch.on_step_begin(1, [])
+    assert looks == [1], "not once a second"
+
+
+@pytest.mark.parametrize("num_checkpoints", [0, 6, 100])
+def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_path, num_checkpoints):
+    checkpoints = Checkpoints(tmp_path / "ray")
+    coordinator = make_coordinator(tmp_path, checkpoints)
     cap = num_checkpoints * (CHECKPOINT_BYTES + 1000)
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=cap / 1e9)
     for count in itertools.count():

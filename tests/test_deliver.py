@@ -301,6 +301,18 @@ def test_plan_says_what_will_be_done(delivered):
         assert f"{len(getattr(delivered.cohort.split, side))} patients" in screen.getvalue()
 
 
+def test_plan_says_with_whom_trials_share(delivered):
+    screen = io.StringIO()
+    quarters = replace(delivered.lanes, cpus_per_worker=1, gpus_per_worker=0.25)
+    print_plan(
+        delivered.config, delivered.cohort, quarters, Console(file=screen, width=200), others="other jobs hold 3 GPU"
+    )
+    assert "1 worker(s) of 1 CPU and 0.25 GPU; 4 trials share a GPU" in screen.getvalue()
+    assert "other jobs hold 3 GPU: trials take what is free, and what gets free, up to --max-concurrent" in (
+        screen.getvalue()
+    )
+
+
 @pytest.mark.parametrize(("spare", "warned"), [(0, False), (-1, True)])
 def test_plan_warns_of_more_slices_than_memory(delivered, spare, warned):
     num_bytes = sum(

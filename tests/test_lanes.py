@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from search.cluster.lanes import Lanes, plan_lanes
+from search.cluster.lanes import Lanes, count_lanes, plan_lanes, workers_per_gpu
 from search.config import SearchConfig
 
 
@@ -30,6 +30,11 @@ def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> Lanes:
         ([node(16)], {}, lanes(4, 1, 4, 0.0)),
         ([node(64, 8)], {}, lanes(8, 1, 8, 1.0)),
         ([node(64, 8)], {"gpus_per_worker": 0.5}, lanes(16, 1, 4, 0.5)),
+        ([node(64, 8)], {"gpus_per_worker": 0.6}, lanes(8, 1, 8, 0.6)),
+        ([node(16, 1)], {"gpus_per_worker": 0.3}, lanes(3, 1, 5, 0.3)),
+        ([node(64, 8)], {"gpus_per_worker": 0.25, "workers_per_trial": 2}, lanes(16, 2, 2, 0.25)),
+        ([node(64, 8)], {"gpus_per_worker": 3}, lanes(2, 1, 8, 3)),
+        ([node(4, 1)], {"gpus_per_worker": 0.1}, lanes(4, 1, 1, 0.1)),
         ([node(64, 8)], {"gpus_per_worker": 0.0}, lanes(16, 1, 4, 0.0)),
         ([node(64, 8)], {"workers_per_trial": 3}, lanes(2, 3, 8, 1.0)),
         ([node(256, 2)], {}, lanes(2, 1, 8, 1.0)),
@@ -43,6 +48,8 @@ def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> Lanes:
     ],
     ids=[
         "laptop", "one core", "laptop in halves", "a group on a laptop", "16 cores", "8 GPUs", "half GPUs",
+        "nothing of two GPUs' rests", "a little below thirds", "groups of quarters", "three GPUs each",
+        "more shares than cores",
         "GPUs unused", "groups of 3 GPUs", "many cores a GPU", "few cores a GPU", "a group over two nodes",
         "no worker over two nodes",
         "mixed nodes", "a head without cores", "at most 3", "no more than trials",
@@ -68,6 +75,24 @@ def test_plan_lanes_loses_no_share_of_a_gpu_to_rounding(num_gpus):
     for shares in range(1, 21):
         found = plan([node(1000, num_gpus)], gpus_per_worker=1 / shares, cpus_per_worker=1)
         assert found.num_lanes == num_gpus * shares
+
+
+@pytest.mark.parametrize(("gpus", "free", "expected"), [(0.1, 0.3, 3), (0.1, 1.7, 17), (0.25, 0.5, 2), (0.5, 0.4, 0)])
+def test_count_lanes_takes_all_of_what_is_left_of_a_gpu(gpus, free, expected):
+    assert count_lanes(lanes(1, 1, 1, gpus), [node(100, free)]) == expected
+
+
+@pytest.mark.parametrize("gpus", [2.5, 1.5, 0.00001])
+def test_plan_lanes_refuses_a_share_that_ray_would_never_give(gpus):
+    with pytest.raises(
+        ValueError, match=r"gpus_per_worker is .*, but must be 0, a share of one GPU \(0.0001 to 1\), or a"
+    ):
+        plan([node(64, 8)], gpus_per_worker=gpus)
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0.25, 4), (0.3, 3), (0.1, 10), (0.6, 1), (1.0, 1), (2.0, 1), (0.0, 1)])
+def test_so_many_workers_share_a_gpu(gpus, expected):
+    assert workers_per_gpu(lanes(1, 1, 1, gpus)) == expected
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])

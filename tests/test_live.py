@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from fakes import progress
@@ -114,6 +115,10 @@ def test_picture_of_a_search_that_has_only_begun():
         "0 running, 0 paused, 0 complete, 0 pruned",
     ]
     assert lines[-1].startswith("0 of 1 lane busy, on ")
+    waiting = replace(view, plan=replace(view.plan, num_lanes=0), waits_for="the only GPU is in use, by other jobs")
+    assert draw(waiting, 120, 24)[-1].startswith(
+        "waiting for a place: the only GPU is in use, by other jobs; memory of "
+    )
 
 
 def test_picture_draws_curves_where_there_are_only_ascii_characters():

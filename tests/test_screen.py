@@ -143,6 +143,21 @@ def test_describe_left_by_hand(low, middle, high, text):
     assert describe_left(Estimate(seconds=middle, low_seconds=low, high_seconds=high)) == text
 
 
+def test_lines_say_for_what_a_search_waits_and_never_that_there_is_room_for_none(capsys):
+    board = make_board(num_lanes=4)
+    lines = Lines(board, Path("runs/x"))
+    lines.on_lanes(0, "all 4 GPUs are in use, by other jobs")
+    assert board.view().waits_for == "all 4 GPUs are in use, by other jobs"
+    lines.on_lanes(1, "other jobs hold 3 GPU")
+    assert board.view().waits_for == ""
+    lines.on_lanes(3)
+    assert said(capsys) == [
+        "waiting for a place: all 4 GPUs are in use, by other jobs",
+        "the cluster has room for 1 trial at a time now: other jobs hold 3 GPU",
+        "the cluster has room for 3 trials at a time now, not for 1",
+    ]
+
+
 def test_lines_say_that_the_cluster_has_grown_and_the_board_knows(tmp_path, capsys):
     board = make_board()
     before = board.plan.num_lanes

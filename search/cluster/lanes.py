@@ -105,7 +105,7 @@ def count_lanes(lanes: Lanes, nodes: Sequence[Mapping[str, float]], coming: Sequ
     return slots // lanes.num_workers
 
 
-def trials_per_gpu(lanes: Lanes) -> int:
+def workers_per_gpu(lanes: Lanes) -> int:
     """Return how many workers share one GPU where each has less than one; else 1."""
     return _num_shares(1.0, lanes.gpus_per_worker) if 0 < lanes.gpus_per_worker < 1 else 1
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from search.cluster.lanes import Lanes, describe_resources, trials_per_gpu
+from search.cluster.lanes import Lanes, describe_resources, workers_per_gpu
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.objectives import OBJECTIVES
@@ -68,7 +68,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
 
 
 def _sharing(lanes: Lanes) -> str:
-    num_workers = trials_per_gpu(lanes)
+    num_workers = workers_per_gpu(lanes)
     return f"; {num_workers} {'trials' if lanes.num_workers == 1 else 'workers'} share a GPU" if num_workers > 1 else ""
 
 
