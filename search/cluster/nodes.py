@@ -61,8 +61,7 @@ def why_no_room(lanes: Lanes, nodes: Sequence[Node]) -> str:
     for name in ("GPU", "CPU"):
         if name in lanes.worker_resources() and sum(node.usable[name] for node in nodes) < UNIT:
             total = _sum(nodes, "total", name)
-            by_whom = "by other jobs too" if _sum(nodes, "ours", name) > UNIT else "by other jobs"
-            return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use, {by_whom}"
+            return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use, by other jobs"
     free = describe_resources({name: round(sum(node.usable[name] for node in nodes), 4) for name in SHARED})
     return f"asked for {asked}, free are {free} in all; {others_hold(nodes)}"
 

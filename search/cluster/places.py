@@ -57,7 +57,7 @@ class Places:
         self._clock = clock
         self._told = (lanes.num_lanes, "")
         self._num_lanes: int | None = None
-        self._was_below = False
+        self._was_below = self._had_free = False
         self._next_look = clock()
 
     def has_room(self, *, num_busy: int, num_begun: int, num_unfinished: int = 0) -> bool:
@@ -85,9 +85,19 @@ class Places:
             self._tell(nodes)
         self._was_below = is_below
         if self._growth is not None:
-            # What is free is for a lane; nothing else may book it.
-            is_full = num_busy >= num_lanes
-            self._growth.ask(min(max(0, wanted - num_lanes), MOST_ASKED) if is_full else 0)
+            self._ask(self._growth, num_lanes - num_busy, wanted - num_lanes)
+
+    def _ask(self, growth: Growth, num_free: int, num_more: int) -> None:
+        """Ask for more lanes than there is room for. What is free is for a lane: nothing else may book it then.
+
+        A lane is not busy for a moment when it gets its next trial. Requests outlive that, for Ray remembers every
+        placement group that there ever was.
+        """
+        if num_free <= 0:
+            growth.ask(min(max(0, num_more), MOST_ASKED))
+        elif self._had_free:
+            growth.ask(0)
+        self._had_free = num_free > 0
 
     def _tell(self, nodes: list[Node]) -> None:
         num_lanes = self._num_lanes
