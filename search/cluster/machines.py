@@ -11,6 +11,7 @@ import ray
 import yaml
 from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.lanes import Lanes, Machines, node_resources, plan_lanes, resources_by_node
 from search.cluster.placement import GROWTH
@@ -18,6 +19,9 @@ from search.config import SearchConfig
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` leaves the cluster's file on the head, for the autoscaler."""
+
+HEAD = "node:__internal_head__"
+"""What Ray's head has, and no other node."""
 
 VERDICT_SECONDS = 60.0
 """How long an autoscaler is waited for, which looks every five seconds."""
@@ -56,7 +60,7 @@ def machines_to_come() -> list[Machines]:
     """Return what the cluster's autoscaler could add, beside the machines there are; nothing where that is not known.
 
     Ray has a place where an autoscaler reports it, which those of `ray up` and Kubernetes leave empty; `ray up`'s file
-    lies on the head, where searches are started.
+    lies on the head.
     """
     if not os.environ.get("RAY_ADDRESS"):  # a Ray of this machine alone
         return []
@@ -64,8 +68,12 @@ def machines_to_come() -> list[Machines]:
         groups = reported.node_group_configs
         kinds = [(group.resources, UNLIMITED if group.max_count < 0 else group.max_count) for group in groups]
         return [Machines(resources=dict(resources), at_most=most) for resources, most in kinds if most]
-    file = BOOTSTRAP.expanduser()
-    return read_machines(yaml.safe_load(file.read_text())) if file.exists() and _is_head() else []
+    head = next((node for node, resources in resources_by_node().items() if HEAD in resources), None)
+    if head is None:
+        return []
+    there = NodeAffinitySchedulingStrategy(head, soft=False)
+    content = ray.get(ray.remote(num_cpus=0)(_content).options(scheduling_strategy=there).remote(BOOTSTRAP))
+    return read_machines(yaml.safe_load(content)) if content else []
 
 
 def read_machines(cluster: Mapping[str, Any]) -> list[Machines]:
@@ -101,6 +109,6 @@ def _status() -> GetClusterStatusReply:
     return GetClusterStatusReply.FromString(client.get_cluster_status(timeout_s=10))
 
 
-def _is_head() -> bool:
-    here = ray.get_runtime_context().get_node_id()
-    return "node:__internal_head__" in resources_by_node().get(here, {})
+def _content(file: Path) -> str | None:
+    file = file.expanduser()
+    return file.read_text() if file.exists() else None
