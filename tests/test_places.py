@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import closed_form_lane
@@ -127,15 +128,30 @@ def test_what_was_just_booked_is_counted_once():
     assert node(total=2, free=2, ours=1).usable == {"CPU": 2, "GPU": 0}
 
 
-def test_a_lane_that_is_between_two_bookings_is_not_lost():
+def test_what_lasts_a_moment_is_not_told():
     cluster = FakeCluster(node(total=2, free=0, ours=2))
     places = cluster.places(planned=2)
-    assert places.has_room(num_busy=1, num_begun=1)
-    for nodes, expected in (([node(total=2, free=0, ours=1)], True), ([node(total=2, free=1, ours=1)], True)):
-        cluster.nodes = nodes
+    for ours, free in ((2, 0), (1, 0), (1, 1), (2, 0), (2, 0)):
+        cluster.nodes = [node(total=2, free=free, ours=ours)]
+        places.has_room(num_busy=1, num_begun=1)
         cluster.now += LOOK_SECONDS
-        assert places.has_room(num_busy=1, num_begun=1) is expected
     assert cluster.told == []
+
+
+def test_requests_leave_the_room_to_a_lane_that_starts_and_that_they_got_it_is_room():
+    cluster = FakeCluster(node(total=2, free=0))
+    places = cluster.places(planned=2, trials=6)
+    places.has_room(num_busy=0, num_begun=0)
+    cluster.nodes = [replace(node(total=2, free=1), got={"CPU": 1})]
+    cluster.now += LOOK_SECONDS
+    assert places.has_room(num_busy=1, num_begun=1), "what a request got is no room"
+    cluster.nodes = [node(total=2, free=2)]
+    cluster.now += LOOK_SECONDS
+    places.has_room(num_busy=2, num_begun=2)
+    cluster.nodes = [node(total=2, free=0, ours=2)]
+    cluster.now += LOOK_SECONDS
+    places.has_room(num_busy=2, num_begun=2)
+    assert cluster.asked == [6, 0, 0, 4]
 
 
 @pytest.mark.parametrize(
@@ -150,14 +166,14 @@ def test_a_lane_that_is_between_two_bookings_is_not_lost():
     ],
 )  # fmt: skip
 def test_full_places_ask_for_exactly_what_the_search_can_use(num_nodes, busy, trials, begun, unfinished, asked):
-    cluster = FakeCluster(*[node()] * num_nodes)
+    cluster = FakeCluster(*[node(free=0, ours=1)] * num_nodes)
     places = cluster.places(planned=num_nodes, trials=trials)
     places.has_room(num_busy=busy, num_begun=begun, num_unfinished=unfinished)
     assert cluster.asked == [asked]
 
 
 def test_what_is_free_is_for_a_lane_but_a_lane_between_two_trials_is_not_free():
-    cluster = FakeCluster(node(), node())
+    cluster = FakeCluster(node(free=0, ours=1), node(free=0, ours=1))
     places = cluster.places(planned=2, trials=6)
     for busy in (2, 1, 2, 1, 1, 2):
         places.has_room(num_busy=busy, num_begun=2)
@@ -166,7 +182,7 @@ def test_what_is_free_is_for_a_lane_but_a_lane_between_two_trials_is_not_free():
 
 
 def test_places_that_a_person_limits_ask_for_no_more_than_that():
-    cluster = FakeCluster(node(), node())
+    cluster = FakeCluster(node(free=0, ours=1), node(free=0, ours=1))
     cluster.places(planned=2, max_concurrent=3).has_room(num_busy=2, num_begun=2)
     assert cluster.asked == [1]
 

@@ -164,7 +164,7 @@ class LaneWatch(tune.Callback):
         self._screen = screen
         self._checkpoints = checkpoints
         self._folder = folder
-        self._last_loss = self._last_look = -math.inf
+        self._last_loss = self._last_look = self._last_waiting = -math.inf
         self._waiting_since: float | None = None
         self._has_said = False
         self._has_said_outage = False
@@ -196,12 +196,12 @@ class LaneWatch(tune.Callback):
             self._screen.say(outage)
 
     def _say_who_waits(self, now: float) -> None:
-        waiting = waiting_groups()
-        if not waiting:
+        if waiting := waiting_groups():
+            self._last_waiting = now
+            self._waiting_since = self._waiting_since or now
+        elif now > self._last_waiting + WAIT_SECONDS:  # Ray Train gives its request back once a minute, and asks again
             self._waiting_since, self._has_said = None, False
-            return
-        self._waiting_since = self._waiting_since or now
-        if now > self._waiting_since + WAIT_SECONDS and not self._has_said:
+        if waiting and now > self._waiting_since + WAIT_SECONDS and not self._has_said:
             self._has_said = True
             self._screen.say(f"waiting for a place: {'; '.join(waiting)}")
 

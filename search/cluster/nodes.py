@@ -19,23 +19,27 @@ class Node:
     total: Mapping[str, float]
     free: Mapping[str, float]
     ours: Mapping[str, float] = field(default_factory=dict)
+    """What this search's lanes hold."""
+
+    got: Mapping[str, float] = field(default_factory=dict)
+    """What it has got by asking for machines, and will give to a lane."""
 
     @property
     def usable(self) -> dict[str, float]:
         """What this search may use: its own and what is free.
 
-        Both are reported a moment apart: what was just booked may seem free still.
+        They are reported a moment apart: what was just booked may seem free still.
         """
-        return {
-            name: min(self.total.get(name, 0.0), self.free.get(name, 0.0) + self.ours.get(name, 0.0)) for name in SHARED
-        }
+        found = {name: sum(part.get(name, 0.0) for part in (self.free, self.ours, self.got)) for name in SHARED}
+        return {name: min(self.total.get(name, 0.0), amount) for name, amount in found.items()}
 
 
 def cluster_nodes() -> list[Node]:
     """Return every living node of the cluster that this process is connected to."""
-    free, ours = ray._private.state.state.available_resources_per_node(), booked_by_node()
+    free = ray._private.state.state.available_resources_per_node()
+    ours, got = booked_by_node()
     return [
-        Node(total=total, free=free.get(node, total), ours=ours.get(node, {}))
+        Node(total=total, free=free.get(node, total), ours=ours.get(node, {}), got=got.get(node, {}))
         for node, total in resources_by_node().items()
     ]
 
@@ -43,6 +47,11 @@ def cluster_nodes() -> list[Node]:
 def count_room(lanes: Lanes, nodes: Sequence[Node]) -> int:
     """Return how many lanes like these a search has, or could begin now."""
     return count_lanes(lanes, [node.usable for node in nodes])
+
+
+def count_held(lanes: Lanes, nodes: Sequence[Node]) -> int:
+    """Return how many lanes like these have their place."""
+    return count_lanes(lanes, [node.ours for node in nodes])
 
 
 def others_hold(nodes: Sequence[Node]) -> str:

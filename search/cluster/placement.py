@@ -56,14 +56,15 @@ def remove_orphans() -> None:
             remove_placement_group(_handle(group))
 
 
-def booked_by_node() -> Mapping[str, Mapping[str, float]]:
-    """Return what this job's placement groups hold, by the node's id; also those that only asked for a machine."""
-    booked: defaultdict[str, Counter[str]] = defaultdict(Counter)
+def booked_by_node() -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, Mapping[str, float]]]:
+    """Return what this job's lanes hold, by the node's id; and what requests have got for lanes to come."""
+    lanes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    got: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for group in _placement_groups():
         if group.state == PlacementGroupTableData.CREATED:
             for bundle in group.bundles:
-                booked[bundle.node_id.hex()].update(bundle.unit_resources)
-    return booked
+                (got if _is_growth(group) else lanes)[bundle.node_id.hex()].update(bundle.unit_resources)
+    return lanes, got
 
 
 def is_waiting() -> bool:

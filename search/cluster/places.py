@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from search.cluster.lanes import Lanes, count_lanes
-from search.cluster.nodes import Node, cluster_nodes, count_room, others_hold, why_no_room
+from search.cluster.nodes import Node, cluster_nodes, count_held, count_room, others_hold, why_no_room
 from search.cluster.placement import Growth
 from search.config import SearchConfig
 
@@ -57,7 +57,7 @@ class Places:
         self._clock = clock
         self._told = (lanes.num_lanes, "")
         self._num_lanes: int | None = None
-        self._was_below = self._had_free = False
+        self._had_free = False
         self._next_look = clock()
 
     def has_room(self, *, num_busy: int, num_begun: int, num_unfinished: int = 0) -> bool:
@@ -78,25 +78,25 @@ class Places:
     def _look(self, num_busy: int, *, wanted: int) -> None:
         nodes = self._nodes()
         num_lanes = min(self._most, count_room(self._lanes, nodes))
-        # A lane that ends is no longer this search's a moment before what it held is free: only what stays is believed.
-        is_below = self._num_lanes is not None and num_lanes < self._num_lanes
-        if not is_below or self._was_below:
-            self._num_lanes = num_lanes
+        # A lane that ends is no longer this search's a moment before what it held is free: only what stays is told.
+        if num_lanes == self._num_lanes:
             self._tell(nodes)
-        self._was_below = is_below
+        self._num_lanes = num_lanes
         if self._growth is not None:
-            self._ask(self._growth, num_lanes - num_busy, wanted - num_lanes)
+            num_starting = num_busy - count_held(self._lanes, nodes)
+            self._ask(self._growth, num_starting, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
 
-    def _ask(self, growth: Growth, num_free: int, num_more: int) -> None:
-        """Ask for more lanes than there is room for. What is free is for a lane: nothing else may book it then.
+    def _ask(self, growth: Growth, num_starting: int, *, num_free: int, num_more: int) -> None:
+        """Ask for more lanes than there is room for.
 
-        A lane is not busy for a moment when it gets its next trial. Requests outlive that, for Ray remembers every
-        placement group that there ever was.
+        What is free is for a lane, of this search or another: requests would take it from one that starts, and two
+        searches' requests from each other. But a lane is not busy for a moment when it gets its next trial; requests
+        outlive that, for Ray remembers every placement group that there ever was.
         """
-        if num_free <= 0:
-            growth.ask(min(max(0, num_more), MOST_ASKED))
-        elif self._had_free:
+        if num_starting > 0 or (num_free > 0 and self._had_free):
             growth.ask(0)
+        elif num_free <= 0:
+            growth.ask(min(max(0, num_more), MOST_ASKED))
         self._had_free = num_free > 0
 
     def _tell(self, nodes: list[Node]) -> None:
