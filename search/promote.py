@@ -6,6 +6,7 @@ The validation patients decide everything; then the test patients are scored, an
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import tyro
 from rich.console import Console
 
 from model.settings import Settings
+from search.cluster.stop import finishing, polite_kills
 from search.cluster.tasks import Tasks, open_tasks
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
@@ -54,14 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
         config = _parse(argv)
-        cohort = read_cohort(config)
-        check_folds(config, cohort)
-        with only_writer(config.folder):
-            experiment = read_experiment(config.folder)
-            check_fingerprint(experiment, config, cohort)
-            experiment["config"] = config_record(config)
-            forget_outage(config.folder)
-            return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
+        with polite_kills():
+            return _promote_again(config)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -70,12 +66,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _promote_again(config: SearchConfig) -> int:
+    cohort = read_cohort(config)
+    check_folds(config, cohort)
+    with only_writer(config.folder):
+        experiment = read_experiment(config.folder)
+        check_fingerprint(experiment, config, cohort)
+        experiment["config"] = config_record(config)
+        forget_outage(config.folder)
+        return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
+
+
 def promote(
     config: SearchConfig, experiment: dict[str, Any], cohort: Cohort, rows: list[TrialRow], console: Console
 ) -> int:
-    """Promote the best of the rows into `best/`, and write the report; return 0, or 1 where there is nothing."""
-    settings = default_settings(config, cohort)
+    """Promote the best of the rows into `best/`, and write the report; return 0, or 1 where there is nothing.
+
+    A polite kill is heeded at once only where something is trained, which may take hours.
+    """
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
+    with nullcontext() if training else finishing():
+        return _promote(config, experiment, cohort, rows, console, training=training)
+
+
+def _promote(
+    config: SearchConfig,
+    experiment: dict[str, Any],
+    cohort: Cohort,
+    rows: list[TrialRow],
+    console: Console,
+    *,
+    training: bool,
+) -> int:
+    settings = default_settings(config, cohort)
     try:
         sides = Sides(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
         with open_tasks(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:

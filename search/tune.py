@@ -10,6 +10,7 @@ import tyro
 from search.cluster.engine import ray_cluster, run_trials
 from search.cluster.machines import plan_on_cluster
 from search.cluster.nodes import cluster_nodes, others_hold
+from search.cluster.stop import polite_kills
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.experiment import check_changes, check_folder, only_writer, open_experiment, recorded_config
@@ -32,12 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 on a mistake in what was asked."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
-        return _run(parse(sys.argv[1:] if argv is None else argv))
+        with polite_kills():
+            return _run(parse(sys.argv[1:] if argv is None else argv))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("interrupted; a search that had begun goes on with --resume NAME", file=sys.stderr)
         return 130
 
 

@@ -181,3 +181,8 @@ def test_ray_asks_for_the_token_everywhere_and_its_dashboard_stays_on_the_head(c
     assert all(command.startswith("RAY_AUTH_MODE=token ray start ") for command in (head_start, worker_start))
     assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
     assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+def test_a_stopped_job_has_minutes_to_promote_its_best(config):
+    [seconds] = [option for option in config["docker"]["run_options"] if "RAY_JOB_STOP_WAIT_TIME_S" in option]
+    assert int(re.fullmatch(r"--env RAY_JOB_STOP_WAIT_TIME_S=(\d+)", seconds)[1]) >= 300

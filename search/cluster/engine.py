@@ -17,7 +17,7 @@ from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
 from search.cluster.lane import Lane
 from search.cluster.lanes import Lanes
 from search.cluster.places import open_places
-from search.cluster.stop import StopRequest, interrupts
+from search.cluster.stop import StopRequest, interrupts, own_handlers
 from search.cluster.worker_group import GroupConfig
 from search.config import SearchConfig
 from search.coordinator import Coordinator
@@ -67,13 +67,14 @@ def ray_cluster() -> Iterator[Path | None]:
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it counts lost legs as trials that failed
     address = os.environ.get("RAY_ADDRESS")
     try:
-        context = ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=None if address else False,
-            runtime_env={"env_vars": RAY_SETTINGS},
-        )
+        with own_handlers():
+            context = ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=None if address else False,
+                runtime_env={"env_vars": RAY_SETTINGS},
+            )
     except ConnectionError as error:
         raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there: {error}") from error
     try:

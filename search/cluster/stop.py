@@ -1,4 +1,4 @@
-"""How a search ends before its time: Ctrl-C, a polite kill, or the clock."""
+"""How a search ends before its time: Ctrl-C, a polite kill (SIGTERM; `ray job stop` sends one), or the clock."""
 
 import logging
 import signal
@@ -81,6 +81,44 @@ def interrupts(stop: StopRequest) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def polite_kills() -> Iterator[None]:
+    """Let SIGTERM be what Ctrl-C is, a KeyboardInterrupt, wherever nothing else was said."""
+    with _handling(signal.SIGTERM, signal.default_int_handler):
+        yield
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Let what is under way end in spite of a polite kill. Another one, or Ctrl-C, ends it."""
+
+    def handle(signum: int, frame: Any) -> None:
+        say("Stopping: the promotion is finished first. Ctrl-C, or another signal, ends at once.")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    with _handling(signal.SIGTERM, handle):
+        yield
+
+
+@contextmanager
+def own_handlers() -> Iterator[None]:
+    """Undo what is done to SIGTERM: `ray.init` lets it end the program without a word."""
+    with _handling(signal.SIGTERM, signal.getsignal(signal.SIGTERM)):
+        yield
+
+
+@contextmanager
+def _handling(number: signal.Signals, handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python has signals in the main thread only
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 class _StopTookTooLong(BaseException):
