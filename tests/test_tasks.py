@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import ray
 
 from data.patient import BadFiles, Problem
-from search.cluster.tasks import Tasks, open_tasks, where_readable
+from search.cluster.lanes import node_resources, plan_lanes
+from search.cluster.tasks import Tasks, free_place, open_tasks, where_readable
 from search.config import SearchConfig
 
 
@@ -49,7 +51,24 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
         assert where_readable(tasks, [patient(Path(__file__))], tmp_path) is tasks
         here = where_readable(tasks, [patient(tmp_path / "gone")], tmp_path)
         assert here.run(os.getpid) == os.getpid()
+        check_places(config, monkeypatch)
     assert "a node of the cluster cannot read" in caplog.text
+    assert "no place of the cluster was free for 1 seconds: what follows runs here" in caplog.text
+
+
+def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that there is a place where others leave one. (In another test's Ray: to start one takes seconds.)"""
+    monkeypatch.setattr("search.cluster.tasks.PLACE_SECONDS", 1)
+    lanes = plan_lanes(config, node_resources())
+    every_core = {"CPU": ray.cluster_resources()["CPU"]}
+    with free_place(lanes.worker_resources()) as place:
+        tasks = Tasks(lanes, place)
+        assert tasks.map(operator.add, [(1, 2), (3, 4)]) == [3, 7]
+        assert tasks.run(os.getpid) != os.getpid()
+    with free_place(every_core) as others:
+        assert others is not None
+        with free_place(lanes.worker_resources()) as place:
+            assert place is None
 
 
 def test_bad_files_travel_whole():

@@ -9,7 +9,8 @@ from typing import Any
 
 import ray
 import torch
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from data.patient import Patient
 from model.memory import keep_to_share
@@ -20,12 +21,22 @@ from search.config import SearchConfig
 
 logger = logging.getLogger(__name__)
 
+PLACE_SECONDS = 10
+"""How long scoring and export wait for a place; the lanes of the search that has just ended leave in less."""
+
 
 class Tasks:
     """Runs functions one beside the other; without lanes, one after the other in this process."""
 
-    def __init__(self, lanes: Lanes | None) -> None:
+    def __init__(self, lanes: Lanes | None, place: PlacementGroup | None = None) -> None:
+        """Begin with nothing to run.
+
+        Args:
+            lanes: What a task books; None: they run here.
+            place: What was booked for them, one at a time; None: each waits for a place of its own.
+        """
         self._lanes = lanes
+        self._place = place
 
     @property
     def num_threads(self) -> int:
@@ -51,6 +62,8 @@ class Tasks:
             return [function(*arguments) for arguments in calls]
         resources = self._lanes.worker_resources()
         task = ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=3)(_call)
+        if self._place:
+            task = task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(self._place))
         references = [task.remote(resources.get("GPU", 0), function, *arguments) for arguments in calls]
         try:
             return ray.get(references)
@@ -68,13 +81,32 @@ class Tasks:
 def open_tasks(config: SearchConfig, patients: Sequence[Patient], *, training: bool) -> Iterator[Tasks]:
     """Hold a place for tasks: Ray where RAY_ADDRESS names a cluster, or where there is something to train.
 
-    A cluster whose nodes cannot read the patients' files is used for nothing.
+    A cluster whose nodes cannot read the patients' files is used for nothing; one that another search keeps busy, be it
+    for days, for training alone, which waits for a place.
     """
     if not (training or os.environ.get("RAY_ADDRESS")):
         yield Tasks(None)
         return
     with ray_cluster():
-        yield where_readable(Tasks(plan_on_cluster(config)), patients, config.folder.resolve())
+        lanes = plan_on_cluster(config)
+        if training:
+            yield where_readable(Tasks(lanes), patients, config.folder.resolve())
+            return
+        with free_place(lanes.worker_resources()) as place:
+            yield where_readable(Tasks(lanes, place), patients, config.folder.resolve()) if place else Tasks(None)
+
+
+@contextmanager
+def free_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None]:
+    """Book a place for one task at a time; none if the cluster has none to give for a while."""
+    place = placement_group([resources])
+    try:
+        is_booked = place.wait(PLACE_SECONDS)
+        if not is_booked:
+            logger.warning("no place of the cluster was free for %.0f seconds: what follows runs here", PLACE_SECONDS)
+        yield place if is_booked else None
+    finally:
+        remove_placement_group(place)
 
 
 def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> Tasks:
