@@ -1,12 +1,11 @@
 """A cluster that `ray up` started on hosts of this machine, as one sits before it."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any
 
 import overlay
@@ -17,12 +16,24 @@ FILE = "/mnt/shared/hosts/cluster.yaml"
 UP_SECONDS = 240
 JOIN_SECONDS = 240
 
+ANSWERS = """
+import json, sys, ray, ray.util.state as state
+from ray.job_submission import JobSubmissionClient
+ray.init("auto", log_to_driver=False, logging_level="error")
+jobs = JobSubmissionClient()
+for expression in sys.stdin:
+    print("answer", json.dumps(eval(expression)), flush=True)
+"""
+"""A process of the head that stays: starting a Python that knows Ray for every question costs seconds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """Hosts, and what a person types at the desk."""
 
     hosts: Hosts
+    answers: Popen
+    """Takes an expression a line, and answers with a line that has its value as JSON."""
 
     def ray(self, command: str, arguments: str = "", *, timeout_seconds: float = 120.0) -> CompletedProcess:
         """Return what `ray COMMAND cluster.yaml ARGUMENTS` said."""
@@ -32,21 +43,13 @@ class Cluster:
         """Return what a command said at the desk, in the project's folder."""
         return self.hosts.desk.run(f"cd {ROOT} && {command}", timeout_seconds=timeout_seconds)
 
-    def offer(self, *machines: Host) -> None:
-        """Let the cloud have these machines too."""
-        pool.offer(self.hosts.shared / "hosts", {host.name: host.address for host in machines})
-
     def ask(self, expression: str) -> Any:
-        """Return the value of an expression that the head evaluates with `ray` connected and `state`, its state API."""
-        lines = [
-            "import json, ray, ray.util.state as state",
-            "ray.init('auto', log_to_driver=False, logging_level='error')",
-            f"print('answer', json.dumps({expression}))",
-        ]
-        said = self.head.run(f'python -c "{"; ".join(lines)}"')
-        found = re.search(r"^answer (.*)$", said.stdout, re.MULTILINE)
-        assert found, said.stdout
-        return json.loads(found[1])
+        """Return the value of an expression that the head evaluates with `ray`, its `state` API and its `jobs`."""
+        print(expression, file=self.answers.stdin, flush=True)
+        for line in self.answers.stdout:
+            if line.startswith("answer "):  # Ray prints of its own, such as of nodes that died
+                return json.loads(line.removeprefix("answer "))
+        raise AssertionError("the head answers no more; its error is above")
 
     def cpus_by_address(self) -> dict[str, float]:
         """Return the cores that trials can book, of every node that lives."""
@@ -77,14 +80,20 @@ def cluster(*, num_workers: int, num_spare: int = 0) -> Iterator[Cluster]:
     config = overlay.cluster_yaml()
     with hosts(1 + num_workers + num_spare, overlay.image_environment(config)) as running:
         overlay.write(overlay.overlaid(config), running.shared / "hosts" / "cluster.yaml")
-        made = Cluster(hosts=running)
-        made.offer(*running.others[: 1 + num_workers])
-        said = made.at_desk("ray get-auth-token --generate")
+        offer(running, *running.others[: 1 + num_workers])
+        up = f"cd {ROOT} && ray get-auth-token --generate && ray up {FILE} -y"
+        said = running.desk.run(up, timeout_seconds=UP_SECONDS)
         assert said.returncode == 0, said.stdout
-        said = made.ray("up", "-y", timeout_seconds=UP_SECONDS)
-        assert said.returncode == 0, said.stdout
-        made.wait_for_nodes(*made.workers[:num_workers])
-        yield made
+        with running.others[0].start(f"python -c '{ANSWERS}'", stdin=PIPE, stdout=PIPE) as answers:
+            made = Cluster(hosts=running, answers=answers)
+            made.wait_for_nodes(*made.workers[:num_workers])
+            yield made
+            answers.stdin.close()
+
+
+def offer(running: Hosts, *machines: Host) -> None:
+    """Let the cloud have these machines too."""
+    pool.offer(running.shared / "hosts", {host.name: host.address for host in machines})
 
 
 def wait_until(happened: Callable[[], bool], what: str, *, seconds: float) -> None:

@@ -30,13 +30,16 @@ ENVIRONMENT = {
     "PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "PYTHONPATH": str(HERE),  # desk and head import pool.py, which stands for a cloud
     "PIP_NO_INDEX": "1",  # all is there; `pip install -e` finds it, and writes into the host's own files
+    "PIP_NO_DEPS": "1",  # and need not be looked for: autoscaler v2 runs setup_commands twice, six seconds each
     "PIP_NO_BUILD_ISOLATION": "off",  # pip's word for: without
     "PIP_ROOT_USER_ACTION": "ignore",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_health_check_timeout_ms": "2000",  # a cable that is out is noticed after 10 s; by Ray's default, after 65
+    "RAY_health_check_timeout_ms": "2000",  # a cable that is out is noticed after 9 s; by Ray's default, after 65
     "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_worker_niceness": "0",  # other tests run beside these; by Ray's default, 15, a worker hardly starts then
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # a cloud may be slow; hosts that run already need no 5 s
 }
 """What the image in cluster.yaml would bring: Python with all packages, by name."""
@@ -90,6 +93,14 @@ class Host:
                 process.kill()
                 raise
         return subprocess.CompletedProcess(command, process.returncode, output)
+
+    @property
+    def received_bytes(self) -> int:
+        """Return what came over the network until now."""
+        read = ["nsenter", f"--target={self.pid}", "--net", "cat", "/proc/net/dev"]
+        lines = subprocess.run(read, check=True, capture_output=True, text=True).stdout.splitlines()
+        [line] = [line for line in lines if line.strip().startswith("eth0:")]
+        return int(line.partition(":")[2].split()[0])
 
     @property
     def is_alive(self) -> bool:

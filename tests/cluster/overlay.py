@@ -25,7 +25,7 @@ def image_environment(config: dict[str, Any]) -> dict[str, str]:
 def overlaid(config: dict[str, Any]) -> dict[str, Any]:
     """Return cluster.yaml with hosts in place of AWS's machines, and without a container on them.
 
-    A worker has one core and no GPU, whatever machine it would be.
+    A worker has one core and no GPU, whatever machine it would be, and takes a job's driver.
     """
     # Ray adds what its AWS provider needs, and has nothing to add for a cloud of one's own; boto3 is for AWS alone.
     config = _get_default_config(config["provider"]) | {"head_setup_commands": []} | copy.deepcopy(config)
@@ -35,7 +35,7 @@ def overlaid(config: dict[str, Any]) -> dict[str, Any]:
     for kind in config["available_node_types"].values():
         kind["node_config"] = {}
         if "GPU" in kind["resources"]:
-            kind["resources"] = {"CPU": 1}
+            kind["resources"] = {"CPU": 1, "driver": 1}
     return config
 
 

@@ -3,25 +3,51 @@
 The tests follow each other on one cluster, and what one has killed stays dead.
 """
 
+import json
+import os
+import pty
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
-from cluster import FILE, Cluster, cluster, wait_until
+from cluster import FILE, Cluster, cluster, offer, wait_until
 from hosts import ROOT, require_hosts
+from searches import (
+    DRIVER,
+    ENDLESS,
+    LARGE,
+    PATIENCE_SECONDS,
+    SEARCH,
+    SMALL,
+    after_loss,
+    at_head,
+    check_goes_on,
+    check_plain,
+    check_promoted,
+    check_resumed,
+    driver_host,
+    epochs,
+    events,
+    folder,
+    losses,
+    nodes_of,
+    ray_job,
+    rows,
+    said_by,
+    said_file,
+    search,
+    signal_driver,
+    submit,
+    trained,
+    wait_for_end,
+    wait_for_job,
+)
 
-from search.jsonl import read_lines
+from search.trials import INTERRUPTED, State
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-PATIENCE_SECONDS = 300
-SEARCH = "python -m search.tune --data phantom:6 --size 64 --width 4 --tracking off --out /mnt/shared/runs"
-ENDLESS = "--max-epochs 5000 --scheduler none"
 
 
 @pytest.fixture(scope="module")
@@ -29,86 +55,6 @@ def running(request) -> Iterator[Cluster]:
     require_hosts(request)
     with cluster(num_workers=2, num_spare=2) as started:
         yield started
-
-
-def folder(running: Cluster, name: str) -> Path:
-    return running.hosts.shared / "runs" / name
-
-
-def events(running: Cluster, name: str) -> list[dict]:
-    file = folder(running, name) / "events.jsonl"
-    return list(read_lines(file)) if file.exists() else []
-
-
-def epochs(log: list[dict], number: int | None = None) -> list[int]:
-    """Return the epochs that ended, of a trial or of all, in their order."""
-    ended = [event for event in log if event["event"] == "epoch" and number in (None, event["number"])]
-    return [event["metrics"]["epoch"] for event in ended]
-
-
-def nodes_of(running: Cluster, actor: str) -> list[str]:
-    """Return the addresses of the nodes on which actors of this kind live."""
-    addresses = "{n['NodeID']: n['NodeManagerAddress'] for n in ray.nodes()}"
-    actors = f"[a.node_id for a in state.list_actors(limit=1000) if a.class_name == '{actor}' and a.state == 'ALIVE']"
-    by_id, found = running.ask(f"[{addresses}, {actors}]")
-    return sorted(by_id[node] for node in found)
-
-
-@contextmanager
-def search(running: Cluster, name: str, options: str) -> Iterator[subprocess.Popen]:
-    """Start a search as cluster.yaml says it, and let it go in the end."""
-    command = f"cd tumour-search && RAY_ADDRESS=auto {SEARCH} --name {name} {options}"
-    log = (running.hosts.shared / f"{name}.log").open("w")
-    process = running.hosts.desk.start(
-        f"cd {ROOT} && ray exec {FILE} '{command}'", stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-    )
-    with log, process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def text_of(running: Cluster, name: str) -> str:
-    return (running.hosts.shared / f"{name}.log").read_text()
-
-
-def signal_driver(running: Cluster, number: signal.Signals) -> None:
-    said = running.head.run(f"pkill -{number.name.removeprefix('SIG')} -f '^python -m search.tune'")
-    assert said.returncode == 0, said.stdout
-
-
-def check_promoted(running: Cluster, name: str) -> None:
-    assert (folder(running, name) / "best" / "model.onnx").exists(), text_of(running, name)
-
-
-def check_goes_on(log: list[dict], number: int) -> None:
-    """Check that a trial did at most one epoch again after each of its losses."""
-    [lost] = [at for at, event in enumerate(log) if event["event"] == "lost" and event["number"] == number]
-    before, after = epochs(log[:lost], number), epochs(log[lost:], number)
-    assert before[-1] <= after[0] <= before[-1] + 1
-
-
-def losses(log: list[dict]) -> list[int]:
-    """Return the trials whose worker groups were lost."""
-    return [event["number"] for event in log if event["event"] == "lost"]
-
-
-def after_loss(log: list[dict]) -> list[dict]:
-    return log[next(at for at, event in enumerate(log) if event["event"] == "lost") :]
-
-
-def wait_while_it_runs(
-    running: Cluster, name: str, process: subprocess.Popen, happened: Callable[[], Any], what: str
-) -> None:
-    def check() -> bool:
-        assert process.poll() is None, text_of(running, name)
-        return bool(happened())
-
-    try:
-        wait_until(check, what, seconds=PATIENCE_SECONDS)
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {text_of(running, name)[-3000:]}") from None
 
 
 def test_ray_up_starts_a_head_without_cores_and_the_workers_that_the_file_names(running):
@@ -125,54 +71,126 @@ def test_a_client_without_the_token_is_refused(running):
         assert "InvalidAuthToken" in said.stdout
 
 
-def test_trials_of_a_killed_host_go_on_late_hosts_are_used_and_a_job_resumes_what_a_killed_driver_left(running):
-    stays, goes, *late = running.workers
-    with search(running, "spot", f"--trials 8 {ENDLESS}") as process:
-        wait_for = partial(wait_while_it_runs, running, "spot", process)
+def test_two_searches_share_the_cluster_and_the_slices_are_sent_once_a_host(running):
+    hosts = running.workers[:2]
+    before = [host.received_bytes for host in hosts]
+    with search(running, "large", LARGE) as (process, wait_for):
+        wait_for(lambda: nodes_of(running, "Lane") == [host.address for host in hosts], "a lane on each host")
 
-        # Two lanes, one on each host.
-        wait_for(lambda: {0, 1} <= {e["number"] for e in events(running, "spot") if e["event"] == "epoch"}, "an epoch")
-        assert nodes_of(running, "Lane") == sorted([stays.address, goes.address])
+        # Somebody else comes, finds no place, and waits. Then she closes her terminal.
+        follow = f"ray job submit --submission-id spot {DRIVER} -- {SEARCH} --name spot {SMALL} --trials 8 {ENDLESS}"
+        with at_head(running, follow, "spot") as (terminal, wait_there):
+            wait_there(lambda: "Search spot" in said_file(running, "spot").read_text(), "what she sees of her search")
+            running.hosts.desk.run("pkill -KILL -f '[r]ay exec.*spot|[s]sh.*spot'")
+            terminal.wait(PATIENCE_SECONDS)
+        wait_for(lambda: len(rows(running, "large")) == 8, "the end of all trials")
+        received = [host.received_bytes - was for host, was in zip(hosts, before, strict=True)]
+        wait_for_job(running, "spot", lambda: {0, 1} <= trained(events(running, "spot")), "an epoch on each host")
+        assert process.wait(PATIENCE_SECONDS) == 0, said_file(running, "large").read_text()
+    assert nodes_of(running, "Lane") == [host.address for host in hosts]
+    check_promoted(running, "large")
+    ends = [(row.number, row.state, len(row.epochs)) for row in rows(running, "large")]
+    assert ends == [(number, State.COMPLETE, 1) for number in range(8)]
+    sizes = json.loads((folder(running, "large") / "config.json").read_text())["data"]["num_slices"]
+    pack_bytes = (sizes["train"] + sizes["val"]) * 128 * 128 * 4
+    print(f"slices {pack_bytes / 1e6:.1f} MB, received {[f'{number / 1e6:.1f} MB' for number in received]}")
+    # Beside them, what processes tell each other. Four trials a host, so it could be four times as much.
+    assert all(pack_bytes < number < 2 * pack_bytes for number in received)
 
-        # A spot machine is taken back.
-        running.hosts.kill(goes)
-        wait_for(lambda: losses(events(running, "spot")), "a loss")
-        [lost] = losses(events(running, "spot"))
 
-        # The cloud has others now: one in its place, and one more, because the search can use it.
-        running.offer(*late)
-        all_three = sorted(host.address for host in (stays, *late))
-        wait_for(lambda: nodes_of(running, "Lane") == all_three, "a lane on each of the late hosts")
-        wait_for(lambda: epochs(after_loss(events(running, "spot")), lost), "an epoch of the lost trial")
-        check_goes_on(events(running, "spot"), lost)
+def test_job_goes_on_without_its_terminal_and_a_host_uses_late_hosts_and_ends_with_a_model_when_it_is_stopped(running):
+    def log() -> list[dict]:
+        return events(running, "spot")
 
-        signal_driver(running, signal.SIGKILL)
-        process.wait(PATIENCE_SECONDS)
-    before = events(running, "spot")
-    resumed = f"{SEARCH} --resume spot --time-budget-seconds 5"
-    said = running.ray("exec", f"'cd tumour-search && ray job submit -- {resumed}'", timeout_seconds=PATIENCE_SECONDS)
-    assert said.returncode == 0, said.stdout
-    after = events(running, "spot")[len(before) :]
-    for number in {event["number"] for event in before}:
-        if again := epochs(after, number):
-            assert epochs(before, number)[-1] <= again[0] <= epochs(before, number)[-1] + 1
+    wait_for = partial(wait_for_job, running, "spot")
+    stays = driver_host(running, "spot")
+    [goes] = [host for host in running.workers[:2] if host is not stays]
+
+    # A spot machine is taken back.
+    running.hosts.kill(goes)
+    wait_for(lambda: losses(log()), "a loss")
+    [lost] = losses(log())
+
+    # The cloud has others now: one in its place, and one more, because the search can use it.
+    late = running.workers[2:]
+    offer(running.hosts, *late)
+    all_three = sorted(host.address for host in (stays, *late))
+    wait_for(lambda: nodes_of(running, "Lane") == all_three, "a lane on each of the late hosts")
+    wait_for(lambda: epochs(after_loss(log()), lost), "an epoch of the lost trial")
+    check_goes_on(log(), lost)
+
+    said = ray_job(running, "stop", "spot")
+    assert "Job 'spot' was stopped" in said.stdout
+    said = wait_for_end(running, "spot", "STOPPED")
+    check_plain(said)
     check_promoted(running, "spot")
+    assert {row.error for row in rows(running, "spot")} == {INTERRUPTED}
 
 
-def test_a_trial_over_two_hosts_goes_on_after_the_cable_of_one_is_out_and_ctrl_c_promotes_it(running):
-    by_address = {host.address: host for host in running.workers}
-    with search(running, "cable", f"--trials 1 --workers-per-trial 2 {ENDLESS}") as process:
-        wait_for = partial(wait_while_it_runs, running, "cable", process)
-        wait_for(lambda: len(epochs(events(running, "cable"))) >= 3, "the third epoch")
-        stays, goes = nodes_of(running, "RayTrainWorker")
-        assert stays != goes
-        running.hosts.cut_off(by_address[goes])
-        wait_for(lambda: losses(events(running, "cable")), "a loss")
-        wait_for(lambda: epochs(after_loss(events(running, "cable"))), "an epoch on other hosts")
-        check_goes_on(events(running, "cable"), 0)
-        signal_driver(running, signal.SIGINT)
-        assert process.wait(PATIENCE_SECONDS) == 0, text_of(running, "cable")
-    check_promoted(running, "cable")
+def test_job_resumes_what_was_stopped_with_two_hosts_a_trial_and_loses_a_cable_and_its_driver(running):
+    before = events(running, "spot")
+    submit(running, "again", "--resume spot --workers-per-trial 2", job_options=DRIVER)
+
+    def log() -> list[dict]:
+        return events(running, "spot")[len(before) :]
+
+    wait_for = partial(wait_for_job, running, "again")
+    wait_for(lambda: len(epochs(log())) >= 3, "the third epoch")
+    check_resumed(before, log())
+    places, driver = nodes_of(running, "RayTrainWorker"), driver_host(running, "again")
+    assert len(set(places)) == 2
+    goes = next(host for host in running.workers if host.address in places and host is not driver)
+    running.hosts.cut_off(goes)
+    wait_for(lambda: losses(log()), "a loss")
+    [lost] = losses(log())
+    wait_for(lambda: epochs(after_loss(log()), lost), "an epoch on other hosts")
+    check_goes_on(log(), lost)
+    signal_driver(driver, signal.SIGKILL)
+    wait_for_end(running, "again", "FAILED")
+
+
+def test_job_resumes_what_a_killed_driver_left_and_its_promotion_outlasts_signals(running):
+    before = events(running, "spot")
+    submit(running, "last", "--resume spot")
+
+    def log() -> list[dict]:
+        return events(running, "spot")[len(before) :]
+
+    wait_for_job(running, "last", lambda: epochs(log()), "an epoch")
+    signal_driver(running.head, signal.SIGINT)
+    wait_for_job(running, "last", lambda: "Promoting: " in said_by(running, "last"), "the promotion")
+    signal_driver(running.head, signal.SIGTERM)
+    said = wait_for_end(running, "last", "SUCCEEDED")
+    assert "the promotion is finished first" in said
+    assert "Winner      t" in said
+    check_plain(said)
+    check_resumed(before, log())
+
+
+def test_job_with_a_mistake_fails_with_its_sentence(running):
+    said = ray_job(running, "submit", f"-- {SEARCH} --data nowhere")
+    assert said.returncode == 1
+    assert "error: data source nowhere does not exist" in said.stdout
+    assert "exit code 2" in said.stdout
+
+
+def test_results_come_down_and_are_whole(running):
+    said = running.ray("rsync-down", "/mnt/shared/runs/large /home/ray/runs/")
+    assert said.returncode == 0, said.stdout
+    for command in ("search.report large --out /home/ray/runs", "model.manifest /home/ray/runs/large/best"):
+        said = running.at_desk(f"python -m {command}")
+        assert said.returncode == 0, said.stdout
+
+
+def test_ray_attach_is_a_shell_on_the_head_and_leaves_none(running):
+    keyboard, terminal = pty.openpty()
+    command = f"cd {ROOT} && ray attach {FILE}"
+    with running.hosts.desk.start(command, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal) as process:
+        os.write(keyboard, b"echo I am at $(hostname); exit\n")
+        text = process.stdout.read()
+    assert f"I am at {running.head.name}" in text
+    assert process.returncode == 0
+    assert "bash" not in running.head.run("ps -e -o tty=,comm= | grep pts").stdout
 
 
 def test_ray_down_gives_every_machine_back(running):
