@@ -115,6 +115,18 @@ def search(running: Cluster, name: str, options: str) -> Iterator[tuple[subproce
         yield started
 
 
+@contextmanager
+def dashboard(running: Cluster) -> Iterator[str]:
+    """Let `ray dashboard` bring the head's dashboard to the desk; yield its address there."""
+    desk = running.hosts.desk
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with desk.start(f"cd {ROOT} && ray dashboard {FILE}", **quiet):
+        answers = "timeout 2 bash -c '</dev/tcp/127.0.0.1/8265'"
+        wait_until(lambda: desk.run(answers).returncode == 0, "the dashboard at the desk", seconds=60)
+        yield "http://127.0.0.1:8265"
+        desk.run("pkill -KILL -f '[r]ay dashboard|[s]sh.*8265'")
+
+
 def said_file(running: Cluster, name: str) -> Path:
     """Return what came to the desk of what `at_head` runs."""
     return running.hosts.shared / f"{name}.log"

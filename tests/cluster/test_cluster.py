@@ -27,6 +27,7 @@ from searches import (
     check_plain,
     check_promoted,
     check_resumed,
+    dashboard,
     driver_host,
     epochs,
     events,
@@ -75,11 +76,12 @@ def test_two_searches_share_the_cluster_and_the_slices_are_sent_once_a_host(runn
     hosts = running.workers[:2]
     before = [host.received_bytes for host in hosts]
     with search(running, "large", LARGE) as (process, wait_for):
-        wait_for(lambda: nodes_of(running, "Lane") == [host.address for host in hosts], "a lane on each host")
+        wait_for(lambda: "Search large" in said_file(running, "large").read_text(), "its plan")
 
         # Somebody else comes, finds no place, and waits. Then she closes her terminal.
         follow = f"ray job submit --submission-id spot {DRIVER} -- {SEARCH} --name spot {SMALL} --trials 8 {ENDLESS}"
         with at_head(running, follow, "spot") as (terminal, wait_there):
+            wait_for(lambda: nodes_of(running, "Lane") == [host.address for host in hosts], "a lane on each host")
             wait_there(lambda: "Search spot" in said_file(running, "spot").read_text(), "what she sees of her search")
             running.hosts.desk.run("pkill -KILL -f '[r]ay exec.*spot|[s]sh.*spot'")
             terminal.wait(PATIENCE_SECONDS)
@@ -167,11 +169,15 @@ def test_job_resumes_what_a_killed_driver_left_and_its_promotion_outlasts_signal
     check_resumed(before, log())
 
 
-def test_job_with_a_mistake_fails_with_its_sentence(running):
-    said = ray_job(running, "submit", f"-- {SEARCH} --data nowhere")
+def test_job_with_a_mistake_sent_through_the_dashboard_fails_with_its_sentence_and_strangers_send_none(running):
+    with dashboard(running) as address:
+        said = running.at_desk(f"ray job submit --address {address} -- {SEARCH} --data nowhere")
+        stranger = running.at_desk(f"RAY_AUTH_TOKEN={'0' * 64} ray job submit --address {address} -- true")
     assert said.returncode == 1
     assert "error: data source nowhere does not exist" in said.stdout
     assert "exit code 2" in said.stdout
+    assert stranger.returncode != 0
+    assert "submitted" not in stranger.stdout
 
 
 def test_results_come_down_and_are_whole(running):
