@@ -75,6 +75,7 @@ def train_batches(
     epoch: int,
     rank: int = 0,
     world_size: int = 1,
+    first: int = 0,
     augment: Augment | None = None,
     processes: Callable[[list[Part]], Iterator[Augmented]] | None = None,
 ) -> Iterator[Batch]:
@@ -82,8 +83,8 @@ def train_batches(
 
     batch_size is that of the global batch. The order of `epoch_slices` is cut into global batches; a last short one is
     dropped, unless it is the only one: that is padded from its own start to a multiple of world_size, so that no rank
-    waits for another. A thread prepares two batches ahead; closing the iterator ends it. `processes` augment in its
-    stead, with the same result.
+    waits for another. Those before the batch `first`, counted from 0, are passed over unread. A thread prepares two
+    batches ahead; closing the iterator ends it. `processes` augment in its stead, with the same result.
 
     Raises:
         ValueError: batch_size is not a positive multiple of world_size, or there is no slice to train on.
@@ -102,7 +103,7 @@ def train_batches(
     else:
         stops = range(batch_size, len(order) + 1, batch_size)
         shares = [order[stop - batch_size : stop][rank::world_size] for stop in stops]
-    parts = [Part(slices=share, seed=seed, epoch=epoch) for share in shares]
+    parts = [Part(slices=share, seed=seed, epoch=epoch) for share in shares[first:]]
     found = processes(parts) if processes else (augmented(pack, augment, part) for part in parts)
     return ahead(lambda part: _batch(pack, part, *next(found)), parts, num_ahead=NUM_BATCHES_AHEAD, name="batches")
 

@@ -1,24 +1,52 @@
 """A training's whole state as bytes, and those bytes on disk: atomic, strict, and never a pickle.
 
-The state of the random generators is not stored because there is none to store: every epoch seeds them from
-(seed, epoch, rank), so the seed in the config and the epoch below are the generators' state, on any number of workers.
+The state of the random generators is not stored because there is none to store: every batch seeds them from
+(seed, epoch, batch, rank), so the seed in the config and the numbers below are the generators' state, on any number of
+workers.
 """
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from model.unet import UNet, UNetConfig
 
-FORMAT = 1
-"""Raised when a field changes meaning; an older or newer file is refused."""
+FORMAT = 2
+"""Raised when a field changes meaning; a newer file is refused."""
+
+FORMATS = (1, FORMAT)
+"""Those that are read. In the first there was no epoch under way: it is one that was written between two epochs."""
 
 
 class CheckpointError(ValueError):
     """A file that is not a checkpoint of this program, or not of this version, or not of this configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderWay:
+    """What is known of an epoch that is not over."""
+
+    num_batches: int = 0
+    """Global batches that are done."""
+
+    losses: Tensor | None = None
+    """By rank: the sum of its losses, and their number. None before the first batch."""
+
+    seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    """What these batches took, and the part of it in which data was waited for."""
+
+    def losses_of(self, rank: int, num_ranks: int) -> Tensor:
+        """Return the sum and the number that a rank goes on from; of another number of ranks, the first has all."""
+        if self.losses is None:
+            return torch.zeros(2)
+        if len(self.losses) == num_ranks:
+            return self.losses[rank].clone()
+        return self.losses.sum(dim=0) if rank == 0 else torch.zeros(2)
 
 
 class TrainState:
@@ -36,6 +64,7 @@ class TrainState:
         self.schedule = schedule
         self.scaler = scaler
         self.history: list[dict[str, Any]] = []
+        self.under_way = UnderWay()
 
     @property
     def epoch(self) -> int:
@@ -59,6 +88,7 @@ class TrainState:
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "history": self.history,
+                "under_way": asdict(self.under_way),
             },
             file,
         )
@@ -77,6 +107,7 @@ class TrainState:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.history = list(state["history"])
+        self.under_way = UnderWay(**state.get("under_way", {}))
 
 
 def load_checkpoint(path: Path) -> tuple[UNet, list[dict[str, Any]]]:
@@ -101,7 +132,9 @@ def _read(content: bytes, name: str) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler or the zip reader meets in foreign bytes
         raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") not in FORMATS:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(f"{name} has checkpoint format {found!r}, but this version reads format {FORMAT}")
+        raise CheckpointError(
+            f"{name} has checkpoint format {found!r}, but this version reads {' and '.join(map(str, FORMATS))}"
+        )
     return state

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 def train_loader(
     pack: Pack, *, batch_size: int, seed: int, rank: int, world_size: int, augment: float, num_processes: int
 ) -> Callable[..., Iterator[Batch]]:
-    """Returns batches(epoch=...): `train_batches` of all slices, augmented with this strength.
+    """Returns batches(epoch=..., first=...): `train_batches` of all slices, augmented with this strength.
 
     num_processes augment, as long as the loader lives; 0: a thread does, for each epoch.
     """

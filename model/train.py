@@ -7,21 +7,23 @@ it trains data-parallel; without one, alone. Both see the same global batches.
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.loaders import Batch, eval_batches, num_train_batches
+from data.loaders import Batch, num_train_batches
 from data.pack import Pack
-from model import metrics, parallel
-from model.checkpoint import TrainState
+from model import parallel
+from model.checkpoint import TrainState, UnderWay
 from model.costs import network_costs
 from model.device import PRECISIONS, Device, find_device
 from model.losses import bce_dice_loss
 from model.processes import train_loader
 from model.unet import UNet, UNetConfig
+from model.validate import validate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,14 @@ class EpochResult:
     """Why the training cannot go on, the same on all ranks."""
 
 
+class Halted(Exception):
+    """Training stopped between two batches of an epoch, as it was asked to, and goes on there from `state`."""
+
+    def __init__(self, state: TrainState) -> None:
+        super().__init__(f"halted after batch {state.under_way.num_batches} of epoch {state.epoch + 1}")
+        self.state = state
+
+
 def train(
     unet: UNetConfig,
     config: TrainConfig,
@@ -111,14 +121,18 @@ def train(
     val_pack: Pack,
     *,
     resume_from: bytes | None = None,
+    halt: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochResult]:
     """Return the epochs of one training, each computed when it is asked for.
 
     Args:
-        resume_from: The bytes of a `TrainState`; training goes on after its last epoch. If that was the last one of
-            all, its result is yielded once more, so that there is always a result.
+        resume_from: The bytes of a `TrainState`; training goes on after its last batch. If that was the last one of
+            all, the last epoch's result is yielded once more, so that there is always a result.
+        halt: Is asked before every batch whether training shall stop there; one rank that says so is enough. The epoch
+            is finished all the same if all its batches are done.
 
     Raises:
+        Halted: `halt` said so.
         CheckpointError: `resume_from` is not a checkpoint of this network.
         ValueError: The batch cannot be shared among the workers, or the slices do not suit the network.
     """
@@ -142,11 +156,11 @@ def train(
         num_processes=config.loader_processes,
     )
     while not _is_finished(state.history, config):
-        started = time.perf_counter()
-        loss, waited = _train_epoch(network, state, config, batches, device)
+        started = time.perf_counter() - state.under_way.seconds
+        loss, waited = _train_epoch(network, state, config, batches, device, halt)
         trained = time.perf_counter()
         failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
-        scores = {} if failure else _validate(state.network, val_pack, device, config.batch_size)
+        scores = {} if failure else validate(state.network, val_pack, device, config.batch_size)
         epoch = {
             "epoch": state.epoch + 1,
             "train_loss": loss,
@@ -158,6 +172,7 @@ def train(
             **costs,
         }
         state.history.append(epoch)
+        state.under_way = UnderWay()
         finished = failure is not None or _is_finished(state.history, config)
         yield EpochResult(metrics=epoch, state=state, finished=finished, failure=failure)
         if failure:
@@ -188,18 +203,30 @@ def _train_epoch(
     config: TrainConfig,
     batches: Callable[..., Iterator[Batch]],
     device: Device,
+    halt: Callable[[], bool],
 ) -> tuple[float, float]:
-    """Return the mean loss over the global batches, and the seconds spent waiting for data."""
-    epoch = state.epoch + 1
-    torch.manual_seed(_seed(config.seed, epoch, parallel.rank()))
+    """Return the mean loss over the global batches of an epoch, and the seconds spent waiting for data."""
+    epoch, done = state.epoch + 1, state.under_way
     network.train()
-    total = torch.zeros(2, device=device.device)
-    waited, asked = 0.0, time.perf_counter()
-    for batch in batches(epoch=epoch):
-        waited += time.perf_counter() - asked
-        loss = _train_step(network, state, config, batch, device)
-        total += torch.stack([loss.detach(), torch.ones_like(loss)])
-        asked = time.perf_counter()
+    rank, votes = parallel.rank(), parallel.Votes(device)
+    total = done.losses_of(rank, parallel.world_size()).to(device.device)
+    waited, began = done.waiting_seconds, time.perf_counter()
+    with closing(batches(epoch=epoch, first=done.num_batches)) as found:
+        asked = began
+        for index, batch in enumerate(found, start=done.num_batches):
+            waited += time.perf_counter() - asked
+            if votes.ask(halt()):
+                state.under_way = UnderWay(
+                    num_batches=index,
+                    losses=parallel.rows_of_ranks(total).cpu(),
+                    seconds=done.seconds + time.perf_counter() - began,
+                    waiting_seconds=waited,
+                )
+                raise Halted(state)
+            device.seed(config.seed, epoch, index, rank)
+            loss = _train_step(network, state, config, batch, device)
+            total += torch.stack([loss.detach(), torch.ones_like(loss)])
+            asked = time.perf_counter()
     parallel.sum_over_ranks(total)
     return (total[0] / total[1]).item(), waited
 
@@ -207,7 +234,7 @@ def _train_epoch(
 def _train_step(
     network: torch.nn.Module, state: TrainState, config: TrainConfig, batch: Batch, device: Device
 ) -> Tensor:
-    images, masks = _to_device(batch.images, device), _to_device(batch.masks, device)
+    images, masks = device.put(batch.images), device.put(batch.masks)
     with device.autocast():
         logits = network(images)
     loss = bce_dice_loss(logits.float(), masks, bce_weight=config.bce_weight)
@@ -221,39 +248,11 @@ def _train_step(
     return loss
 
 
-@torch.inference_mode()
-def _validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dict[str, float | int]:
-    """Return the mean over patients of every metric, from counts that are added up over slices and ranks."""
-    network.eval()
-    counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)
-    patient_of_slice = torch.from_numpy(pack.patient_of_slice.copy()).to(device.device)
-    rank, world_size = parallel.rank(), parallel.world_size()
-    for batch in eval_batches(pack, _all_slices(pack), batch_size=batch_size, rank=rank, world_size=world_size):
-        with device.autocast():
-            logits = network(_to_device(batch.images, device))
-        found = metrics.count(logits.squeeze(1) > 0, _to_device(batch.masks, device).squeeze(1) > 0)
-        counts.index_add_(0, patient_of_slice[torch.from_numpy(batch.slices).to(device.device)], found)
-    parallel.sum_over_ranks(counts)
-    return {name: metric(counts.cpu()).nanmean().item() for name, metric in metrics.METRICS.items()}
-
-
 def _is_finished(history: list[dict[str, float | int]], config: TrainConfig) -> bool:
     scores = [-math.inf if math.isnan(dice := epoch.get("val_dice", math.nan)) else dice for epoch in history]
     best = max(range(len(scores)), key=lambda index: (scores[index], -index), default=0)
     return len(history) >= config.max_epochs or 0 < config.patience <= len(scores) - 1 - best
 
 
-def _to_device(array: np.ndarray, device: Device) -> Tensor:
-    tensor = torch.from_numpy(array)
-    if device.device.type == "cuda":  # pinned, the copy overlaps with the step before
-        tensor = tensor.pin_memory()
-    return tensor.to(device.device, memory_format=device.memory_format, non_blocking=True)
-
-
 def _all_slices(pack: Pack) -> np.ndarray:
     return np.arange(pack.num_slices)
-
-
-def _seed(*parts: int) -> int:
-    """Return one seed for the parts; sums would make (seed 1, epoch 2) the same as (seed 2, epoch 1)."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])

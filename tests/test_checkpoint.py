@@ -99,9 +99,9 @@ def test_checkpoint_that_is_cut_off_is_refused(tmp_path, share):
     [
         (b"not a checkpoint", "checkpoint cannot be read as a checkpoint: "),
         (pickle.dumps({"format": 1}), "checkpoint "),
-        (torch_bytes([1, 2]), "checkpoint has checkpoint format 'list', but this version reads format 1"),
-        (torch_bytes({"weights": 1}), "checkpoint has checkpoint format None, but this version reads format 1"),
-        (torch_bytes({"format": 2}), "checkpoint has checkpoint format 2, but this version reads format 1"),
+        (torch_bytes([1, 2]), "checkpoint has checkpoint format 'list', but this version reads 1 and 2"),
+        (torch_bytes({"weights": 1}), "checkpoint has checkpoint format None, but this version reads 1 and 2"),
+        (torch_bytes({"format": 3}), "checkpoint has checkpoint format 3, but this version reads 1 and 2"),
     ],
     ids=["text", "pickle", "list", "foreign", "newer"],
 )
