@@ -138,7 +138,7 @@ def train(
     """
     device = find_device(config.precision, norm=unet.norm)
     torch.manual_seed(config.seed)  # the same weights on every rank
-    steps_per_epoch = num_train_batches(train_pack, _all_slices(train_pack), batch_size=config.batch_size)
+    steps_per_epoch = num_train_batches(train_pack, np.arange(train_pack.num_slices), batch_size=config.batch_size)
     state = _start(unet, config, device, steps_per_epoch)
     if resume_from is not None:
         state.restore(resume_from)
@@ -146,15 +146,7 @@ def train(
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
     costs = network_costs(state, train_pack.masks.shape[1:], device, measure_latency=config.measure_latency)
     network = parallel.distribute(state.network, device)
-    batches = train_loader(
-        train_pack,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        rank=parallel.rank(),
-        world_size=parallel.world_size(),
-        augment=config.augment,
-        num_processes=config.loader_processes,
-    )
+    batches = _train_loader(train_pack, config)
     while not _is_finished(state.history, config):
         started = time.perf_counter() - state.under_way.seconds
         loss, waited = _train_epoch(network, state, config, batches, device, halt)
@@ -195,6 +187,18 @@ def _start(unet: UNetConfig, config: TrainConfig, device: Device, steps_per_epoc
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     scaler = torch.amp.GradScaler(device.device.type, enabled=device.precision == "fp16")
     return TrainState(network, optimizer, schedule, scaler)
+
+
+def _train_loader(pack: Pack, config: TrainConfig) -> Callable[..., Iterator[Batch]]:
+    return train_loader(
+        pack,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        rank=parallel.rank(),
+        world_size=parallel.world_size(),
+        augment=config.augment,
+        num_processes=config.loader_processes,
+    )
 
 
 def _train_epoch(
@@ -252,7 +256,3 @@ def _is_finished(history: list[dict[str, float | int]], config: TrainConfig) -> 
     scores = [-math.inf if math.isnan(dice := epoch.get("val_dice", math.nan)) else dice for epoch in history]
     best = max(range(len(scores)), key=lambda index: (scores[index], -index), default=0)
     return len(history) >= config.max_epochs or 0 < config.patience <= len(scores) - 1 - best
-
-
-def _all_slices(pack: Pack) -> np.ndarray:
-    return np.arange(pack.num_slices)

@@ -13,7 +13,8 @@ from search.trials import METRIC, trial_id
 
 STATE_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.json"
-"""In every checkpoint folder: the training's state, and then the metrics of the epoch that it was taken after."""
+"""In every checkpoint folder: the training's state, and then the metrics of the epoch that it was taken after. In the
+middle of an epoch that is the last whole one, without its Dice, and `num_batches` of the next are done."""
 
 
 class Checkpoints:
@@ -29,7 +30,7 @@ class Checkpoints:
         return sum(self._num_bytes.values())
 
     def newest(self, number: int) -> Path | None:
-        """Return the state file of a trial's last epoch that is whole; None if there is none."""
+        """Return the state file of a trial's last batch that is whole; None if there is none."""
         return _newest(self._whole(number))
 
     def best(self, number: int) -> Path | None:
@@ -37,7 +38,7 @@ class Checkpoints:
         return _best(self._whole(number))
 
     def last_epoch(self, number: int) -> int:
-        """Return the epoch after which a trial can go on; 0 if it must begin again."""
+        """Return the last whole epoch that a trial need not train again; 0 if there is none."""
         return max((epoch["epoch"] for _, epoch in self._whole(number)), default=0)
 
     def next_leg(self, number: int) -> str:
@@ -85,8 +86,8 @@ class Checkpoints:
 
 
 def _newest(whole: list[tuple[Path, dict[str, float]]]) -> Path | None:
-    found = [(epoch["epoch"], folder) for folder, epoch in whole]
-    return max(found)[1] / STATE_FILE if found else None
+    found = [(epoch["epoch"], epoch.get("num_batches", 0), folder) for folder, epoch in whole]
+    return max(found)[-1] / STATE_FILE if found else None
 
 
 def _best(whole: list[tuple[Path, dict[str, float]]]) -> Path | None:

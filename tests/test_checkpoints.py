@@ -61,6 +61,30 @@ def test_newest_is_by_epoch_not_by_leg(tmp_path):
     assert Checkpoints(tmp_path).last_epoch(0) == 10
 
 
+def test_newest_may_be_in_the_middle_of_an_epoch_and_is_then_never_the_best(tmp_path):
+    files = write_legs(tmp_path, {6: 0.5, 7: 0.4})
+    middle, later = (write_checkpoint(tmp_path, "t000-2", 7, None) for _ in range(2))
+    for file, num_batches in ((middle, 40), (later, 80)):
+        file.with_name(METRICS_FILE).write_text(json.dumps({"epoch": 7, "num_batches": num_batches, "history": []}))
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.newest(0) == later
+    assert checkpoints.best(0) == files[6]
+    assert checkpoints.last_epoch(0) == 7
+    checkpoints.tidy(0, goes_on=True)
+    assert on_disk(tmp_path) == {files[6], later}
+    [whole] = write_legs(tmp_path, {}, {}, {8: 0.3}).values()
+    assert checkpoints.newest(0) == whole
+    checkpoints.tidy(0, goes_on=True)
+    assert on_disk(tmp_path) == {files[6], whole}
+
+
+def test_newest_before_the_first_epoch_has_ended(tmp_path):
+    file = write_checkpoint(tmp_path, "t000-1", 0, None)
+    file.with_name(METRICS_FILE).write_text(json.dumps({"epoch": 0, "num_batches": 3, "history": []}))
+    checkpoints = Checkpoints(tmp_path)
+    assert (checkpoints.newest(0), checkpoints.best(0), checkpoints.last_epoch(0)) == (file, None, 0)
+
+
 def test_best_is_the_best_of_all_legs_and_the_earlier_among_equals(tmp_path):
     files = write_legs(tmp_path, {1: 0.1, 2: math.nan}, {3: 0.6, 4: 0.3}, {5: 0.6, 6: None, 7: math.inf})
     assert Checkpoints(tmp_path).best(0) == files[3]

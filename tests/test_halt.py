@@ -33,9 +33,9 @@ def run_until_halted(
 ) -> tuple[list[EpochResult], TrainState]:
     """Return the epochs before the halt, and the state there."""
     results = []
+    epochs = train(unet, config(**changes), PACK, PACK, resume_from=resume_from, halt=halt)
     with pytest.raises(Halted) as halted:
-        for result in train(unet, config(**changes), PACK, PACK, resume_from=resume_from, halt=halt):
-            results.append(result)
+        results.extend(epochs)  # those before it are there
     return results, halted.value.state
 
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.checkpoints import Checkpoints
+from search.cluster.draining import Preempted
 from search.cluster.placement import remove_orphans, waiting_groups
 from search.cluster.places import Places
 from search.cluster.stop import StopRequest
@@ -22,7 +24,7 @@ from search.coordinator import Coordinator
 from search.screen.clock import Clock
 from search.screen.lines import Lines
 from search.tracking.outage import noted_outage
-from search.trials import METRIC
+from search.trials import METRIC, trial_id
 
 ORPHAN_SECONDS = 120.0
 """How long after a loss orphaned placement groups are looked for, once a second."""
@@ -130,8 +132,9 @@ class LegScheduler(FIFOScheduler):
             self._report(trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Report a leg whose worker group was lost."""
-        self._coordinator.lose(trial.config["number"], _error_of(trial))
+        """Report a leg whose worker group was lost. One that was preempted is only over: it goes on elsewhere."""
+        if _preemption_of(trial) is None:
+            self._coordinator.lose(trial.config["number"], _error_of(trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Leave the choice to Tune's queue: there is at most one leg that waits, and looking for it costs time."""
@@ -149,7 +152,7 @@ class LegScheduler(FIFOScheduler):
 
 
 class LaneWatch(tune.Callback):
-    """Says when a trial waits for a place, or W&B is out; clears up useless checkpoints, and what killed lanes left."""
+    """Says when a trial waits for a place or leaves its node, or W&B is out; clears up checkpoints and orphans."""
 
     def __init__(
         self, screen: Lines, checkpoints: Checkpoints, folder: Path, look: Callable[[], Any] = lambda: None
@@ -174,8 +177,10 @@ class LaneWatch(tune.Callback):
         self._checkpoints.tidy(trial.config["number"], goes_on=True)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Begin to look for what the lost group left behind."""
+        """Begin to look for what the lost group left behind; say that a lane left its node."""
         self._last_loss = time.monotonic()
+        if preemption := _preemption_of(trial):
+            self._screen.say(f"{trial_id(trial.config['number'])} {preemption}")
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a second, look for what waits; Ray needs a while to see that a killed lane's Train run is dead."""
@@ -209,3 +214,12 @@ class LaneWatch(tune.Callback):
 def _error_of(trial: Any) -> str:
     file = Path(trial.error_file)  # here; Tune copies it to the experiment's folder later
     return file.read_text() if file.exists() else "lost without a message"
+
+
+def _preemption_of(trial: Any) -> Preempted | None:
+    """Return what a lane said that left its node; None where a leg was lost."""
+    file = trial.pickled_error_file and Path(trial.pickled_error_file)
+    if not file or not file.exists():
+        return None
+    error = cloudpickle.loads(file.read_bytes())
+    return error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, Preempted) else None

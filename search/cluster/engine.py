@@ -41,6 +41,7 @@ from search.tracking.tracker import Tracking, make_tracker, tracking_of
 from search.trials import TrialRow, read_rows
 
 RAY_SETTINGS = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # lanes watch; it costs an actor, and restarts groups
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: it ends in a table and a promoted model

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from ray.train._internal.session import _TrainingResult
 
 from model.slices import PredictedSlices
 from search.checkpoints import METRICS_FILE, STATE_FILE
-from search.cluster.worker import Failure, Report, Trial
+from search.cluster.draining import NodeWatch, Preempted, address_of
+from search.cluster.worker import Failure, Halt, Report, Trial
 from search.cluster.worker_group import GroupConfig, WorkerGroup
 from search.space import Fixed, to_configs
 from search.tracking.tracker import Tracker, tracked_trial, why
@@ -36,6 +38,9 @@ class Lane(tune.Trainable):
         self._best_dice = -math.inf
         self._last: dict[str, Any] | None = None
         self._group: WorkerGroup | None = None
+        self._watch = NodeWatch()
+        self._leaves: str | None = None
+        """The id of the node that is taken back."""
         self._start_group()
         self._take(config)
 
@@ -50,12 +55,17 @@ class Lane(tune.Trainable):
 
         Raises:
             WorkerGroupLost: The trial then goes on from its newest checkpoint, in another lane.
+            Preempted: The same; its newest checkpoint is of now, and this lane is to end.
         """
         group = self._group or self._start_group()
+        if self._must_leave():
+            raise self._preempted(self._after_epoch)
         if not self._has_started:
             self._start_trial(group)
         started = time.perf_counter()
-        reply = group.step(timeout_seconds=self._timeout_seconds())
+        reply = group.step(timeout_seconds=self._timeout_seconds(), must_halt=self._must_leave)
+        if isinstance(reply, Halt):
+            raise self._preempted(self._save_halted(reply))
         self._slowest_seconds = max(self._slowest_seconds or 0.0, time.perf_counter() - started)
         self._last = self._failed(reply) if isinstance(reply, Failure) else self._reported(reply)
         return self._last
@@ -86,17 +96,21 @@ class Lane(tune.Trainable):
         self._finish_tracking()
 
     def _save(self, folder: Path, *, directly: bool) -> None:
-        """Write the state after the last epoch; nothing, if training raised and there is none."""
-        assert self._last is not None
-        if self._last["raised"]:
-            return
+        """Write the state after the last batch; nothing, if training raised and there is none."""
+        if self._halt is not None:
+            metrics = asdict(self._halt)  # without a Dice, so it is nobody's best
+        else:
+            assert self._last is not None
+            if self._last["raised"]:
+                return
+            metrics = self._last["metrics"]
         assert self._group is not None
         file = folder / STATE_FILE
         content = self._group.save(file if directly else None, timeout_seconds=self._timeout_seconds())
         if content is not None:
             file.write_bytes(content)
         # After the state: where this file is whole, so is the state (search.checkpoints).
-        (folder / METRICS_FILE).write_text(json.dumps(self._last["metrics"] | {"history": self._history}))
+        (folder / METRICS_FILE).write_text(json.dumps(metrics | {"history": self._history}))
 
     def _take(self, config: dict[str, Any]) -> None:
         self._leg = config
@@ -104,6 +118,7 @@ class Lane(tune.Trainable):
         self._has_started = False
         self._history = []
         self._last = None
+        self._halt: Halt | None = None
 
     def _start_trial(self, group: WorkerGroup) -> None:
         """Hand the group its trial, with the checkpoint of the leg before."""
@@ -147,6 +162,31 @@ class Lane(tune.Trainable):
             self._end_group()
         report = Report(metrics={"epoch": 0}, finished=True, failure=f"{failure.message}\n{failure.traceback}")
         return self._reported(report) | {"raised": True}
+
+    def _must_leave(self) -> bool:
+        if self._leaves is None and self._group is not None:
+            self._leaves = self._watch.find(self._group.nodes)
+        return self._leaves is not None
+
+    def _save_halted(self, halt: Halt) -> str:
+        """Return from where the trial goes on, after what is possible was done for it."""
+        if halt.num_batches == 0:
+            return self._after_epoch
+        self._halt = halt
+        self._last_result = self._last_result or {}  # Tune has none before the first epoch
+        try:
+            self.save()
+        except Exception as error:  # then it is as if there had been no notice
+            return f"{self._after_epoch}(later state could not be saved: {type(error).__name__}: {error}) "
+        return f"after batch {halt.num_batches} of epoch {halt.epoch + 1} "
+
+    @property
+    def _after_epoch(self) -> str:
+        return f"after epoch {self._history[-1]['epoch']} " if self._history else ""
+
+    def _preempted(self, where: str) -> Preempted:
+        assert self._leaves is not None
+        return Preempted(f"leaves {address_of(self._leaves)}, which is taken back; it goes on {where}elsewhere")
 
     def _finish_tracking(self) -> None:
         state = state_after(self._last) if self._last else State.PRUNED

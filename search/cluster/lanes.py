@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import ray
-
+from search.cluster.draining import usable_nodes
 from search.config import SearchConfig
 
 CPUS_PER_GPU_LIMIT = 8
@@ -117,13 +116,13 @@ def describe_resources(resources: Mapping[str, float]) -> str:
 
 
 def node_resources() -> list[dict[str, float]]:
-    """Return the resources of every living node of the cluster that this process is connected to."""
+    """Return the resources of every node of the cluster that lanes may be placed on."""
     return list(resources_by_node().values())
 
 
 def resources_by_node() -> dict[str, dict[str, float]]:
-    """Return the resources of every living node, by its id."""
-    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    """Return those resources by the node's id."""
+    return {node["NodeID"]: node["Resources"] for node in usable_nodes()}
 
 
 def _gpus_per_worker(config: SearchConfig, nodes: Sequence[Mapping[str, float]]) -> float:

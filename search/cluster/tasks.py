@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from data.patient import Patient
 from model.memory import keep_to_share
+from search.cluster.draining import usable_nodes
 from search.cluster.engine import ray_cluster
 from search.cluster.lanes import Lanes
 from search.cluster.machines import plan_on_cluster
@@ -114,8 +115,8 @@ def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> T
     paths = [str(folder), *(str(patient.files[0]) for patient in patients)]
     places = [
         NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("CPU")
+        for node in usable_nodes()
+        if node["Resources"].get("CPU")
     ]
     asked = [ray.remote(num_cpus=0)(_unreadable).options(scheduling_strategy=place).remote(paths) for place in places]
     unreadable = [path for paths in ray.get(asked) for path in paths]

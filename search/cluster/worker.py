@@ -1,9 +1,12 @@
 """What a worker of a group does: it serves requests, the same to every rank at the same time.
 
 ("start", Trial)   the next trial, from its checkpoint if it has one    -> nothing is computed yet
-("step",)          one epoch                                            -> Report, or Failure
-("save", path)     the state after the last epoch, by rank 0 alone      -> None once it is in the file;
+("step",)          one epoch                                            -> Report, Failure, or Halt
+("halt",)          end the epoch under way at the next batch; it is the
+                   only request that comes before the last is answered  -> no answer of its own
+("save", path)     the state after the last batch, by rank 0 alone      -> None once it is in the file;
                                                                            bytes if there is no path
+("where",)         the node that it runs on                             -> its id
 ("slices",)        a few validation slices, by rank 0 alone             -> PredictedSlices, or None
 ("end",)           no more trials; the run ends
 """
@@ -19,11 +22,12 @@ import torch
 from ray.train import get_context
 
 from data.pack import Pack
+from model.checkpoint import TrainState
 from model.device import find_device
 from model.memory import forget_peak, keep_to_share, peak_mb
 from model.processes import ProcessLost
 from model.slices import PredictedSlices, predict_slices
-from model.train import EpochResult, TrainConfig, train
+from model.train import EpochResult, Halted, TrainConfig, train
 from model.unet import UNet, UNetConfig
 from search.cluster.channel import LocalChannel
 
@@ -56,6 +60,17 @@ class Failure:
     traceback: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Halt:
+    """What a rank says of an epoch that it was told to end before its time."""
+
+    epoch: int
+    """The last whole one; 0 before the first has ended."""
+
+    num_batches: int
+    """Of the next, those that are done."""
+
+
 def serve_trials(config: dict[str, Any]) -> None:
     """Serve requests until the lane ends or is gone: the training function that Ray Train runs on every worker."""
     address = config["address"]
@@ -64,24 +79,35 @@ def serve_trials(config: dict[str, Any]) -> None:
     keep_to_share(config["gpus"])
     train_pack, val_pack = ray.get(list(config["packs"]))
     epochs: Iterator[EpochResult] = iter(())
-    result: EpochResult | None = None
+    state: TrainState | None = None
     while (request := _next_request(channel)) != ("end",):
         match request:
             case ("start", trial):
-                result = None
+                state = None
                 forget_peak()
-                epochs = train(trial.unet, trial.train, train_pack, val_pack, resume_from=trial.checkpoint)
+                epochs = train(
+                    trial.unet,
+                    trial.train,
+                    train_pack,
+                    val_pack,
+                    resume_from=trial.checkpoint,
+                    halt=lambda: channel.poll(0.0),  # during an epoch, nothing comes but that; or the lane is gone
+                )
             case ("step",):
-                result, reply = _step(epochs)
+                state, reply = _step(epochs)
                 channel.send(reply)
+            case ("halt",):  # nobody read it before the epoch had ended, or it was read and obeyed
+                pass
             case ("save", None):
-                channel.send(result.state.to_bytes())
+                channel.send(state.to_bytes())
             case ("save", path):
                 with path.open("wb") as file:
-                    result.state.write_to(file)
+                    state.write_to(file)
                 channel.send(None)
+            case ("where",):
+                channel.send(ray.get_runtime_context().get_node_id())
             case ("slices",):
-                channel.send(_predict_slices(result.state.network, val_pack, trial.train.precision))
+                channel.send(_predict_slices(state.network, val_pack, trial.train.precision))
 
 
 def _predict_slices(network: UNet, val_pack: Pack, precision: str) -> PredictedSlices | None:
@@ -94,9 +120,12 @@ def _predict_slices(network: UNet, val_pack: Pack, precision: str) -> PredictedS
         return None
 
 
-def _step(epochs: Iterator[EpochResult]) -> tuple[EpochResult | None, Report | Failure]:
+def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Failure | Halt]:
     try:
         result = next(epochs)
+    except Halted as halted:
+        state = halted.state
+        return state, Halt(epoch=state.epoch, num_batches=state.under_way.num_batches)
     except ProcessLost:  # as good as this worker's own death: the trial goes on from its checkpoint on another group
         raise
     except Exception as error:  # whatever training can raise belongs to the trial, not to the group
@@ -105,7 +134,7 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[EpochResult | None, Report | F
         message = f"{type(error).__name__}: {error}"
         return None, Failure(message=message, traceback=traceback.format_exc())
     metrics = result.metrics | {"peak_memory_mb": peak_mb()}
-    return result, Report(metrics=metrics, finished=result.finished, failure=result.failure)
+    return result.state, Report(metrics=metrics, finished=result.finished, failure=result.failure)
 
 
 def _next_request(channel: Any) -> tuple:

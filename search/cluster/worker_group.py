@@ -6,6 +6,7 @@ Starting a Ray Train run costs seconds, and starting one for every trial would c
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from model.slices import PredictedSlices
 from search.cluster.channel import Address, LocalChannel, Reception, local_pair
 from search.cluster.placement import is_waiting
-from search.cluster.worker import Failure, Report, Trial, serve_trials
+from search.cluster.worker import Failure, Halt, Report, Trial, serve_trials
 
 START_TIMEOUT_SECONDS = 300.0
 """Two workers start in 15 to 25 s on two cores. That they wait for a place, which others may hold, does not count."""
@@ -72,22 +73,35 @@ class WorkerGroup:
                 )
             except ConnectionError as error:
                 raise WorkerGroupLost(f"{error}; Ray Train said: {self._error}") from self._error
+        self.nodes = {ray.get_runtime_context().get_node_id()} | self._worker_nodes()
+        """The ids of those that it needs, its lane's among them."""
 
     def start(self, trial: Trial) -> None:
         """Make every worker drop its trial and take this one."""
         self._send(("start", trial))
 
-    def step(self, *, timeout_seconds: float) -> Report | Failure:
+    def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool] = lambda: False) -> Report | Failure | Halt:
         """Return rank 0's report of one more epoch, or the first failure if all ranks failed.
+
+        Args:
+            must_halt: Is asked about once a second, until it says so: then the epoch ends at the next batch.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
         """
         self._send(("step",))
         deadline = time.monotonic() + timeout_seconds
+        is_halted = False
+
+        def while_waiting() -> None:
+            nonlocal is_halted
+            if not is_halted and must_halt():
+                is_halted = True
+                self._send(("halt",))
+
         replies = []
         for rank in range(len(self._channels)):
-            reply = self._receive(rank, deadline)
+            reply = self._receive(rank, deadline, while_waiting)
             if isinstance(reply, Failure):
                 # The others fail the same way, or wait for this rank for ever, or died and took it along.
                 deadline = min(deadline, time.monotonic() + AGREEMENT_SECONDS)
@@ -162,7 +176,14 @@ class WorkerGroup:
             except OSError as error:
                 raise WorkerGroupLost(f"worker {rank} of {len(self._channels)} is gone: {error!r}") from error
 
-    def _receive(self, rank: int, deadline: float) -> Any:
+    def _worker_nodes(self) -> set[str]:
+        if len(self._channels) == 1:
+            return set()
+        self._send(("where",))
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        return {self._receive(rank, deadline) for rank in range(len(self._channels))}
+
+    def _receive(self, rank: int, deadline: float, while_waiting: Callable[[], None] = lambda: None) -> Any:
         name = f"worker {rank} of {len(self._channels)}"
         try:
             while not self._channels[rank].poll(1.0):
@@ -170,6 +191,7 @@ class WorkerGroup:
                     raise WorkerGroupLost(f"{name} ended: {self._error}") from self._error
                 if time.monotonic() > deadline:
                     raise WorkerGroupLost(f"{name} did not answer in time")
+                while_waiting()
             return self._channels[rank].recv()
         except (EOFError, OSError) as error:
             raise WorkerGroupLost(f"{name} is gone: {error!r}") from error
