@@ -31,6 +31,8 @@ pytestmark = pytest.mark.ray
 
 PACK = small_pack([True, False] * 1500, num_patients=2, size=64)
 """187 batches of 16: several seconds, even at this size."""
+PATIENCE_SECONDS = 240
+
 VAL = small_pack([True] * 4, num_patients=2, size=64)
 
 
@@ -88,7 +90,7 @@ def search(folder: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None],
 
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not happened():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
