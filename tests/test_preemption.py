@@ -27,7 +27,8 @@ from search.jsonl import read_lines
 from search.space import SPACES, to_configs
 from search.trials import State
 
-pytestmark = pytest.mark.ray
+# Cluster does not close all its sockets.
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 PACK = small_pack([True, False] * 1500, num_patients=2, size=64)
 """187 batches of 16: several seconds, even at this size."""
@@ -46,7 +47,7 @@ def nodes(monkeypatch) -> Iterator[Cluster]:
     yield cluster
     cluster.shutdown()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # it does not close all its sockets
+        warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
@@ -143,6 +144,7 @@ def without_clocks(epochs: list[dict]) -> list[str]:
 def test_a_trial_on_two_nodes_leaves_both_and_one_waits_while_all_are_taken_back(tmp_path, monkeypatch, nodes, capsys):
     for _ in range(2):
         nodes.add_node(num_cpus=1, object_store_memory=100_000_000)
+    monkeypatch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)  # not in a thread
 
     def take_back(config: SearchConfig) -> None:
         wait_for(lambda: any(event["event"] == "epoch" for event in log_of(config)), "no epoch")
@@ -156,6 +158,9 @@ def test_a_trial_on_two_nodes_leaves_both_and_one_waits_while_all_are_taken_back
         time.sleep(6.0)
         for _ in range(2):
             nodes.add_node(num_cpus=1, object_store_memory=100_000_000)
+        wait_for(
+            lambda: log_of(config)[-1]["event"] == "end", "no end"
+        )  # Linux ends nodes with the thread that began them
 
     [row] = search(tmp_path / "runs", monkeypatch, take_back, workers_per_trial=2)
     assert row.state == State.COMPLETE
