@@ -15,6 +15,7 @@ from search.promotion.options import Promotion
 from search.scheduling import schedulers
 from search.scheduling.scheduler import Budget
 from search.space import SPACES, Fixed, batch_sizes, largest_depth
+from search.storage.address import Out
 from search.suggestion import samplers
 from search.trials import METRIC
 
@@ -27,8 +28,8 @@ class SearchConfig:
     """Patients: a folder in one of the layouts of `data_format`, or `phantom` for synthetic ones (`phantom:40` for
     forty of them)."""
 
-    out: Path = Path("runs")
-    """Folder of all experiments."""
+    out: Out = Path("runs")
+    """Folder of all experiments, which all machines reach, or a bucket: s3://bucket/prefix, gs://..., abfs://..."""
 
     name: str = ""
     """Name of this experiment: its folder, its study, its W&B group. Empty: the data and the time."""

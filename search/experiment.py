@@ -1,15 +1,13 @@
 """The folder of one search, and in it config.json: everything that must be known to understand, repeat or resume it."""
 
-import fcntl
 import json
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from data.preprocess import Preprocessing
 from data.source import Reading
@@ -17,10 +15,12 @@ from model.durable import write
 from search.cluster.lanes import Lanes
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.files import CONFIG_FILE, LOCK_FILE, read_experiment
+from search.files import CONFIG_FILE, read_experiment
 from search.promotion.options import Promotion
 from search.provenance import provenance
 from search.space import SPACES, describe
+from search.storage.address import show_out
+from search.storage.writer import check_bucket, only_writer
 
 CHANGEABLE = (
     "data",  # it may have moved; its fingerprint must be the same
@@ -39,23 +39,23 @@ CHANGEABLE = (
 )
 """Options that a resumed search may have other than it had; any other would compare what cannot be compared."""
 
-LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
-"""How often the folder is tried, and the seconds between."""
-
 GROUPS = {"preprocessing": Preprocessing, "reading": Reading, "promotion": Promotion}
 """Options that belong together, by the field that has them."""
 
 
 def check_folder(config: SearchConfig) -> None:
-    """Make sure, before anything else is done, that the experiment can have its folder.
+    """Make sure, before anything else is done, that the experiment can have its folder, and write to its bucket.
 
     Raises:
         ValueError: The experiment exists already, or its parent cannot be written.
     """
-    if config.folder.exists():
+    in_bucket = check_bucket(config.folder)
+    if config.resume:
+        return
+    if in_bucket or config.folder.exists():
         raise ValueError(
-            f"{config.folder} exists already: go on with it by --resume {config.name}, choose another --name, or "
-            "remove it"
+            f"{in_bucket or config.folder} exists already: go on with it by --resume {config.name}, choose another "
+            "--name, or remove it"
         )
     try:
         config.out.mkdir(parents=True, exist_ok=True)
@@ -82,34 +82,6 @@ def open_experiment(
         config.folder.mkdir(parents=True)
     with only_writer(config.folder):
         yield resume_experiment(config, cohort) if config.resume else create_experiment(config, cohort, lanes, known)
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold an experiment's folder alone; the lock goes with the process, however that ends.
-
-    Raises:
-        ValueError: Another process holds it.
-    """
-    with (folder / LOCK_FILE).open("w") as file:
-        try:
-            _lock(file)
-        except BlockingIOError as error:
-            raise ValueError(f"another search is writing to {folder}: wait for its end, or stop it") from error
-        yield
-
-
-def _lock(file: IO[str]) -> None:
-    """Lock a file; who only looks whether it is locked (search/standing.py) holds it for an instant, and is waited for.
-
-    Raises:
-        BlockingIOError: Another process holds it.
-    """
-    for _ in range(LOCK_ATTEMPTS - 1):
-        with suppress(BlockingIOError):
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(LOCK_WAIT)
-    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]) -> dict[str, Any]:
@@ -216,6 +188,7 @@ def check_fingerprint(experiment: dict[str, Any], config: SearchConfig, cohort: 
 def config_record(config: SearchConfig) -> dict[str, Any]:
     """Return what config.json says of a config."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    values["out"] = show_out(config.out)
     del values["resume"]
     return values
 

@@ -16,6 +16,8 @@ from data.findings import printable
 from search.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
 from search.screen.console import open_console
 from search.standing import experiment_names, format_duration, standing, wall_seconds
+from search.storage.address import Out, show_out
+from search.storage.download import bring_all
 from search.trials import best_first, count_states, read_rows
 
 COLUMNS = ("experiment", "state", "data", "trials", "epochs", "val Dice", "test Dice", "began", "wall clock")
@@ -42,8 +44,8 @@ class Arguments:
     P(RUNED), F(AILED). `wall clock` is up to the last epoch.
     """
 
-    out: Path = Path("runs")
-    """Folder of all experiments."""
+    out: Out = Path("runs")
+    """Folder of all experiments, or a bucket: s3://bucket/prefix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the list; return 0, or 2 on a mistake in what was asked."""
     arguments = tyro.cli(Arguments, prog="python -m search.list", args=argv)
     try:
-        lines = [read_line(arguments.out / name) for name in experiment_names(arguments.out)]
-    except ValueError as error:
+        lines = [read_line(arguments.out / name) for name in experiment_names(bring_all(arguments.out))]
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not lines:
-        print(f"no experiments in {arguments.out}: python -m search.tune makes one")
+        print(f"no experiments in {show_out(arguments.out)}: python -m search.tune makes one")
         return 0
     print_lines(sorted(lines, key=lambda line: (-line.began, line.name)), open_console())
     return 0

@@ -29,6 +29,8 @@ from search.promotion.rescore import Candidate, NothingToPromote, in_order, resc
 from search.report.page import write_report
 from search.screen.lines import say
 from search.screen.summary import print_summary
+from search.storage.address import Out
+from search.storage.download import bring
 from search.tracking.model_artifact import track_model
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import tracking_of
@@ -42,8 +44,8 @@ class Arguments:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The experiment."""
 
-    out: Path = Path("runs")
-    """Folder of all experiments."""
+    out: Out = Path("runs")
+    """Folder of all experiments, or a bucket: s3://bucket/prefix."""
 
     data: str | None = None
     """Where the patients are now, if they have moved."""
@@ -140,7 +142,7 @@ def _parse(argv: Sequence[str] | None) -> SearchConfig:
     """
     options = {"prog": "python -m search.promote", "args": argv}
     arguments = tyro.cli(Arguments, **options)
-    recorded = recorded_config(arguments.out / arguments.name)
+    recorded = recorded_config(bring(arguments.out / arguments.name, light=True))
     # A second time, for the options that were not given are those of the search.
     arguments = tyro.cli(Arguments, default=replace(arguments, promotion=recorded.promotion), **options)
     return replace(recorded, data=arguments.data or recorded.data, promotion=arguments.promotion)

@@ -50,7 +50,7 @@ class Recorder:
             epochs=epochs,
             seconds=sum(epoch["seconds"] for epoch in epochs),
             error=error,
-            checkpoint=str(checkpoint.relative_to(self._table.parent)) if checkpoint else None,
+            checkpoint=self._checkpoints.relative(checkpoint) if checkpoint else None,
         )
         append_row(self._table, row)
         if error and state == State.FAILED:

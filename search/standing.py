@@ -1,12 +1,14 @@
 """How an experiment stands, seen from outside: its folder is read, and whoever writes there is not disturbed."""
 
 import fcntl
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from search.files import BEST_FOLDER, CONFIG_FILE, LOCK_FILE, LOG_FILE, METRICS_FILE, TABLE_FILE
+from search.storage.lease import LEASE_FILE, is_live, read_holder
 from search.trials import INTERRUPTED, TIME_SPENT, TrialRow
 
 
@@ -39,7 +41,19 @@ def standing(folder: Path, config: dict[str, Any], rows: Sequence[TrialRow]) -> 
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process writes to an experiment's folder now."""
+    """Whether a process writes to an experiment now: to its folder, or to its bucket from another machine."""
+    if is_locked(folder):
+        return True
+    try:
+        silent_seconds = time.time() - (folder / LEASE_FILE).stat().st_mtime
+        holder = read_holder(folder / LEASE_FILE)
+    except OSError:
+        return False
+    return holder is not None and is_live(holder, silent_seconds)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process of this machine writes to an experiment's folder now."""
     try:
         file = (folder / LOCK_FILE).open()
     except OSError:

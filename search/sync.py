@@ -18,6 +18,8 @@ from search.experiment import only_writer, recorded_config
 from search.files import TABLE_FILE
 from search.screen.lines import console, say
 from search.space import SPACES
+from search.storage.address import Out
+from search.storage.download import bring
 from search.tracking.client import place_of
 from search.tracking.sweep import recorded_sweeps, sweep_question
 from search.tracking.upload import SILENT_SECONDS, OfflineRun, find_runs, unsent, upload
@@ -32,8 +34,8 @@ class Arguments:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The experiment."""
 
-    out: Path = Path("runs")
-    """Folder of all experiments."""
+    out: Out = Path("runs")
+    """Folder of all experiments, or a bucket: s3://bucket/prefix."""
 
     project: str | None = None
     """Project of the runs. None: the search's own."""
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SE
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
         arguments = tyro.cli(Arguments, args=argv, prog="python -m search.sync")
-        folder = arguments.out / arguments.name
+        folder = bring(arguments.out / arguments.name, light=True)
         recorded_config(folder)  # the folder is an experiment's: only then there is something to hold
         with only_writer(folder):
             return _sync(folder, arguments, silent_seconds)

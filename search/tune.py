@@ -19,6 +19,7 @@ from search.promote import promote
 from search.promotion.final import check_folds
 from search.screen.lines import console
 from search.screen.plan import print_plan
+from search.storage.download import bring
 from search.suggestion import warm_start
 from search.trials import INTERRUPTED, TrialRow
 
@@ -53,7 +54,7 @@ def parse(argv: Sequence[str]) -> SearchConfig:
     config = _read_options(options, PRESETS[name]())
     if not config.resume:
         return config.named()
-    recorded = recorded_config(config.out / config.resume)
+    recorded = recorded_config(bring(config.out / config.resume, light=True))
     config = _read_options(options, recorded)
     check_changes(config, recorded)
     return config
@@ -64,8 +65,7 @@ def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig
 
 
 def _run(config: SearchConfig) -> int:
-    if not config.resume:
-        check_folder(config)
+    check_folder(config)
     known = {} if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
     check_folds(config, cohort)

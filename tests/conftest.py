@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from browser import Browser, open_browser
+from s3_server import bucket, s3_server  # noqa: F401 (fixtures)
 from wandb_server import Server, wandb_server
 
 

@@ -162,7 +162,7 @@ def test_tidy_keeps_nothing_of_an_ended_trial_without_a_score(tmp_path):
     assert on_disk(tmp_path) == set()
 
 
-def test_next_leg_counts_those_before_and_after_a_drop_too(tmp_path):
+def test_next_leg_counts_those_before_and_after_a_drop_too_and_gives_no_name_twice(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for index in (1, 2, 3):
         assert checkpoints.next_leg(7) == f"t007-{index}"
@@ -170,8 +170,9 @@ def test_next_leg_counts_those_before_and_after_a_drop_too(tmp_path):
     checkpoints.tidy(7, goes_on=True)
     assert checkpoints.next_leg(7) == "t007-4"
     checkpoints.drop(7)
-    assert checkpoints.next_leg(7) == "t007-4"
+    assert checkpoints.next_leg(7) == "t007-5"
     assert checkpoints.next_leg(8) == "t008-1"
+    assert Checkpoints(tmp_path).next_leg(7) == "t007-6"
 
 
 def test_drop_leaves_no_checkpoint(tmp_path):

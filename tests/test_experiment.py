@@ -22,7 +22,6 @@ from search.config import SearchConfig
 from search.experiment import (
     CHANGEABLE,
     CONFIG_FILE,
-    LOCK_FILE,
     check_changes,
     check_folder,
     only_writer,
@@ -31,6 +30,7 @@ from search.experiment import (
     recorded_config,
     resume_experiment,
 )
+from search.files import LOCK_FILE
 from search.presets import PRESETS
 from search.promotion.options import Promotion
 

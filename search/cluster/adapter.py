@@ -97,6 +97,7 @@ class LegSearcher(Searcher):
             return
         number = self._numbers.pop(trial_id)
         self._look_at(number)
+        self._checkpoints.tidy(number, goes_on=True)
         self._coordinator.end_leg(number)
         reason = f"its checkpoints made room: all together they may take {self._checkpoints_gb:g} GB (checkpoints_gb)"
         while self._checkpoints.total_bytes > self._checkpoints_gb * 1e9:
@@ -174,7 +175,7 @@ class LaneWatch(tune.Callback):
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
         """Remove the checkpoints that the new one makes useless."""
-        self._checkpoints.tidy(trial.config["number"], goes_on=True)
+        self._checkpoints.saved(trial.config["number"], checkpoint.path, trial.last_result["metrics"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Begin to look for what the lost group left behind; say that a lane left its node."""

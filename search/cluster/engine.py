@@ -32,9 +32,12 @@ from search.screen.eta import Plan
 from search.screen.lines import Lines, say
 from search.screen.live import open_screen
 from search.space import SPACES, Fixed
+from search.storage.address import location_of
+from search.storage.removals import Removals
 from search.suggestion import warm_start
 from search.suggestion.searcher import OptunaSearcher
 from search.tracking.closing import close_runs
+from search.tracking.mirrored import bring_tracks, mirrored
 from search.tracking.opening import open_runs, where_runs_are
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import Tracking, make_tracker, tracking_of
@@ -104,6 +107,7 @@ def run_trials(
             say(f"W&B: {line}")
     trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, tracking)
     rows = run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs)
+    bring_tracks(tracking.folder)
     if problem := close_runs(rows, fixed, tracking):
         say(problem)
     return rows
@@ -120,7 +124,8 @@ def run_search(
         logs: Ray's, for what a worker said before it was lost.
     """
     folder, clock = config.folder.resolve(), Clock()
-    checkpoints = Checkpoints(folder / RAY_FOLDER)
+    removals = Removals()
+    checkpoints = Checkpoints(location_of(folder) / RAY_FOLDER, remove=removals.remove)
     scheduler = SCHEDULERS[config.scheduler](config.budget())
     plan = Plan(
         num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
@@ -159,6 +164,7 @@ def run_search(
             tuner.fit()
         watch.say_outage()
     coordinator.stop(stop.reason)
+    removals.end()
     if cut_off := sum(trial.phase != "ended" for trial in coordinator.trials.values()):
         screen.say(f"{stop.reason}: {cut_off} trials were cut off, and go on with --resume {config.name}")
     return read_rows(folder / TABLE_FILE)
@@ -214,8 +220,10 @@ def _trainable(config: SearchConfig, lanes: Lanes, packs: tuple[Pack, Pack], fix
         worker_resources=lanes.worker_resources(),
         packs=(ray.put(packs[0]), ray.put(packs[1])),
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
+        checkpoints=location_of(config.folder.resolve()) / RAY_FOLDER,
     )
-    lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=make_tracker(tracking))
+    tracker = mirrored(make_tracker(tracking), tracking)
+    lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=tracker)
     lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()]))
     lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
     return lane

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.train._internal.session import _TrainingResult
 
@@ -17,6 +16,7 @@ from search.cluster.draining import NodeWatch, Preempted, address_of
 from search.cluster.worker import Failure, Halt, Report, Trial
 from search.cluster.worker_group import GroupConfig, WorkerGroup
 from search.space import Fixed, to_configs
+from search.storage.location import PATIENCE_SECONDS, Location, write_patiently
 from search.tracking.tracker import Tracker, tracked_trial, why
 from search.trials import METRIC, State, state_after
 
@@ -71,46 +71,43 @@ class Lane(tune.Trainable):
         return self._last
 
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
-        """Return a checkpoint that the worker itself wrote to the experiment's folder, which all nodes share.
+        """Return a checkpoint that the worker itself wrote where the experiment lies: a folder that all nodes share, or
+        a bucket.
 
         Tune's `save` writes to a scratch folder, copies that, and removes it: with the 90 MB of a deep U-Net up to half
-        a second an epoch, where writing once takes a tenth (tests/benchmarks/LOG.md). Other storages need that.
+        a second an epoch, where writing once takes a tenth (tests/benchmarks/LOG.md).
         """
-        storage = self._storage
-        if checkpoint_dir or storage is None or not isinstance(storage.storage_filesystem, LocalFileSystem):
-            return super().save(checkpoint_dir)
-        storage._update_checkpoint_index({})
-        folder = Path(storage.checkpoint_fs_path)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._save(folder, directly=True)
-        saved = tune.Checkpoint(path=str(folder), filesystem=storage.storage_filesystem)
+        assert checkpoint_dir is None
+        self._storage._update_checkpoint_index({})
+        folder = self._group_config.checkpoints / self._leg["leg"] / self._storage.checkpoint_dir_name
+        is_whole = self._save(folder)
+        saved = tune.Checkpoint(path=folder.path, filesystem=folder.filesystem) if is_whole else None
         return _TrainingResult(checkpoint=saved, metrics=dict(self._last_result))
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write a checkpoint to a folder of this node alone."""
-        self._save(Path(checkpoint_dir), directly=False)
 
     def cleanup(self) -> None:
         """Let the group go."""
         self._end_group()  # first: Tune does not wait for long
         self._finish_tracking()
 
-    def _save(self, folder: Path, *, directly: bool) -> None:
-        """Write the state after the last batch; nothing, if training raised and there is none."""
+    def _save(self, folder: Location) -> bool:
+        """Write the state after the last batch; return whether it is there: there is none if training raised.
+
+        A bucket that takes nothing for a while costs the checkpoint, not the trial, which goes on from an earlier one.
+        """
         if self._halt is not None:
             metrics = asdict(self._halt)  # without a Dice, so it is nobody's best
         else:
             assert self._last is not None
             if self._last["raised"]:
-                return
+                return False
             metrics = self._last["metrics"]
         assert self._group is not None
-        file = folder / STATE_FILE
-        content = self._group.save(file if directly else None, timeout_seconds=self._timeout_seconds())
-        if content is not None:
-            file.write_bytes(content)
+        timeout_seconds = self._timeout_seconds() + PATIENCE_SECONDS
+        if not self._group.save(folder / STATE_FILE, timeout_seconds=timeout_seconds):
+            return False
         # After the state: where this file is whole, so is the state (search.checkpoints).
-        (folder / METRICS_FILE).write_text(json.dumps(metrics | {"history": self._history}))
+        content = json.dumps(metrics | {"history": self._history}).encode()
+        return write_patiently(folder / METRICS_FILE, lambda file: file.write_bytes(content))
 
     def _take(self, config: dict[str, Any]) -> None:
         self._leg = config
@@ -124,9 +121,9 @@ class Lane(tune.Trainable):
         """Hand the group its trial, with the checkpoint of the leg before."""
         content = None
         if self._leg["checkpoint"]:
-            file = Path(self._leg["checkpoint"])
-            content = file.read_bytes()
-            self._history = json.loads(file.with_name(METRICS_FILE).read_text())["history"]
+            folder = Location(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
+            content = (folder / STATE_FILE).patiently(Location.read_bytes)
+            self._history = json.loads((folder / METRICS_FILE).patiently(Location.read_bytes))["history"]
         unet, train = to_configs(self._leg["sample"], self._fixed)
         group.start(Trial(unet=unet, train=train, checkpoint=content))
         self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)
@@ -175,7 +172,8 @@ class Lane(tune.Trainable):
         self._halt = halt
         self._last_result = self._last_result or {}  # Tune has none before the first epoch
         try:
-            self.save()
+            if self.save().checkpoint is None:
+                raise OSError("the bucket takes nothing")
         except Exception as error:  # then it is as if there had been no notice
             return f"{self._after_epoch}(later state could not be saved: {type(error).__name__}: {error}) "
         return f"after batch {halt.num_batches} of epoch {halt.epoch + 1} "

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from search.cluster.engine import ray_cluster
 from search.cluster.lanes import Lanes
 from search.cluster.machines import plan_on_cluster
 from search.config import SearchConfig
+from search.storage import elsewhere
+from search.storage.address import bucket_uri, open_bucket
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +32,19 @@ PLACE_SECONDS = 10
 class Tasks:
     """Runs functions one beside the other; without lanes, one after the other in this process."""
 
-    def __init__(self, lanes: Lanes | None, place: PlacementGroup | None = None) -> None:
+    def __init__(
+        self, lanes: Lanes | None, place: PlacementGroup | None = None, *, folder: Path | None = None
+    ) -> None:
         """Begin with nothing to run.
 
         Args:
             lanes: What a task books; None: they run here.
             place: What was booked for them, one at a time; None: each waits for a place of its own.
+            folder: An experiment's whose bucket all machines reach; None: all machines share its folder.
         """
         self._lanes = lanes
         self._place = place
+        self._folder = folder
 
     @property
     def num_threads(self) -> int:
@@ -65,13 +72,23 @@ class Tasks:
         task = ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=3)(_call)
         if self._place:
             task = task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(self._place))
+        if self._folder:
+            elsewhere.send_first(self._folder)
+            function = partial(elsewhere.work, self._folder, bucket_uri(self._folder.parent), function)
         references = [task.remote(resources.get("GPU", 0), function, *arguments) for arguments in calls]
         try:
-            return ray.get(references)
+            return self._take_in(ray.get(references))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except ray.exceptions.RayError as error:  # a node that died three times, or has too little memory
             raise ValueError(f"a task of the promotion was lost: {error}") from error
+
+    def _take_in(self, results: list[Any]) -> list[Any]:
+        if self._folder is None:
+            return results
+        for _, files in results:
+            elsewhere.take_in(self._folder, files)
+        return [result for result, _ in results]
 
     def run(self, function: Callable, *arguments: Any) -> Any:
         """Return the function's result."""
@@ -89,12 +106,14 @@ def open_tasks(config: SearchConfig, patients: Sequence[Patient], *, training: b
         yield Tasks(None)
         return
     with ray_cluster():
-        lanes = plan_on_cluster(config)
+        folder = config.folder.resolve()
+        lanes, bucket = plan_on_cluster(config), folder if bucket_uri(folder.parent) else None
         if training:
-            yield where_readable(Tasks(lanes), patients, config.folder.resolve())
+            yield where_readable(Tasks(lanes, folder=bucket), patients, folder)
             return
         with free_place(lanes.worker_resources()) as place:
-            yield where_readable(Tasks(lanes, place), patients, config.folder.resolve()) if place else Tasks(None)
+            tasks = Tasks(lanes, place, folder=bucket)
+            yield where_readable(tasks, patients, folder) if place else Tasks(None)
 
 
 @contextmanager
@@ -112,7 +131,7 @@ def free_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None]:
 
 def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> Tasks:
     """Return the tasks if every node can read the patients' and the experiment's files; else some that run here."""
-    paths = [str(folder), *(str(patient.files[0]) for patient in patients)]
+    paths = [bucket_uri(folder.parent) or str(folder), *(str(patient.files[0]) for patient in patients)]
     places = [
         NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         for node in usable_nodes()
@@ -132,4 +151,13 @@ def _call(gpus: float, function: Callable, *arguments: Any) -> Any:
 
 
 def _unreadable(paths: Sequence[str]) -> list[str]:
-    return [path for path in paths if not os.access(path, os.R_OK)][:1]
+    return [path for path in paths if not _can_read(path)][:1]
+
+
+def _can_read(path: str) -> bool:
+    if "://" not in path:
+        return os.access(path, os.R_OK)
+    try:
+        return open_bucket(path).is_bucket
+    except ValueError:
+        return False

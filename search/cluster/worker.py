@@ -4,8 +4,7 @@
 ("step",)          one epoch                                            -> Report, Failure, or Halt
 ("halt",)          end the epoch under way at the next batch; it is the
                    only request that comes before the last is answered  -> no answer of its own
-("save", path)     the state after the last batch, by rank 0 alone      -> None once it is in the file;
-                                                                           bytes if there is no path
+("save", file)     the state after the last batch, by rank 0 alone      -> whether a bucket took it
 ("where",)         the node that it runs on                             -> its id
 ("slices",)        a few validation slices, by rank 0 alone             -> PredictedSlices, or None
 ("end",)           no more trials; the run ends
@@ -30,6 +29,7 @@ from model.slices import PredictedSlices, predict_slices
 from model.train import EpochResult, Halted, TrainConfig, train
 from model.unet import UNet, UNetConfig
 from search.cluster.channel import LocalChannel
+from search.storage.location import Location, write_patiently
 
 logger = logging.getLogger(__name__)
 
@@ -98,16 +98,17 @@ def serve_trials(config: dict[str, Any]) -> None:
                 channel.send(reply)
             case ("halt",):  # nobody read it before the epoch had ended, or it was read and obeyed
                 pass
-            case ("save", None):
-                channel.send(state.to_bytes())
-            case ("save", path):
-                with path.open("wb") as file:
-                    state.write_to(file)
-                channel.send(None)
+            case ("save", file):
+                channel.send(write_patiently(file, lambda file, state=state: _write(state, file)))
             case ("where",):
                 channel.send(ray.get_runtime_context().get_node_id())
             case ("slices",):
                 channel.send(_predict_slices(state.network, val_pack, trial.train.precision))
+
+
+def _write(state: TrainState, file: Location) -> None:
+    with file.open_to_write() as target:
+        state.write_to(target)
 
 
 def _predict_slices(network: UNet, val_pack: Pack, precision: str) -> PredictedSlices | None:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,6 +18,7 @@ from model.slices import PredictedSlices
 from search.cluster.channel import Address, LocalChannel, Reception, local_pair
 from search.cluster.placement import is_waiting
 from search.cluster.worker import Failure, Halt, Report, Trial, serve_trials
+from search.storage.location import Location
 
 START_TIMEOUT_SECONDS = 300.0
 """Two workers start in 15 to 25 s on two cores. That they wait for a place, which others may hold, does not count."""
@@ -39,7 +39,10 @@ class GroupConfig:
     """The training and the validation patients, in Ray's object store."""
 
     storage: str
-    """Ray Train's own folder."""
+    """Ray Train's own folder, on whichever node a lane is; nobody reads it."""
+
+    checkpoints: Location
+    """Where legs leave their checkpoints: what all nodes reach."""
 
 
 class WorkerGroupLost(RuntimeError):
@@ -111,13 +114,13 @@ class WorkerGroup:
             raise WorkerGroupLost(f"{len(failures)} of {len(replies)} workers failed: {failures[0].message}")
         return failures[0] if failures else replies[0]
 
-    def save(self, path: Path | None, *, timeout_seconds: float) -> bytes | None:
-        """Let rank 0 write the state after the last epoch to a file that its node reaches; return it, without a path.
+    def save(self, file: Location, *, timeout_seconds: float) -> bool:
+        """Let rank 0 write the state after the last epoch to a file that its node reaches; return whether it is there.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
         """
-        self._channels[0].send(("save", path))
+        self._channels[0].send(("save", file))
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def slices(self, *, timeout_seconds: float) -> PredictedSlices | None:

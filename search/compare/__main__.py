@@ -17,6 +17,8 @@ from search.compare.show import show
 from search.compare.significance import Pair, compare_pairs
 from search.compare.table import Table
 from search.screen.console import open_console
+from search.storage.address import Out, bucket_uri, location_of, show_out
+from search.storage.download import bring_all
 
 MAX_FILE_NAME = 150
 """Characters; file systems end at 255 bytes."""
@@ -31,8 +33,8 @@ class Arguments:
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME NAME...")]
     """The experiments, two or more."""
 
-    out: Path = Path("runs")
-    """Folder of all experiments."""
+    out: Out = Path("runs")
+    """Folder of all experiments, or a bucket: s3://bucket/prefix."""
 
     html: Path | None = None
     """File to write. None: compare-NAME-NAME.html in `out`."""
@@ -44,11 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = arguments.html or arguments.out / default_name(arguments.names)
     console = open_console()
     try:
-        experiments = read_experiments(arguments.out, arguments.names)
+        experiments = read_experiments(bring_all(arguments.out), arguments.names)
         pairs = compare_pairs(experiments)
         tables = all_tables(experiments, pairs)
         show(tables, console)
         write_page(path, experiments, pairs, tables, command=_command(arguments))
+        if bucket_uri(arguments.out) and not arguments.html:
+            (location_of(arguments.out) / path.name).write_bytes(path.read_bytes())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -79,7 +83,7 @@ def default_name(names: Sequence[str]) -> str:
 
 
 def _command(arguments: Arguments) -> str:
-    options = [] if arguments.out == Path("runs") else ["--out", str(arguments.out)]
+    options = [] if arguments.out == Path("runs") else ["--out", show_out(arguments.out)]
     return shlex.join(["python", "-m", "search.compare", *arguments.names, *options])
 
 

@@ -34,6 +34,7 @@ from search.promotion.card import write_card
 from search.promotion.choices import Choice, choose
 from search.promotion.overlays import draw_test_patients
 from search.promotion.rescore import Candidate
+from search.storage.download import at_hand
 from search.tracking.tracker import run_id
 from search.trials import TrialRow
 
@@ -179,7 +180,7 @@ def _describe(
 ) -> None:
     """Write what tells of the model in the folder; the manifest last."""
     if len(winner.files) == 1:
-        shutil.copyfile(winner.files[0], folder / STATE_FILE)
+        shutil.copyfile(at_hand(winner.files[0]), folder / STATE_FILE)
     write(folder / METRICS_FILE, json.dumps(without_nan(metrics), indent=2).encode())
     files = [path.name for path in folder.iterdir()]
     card = write_card(run, metrics, rows, winner.row, settings=settings, files=files)

@@ -16,6 +16,7 @@ from model.predictor import Predictor, torch_network
 from model.settings import Settings
 from model.unet import UNet
 from search.objectives import costs, in_order_of_promotion, merits, worth_keeping
+from search.storage.download import at_hand
 from search.trials import METRIC, TrialRow
 
 ROUNDING = 1e-9
@@ -116,7 +117,7 @@ def score_checkpoint(
         CheckpointError: It is damaged, or not of this program.
         OSError: It cannot be read.
     """
-    network, history = checkpoint.load_checkpoint(file)
+    network, history = checkpoint.load_checkpoint(at_hand(file))
     return Candidate(
         name=name,
         row=row,

@@ -8,8 +8,12 @@ from typing import Annotated
 
 import tyro
 
-from search.report.page import write_report
+from search.experiment import recorded_config
+from search.report.page import REPORT_FILE, write_report
 from search.standing import is_held
+from search.storage.address import Out
+from search.storage.download import bring
+from search.storage.writer import beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +23,19 @@ class Arguments:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The experiment."""
 
-    out: Path = Path("runs")
-    """Folder of all experiments."""
+    out: Out = Path("runs")
+    """Folder of all experiments, or a bucket: s3://bucket/prefix."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; return 0, or 2 on a mistake in what was asked."""
     arguments = tyro.cli(Arguments, prog="python -m search.report", args=argv)
-    folder = arguments.out / arguments.name
     try:
-        print(write_report(folder, is_running=is_held(folder)))
+        folder = bring(arguments.out / arguments.name, light=True)
+        recorded_config(folder)  # only an experiment's folder can be held
+        is_running = is_held(folder)
+        with beside(folder, REPORT_FILE):
+            print(write_report(folder, is_running=is_running))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

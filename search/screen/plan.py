@@ -10,7 +10,9 @@ from search.cohort import Cohort
 from search.config import SearchConfig
 from search.objectives import OBJECTIVES
 from search.space import SPACES, describe
+from search.storage.address import show_folder
 
+WRITTEN = ("config.json", "trials.jsonl", "events.jsonl", "ray/", "report.html", "best/")
 TRACKING = {
     "offline": "Weights & Biases, offline",
     "online": "Weights & Biases, online, with a few validation slices of each patient",
@@ -63,7 +65,10 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         ("trials", budget),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}{_sharing(lanes)}"),
         ("tracking", TRACKING.get(config.tracking, config.tracking)),
-        ("written to", f"{config.folder}/: config.json, trials.jsonl, events.jsonl, ray/, report.html, best/"),
+        (
+            "written to",
+            f"{show_folder(config.folder)}/: {', '.join(WRITTEN)}",
+        ),
     ]
 
 

@@ -16,6 +16,7 @@ from search.experiment import CONFIG_FILE, read_experiment, recorded_config
 from search.files import TABLE_FILE
 from search.objectives import costs
 from search.space import SPACES, Sample, Space, describe, to_configs
+from search.storage.download import bring
 from search.suggestion.searcher import Observation
 from search.trials import METRIC, State, TrialRow, read_rows
 
@@ -29,7 +30,7 @@ def gather(config: SearchConfig) -> dict[str, Any]:
     space = SPACES[config.space]
     earlier: list[dict[str, Any]] = []
     for name in config.warm_start:
-        found = _from_experiment(config.out / name, space, config)
+        found = _from_experiment(bring(config.out / name, light=True), space, config)
         if not found:
             measured = "".join(f" and has {cost}" for cost in costs(config.objective))
             raise ValueError(

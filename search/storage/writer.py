@@ -1,0 +1,147 @@
+"""One process alone writes to an experiment: to its folder by a lock, and to its bucket by a lease and a mirror."""
+
+import _thread
+import fcntl
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from search.files import LOCK_FILE
+from search.screen.lines import say
+from search.standing import is_held, is_locked
+from search.storage.address import advice, bucket_uri, location_of, show_out
+from search.storage.download import SESSION_FILE, bring
+from search.storage.lease import take_lease
+from search.storage.location import Location
+from search.storage.mirror import Mirror
+
+LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
+"""How often the folder is tried, and the seconds between."""
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold an experiment alone; the lock goes with the process, however that ends.
+
+    Of one in a bucket, the folder is brought up to it first, and what is written is sent there, to the last file.
+
+    Raises:
+        ValueError: Another process holds it, or the bucket cannot be used.
+    """
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            _lock(file)
+        except BlockingIOError as error:
+            raise ValueError(f"another search is writing to {folder}: wait for its end, or stop it") from error
+        if bucket_uri(folder.parent) is None:
+            yield
+            return
+        with _mirrored(folder, location_of(folder)):
+            yield
+
+
+@contextmanager
+def beside(folder: Path, name: str) -> Iterator[None]:
+    """Let a command write a file of an experiment, whoever holds that: it reaches the bucket, if there is one.
+
+    Where nobody holds it, all else that was not sent is sent too.
+
+    Raises:
+        ValueError: The bucket cannot be used.
+    """
+    if bucket_uri(folder.parent) is None or is_locked(folder):  # whoever holds it here sends it
+        yield
+    elif is_held(folder):
+        yield
+        (location_of(folder) / name).write_bytes((folder / name).read_bytes())
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder):
+            yield
+
+
+def check_bucket(folder: Path) -> str | None:
+    """Return where an experiment is in its bucket, if it is there, after making sure that it can be written.
+
+    Raises:
+        ValueError: The bucket cannot be used; the message says what to do.
+    """
+    uri = bucket_uri(folder.parent)
+    if uri is None:
+        return None
+    location = location_of(folder)
+    with _said(uri):
+        probe = location_of(folder.parent) / f".{folder.name}.probe"
+        probe.write_bytes(b"may this be written?")
+        probe.remove()
+        return str(location) if location.infos() else None
+
+
+@contextmanager
+def _mirrored(folder: Path, location: Location) -> Iterator[None]:
+    with _said(show_out(folder.parent)):
+        lease = take_lease(location, folder.name)
+        try:
+            bring(folder, lease=lease)
+        except BaseException:
+            lease.release()
+            raise
+    (folder / SESSION_FILE).write_text(lease.holder.session)
+    mirror = Mirror(folder, location, say=say)
+
+    def on_lost(who: str) -> None:
+        mirror.stop()
+        is_lost.append(who)
+        say(f"{folder.name} is ours no longer: {who}. The search stops; what it has done since is in {folder}")
+        _thread.interrupt_main()  # as Ctrl-C does
+
+    is_lost: list[str] = []
+    lease.keep(on_lost)
+    mirror.start()
+    try:
+        yield
+    finally:
+        if is_lost:
+            mirror.stop()
+        else:
+            left = mirror.close()
+            with suppress(OSError):
+                lease.release()
+            if left:
+                _say_what_is_left(folder, left)
+
+
+def _say_what_is_left(folder: Path, left: list[str]) -> None:
+    command = shlex.join(["python", "-m", "search.report", folder.name, "--out", show_out(folder.parent)])
+    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    print(f"note: not in the bucket, but in {folder}: {', '.join(left[:5])}{more}. {command} sends it", file=sys.stderr)
+
+
+@contextmanager
+def _said(uri: str) -> Iterator[None]:
+    """Turn a bucket's refusal into what to do.
+
+    Raises:
+        ValueError: It refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"--out {uri}: {advice(error, uri)}") from error
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock a file; who only looks whether it is locked (search/standing.py) holds it for an instant, and is waited for.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    for _ in range(LOCK_ATTEMPTS - 1):
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(LOCK_WAIT)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,111 @@
+"""An S3 server on loopback, by moto: real requests of pyarrow's client, counted; it can refuse, and go away for a while."""
+
+import threading
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pyarrow.fs import S3FileSystem
+
+from search.storage import address
+from search.storage.location import Location
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+
+
+class S3Server:
+    """One server; what it holds outlives its going away."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        """Method and path of each."""
+
+        self.refusal: str | None = None
+        """The status with which every request is refused."""
+
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self._port = 0
+        self.start()
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._server = make_server("127.0.0.1", self._port, self._answer, threaded=True, request_handler=_Silent)
+        self._port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        self.stop()
+        yield
+        self.start()
+
+    @contextmanager
+    def refusing(self, status: str = "403 Forbidden") -> Iterator[None]:
+        self.refusal = status
+        yield
+        self.refusal = None
+
+    def uri(self, bucket: str, prefix: str = "/runs") -> str:
+        return f"s3://{bucket}{prefix}?endpoint_override={self.endpoint}&scheme=http&region=us-east-1"
+
+    def new_bucket(self) -> str:
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        S3FileSystem(
+            endpoint_override=self.endpoint, scheme="http", region="us-east-1", allow_bucket_creation=True
+        ).create_dir(name)
+        return name
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}")
+        if self.refusal is None:
+            return self._app(environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response(self.refusal, [("Content-Type", "application/xml"), ("Content-Length", str(len(DENIED)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [DENIED]
+
+
+class _Silent(WSGIRequestHandler):
+    def log(self, *words: Any) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Credentials are of the environment, as everywhere; moto takes any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+            patch.delenv(name, raising=False)
+        server = S3Server()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, tmp_path, monkeypatch) -> str:
+    """Returns the URI of a new bucket's prefix, for a user whose cache is empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return s3_server.uri(s3_server.new_bucket())
+
+
+def location(uri: str) -> Location:
+    """Returns the place that a URI names."""
+    return address.open_bucket(uri)
