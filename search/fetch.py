@@ -17,7 +17,7 @@ from search.standing import is_locked
 from search.storage.address import Out, advice, bucket_uri, location_of, show_out
 from search.storage.download import copy_files, files_in, goes_on_from
 from search.storage.lease import LEASE_FILE
-from search.storage.location import Location, is_file
+from search.storage.location import Location, here, is_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def _check_target(source: Location, folder: Path) -> None:
     Raises:
         ValueError: It is the source, is being written, or is not an earlier state of the source.
     """
-    if source.path == str(folder.resolve()) and not source.is_bucket:
+    if bucket_uri(folder.parent) or here(folder) == source:
         raise ValueError(f"{folder} is where the experiment is: give another --to")
     if is_locked(folder):
         raise ValueError(f"a search is writing to {folder}: wait for its end, or give another --to")

@@ -1,4 +1,4 @@
-"""An S3 server on loopback, by moto: real requests of pyarrow's client, counted; it can refuse, and go away for a while."""
+"""An S3 server on loopback, by moto: it gets real requests of pyarrow's client, counts them, refuses, and goes away."""
 
 import threading
 import uuid

@@ -7,12 +7,13 @@ experiments, and there a file says which bucket that is; so the path of an exper
 import hashlib
 import os
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pyarrow.fs import FileSystem
+from pyarrow.fs import FileSelector, FileSystem
 from tyro.constructors import PrimitiveConstructorSpec
 
 from data.cache import default_folder
@@ -112,7 +113,8 @@ def open_bucket(uri: str) -> Location:
     try:
         filesystem, path = FileSystem.from_uri(_with_query(uri, options))
         location = Location(filesystem, path.rstrip("/"))
-        location.infos()
+        with suppress(FileNotFoundError):  # nothing begins with the prefix yet
+            filesystem.get_file_info(FileSelector(location.path))
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise ValueError(f"--out {uri}: {advice(error, uri)}") from error
     return location

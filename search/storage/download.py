@@ -54,6 +54,9 @@ def bring(folder: Path, *, light: bool = False, lease: Lease | None = None) -> P
         return folder
     last = lease.last_session if lease else getattr(read_holder(location / LEASE_FILE), "session", None)
     wins = _bucket_wins(folder, location, last)
+    if lease is not None:  # whoever looks at this folder learns of us by its lock
+        found.pop(LEASE_FILE, None)
+        (folder / LEASE_FILE).unlink(missing_ok=True)
     names = [name for name in found if not (light and _is_heavy(name))]
     if not wins:
         sent = read_sent(folder)  # what was removed here is not brought back
@@ -212,7 +215,7 @@ def _is_same(file: Path, info: FileInfo) -> bool:
         stat = file.stat()
     except FileNotFoundError:
         return False
-    return stat.st_size == info.size and info.mtime is not None and int(stat.st_mtime) == int(info.mtime.timestamp())
+    return stat.st_size == info.size and info.mtime is not None and stat.st_mtime == info.mtime.timestamp()
 
 
 def _write_whole(file: Path, content: bytes, time: datetime | None = None) -> None:

@@ -1,8 +1,9 @@
 """One process alone writes to an experiment: to its folder by a lock, and to its bucket by a lease and a mirror."""
 
-import _thread
 import fcntl
+import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from search.screen.lines import say
 from search.standing import is_held, is_locked
 from search.storage.address import advice, bucket_uri, location_of, show_out
 from search.storage.download import SESSION_FILE, bring
-from search.storage.lease import take_lease
+from search.storage.lease import RENEW_SECONDS, SETTLE_SECONDS, take_lease
 from search.storage.location import Location
 from search.storage.mirror import Mirror
 
@@ -84,7 +85,7 @@ def check_bucket(folder: Path) -> str | None:
 @contextmanager
 def _mirrored(folder: Path, location: Location) -> Iterator[None]:
     with _said(show_out(folder.parent)):
-        lease = take_lease(location, folder.name)
+        lease = take_lease(location, folder.name, settle_seconds=SETTLE_SECONDS)
         try:
             bring(folder, lease=lease)
         except BaseException:
@@ -97,10 +98,10 @@ def _mirrored(folder: Path, location: Location) -> Iterator[None]:
         mirror.stop()
         is_lost.append(who)
         say(f"{folder.name} is ours no longer: {who}. The search stops; what it has done since is in {folder}")
-        _thread.interrupt_main()  # as Ctrl-C does
+        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
 
     is_lost: list[str] = []
-    lease.keep(on_lost)
+    lease.keep(on_lost, renew_seconds=RENEW_SECONDS)
     mirror.start()
     try:
         yield
