@@ -1,0 +1,83 @@
+"""A whole search in a bucket: killed, resumed by a machine that has nothing of it, promoted again, fetched."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from s3_server import location
+
+from search.storage.address import read_out
+from search.trials import State, read_rows
+
+pytestmark = pytest.mark.ray
+
+TINY = ("--data", "phantom:6", "--size", "64", "--width", "4", "--trials", "3", "--max-epochs", "3")
+PATIENCE_SECONDS = 240
+
+
+def run(*words: str) -> str:
+    """Return what a command printed, after it ended well."""
+    ended = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_search_in_a_bucket_is_killed_resumed_from_there_alone_promoted_and_fetched(bucket, tmp_path):
+    place, working = location(bucket) / "mine", read_out(bucket) / "mine"
+    command = [sys.executable, "-m", "search.tune", "--out", bucket, "--name", "mine", *TINY, "--scheduler", "none"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not _has(place / "events.jsonl", '"number": 1'):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    epochs_before = len(re.findall('"event": "epoch"', (place / "events.jsonl").read_bytes().decode()))
+    shutil.rmtree(working)  # the machine is gone, with all that was on it
+    text = run("search.tune", "--out", bucket, "--resume", "mine")
+    assert "resumed: " in text
+    assert epochs_before >= 1
+    rows = read_rows(working / "trials.jsonl")
+    assert [row.state for row in rows] == 3 * [State.COMPLETE]
+    assert all([epoch["epoch"] for epoch in row.epochs] == [1, 2, 3] for row in rows)
+    first = json.loads((place / "best/metrics.json").read_bytes())
+    assert json.loads((place / "lease.json").read_bytes())["released"]
+    names = {place.name_of(info) for info in place.infos(recursive=True) if info.is_file}
+    assert {row.checkpoint for row in rows if row.checkpoint} <= names
+    assert {"config.json", "report.html", "trials.jsonl", "best/model.onnx", "best/manifest.json"} <= names
+    recorded = (place / "config.json").read_bytes().decode()
+    assert json.loads(recorded)["config"]["out"] == bucket
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in recorded
+
+    shutil.rmtree(working)
+    run("search.promote", "mine", "--out", bucket)
+    again = json.loads((place / "best/metrics.json").read_bytes())
+    assert again["test"] == first["test"]
+    assert (first["num_test_scorings"], again["num_test_scorings"]) == (1, 2)
+
+    shutil.rmtree(working)
+    run("search.fetch", "mine", "--out", bucket, "--to", str(tmp_path / "runs"), "--checkpoints")
+    run("model.manifest", str(tmp_path / "runs" / "mine" / "best"))
+    assert all((tmp_path / "runs/mine" / row.checkpoint).exists() for row in rows)
+    assert "Winner" in run("search.tune", "--out", str(tmp_path / "runs"), "--resume", "mine", "--trials", "3")
+
+
+def _has(file, words: str) -> bool:
+    try:
+        return words in file.read_bytes().decode()
+    except FileNotFoundError:
+        return False
