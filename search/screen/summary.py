@@ -1,5 +1,6 @@
 """The last lines on the screen: who won, how good it is, and where everything lies."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from search import errors
 from search.objectives import OBJECTIVES
 from search.promotion.card import format_interval
+from search.storage.address import bucket_uri, show_folder, show_out
 from search.tracking.opening import where_runs_are
 from search.trials import State, TrialRow, count_states
 
@@ -35,10 +37,21 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: dict[str, Any], c
         f"Trials      {folder / 'trials.jsonl'}",
         *([f"Errors      {folder / errors.FOLDER}"] if any(row.state == State.FAILED for row in rows) else []),
         *(f"W&B         {line}" for line in where_runs_are(folder)),
+        *_bucket(folder),
         f"Use it      python -m model.predict {best} PATIENT_FOLDER --out masks",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _bucket(folder: Path) -> list[str]:
+    """Return where all of it is too, if it is in a bucket, and how it comes down elsewhere."""
+    if bucket_uri(folder.parent) is None:
+        return []
+    command = shlex.join(
+        ["python", "-m", "search.fetch", folder.name, "--out", show_out(folder.parent), "--to", "runs"]
+    )
+    return [f"Bucket      {show_folder(folder)}/; elsewhere: {command}"]
 
 
 def _surroundings(metrics: dict[str, Any]) -> str:
