@@ -12,20 +12,16 @@ import time
 import pytest
 from s3_server import location
 
+from model import manifest
+from search import fetch, promote
+from search.checkpoints import Checkpoints
 from search.storage.address import read_out
 from search.trials import State, read_rows
 
 pytestmark = pytest.mark.ray
 
-TINY = ("--data", "phantom:6", "--size", "64", "--width", "4", "--trials", "3", "--max-epochs", "3")
+TINY = ("--data", "phantom:6", "--size", "64", "--width", "4", "--trials", "2", "--max-epochs", "2")
 PATIENCE_SECONDS = 240
-
-
-def run(*words: str) -> str:
-    """Return what a command printed, after it ended well."""
-    ended = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +44,14 @@ def test_search_in_a_bucket_is_killed_resumed_from_there_alone_promoted_and_fetc
         process.wait()
     epochs_before = len(re.findall('"event": "epoch"', (place / "events.jsonl").read_bytes().decode()))
     shutil.rmtree(working)  # the machine is gone, with all that was on it
-    text = run("search.tune", "--out", bucket, "--resume", "mine")
-    assert "resumed: " in text
+    resume = [sys.executable, "-m", "search.tune", "--out", bucket, "--resume", "mine"]
+    ended = subprocess.run(resume, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "resumed: " in ended.stdout
     assert epochs_before >= 1
     rows = read_rows(working / "trials.jsonl")
-    assert [row.state for row in rows] == 3 * [State.COMPLETE]
-    assert all([epoch["epoch"] for epoch in row.epochs] == [1, 2, 3] for row in rows)
+    assert [row.state for row in rows] == 2 * [State.COMPLETE]
+    assert all([epoch["epoch"] for epoch in row.epochs] == [1, 2] for row in rows)
     first = json.loads((place / "best/metrics.json").read_bytes())
     assert json.loads((place / "lease.json").read_bytes())["released"]
     names = {place.name_of(info) for info in place.infos(recursive=True) if info.is_file}
@@ -64,16 +62,17 @@ def test_search_in_a_bucket_is_killed_resumed_from_there_alone_promoted_and_fetc
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in recorded
 
     shutil.rmtree(working)
-    run("search.promote", "mine", "--out", bucket)
+    assert promote.main(["mine", "--out", bucket]) == 0
     again = json.loads((place / "best/metrics.json").read_bytes())
     assert again["test"] == first["test"]
     assert (first["num_test_scorings"], again["num_test_scorings"]) == (1, 2)
 
-    shutil.rmtree(working)
-    run("search.fetch", "mine", "--out", bucket, "--to", str(tmp_path / "runs"), "--checkpoints")
-    run("model.manifest", str(tmp_path / "runs" / "mine" / "best"))
-    assert all((tmp_path / "runs/mine" / row.checkpoint).exists() for row in rows)
-    assert "Winner" in run("search.tune", "--out", str(tmp_path / "runs"), "--resume", "mine", "--trials", "3")
+    runs = tmp_path / "runs"
+    assert fetch.main(["mine", "--out", bucket, "--to", str(runs), "--checkpoints"]) == 0
+    assert manifest.main([str(runs / "mine/best")]) == 0
+    assert all((runs / "mine" / row.checkpoint).exists() for row in rows)
+    last = Checkpoints(runs / "mine/ray")
+    assert [last.relative(last.best(row.number)) for row in rows] == [row.checkpoint for row in rows]
 
 
 def _has(file, words: str) -> bool:
