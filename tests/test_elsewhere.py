@@ -6,6 +6,7 @@ import pytest
 from s3_server import location
 from test_mirror import in_bucket, put
 
+from search.cluster.tasks import _unreadable
 from search.experiment import only_writer
 from search.promotion.rescore import score_checkpoint
 from search.space import SPACES
@@ -65,6 +66,13 @@ def test_send_first_says_that_the_bucket_takes_nothing(s3_server, folder):
         elsewhere.send_first(folder)
     elsewhere.send_first(folder)
     assert in_bucket(location_of(folder))["final/t000-seed1.pt"] == "state"
+
+
+def test_a_machine_that_reaches_the_bucket_can_work_there(folder, s3_server):
+    uri = bucket_uri(folder.parent)
+    assert _unreadable([uri, __file__]) == []
+    assert _unreadable([uri, "/nowhere"]) == ["/nowhere"]
+    assert _unreadable([s3_server.uri("nobodys"), "/nowhere"]) == [s3_server.uri("nobodys")]
 
 
 def test_score_checkpoint_reads_it_from_the_bucket(folder):

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 from s3_server import location
 
 from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.cluster.lane import Lane
 from search.storage.address import bucket_uri, check_uri, location_of, open_bucket, read_out, show_out
 from search.storage.lease import LEASE_FILE, LeaseLost, take_lease
-from search.storage.location import Location, here, write_patiently
+from search.storage.location import PATIENCE_SECONDS, Location, here, write_patiently
 
 
 @pytest.mark.parametrize("text", ["runs", "/mnt/shared/runs", "a:b", "s3:/one/slash"])
@@ -139,6 +141,44 @@ def test_write_patiently_outlasts_a_bucket_and_goes_on_without_it_but_not_withou
     (tmp_path / "in the way").write_text("")
     with pytest.raises(OSError, match="in the way"):
         write_patiently(here(tmp_path) / "in the way/state", lambda target: target.write_bytes(b"x"))
+
+
+class OneRank:
+    """A worker group that writes as a worker does."""
+
+    def save(self, file: Location, *, timeout_seconds: float) -> bool:
+        assert timeout_seconds > PATIENCE_SECONDS
+        return write_patiently(file, lambda target: target.write_bytes(b"state"))
+
+
+def lane_of(ray: Location) -> Lane:
+    """Return a lane in the middle of a leg, without Tune around it."""
+    lane = Lane.__new__(Lane)
+    index = SimpleNamespace(_update_checkpoint_index=lambda metrics: None, checkpoint_dir_name="checkpoint_000000")
+    result = {"raised": False, "metrics": {"epoch": 1, "val_dice": 0.5}}
+    vars(lane).update(_storage=index, _group_config=SimpleNamespace(checkpoints=ray), _group=OneRank(), _last=result)
+    vars(lane).update(_leg={"leg": "t000-1"}, _history=[{"epoch": 1}], _slowest_seconds=None, _last_result={})
+    return lane
+
+
+def test_lane_saves_the_same_way_in_a_folder_and_a_bucket(place):
+    saved = lane_of(place / "ray").save().checkpoint
+    assert saved.path == f"{place.path}/ray/t000-1/checkpoint_000000"
+    folder = Location(saved.filesystem, saved.path)
+    assert (folder / STATE_FILE).read_bytes() == b"state"
+    assert (folder / METRICS_FILE).read_json() == {"epoch": 1, "val_dice": 0.5, "history": [{"epoch": 1}]}
+    assert Checkpoints(place / "ray").last_epoch(0) == 1
+
+
+def test_lane_goes_on_without_a_checkpoint_that_its_bucket_does_not_take(s3_server, bucket, monkeypatch, caplog):
+    monkeypatch.setattr(Location.patiently, "__kwdefaults__", {"patience_seconds": 0.0, "pause_seconds": 0.0})
+    lane = lane_of(location(bucket) / "ray")
+    with s3_server.refusing():
+        assert lane.save().checkpoint is None
+    assert "was not written" in caplog.text
+    assert lane.save().checkpoint is not None
+    lane._last["raised"] = True
+    assert lane.save().checkpoint is None
 
 
 def test_checkpoints_in_a_bucket_are_those_of_a_folder_for_few_requests(s3_server, bucket):

@@ -49,7 +49,7 @@ def bring(folder: Path, *, light: bool = False, lease: Lease | None = None) -> P
     if bucket_uri(folder.parent) is None or (lease is None and is_locked(folder)):
         return folder
     location = location_of(folder)
-    found = files_in(location)
+    found = files_in(location, left_out=(RAY_FOLDER, LOCK_FILE, *(HEAVY if light else ())))
     if not found:
         return folder
     last = lease.last_session if lease else getattr(read_holder(location / LEASE_FILE), "session", None)
@@ -57,7 +57,7 @@ def bring(folder: Path, *, light: bool = False, lease: Lease | None = None) -> P
     if lease is not None:  # whoever looks at this folder learns of us by its lock
         found.pop(LEASE_FILE, None)
         (folder / LEASE_FILE).unlink(missing_ok=True)
-    names = [name for name in found if not (light and _is_heavy(name))]
+    names = [name for name in found if not (light and name.endswith(MODELS))]
     if not wins:
         sent = read_sent(folder)  # what was removed here is not brought back
         names = [name for name in names if name == LEASE_FILE or not ((folder / name).exists() or name in sent)]
@@ -88,8 +88,8 @@ def bring_all(out: Path) -> Path:
     """Return the folder of all experiments, with what tells of each of them, brought from their bucket."""
     if bucket_uri(out) is not None:
         names = [info.base_name for info in location_of(out).infos() if not is_file(info)]
-        for name in names:
-            bring(out / name, light=True)
+        with ThreadPoolExecutor(NUM_THREADS) as threads:
+            list(threads.map(lambda name: bring(out / name, light=True), names))
     return out
 
 
@@ -204,10 +204,6 @@ def _set_aside(folder: Path) -> None:
         if path.name != LOCK_FILE:
             path.rename(aside / path.name)
     print(f"note: {folder} went another way than its bucket; what it had alone is in {aside}", file=sys.stderr)
-
-
-def _is_heavy(name: str) -> bool:
-    return name.split("/")[0] in HEAVY or name.endswith(MODELS)
 
 
 def _is_same(file: Path, info: FileInfo) -> bool:

@@ -94,8 +94,8 @@ class Mirror:
             left = [*changed, *gone]
             try:
                 for name in changed:
-                    self._send_file(name, found[name])
-                    left.remove(name)
+                    if self._send_file(name, found[name]):
+                        left.remove(name)
                 for name in gone:
                     (self._location / name).remove()
                     del self._sent[name]
@@ -118,14 +118,22 @@ class Mirror:
             left = self.send(all_of_it=True)
         return left
 
-    def _send_file(self, name: str, state: list[int]) -> None:
+    def _send_file(self, name: str, state: list[int]) -> bool:
+        """Send a file; return whether nothing is left of it to be sent.
+
+        Raises:
+            OSError: The bucket does not take it.
+        """
         try:
             content = (self._folder / name).read_bytes()  # whole, before any of it is sent
         except FileNotFoundError:  # removed meanwhile
-            return
+            return True
+        except OSError:  # it cannot be read, which is no affair of the bucket's
+            return False
         (self._location / name).write_bytes(content)
         self._sent[name] = state
         self._sent_at[name] = time.monotonic()
+        return True
 
     def _is_due(self, name: str, num_bytes: int) -> bool:
         return time.monotonic() >= self._sent_at.get(name, -1e9) + num_bytes / BYTES_PER_SECOND
