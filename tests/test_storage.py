@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -258,13 +259,30 @@ def test_lease_of_a_dead_process_of_this_machine_is_taken_over_at_once(bucket):
     take_lease(place, "mine", settle_seconds=0.0)
 
 
-def test_lease_of_another_machine_is_taken_over_when_it_was_silent_for_long(bucket):
+def test_lease_of_another_machine_is_taken_over_when_it_was_silent_for_long(bucket, capsys):
     place = location(bucket) / "mine"
     take_lease(place, "mine", settle_seconds=0.0)
     change(place, machine="another", host="there", pid=1)
-    with pytest.raises(ValueError, match=r"process 1 of there since .* \(one that died lets go after \d+ s more\)"):
-        take_lease(place, "mine", settle_seconds=0.0)
-    take_lease(place, "mine", settle_seconds=0.0, stale_seconds=0.0)
+    started = time.monotonic()
+    take_lease(place, "mine", settle_seconds=0.0, poll_seconds=0.02, stale_seconds=0.5)
+    assert "mine is held by process 1 of there since" in capsys.readouterr().err
+    assert time.monotonic() - started < 5
+
+
+def test_lease_of_another_machine_is_refused_once_it_is_renewed(bucket):
+    place = location(bucket) / "mine"
+    take_lease(place, "mine", settle_seconds=0.0)
+    change(place, machine="another", host="there", pid=1)
+
+    def renew() -> None:
+        time.sleep(1.1)  # a bucket's clock counts seconds
+        change(place)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    with pytest.raises(ValueError, match=r"mine is being written by process 1 of there since .*: wait for its end"):
+        take_lease(place, "mine", settle_seconds=0.0, poll_seconds=0.02, stale_seconds=30.0)
+    thread.join()
 
 
 def test_lease_that_was_taken_over_is_noticed_and_left_alone(bucket):

@@ -1,13 +1,14 @@
 """Who writes to an experiment in a bucket: an object that its holder renews, for a bucket has no locks.
 
 Whoever begins writes it, waits a moment and reads it again: of two who begin at once, the later writer stays. A holder
-on this machine is alive or not, and that can be seen; of one on another machine, only how long it has been silent. That
-is measured by the bucket's own clock, so that the machines' clocks need not agree.
+on this machine is alive or not, and that can be seen. One on another machine is alive if it renews its lease while
+somebody looks; how long it was silent before is measured by the bucket's own clock, so that clocks need not agree.
 """
 
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -46,6 +47,10 @@ class Holder:
     start: str
     since: str
     released: bool = False
+
+
+POLL_SECONDS = 2.0
+"""Between two looks at a lease that may be renewed."""
 
 
 class LeaseLost(Exception):
@@ -117,8 +122,9 @@ def take_lease(
     *,
     stale_seconds: float = STALE_SECONDS,
     settle_seconds: float = SETTLE_SECONDS,
+    poll_seconds: float = POLL_SECONDS,
 ) -> Lease:
-    """Return the lease of an experiment, taken.
+    """Return the lease of an experiment, taken: at once, unless its last holder was on another machine and may live.
 
     Raises:
         ValueError: Somebody holds it.
@@ -128,7 +134,7 @@ def take_lease(
     found = read_holder(file)
     lease = Lease(location, _myself(), last_session=found and found.session)
     if found is not None and not found.released:
-        _check_dead(found, file, name, stale_seconds)
+        _check_dead(found, file, name, stale_seconds, poll_seconds)
     lease._write(lease.holder)
     time.sleep(settle_seconds)
     found = read_holder(file)
@@ -161,17 +167,30 @@ def is_live(holder: Holder, silent_seconds: float, *, stale_seconds: float = STA
     return silent_seconds < stale_seconds
 
 
-def _check_dead(found: Holder, file: Location, name: str, stale_seconds: float) -> None:
-    """Make sure that the holder of a lease is dead.
+def _check_dead(found: Holder, file: Location, name: str, stale_seconds: float, poll_seconds: float) -> None:
+    """Make sure that the holder of a lease is dead. One of another machine is watched, until it renews or is silent.
 
     Raises:
-        ValueError: It is not, or not known to be.
+        ValueError: It is alive.
     """
-    silent = 0.0 if found.machine == _machine() else _silent_seconds(file)
-    if not is_live(found, silent, stale_seconds=stale_seconds):
-        return
-    rest = "" if found.machine == _machine() else f" (one that died lets go after {stale_seconds - silent:.0f} s more)"
-    raise ValueError(f"{name} is being written by {_describe(found)}: wait for its end, or stop it{rest}")
+    if found.machine == _machine():
+        is_alive = is_live(found, 0.0)
+    else:
+        before, silent = file.filesystem.get_file_info(file.path).mtime, _silent_seconds(file)
+        if silent < stale_seconds:
+            print(
+                f"note: {name} is held by {_describe(found)}; waiting up to {stale_seconds - silent:.0f} s to see "
+                "whether that lives",
+                file=sys.stderr,
+            )
+        deadline = time.monotonic() + stale_seconds - silent
+        is_alive = False
+        while not is_alive and time.monotonic() < deadline:
+            time.sleep(poll_seconds)
+            is_alive = file.filesystem.get_file_info(file.path).mtime != before
+    now = read_holder(file) or found
+    if is_alive and not now.released:
+        raise ValueError(f"{name} is being written by {_describe(now)}: wait for its end, or stop it")
 
 
 def _silent_seconds(file: Location) -> float:
