@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pyarrow.fs import FileInfo
+
 from search.storage.location import Location, here, is_file
 from search.trials import METRIC, trial_id
 
@@ -54,6 +56,8 @@ class Checkpoints:
         self._folder = here(folder) if isinstance(folder, Path) else folder
         self._remove_folder = remove
         self._trials: dict[int, _Known] | None = None
+        self._at_first: dict[int, dict[PurePosixPath, dict[str, int]]] = {}
+        """Sizes of files by checkpoint, of trials that nobody has asked for since all were listed."""
         self._metrics: dict[str, dict[str, float]] = {}
         self._num_bytes: dict[int, int] = {}
 
@@ -80,7 +84,7 @@ class Checkpoints:
 
     def next_leg(self, number: int) -> str:
         """Return the folder's name of a trial's next leg, to be written by whoever gets it; no name is given twice."""
-        known = self._know(number)
+        known = self._look_at(number)
         known.legs += 1
         known.is_current = False
         name = leg_name(number, known.legs)
@@ -137,15 +141,14 @@ class Checkpoints:
 
     def _list(self, number: int, known: _Known) -> None:
         """Learn which of a trial's checkpoints are there: a request a leg, and two for each that nobody spoke of."""
-        sizes: dict[PurePosixPath, dict[str, int]] = {}
-        for index in range(1, max(1, known.legs) + 1):
-            infos = (self._folder / leg_name(number, index)).infos(recursive=True)
-            known.legs = max(known.legs, index if infos else 0)
-            for info in infos:
-                file = PurePosixPath(info.path)
-                folder = file.parent if is_file(info) else file
-                if folder.name.startswith(CHECKPOINT):
-                    sizes.setdefault(folder, {}).update({file.name: info.size} if is_file(info) else {})
+        sizes = self._at_first.pop(number, None)
+        if sizes is None:
+            sizes = {}
+            for index in range(1, max(1, known.legs) + 1):
+                infos = (self._folder / leg_name(number, index)).infos(recursive=True)
+                known.legs = max(known.legs, index if infos else 0)
+                for info in infos:
+                    _note(sizes, info)
         whole = {folder: self._epoch(folder) for folder in sizes if {STATE_FILE, METRICS_FILE} <= set(sizes[folder])}
         known.whole = {folder: epoch for folder, epoch in whole.items() if epoch is not None}
         known.broken = set(sizes) - set(known.whole)
@@ -163,15 +166,25 @@ class Checkpoints:
         return self._metrics[name]
 
     def _know(self, number: int) -> _Known:
-        """Return what is known of a trial without a look; the legs of all trials are counted once, in one."""
+        """Return what is known of a trial without a look; all are listed once, for a request a thousand files."""
         if self._trials is None:
-            self._trials = {}
-            for info in self._folder.infos():
-                trial, _, index = info.base_name.rpartition("-")
+            trials: dict[int, _Known] = {}
+            for info in self._folder.infos(recursive=True):
+                trial, _, index = self._folder.name_of(info).split("/")[0].rpartition("-")
                 if index.isdigit() and trial.startswith("t") and trial[1:].isdigit():
-                    known = self._trials.setdefault(int(trial[1:]), _Known())
+                    known = trials.setdefault(int(trial[1:]), _Known())
                     known.legs = max(known.legs, int(index))
+                    _note(self._at_first.setdefault(int(trial[1:]), {}), info)
+            self._trials = trials
         return self._trials.setdefault(number, _Known())
+
+
+def _note(sizes: dict[PurePosixPath, dict[str, int]], info: FileInfo) -> None:
+    """Take in a file of a checkpoint, or its folder."""
+    file = PurePosixPath(info.path)
+    folder = file.parent if is_file(info) else file
+    if folder.name.startswith(CHECKPOINT):
+        sizes.setdefault(folder, {}).update({file.name: info.size} if is_file(info) else {})
 
 
 def _kept(whole: dict[PurePosixPath, dict[str, float]], *, goes_on: bool) -> set[PurePosixPath]:

@@ -212,6 +212,9 @@ def test_checkpoints_in_a_bucket_are_those_of_a_folder_for_few_requests(s3_serve
         assert str(known.newest(0)).endswith("t000-1/checkpoint_000004/checkpoint.pt")
         assert known.last_epoch(0) == 5
     assert checkpoints.relative(checkpoints.best(0)) == "ray/t000-1/checkpoint_000001/checkpoint.pt"
+    s3_server.requests.clear()
+    assert [Checkpoints(ray).last_epoch(number) for number in (0,)] == [5]
+    assert len(s3_server.requests) == 1 + 2 * 2, "a search that goes on lists all trials in one"
     assert again.next_leg(0) == "t000-2"
     checkpoints.drop(0)
     assert not [info for info in ray.infos(recursive=True) if info.is_file]
