@@ -59,8 +59,10 @@ class S3Server:
     @contextmanager
     def refusing(self, status: str = "403 Forbidden") -> Iterator[None]:
         self.refusal = status
-        yield
-        self.refusal = None
+        try:
+            yield
+        finally:
+            self.refusal = None
 
     def uri(self, bucket: str, prefix: str = "/runs") -> str:
         return f"s3://{bucket}{prefix}?endpoint_override={self.endpoint}&scheme=http&region=us-east-1"

@@ -72,6 +72,7 @@ def test_newest_may_be_in_the_middle_of_an_epoch_and_is_then_never_the_best(tmp_
     assert checkpoints.last_epoch(0) == 7
     checkpoints.tidy(0, goes_on=True)
     assert on_disk(tmp_path) == {files[6], later}
+    assert checkpoints.next_leg(0) == "t000-3"
     [whole] = write_legs(tmp_path, {}, {}, {8: 0.3}).values()
     assert checkpoints.newest(0) == whole
     checkpoints.tidy(0, goes_on=True)

@@ -53,6 +53,7 @@ class Group:
         self.replies = list(replies)
         self.asked: list[str] = []
         self.fails_to_save = fails_to_save
+        self.takes = True
 
     def start(self, trial: Any) -> None:
         self.asked.append("start")
@@ -62,11 +63,12 @@ class Group:
         must_halt()
         return self.replies.pop(0)
 
-    def save(self, path: Path | None, *, timeout_seconds: float) -> None:
+    def save(self, file: Location, *, timeout_seconds: float) -> bool:
         if self.fails_to_save:
             raise OSError("the disk is full")
         self.asked.append("save")
-        path.write_bytes(b"state")
+        file.write_bytes(b"state")
+        return self.takes
 
     def end(self) -> None:
         self.asked.append("end")
