@@ -19,6 +19,7 @@ from search.cluster.draining import LOOK_SECONDS, NodeWatch, Preempted
 from search.cluster.lane import Lane
 from search.cluster.worker import Halt, Report
 from search.config import SearchConfig
+from search.storage.location import Location, here
 
 
 class Clock:
@@ -103,14 +104,21 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
     class WithGroup(Lane):
         def setup(self, config: dict[str, Any]) -> None:
             fixed = SearchConfig(trials=1).fixed(3)
-            super().setup(config, group=SimpleNamespace(num_workers=1), fixed=fixed, tracker=Tracker())
+            group = SimpleNamespace(num_workers=1, checkpoints=here(tmp_path / "ray"))
+            super().setup(config, group=group, fixed=fixed, tracker=Tracker())
 
         def _start_group(self) -> Group:
             self._group = group
             return group
 
     sample = SAMPLE | {"dropout": 0.1, "bce_weight": 0.5}
-    leg = {"number": 3, "sample": sample, "checkpoint": checkpoint and str(checkpoint), "best_dice": 0.0}
+    leg = {
+        "number": 3,
+        "sample": sample,
+        "checkpoint": checkpoint and str(checkpoint),
+        "best_dice": 0.0,
+        "leg": "t003-1",
+    }
     return WithGroup(
         leg, storage=Storage(storage_path=str(tmp_path), experiment_dir_name="ray", trial_dir_name="t003-1")
     )
@@ -128,7 +136,7 @@ def test_lane_saves_the_epoch_under_way_and_leaves(tmp_path, draining):
         run_while(draining, "there", lane)
     assert str(left.value) == "leaves 10.0.0.8, which is taken back; it goes on after batch 40 of epoch 2 elsewhere"
     checkpoints = Checkpoints(tmp_path / "ray")
-    newest = checkpoints.newest(3)
+    newest = Path(checkpoints.newest(3))
     assert newest.read_bytes() == b"state"
     metrics = json.loads(newest.with_name(METRICS_FILE).read_text())
     assert (metrics["epoch"], metrics["num_batches"], len(metrics["history"])) == (1, 40, 1)
@@ -154,7 +162,7 @@ def test_lane_saves_the_first_epoch_under_way_too(tmp_path, draining):
     lane = open_lane(tmp_path, Group(Halt(epoch=0, num_batches=2)))
     with pytest.raises(Preempted, match=r"it goes on after batch 2 of epoch 1 elsewhere$"):
         run_while(draining, "here", lane)
-    newest = Checkpoints(tmp_path / "ray").newest(3)
+    newest = Path(Checkpoints(tmp_path / "ray").newest(3))
     assert json.loads(newest.with_name(METRICS_FILE).read_text()) == {"epoch": 0, "num_batches": 2, "history": []}
 
 
@@ -193,6 +201,15 @@ def test_lane_that_cannot_save_leaves_all_the_same_and_says_so(tmp_path, drainin
     ):
         run_while(draining, "here", lane)
     assert Checkpoints(tmp_path / "ray").newest(3) is None
+
+
+def test_lane_whose_bucket_takes_nothing_leaves_and_says_so(tmp_path, draining):
+    group = Group(report(1), Halt(epoch=1, num_batches=2))
+    lane = open_lane(tmp_path, group)
+    lane.train()
+    group.takes = False
+    with pytest.raises(Preempted, match=r"after epoch 1 \(later state could not be saved: .*takes nothing\) elsewhere"):
+        run_while(draining, "here", lane)
 
 
 class Told:

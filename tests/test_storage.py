@@ -158,7 +158,9 @@ def lane_of(ray: Location) -> Lane:
     index = SimpleNamespace(_update_checkpoint_index=lambda metrics: None, checkpoint_dir_name="checkpoint_000000")
     result = {"raised": False, "metrics": {"epoch": 1, "val_dice": 0.5}}
     vars(lane).update(_storage=index, _group_config=SimpleNamespace(checkpoints=ray), _group=OneRank(), _last=result)
-    vars(lane).update(_leg={"leg": "t000-1"}, _history=[{"epoch": 1}], _halt=None, _slowest_seconds=None, _last_result={})
+    vars(lane).update(
+        _leg={"leg": "t000-1"}, _history=[{"epoch": 1}], _halt=None, _slowest_seconds=None, _last_result={}
+    )
     return lane
 
 

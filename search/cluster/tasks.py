@@ -32,9 +32,7 @@ PLACE_SECONDS = 10
 class Tasks:
     """Runs functions one beside the other; without lanes, one after the other in this process."""
 
-    def __init__(
-        self, lanes: Lanes | None, place: PlacementGroup | None = None, *, folder: Path | None = None
-    ) -> None:
+    def __init__(self, lanes: Lanes | None, place: PlacementGroup | None = None, *, folder: Path | None = None) -> None:
         """Begin with nothing to run.
 
         Args:

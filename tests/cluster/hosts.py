@@ -39,7 +39,6 @@ ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "2000",  # a cable that is out is noticed after 9 s; by Ray's default, after 65
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
-    "RAY_worker_niceness": "0",  # other tests run beside these; by Ray's default, 15, a worker hardly starts then
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # a cloud may be slow; hosts that run already need no 5 s
 }
 """What the image in cluster.yaml would bring: Python with all packages, by name."""
