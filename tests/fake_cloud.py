@@ -17,7 +17,8 @@ import ray
 from processes import command_lines
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
-IDLE_MINUTES = 0.05
+IDLE_MINUTES = 0.1
+"""Shorter, and a busy machine takes a node back before a lane has begun on it."""
 
 
 def cluster_file(kinds: dict[str, Any], *, max_workers: int, address: str = "") -> dict[str, Any]:
