@@ -216,22 +216,21 @@ def test_now_asks_again_where_the_head_does_not_answer(node, monkeypatch, capsys
 def test_now_without_ray_says_so(node, capsys):
     node.raylets.clear()
     assert main(["now"]) == 0
-    assert "there is no Ray on this machine" in capsys.readouterr().out
+    assert "there is no worker node of Ray on this machine" in capsys.readouterr().out
 
 
-def test_raylets_are_found_by_their_command_lines():
-    flags = ["--node_id=ab12", "--gcs-address=10.0.0.1:6379", "--head"]
+@pytest.mark.parametrize("is_head", [False, True])
+def test_raylets_are_found_by_their_command_lines_but_for_the_heads(is_head):
+    raylet = Raylet(node_id=f"ab12{is_head}", gcs_address="10.0.0.1:6379")
+    flags = [f"--node_id={raylet.node_id}", f"--gcs-address={raylet.gcs_address}", *(["--head"] if is_head else [])]
     code = "import os, sys; os.execv('/bin/sh', sys.argv[1:])"
-    wait = subprocess.Popen(
-        [sys.executable, "-c", code, "/somewhere/raylet", "-c", "read line", *flags], stdin=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 20
-    while RAYLET not in find_raylets() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    shell = ["/somewhere/raylet", "-c", "echo; read line", *flags]
+    process = subprocess.Popen([sys.executable, "-c", code, *shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()  # it is what it says by now
     found = find_raylets()
-    wait.communicate(b"\n")
-    assert RAYLET in found
-    assert RAYLET not in find_raylets()
+    process.communicate(b"\n")
+    assert (raylet in found) == (not is_head)
+    assert raylet not in find_raylets()
 
 
 def test_a_proxy_is_never_asked(play, monkeypatch):

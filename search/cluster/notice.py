@@ -82,14 +82,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def find_raylets() -> list[Raylet]:
-    """Return Ray's daemons on this machine; in a container, those of the container."""
+    """Return the daemons of Ray's worker nodes on this machine; in a container, those of the container.
+
+    Without the head's: Ray would take it and end, and every search with it, before the machine does.
+    """
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = file.read_bytes().decode(errors="replace").split("\0")
         except OSError:  # it ended in between
             continue
-        if Path(command[0]).name != "raylet":
+        if Path(command[0]).name != "raylet" or "--head" in command:
             continue
         flags = dict(part.removeprefix("--").split("=", 1) for part in command[1:] if "=" in part)
         if "node_id" in flags and "gcs-address" in flags:
@@ -213,7 +216,7 @@ def _drain_all(deadline: float, reason: str) -> None:
     """Drain every node of Ray on this machine; where Ray's head does not answer, again until the deadline."""
     left = find_raylets()
     if not left:
-        say("there is no Ray on this machine")
+        say("there is no worker node of Ray on this machine")
     while left:
         objections = {raylet: drain(raylet, deadline, reason) for raylet in left}
         for raylet, objection in objections.items():
