@@ -269,6 +269,23 @@ def test_only_writer_stops_where_another_machine_has_taken_over(folder, monkeypa
     assert EVENTS not in in_bucket(location_of(folder))
 
 
+def test_only_writer_says_what_the_bucket_lacks_and_what_sends_it(s3_server, folder, bucket, monkeypatch, capsys):
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.0)
+    with only_writer(folder):
+        put(folder, {EVENTS: "one\n"})
+        s3_server.refusal = "503 Slow Down"
+    s3_server.refusal = None
+    said = capsys.readouterr().err
+    assert f"note: not in the bucket, but in {folder}: {EVENTS}. " in said
+    assert f"python -m search.report mine --out '{bucket}' sends it" in said
+    place = location_of(folder)
+    lease = json.loads(in_bucket(place)[LEASE_FILE])
+    (place / LEASE_FILE).write_bytes(json.dumps(lease | {"start": "of a process that has ended"}).encode())
+    with only_writer(folder):
+        pass
+    assert in_bucket(place)[EVENTS] == "one\n"
+
+
 def test_check_folder_refuses_a_name_that_the_bucket_has_and_a_bucket_that_cannot_be_written(
     s3_server, folder, bucket, monkeypatch, tmp_path
 ):

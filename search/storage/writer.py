@@ -18,7 +18,7 @@ from search.storage.address import advice, bucket_uri, location_of, show_out
 from search.storage.download import SESSION_FILE, bring
 from search.storage.lease import RENEW_SECONDS, SETTLE_SECONDS, take_lease
 from search.storage.location import Location
-from search.storage.mirror import Mirror
+from search.storage.mirror import PATIENCE_SECONDS, Mirror
 
 LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
 """How often the folder is tried, and the seconds between."""
@@ -109,7 +109,7 @@ def _mirrored(folder: Path, location: Location) -> Iterator[None]:
         if is_lost:
             mirror.stop()
         else:
-            left = mirror.close()
+            left = mirror.close(patience_seconds=PATIENCE_SECONDS)
             with suppress(OSError):
                 lease.release()
             if left:
