@@ -1,6 +1,7 @@
 """Several trials on one GPU: each keeps to its share of the memory, and two workers of one trial may lie on it."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from model.memory import CONTEXT_BYTES, keep_to_share
 from model.parallel import distribute, sum_over_ranks
 from model.unet import UNet, UNetConfig
 from search.cluster.worker_group import GroupConfig, backend
+from search.storage.location import here
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -57,7 +59,10 @@ def test_a_whole_gpu_or_none_has_no_limit(share, num_gpus):
 )
 def test_workers_that_may_share_a_gpu_talk_by_gloo(num_workers, gpus, expected):
     resources = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
-    assert backend(GroupConfig(num_workers=num_workers, worker_resources=resources, packs=(), storage="")) == expected
+    group = GroupConfig(
+        num_workers=num_workers, worker_resources=resources, packs=(), storage="", checkpoints=here(Path("none"))
+    )
+    assert backend(group) == expected
 
 
 def _take_more_than_a_tenth(rank: int) -> None:

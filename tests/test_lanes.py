@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from search.cluster import nodes
 from search.cluster.lanes import Lanes, count_lanes, plan_lanes, workers_per_gpu
 from search.config import SearchConfig
 
@@ -104,6 +105,20 @@ def test_plan_lanes_never_books_more_than_there_is(nodes, workers):
         return
     for name, amount in found.worker_resources().items():
         assert found.num_lanes * found.num_workers * amount <= sum(one.get(name, 0) for one in nodes)
+
+
+@pytest.mark.parametrize(
+    ("markets", "expected"),
+    [
+        (["spot", "on-demand"], [{"ray.io/market-type": "!spot"}]),
+        (["spot", None], [{"ray.io/market-type": "!spot"}]),
+        (["spot", "spot"], None),  # a lane there is better than none
+    ],
+)
+def test_selector_keeps_a_lane_off_spot_where_there_is_anything_else(monkeypatch, markets, expected):
+    labels = [{"ray.io/market-type": market} if market else {} for market in markets]
+    monkeypatch.setattr(nodes, "usable_nodes", lambda: [{"Labels": found} for found in labels])
+    assert nodes.selector_off_spot() == expected
 
 
 def test_actor_books_the_worker_it_is_or_one_byte():

@@ -16,6 +16,7 @@ from search.checkpoints import Checkpoints
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
 from search.cluster.lane import Lane
 from search.cluster.lanes import Lanes
+from search.cluster.nodes import selector_off_spot
 from search.cluster.places import open_places
 from search.cluster.stop import StopRequest, interrupts, own_handlers
 from search.cluster.worker_group import GroupConfig
@@ -224,7 +225,8 @@ def _trainable(config: SearchConfig, lanes: Lanes, packs: tuple[Pack, Pack], fix
     )
     tracker = mirrored(make_tracker(tracking), tracking)
     lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=tracker)
-    lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()]))
+    place = {} if lanes.num_workers == 1 else {"bundle_label_selector": selector_off_spot()}
+    lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()], **place))
     lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
     return lane
 

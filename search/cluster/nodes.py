@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 
 import ray
 
+from search.cluster.draining import usable_nodes
 from search.cluster.lanes import UNIT, Lanes, count_lanes, describe_resources, resources_by_node
 from search.cluster.placement import booked_by_node
+
+MARKET, SPOT = "ray.io/market-type", "spot"
+"""Ray's own label of a node, and what it says of one that a cloud may take back (cluster.yaml)."""
 
 SHARED = ("CPU", "GPU")
 """What jobs take from each other."""
@@ -42,6 +46,15 @@ def cluster_nodes() -> list[Node]:
         Node(total=total, free=free.get(node, total), ours=ours.get(node, {}), got=got.get(node, {}))
         for node, total in resources_by_node().items()
     ]
+
+
+def selector_off_spot() -> list[dict[str, str]] | None:
+    """Return what keeps a placement group's only bundle off spot machines; None if there are no others.
+
+    A lane of several workers is one process more that can be lost with a machine, and trains nothing itself.
+    """
+    kinds = {node.get("Labels", {}).get(MARKET) for node in usable_nodes()}
+    return [{MARKET: f"!{SPOT}"}] if kinds - {SPOT} else None
 
 
 def count_room(lanes: Lanes, nodes: Sequence[Node]) -> int:

@@ -141,6 +141,7 @@ def test_job_resumes_what_was_stopped_with_two_hosts_a_trial_and_loses_a_cable_a
     check_resumed(before, log())
     places, driver = nodes_of(running, "RayTrainWorker"), driver_host(running, "again")
     assert len(set(places)) == 2
+    assert nodes_of(running, "Lane") == [running.head.address], "a spot machine more that can be lost"
     goes = next(host for host in running.workers if host.address in places and host is not driver)
     running.hosts.cut_off(goes)
     wait_for(lambda: losses(log()), "a loss")
