@@ -138,20 +138,20 @@ def test_what_lasts_a_moment_is_not_told():
     assert cluster.told == []
 
 
-def test_requests_leave_the_room_to_a_lane_that_starts_and_that_they_got_it_is_room():
+def test_what_requests_got_is_given_back_before_it_is_room_and_left_to_a_lane_that_starts():
     cluster = FakeCluster(node(total=2, free=0))
     places = cluster.places(planned=2, trials=6)
-    places.has_room(num_busy=0, num_begun=0)
-    cluster.nodes = [replace(node(total=2, free=1), got={"CPU": 1})]
-    cluster.now += LOOK_SECONDS
-    assert places.has_room(num_busy=1, num_begun=1), "what a request got is no room"
-    cluster.nodes = [node(total=2, free=2)]
-    cluster.now += LOOK_SECONDS
-    places.has_room(num_busy=2, num_begun=2)
-    cluster.nodes = [node(total=2, free=0, ours=2)]
-    cluster.now += LOOK_SECONDS
-    places.has_room(num_busy=2, num_begun=2)
-    assert cluster.asked == [6, 0, 0, 4]
+    steps = [
+        (node(total=2, free=0), 0, False, [6]),
+        (replace(node(total=2, free=1), got={"CPU": 1}), 1, False, [6, 0]),
+        (node(total=2, free=2), 1, True, [6, 0, 0]),
+        (node(total=2, free=0, ours=2), 2, False, [6, 0, 0, 4]),
+    ]
+    for now, busy, expected, asked in steps:
+        cluster.nodes = [now]
+        assert places.has_room(num_busy=busy, num_begun=busy) is expected
+        assert cluster.asked == asked
+        cluster.now += LOOK_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Node:
     """What this search's lanes hold."""
 
     got: Mapping[str, float] = field(default_factory=dict)
-    """What it has got by asking for machines, and will give to a lane."""
+    """What it has got by asking for machines, and gives back: then it is free, for a lane."""
 
     @property
     def usable(self) -> dict[str, float]:
@@ -34,8 +34,15 @@ class Node:
 
         They are reported a moment apart: what was just booked may seem free still.
         """
-        found = {name: sum(part.get(name, 0.0) for part in (self.free, self.ours, self.got)) for name in SHARED}
-        return {name: min(self.total.get(name, 0.0), amount) for name, amount in found.items()}
+        return self._most(self.free, self.ours)
+
+    @property
+    def not_others(self) -> dict[str, float]:
+        """What no other job holds."""
+        return self._most(self.free, self.ours, self.got)
+
+    def _most(self, *parts: Mapping[str, float]) -> dict[str, float]:
+        return {name: min(self.total.get(name, 0.0), sum(part.get(name, 0.0) for part in parts)) for name in SHARED}
 
 
 def cluster_nodes() -> list[Node]:
@@ -69,7 +76,7 @@ def count_held(lanes: Lanes, nodes: Sequence[Node]) -> int:
 
 def others_hold(nodes: Sequence[Node]) -> str:
     """Return what is neither free nor this search's, for a person; empty if nothing is."""
-    taken = {name: _sum(nodes, "total", name) - sum(node.usable[name] for node in nodes) for name in SHARED}
+    taken = {name: sum(node.total.get(name, 0.0) - node.not_others[name] for node in nodes) for name in SHARED}
     taken = {name: round(amount, 4) for name, amount in taken.items() if amount > UNIT}
     return f"other jobs hold {describe_resources(taken)}" if taken else ""
 
@@ -81,12 +88,8 @@ def why_no_room(lanes: Lanes, nodes: Sequence[Node]) -> str:
     if not count_lanes(lanes, [node.total for node in nodes]):
         return f"no machine has {asked}" if lanes.num_workers == 1 else f"the machines have no room for {asked}"
     for name in ("GPU", "CPU"):
-        if name in lanes.worker_resources() and sum(node.usable[name] for node in nodes) < UNIT:
-            total = _sum(nodes, "total", name)
+        if name in lanes.worker_resources() and sum(node.not_others[name] for node in nodes) < UNIT:
+            total = sum(node.total.get(name, 0.0) for node in nodes)
             return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use, by other jobs"
-    free = describe_resources({name: round(sum(node.usable[name] for node in nodes), 4) for name in SHARED})
+    free = describe_resources({name: round(sum(node.not_others[name] for node in nodes), 4) for name in SHARED})
     return f"asked for {asked}, free are {free} in all; {others_hold(nodes)}"
-
-
-def _sum(nodes: Sequence[Node], kind: str, name: str) -> float:
-    return sum(getattr(node, kind).get(name, 0.0) for node in nodes)

@@ -83,17 +83,23 @@ class Places:
             self._tell(nodes)
         self._num_lanes = num_lanes
         if self._growth is not None:
-            num_starting = num_busy - count_held(self._lanes, nodes)
-            self._ask(self._growth, num_starting, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
+            has_got = any(node.got for node in nodes) or num_busy > count_held(self._lanes, nodes)
+            self._ask(self._growth, has_got, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
 
-    def _ask(self, growth: Growth, num_starting: int, *, num_free: int, num_more: int) -> None:
+    def _ask(self, growth: Growth, has_got: bool, *, num_free: int, num_more: int) -> None:
         """Ask for more lanes than there is room for.
 
         What is free is for a lane, of this search or another: requests would take it from one that starts, and two
-        searches' requests from each other. But a lane is not busy for a moment when it gets its next trial; requests
-        outlive that, for Ray remembers every placement group that there ever was.
+        searches' requests from each other. What they have got is given back, and is room when it is seen to be free: a
+        lane that waited for it meanwhile would be given a machine too many. But a lane is not busy for a moment when it gets
+        its next trial; requests outlive that, for Ray remembers every placement group that there ever was.
+
+        Args:
+            has_got: Requests have got a place, or a lane that begins has not got its own yet.
+            num_free: Lanes that could begin.
+            num_more: Lanes that could be used beyond the room that there is.
         """
-        if num_starting > 0 or (num_free > 0 and self._had_free):
+        if has_got or (num_free > 0 and self._had_free):
             growth.ask(0)
         elif num_free <= 0:
             growth.ask(min(max(0, num_more), MOST_ASKED))
