@@ -1,4 +1,4 @@
-"""README.md, "More workers, more machines": what it says to write and to type is what exists."""
+"""README.md on clusters: what it says to write and to type is what exists."""
 
 import importlib.util
 import json
@@ -19,7 +19,10 @@ AWS_WORDS = re.compile(r"\baws\b|InstanceType|Ebs|\bsg-|tumour-search-(head|work
 
 
 def section():
-    return re.search(r"^## More workers.*?(?=^## )", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+    """Return what README.md says of clusters, in short and in detail."""
+    chapters = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    short, detail = (text for text in chapters if text.startswith(("More workers", "Clusters, in detail")))
+    return short + detail
 
 
 def blocks(language):
