@@ -91,8 +91,8 @@ class Places:
 
         What is free is for a lane, of this search or another: requests would take it from one that starts, and two
         searches' requests from each other. What they have got is given back, and is room when it is seen to be free: a
-        lane that waited for it meanwhile would be given a machine too many. But a lane is not busy for a moment when it gets
-        its next trial; requests outlive that, for Ray remembers every placement group that there ever was.
+        lane that waited for it meanwhile would be given a machine too many. But a lane is not busy for a moment when it
+        gets its next trial; requests outlive that, for Ray remembers every placement group that there ever was.
 
         Args:
             has_got: Requests have got a place, or a lane that begins has not got its own yet.
