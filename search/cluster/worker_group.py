@@ -23,6 +23,9 @@ from search.storage.location import Location
 START_TIMEOUT_SECONDS = 300.0
 """Two workers start in 15 to 25 s on two cores. That they wait for a place, which others may hold, does not count."""
 
+POLL_SECONDS = 1.0
+"""How often a lane that waits looks whether its run still lives, and whether it must leave."""
+
 AGREEMENT_SECONDS = 10.0
 """After one rank failed, how long the others have to say the same before the group counts as lost."""
 
@@ -115,7 +118,7 @@ class WorkerGroup:
         return failures[0] if failures else replies[0]
 
     def save(self, file: Location, *, timeout_seconds: float) -> bool:
-        """Let rank 0 write the state after the last epoch to a file that its node reaches; return whether it is there.
+        """Let rank 0 write the state after the last batch to a file that its node reaches; return whether it is there.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
@@ -189,7 +192,7 @@ class WorkerGroup:
     def _receive(self, rank: int, deadline: float, while_waiting: Callable[[], None] = lambda: None) -> Any:
         name = f"worker {rank} of {len(self._channels)}"
         try:
-            while not self._channels[rank].poll(1.0):
+            while not self._channels[rank].poll(POLL_SECONDS):
                 if not self._run.is_alive():
                     raise WorkerGroupLost(f"{name} ended: {self._error}") from self._error
                 if time.monotonic() > deadline:
