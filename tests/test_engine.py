@@ -110,7 +110,7 @@ def test_a_search_that_gets_no_place_says_so_and_goes_on_when_there_is_one(tmp_p
 
 
 def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
-    rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=4, workers_per_trial=2)
+    rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=3, workers_per_trial=2)
     assert {row.state for row in rows} >= {State.FAILED}
     assert any(row.state != State.FAILED for row in rows)
     assert all(row.error.startswith("ValueError") for row in rows if row.state == State.FAILED)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fcntl import ioctl
 
 import pytest
+from processes import command_lines
 
 from search.trials import State, read_rows
 
@@ -31,8 +32,17 @@ TINY = ("--data", "phantom:6", "--size", "64", "--width", "2", "--max-epochs", "
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
-def run_in_terminal(command: list[str], *, when: Callable[[str], bool] = lambda text: False) -> tuple[int, str]:
-    """Return a command's status and all that it wrote to a terminal of 80 x 24; once, Ctrl-C is pressed there."""
+def run_in_terminal(
+    command: list[str],
+    *,
+    when: Callable[[str], bool] = lambda text: False,
+    most_seconds: float = PATIENCE_SECONDS,
+) -> tuple[int, str]:
+    """Return a command's status and all that it wrote to a terminal of 80 x 24; once, Ctrl-C is pressed there.
+
+    Args:
+        most_seconds: What the command may take from then on.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         environment = {name: value for name, value in os.environ.items() if name not in ("CI", "RAY_ADDRESS")}
@@ -44,7 +54,7 @@ def run_in_terminal(command: list[str], *, when: Callable[[str], bool] = lambda 
             text += chunk.decode(errors="replace")
             if not pressed and when(text):
                 os.write(terminal, b"\x03")
-                pressed = True
+                pressed, deadline = True, time.monotonic() + most_seconds
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
     except TimeoutError:
         os.killpg(pid, signal.SIGKILL)
@@ -97,10 +107,10 @@ def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
     assert text.rfind(HIDE_CURSOR) < text.find(SHOW_CURSOR, text.rfind(HIDE_CURSOR))
 
 
-def test_search_that_is_interrupted_in_a_terminal_says_so_in_three_lines_and_ends_with_its_summary(tmp_path):
+def test_search_that_is_interrupted_says_so_in_three_lines_promotes_what_it_has_and_leaves_no_process(tmp_path):
     options = ["--out", str(tmp_path), "--name", "cut", "--trials", "40", *TINY, "--max-epochs", "50"]
     command = [sys.executable, "-m", "search.tune", *options]
-    status, text = run_in_terminal(command, when=lambda text: "t003" in text)
+    status, text = run_in_terminal(command, when=lambda text: "t003" in text, most_seconds=60)
     lines = plain(text)
     assert status == 0, text
     [stopping] = [place for place, line in enumerate(lines) if "Stopping: " in line]  # after the terminal's own ^C
@@ -108,4 +118,8 @@ def test_search_that_is_interrupted_in_a_terminal_says_so_in_three_lines_and_end
     assert re.search(r"interrupted: \d+ trials were cut off, and go on with --resume cut$", lines[cut_off])
     assert stopping < max(place for place, line in enumerate(lines) if "trials ended" in line) < cut_off
     assert any(line.startswith("Winner      t") for line in lines[cut_off:])
+    assert read_rows(tmp_path / "cut" / "trials.jsonl")[-1].error == "interrupted"
+    assert (tmp_path / "cut" / "best" / "model.onnx").exists()
+    session = re.search(r"/session_[\d_-]+", text)[0]
+    assert not [line for line in command_lines().values() if session in line]
     assert not any(word in text for word in ("Warning", "WARNING", "deprecat", "Traceback", "Usage stats"))

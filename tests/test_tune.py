@@ -202,19 +202,6 @@ def test_resumed_search_refuses_what_it_cannot_compare(plain, options, words, ca
     assert not ray.is_initialized()
 
 
-def test_interrupted_search_promotes_what_it_has(plain):
-    out, _ = plain
-    process = start(out, "interrupted", "--trials", "50", "--max-epochs", "50", "--tracking", "off")
-    wait_for_line(out / "interrupted.log", r"t001 ")
-    os.killpg(process.pid, signal.SIGINT)
-    started = time.monotonic()
-    text = finish(process, out, "interrupted")
-    assert time.monotonic() - started < 60
-    assert "Winner" in text
-    assert rows(out, "interrupted")[-1].error == "interrupted"
-    assert not [command for command in processes_below(process.pid).values() if command]
-
-
 def test_search_ends_with_its_time_budget(plain):
     out, _ = plain
     budget = ("--trials", "50", "--max-epochs", "50", "--time-budget-seconds", "15", "--tracking", "off")

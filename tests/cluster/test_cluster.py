@@ -36,7 +36,6 @@ from searches import (
     nodes_of,
     ray_job,
     rows,
-    said_by,
     said_file,
     search,
     signal_driver,
@@ -100,7 +99,7 @@ def test_two_searches_share_the_cluster_and_the_slices_are_sent_once_a_host(runn
     assert all(pack_bytes < number < 2 * pack_bytes for number in received)
 
 
-def test_job_goes_on_without_its_terminal_and_a_host_uses_late_hosts_and_ends_with_a_model_when_it_is_stopped(running):
+def test_job_goes_on_without_its_terminal_and_without_a_host_and_uses_late_hosts_until_its_driver_is_killed(running):
     def log() -> list[dict]:
         return events(running, "spot")
 
@@ -121,17 +120,13 @@ def test_job_goes_on_without_its_terminal_and_a_host_uses_late_hosts_and_ends_wi
     wait_for(lambda: epochs(after_loss(log()), lost), "an epoch of the lost trial")
     check_goes_on(log(), lost)
 
-    said = ray_job(running, "stop", "spot")
-    assert "Job 'spot' was stopped" in said.stdout
-    said = wait_for_end(running, "spot", "STOPPED")
-    check_plain(said)
-    check_promoted(running, "spot")
-    assert {row.error for row in rows(running, "spot")} == {INTERRUPTED}
+    signal_driver(stays, signal.SIGKILL)
+    wait_for_end(running, "spot", "FAILED")
 
 
-def test_job_resumes_what_was_stopped_with_two_hosts_a_trial_and_loses_a_cable_and_its_driver(running):
+def test_job_resumes_what_a_killed_driver_left_loses_a_cable_and_ends_with_a_model_when_it_is_stopped(running):
     before = events(running, "spot")
-    submit(running, "again", "--resume spot --workers-per-trial 2", job_options=DRIVER)
+    submit(running, "again", "--resume spot --workers-per-trial 2")
 
     def log() -> list[dict]:
         return events(running, "spot")[len(before) :]
@@ -139,35 +134,22 @@ def test_job_resumes_what_was_stopped_with_two_hosts_a_trial_and_loses_a_cable_a
     wait_for = partial(wait_for_job, running, "again")
     wait_for(lambda: len(epochs(log())) >= 3, "the third epoch")
     check_resumed(before, log())
-    places, driver = nodes_of(running, "RayTrainWorker"), driver_host(running, "again")
-    assert len(set(places)) == 2
+    assert driver_host(running, "again") is running.head
     assert nodes_of(running, "Lane") == [running.head.address], "a spot machine more that can be lost"
-    goes = next(host for host in running.workers if host.address in places and host is not driver)
-    running.hosts.cut_off(goes)
+    places = nodes_of(running, "RayTrainWorker")
+    assert len(set(places)) == 2
+    running.hosts.cut_off(next(host for host in running.workers if host.address in places))
     wait_for(lambda: losses(log()), "a loss")
     [lost] = losses(log())
     wait_for(lambda: epochs(after_loss(log()), lost), "an epoch on other hosts")
     check_goes_on(log(), lost)
-    signal_driver(driver, signal.SIGKILL)
-    wait_for_end(running, "again", "FAILED")
 
-
-def test_job_resumes_what_a_killed_driver_left_and_its_promotion_outlasts_signals(running):
-    before = events(running, "spot")
-    submit(running, "last", "--resume spot")
-
-    def log() -> list[dict]:
-        return events(running, "spot")[len(before) :]
-
-    wait_for_job(running, "last", lambda: epochs(log()), "an epoch")
-    signal_driver(running.head, signal.SIGINT)
-    wait_for_job(running, "last", lambda: "Promoting: " in said_by(running, "last"), "the promotion")
-    signal_driver(running.head, signal.SIGTERM)
-    said = wait_for_end(running, "last", "SUCCEEDED")
-    assert "the promotion is finished first" in said
-    assert "Winner      t" in said
+    said = ray_job(running, "stop", "again")
+    assert "Job 'again' was stopped" in said.stdout
+    said = wait_for_end(running, "again", "STOPPED")
     check_plain(said)
-    check_resumed(before, log())
+    check_promoted(running, "spot")
+    assert {row.error for row in rows(running, "spot")} == {INTERRUPTED}
 
 
 def test_job_with_a_mistake_sent_through_the_dashboard_fails_with_its_sentence_and_strangers_send_none(running):
