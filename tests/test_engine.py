@@ -29,7 +29,7 @@ from search.cluster.placement import waiting_groups
 from search.config import SearchConfig
 from search.objectives import NUM_KEPT
 from search.space import SPACES
-from search.trials import State, TrialRow
+from search.trials import TIME_SPENT, State, TrialRow
 
 pytestmark = pytest.mark.ray
 
@@ -109,6 +109,13 @@ def test_a_search_that_gets_no_place_says_so_and_goes_on_when_there_is_one(tmp_p
     assert said == ["waiting for a place: asked for 1 CPU, free are none"]
 
 
+def test_search_ends_with_its_time_budget(tmp_path, monkeypatch):
+    rows = search(tmp_path, monkeypatch, {}, trials=500, time_budget_seconds=8.0)
+    assert 0 < len(rows) < 500
+    assert rows[-1].error == TIME_SPENT
+
+
+@pytest.mark.slow  # what a group makes of ranks that fail, tests/test_worker_group.py has
 def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=3, workers_per_trial=2)
     assert {row.state for row in rows} >= {State.FAILED}

@@ -120,6 +120,7 @@ def num_alive() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
 
+@pytest.mark.slow  # what Ray's scheduler would start, the tests above ask it without a cluster
 @pytest.mark.cluster
 def test_an_autoscaler_gives_a_search_of_quarters_two_machines_and_takes_them_back(
     cloud, tmp_path, monkeypatch, capsys

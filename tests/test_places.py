@@ -262,6 +262,7 @@ def test_growth_leaves_the_queue_to_a_lane_that_waits(two_nodes):
     wait_for(lambda: len(groups()) == 2)
 
 
+@pytest.mark.slow  # tests/cluster has hosts that die and join
 @pytest.mark.cluster
 def test_lanes_of_a_search_follow_nodes_that_join_and_die(two_nodes, tmp_path, capsys):
     for module in (closed_form_lane, fakes):  # workers cannot import the tests

@@ -70,6 +70,7 @@ def lane_pids() -> list[int]:
     ]
 
 
+@pytest.mark.slow  # tests/cluster has two searches on two hosts
 def test_two_searches_at_once_share_two_cores_and_leave_each_other_alone(two_cores, tmp_path):
     stranger = Stranger.remote()
     ray.get(stranger.book.remote())

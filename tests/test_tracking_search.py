@@ -54,6 +54,7 @@ def test_server_gets_every_trial_of_a_search(tmp_path):
     assert [file for file in folder.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()] == []
 
 
+@pytest.mark.slow  # what one trial does then, tests/test_tracking_online.py has
 def test_search_goes_on_where_a_server_breaks_in_its_middle(tmp_path):
     with wandb_server() as server:
         server.dies = lambda operation, values: len(server.runs) == 2  # with the second trial

@@ -128,15 +128,6 @@ def test_search_is_one_wandb_run_a_trial(plain):
     assert len(list((plain[0] / "plain" / "wandb").glob("offline-run-*"))) == 4
 
 
-def test_search_repeats_bit_for_bit(plain):
-    out, _ = plain
-    run(out, "again", "--tracking", "off")
-    assert list(map(numbers, rows(out, "again"))) == list(map(numbers, rows(out, "plain")))
-    states = [torch.load(out / name / "best" / "checkpoint.pt", weights_only=True) for name in ("plain", "again")]
-    for key, tensor in states[0]["network"].items():
-        assert torch.equal(tensor, states[1]["network"][key]), key
-
-
 def test_predict_runs_the_promoted_model(plain, tmp_path):
     out, _ = plain
     patient = next(out.glob("phantom*/kaggle_3m/PHANTOM_0001"))
@@ -157,9 +148,14 @@ def test_search_goes_on_after_its_lane_is_killed(plain):
     error = (out / "lane" / "errors" / f"{trial}.txt").read_text()
     assert re.search(r"\tpid: (\d+)\n(.|\n)*/worker-\w+-\d+-\1\.err, its end:\n", error), error
     assert list(map(numbers, rows(out, "lane"))) == list(map(numbers, rows(out, "plain")))
+    # And the model's weights repeat bit for bit.
+    states = [torch.load(out / name / "best" / "checkpoint.pt", weights_only=True) for name in ("plain", "lane")]
+    for key, tensor in states[0]["network"].items():
+        assert torch.equal(tensor, states[1]["network"][key]), key
 
 
-@pytest.mark.parametrize("victim", ["RayTrainWorker", pytest.param("Lane", marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/cluster loses a host of a group of two
+@pytest.mark.parametrize("victim", ["RayTrainWorker", "Lane"])
 def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     out, _ = plain
     options = ("--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--scheduler", "none")
@@ -200,15 +196,6 @@ def test_resumed_search_refuses_what_it_cannot_compare(plain, options, words, ca
     assert main(["--out", str(plain[0]), "--resume", *options]) == 2
     assert words in capsys.readouterr().err
     assert not ray.is_initialized()
-
-
-def test_search_ends_with_its_time_budget(plain):
-    out, _ = plain
-    budget = ("--trials", "50", "--max-epochs", "50", "--time-budget-seconds", "15", "--tracking", "off")
-    text = run(out, "budget", *budget)
-    assert "Winner" in text
-    assert rows(out, "budget")[-1].error == "time budget spent"
-    assert sum(row.seconds for row in rows(out, "budget")) < 15
 
 
 def test_dry_run_writes_nothing(plain):
