@@ -170,11 +170,11 @@ class Checkpoints:
         if self._trials is None:
             trials: dict[int, _Known] = {}
             for info in self._folder.infos(recursive=True):
-                trial, _, index = self._folder.name_of(info).split("/")[0].rpartition("-")
-                if index.isdigit() and trial.startswith("t") and trial[1:].isdigit():
-                    known = trials.setdefault(int(trial[1:]), _Known())
-                    known.legs = max(known.legs, int(index))
-                    _note(self._at_first.setdefault(int(trial[1:]), {}), info)
+                if leg := leg_of(self._folder.name_of(info).split("/")[0]):
+                    trial, index = leg
+                    known = trials.setdefault(trial, _Known())
+                    known.legs = max(known.legs, index)
+                    _note(self._at_first.setdefault(trial, {}), info)
             self._trials = trials
         return self._trials.setdefault(number, _Known())
 
@@ -208,3 +208,11 @@ def _best(whole: dict[PurePosixPath, dict[str, float]]) -> PurePosixPath | None:
 def leg_name(number: int, index: int) -> str:
     """Return the folder of a trial's leg, counted from 1."""
     return f"{trial_id(number)}-{index}"
+
+
+def leg_of(name: str) -> tuple[int, int] | None:
+    """Return the trial's number and the leg's index of such a folder; None of any other name."""
+    trial, _, index = name.rpartition("-")
+    if not (index.isdigit() and trial.startswith("t") and trial[1:].isdigit()):
+        return None
+    return int(trial[1:]), int(index)

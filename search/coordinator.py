@@ -46,7 +46,7 @@ class Coordinator:
         self._max_failures = max_failures
         self._log = log
         self.trials: dict[int, Progress] = {}
-        self._active: dict[int, Progress] = {}
+        self.active: dict[int, Progress] = {}
         """Those that are running or unfinished."""
         self._given_up: list[int] = []
         """Those that shall never go on, to be ended."""
@@ -64,7 +64,7 @@ class Coordinator:
     @property
     def is_finished(self) -> bool:
         """Nothing is running, and nothing will be."""
-        if self._active or len(self.trials) < self._num_trials:
+        if self.active or len(self.trials) < self._num_trials:
             return False
         return self._scheduler.next_paused(num_to_come=0, running_epochs=[]) is None
 
@@ -143,10 +143,10 @@ class Coordinator:
             self._settle(trial, last_epoch_on_disk(trial.number))
 
     def _next_unfinished(self) -> Progress | None:
-        return next((trial for trial in self._active.values() if trial.phase == "unfinished"), None)
+        return next((trial for trial in self.active.values() if trial.phase == "unfinished"), None)
 
     def _next_paused(self) -> Progress | None:
-        running = [max(trial.epochs, default=0) for trial in self._active.values()]
+        running = [max(trial.epochs, default=0) for trial in self.active.values()]
         num_to_come = self._num_trials - len(self.trials)
         number = self._scheduler.next_paused(num_to_come=num_to_come, running_epochs=running)
         if number is None or self.trials[number].phase == "running":  # its last checkpoint is still being written
@@ -163,7 +163,7 @@ class Coordinator:
 
     def _add(self, suggestion: Suggestion) -> Progress:
         trial = Progress(number=suggestion.number, sample=suggestion.sample, attrs=suggestion.attrs)
-        self.trials[trial.number] = self._active[trial.number] = trial
+        self.trials[trial.number] = self.active[trial.number] = trial
         return trial
 
     def _start_leg(self, trial: Progress) -> None:
@@ -217,9 +217,9 @@ class Coordinator:
     def _set_phase(self, trial: Progress, phase: str) -> None:
         trial.phase = phase
         if phase == "running":
-            self._active[trial.number] = trial
+            self.active[trial.number] = trial
         else:
-            self._active.pop(trial.number, None)
+            self.active.pop(trial.number, None)
 
     def _replay(self, event: dict[str, Any]) -> None:
         match event:

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from pyarrow.fs import FileInfo
 
-from search.checkpoints import CHECKPOINT
+from search.checkpoints import CHECKPOINT, leg_of
 from search.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER
 from search.screen.lines import say
 from search.standing import is_locked
@@ -103,7 +103,7 @@ def _checkpoints(source: Location) -> dict[str, FileInfo]:
 def _make_legs(source: Location, folder: Path) -> None:
     """Make the folders of legs, which count them, also where no checkpoint is left."""
     for info in (source / RAY_FOLDER).infos():
-        if not is_file(info) and info.base_name[:1] == "t" and "-" in info.base_name:
+        if not is_file(info) and leg_of(info.base_name):
             (folder / RAY_FOLDER / info.base_name).mkdir(parents=True, exist_ok=True)
 
 

@@ -79,6 +79,13 @@ def test_newest_may_be_in_the_middle_of_an_epoch_and_is_then_never_the_best(tmp_
     assert on_disk(tmp_path) == {files[6], whole}
 
 
+def test_a_trial_without_legs_is_none_of_those_that_have_some(tmp_path):
+    write_legs(tmp_path, {1: 0.5}, number=3)
+    checkpoints = Checkpoints(tmp_path)
+    assert (checkpoints.newest(0), checkpoints.last_epoch(0), checkpoints.next_leg(0)) == (None, 0, "t000-1")
+    assert (checkpoints.last_epoch(3), checkpoints.next_leg(3)) == (1, "t003-2")
+
+
 def test_newest_before_the_first_epoch_has_ended(tmp_path):
     file = write_checkpoint(tmp_path, "t000-1", 0, None)
     file.with_name(METRICS_FILE).write_text(json.dumps({"epoch": 0, "num_batches": 3, "history": []}))

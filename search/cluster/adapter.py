@@ -85,10 +85,11 @@ class LegSearcher(Searcher):
 
     def has_room(self) -> bool:
         """Return whether another leg would find a place; ask for machines while none would."""
-        trials = self._coordinator.trials
-        unfinished = sum(trial.phase == "unfinished" for trial in trials.values())
-        return self._places is None or self._places.has_room(
-            num_busy=len(self._numbers), num_begun=len(trials), num_unfinished=unfinished
+        if self._places is None:
+            return True
+        unfinished = sum(trial.phase == "unfinished" for trial in self._coordinator.active.values())
+        return self._places.has_room(
+            num_busy=len(self._numbers), num_begun=len(self._coordinator.trials), num_unfinished=unfinished
         )
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

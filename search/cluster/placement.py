@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import ray
 from ray import ActorID, PlacementGroupID
@@ -33,7 +33,7 @@ class Growth:
         autoscaler sees the lane.
         """
         groups = list(_placement_groups())
-        if any(_waits(group) and not _is_growth(group) for group in groups):
+        if _waiting(groups):
             num_lanes = 0
         ours = [group for group in groups if _is_growth(group)]
         waiting = [group for group in ours if _waits(group)]
@@ -69,17 +69,22 @@ def booked_by_node() -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, Ma
 
 def is_waiting() -> bool:
     """Return whether a lane, or workers, of this job ask for a place and do not get it."""
-    return any(_waits(group) and not _is_growth(group) for group in _placement_groups())
+    return bool(_waiting(_placement_groups()))
 
 
 def waiting_groups() -> list[str]:
     """Return what lanes and workers of this search ask for and do not get, with what there is; for a person."""
-    waiting = [group for group in _placement_groups() if _waits(group) and not _is_growth(group)]
+    waiting = _waiting(_placement_groups())
     if not waiting:
         return []
     free = describe_resources(ray.available_resources())
     asked = [[describe_resources(bundle.unit_resources) for bundle in group.bundles] for group in waiting]
     return [f"asked for {' + '.join(bundles)}, free are {free}" for bundles in asked]
+
+
+def _waiting(groups: Iterable[PlacementGroupTableData]) -> list[PlacementGroupTableData]:
+    """Return those of lanes and workers that do not get their place."""
+    return [group for group in groups if _waits(group) and not _is_growth(group)]
 
 
 def _waits(group: PlacementGroupTableData) -> bool:

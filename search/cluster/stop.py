@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,27 +66,22 @@ def interrupts(stop: StopRequest) -> Iterator[None]:
         gave_up = True
         raise _StopTookTooLong
 
-    if threading.current_thread() is not threading.main_thread():  # Python has signals in the main thread only
-        yield
-        return
-    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGALRM: give_up}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    except BaseException:  # Ray's compiled code turns _StopTookTooLong into whatever it was doing
-        if not gave_up:
-            raise
-        logger.warning("Ray did not stop within %.0f seconds; the search ends without it", STOP_SECONDS)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with _handling({signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGALRM: give_up}):
+        try:
+            yield
+        except BaseException:  # Ray's compiled code turns _StopTookTooLong into whatever it was doing
+            if not gave_up:
+                raise
+            logger.warning("Ray did not stop within %.0f seconds; the search ends without it", STOP_SECONDS)
+        finally:
+            if stop.reason == INTERRUPTED:  # then the timer is ours
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
 @contextmanager
 def polite_kills() -> Iterator[None]:
     """Let SIGTERM be what Ctrl-C is, a KeyboardInterrupt, wherever nothing else was said."""
-    with _handling(signal.SIGTERM, signal.default_int_handler):
+    with _handling({signal.SIGTERM: signal.default_int_handler}):
         yield
 
 
@@ -98,27 +93,28 @@ def finishing() -> Iterator[None]:
         say("Stopping: the promotion is finished first. Ctrl-C, or another signal, ends at once.")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    with _handling(signal.SIGTERM, handle):
+    with _handling({signal.SIGTERM: handle}):
         yield
 
 
 @contextmanager
 def own_handlers() -> Iterator[None]:
     """Undo what is done to SIGTERM: `ray.init` lets it end the program without a word."""
-    with _handling(signal.SIGTERM, signal.getsignal(signal.SIGTERM)):
+    with _handling({signal.SIGTERM: signal.getsignal(signal.SIGTERM)}):
         yield
 
 
 @contextmanager
-def _handling(number: signal.Signals, handler: Any) -> Iterator[None]:
+def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python has signals in the main thread only
         yield
         return
-    before = signal.signal(number, handler)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(number, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _StopTookTooLong(BaseException):

@@ -102,7 +102,7 @@ def at_hand(file: Path) -> Path:
     """
     folder = None if file.exists() else next((one for one in file.parents if bucket_uri(one.parent)), None)
     if folder is not None:
-        _write_whole(file, (location_of(folder) / file.relative_to(folder).as_posix()).read_bytes())
+        write_whole(file, (location_of(folder) / file.relative_to(folder).as_posix()).read_bytes())
     return file
 
 
@@ -117,7 +117,7 @@ def copy_files(source: Location, folder: Path, files: dict[str, FileInfo]) -> li
         if _is_same(file, info):
             return False
         try:
-            _write_whole(file, (source / name).read_bytes(), info.mtime)
+            write_whole(file, (source / name).read_bytes(), info.mtime)
         except FileNotFoundError:
             return False
         return True
@@ -130,6 +130,14 @@ def copy_files(source: Location, folder: Path, files: dict[str, FileInfo]) -> li
 def goes_on_from(log: bytes, earlier: bytes) -> bool:
     """Whether a log of events begins as an earlier one, whose last line may have been cut off."""
     return log.startswith(earlier[: earlier.rfind(b"\n") + 1])
+
+
+def write_whole(file: Path, content: bytes, time: datetime | None = None) -> None:
+    """Write a file that appears when it is whole, with its folder, and the time that it had elsewhere."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write(file, content)
+    if time is not None:
+        os.utime(file, (time.timestamp(), time.timestamp()))
 
 
 def _remember(folder: Path, names: Sequence[str]) -> None:
@@ -212,10 +220,3 @@ def _is_same(file: Path, info: FileInfo) -> bool:
     except FileNotFoundError:
         return False
     return stat.st_size == info.size and info.mtime is not None and stat.st_mtime == info.mtime.timestamp()
-
-
-def _write_whole(file: Path, content: bytes, time: datetime | None = None) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, content)
-    if time is not None:
-        os.utime(file, (time.timestamp(), time.timestamp()))

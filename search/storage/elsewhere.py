@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from model.durable import write
 from search.files import BEST_FOLDER
 from search.standing import is_locked
 from search.storage.address import location_of, mark
-from search.storage.download import bring
+from search.storage.download import bring, write_whole
 from search.storage.mirror import Mirror, files_of
 
 
@@ -47,5 +46,4 @@ def take_in(folder: Path, files: Mapping[str, bytes]) -> None:
     if any(name.startswith(f"{BEST_FOLDER}/") for name in files):
         shutil.rmtree(folder / BEST_FOLDER, ignore_errors=True)
     for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write(folder / name, content)
+        write_whole(folder / name, content)
