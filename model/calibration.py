@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
-from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 BIN_WIDTH = 0.05
@@ -116,6 +115,8 @@ class ProbabilityCounts:
         """
         if not (self.tumour.any() or self.other.any()):
             return math.nan
+        from scipy.optimize import minimize_scalar  # most of a second, which every command would take to begin
+
         # In the logarithm a tenth and ten are equally far; the loss is convex in 1 / T, so there is one valley.
         found = minimize_scalar(
             lambda log_temperature: self.negative_log_likelihood(math.exp(log_temperature)),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from scipy.stats import rankdata
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,5 +76,7 @@ def _auc(score: Float32[np.ndarray, " slices"], tumour: Bool[np.ndarray, " slice
     num_tumour, num_other = int(tumour.sum()), int((~tumour).sum())
     if not (num_tumour and num_other):
         return math.nan
+    from scipy.stats import rankdata  # most of a second, which every command would take to begin
+
     rank_sum = rankdata(score)[tumour].sum()  # ties share their mean rank
     return float((rank_sum - num_tumour * (num_tumour + 1) / 2) / (num_tumour * num_other))

@@ -7,7 +7,6 @@ import numpy as np
 import optuna
 import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from search.report.space_figures import Axis
@@ -102,6 +101,9 @@ def importance_figure(found: Sequence[Importance], num_trials: int) -> Figure:
 
 
 def _once(axes: Sequence[Axis], places: np.ndarray, dices: np.ndarray, drawn: np.ndarray, seed: int) -> list[float]:
+    # Here, because they bring sklearn: half a second, which every command would take to begin.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     distributions = {axis.name: _distribution(axis) for axis in axes}
