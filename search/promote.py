@@ -3,6 +3,8 @@
 The validation patients decide everything; then the test patients are scored, and how often they were is written down.
 """
 
+import atexit
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -87,6 +89,7 @@ def promote(
     A polite kill is heeded at once only where something is trained, which may take hours.
     """
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
+    atexit.register(gc.freeze)  # or the last collection visits all that torch's exporter has left: two seconds
     with nullcontext() if training else finishing():
         return _promote(config, experiment, cohort, rows, console, training=training)
 

@@ -53,6 +53,7 @@ RAY_SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its own state is written at the end alone: nothing is resumed from it
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost leg is one line of ours
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_prestart_worker_first_driver": "0",  # of a Ray of our own: a process for every core, and lanes need few
 }
 
 
@@ -78,7 +79,7 @@ def ray_cluster() -> Iterator[Path | None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=None if address else False,
-                runtime_env={"env_vars": RAY_SETTINGS},
+                runtime_env={"env_vars": RAY_SETTINGS} if address else None,  # a Ray of our own inherits them
             )
     except ConnectionError as error:
         raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there: {error}") from error
