@@ -13,7 +13,15 @@ from search.cluster.nodes import cluster_nodes, others_hold
 from search.cluster.stop import polite_kills
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.experiment import check_changes, check_folder, only_writer, open_experiment, recorded_config
+from search.experiment import (
+    check_changes,
+    check_fingerprint,
+    check_folder,
+    only_writer,
+    open_experiment,
+    recorded_config,
+)
+from search.files import read_experiment
 from search.presets import PRESETS
 from search.promote import promote
 from search.promotion.final import check_folds
@@ -69,6 +77,8 @@ def _run(config: SearchConfig) -> int:
     known = {} if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
     check_folds(config, cohort)
+    if config.resume:  # a mistake is said before a Ray is started
+        check_fingerprint(read_experiment(config.folder), config, cohort)
     with ray_cluster() as logs:
         lanes = plan_on_cluster(config)
         print_plan(config, cohort, lanes, console, others=others_hold(cluster_nodes()), logs=logs)

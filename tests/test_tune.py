@@ -194,7 +194,9 @@ def test_search_whose_driver_was_killed_is_resumed_to_the_same_table(plain):
 )
 def test_resumed_search_refuses_what_it_cannot_compare(plain, options, words, capsys):
     assert main(["--out", str(plain[0]), "--resume", *options]) == 2
-    assert words in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert words in said.err
+    assert "Search plain" not in said.out, "a Ray was started for it"
     assert not ray.is_initialized()
 
 
