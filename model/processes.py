@@ -5,6 +5,7 @@ Augmentation holds Python's lock for most of its time: a second thread gains a s
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -20,28 +21,31 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
+@contextmanager
 def train_loader(
     pack: Pack, *, batch_size: int, seed: int, rank: int, world_size: int, augment: float, num_processes: int
-) -> Callable[..., Iterator[Batch]]:
-    """Returns batches(epoch=..., first=...): `train_batches` of all slices, augmented with this strength.
+) -> Iterator[Callable[..., Iterator[Batch]]]:
+    """Yields batches(epoch=..., first=...): `train_batches` of all slices, augmented with this strength.
 
-    num_processes augment, as long as the loader lives; 0: a thread does, for each epoch.
+    num_processes augment, as long as the context lasts; 0: a thread does, for each epoch.
     """
     change = build_augment(AugmentConfig(strength=augment))
-    processes = None
-    if num_processes and change:
-        processes = Processes(partial(augmented, pack, change), num_processes=num_processes)
-    return partial(
-        train_batches,
-        pack,
-        np.arange(pack.num_slices),
-        batch_size=batch_size,
-        seed=seed,
-        rank=rank,
-        world_size=world_size,
-        augment=change,
-        processes=processes,
-    )
+    with ExitStack() as stack:
+        processes = None
+        if num_processes and change:
+            processes = Processes(partial(augmented, pack, change), num_processes=num_processes)
+            stack.callback(processes.close)
+        yield partial(
+            train_batches,
+            pack,
+            np.arange(pack.num_slices),
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            augment=change,
+            processes=processes,
+        )
 
 
 class ProcessLost(RuntimeError):
@@ -49,12 +53,12 @@ class ProcessLost(RuntimeError):
 
 
 class Processes(Generic[Part, Result]):
-    """Processes that live as long as this object does; forked at the first call, so that make's data are not copied."""
+    """Processes that live until they are closed; forked at the first call, so that make's data are not copied."""
 
     def __init__(self, make: Callable[[Part], Result], *, num_processes: int) -> None:
         assert num_processes >= 1, num_processes
         self._parts: list[Part] = []
-        self._loader = DataLoader(
+        self._loader: DataLoader | None = DataLoader(
             _Made(make),
             sampler=self._parts,
             batch_size=None,  # a part is a batch already
@@ -73,6 +77,13 @@ class Processes(Generic[Part, Result]):
         """
         self._parts[:] = parts
         return _results(iter(self._loader))
+
+    def close(self) -> None:
+        """End the processes, once nothing iterates over their results any more.
+
+        Left to the garbage collector, which ends the queues before their loader, each would be waited for, for 5 s.
+        """
+        self._loader = None
 
 
 def _results(found: Iterator[Result]) -> Iterator[Result]:

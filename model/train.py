@@ -7,7 +7,7 @@ it trains data-parallel; without one, alone. Both see the same global batches.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,29 +146,29 @@ def train(
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
     costs = network_costs(state, train_pack.masks.shape[1:], device, measure_latency=config.measure_latency)
     network = parallel.distribute(state.network, device)
-    batches = _train_loader(train_pack, config)
-    while not _is_finished(state.history, config):
-        started = time.perf_counter() - state.under_way.seconds
-        loss, waited = _train_epoch(network, state, config, batches, device, halt)
-        trained = time.perf_counter()
-        failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
-        scores = {} if failure else validate(state.network, val_pack, device, config.batch_size)
-        epoch = {
-            "epoch": state.epoch + 1,
-            "train_loss": loss,
-            **{f"val_{name}": score for name, score in scores.items()},
-            "learning_rate": state.schedule.get_last_lr()[0],
-            "seconds": time.perf_counter() - started,
-            "val_seconds": time.perf_counter() - trained,
-            "waiting_seconds": waited,
-            **costs,
-        }
-        state.history.append(epoch)
-        state.under_way = UnderWay()
-        finished = failure is not None or _is_finished(state.history, config)
-        yield EpochResult(metrics=epoch, state=state, finished=finished, failure=failure)
-        if failure:
-            return
+    with _train_loader(train_pack, config) as batches:
+        while not _is_finished(state.history, config):
+            started = time.perf_counter() - state.under_way.seconds
+            loss, waited = _train_epoch(network, state, config, batches, device, halt)
+            trained = time.perf_counter()
+            failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
+            scores = {} if failure else validate(state.network, val_pack, device, config.batch_size)
+            epoch = {
+                "epoch": state.epoch + 1,
+                "train_loss": loss,
+                **{f"val_{name}": score for name, score in scores.items()},
+                "learning_rate": state.schedule.get_last_lr()[0],
+                "seconds": time.perf_counter() - started,
+                "val_seconds": time.perf_counter() - trained,
+                "waiting_seconds": waited,
+                **costs,
+            }
+            state.history.append(epoch)
+            state.under_way = UnderWay()
+            finished = failure is not None or _is_finished(state.history, config)
+            yield EpochResult(metrics=epoch, state=state, finished=finished, failure=failure)
+            if failure:
+                return
 
 
 def _start(unet: UNetConfig, config: TrainConfig, device: Device, steps_per_epoch: int) -> TrainState:
@@ -189,7 +189,7 @@ def _start(unet: UNetConfig, config: TrainConfig, device: Device, steps_per_epoc
     return TrainState(network, optimizer, schedule, scaler)
 
 
-def _train_loader(pack: Pack, config: TrainConfig) -> Callable[..., Iterator[Batch]]:
+def _train_loader(pack: Pack, config: TrainConfig) -> AbstractContextManager[Callable[..., Iterator[Batch]]]:
     return train_loader(
         pack,
         batch_size=config.batch_size,

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_halted_with_every_kind_of_training_equals_uninterrupted(norm, changes):
     unet = UNetConfig(depth=1, width=2, dropout=0.5, norm=norm)
     whole, weights = run(unet, **changes)
     before, state = run_until_halted(at(4), unet, **changes)
+    assert multiprocessing.active_children() == [], "the garbage collector would wait 5 s for each"
     rest, resumed = run(unet, resume_from=state.to_bytes(), **changes)
     assert without_clocks(before + rest) == without_clocks(whole)
     assert same(resumed, weights)

@@ -277,32 +277,38 @@ def test_batches_have_channels_last_in_memory(channels, context_slices):
 def test_train_loader_with_processes_gives_the_same_batches_bit_for_bit():
     pack = small_pack(TUMOUR, size=16)
     options = {"batch_size": 4, "seed": 3, "rank": 1, "world_size": 2, "augment": 2.0}
-    here, there = (train_loader(pack, num_processes=number, **options) for number in (0, 2))
-    for epoch in (1, 2, 5):
-        expected, found = list(here(epoch=epoch)), list(there(epoch=epoch))
-        assert len(found) == len(expected) == 5
-        for one, other in zip(expected, found, strict=True):
-            np.testing.assert_array_equal(one.images, other.images)
-            np.testing.assert_array_equal(one.masks, other.masks)
-            np.testing.assert_array_equal(one.slices, other.slices)
+    with (
+        train_loader(pack, num_processes=0, **options) as here,
+        train_loader(pack, num_processes=2, **options) as there,
+    ):
+        for epoch in (1, 2, 5):
+            expected, found = list(here(epoch=epoch)), list(there(epoch=epoch))
+            assert len(found) == len(expected) == 5
+            for one, other in zip(expected, found, strict=True):
+                np.testing.assert_array_equal(one.images, other.images)
+                np.testing.assert_array_equal(one.masks, other.masks)
+                np.testing.assert_array_equal(one.slices, other.slices)
 
 
 def test_train_loader_begins_an_epoch_anew_after_one_that_was_closed_early():
     pack = small_pack(TUMOUR, size=16)
     options = {"batch_size": 2, "seed": 0, "rank": 0, "world_size": 1, "augment": 1.0}
-    here, there = (train_loader(pack, num_processes=number, **options) for number in (0, 2))
-    closed = there(epoch=1)
-    next(closed)
-    closed.close()
-    for expected, found in zip(here(epoch=2), there(epoch=2), strict=True):
-        np.testing.assert_array_equal(expected.images, found.images)
+    with (
+        train_loader(pack, num_processes=0, **options) as here,
+        train_loader(pack, num_processes=2, **options) as there,
+    ):
+        closed = there(epoch=1)
+        next(closed)
+        closed.close()
+        for expected, found in zip(here(epoch=2), there(epoch=2), strict=True):
+            np.testing.assert_array_equal(expected.images, found.images)
 
 
-def test_train_loader_ends_its_processes_with_itself():
+def test_train_loader_ends_its_processes_with_itself_whoever_holds_on_to_it():
     pack = small_pack([True] * 8, size=16)
-    batches = train_loader(pack, batch_size=4, seed=0, rank=0, world_size=1, augment=1.0, num_processes=2)
+    options = {"batch_size": 4, "seed": 0, "rank": 0, "world_size": 1, "augment": 1.0}
     before = set(multiprocessing.active_children())
-    list(batches(epoch=1))
-    assert len(set(multiprocessing.active_children()) - before) == 2
-    del batches
-    assert set(multiprocessing.active_children()) == before
+    with train_loader(pack, num_processes=2, **options) as batches:
+        list(batches(epoch=1))
+        assert len(set(multiprocessing.active_children()) - before) == 2
+    assert set(multiprocessing.active_children()) == before  # as the traceback of a training that was halted does

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +83,16 @@ class NaiveSlices(Dataset):
 
 
 def main(arguments: Arguments) -> None:
+    with ExitStack() as stack:
+        _measure(arguments, stack)
+
+
+def _measure(arguments: Arguments, stack: ExitStack) -> None:
     patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir())).patients
     pack = pack_patients(patients, Preprocessing(size=arguments.size))
     every = np.arange(pack.num_slices)
     naive = NaiveSlices(patients, pack, arguments.augment)
-    loaders = {number: _loader(pack, arguments, number) for number in (0, 2)}
+    loaders = {number: stack.enter_context(_loader(pack, arguments, number)) for number in (0, 2)}
     chosen = list(range(arguments.batch_size))
     naive_loaders = {
         number: DataLoader(
@@ -129,7 +135,7 @@ def main(arguments: Arguments) -> None:
     )
 
 
-def _loader(pack: Pack, arguments: Arguments, num_processes: int) -> Callable[..., Iterable]:
+def _loader(pack: Pack, arguments: Arguments, num_processes: int) -> AbstractContextManager[Callable[..., Iterable]]:
     return train_loader(
         pack,
         batch_size=arguments.batch_size,
