@@ -1,7 +1,8 @@
 """What all tests share."""
 
+import gc
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,17 @@ import torch
 from browser import Browser, open_browser
 from s3_server import bucket, s3_server  # noqa: F401 (fixtures)
 from wandb_server import Server, wandb_server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Look for no garbage among what is imported and collected: it stays, and to look through it takes half a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
