@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -59,6 +59,31 @@ def search(
     with engine.ray_cluster():
         before()
         return engine.run_trials(config, plan_lanes(config, node_resources()), train, val)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_ray() -> Iterator[tuple[Path, str]]:
+    """A Ray that somebody else started on this machine, for all searches here: its folder and its address.
+
+    One of their own would cost each six seconds; that a search starts it, tests/test_tune.py has.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: a socket's path may have 107 bytes
+    options = ["--head", "--port=0", "--include-dashboard=false", f"--temp-dir={folder}"]
+    # A process keeps the mode that it began with, and a Ray of its own makes that `token`: both must have the same.
+    mode = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
+    started = subprocess.run(
+        [*RAY, "start", *options], capture_output=True, text=True, env=os.environ | engine.RAY_SETTINGS | mode
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+    address = (folder / "ray_current_cluster").read_text().strip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", address)
+        yield folder, address
+    for process, command in command_lines().items():
+        with contextlib.suppress(ProcessLookupError):  # it ended in between
+            if str(folder) in command:
+                os.kill(process, signal.SIGKILL)
+    shutil.rmtree(folder)
 
 
 def states_in_study(tmp_path: Path) -> list[optuna.trial.TrialState]:
@@ -149,24 +174,8 @@ def test_a_killed_loader_process_costs_its_trial_an_epoch_at_most(tmp_path, monk
 @pytest.mark.cluster
 def test_search_uses_the_cluster_that_ray_address_names(tmp_path, monkeypatch, running_ray):
     folder, address = running_ray
-    monkeypatch.setenv("RAY_ADDRESS", address)
     rows = search(tmp_path, monkeypatch, {}, trials=1)
     assert [row.state for row in rows] == [State.COMPLETE]
     assert list(folder.glob("session_*/logs/python-core-driver-*")), "it started a Ray of its own"
     status = subprocess.run([*RAY, "status", "--address", address], capture_output=True, text=True)
     assert status.returncode == 0, "it ended a Ray that was not its own"
-
-
-@pytest.fixture
-def running_ray():
-    """A Ray that somebody else started on this machine: its folder and its address."""
-    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: a socket's path may have 107 bytes
-    options = ["--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}"]
-    started = subprocess.run([*RAY, "start", *options], capture_output=True, text=True)
-    assert started.returncode == 0, started.stdout + started.stderr
-    yield folder, (folder / "ray_current_cluster").read_text().strip()
-    for process, command in command_lines().items():
-        with contextlib.suppress(ProcessLookupError):  # it ended in between
-            if str(folder) in command:
-                os.kill(process, signal.SIGKILL)
-    shutil.rmtree(folder)

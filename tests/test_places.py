@@ -207,18 +207,24 @@ def test_why_no_room_names_what_is_missing(workers, nodes, expected):
     assert why_no_room(lanes, nodes) == expected
 
 
-@pytest.fixture
-def two_nodes():
-    """A Ray of two nodes with a core each, to which this process is connected."""
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray of two nodes with a core each."""
     checks = {"initial_delay_ms": 0, "period_ms": 500, "timeout_ms": 2000, "failure_threshold": 2}  # not half a minute
     settings = {f"health_check_{name}": value for name, value in checks.items()}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": settings})
     cluster.second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def two_nodes(cluster):
+    """The same, connected to this process; what a test asked of it ends with the connection."""
     ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": RAY_SETTINGS})
     yield cluster
     ray.shutdown()
-    cluster.shutdown()
 
 
 def groups() -> dict[str, str]:
@@ -263,7 +269,7 @@ def test_growth_leaves_the_queue_to_a_lane_that_waits(two_nodes):
 
 
 @pytest.mark.slow  # tests/cluster has hosts that die and join
-@pytest.mark.cluster
+@pytest.mark.cluster  # the last of them: it takes a node away
 def test_lanes_of_a_search_follow_nodes_that_join_and_die(two_nodes, tmp_path, capsys):
     for module in (closed_form_lane, fakes):  # workers cannot import the tests
         cloudpickle.register_pickle_by_value(module)
