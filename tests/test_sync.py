@@ -1,5 +1,6 @@
 """Sync: what reaches a W&B server of an experiment that was tracked offline, by the real client, however it goes."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -64,15 +65,34 @@ def is_whole(server: Server) -> bool:
 
 
 @pytest.fixture(scope="module")
-def sent(tracked, tmp_path_factory) -> Iterator[tuple[Server, str]]:
+def sender(tmp_path_factory) -> Path:
+    """Return the folder from which it was sent to that server."""
+    return tmp_path_factory.mktemp("sent")
+
+
+@pytest.fixture(scope="module")
+def sent(tracked, sender) -> Iterator[tuple[Server, str]]:
     """Return a server that has taken the experiment, and what was said on the screen; to be looked at only."""
-    out = tmp_path_factory.mktemp("sent")
-    shutil.copytree(tracked / "small", out / "small", symlinks=True)
+    shutil.copytree(tracked / "small", sender / "small", symlinks=True)
     with wandb_server() as server, pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as screen:
         patch.setenv("WANDB_BASE_URL", server.url)
         wandb.teardown()
-        assert send(out) == 0
+        assert send(sender) == 0
         yield server, screen.getvalue()
+
+
+@pytest.fixture
+def taken(sent, sender, tmp_path, monkeypatch) -> Iterator[tuple[Server, Path]]:
+    """Return that server as W&B's own, and a copy of the folder; the server is left as it was."""
+    server, _ = sent
+    kept = copy.deepcopy((server.runs, server.files, server.sweeps, server.asked))
+    shutil.copytree(sender / "small", tmp_path / "runs" / "small", symlinks=True)
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    wandb.teardown()
+    server.asked.clear()
+    yield server, tmp_path / "runs"
+    server.runs, server.files, server.sweeps, server.asked = kept
+    wandb.teardown()
 
 
 def test_sync_sends_every_metric_of_every_epoch_of_every_trial(sent):
@@ -115,20 +135,18 @@ def test_sync_sends_tables_and_the_model_from_where_they_are_now(sent):
     assert "validation_slices" in server.runs["small-t000"].history[1]
 
 
-def test_second_sync_sends_nothing(server, out, capsys):
-    send(out)
-    server.asked.clear()
+def test_second_sync_sends_nothing(taken, capsys):
+    server, out = taken
     assert send(out) == 0
     assert server.asked == {}
     assert "3 runs of small: 3 sent before\n" in capsys.readouterr().out
 
 
-def test_run_that_changed_is_sent_again_and_no_other(server, out):
-    send(out)
+def test_run_that_changed_is_sent_again_and_no_other(taken):
+    server, out = taken
     rows = (out / "small" / "trials.jsonl").read_text().splitlines()
     changed = json.loads(rows[1]) | {"error": "time budget spent"}
     (out / "small" / "trials.jsonl").write_text("\n".join([rows[0], json.dumps(changed), rows[2], ""]))
-    server.asked.clear()
     assert send(out) == 0
     assert {asked["name"] for asked in server.asked["UpsertBucket"]} == {"small-t001"}
     assert server.runs["small-t001"].summary["reason"] == "time budget spent"
@@ -136,8 +154,8 @@ def test_run_that_changed_is_sent_again_and_no_other(server, out):
     assert len(server.sweeps) == 1
 
 
-def test_run_that_was_sent_by_half_is_completed_not_doubled(server, out):
-    send(out)
+def test_run_that_was_sent_by_half_is_completed_not_doubled(taken):
+    server, out = taken
     for run in server.runs.values():
         del run.lines[1:]
     (out / "small" / "sent.jsonl").unlink()
@@ -269,8 +287,8 @@ def test_run_whose_writer_was_killed_is_sent_as_far_as_it_goes(server, out):
 
 
 @SLOW
-def test_another_project_has_another_sweep(server, out):
-    send(out)
+def test_another_project_has_another_sweep(taken):
+    server, out = taken
     assert send(out, "--project", "other") == 0
     assert [sweep.place.split()[-1] for sweep in recorded_sweeps(out / "small")] == ["tumours", "other"]
     assert [sweep["projectName"] for sweep in server.sweeps] == ["tumours", "other"]
