@@ -16,7 +16,7 @@ from wandb_server import Server, wandb_server
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
-    """Look for no garbage among what is imported and collected: it stays, and to look through it takes half a second."""
+    """Look for no garbage in what is imported and collected: it stays, and to look through it takes half a second."""
     gc.disable()
     try:
         return (yield)

@@ -62,7 +62,7 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     with open_experiment(config, cohort, lanes, {}) as run:
         pass
     training = TrainConfig(max_epochs=1, batch_size=4, precision="float32")
-    [epoch] = train(UNetConfig(depth=2, width=2), training, cohort.train_pack, cohort.val_pack)
+    [epoch] = train(UNetConfig(depth=1, width=2), training, cohort.train_pack, cohort.val_pack)
     write(config.folder / "state.pt", epoch.state.to_bytes())
     rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
     with only_writer(config.folder), redirect_stdout(io.StringIO()) as screen:
@@ -147,7 +147,7 @@ def test_deliver_exports_the_winner(delivered):
     [score] = [score for score in delivered.metrics["test_patients"] if score["patient"] == patient.id]
     assert predicted.sum() == pytest.approx(score["predicted_pixels"], abs=2)
     assert masks.sum() == score["true_pixels"]
-    assert load_network(delivered.config.folder / "best" / "checkpoint.pt").config.depth == 2
+    assert load_network(delivered.config.folder / "best" / "checkpoint.pt").config.depth == 1
 
 
 def test_deliver_pictures_can_be_opened(delivered):
@@ -175,27 +175,44 @@ def test_deliver_leaves_a_folder_that_its_manifest_vouches_for(delivered):
     )
 
 
-@pytest.fixture
-def copied(delivered, tmp_path):
-    """A copy of the experiment's folder, to be promoted again."""
-    folder = tmp_path / "runs" / "tiny"
+def copy_of(delivered: SimpleNamespace, folder: Path) -> Path:
+    """Return a copy of the experiment's folder, to be promoted again."""
     shutil.copytree(delivered.config.folder, folder)
     for row in delivered.rows:
         append_row(folder / "trials.jsonl", row)
     return folder
 
 
-def test_promote_again_replaces_the_model_and_counts_the_scoring(copied, capsys):
-    before = read_json(copied / "best" / "metrics.json")
-    (copied / "best" / "stranger").touch()
-    assert main(["tiny", "--out", str(copied.parent), "--no-choose", "--ties", "best"]) == 0
-    after = read_json(copied / "best" / "metrics.json")
+@pytest.fixture
+def copied(delivered, tmp_path) -> Path:
+    return copy_of(delivered, tmp_path / "runs" / "tiny")
+
+
+@pytest.fixture(scope="module")
+def again(delivered, tmp_path_factory) -> SimpleNamespace:
+    """A copy under another name that was promoted again, what it said before, and what was said on the screen."""
+    folder = copy_of(delivered, tmp_path_factory.mktemp("again") / "other")
+    before = read_json(folder / "best" / "metrics.json")
+    (folder / "best" / "stranger").touch()
+    with redirect_stdout(io.StringIO()) as screen:
+        assert main(["other", "--out", str(folder.parent), "--no-choose", "--ties", "best"]) == 0
+    return SimpleNamespace(folder=folder, before=before, screen=screen.getvalue())
+
+
+def test_promote_again_replaces_the_model_and_counts_the_scoring(again):
+    after = read_json(again.folder / "best" / "metrics.json")
     assert (after["choices"], after["threshold"], after["num_test_scorings"]) == ([], 0.5, 2)
-    assert after["candidates"] == before["candidates"]
-    assert "scored 2 times" in " ".join((copied / "report.html").read_text().split())
-    assert "Test Dice" in capsys.readouterr().out
-    verify_manifest(copied / "best")
-    assert {path.name for path in copied.iterdir() if path.name.startswith("best")} == {"best"}
+    assert after["candidates"] == again.before["candidates"]
+    assert "scored 2 times" in " ".join((again.folder / "report.html").read_text().split())
+    assert "Test Dice" in again.screen
+    verify_manifest(again.folder / "best")
+    assert {path.name for path in again.folder.iterdir() if path.name.startswith("best")} == {"best"}
+
+
+def test_promote_of_a_copy_speaks_of_the_copy(again):
+    best = again.folder / "best"
+    assert verify_manifest(best)["experiment"] == "other"
+    assert f"python -m model.predict {best}" in (best / "card.md").read_text()
 
 
 def test_promote_that_fails_leaves_the_model_that_was_there(copied, monkeypatch):
@@ -224,14 +241,6 @@ def test_promote_refuses_more_folds_than_patients_before_it_trains(copied, capsy
     assert main(["tiny", "--out", str(copied.parent), "--folds", "50", "--final-seeds", "1"]) == 2
     assert "folds is 50, but there are" in capsys.readouterr().err
     assert not (copied / "final").exists()
-
-
-def test_promote_of_a_copy_speaks_of_the_copy(copied):
-    copied.rename(copied.with_name("other"))
-    assert main(["other", "--out", str(copied.parent), "--no-choose"]) == 0
-    best = copied.with_name("other") / "best"
-    assert verify_manifest(best)["experiment"] == "other"
-    assert f"python -m model.predict {best}" in (best / "card.md").read_text()
 
 
 def test_promote_without_a_checkpoint_says_so_and_reports(copied, capsys):
