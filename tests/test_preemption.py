@@ -7,33 +7,74 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import ray
+import torch
 from fakes import small_pack
 from optuna.distributions import CategoricalDistribution
 from ray.cluster_utils import Cluster
 
+from data.pack import Pack
 from data.preprocess import Preprocessing
+from model.train import train
 from search.checkpoints import METRICS_FILE, Checkpoints
 from search.cluster import engine
 from search.cluster.lanes import node_resources, plan_lanes
+from search.cluster.nodes import MARKET, SPOT
 from search.cluster.notice import Raylet, drain
 from search.config import SearchConfig
-from search.files import RAY_FOLDER
+from search.files import LOG_FILE, RAY_FOLDER
 from search.jsonl import read_lines
-from search.space import SPACES
-from search.trials import State
+from search.space import SPACES, to_configs
+from search.trials import State, TrialRow
 
 # Cluster does not close all its sockets.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
-PACK = small_pack([True, False] * 1500, num_patients=2, size=64)
-"""187 batches of 16: several seconds, even at this size."""
+NUM_BATCHES = 32
+"""Of an epoch."""
+
+BATCH_SECONDS = 0.5
+"""What a batch of the second epoch takes: 14 s for a notice to be heard, which takes one or two."""
+
 PATIENCE_SECONDS = 240
 
-VAL = small_pack([True] * 4, num_patients=2, size=64)
+GOOD = {"learning_rate": 1e-2, "depth": 2, "dropout": 0.5, "bce_weight": 0.5}
+
+
+def with_bright_tumours(pack: Pack) -> Pack:
+    """Return a pack of which something can be learnt, so that Dice is not always 0."""
+    images = pack.images.copy()
+    images[pack.masks] = 255
+    return replace(pack, images=images)
+
+
+PACK = with_bright_tumours(small_pack([True] * 16 * NUM_BATCHES, num_patients=2, size=64))
+VAL = with_bright_tumours(small_pack([True] * 4, num_patients=2, size=64))
+
+
+def with_slow_second_epoch(pack: Pack, begun: Path) -> Pack:
+    """Return the same slices, which take their time in the second epoch of a process; a file says that it is there.
+
+    A process that begins in the middle of that epoch reads too few for it.
+    """
+
+    class Images(np.ndarray):
+        num_read = 0
+
+        def __getitem__(self, index: Any) -> np.ndarray:  # once for a batch
+            self.num_read += 1
+            if self.num_read > NUM_BATCHES + 3:  # two are read ahead: the first is being trained on
+                begun.touch()
+                time.sleep(BATCH_SECONDS)
+            return self.view(np.ndarray)[index]
+
+    return replace(pack, images=pack.images.view(Images))
 
 
 @pytest.fixture
@@ -41,7 +82,7 @@ def nodes(monkeypatch) -> Iterator[Cluster]:
     """A head without cores and two nodes with one each, which are processes of this machine."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
+        add_node(cluster)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     yield cluster
     cluster.shutdown()
@@ -50,12 +91,16 @@ def nodes(monkeypatch) -> Iterator[Cluster]:
         gc.collect()
 
 
-def lanes_by_node() -> list[str]:
-    """Return the ids of the nodes on which lanes live."""
+def add_node(cluster: Cluster) -> None:
+    cluster.add_node(num_cpus=1, object_store_memory=100_000_000, labels={MARKET: SPOT})
+
+
+def nodes_of(kind: str) -> list[str]:
+    """Return the ids of the nodes on which actors of a class live."""
     return [
         actor["Address"]["NodeID"]
         for actor in ray._private.state.actors().values()
-        if actor["ActorClassName"].endswith("Lane") and actor["State"] == "ALIVE"
+        if actor["ActorClassName"].endswith(kind) and actor["State"] == "ALIVE"
     ]
 
 
@@ -75,18 +120,36 @@ def config_of(out: Path, **options) -> SearchConfig:
     )
 
 
-def search(folder: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None], **options) -> list:
-    """Return the trials of a search of one trial of two epochs, while something happens."""
-    good = {"learning_rate": 1e-2, "depth": 2, "dropout": 0.5, "bce_weight": 0.5}
-    monkeypatch.setitem(SPACES, "core", {name: CategoricalDistribution([value]) for name, value in good.items()})
-    config = config_of(folder, **options)
+def search(tmp_path: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None], sample: dict, **options) -> TrialRow:
+    """Return the trial of a search of one trial of two epochs; something happens in the middle of the second."""
+    monkeypatch.setitem(SPACES, "core", {name: CategoricalDistribution([value]) for name, value in sample.items()})
+    config = config_of(tmp_path, **options)
     config.folder.mkdir(parents=True)
+    begun = tmp_path / "begun"
+
+    def happen() -> None:
+        wait_for(begun.exists, "no second epoch")
+        meanwhile(config)
+
     with engine.ray_cluster():
-        happens = threading.Thread(target=meanwhile, args=(config,), daemon=True)
+        happens = threading.Thread(target=happen, daemon=True)
         happens.start()
-        rows = engine.run_trials(config, plan_lanes(config, node_resources()), PACK, VAL)
+        pack = with_slow_second_epoch(PACK, begun)
+        [row] = engine.run_trials(config, plan_lanes(config, node_resources()), pack, VAL)
         happens.join()
-    return rows
+    return row
+
+
+def take_back(node: str, cluster: Cluster) -> None:
+    num_nodes = len(node_resources())
+    assert drain(Raylet(node_id=node, gcs_address=cluster.address), time.time() + 30, "a test") is None
+    assert len(node_resources()) == num_nodes - 1, "a node that is taken back counts as room"
+
+
+def newest_of(config: SearchConfig) -> dict:
+    """Return what the newest checkpoint says of itself."""
+    newest = Path(Checkpoints(config.folder / RAY_FOLDER).newest(0))
+    return json.loads(newest.with_name(METRICS_FILE).read_text())
 
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:
@@ -96,35 +159,67 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def log_of(config: SearchConfig) -> list[dict]:
-    file = config.folder / "events.jsonl"
-    return list(read_lines(file)) if file.exists() else []
-
-
-def test_a_trial_leaves_its_node_in_the_middle_of_an_epoch_and_goes_on_there_elsewhere(
+def test_a_trial_leaves_its_node_in_the_middle_of_an_epoch_and_ends_as_if_it_had_not(
     tmp_path, monkeypatch, nodes, capsys
 ):
     found = []
 
-    def take_back(config: SearchConfig) -> None:
-        wait_for(lambda: any(event["event"] == "epoch" for event in log_of(config)), "no epoch")
-        time.sleep(0.5)
-        [node] = lanes_by_node()
-        assert drain(Raylet(node_id=node, gcs_address=nodes.address), time.time() + 30, "a test") is None
-        assert len(node_resources()) == 2, "a node that is taken back counts as room"
-        wait_for(lambda: lanes_by_node() not in ([], [node]), "no lane elsewhere")
-        newest = Path(Checkpoints(config.folder / RAY_FOLDER).newest(0))
-        found.append(json.loads(newest.with_name(METRICS_FILE).read_text()))
+    def leave(config: SearchConfig) -> None:
+        [node] = nodes_of("Lane")
+        take_back(node, nodes)
+        wait_for(lambda: nodes_of("Lane") not in ([], [node]), "no lane elsewhere")
+        found.append(newest_of(config))
 
-    [row] = search(tmp_path / "runs", monkeypatch, take_back)
+    row = search(tmp_path, monkeypatch, leave, GOOD)
+    check_left(row, found, tmp_path, capsys.readouterr().out)
+    # To the bit what a training without Ray gives that nobody disturbed.
+    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
+    assert without_clocks(row.epochs) == without_clocks(undisturbed.state.history)
+    assert row.epochs[1]["val_dice"] > row.epochs[0]["val_dice"], "the best checkpoint is not the last"
+    state = torch.load(config_of(tmp_path).folder / row.checkpoint, weights_only=True)
+    weights = undisturbed.state.network.state_dict()
+    assert all(torch.equal(state["network"][name], weights[name]) for name in weights)
+
+
+@pytest.mark.slow  # a minute: two groups of two processes begin; what all of it consists of, others test
+def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(tmp_path, monkeypatch, nodes, capsys):
+    add_node(nodes)
+    found, groups = [], []
+
+    def leave(config: SearchConfig) -> None:
+        groups.append(nodes_of("RayTrainWorker"))
+        take_back(groups[0][0], nodes)
+        wait_for(lambda: len(set(nodes_of("RayTrainWorker")) - {groups[0][0]}) == 2, "no workers elsewhere")
+        groups.append(nodes_of("RayTrainWorker"))
+        found.append(newest_of(config))
+
+    sample = GOOD | {"dropout": 0.0}  # which two workers draw differently from one
+    row = search(tmp_path, monkeypatch, leave, sample, workers_per_trial=2)
+    check_left(row, found, tmp_path, capsys.readouterr().out)
+    assert all(len(set(group)) == 2 for group in groups), "not on two nodes"
+    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
+    for name in ("train_loss", "val_dice"):
+        assert [epoch[name] for epoch in row.epochs] == pytest.approx(
+            [epoch[name] for epoch in undisturbed.state.history], rel=1e-3
+        )
+
+
+def check_left(row: TrialRow, found: list[dict], tmp_path: Path, said: str) -> None:
+    """Check that a trial left in the middle of its second epoch, for no loss, and ended elsewhere."""
     [checkpoint] = found
     assert (checkpoint["epoch"], checkpoint["num_batches"] > 0) == (1, True)
     assert row.state == State.COMPLETE
     assert [epoch["epoch"] for epoch in row.epochs] == [1, 2]
     where = f"it goes on after batch {checkpoint['num_batches']} of epoch 2 elsewhere"
-    assert re.search(rf"t000 leaves [\d.]+, which is taken back; {where}", capsys.readouterr().out)
+    assert re.search(rf"t000 leaves [\d.]+, which is taken back; {where}", said)
     first, second = row.epochs
     gap = second["elapsed_seconds"] - first["elapsed_seconds"] - second["seconds"]
     print(f"{gap:.1f} s between the batch before and the next one; epochs of {first['seconds']:.1f} s")
-    log = log_of(config_of(tmp_path / "runs"))
+    log = list(read_lines(config_of(tmp_path).folder / LOG_FILE))
     assert [event["event"] for event in log] == ["begin", "leg", "epoch", "leg", "epoch", "end"]
+
+
+def without_clocks(epochs: list[dict]) -> list[str]:
+    """Return what must repeat, as text: nan equals itself there."""
+    clocks = ("seconds", "peak_memory_mb")
+    return [repr({key: value for key, value in epoch.items() if not key.endswith(clocks)}) for epoch in epochs]
