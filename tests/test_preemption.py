@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,35 @@ def with_slow_second_epoch(pack: Pack, begun: Path) -> Pack:
     return replace(pack, images=pack.images.view(Images))
 
 
+class KnowsNoActor(BaseHTTPRequestHandler):
+    """The API server of another Ray, asked for an actor."""
+
+    def do_GET(self) -> None:
+        found = {"total": 0, "num_after_truncation": 0, "num_filtered": 0, "result": [], "partial_failure_warning": ""}
+        content = json.dumps({"result": True, "msg": "", "data": {"result": found}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def stranger(monkeypatch) -> Iterator[None]:
+    """Another Ray, which the environment names; Ray Train would ask it about ours."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), KnowsNoActor) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()
+
+
 @pytest.fixture
 def nodes(monkeypatch) -> Iterator[Cluster]:
     """A head without cores and two nodes with one each, which are processes of this machine."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # seconds less
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | without)
     for _ in range(2):
         add_node(cluster)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
@@ -182,7 +208,9 @@ def test_a_trial_leaves_its_node_in_the_middle_of_an_epoch_and_ends_as_if_it_had
 
 
 @pytest.mark.slow  # a minute: two groups of two processes begin; what all of it consists of, others test
-def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(tmp_path, monkeypatch, nodes, capsys):
+def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
+    tmp_path, monkeypatch, stranger, nodes, capsys
+):
     add_node(nodes)
     found, groups = [], []
 

@@ -14,6 +14,7 @@ from ray import tune
 from data.pack import Pack
 from search.checkpoints import Checkpoints
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.cluster.environment import api_server, inherited
 from search.cluster.lane import Lane
 from search.cluster.lanes import Lanes
 from search.cluster.nodes import selector_off_spot
@@ -46,6 +47,7 @@ from search.trials import TrialRow, read_rows
 
 RAY_SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # lanes watch; it costs an actor, and restarts groups
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what a lane says that is left after Ctrl-C: else a screen of it
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: it ends in a table and a promoted model
@@ -73,13 +75,14 @@ def ray_cluster() -> Iterator[Path | None]:
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it counts lost legs as trials that failed
     address = os.environ.get("RAY_ADDRESS")
     try:
-        with own_handlers():
+        asked = api_server(address)
+        with own_handlers(), inherited(asked):
             context = ray.init(
                 address=address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=None if address else False,
-                runtime_env={"env_vars": RAY_SETTINGS} if address else None,  # a Ray of our own inherits them
+                runtime_env={"env_vars": RAY_SETTINGS | asked} if address else None,  # a Ray of our own inherits them
             )
     except ConnectionError as error:
         raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there: {error}") from error
