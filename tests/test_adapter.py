@@ -7,18 +7,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
 from ray.tune.search import Searcher
 
 from search.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.cluster import adapter
-from search.cluster.adapter import LaneWatch, LegSearcher
+from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.cluster.draining import Preempted
 from search.coordinator import Coordinator
 from search.recorder import Recorder
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
-from search.trials import State, read_rows
+from search.trials import INTERRUPTED, State, read_rows
 
 NUM_TRIALS = 12
 CHECKPOINT_BYTES = 1_000_000
@@ -35,21 +38,29 @@ def train_leg(coordinator: Coordinator, folder: Path, leg: dict) -> int:
     for epoch in itertools.count(last + 1):
         metrics = {"epoch": epoch, "val_dice": worst_first(number, epoch), "seconds": 1.0, "elapsed_seconds": 1.0}
         goes_on = coordinator.report(number, metrics, finished=epoch == 9, failure=None)
-        checkpoint = folder / leg["leg"] / f"checkpoint_{epoch:06d}"
-        checkpoint.mkdir(parents=True)
-        (checkpoint / STATE_FILE).write_bytes(bytes(CHECKPOINT_BYTES))
-        (checkpoint / METRICS_FILE).write_text(json.dumps(metrics))
+        write_checkpoint(folder / leg["leg"] / f"checkpoint_{epoch:06d}", metrics)
         if not goes_on:
             return number
 
 
-def make_coordinator(tmp_path: Path, checkpoints: Checkpoints) -> Coordinator:
-    budget = Budget(num_trials=NUM_TRIALS, max_epochs=9, grace_period=1, reduction_factor=3)
+def write_checkpoint(checkpoint: Path, metrics: dict | None) -> None:
+    """Write what a lane writes; without metrics, what one has written that was killed meanwhile."""
+    checkpoint.mkdir(parents=True)
+    (checkpoint / STATE_FILE).write_bytes(bytes(CHECKPOINT_BYTES))
+    if metrics:
+        (checkpoint / METRICS_FILE).write_text(json.dumps(metrics))
+
+
+def make_coordinator(
+    tmp_path: Path, checkpoints: Checkpoints, *, trials: int = NUM_TRIALS, scheduler: str = "asha", **options
+) -> Coordinator:
+    budget = Budget(num_trials=trials, max_epochs=9, grace_period=1, reduction_factor=3)
     return Coordinator(
-        OptunaSearcher(CORE, sampler="random", seed=0, num_trials=NUM_TRIALS, max_epochs=9),
-        SCHEDULERS["asha"](budget),
-        num_trials=NUM_TRIALS,
+        OptunaSearcher(CORE, sampler="random", seed=0, num_trials=trials, max_epochs=9),
+        SCHEDULERS[scheduler](budget),
+        num_trials=trials,
         listener=Recorder(tmp_path / "trials.jsonl", checkpoints),
+        **options,
     )
 
 
@@ -125,3 +136,55 @@ def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_pa
     others = [row.best_dice for row in rows if row not in made_room]
     if num_checkpoints:
         assert max((row.best_dice for row in made_room), default=0) < max(others)
+
+
+def open_search(tmp_path: Path) -> tuple[Coordinator, LegSearcher]:
+    """Return a search of one trial, as a driver begins it, or goes on with it."""
+    checkpoints = Checkpoints(tmp_path / "ray")
+    log = tmp_path / "events.jsonl"
+    coordinator = make_coordinator(tmp_path, checkpoints, trials=1, scheduler="none", max_failures=0, log=log)
+    if log.exists():
+        (tmp_path / "trials.jsonl").unlink(missing_ok=True)  # as search.cluster.engine does
+        coordinator.read_back(checkpoints.last_epoch)
+    return coordinator, LegSearcher(coordinator, checkpoints, checkpoints_gb=None)
+
+
+def preempted(tmp_path: Path) -> SimpleNamespace:
+    """Return Tune's trial whose lane left its node."""
+    file = tmp_path / "error.pkl"
+    file.write_bytes(cloudpickle.dumps(RayTaskError("step", "", Preempted("leaves 10.0.0.7"))))
+    return SimpleNamespace(config={"number": 0}, pickled_error_file=str(file), error_file=None)
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+@pytest.mark.parametrize("died", ["while it was saved", "before the driver knew", "before its next leg", "in it"])
+def test_a_search_that_dies_or_is_stopped_right_after_a_notice_goes_on_from_the_batch_that_was_saved(
+    tmp_path, died, is_interrupted
+):
+    coordinator, searcher = open_search(tmp_path)
+    leg = tmp_path / "ray" / searcher.suggest("a")["leg"]
+    first = {"epoch": 1, "val_dice": 0.5, "seconds": 1.0, "elapsed_seconds": 1.0}
+    coordinator.report(0, first, finished=False, failure=None)
+    write_checkpoint(leg / "checkpoint_000000", first)
+    is_saved = died != "while it was saved"
+    write_checkpoint(leg / "checkpoint_000001", {"epoch": 1, "num_batches": 5} if is_saved else None)
+    if died in ("before its next leg", "in it"):
+        LegScheduler(coordinator, None).on_trial_error(None, preempted(tmp_path))
+        searcher.on_trial_complete("a", error=True)
+    if died == "in it":
+        assert searcher.suggest("b")["number"] == 0
+    if is_interrupted:
+        coordinator.stop(INTERRUPTED)
+        [row] = read_rows(tmp_path / "trials.jsonl")
+        assert (row.state, row.error, len(row.epochs)) == (State.PRUNED, INTERRUPTED, 1)
+
+    coordinator, searcher = open_search(tmp_path)
+    again = searcher.suggest("c")
+    assert again["checkpoint"] == str(leg / f"checkpoint_{is_saved:06d}" / STATE_FILE)
+    assert again["leg"] != leg.name
+    train_leg(coordinator, tmp_path / "ray", again)
+    searcher.on_trial_complete("c")
+    assert searcher.suggest("d") == Searcher.FINISHED
+    [row] = read_rows(tmp_path / "trials.jsonl")
+    assert (row.state, row.error, [epoch["epoch"] for epoch in row.epochs]) == (State.COMPLETE, None, [*range(1, 10)])
+    assert coordinator.trials[0].num_losses == 0

@@ -79,9 +79,14 @@ def with_slow_second_epoch(pack: Pack, begun: Path) -> Pack:
 
 
 class KnowsNoActor(BaseHTTPRequestHandler):
-    """The API server of another Ray, asked for an actor."""
+    """The API server of another Ray, which starts meanwhile, asked for an actor."""
+
+    starts: Path
 
     def do_GET(self) -> None:
+        if not self.starts.exists():
+            self.send_error(503)
+            return
         found = {"total": 0, "num_after_truncation": 0, "num_filtered": 0, "result": [], "partial_failure_warning": ""}
         content = json.dumps({"result": True, "msg": "", "data": {"result": found}}).encode()
         self.send_response(200)
@@ -93,8 +98,9 @@ class KnowsNoActor(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def stranger(monkeypatch) -> Iterator[None]:
+def stranger(tmp_path, monkeypatch) -> Iterator[None]:
     """Another Ray, which the environment names; Ray Train would ask it about ours."""
+    monkeypatch.setattr(KnowsNoActor, "starts", tmp_path / "begun", raising=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), KnowsNoActor) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{server.server_port}")
