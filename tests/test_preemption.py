@@ -6,6 +6,7 @@ import re
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,11 +129,11 @@ def add_node(cluster: Cluster) -> None:
 
 
 def nodes_of(kind: str) -> list[str]:
-    """Return the ids of the nodes on which actors of a class live."""
+    """Return the ids of the nodes on which actors of a class live or have lived."""
     return [
         actor["Address"]["NodeID"]
         for actor in ray._private.state.actors().values()
-        if actor["ActorClassName"].endswith(kind) and actor["State"] == "ALIVE"
+        if actor["ActorClassName"].endswith(kind) and actor["State"] in ("ALIVE", "DEAD")
     ]
 
 
@@ -172,14 +173,16 @@ def search(tmp_path: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None
     return row
 
 
-def take_back(node: str, cluster: Cluster) -> None:
+def take_back(node: str, cluster: Cluster, config: SearchConfig) -> dict:
+    """Return what the checkpoint says of itself that the trial leaves with."""
     num_nodes = len(node_resources())
     assert drain(Raylet(node_id=node, gcs_address=cluster.address), time.time() + 30, "a test") is None
     assert len(node_resources()) == num_nodes - 1, "a node that is taken back counts as room"
+    wait_for(lambda: "num_batches" in newest_of(config), "no checkpoint")
+    return newest_of(config)
 
 
 def newest_of(config: SearchConfig) -> dict:
-    """Return what the newest checkpoint says of itself."""
     newest = Path(Checkpoints(config.folder / RAY_FOLDER).newest(0))
     return json.loads(newest.with_name(METRICS_FILE).read_text())
 
@@ -198,12 +201,11 @@ def test_a_trial_leaves_its_node_in_the_middle_of_an_epoch_and_ends_as_if_it_had
 
     def leave(config: SearchConfig) -> None:
         [node] = nodes_of("Lane")
-        take_back(node, nodes)
-        wait_for(lambda: nodes_of("Lane") not in ([], [node]), "no lane elsewhere")
-        found.append(newest_of(config))
+        found.append(take_back(node, nodes, config))
+        wait_for(lambda: set(nodes_of("Lane")) - {node}, "no lane elsewhere")
 
     row = search(tmp_path, monkeypatch, leave, GOOD)
-    check_left(row, found, tmp_path, capsys.readouterr().out)
+    check_left(row, *found, tmp_path, capsys.readouterr().out)
     # To the bit what a training without Ray gives that nobody disturbed.
     *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
     assert without_clocks(row.epochs) == without_clocks(undisturbed.state.history)
@@ -218,19 +220,21 @@ def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
     tmp_path, monkeypatch, stranger, nodes, capsys
 ):
     add_node(nodes)
-    found, groups = [], []
+    found = []
 
     def leave(config: SearchConfig) -> None:
-        groups.append(nodes_of("RayTrainWorker"))
-        take_back(groups[0][0], nodes)
-        wait_for(lambda: len(set(nodes_of("RayTrainWorker")) - {groups[0][0]}) == 2, "no workers elsewhere")
-        groups.append(nodes_of("RayTrainWorker"))
-        found.append(newest_of(config))
+        first = nodes_of("RayTrainWorker")
+        found.append(take_back(first[0], nodes, config))
+        wait_for(lambda: len(nodes_of("RayTrainWorker")) == 4, "no workers elsewhere")
+        second = Counter(nodes_of("RayTrainWorker")) - Counter(first)
+        found.append([set(first), set(second), {node.node_id for node in nodes.worker_nodes} - {first[0]}])
 
     sample = GOOD | {"dropout": 0.0}  # which two workers draw differently from one
     row = search(tmp_path, monkeypatch, leave, sample, workers_per_trial=2)
-    check_left(row, found, tmp_path, capsys.readouterr().out)
-    assert all(len(set(group)) == 2 for group in groups), "not on two nodes"
+    checkpoint, (first, second, others) = found
+    check_left(row, checkpoint, tmp_path, capsys.readouterr().out)
+    assert len(first) == 2
+    assert second == others
     *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
     for name in ("train_loss", "val_dice"):
         assert [epoch[name] for epoch in row.epochs] == pytest.approx(
@@ -238,9 +242,8 @@ def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
         )
 
 
-def check_left(row: TrialRow, found: list[dict], tmp_path: Path, said: str) -> None:
+def check_left(row: TrialRow, checkpoint: dict, tmp_path: Path, said: str) -> None:
     """Check that a trial left in the middle of its second epoch, for no loss, and ended elsewhere."""
-    [checkpoint] = found
     assert (checkpoint["epoch"], checkpoint["num_batches"] > 0) == (1, True)
     assert row.state == State.COMPLETE
     assert [epoch["epoch"] for epoch in row.epochs] == [1, 2]
