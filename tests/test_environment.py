@@ -1,0 +1,19 @@
+"""Whom the processes of a search ask about their cluster."""
+
+import os
+
+from search.cluster.environment import NOBODY, api_server, inherited
+
+
+def test_processes_ask_about_their_own_cluster_and_of_a_ray_of_this_machine_alone_nobody():
+    assert api_server("10.0.0.7:6379") == {"RAY_API_SERVER_ADDRESS": "10.0.0.7:6379"}
+    assert api_server(None) == api_server("local") == {"RAY_API_SERVER_ADDRESS": NOBODY}
+    assert api_server("ray://10.0.0.7:10001") == {}
+
+
+def test_variables_are_inherited_only_meanwhile(monkeypatch):
+    monkeypatch.setenv("WAS_THERE", "before")
+    monkeypatch.delenv("WAS_NOT", raising=False)
+    with inherited({"WAS_THERE": "meanwhile", "WAS_NOT": "meanwhile"}):
+        assert (os.environ["WAS_THERE"], os.environ["WAS_NOT"]) == ("meanwhile", "meanwhile")
+    assert (os.environ["WAS_THERE"], os.environ.get("WAS_NOT")) == ("before", None)
