@@ -1,8 +1,8 @@
 """Whom the processes of a search ask about the cluster that they are in.
 
 Ray Train asks an API server once a second whether its controller lives, and takes its workers' place away if the
-answer is that there is none. Untold, it asks whom RAY_API_SERVER_ADDRESS names where the search began, or the newest Ray
-of the machine, which may be another that has never heard of it.
+answer is that there is none. Untold, it asks whom RAY_API_SERVER_ADDRESS names where the search began, or the newest
+Ray of the machine, which may be another that has never heard of it.
 """
 
 import os
