@@ -30,7 +30,6 @@ def _no_cluster(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-@pytest.mark.slow  # a minute; what it joins, tests/test_storage.py and tests/test_mirror.py have
 def test_search_in_a_bucket_is_killed_resumed_from_there_alone_reported_and_fetched(bucket, tmp_path):
     place, working = location(bucket) / "mine", read_out(bucket) / "mine"
     command = [sys.executable, "-m", "search.tune", "--out", bucket, "--name", "mine", *TINY, "--scheduler", "none"]

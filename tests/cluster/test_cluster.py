@@ -124,7 +124,6 @@ def test_job_goes_on_without_its_terminal_and_without_a_host_and_uses_late_hosts
     wait_for_end(running, "spot", "FAILED")
 
 
-@pytest.mark.slow  # two minutes alone, four beside the other tests
 def test_job_resumes_what_a_killed_driver_left_loses_a_cable_and_ends_with_a_model_when_it_is_stopped(running):
     before = events(running, "spot")
     submit(running, "again", "--resume spot --workers-per-trial 2")
