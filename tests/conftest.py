@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import gc
+import signal
 import socket
 from collections.abc import Generator, Iterator
 from functools import cache
@@ -52,6 +53,13 @@ def _starts_ray(file: str) -> bool:
 def _one_thread():
     """Tiny tensors lose seconds to threads that wait for each other on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c():
+    """A shell's background jobs ignore Ctrl-C and hand that on to all that they start, whose tests then fail."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,8 @@ def ray_cluster() -> Iterator[Path | None]:
                 runtime_env={"env_vars": RAY_SETTINGS | asked} if address else None,  # a Ray of our own inherits them
             )
     except ConnectionError as error:
-        raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there: {error}") from error
+        hint = "" if "RAY_AUTH_MODE" in os.environ else " (one that asks for a token needs RAY_AUTH_MODE=token)"
+        raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there{hint}: {error}") from error
     try:
         session = getattr(context, "address_info", {}).get("session_dir")  # a client of ray:// has none
         yield Path(session) / "logs" if session else None
