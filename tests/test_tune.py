@@ -136,20 +136,28 @@ def test_predict_runs_the_promoted_model(plain, tmp_path):
     assert len(list(tmp_path.glob("PHANTOM_0001/*_mask.tif"))) == 12
 
 
-def test_search_goes_on_after_its_lane_is_killed(plain):
+def test_search_whose_lane_is_killed_goes_on_and_whose_driver_is_killed_is_resumed_to_the_same_table_and_model(plain):
     out, _ = plain
-    process = start(out, "lane", "--tracking", "off")
-    wait_for_line(out / "lane.log", r"t000 epoch 1")
+    name = "killed"
+    process = start(out, name, "--tracking", "off")
+    wait_for_line(out / f"{name}.log", r"t000 epoch 1")
     kill_one(process, "ray::Lane")
-    text = finish(process, out, "lane")
+    wait_for_line(out / f"{name}.log", r"\[2/4\]")
+    process.kill()
+    process.wait()
+    text = (out / f"{name}.log").read_text()
     reason = r"\(The actor died unexpectedly before finishing this task\)"
     [trial] = re.findall(rf"  (t\d+) lost its worker group {reason}; errors/\1\.txt$", text, re.MULTILINE)
     assert "raylet" not in text
-    error = (out / "lane" / "errors" / f"{trial}.txt").read_text()
+    error = (out / name / "errors" / f"{trial}.txt").read_text()
     assert re.search(r"\tpid: (\d+)\n(.|\n)*/worker-\w+-\d+-\1\.err, its end:\n", error), error
-    assert list(map(numbers, rows(out, "lane"))) == list(map(numbers, rows(out, "plain")))
+
+    assert "resumed: " in resume(out, name)
+    assert list(map(numbers, rows(out, name))) == list(map(numbers, rows(out, "plain")))
+    metrics = [json.loads((out / each / "best" / "metrics.json").read_text()) for each in (name, "plain")]
+    assert metrics[0]["test"] == metrics[1]["test"]
     # And the model's weights repeat bit for bit.
-    states = [torch.load(out / name / "best" / "checkpoint.pt", weights_only=True) for name in ("plain", "lane")]
+    states = [torch.load(out / each / "best" / "checkpoint.pt", weights_only=True) for each in (name, "plain")]
     for key, tensor in states[0]["network"].items():
         assert torch.equal(tensor, states[1]["network"][key]), key
 
@@ -168,20 +176,6 @@ def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     assert [epoch["epoch"] for epoch in first.epochs] == list(range(1, 10))
     # Dropout is drawn by each worker for its share, and bf16 rounds; the data and the weights are the same.
     assert first.epochs[0]["train_loss"] == pytest.approx(rows(out, "plain")[0].epochs[0]["train_loss"], rel=0.02)
-
-
-def test_search_whose_driver_was_killed_is_resumed_to_the_same_table(plain):
-    out, _ = plain
-    name = "killed"
-    process = start(out, name, "--tracking", "off")
-    wait_for_line(out / f"{name}.log", r"\[2/4\]")
-    process.kill()
-    process.wait()
-    text = resume(out, name)
-    assert "resumed: " in text
-    assert list(map(numbers, rows(out, name))) == list(map(numbers, rows(out, "plain")))
-    metrics = [json.loads((out / each / "best" / "metrics.json").read_text()) for each in (name, "plain")]
-    assert metrics[0]["test"] == metrics[1]["test"]
 
 
 @pytest.mark.parametrize(
