@@ -110,7 +110,7 @@ def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
 def test_search_that_is_interrupted_says_so_in_three_lines_promotes_what_it_has_and_leaves_no_process(tmp_path):
     options = ["--out", str(tmp_path), "--name", "cut", "--trials", "40", *TINY, "--max-epochs", "50"]
     command = [sys.executable, "-m", "search.tune", *options]
-    status, text = run_in_terminal(command, when=lambda text: "t003" in text, most_seconds=60)
+    status, text = run_in_terminal(command, when=lambda text: "t001" in text, most_seconds=60)
     lines = plain(text)
     assert status == 0, text
     [stopping] = [place for place, line in enumerate(lines) if "Stopping: " in line]  # after the terminal's own ^C
