@@ -138,6 +138,7 @@ def test_search_ends_with_its_time_budget(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {}, trials=500, time_budget_seconds=8.0)
     assert 0 < len(rows) < 500
     assert rows[-1].error == TIME_SPENT
+    assert sum(row.seconds for row in rows) < 8.0
 
 
 @pytest.mark.slow  # what a group makes of ranks that fail, tests/test_worker_group.py has

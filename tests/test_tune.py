@@ -142,6 +142,7 @@ def test_search_whose_lane_is_killed_goes_on_and_whose_driver_is_killed_is_resum
     process = start(out, name, "--tracking", "off")
     wait_for_line(out / f"{name}.log", r"t000 epoch 1")
     kill_one(process, "ray::Lane")
+    wait_for_line(out / f"{name}.log", r"lost its worker group")  # trials are short: two may have ended by then
     wait_for_line(out / f"{name}.log", r"\[2/4\]")
     process.kill()
     process.wait()
@@ -199,6 +200,7 @@ def test_dry_run_writes_nothing(plain, monkeypatch, capsys):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert main(["--out", str(out), "--name", "dry", *TINY, "--dry-run"]) == 0
     text = capsys.readouterr().out
+    assert "3 workers" not in text
     for words in ("learning_rate", "test", "patients", "at a time", "written to"):
         assert words in text
     assert not (out / "dry").exists()
