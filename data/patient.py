@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
+from data.errors import UserError
+
 MAX_LISTED_PROBLEMS = 10
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """What a user's folder, file or data argument can get wrong; the message says what to do about it."""
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data import folder, lgg, nifti
 from data.patient import BadFiles, DataError, Patient, Problem, Scan
 from data.phantom import write_phantom
+from data.readers import folder, lgg, nifti
 
 FORMATS = ("auto", "lgg", "folder", "nifti")
 DEFAULT_NUM_PHANTOMS = 24

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from model.durable import write
+from data.atomic import write
 from model.settings import ModelError
 
 MANIFEST_NAME = "manifest.json"

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from data.errors import UserError
 from data.preprocess import Preprocessing
 
 FORMAT = 3
@@ -12,7 +13,7 @@ FORMAT = 3
 DATA_FORMATS = ("lgg", "folder", "nifti", "phantom")
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A file that is not a model of this program, or a model that does not suit the images."""
 
 

@@ -15,9 +15,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from model.durable import write
-from model.onnx_file import METADATA_KEY
-from model.predictor import Predictor
+from data.atomic import write
+from model.export.predictor import Predictor
+from model.inference.onnx_file import METADATA_KEY
 from model.settings import ModelError
 from model.unet import UNet, UNetConfig
 

@@ -10,14 +10,14 @@ import tyro
 
 from data.preprocess import Preprocessing
 from data.source import Reading
-from search.objectives import LATENCY, OBJECTIVES
-from search.promotion.options import Promotion
+from search.promotion_options import Promotion
+from search.record.objectives import LATENCY, OBJECTIVES
+from search.record.trials import METRIC
 from search.scheduling import schedulers
 from search.scheduling.scheduler import Budget
-from search.space import SPACES, Fixed, batch_sizes, largest_depth
+from search.space import SPACES, SharedSettings, batch_sizes, largest_depth
 from search.storage.address import Out
 from search.suggestion import samplers
-from search.trials import METRIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +199,9 @@ class SearchConfig:
             reduction_factor=self.reduction_factor,
         )
 
-    def fixed(self, in_channels: int) -> Fixed:
+    def fixed(self, in_channels: int) -> SharedSettings:
         """Return what all trials of this search have in common."""
-        return Fixed(
+        return SharedSettings(
             in_channels=in_channels,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,

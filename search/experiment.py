@@ -9,15 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from data.atomic import write
 from data.preprocess import Preprocessing
 from data.source import Reading
-from model.durable import write
-from search.cluster.lanes import Lanes
+from search.cluster.capacity.lanes import Lanes
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.files import CONFIG_FILE, read_experiment
-from search.promotion.options import Promotion
-from search.provenance import provenance
+from search.promotion_options import Promotion
+from search.record.files import CONFIG_FILE, read_experiment
+from search.record.provenance import provenance
 from search.space import SPACES, describe
 from search.storage.address import show_out
 from search.storage.writer import check_bucket, only_writer
@@ -73,7 +73,7 @@ def open_experiment(
     """Hold the experiment's folder, and yield what config.json now says of a search that begins or goes on.
 
     Args:
-        known: What a new search knows before its first trial (search/suggestion/warm_start.py).
+        known: What a new search knows before its first trial (search/warm_start.py).
 
     Raises:
         ValueError: Another search writes there, or the patients' pixels are not those that it began with.

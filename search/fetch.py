@@ -10,14 +10,14 @@ from typing import Annotated
 import tyro
 from pyarrow.fs import FileInfo
 
-from search.checkpoints import CHECKPOINT, leg_of
-from search.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER
-from search.screen.lines import say
-from search.standing import is_locked
+from search.console import say
+from search.coordination.checkpoints import CHECKPOINT, leg_of
+from search.record.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER
 from search.storage.address import Out, advice, bucket_uri, location_of, show_out
 from search.storage.download import copy_files, files_in, goes_on_from
 from search.storage.lease import LEASE_FILE
 from search.storage.location import Location, here, is_file
+from search.storage.lock import is_locked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data.findings import printable
-from search.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
-from search.screen.console import open_console
-from search.standing import experiment_names, format_duration, standing, wall_seconds
+from data.inspect.findings import printable
+from search.console import open_console
+from search.record.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
+from search.record.trials import best_first, count_states, read_rows
+from search.status import experiment_names, format_duration, standing, wall_seconds
 from search.storage.address import Out, show_out
-from search.storage.download import bring_all
-from search.trials import best_first, count_states, read_rows
+from search.storage.download import sync_down_all
 
 COLUMNS = ("experiment", "state", "data", "trials", "epochs", "val Dice", "test Dice", "began", "wall clock")
 NUMBERS = ("epochs", "val Dice", "test Dice", "wall clock")
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the list; return 0, or 2 on a mistake in what was asked."""
     arguments = tyro.cli(Arguments, prog="python -m search.list", args=argv)
     try:
-        lines = [read_line(arguments.out / name) for name in experiment_names(bring_all(arguments.out))]
+        lines = [read_line(arguments.out / name) for name in experiment_names(sync_down_all(arguments.out))]
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

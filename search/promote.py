@@ -18,25 +18,25 @@ import tyro
 from rich.console import Console
 
 from model.settings import Settings
-from search.cluster.stop import finishing, polite_kills
+from search.cluster.stop import finishing, sigterm_as_interrupt
 from search.cluster.tasks import Tasks, open_tasks
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
+from search.console import say
 from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
-from search.files import TABLE_FILE
 from search.promotion.deliver import BEST_FOLDER, Sides, default_settings, deliver
 from search.promotion.final import check_folds, cross_validate, train_with_seeds
-from search.promotion.options import Promotion
 from search.promotion.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
+from search.promotion.summary import print_summary
+from search.promotion_options import Promotion
+from search.record.files import TABLE_FILE
+from search.record.trials import TrialRow, read_rows
 from search.report.page import write_report
-from search.screen.lines import say
-from search.screen.summary import print_summary
 from search.storage.address import Out
-from search.storage.download import bring
+from search.storage.download import sync_down
 from search.tracking.model_artifact import track_model
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import tracking_of
-from search.trials import TrialRow, read_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
         config = _parse(argv)
-        with polite_kills():
+        with sigterm_as_interrupt():
             return _promote_again(config)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -145,7 +145,7 @@ def _parse(argv: Sequence[str] | None) -> SearchConfig:
     """
     options = {"prog": "python -m search.promote", "args": argv}
     arguments = tyro.cli(Arguments, **options)
-    recorded = recorded_config(bring(arguments.out / arguments.name, light=True))
+    recorded = recorded_config(sync_down(arguments.out / arguments.name, light=True))
     # A second time, for the options that were not given are those of the search.
     arguments = tyro.cli(Arguments, default=replace(arguments, promotion=recorded.promotion), **options)
     return replace(recorded, data=arguments.data or recorded.data, promotion=arguments.promotion)

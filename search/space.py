@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from model.train import TrainConfig
+from model.training.train import TrainConfig
 from model.unet import UNetConfig
 
 Space = dict[str, BaseDistribution]
@@ -40,7 +40,7 @@ SPACES: dict[str, Space] = {"core": CORE, "wide": WIDE}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fixed:
+class SharedSettings:
     """What a search holds constant over all its trials; an axis of the space overrides the field of its name."""
 
     in_channels: int
@@ -54,7 +54,7 @@ class Fixed:
     loader_processes: int = 0
 
 
-def to_configs(sample: Sample, fixed: Fixed) -> tuple[UNetConfig, TrainConfig]:
+def to_configs(sample: Sample, fixed: SharedSettings) -> tuple[UNetConfig, TrainConfig]:
     """Return the network and the training that a sample of a space describes.
 
     Raises:

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import tyro
 
+from search import warm_start
+from search.cluster.capacity.machines import plan_on_cluster
+from search.cluster.capacity.nodes import cluster_nodes, others_hold
 from search.cluster.engine import ray_cluster, run_trials
-from search.cluster.machines import plan_on_cluster
-from search.cluster.nodes import cluster_nodes, others_hold
-from search.cluster.stop import polite_kills
+from search.cluster.plan import print_plan
+from search.cluster.stop import sigterm_as_interrupt
 from search.cohort import read_cohort
 from search.config import SearchConfig
+from search.console import console
 from search.experiment import (
     check_changes,
     check_fingerprint,
@@ -21,15 +24,12 @@ from search.experiment import (
     open_experiment,
     recorded_config,
 )
-from search.files import read_experiment
 from search.presets import PRESETS
 from search.promote import promote
 from search.promotion.final import check_folds
-from search.screen.lines import console
-from search.screen.plan import print_plan
-from search.storage.download import bring
-from search.suggestion import warm_start
-from search.trials import INTERRUPTED, TrialRow
+from search.record.files import read_experiment
+from search.record.trials import INTERRUPTED, TrialRow
+from search.storage.download import sync_down
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 on a mistake in what was asked."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
-        with polite_kills():
+        with sigterm_as_interrupt():
             return _run(parse(sys.argv[1:] if argv is None else argv))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> SearchConfig:
     config = _read_options(options, PRESETS[name]())
     if not config.resume:
         return config.named()
-    recorded = recorded_config(bring(config.out / config.resume, light=True))
+    recorded = recorded_config(sync_down(config.out / config.resume, light=True))
     config = _read_options(options, recorded)
     check_changes(config, recorded)
     return config

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from browser import Browser, open_browser
-from s3_server import bucket, s3_server  # noqa: F401 (fixtures)
-from wandb_server import Server, wandb_server
+
+from tests.support.browser import Browser, open_browser
+from tests.support.s3_server import bucket, s3_server  # noqa: F401 (fixtures)
+from tests.support.wandb_server import Server, wandb_server
 
 
 @pytest.hookimpl(wrapper=True)

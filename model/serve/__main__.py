@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from model.inference import Network
-from model.runtime import RUNTIMES, choose_runtime, load_model
+from model.inference.runtime import RUNTIMES, choose_runtime, load_model
+from model.inference.volume import Network
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Limits, ServeError
 from model.settings import ModelError, Settings

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from data.nifti_file import SUFFIX, write_mask
-from model.images import TIFF, write_image
+from data.readers.nifti_file import SUFFIX, write_mask
 from model.overlay import draw_overlay, draw_panel, overlay_levels
+from model.predict.images import TIFF, write_image
 from model.serve.upload import Case
 
 Output = Literal["mask", "overlay", "json"]

@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Float32
 
-from model.inference import Network
+from model.inference.volume import Network
 from model.serve.limits import ServeError
 
 

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from data.patient import BadFiles, DataError
-from model.inference import Network, predict_volume, to_masks
+from model.inference.volume import Network, predict_volume, to_masks
 from model.serve.answer import Output, describe, json_answer, mask_file, overlay_file
 from model.serve.batching import Stopped
 from model.serve.guard import App, Guard, refused

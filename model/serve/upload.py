@@ -18,9 +18,9 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from data.images import IMAGE_SUFFIXES
-from data.nifti_file import SUFFIX, import_nibabel, read_channels
-from model.inputs import find_volumes, read_volume
+from data.readers.image_file import IMAGE_SUFFIXES
+from data.readers.nifti_file import SUFFIX, import_nibabel, read_channels
+from model.predict.inputs import find_volumes, read_volume
 from model.serve.limits import Refusal
 from model.settings import Settings
 

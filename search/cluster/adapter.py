@@ -15,16 +15,16 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search.checkpoints import Checkpoints
-from search.cluster.draining import Preempted
-from search.cluster.placement import remove_orphans, waiting_groups
-from search.cluster.places import Places
+from search.cluster.capacity.draining import Preempted
+from search.cluster.capacity.placement import remove_orphans, waiting_groups
+from search.cluster.capacity.places import Places
 from search.cluster.stop import StopRequest
-from search.coordinator import Coordinator
+from search.coordination.checkpoints import Checkpoints
+from search.coordination.coordinator import Coordinator
+from search.record.trials import METRIC, trial_id
 from search.screen.clock import Clock
 from search.screen.lines import Lines
 from search.tracking.outage import noted_outage
-from search.trials import METRIC, trial_id
 
 ORPHAN_SECONDS = 120.0
 """How long after a loss orphaned placement groups are looked for, once a second."""

@@ -12,38 +12,39 @@ import ray
 from ray import tune
 
 from data.pack import Pack
-from search.checkpoints import Checkpoints
+from search import warm_start
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.cluster.capacity.lanes import Lanes
+from search.cluster.capacity.nodes import selector_off_spot
+from search.cluster.capacity.places import open_places
 from search.cluster.environment import api_server, inherited
-from search.cluster.lane import Lane
-from search.cluster.lanes import Lanes
-from search.cluster.nodes import selector_off_spot
-from search.cluster.places import open_places
+from search.cluster.group.lane import Lane
+from search.cluster.group.worker_group import GroupConfig
 from search.cluster.stop import StopRequest, interrupts, own_handlers
-from search.cluster.worker_group import GroupConfig
 from search.config import SearchConfig
-from search.coordinator import Coordinator
-from search.files import LOG_FILE, RAY_FOLDER, STUDY_FILE, TABLE_FILE
-from search.progress import Listeners
-from search.recorder import Recorder
+from search.console import say
+from search.coordination.checkpoints import Checkpoints
+from search.coordination.coordinator import Coordinator
+from search.coordination.progress import Listeners
+from search.coordination.recorder import Recorder
+from search.record.files import LOG_FILE, RAY_FOLDER, STUDY_FILE, TABLE_FILE
+from search.record.trials import TrialRow, read_rows
 from search.scheduling.scheduler import Scheduler
 from search.scheduling.schedulers import SCHEDULERS
 from search.screen.board import Board
 from search.screen.clock import Clock
 from search.screen.eta import Plan
-from search.screen.lines import Lines, say
+from search.screen.lines import Lines
 from search.screen.live import open_screen
-from search.space import SPACES, Fixed
+from search.space import SPACES, SharedSettings
 from search.storage.address import location_of
 from search.storage.removals import Removals
-from search.suggestion import warm_start
 from search.suggestion.searcher import OptunaSearcher
 from search.tracking.closing import close_runs
-from search.tracking.mirrored import bring_tracks, mirrored
+from search.tracking.mirrored import mirrored, sync_down_tracks
 from search.tracking.opening import open_runs, where_runs_are
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import Tracking, make_tracker, tracking_of
-from search.trials import TrialRow, read_rows
 
 RAY_SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # lanes watch; it costs an actor, and restarts groups
@@ -113,7 +114,7 @@ def run_trials(
             say(f"W&B: {line}")
     trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, tracking)
     rows = run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs)
-    bring_tracks(tracking.folder)
+    sync_down_tracks(tracking.folder)
     if problem := close_runs(rows, fixed, tracking):
         say(problem)
     return rows
@@ -160,7 +161,7 @@ def run_search(
             storage_path=str(folder),
             callbacks=[watch],
             stop=stop,
-            # What is kept, search.checkpoints decides: told to, Tune would write its whole state after every epoch.
+            # search.coordination.checkpoints decides what is kept; Tune would write its whole state after every epoch.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
             verbose=0,
         ),
@@ -220,7 +221,9 @@ def _open_coordinator(
     return coordinator
 
 
-def _trainable(config: SearchConfig, lanes: Lanes, packs: tuple[Pack, Pack], fixed: Fixed, tracking: Tracking) -> Any:
+def _trainable(
+    config: SearchConfig, lanes: Lanes, packs: tuple[Pack, Pack], fixed: SharedSettings, tracking: Tracking
+) -> Any:
     group = GroupConfig(
         num_workers=lanes.num_workers,
         worker_resources=lanes.worker_resources(),

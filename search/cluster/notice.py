@@ -1,7 +1,8 @@
 """python -m search.cluster.notice aws|gcp|azure: beside `ray start`, hears that this machine is to be taken back.
 
 Clouds say so on their metadata service: AWS two minutes before, Google and Azure half a minute. Ray is told then that
-its node drains (search/cluster/draining.py), and the lanes leave it. `now` does that without a cloud: for a person, and
+its node drains (search/cluster/capacity/draining.py), and the lanes leave it.
+`now` does that without a cloud: for a person, and
 for Kubernetes, as what a pod runs before it is stopped; it waits until the node is empty.
 
 AWS's rebalance recommendation is no notice here: it says that the risk is higher, often for hours, and a node that left

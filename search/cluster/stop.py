@@ -10,8 +10,8 @@ from typing import Any
 
 from ray import tune
 
-from search.screen.lines import say
-from search.trials import INTERRUPTED, TIME_SPENT
+from search.console import say
+from search.record.trials import INTERRUPTED, TIME_SPENT
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def interrupts(stop: StopRequest) -> Iterator[None]:
 
 
 @contextmanager
-def polite_kills() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Let SIGTERM be what Ctrl-C is, a KeyboardInterrupt, wherever nothing else was said."""
     with _handling({signal.SIGTERM: signal.default_int_handler}):
         yield

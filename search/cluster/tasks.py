@@ -15,12 +15,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from data.patient import Patient
 from model.memory import keep_to_share
-from search.cluster.draining import usable_nodes
+from search.cluster.capacity.draining import usable_nodes
+from search.cluster.capacity.lanes import Lanes
+from search.cluster.capacity.machines import plan_on_cluster
 from search.cluster.engine import ray_cluster
-from search.cluster.lanes import Lanes
-from search.cluster.machines import plan_on_cluster
 from search.config import SearchConfig
-from search.storage import elsewhere
+from search.storage import remote
 from search.storage.address import bucket_uri, open_bucket
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ class Tasks:
         if self._place:
             task = task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(self._place))
         if self._folder:
-            elsewhere.send_first(self._folder)
-            function = partial(elsewhere.work, self._folder, bucket_uri(self._folder.parent), function)
+            remote.upload_working_folder(self._folder)
+            function = partial(remote.run_remotely, self._folder, bucket_uri(self._folder.parent), function)
         references = [task.remote(resources.get("GPU", 0), function, *arguments) for arguments in calls]
         try:
             return self._take_in(ray.get(references))
@@ -85,7 +85,7 @@ class Tasks:
         if self._folder is None:
             return results
         for _, files in results:
-            elsewhere.take_in(self._folder, files)
+            remote.write_results(self._folder, files)
         return [result for result, _ in results]
 
     def run(self, function: Callable, *arguments: Any) -> Any:

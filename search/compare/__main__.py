@@ -16,9 +16,9 @@ from search.compare.results import efficiency, scores, significance
 from search.compare.show import show
 from search.compare.significance import Pair, compare_pairs
 from search.compare.table import Table
-from search.screen.console import open_console
+from search.console import open_console
 from search.storage.address import Out, bucket_uri, location_of, show_out
-from search.storage.download import bring_all
+from search.storage.download import sync_down_all
 
 MAX_FILE_NAME = 150
 """Characters; file systems end at 255 bytes."""
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = arguments.html or arguments.out / default_name(arguments.names)
     console = open_console()
     try:
-        experiments = read_experiments(bring_all(arguments.out), arguments.names)
+        experiments = read_experiments(sync_down_all(arguments.out), arguments.names)
         pairs = compare_pairs(experiments)
         tables = all_tables(experiments, pairs)
         show(tables, console)

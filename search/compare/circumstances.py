@@ -6,9 +6,9 @@ from typing import Any
 from search.compare.differences import Differences, config_differences, data_differences, environment_differences
 from search.compare.experiments import Experiment
 from search.compare.table import ABSENT, Table, by_experiment, names_of
+from search.record.trials import best_first, count_states
 from search.report.importance import Importance
-from search.standing import format_duration, wall_seconds
-from search.trials import best_first, count_states
+from search.status import format_duration, wall_seconds
 
 SAID = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
 """Of a promoted model, beside its hyperparameters."""

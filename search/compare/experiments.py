@@ -7,16 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.findings import printable
+from data.inspect.findings import printable
 from search.config import SearchConfig
-from search.efficiency import Step, best_so_far
-from search.files import TABLE_FILE
+from search.record.efficiency import Step, best_so_far
+from search.record.files import TABLE_FILE
+from search.record.trials import State, TrialRow, read_rows
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.record import Record, read_record
 from search.report.space_figures import Axis, read_axes
 from search.space import Sample, to_configs
-from search.standing import Standing, experiment_names, is_held, standing
-from search.trials import State, TrialRow, read_rows
+from search.status import Standing, experiment_names, standing
+from search.storage.lock import is_held
 
 
 @dataclass(frozen=True, kw_only=True)

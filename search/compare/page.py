@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.durable import write
+from data.atomic import write
 from search.compare.experiments import Experiment
 from search.compare.figures import all_figures
 from search.compare.results import untested

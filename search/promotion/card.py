@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model.settings import Settings
-from search.objectives import OBJECTIVES
-from search.trials import TrialRow, count_states
+from search.record.objectives import OBJECTIVES
+from search.record.trials import TrialRow, count_states
 
 FILES = {
     "model.onnx": "the model for ONNX Runtime, in any language; its settings are in its metadata (`tumour_search`)",

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from data.patient import Patient
-from model.calibration import NO_PIXELS, ProbabilityCounts, best_threshold, count_probabilities
-from model.evaluate import evaluate_patient
-from model.inference import Network, predict_volume, to_masks
-from model.predictor import Predictor, torch_network
+from model.export.predictor import Predictor, torch_network
+from model.inference.volume import Network, predict_volume, to_masks
+from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, best_threshold, count_probabilities
+from model.scoring.evaluate import evaluate_patient
 from model.settings import Settings
 from model.unet import UNet
 from search.promotion.rescore import ROUNDING, paired_gain

@@ -10,33 +10,33 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from data.atomic import write
 from data.patient import Patient
 from data.source import channel_indices
-from model.assess import assess
 from model.device import find_device
-from model.durable import write
-from model.evaluate import evaluate, summarise
-from model.export import export_onnx
+from model.export.onnx_export import export_onnx
+from model.export.predictor import Predictor, torch_network
+from model.export.torch_program import PROGRAM_NAME, export_program
+from model.inference.onnx_file import MODEL_NAME
 from model.manifest import write_manifest
-from model.notebook_metrics import training_accuracy
-from model.onnx_file import MODEL_NAME
-from model.predictor import Predictor, torch_network
-from model.program import PROGRAM_NAME, export_program
+from model.scoring.assess import assess
+from model.scoring.evaluate import evaluate, summarise
+from model.scoring.notebook_metrics import training_accuracy
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
-from search.checkpoints import STATE_FILE
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.files import BEST_FOLDER, METRICS_FILE, SCORINGS_FILE
-from search.jsonl import append_line, read_lines
-from search.objectives import pareto_front
+from search.coordination.checkpoints import STATE_FILE
 from search.promotion.card import write_card
 from search.promotion.choices import Choice, choose
 from search.promotion.overlays import draw_test_patients
 from search.promotion.rescore import Candidate
-from search.storage.download import at_hand
+from search.record.files import BEST_FOLDER, METRICS_FILE, SCORINGS_FILE
+from search.record.jsonl import append_line, read_lines
+from search.record.objectives import pareto_front
+from search.record.trials import TrialRow
+from search.storage.download import ensure_local
 from search.tracking.tracker import run_id
-from search.trials import TrialRow
 
 PARITY_PATIENTS = 5
 """Validation patients on whose slices the exported model is compared with the network."""
@@ -180,7 +180,7 @@ def _describe(
 ) -> None:
     """Write what tells of the model in the folder; the manifest last."""
     if len(winner.files) == 1:
-        shutil.copyfile(at_hand(winner.files[0]), folder / STATE_FILE)
+        shutil.copyfile(ensure_local(winner.files[0]), folder / STATE_FILE)
     write(folder / METRICS_FILE, json.dumps(without_nan(metrics), indent=2).encode())
     files = [path.name for path in folder.iterdir()]
     card = write_card(run, metrics, rows, winner.row, settings=settings, files=files)

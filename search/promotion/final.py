@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from data.atomic import write
 from data.pack import Pack, join_packs
 from data.patient import Patient
 from data.split import in_hash_order
-from model.durable import write
-from model.evaluate import PatientScore, summarise
+from model.scoring.evaluate import PatientScore, summarise
 from model.settings import Settings
-from model.train import TrainConfig, train
+from model.training.train import TrainConfig, train
 from model.unet import UNetConfig
 from search.cluster.tasks import Tasks
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.rescore import Candidate, score, score_checkpoint
+from search.record.trials import METRIC, TrialRow
 from search.space import to_configs
-from search.trials import METRIC, TrialRow
 
 FINAL_FOLDER = "final"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from data.patient import Patient
-from model.evaluate import PatientScore
-from model.images import write_image
-from model.inference import Network, predict_volume, to_masks
+from model.inference.volume import Network, predict_volume, to_masks
 from model.overlay import draw_panel, overlay_levels
+from model.predict.images import write_image
+from model.scoring.evaluate import PatientScore
 from model.settings import Settings
 
 SLICES_PER_PATIENT = 8

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from data.patient import Patient
-from model import checkpoint
 from model.device import find_device
-from model.evaluate import PatientScore, evaluate
-from model.predictor import Predictor, torch_network
+from model.export.predictor import Predictor, torch_network
+from model.scoring.evaluate import PatientScore, evaluate
 from model.settings import Settings
+from model.training import checkpoint
 from model.unet import UNet
-from search.objectives import costs, in_order_of_promotion, merits, worth_keeping
-from search.storage.download import at_hand
-from search.trials import METRIC, TrialRow
+from search.record.objectives import costs, in_order_of_promotion, merits, worth_keeping
+from search.record.trials import METRIC, TrialRow
+from search.storage.download import ensure_local
 
 ROUNDING = 1e-9
 """Of one patient alone that differs, gain and error are equal but for rounding; one patient decides nothing."""
@@ -117,7 +117,7 @@ def score_checkpoint(
         CheckpointError: It is damaged, or not of this program.
         OSError: It cannot be read.
     """
-    network, history = checkpoint.load_checkpoint(at_hand(file))
+    network, history = checkpoint.load_checkpoint(ensure_local(file))
     return Candidate(
         name=name,
         row=row,
@@ -139,8 +139,8 @@ def in_order(
 ) -> list[Candidate]:
     """Return the candidates, the winner first.
 
-    With several objectives the rule is that of search.objectives. With Dice alone, the best mean leads; if `ties` is
-    "smaller", the smallest wins of those that are not worse by more than one standard error.
+    With several objectives the rule is that of search.record.objectives. With Dice alone, the best mean leads; if
+    `ties` is "smaller", the smallest wins of those that are not worse by more than one standard error.
     Among equals the one that was better during the search wins, and among those the earlier.
     """
     names = costs(objectives)

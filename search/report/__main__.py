@@ -10,9 +10,9 @@ import tyro
 
 from search.experiment import recorded_config
 from search.report.page import REPORT_FILE, write_report
-from search.standing import is_held
 from search.storage.address import Out
-from search.storage.download import bring
+from search.storage.download import sync_down
+from search.storage.lock import is_held
 from search.storage.writer import beside
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; return 0, or 2 on a mistake in what was asked."""
     arguments = tyro.cli(Arguments, prog="python -m search.report", args=argv)
     try:
-        folder = bring(arguments.out / arguments.name, light=True)
+        folder = sync_down(arguments.out / arguments.name, light=True)
         recorded_config(folder)  # only an experiment's folder can be held
         is_running = is_held(folder)
         with beside(folder, REPORT_FILE):

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
+from search.record.trials import TrialRow
 from search.report.space_figures import Axis
 from search.report.style import Figure, plot_text, styled
-from search.trials import TrialRow
 
 TRIALS_PER_AXIS = 5
 """Trials for each axis below which an importance is noise: then its spread over resamplings is as large as itself."""

@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from model.durable import write
-from search.errors import headline
-from search.objectives import OBJECTIVES
+from data.atomic import write
 from search.promotion.card import format_interval
+from search.record.objectives import OBJECTIVES
+from search.record.trial_errors import headline
+from search.record.trials import INTERRUPTED, State, best_first
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.record import Record, read_record
@@ -18,8 +19,7 @@ from search.report.rungs import read_rungs, rungs_figure
 from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
 from search.report.style import DASH, Figure, render
 from search.report.timeline import lay_out, shares, timeline_figure
-from search.standing import wall_seconds
-from search.trials import INTERRUPTED, State, best_first
+from search.status import wall_seconds
 
 REPORT_FILE = "report.html"
 

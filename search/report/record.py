@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from search.config import SearchConfig
-from search.coordinator import Coordinator
+from search.coordination.coordinator import Coordinator
+from search.coordination.progress import Progress
 from search.experiment import recorded_config
-from search.files import BEST_FOLDER, LOG_FILE, METRICS_FILE, SCORINGS_FILE, TABLE_FILE, read_experiment
-from search.jsonl import read_lines
-from search.progress import Progress
+from search.record.files import BEST_FOLDER, LOG_FILE, METRICS_FILE, SCORINGS_FILE, TABLE_FILE, read_experiment
+from search.record.jsonl import read_lines
+from search.record.trials import TrialRow, read_rows, trial_id
 from search.scheduling.schedulers import SCHEDULERS
-from search.trials import TrialRow, read_rows, trial_id
 
 
 class Phase(StrEnum):

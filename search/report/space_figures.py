@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from search.record.trials import TrialRow
 from search.report.style import SCALE, Figure, plot_text, styled
-from search.trials import TrialRow
 
 NUM_SHADES = 8
 """Groups of trials by Dice in parallel coordinates; a trace has one colour."""

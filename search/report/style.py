@@ -14,8 +14,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search.standing import format_duration
-from search.trials import State
+from search.record.trials import State
+from search.status import format_duration
 
 COLOURS = {State.COMPLETE: "#2a8ac0", State.PRUNED: "#8c8c8c", State.FAILED: "#d55e00"}
 """Okabe and Ito's, told apart by everyone; the blue is lighter, to be seen on black too."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from search.record.trials import State, TrialRow
 from search.report.figures import STATE_COLOURS, time_unit
 from search.report.record import Phase
 from search.report.style import Figure, styled
-from search.standing import format_duration
-from search.trials import State, TrialRow
+from search.status import format_duration
 
 
 @dataclass

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from search.objectives import dominates
+from search.record.objectives import dominates
 from search.scheduling.scheduler import Budget, Verdict
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from search.progress import Progress
+from search.coordination.progress import Progress
+from search.record.trials import METRIC, State
 from search.scheduling.scheduler import Scheduler
 from search.screen.clock import Clock
 from search.screen.eta import Estimate, Plan, estimate
-from search.trials import METRIC, State
 
 ESTIMATE_SHARE = 0.02
 """Of the driver's time: what estimates may cost. One of a thousand trials takes a tenth of a second."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 
-from search.progress import Progress
+from search.coordination.progress import Progress
 
 
 class Clock:

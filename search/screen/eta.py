@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from search.objectives import merits
-from search.progress import Progress
+from search.coordination.progress import Progress
+from search.record.objectives import merits
+from search.record.trials import METRIC, State
 from search.scheduling.scheduler import Scheduler, Verdict
-from search.trials import METRIC, State
 
 NUM_REHEARSALS = 8
 """Of a search of a few hundred trials; of a large one fewer, for it waits meanwhile, and its trials even out."""

@@ -7,23 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from data.findings import printable
-from search.errors import error_file, headline
-from search.progress import Progress
+from search.console import say
+from search.coordination.progress import Progress
+from search.record.trial_errors import error_file, headline
+from search.record.trials import State, trial_id
 from search.screen.board import Board
 from search.screen.clock import format_clock, format_roughly
 from search.screen.eta import Estimate
-from search.trials import State, trial_id
-
-console = Console()
-"""The terminal: one for all, so that what is printed appears above a live table (search/screen/live.py)."""
-
-
-def say(line: str) -> None:
-    """Print a line for the person who waits."""
-    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 class Lines:

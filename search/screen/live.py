@@ -17,12 +17,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from data.findings import printable
-from search.progress import Progress
+from data.inspect.findings import printable
+from search.console import console
+from search.coordination.progress import Progress
+from search.record.trials import State, trial_id
 from search.screen.board import Board, Row, View
 from search.screen.clock import format_clock, format_roughly
-from search.screen.lines import Lines, console, describe_left, describe_sample
-from search.trials import State, trial_id
+from search.screen.lines import Lines, describe_left, describe_sample
 
 REFRESHES_PER_SECOND = 2
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"

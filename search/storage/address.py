@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pyarrow.fs import FileSelector, FileSystem
 from tyro.constructors import PrimitiveConstructorSpec
 
+from data.atomic import write
 from data.cache import default_folder
-from model.durable import write
 from search.storage.location import Location, here
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")

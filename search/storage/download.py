@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pyarrow.fs import FileInfo
 
-from model.durable import write
-from search.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER
-from search.standing import is_locked
+from data.atomic import write
+from search.record.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER
 from search.storage.address import bucket_uri, location_of
 from search.storage.lease import LEASE_FILE, Lease, read_holder
 from search.storage.location import Location, is_file
+from search.storage.lock import is_locked
 from search.storage.mirror import read_sent, write_sent
 
 NUM_THREADS = 8
@@ -32,7 +32,7 @@ SET_ASIDE = "set-aside"
 """Beside the working folders: files of those that went another way than the bucket."""
 
 
-def bring(folder: Path, *, light: bool = False, lease: Lease | None = None) -> Path:
+def sync_down(folder: Path, *, light: bool = False, lease: Lease | None = None) -> Path:
     """Return the working folder of an experiment after bringing what its bucket has and it has not.
 
     Where the folder's log goes on from the bucket's, the folder is newer, and keeps what it has. Where the two went
@@ -67,7 +67,7 @@ def bring(folder: Path, *, light: bool = False, lease: Lease | None = None) -> P
     return folder
 
 
-def bring_folders(folder: Path, parts: Sequence[str]) -> None:
+def sync_down_folders(folder: Path, parts: Sequence[str]) -> None:
     """Bring what others have put into folders of an experiment, or files of these names, and its folder has not.
 
     A bucket that is silent keeps them: they are there.
@@ -84,16 +84,16 @@ def bring_folders(folder: Path, parts: Sequence[str]) -> None:
     _remember(folder, copied)
 
 
-def bring_all(out: Path) -> Path:
+def sync_down_all(out: Path) -> Path:
     """Return the folder of all experiments, with what tells of each of them, brought from their bucket."""
     if bucket_uri(out) is not None:
         names = [info.base_name for info in location_of(out).infos() if not is_file(info)]
         with ThreadPoolExecutor(NUM_THREADS) as threads:
-            list(threads.map(lambda name: bring(out / name, light=True), names))
+            list(threads.map(lambda name: sync_down(out / name, light=True), names))
     return out
 
 
-def at_hand(file: Path) -> Path:
+def ensure_local(file: Path) -> Path:
     """Return a file of an experiment, such as a checkpoint, brought first if its folder is a bucket's and has it not.
 
     Raises:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from search.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER, TABLE_FILE
+from search.record.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER, TABLE_FILE
 from search.storage.lease import LEASE_FILE
 from search.storage.location import Location
 

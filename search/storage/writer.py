@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from search.files import LOCK_FILE
-from search.screen.lines import say
-from search.standing import is_held, is_locked
+from search.console import say
+from search.record.files import LOCK_FILE
 from search.storage.address import advice, bucket_uri, location_of, show_out
-from search.storage.download import SESSION_FILE, bring
+from search.storage.download import SESSION_FILE, sync_down
 from search.storage.lease import RENEW_SECONDS, SETTLE_SECONDS, take_lease
 from search.storage.location import Location
+from search.storage.lock import is_held, is_locked
 from search.storage.mirror import PATIENCE_SECONDS, Mirror
 
 LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
@@ -87,7 +87,7 @@ def _mirrored(folder: Path, location: Location) -> Iterator[None]:
     with _said(show_out(folder.parent)):
         lease = take_lease(location, folder.name, settle_seconds=SETTLE_SECONDS)
         try:
-            bring(folder, lease=lease)
+            sync_down(folder, lease=lease)
         except BaseException:
             lease.release()
             raise
@@ -136,7 +136,7 @@ def _said(uri: str) -> Iterator[None]:
 
 
 def _lock(file: IO[str]) -> None:
-    """Lock a file; who only looks whether it is locked (search/standing.py) holds it for an instant, and is waited for.
+    """Lock a file; who only looks whether it is locked (search/status.py) holds it for an instant, and is waited for.
 
     Raises:
         BlockingIOError: Another process holds it.

@@ -115,7 +115,7 @@ def _ended(trial: FrozenTrial, **end: Any) -> FrozenTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SamplerRequest:
     """What a sampler is made for: one suggestion."""
 
     space: Space
@@ -132,28 +132,28 @@ class Asked:
     """Of a trial that is never stopped."""
 
 
-def _forest(asked: Asked) -> BaseSampler:
+def _forest(asked: SamplerRequest) -> BaseSampler:
     return ForestSampler(seed=asked.seed, num_random=asked.num_random, max_epochs=asked.max_epochs)
 
 
-def _tpe(asked: Asked) -> BaseSampler:
+def _tpe(asked: SamplerRequest) -> BaseSampler:
     return TPESampler(multivariate=True, n_startup_trials=asked.num_random, seed=asked.seed, constant_liar=True)
 
 
-def _gp(asked: Asked) -> BaseSampler:
+def _gp(asked: SamplerRequest) -> BaseSampler:
     return GPSampler(n_startup_trials=asked.num_random, seed=asked.seed)
 
 
-def _cmaes(asked: Asked) -> BaseSampler:
+def _cmaes(asked: SamplerRequest) -> BaseSampler:
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         return CmaEsSampler(seed=asked.seed, consider_pruned_trials=True, warn_independent_sampling=False)
 
 
-def _random(asked: Asked) -> BaseSampler:
+def _random(asked: SamplerRequest) -> BaseSampler:
     return RandomSampler(seed=asked.seed)
 
 
-def _qmc(asked: Asked) -> BaseSampler:
+def _qmc(asked: SamplerRequest) -> BaseSampler:
     # One sequence for the whole search: every trial takes the next point of it.
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         return QMCSampler(
@@ -161,7 +161,7 @@ def _qmc(asked: Asked) -> BaseSampler:
         )
 
 
-def _grid(asked: Asked) -> BaseSampler:
+def _grid(asked: SamplerRequest) -> BaseSampler:
     return GridSampler({name: _steps(axis) for name, axis in asked.space.items()}, seed=asked.whole_seed)
 
 
@@ -178,7 +178,7 @@ def _steps(axis: optuna.distributions.BaseDistribution) -> list[Any]:
     raise AssertionError(f"{axis} is none of the space's kinds")
 
 
-SAMPLERS: dict[str, Callable[[Asked], BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[SamplerRequest], BaseSampler]] = {
     "tpe": _tpe,
     "forest": _forest,
     "gp": _gp,

@@ -19,10 +19,10 @@ from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.objectives import OBJECTIVES, costs
+from search.record.objectives import OBJECTIVES, costs
+from search.record.trials import METRIC, State
 from search.space import Sample, Space
-from search.suggestion.samplers import COMPLETE_ONLY, MODELS, SAMPLERS, Asked, SamplersView
-from search.trials import METRIC, State
+from search.suggestion.samplers import COMPLETE_ONLY, MODELS, SAMPLERS, SamplerRequest, SamplersView
 
 NUM_RANDOM = 10
 """Trials before a sampler models anything, at most; Optuna's own default."""
@@ -122,7 +122,7 @@ class OptunaSearcher:
         own_seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
         make = SAMPLERS["random" if self._is_random(number) else self._sampler]
         self._study.sampler = make(
-            Asked(
+            SamplerRequest(
                 space=self._space,
                 seed=own_seed,
                 whole_seed=self._seed,

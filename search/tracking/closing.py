@@ -11,19 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.space import Fixed
+from search.record.trials import State, TrialRow
+from search.space import SharedSettings
 from search.tracking.errands import bounded
 from search.tracking.outage import note_outage, noted_outage
 from search.tracking.run_file import at_the_end, find_parts, read_records, write_records
 from search.tracking.tracker import Tracking, row_epochs, row_reason, run_id, tracked_trial
 from search.tracking.wandb_run import WandbRun, end_service
-from search.trials import State, TrialRow
 
 CLOSING_SECONDS = 6.0
 """How long corrections may take: a few ms a run offline, about a second online."""
 
 
-def close_runs(rows: Sequence[TrialRow], fixed: Fixed, tracking: Tracking) -> str | None:
+def close_runs(rows: Sequence[TrialRow], fixed: SharedSettings, tracking: Tracking) -> str | None:
     """Return why some runs could not be corrected, in a sentence; None where all end as their rows say."""
     if tracking.mode not in ("online", "offline"):
         return None
@@ -36,7 +36,7 @@ def close_runs(rows: Sequence[TrialRow], fixed: Fixed, tracking: Tracking) -> st
     return f"some runs in W&B do not say how their trials ended: {problem}"
 
 
-def _close(rows: Sequence[TrialRow], fixed: Fixed, tracking: Tracking, deadline: float) -> None:
+def _close(rows: Sequence[TrialRow], fixed: SharedSettings, tracking: Tracking, deadline: float) -> None:
     parts = find_parts(tracking.folder)
     for row in rows:
         files = parts.get(run_id(tracking.group, row.number))
@@ -73,7 +73,7 @@ def _end_offline(file: Path, records: Sequence[Any], end: dict[str, Any]) -> Non
     new.replace(file)
 
 
-def _end_online(row: TrialRow, end: dict[str, Any], fixed: Fixed, tracking: Tracking) -> None:
+def _end_online(row: TrialRow, end: dict[str, Any], fixed: SharedSettings, tracking: Tracking) -> None:
     """Open the run once more; where the server does not answer, an offline one takes its place."""
     if noted_outage(tracking.folder):
         tracking = replace(tracking, mode="offline")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.durable import write
-from model.slices import PredictedSlices
-from search.trials import trial_id
+from data.atomic import write
+from model.training.sample_slices import PredictedSlices
+from search.record.trials import trial_id
 
 FOLDER = "wandb/slices"
 

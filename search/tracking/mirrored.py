@@ -7,15 +7,15 @@ and the driver's is sent by the driver.
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.slices import PredictedSlices
-from search.standing import is_locked
+from model.training.sample_slices import PredictedSlices
+from search.record.trials import State
 from search.storage.address import bucket_uri, location_of, mark
-from search.storage.download import bring_folders
+from search.storage.download import sync_down_folders
 from search.storage.location import is_file
+from search.storage.lock import is_locked
 from search.storage.mirror import Mirror
 from search.tracking.outage import OUTAGE_FILE
 from search.tracking.tracker import TrackedTrial, Tracker, Tracking, run_id
-from search.trials import State
 
 PARTS = ("wandb", "tensorboard", OUTAGE_FILE)
 """What trackers write, of an experiment."""
@@ -27,9 +27,9 @@ def mirrored(tracker: Tracker, tracking: Tracking) -> Tracker:
     return tracker if uri is None or tracking.mode == "off" else MirroredTracker(tracker, tracking, uri)
 
 
-def bring_tracks(folder: Path) -> None:
+def sync_down_tracks(folder: Path) -> None:
     """Bring what was tracked on other machines to the working folder of the driver."""
-    bring_folders(folder, PARTS)
+    sync_down_folders(folder, PARTS)
 
 
 class MirroredTracker:

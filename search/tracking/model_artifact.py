@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from search.space import Fixed
+from search.record.trials import TrialRow
+from search.space import SharedSettings
 from search.tracking.errands import bounded
 from search.tracking.outage import noted_outage
 from search.tracking.tracker import Tracking, row_epochs, row_reason, tracked_trial
 from search.tracking.wandb_run import WandbRun, end_service
-from search.trials import TrialRow
 
 MODEL_TIMEOUT_SECONDS = 20.0
 """How long a server may take to open the run and the artifact, and to close both; a person waits."""
@@ -17,7 +17,7 @@ UPLOAD_BYTES_PER_SECOND = 1e6
 """The slowest upload of the model, some 100 MB of it, that is waited for besides."""
 
 
-def track_model(best: Path, row: TrialRow, fixed: Fixed, tracking: Tracking) -> str | None:
+def track_model(best: Path, row: TrialRow, fixed: SharedSettings, tracking: Tracking) -> str | None:
     """Return why the model could not be logged, in a sentence; None where it was, or where it goes nowhere.
 
     It becomes an artifact of the winner's run, with the alias `best`. An offline run is written anew for that, whole,

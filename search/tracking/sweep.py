@@ -10,10 +10,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from search.jsonl import append_line, read_lines
+from search.record.jsonl import append_line, read_lines
+from search.record.trials import METRIC
 from search.space import Space
 from search.tracking.apart import ask
-from search.trials import METRIC
 
 SWEEPS_FILE = "sweeps.jsonl"
 

@@ -8,9 +8,9 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from model.slices import PredictedSlices
+from model.training.sample_slices import PredictedSlices
+from search.record.trials import METRIC, State, trial_id
 from search.tracking.tracker import TrackedTrial, Tracking
-from search.trials import METRIC, State, trial_id
 
 FOLDER = "tensorboard"
 

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from model.slices import PredictedSlices
+from model.training.sample_slices import PredictedSlices
 from search.config import SearchConfig
-from search.errors import headline
-from search.space import Fixed, Sample, to_configs
-from search.trials import State, TrialRow, trial_id
+from search.record.trial_errors import headline
+from search.record.trials import State, TrialRow, trial_id
+from search.space import Sample, SharedSettings, to_configs
 
 SHORT = {"learning_rate": "lr"}
 """Names that are said shorter in the name of a run."""
@@ -114,7 +114,7 @@ def make_tracker(tracking: Tracking) -> Tracker:
     return WandbTracker(tracking)
 
 
-def tracked_trial(number: int, sample: Sample, fixed: Fixed) -> TrackedTrial:
+def tracked_trial(number: int, sample: Sample, fixed: SharedSettings) -> TrackedTrial:
     """Return what a tracker is told of a trial."""
     unet, train = to_configs(sample, fixed)
     return TrackedTrial(number=number, sample=sample, config=asdict(unet) | asdict(train))

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.jsonl import append_line, read_lines
+from search.record.jsonl import append_line, read_lines
+from search.record.trials import State, TrialRow
 from search.tracking.apart import ask
 from search.tracking.run_file import find_parts
 from search.tracking.sweep import CLIENT, Sweep, record_sweep
 from search.tracking.tracker import row_reason
-from search.trials import State, TrialRow
 
 SENT_FILE = "sent.jsonl"
 

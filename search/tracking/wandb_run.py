@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from model.manifest import read_manifest
-from model.slices import PredictedSlices
+from model.training.sample_slices import PredictedSlices
+from search.record.trials import METRIC, State, trial_id
 from search.tracking.errands import bounded
 from search.tracking.kept_slices import kept_slices
 from search.tracking.tracker import TrackedTrial, Tracking, run_id
 from search.tracking.wandb_table import slices_table
-from search.trials import METRIC, State, trial_id
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from model.slices import PredictedSlices
+from model.training.sample_slices import PredictedSlices
 
 LABELS = {1: "tumour"}
 """What is in no class is not painted."""

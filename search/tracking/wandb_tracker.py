@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
-from model.slices import PredictedSlices
+from model.training.sample_slices import PredictedSlices
+from search.record.trials import State
 from search.tracking.errands import Errands
 from search.tracking.kept_slices import keep_slices
 from search.tracking.outage import note_outage, noted_outage
 from search.tracking.tracker import TrackedTrial, Tracking
 from search.tracking.wandb_run import WandbRun, end_service, run_folders
-from search.trials import State
 
 logger = logging.getLogger(__name__)
 

@@ -22,15 +22,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 
-from fakes import small_pack
-
-from model import parallel
 from model.device import find_device
-from model.train import TrainConfig, train
+from model.training import parallel
+from model.training.train import TrainConfig, train
 from model.unet import UNetConfig
-from search.cluster.channel import Reception, local_pair
+from search.cluster.group.channel import WorkerListener, local_pair
+from tests.support.fakes import small_pack
 
 
 def main() -> None:
@@ -91,7 +90,7 @@ def question(num_workers: int) -> Callable[[], bool]:
         ours, theirs = local_pair()
         question.keep = ours
         return lambda: theirs.poll(0.0)
-    reception = Reception("127.0.0.1", 1)
+    reception = WorkerListener("127.0.0.1", 1)
     found = []
     thread = threading.Thread(target=lambda: found.append(reception.address.connect(0)))
     thread.start()

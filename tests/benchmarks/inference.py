@@ -35,16 +35,16 @@ import tyro
 from data.phantom import draw_patient
 from data.preprocess import Preprocessing, prepare
 from data.source import find_source
-from model.evaluate import evaluate
-from model.export import export_onnx
-from model.inference import Network, predict_volume, to_masks
-from model.inputs import find_volumes, read_volume
-from model.predict import main as predict
-from model.predictor import Predictor, torch_network
-from model.runtime import choose_runtime, load_model
+from model.export.onnx_export import export_onnx
+from model.export.predictor import Predictor, torch_network
+from model.inference.runtime import choose_runtime, load_model
+from model.inference.volume import Network, predict_volume, to_masks
+from model.predict.__main__ import main as predict
+from model.predict.inputs import find_volumes, read_volume
+from model.scoring.evaluate import evaluate
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
-from search.provenance import commit
+from search.record.provenance import commit
 
 REST_SECONDS = 0.2
 

@@ -29,10 +29,10 @@ from data.pack import Pack, pack_patients
 from data.patient import SliceFiles, SlicePatient
 from data.preprocess import Preprocessing, fit_image, fit_mask
 from data.source import find_source
-from model.processes import train_loader
-from model.train import TrainConfig, train
+from model.training.loader_processes import train_loader
+from model.training.train import TrainConfig, train
 from model.unet import UNetConfig
-from search.provenance import commit
+from search.record.provenance import commit
 
 KINDS = ("naive", "pack")
 

@@ -19,13 +19,13 @@ import tyro
 from data.pack import pack_patients
 from data.preprocess import Preprocessing
 from data.source import find_source
-from model.evaluate import PatientScore, evaluate, summarise
-from model.predictor import Predictor, torch_network
+from model.export.predictor import Predictor, torch_network
+from model.scoring.evaluate import PatientScore, evaluate, summarise
 from model.settings import Settings
-from model.train import TrainConfig, train
+from model.training.train import TrainConfig, train
 from model.unet import UNetConfig
 from search.promotion.deliver import without_nan
-from search.provenance import commit
+from search.record.provenance import commit
 
 
 @dataclass(frozen=True, kw_only=True)

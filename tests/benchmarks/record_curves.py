@@ -25,15 +25,15 @@ import tyro
 from optuna.distributions import IntDistribution
 from scipy.stats import qmc
 
+from data.atomic import write
 from data.pack import Pack
 from data.preprocess import Preprocessing
-from model.durable import write
-from model.train import train
+from model.training.train import train
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.promotion.deliver import without_nan
-from search.provenance import commit
-from search.space import CORE, Fixed, Sample, to_configs
+from search.record.provenance import commit
+from search.space import CORE, Sample, SharedSettings, to_configs
 
 Row = dict[str, object]
 Key = tuple[int, int]
@@ -127,7 +127,7 @@ def record(work: list[Work], rows: dict[Key, Row], partial: Path, processes: int
             print(f"{len(rows)}/{len(work)}: {row['sample']}: {note}", flush=True)
 
 
-def _start_worker(train_pack: Pack, val_pack: Pack, fixed: Fixed) -> None:
+def _start_worker(train_pack: Pack, val_pack: Pack, fixed: SharedSettings) -> None:
     global _shared
     torch.set_num_threads(1)
     _shared = train_pack, val_pack, fixed

@@ -44,17 +44,16 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' own modules
-from fakes import Rows
-from simulation import simulate
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.config import SearchConfig
-from search.coordinator import Coordinator
-from search.progress import Leg
-from search.provenance import commit
+from search.coordination.coordinator import Coordinator
+from search.coordination.progress import Leg
+from search.record.provenance import commit
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, Sample
 from search.suggestion.searcher import OptunaSearcher
+from tests.support.fakes import Rows
+from tests.support.simulation import simulate
 
 NUM_TRIALS = 400
 """Configurations that a search may try; one that has not reached the goal by then counts as never."""

@@ -29,13 +29,13 @@ import torch.multiprocessing as multiprocessing
 import tyro
 
 from data.preprocess import Preprocessing
-from model.train import train
+from model.training.train import train
+from search.cluster.capacity.lanes import node_resources, plan_lanes
 from search.cluster.engine import ray_cluster, run_trials
-from search.cluster.lanes import node_resources, plan_lanes
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
-from search.provenance import commit
-from search.space import Fixed, Sample, to_configs
+from search.record.provenance import commit
+from search.space import Sample, SharedSettings, to_configs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def _train_all(
     rank: int,
     world_size: int,
     threads: int,
-    fixed: Fixed,
+    fixed: SharedSettings,
     cohort: Cohort,
     samples: list[Sample],
     out: Path,

@@ -29,14 +29,12 @@ import ray
 import tyro
 from ray import cloudpickle, tune
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests' own modules
-import closed_form_lane
-import fakes
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.cluster.engine import ray_cluster, run_search
 from search.config import SearchConfig
-from search.provenance import commit
-from search.trials import TrialRow, count_states
+from search.record.provenance import commit
+from search.record.trials import TrialRow, count_states
+from tests.support import closed_form_lane, fakes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any
 
-import overlay
-import pool
-from hosts import ROOT, Host, Hosts, hosts
+from tests.cluster import overlay, pool
+from tests.cluster.hosts import ROOT, Host, Hosts, hosts
 
 FILE = "/mnt/shared/hosts/cluster.yaml"
 UP_SECONDS = 240

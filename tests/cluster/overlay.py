@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hosts import ROOT
 from ray.autoscaler._private.providers import _get_default_config
+
+from tests.cluster.hosts import ROOT
 
 KEY = "/mnt/shared/hosts/key"
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from cluster import FILE, Cluster, wait_until
-from hosts import ROOT, Host
-
-from search.jsonl import read_lines
-from search.trials import TrialRow, read_rows
+from search.record.jsonl import read_lines
+from search.record.trials import TrialRow, read_rows
+from tests.cluster.cluster import FILE, Cluster, wait_until
+from tests.cluster.hosts import ROOT, Host
 
 PATIENCE_SECONDS = 300
 SEARCH = "python -m search.tune --width 4 --tracking off --no-choose --out /mnt/shared/runs"

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from cluster import FILE, Cluster, cluster, offer, wait_until
-from hosts import ROOT, require_hosts
-from searches import (
+
+from search.record.trials import INTERRUPTED, State
+from tests.cluster.cluster import FILE, Cluster, cluster, offer, wait_until
+from tests.cluster.hosts import ROOT, require_hosts
+from tests.cluster.searches import (
     DRIVER,
     ENDLESS,
     LARGE,
@@ -44,8 +46,6 @@ from searches import (
     wait_for_end,
     wait_for_job,
 )
-
-from search.trials import INTERRUPTED, State
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

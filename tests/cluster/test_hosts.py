@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from hosts import HERE, Host, Hosts, hosts, require_hosts
-from processes import command_lines
+
+from tests.cluster.hosts import HERE, ROOT, Host, Hosts, hosts, require_hosts
+from tests.support.processes import command_lines
 
 pytestmark = pytest.mark.cluster
 
@@ -88,7 +89,7 @@ def test_hosts_leave_no_process_no_mount_no_device_and_no_file():
 
 
 def test_hosts_end_with_whoever_holds_them_even_when_that_is_killed(tmp_path):
-    script = f"import sys, time; sys.path.insert(0, {str(HERE)!r}); from hosts import hosts\n"
+    script = f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); from tests.cluster.hosts import hosts\n"
     script += (
         "with hosts(1, {}) as running:\n print(running.desk.pid, running.others[0].pid, flush=True)\n time.sleep(100)"
     )

@@ -1,0 +1,100 @@
+"""How every command of the program runs and ends: its exit status, and what a person reads when it fails."""
+
+import errno
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from data.errors import UserError
+
+FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130
+"""Exit statuses; 0 is success, and a command may return 1 itself, where it found nothing to do."""
+
+DEBUG = "--debug"
+"""Every command takes it: the traceback of a fault goes to the screen too."""
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""A disk that is full or may not be written, wherever it is noticed."""
+
+PACKAGES = ("tumour-search", "numpy", "torch", "ray", "optuna", "wandb", "onnxruntime")
+"""Their versions are in the report of a fault, where they are installed."""
+
+
+def run_command(
+    command: Callable[[list[str]], int], argv: Sequence[str] | None = None, *, interrupted: str = "interrupted"
+) -> int:
+    """Return the exit status of a command, after a person has been told of whatever ended it.
+
+    Args:
+        command: Takes the arguments without `--debug`, and returns its own exit status.
+        argv: The arguments; None: those of this process.
+        interrupted: What is said after Ctrl-C.
+
+    Returns:
+        What the command returned; 2 after a UserError or a full or read-only disk, which is one line; 130 after Ctrl-C;
+        1 after a fault of the program, whose traceback is in a file that the one line names.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = DEBUG in arguments
+    try:
+        return command([argument for argument in arguments if argument != DEBUG])
+    except UserError as error:
+        return _fail(error, USER_ERROR, debug=debug)
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            return _fail(error, USER_ERROR, debug=debug)
+        return _report_fault(error, arguments, debug=debug)
+    except Exception as error:
+        return _report_fault(error, arguments, debug=debug)
+
+
+def _fail(error: Exception, status: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return status
+
+
+def _report_fault(error: Exception, arguments: Sequence[str], *, debug: bool) -> int:
+    report = _describe(error, arguments)
+    if debug:
+        print(report, file=sys.stderr)
+    name = f"tumour-search-fault-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
+    path = Path(tempfile.gettempdir()) / name
+    try:
+        path.write_text(report)
+    except OSError as unwritable:  # then the screen is the only place for it
+        print(report, file=sys.stderr)
+        print(f"error: this is a fault of the program; please report the text above ({unwritable})", file=sys.stderr)
+        return FAULT
+    last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    print(f"error: this is a fault of the program; please report it with {path} ({last})", file=sys.stderr)
+    return FAULT
+
+
+def _describe(error: Exception, arguments: Sequence[str]) -> str:
+    versions = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
+    return "\n".join(
+        (
+            f"command: {' '.join([Path(sys.argv[0]).name, *arguments])}",
+            f"python {platform.python_version()} on {platform.platform()}; {versions}",
+            "",
+            "".join(traceback.format_exception(error)),
+        )
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""How each layout of files is read: one module a layout, and what they share."""

@@ -1,0 +1,244 @@
+"""Reader of a folder of `images` beside a folder of `masks`, the layout that most 2D segmentation data comes in.
+
+Names differ from set to set, so nothing is guessed that could be wrong in silence: what belongs together is matched by
+name, whose slices they are is said by a pattern or by folders, and everything that matches nothing is a problem.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from data.patient import BadFiles, DataError, Problem, Scan, SliceFiles, SlicePatient, bad_file, size_text
+from data.readers.image_file import IMAGE_SUFFIXES, as_mask, read_pixels
+from data.readers.walk import require_folder, walk
+
+LAYOUT = (
+    "expected <source>/images/<NAME>.png (or .tif, .jpg) beside <source>/masks/<NAME>.png (or <NAME>_mask.png), with "
+    "the same folders below both"
+)
+PATTERN_EXAMPLE = r"--patient-pattern '([^/]+)_[0-9]+\.' takes TCGA_CS_4941 from images/TCGA_CS_4941_12.tif"
+
+MAX_DEPTH = 3  # of folders above an images folder, as far as `looks_like` searches
+_IMAGES, _MASKS = ("images", "image", "imgs"), ("masks", "mask")
+_MASK_ENDING = re.compile(r"[_-](mask|seg)$", re.IGNORECASE)
+
+# At most 9 digits: the number is stored as an int64, and a longer one is a date or an id that was mistaken for it.
+_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,9}(?![0-9])")
+_ITU_R_601 = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadPair:
+    """Decodes the two files of one slice; it can be pickled."""
+
+    labels: tuple[int, ...] = ()
+    """Mask values that are tumour; empty where masks hold 0 and 1, or 0 and 255."""
+    channels: tuple[int, ...] = ()
+    """Indices of the image's channels to take, from 0; empty for all."""
+    grayscale: bool = False
+    """Whether red, green and blue become one channel, weighted as ITU-R BT.601 does."""
+
+    def __call__(self, files: SliceFiles) -> tuple[Shaped[np.ndarray, "h w channels"], Bool[np.ndarray, "h w"]]:
+        """Returns the image, of the file's own type, and the tumour mask; both of height h and width w.
+
+        Raises:
+            BadFiles: with a problem for the image, the mask or both.
+        """
+        parts, problems = [], []
+        for read, path in ((self.image, files.image), (self._mask, files.mask)):
+            try:
+                parts.append(read(path))
+            except BadFiles as error:
+                problems += error.problems
+        if problems:
+            raise BadFiles("a slice cannot be used:", problems)
+        image, mask = parts
+        if mask.shape != image.shape[:2]:
+            size, of_image = map(size_text, (mask.shape, image.shape[:2]))
+            raise bad_file(files.mask, f"the mask is {size}, but its image is {of_image}; both must have one size")
+        return image, mask
+
+    def _mask(self, path: Path) -> np.ndarray:
+        return as_mask(path, read_pixels(path), self.labels)
+
+    def image(self, path: Path) -> Shaped[np.ndarray, "height width channels"]:
+        """Returns the image alone; raises as the whole does."""
+        image = np.atleast_3d(read_pixels(path))
+        if max(self.channels, default=0) >= image.shape[2]:
+            raise bad_file(path, f"has {image.shape[2]} channel(s), so none is {max(self.channels)}; change --channels")
+        image = image[..., self.channels] if self.channels else image
+        if not self.grayscale or image.shape[2] == 1:
+            return np.ascontiguousarray(image)
+        if image.shape[2] != 3:
+            raise bad_file(path, f"has {image.shape[2]} channels, but --grayscale needs 1 or 3; choose with --channels")
+        grey = image @ _ITU_R_601
+        return (grey if image.dtype.kind == "f" else np.rint(grey)).astype(image.dtype)[..., None]
+
+
+@dataclass
+class _Found:
+    """What the walk through the folders gathers: by patient id, each image with its mask and group."""
+
+    pairs: dict[str, list[tuple[Path, Path, str]]] = field(default_factory=lambda: defaultdict(list))
+    problems: list[Problem] = field(default_factory=list)
+    num_unknown: Counter[str] = field(default_factory=Counter)  # files that are no images, by suffix
+    num_alone: int = 0  # images that neither a folder nor a pattern gives to a patient
+
+    def bad(self, path: Path, reason: str) -> None:
+        self.problems.append(Problem(path=path, reason=reason))
+
+
+def scan(
+    source: Path,
+    *,
+    patient_pattern: str | None,
+    labels: tuple[int, ...],
+    channels: tuple[int, ...] = (),
+    grayscale: bool = False,
+) -> Scan:
+    """Returns the patients below source, sorted by id, their slices ordered by number.
+
+    A folder `images`, `image` or `imgs` lies beside `masks` or `mask`, anywhere below source, in any case. An image and
+    its mask have one path below these, without the suffix; the mask's may end in _mask or _seg, also with a hyphen.
+    Hidden files are passed over, links are followed; nothing is decoded.
+
+    The patient's id is what patient_pattern, a regular expression, finds in the image's path relative to source: its
+    group "patient", else its first group, else all of the match. Without a pattern it is the image's folder below
+    `images`, or, for an image directly in `images`, the folder above and the file's name: a patient by itself. A slash
+    becomes "_". A patient's group is the folder above `images`, relative to source. Slices are numbered by the last
+    digits of their names (at most 9) or, if no slice of the patient has any, from 1 in natural order.
+
+    Raises:
+        DataError: source is missing or holds no such folders, or an argument is illegal.
+    """
+    require_folder(source, LAYOUT)
+    if min(channels, default=0) < 0:
+        raise DataError(f"channels are {channels}, but must be 0 or above: indices of an image's channels.")
+    try:
+        pattern = re.compile(patient_pattern) if patient_pattern is not None else None
+    except re.error as error:
+        raise DataError(f'patient_pattern "{patient_pattern}" is illegal ({error}); {PATTERN_EXAMPLE}.') from error
+    found, source = _Found(), source.absolute()
+    for images, masks in _folder_pairs(source, found):
+        for image, mask in _match(images, masks, found):
+            _assign(image, mask, images, source, pattern, found)
+    read_slice = ReadPair(labels=labels, channels=channels, grayscale=grayscale)
+    patients = tuple(
+        SlicePatient(id=name, group=min(group for _, _, group in pairs), slices=slices, read_slice=read_slice)
+        for name, pairs in sorted(found.pairs.items())
+        if (slices := _number(pairs, found))
+    )
+    if not patients and not found.problems:
+        raise DataError(f"data source {source} holds no patient: no images lie in an images folder; {LAYOUT}.")
+    return Scan(patients=patients, problems=tuple(found.problems), warnings=tuple(_warnings(found)))
+
+
+def looks_like(source: Path) -> bool:
+    """Returns whether an images folder lies beside a masks folder, at most MAX_DEPTH folders below source."""
+    return any(_folder_pairs(source, _Found(), max_depth=MAX_DEPTH))
+
+
+def _folder_pairs(source: Path, found: _Found, *, max_depth: int | None = None) -> Iterator[tuple[Path, Path]]:
+    for folder, subfolders, _ in walk(source, found.problems):
+        images, masks = ([name for name in subfolders if name.lower() in names] for names in (_IMAGES, _MASKS))
+        at_end = len(folder.relative_to(source).parts) == max_depth
+        subfolders[:] = [name for name in subfolders if name not in (*images, *masks) and not at_end]
+        if len(images) == len(masks) == 1:
+            yield folder / images[0], folder / masks[0]
+        elif images and masks:
+            found.bad(
+                folder, f"holds {', '.join(images + masks)}, but one images and one masks is legal; remove others"
+            )
+        else:
+            for name in images + masks:
+                found.bad(folder / name, f"no {'masks' if images else 'images'} folder is beside it; add or rename it")
+
+
+def _match(images: Path, masks: Path, found: _Found) -> Iterator[tuple[Path, Path]]:
+    """Yields the images that have one mask, with it, ordered by path; the others are problems."""
+    by_stem, masks_of_stem = _by_stem(images, found), defaultdict(list)
+    for stem, paths in _by_stem(masks, found).items():
+        masks_of_stem[stem if stem in by_stem else _MASK_ENDING.sub("", stem)] += paths
+    for stem, paths in sorted(by_stem.items()):
+        own = masks_of_stem.pop(stem, [])
+        if len(paths) > 1:
+            found.bad(paths[0], f"has the name of {paths[1].name}, so it is unclear whose the mask is; remove one")
+        elif len(own) > 1:
+            found.bad(paths[0], f"has {len(own)} masks ({', '.join(map(str, own))}), but must have one; remove others")
+        elif not own:
+            found.bad(paths[0], f"image without mask ({masks / stem}{paths[0].suffix}, also with _mask)")
+        else:
+            yield paths[0], own[0]
+    for path in sorted(path for paths in masks_of_stem.values() for path in paths):
+        found.bad(path, f"mask without image in {images}")
+
+
+def _by_stem(top: Path, found: _Found) -> dict[str, list[Path]]:
+    paths = defaultdict(list)
+    for folder, _, names in walk(top, found.problems):
+        for name in names:
+            path = folder / name
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                paths[path.relative_to(top).with_suffix("").as_posix()].append(path)
+            else:
+                found.num_unknown[path.suffix.lower() or "without suffix"] += 1
+    return paths
+
+
+def _assign(image: Path, mask: Path, images: Path, source: Path, pattern: re.Pattern | None, found: _Found) -> None:
+    group = images.parent.relative_to(source).as_posix().removeprefix(".")
+    path, folder = image.relative_to(source).as_posix(), image.parent.relative_to(images).as_posix()
+    if pattern is not None:
+        match = pattern.search(path)
+        patient_id = match and match["patient" if "patient" in pattern.groupindex else min(pattern.groups, 1)]
+    elif folder == ".":
+        found.num_alone += 1
+        patient_id = f"{group}/{image.stem}".removeprefix("/")
+    else:
+        patient_id = folder
+    if patient_id:
+        found.pairs[patient_id.replace("/", "_")].append((image, mask, group))
+    else:
+        found.bad(image, f'patient_pattern "{pattern.pattern}" finds no patient in {path}; change the pattern')
+
+
+def _number(pairs: list[tuple[Path, Path, str]], found: _Found) -> tuple[SliceFiles, ...]:
+    numbers = [_NUMBER.findall(image.stem) for image, _, _ in pairs]
+    if not any(numbers):
+        # Padded, the runs of digits that are too long for a number still sort as numbers.
+        pairs = sorted(pairs, key=lambda pair: re.sub("[0-9]+", lambda run: run[0].zfill(255), pair[0].as_posix()))
+        numbers = [[str(i)] for i in range(1, len(pairs) + 1)]
+    slices: dict[int, SliceFiles] = {}
+    for (image, mask, _), digits in zip(pairs, numbers, strict=True):
+        if not digits:
+            found.bad(image, "has no slice number in its name, but others of its patient have; rename it")
+        elif (number := int(digits[-1])) in slices:
+            found.bad(
+                image,
+                f"slice number {number} is already that of {slices[number].image}; rename one, see --patient-pattern",
+            )
+        else:
+            slices[number] = SliceFiles(number=number, image=image, mask=mask)
+    return tuple(slices[number] for number in sorted(slices))
+
+
+def _warnings(found: _Found) -> Iterator[str]:
+    if found.num_alone:
+        yield (
+            f"{found.num_alone} image(s) lie directly in an images folder, so each is taken as a patient by itself: "
+            "slices of one patient may then land on both sides of the split, which flatters the scores. If the names "
+            f"tell the patient, say how: {PATTERN_EXAMPLE}."
+        )
+    for patient_id, pairs in sorted(found.pairs.items()):
+        if len(groups := sorted({group or "." for _, _, group in pairs})) > 1:
+            what = f"patient {patient_id} has images below {', '.join(groups)}"
+            yield f"{what}; if these are several patients, let --patient-pattern take in the folder."
+    if found.num_unknown:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.num_unknown.most_common(4))
+        total = found.num_unknown.total()
+        yield f"{total} file(s) in images and masks folders are no images and are left out ({kinds})."

@@ -1,0 +1,114 @@
+"""Reader of the Kaggle LGG layout: one folder a patient, `NAME_12.tif` beside `NAME_12_mask.tif`.
+
+The layout is that of https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation (kaggle_3m): 8-bit RGB TIFF
+slices whose channels are pre-contrast, FLAIR and post-contrast, and one-channel masks of 0 and 255.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.patient import DataError, Problem, Scan, SliceFiles, SlicePatient
+from data.readers.folder import ReadPair
+from data.readers.walk import require_folder, walk
+
+LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <PATIENT>_<NUMBER>_mask.tif"
+
+CHANNELS = ("pre", "flair", "post")
+"""Of an image, in the order of the file."""
+
+# At most 9 digits: the number is stored as an int64, and a longer one is a date or an id that was mistaken for it.
+_FILE_NAME = re.compile(r"(?P<prefix>.+)_(?P<number>[0-9]{1,9})(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
+
+
+def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = False) -> Scan:
+    """Returns the patients below source, sorted by id, their slices ordered by number (`_2` before `_10`).
+
+    A patient is a folder that holds TIFF files; its name is the id. source is kaggle_3m, a folder above it, or a single
+    patient's folder. Hidden files and folders are passed over. Nothing is decoded. Problems are images without a mask,
+    masks without an image, and whatever else would make training wrong in silence, such as a number or an id twice.
+
+    channels takes some of CHANNELS, in that order; grayscale averages all three to one.
+
+    Raises:
+        DataError: source is missing or holds no patient, or there is no such channel.
+    """
+    read_slice = ReadPair(channels=channel_indices(channels), grayscale=grayscale)
+    require_folder(source, LAYOUT)
+    problems: list[Problem] = []
+    by_id: dict[str, Path] = {}
+    patients = []
+    for folder, _, names in walk(source.absolute(), problems):
+        if not (tiffs := [name for name in names if name.lower().endswith((".tif", ".tiff"))]):
+            continue
+        if folder.name in by_id:
+            reason = (
+                f"patient id {folder.name} is already that of {by_id[folder.name]}; "
+                "name one of the two folders as the source, or remove the copy"
+            )
+            problems.append(Problem(path=folder, reason=reason))
+            continue
+        by_id[folder.name] = folder
+        if slices := _pair(folder, tiffs, problems):
+            group = _institution(folder.name)
+            patients.append(SlicePatient(id=folder.name, group=group, slices=slices, read_slice=read_slice))
+    if not patients and not problems:
+        raise DataError(f"data source {source} holds no patient: no .tif or .tiff file is in it or below it; {LAYOUT}.")
+    return Scan(patients=tuple(sorted(patients, key=lambda patient: patient.id)), problems=tuple(problems))
+
+
+def channel_indices(channels: Sequence[str]) -> tuple[int, ...]:
+    """Returns where channels lie in an image; empty for none given, which means all.
+
+    Raises:
+        DataError: there is no such channel.
+    """
+    if unknown := [channel for channel in channels if channel not in CHANNELS]:
+        raise DataError(f"channels has {unknown[0]!r}, but the channels of the LGG layout are {', '.join(CHANNELS)}.")
+    return tuple(map(CHANNELS.index, channels))
+
+
+def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[SliceFiles, ...]:
+    """Returns the slices; none of a folder or a number of which it is not certain what belongs together."""
+    claimed: dict[bool, dict[int, list[Path]]] = {False: defaultdict(list), True: defaultdict(list)}
+    prefixes = set()
+    for name in names:
+        match = _FILE_NAME.fullmatch(name)
+        if match is None:
+            reason = "the name is not <PATIENT>_<NUMBER>.tif or <PATIENT>_<NUMBER>_mask.tif"
+            problems.append(Problem(path=folder / name, reason=reason))
+            continue
+        prefixes.add(match["prefix"])
+        claimed[bool(match["mask"])][int(match["number"])].append(folder / name)
+    if len(prefixes) > 1:
+        # Two patients under one id would be told apart nowhere, and could then not be split apart either.
+        shown = ", ".join(sorted(prefixes)[:4])
+        reason = f"holds slices of {len(prefixes)} patients ({shown}); give each a folder of its own"
+        problems.append(Problem(path=folder, reason=reason))
+        return ()
+    twice = {number for found in claimed.values() for number, paths in found.items() if len(paths) > 1}
+    problems.extend(
+        Problem(path=path, reason=f"slice number {number} is already that of {paths[0].name}")
+        for found in claimed.values()
+        for number, paths in sorted(found.items())
+        for path in paths[1:]
+    )
+    images, masks = (
+        {number: paths[0] for number, paths in claimed[kind].items() if number not in twice} for kind in (False, True)
+    )
+    problems.extend(
+        Problem(path=images[number], reason=f"image without mask ({images[number].stem}_mask.tif)")
+        for number in sorted(images.keys() - masks)
+    )
+    problems.extend(
+        Problem(path=masks[number], reason="mask without image") for number in sorted(masks.keys() - images)
+    )
+    pairs = sorted(images.keys() & masks)
+    return tuple(SliceFiles(number=number, image=images[number], mask=masks[number]) for number in pairs)
+
+
+def _institution(patient_id: str) -> str:
+    """Returns the institution in a TCGA barcode, `TCGA_DU`; nothing for other ids."""
+    match = re.match(r"TCGA_[A-Z0-9]{2}(?=_)", patient_id)
+    return match[0] if match else ""

@@ -1,0 +1,79 @@
+"""A trained network with all that belongs into its exported graph, and what runs it on torch."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from model.inference.volume import Network
+from model.unet import UNet
+
+MIN_PROBABILITY = 1e-6
+"""Averaged probabilities are kept this far from 0 and 1, where their logits would be infinite."""
+
+
+class Predictor(nn.Module):
+    """One U-Net or an ensemble of them, with the normalisation before, and flips, temperature and threshold behind."""
+
+    def __init__(
+        self, unets: Sequence[UNet], *, threshold: float = 0.5, flips: bool = False, temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        assert unets, "at least one"
+        self.unets = nn.ModuleList(unets)
+        self.threshold, self.flips, self.temperature = threshold, flips, temperature
+
+    @property
+    def in_channels(self) -> int:
+        """Channels that the networks see."""
+        return self.unets[0].config.in_channels
+
+    @property
+    def side_multiple(self) -> int:
+        """What the sides of a slice must be divisible by."""
+        return max(unet.config.side_multiple for unet in self.unets)  # powers of two
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights of all networks together."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(
+        self,
+        slices: Float[Tensor, "batch channels height width"],
+        mean: Float[Tensor, " channels"],
+        std: Float[Tensor, " channels"],
+    ) -> tuple[Float[Tensor, "batch height width"], Bool[Tensor, "batch height width"]]:
+        """Return the probability of tumour, and whether it reaches the threshold, of raw intensities."""
+        normalised = (slices - mean[:, None, None]) / std[:, None, None]
+        logits = [unet(normalised) for unet in self.unets]
+        if self.flips:
+            mirrored = normalised.flip(3)  # left and right of a head are alike, up and down are not
+            logits += [unet(mirrored).flip(3) for unet in self.unets]
+        probability = (_mean_logit(logits) / self.temperature).sigmoid().squeeze(1)
+        return probability, probability >= self.threshold
+
+
+def _mean_logit(logits: list[Tensor]) -> Tensor:
+    """Return the logit of the mean probability."""
+    if len(logits) == 1:
+        return logits[0]
+    mean = torch.stack([one.sigmoid() for one in logits]).mean(0)
+    return mean.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY).logit()
+
+
+def torch_network(predictor: Predictor, device: torch.device) -> Network:
+    """Return what runs a predictor in float32 on a device; a copy, so that a training may go on with the original."""
+    predictor = copy.deepcopy(predictor).to(device, torch.float32).eval()
+
+    @torch.inference_mode()
+    def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        batch, mean_, std_ = (torch.from_numpy(array).to(device) for array in (slices, mean, std))
+        # TF32, which a GPU uses for convolutions unless told otherwise, keeps 10 of float32's 23 bits.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return predictor(batch, mean_, std_)[0].cpu().numpy()
+
+    return network

@@ -1,0 +1,1 @@
+"""From a volume to probabilities and masks, with any network."""

@@ -1,0 +1,1 @@
+"""What a network is worth: metrics, and what they say of patients it has not seen."""

@@ -1,0 +1,177 @@
+"""How good a network is: a row per patient, then the mean over patients and how far to trust it.
+
+Scores are volumetric, per patient, and at the resolution of the masks as they were drawn: a resized mask would flatter
+a network that never saw the fine outline.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from data.patient import Patient
+from model.inference.volume import Network, predict_volume, to_masks
+from model.scoring import metrics
+from model.scoring.surfaces import surface_distances
+from model.settings import Settings
+
+DISTANCES = ("hd95", "assd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientScore:
+    """The metrics of one patient, all slices pooled; a metric is nan where its denominator is zero.
+
+    Millilitres are nan where the spacing is not known; distances where they were not measured, and where the mask or
+    the prediction is empty.
+    """
+
+    patient: str
+    num_slices: int
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    accuracy: float
+    predicted_pixels: int
+    true_pixels: int
+    num_pixels: int = 0
+    """Of all slices together."""
+
+    group: str = ""
+    """The institution, or the folder, that the patient belongs to."""
+
+    predicted_ml: float = math.nan
+    true_ml: float = math.nan
+    hd95: float = math.nan
+    """95 % Hausdorff distance; see model.surfaces."""
+
+    assd: float = math.nan
+    """Average symmetric surface distance."""
+
+    distance_unit: Literal["mm", "pixels"] | None = None
+    """None where distances were not measured. Pixels where the spacing is unknown: the next slice is one pixel away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over patients and the bounds of its confidence interval; nan where there are too few patients."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def evaluate(
+    network: Network,
+    patients: Sequence[Patient],
+    *,
+    settings: Settings,
+    batch_size: int = 16,
+) -> list[PatientScore]:
+    """Return the scores of the patients, in their order, at the original resolution of their masks; without distances.
+
+    Raises:
+        BadFiles: A patient cannot be read.
+    """
+    scores = []
+    for patient in patients:
+        volume = patient.read()
+        probability = predict_volume(network, volume.images, settings.preprocessing, batch_size=batch_size)
+        predicted = to_masks(probability, settings)
+        scores.append(
+            evaluate_patient(patient.id, predicted, volume.masks, group=patient.group, spacing_mm=volume.spacing_mm)
+        )
+    return scores
+
+
+def evaluate_patient(
+    patient_id: str,
+    predicted: Bool[np.ndarray, "slices height width"],
+    masks: Bool[np.ndarray, "slices height width"],
+    *,
+    group: str = "",
+    spacing_mm: tuple[float, float, float] | None = None,
+    distances: bool = False,
+) -> PatientScore:
+    """Return one patient's scores; its slices are counted as one.
+
+    `distances` is whether those between surfaces are measured: up to a second for a large volume.
+    """
+    counts = metrics.count(torch.from_numpy(predicted), torch.from_numpy(masks)).sum(0)
+    predicted_pixels, true_pixels = int(predicted.sum()), int(masks.sum())
+    measured = surface_distances(predicted, masks, spacing_mm or (1.0, 1.0, 1.0)) if distances else None
+    return PatientScore(
+        patient=patient_id,
+        num_slices=len(masks),
+        predicted_pixels=predicted_pixels,
+        true_pixels=true_pixels,
+        num_pixels=masks.size,
+        group=group,
+        predicted_ml=_millilitres(predicted_pixels, spacing_mm),
+        true_ml=_millilitres(true_pixels, spacing_mm),
+        hd95=measured.hd95 if measured else math.nan,
+        assd=measured.assd if measured else math.nan,
+        distance_unit=("mm" if spacing_mm else "pixels") if measured else None,
+        **{name: metric(counts).item() for name, metric in metrics.METRICS.items()},
+    )
+
+
+def _millilitres(pixels: int, spacing_mm: tuple[float, float, float] | None) -> float:
+    return pixels * math.prod(spacing_mm) / 1000 if spacing_mm else math.nan
+
+
+def bootstrap_interval(
+    values: Sequence[float], *, seed: int = 0, num_resamples: int = 10_000, level: float = 0.95
+) -> Interval:
+    """Return the mean of the values and its percentile bootstrap interval; nan values are left out.
+
+    Whole patients are drawn anew, so the interval speaks of other patients like these, not of other trainings. Fewer
+    than two finite values have no interval: low and high are nan, and of no value at all the mean is, too.
+
+    Reference: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+
+    Raises:
+        ValueError: `num_resamples` is below 1, or `level` is not between 0 and 1.
+    """
+    if num_resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"num_resamples is {num_resamples} and level {level}, but must be at least 1, and in (0, 1)")
+    finite = np.array([value for value in values if math.isfinite(value)])
+    if len(finite) < 2:
+        return Interval(mean=float(finite[0]) if len(finite) else math.nan, low=math.nan, high=math.nan)
+    drawn = np.random.default_rng(seed).integers(len(finite), size=(num_resamples, len(finite)))
+    low, high = np.quantile(finite[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean=float(finite.mean()), low=float(low), high=float(high))
+
+
+def summarise(scores: Sequence[PatientScore]) -> dict[str, Any]:
+    """Return num_patients and, by metric, mean, median, low and high (95 %) over the patients where it is defined.
+
+    Where distances were measured, hd95 and assd are there, too, and `distance_unit`. Millimetres and pixels have no
+    mean: where patients have both, those in millimetres alone are summarised.
+    """
+    summary: dict[str, Any] = {"num_patients": len(scores)}
+    summary |= {name: summarise_values([getattr(score, name) for score in scores]) for name in metrics.METRICS}
+    units = {score.distance_unit for score in scores} - {None}
+    if units:
+        summary["distance_unit"] = min(units)  # "mm" comes before "pixels"
+        measured = [score for score in scores if score.distance_unit == summary["distance_unit"]]
+        summary |= {name: summarise_values([getattr(score, name) for score in measured]) for name in DISTANCES}
+    return summary
+
+
+def summarise_values(values: Sequence[float]) -> dict[str, float]:
+    """Return mean, median, low and high (95 %) of the values, and num_patients, how many of them are finite."""
+    finite = [value for value in values if math.isfinite(value)]
+    interval = bootstrap_interval(finite)
+    return {
+        "mean": interval.mean,
+        "median": float(np.median(finite)) if finite else math.nan,
+        "low": interval.low,
+        "high": interval.high,
+        "num_patients": len(finite),
+    }

@@ -1,0 +1,107 @@
+"""The numbers that public notebooks report, from the same predictions, so that like can be compared with like.
+
+None of them is used to choose anything. All need only the counts of each slice (32 bytes), so patients are predicted
+once, and forgotten.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from model.scoring import metrics
+from model.scoring.evaluate import PatientScore
+
+BATCH_SIZE = 16
+"""Slices of a batch of the batch-wise Dice; 16 and 32 are what notebooks use most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookMetric:
+    """A number as notebooks report it; nan where there are no slices."""
+
+    name: str
+    value: float
+    description: str
+    """How it is computed, and why it flatters, in a sentence each."""
+
+
+def notebook_metrics(counts: Int64[Tensor, "slices 4"]) -> list[NotebookMetric]:
+    """Return the notebooks' numbers for the slices of all patients, in order; counts are those of metrics.count."""
+    return [
+        NotebookMetric(name=name, value=metric(counts) if len(counts) else math.nan, description=description)
+        for name, metric, description in _METRICS
+    ]
+
+
+def slice_dice(counts: Int64[Tensor, "slices 4"]) -> float:
+    """Return the mean over slices of Dice; flatters: an empty slice that stays empty counts 1."""
+    return _dice_or_one(counts).mean().item()
+
+
+def batch_dice(counts: Int64[Tensor, "slices 4"]) -> float:
+    """Return the mean over batches of Dice; flatters: large tumours hide small ones, and an empty batch counts 1."""
+    # Batches go on into the next patient, as they do in a loader; the last one may be short.
+    return _dice_or_one(torch.stack([batch.sum(0) for batch in counts.split(BATCH_SIZE)])).mean().item()
+
+
+def mean_iou(counts: Int64[Tensor, "slices 4"]) -> float:
+    """Return the mean of the IoU of tumour and background; flatters: the background's is nearly 1, and is half of it.
+
+    Like Keras' MeanIoU, it leaves out a class that neither masks nor predictions have.
+    """
+    tumour = counts.sum(0)
+    background = tumour[[metrics.TN, metrics.FN, metrics.FP, metrics.TP]]
+    return torch.nanmean(metrics.iou(torch.stack([tumour, background]))).item()
+
+
+def pixel_accuracy(counts: Int64[Tensor, "slices 4"]) -> float:
+    """Return the share of all pixels that are right; flatters: nearly all are background, and easy."""
+    return metrics.accuracy(counts.sum(0)).item()
+
+
+def training_accuracy(scores: Sequence[PatientScore]) -> NotebookMetric:
+    """Return the pixel accuracy on patients that the network was trained on, from their scores."""
+    num_pixels = sum(score.num_pixels for score in scores)
+    return NotebookMetric(
+        name="training accuracy",
+        value=sum(score.accuracy * score.num_pixels for score in scores) / num_pixels if num_pixels else math.nan,
+        description=f"Pixel accuracy on {len(scores)} of the patients that the network was trained on. "
+        "Flatters: as the pixel accuracy does, and the network has seen the answers.",
+    )
+
+
+_METRICS: tuple[tuple[str, Callable[[Tensor], float], str], ...] = (
+    (
+        "slice-wise Dice, empty = 1",
+        slice_dice,
+        "Dice of each slice, 1 where mask and prediction are empty, then the mean over slices. "
+        "Flatters: most slices have no tumour, and each that stays empty counts as perfect.",
+    ),
+    (
+        f"batch-wise Dice, batches of {BATCH_SIZE}",
+        batch_dice,
+        f"Dice of {BATCH_SIZE} consecutive slices pooled, 1 where all are empty, then the mean over batches. "
+        "Flatters: the large tumours of a batch hide small ones that are missed, and an empty batch counts as perfect.",
+    ),
+    (
+        "mean IoU over both classes",
+        mean_iou,
+        "IoU of the tumour and IoU of the background, all pixels pooled, then the mean of the two. "
+        "Flatters: the background, about 99 % of the pixels, has an IoU near 1, which is half of the mean.",
+    ),
+    (
+        "pixel accuracy",
+        pixel_accuracy,
+        "Share of all pixels that are right. "
+        "Flatters: about 99 % of the pixels are background, so a mask without any tumour reaches as much.",
+    ),
+)
+
+
+def _dice_or_one(counts: Int64[Tensor, "*batch 4"]) -> Float64[Tensor, "*batch"]:
+    """Return Dice, and 1 instead of nan."""
+    return metrics.dice(counts).nan_to_num(nan=1.0)

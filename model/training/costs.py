@@ -1,0 +1,52 @@
+"""What a network costs to run, measured where it trains."""
+
+import statistics
+import time
+
+import torch
+
+from model.device import Device
+from model.training.checkpoint import TrainState
+from model.unet import UNet, num_parameters
+
+NUM_WARM_UP = 3
+NUM_RUNS = 15
+"""Enough for a median that one interruption does not move."""
+
+
+def network_costs(
+    state: TrainState, side: tuple[int, int], device: Device, *, measure_latency: bool
+) -> dict[str, float]:
+    """Return `million_parameters` and, if it is asked for, `latency_ms`; a training that goes on has what it had.
+
+    Args:
+        side: Height and width of a slice, in pixels.
+    """
+    costs = {"million_parameters": num_parameters(state.network) / 1e6}
+    if measure_latency and state.history:  # perhaps it began on another device
+        costs["latency_ms"] = state.history[0]["latency_ms"]
+    elif measure_latency:
+        costs["latency_ms"] = latency_ms(state.network, height=side[0], width=side[1], device=device)
+    return costs
+
+
+@torch.inference_mode()
+def latency_ms(network: UNet, *, height: int, width: int, device: Device) -> float:
+    """Return the median time in milliseconds from one slice on the device to its logits, in training's precision."""
+    network.eval()
+    slices = torch.zeros(1, network.config.in_channels, height, width, device=device.device)
+    slices = slices.to(memory_format=device.memory_format)
+    seconds = []
+    for _ in range(NUM_WARM_UP + NUM_RUNS):
+        _wait(device)
+        started = time.perf_counter()
+        with device.autocast():
+            network(slices)
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[NUM_WARM_UP:])
+
+
+def _wait(device: Device) -> None:
+    if device.device.type == "cuda":
+        torch.cuda.synchronize(device.device)

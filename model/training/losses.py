@@ -1,0 +1,32 @@
+"""The loss: binary cross-entropy and Dice on logits, in a weighted sum."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from model.training import parallel
+
+SMOOTHING_PIXELS = 1.0
+"""Added above and below the Dice quotient, so that a batch without tumour has a finite gradient."""
+
+
+def bce_dice_loss(
+    logits: Float[Tensor, "batch 1 height width"],
+    masks: Float[Tensor, "batch 1 height width"],
+    *,
+    bce_weight: float,
+) -> Float[Tensor, ""]:
+    """Return `bce_weight * BCE + (1 - bce_weight) * (1 - Dice)`.
+
+    BCE is the mean over this rank's pixels. Dice pools the whole global batch, over ranks too, before it divides: a
+    slice without tumour then counts as false positives only, and the loss does not depend on the number of workers.
+
+    Reference: soft Dice, Milletari et al. 2016, doi:10.1109/3DV.2016.79, with the sums (not the squares) below.
+    """
+    bce = F.binary_cross_entropy_with_logits(logits, masks)
+    probabilities = logits.sigmoid()
+    sums = torch.stack([(probabilities * masks).sum(), probabilities.sum(), masks.sum()])
+    intersection, predicted, true = parallel.differentiable_sum(sums)
+    dice = (2 * intersection + SMOOTHING_PIXELS) / (predicted + true + SMOOTHING_PIXELS)
+    return bce_weight * bce + (1 - bce_weight) * (1 - dice)

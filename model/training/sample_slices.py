@@ -1,0 +1,64 @@
+"""A handful of slices as a network sees them while it is trained: the same for all trainings on a pack."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+
+from data.loaders import eval_batches
+from data.pack import Pack
+from model.device import Device
+from model.overlay import FLAIR
+from model.unet import UNet
+
+MAX_SLICES = 8
+"""Enough to see what a network does, in a screenful; each takes a few ms to predict and some 100 KB to store."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PredictedSlices:
+    """Slices, their true masks, and those that a network gives."""
+
+    patients: tuple[str, ...]
+    numbers: Int64[np.ndarray, " slices"]
+    images: UInt8[np.ndarray, "slices size size"]
+    """In grey: the channel in which overlays show a tumour."""
+
+    true: Bool[np.ndarray, "slices size size"]
+    predicted: Bool[np.ndarray, "slices size size"]
+
+    @property
+    def dices(self) -> Float[np.ndarray, " slices"]:
+        """The Dice of each slice by itself; nan where neither mask has a pixel."""
+        both = (self.true & self.predicted).sum((1, 2))
+        either = self.true.sum((1, 2)) + self.predicted.sum((1, 2))
+        return np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan)
+
+
+def representative_slices(pack: Pack) -> Int64[np.ndarray, " slices"]:
+    """Return the slice with the most tumour of each of the first patients, the middle one of a patient without."""
+    chosen = []
+    for patient in range(min(MAX_SLICES, len(pack.patient_ids))):
+        slices = np.flatnonzero(pack.patient_of_slice == patient)
+        areas = pack.masks[slices[0] : slices[-1] + 1].sum((1, 2))
+        chosen.append(slices[areas.argmax() if areas.any() else len(slices) // 2])
+    return np.array(chosen, np.int64)
+
+
+@torch.inference_mode()
+def predict_slices(network: UNet, pack: Pack, device: Device) -> PredictedSlices:
+    """Return what a network makes of the telling slices of a pack; it is left ready to evaluate, not to train."""
+    network.eval()
+    slices = representative_slices(pack)
+    [batch] = eval_batches(pack, slices, batch_size=len(slices))
+    images = torch.from_numpy(batch.images).to(device.device, memory_format=device.memory_format)
+    with device.autocast():
+        logits = network(images)
+    return PredictedSlices(
+        patients=tuple(pack.patient_ids[patient] for patient in pack.patient_of_slice[slices]),
+        numbers=pack.slice_numbers[slices],
+        images=pack.images[slices, ..., FLAIR if pack.images.shape[3] == 3 else 0],
+        true=pack.masks[slices],
+        predicted=(logits.squeeze(1) > 0).cpu().numpy(),
+    )

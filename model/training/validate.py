@@ -1,0 +1,28 @@
+"""What a network in training is worth on the validation patients."""
+
+import numpy as np
+import torch
+
+from data.loaders import eval_batches
+from data.pack import Pack
+from model.device import Device
+from model.scoring import metrics
+from model.training import parallel
+from model.unet import UNet
+
+
+@torch.inference_mode()
+def validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dict[str, float | int]:
+    """Return the mean over patients of every metric, from counts that are added up over slices and ranks."""
+    network.eval()
+    counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)
+    patient_of_slice = torch.from_numpy(pack.patient_of_slice.copy()).to(device.device)
+    rank, world_size = parallel.rank(), parallel.world_size()
+    slices = np.arange(pack.num_slices)
+    for batch in eval_batches(pack, slices, batch_size=batch_size, rank=rank, world_size=world_size):
+        with device.autocast():
+            logits = network(device.put(batch.images))
+        found = metrics.count(logits.squeeze(1) > 0, device.put(batch.masks).squeeze(1) > 0)
+        counts.index_add_(0, patient_of_slice[torch.from_numpy(batch.slices).to(device.device)], found)
+    parallel.sum_over_ranks(counts)
+    return {name: metric(counts.cpu()).nanmean().item() for name, metric in metrics.METRICS.items()}

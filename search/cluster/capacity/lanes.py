@@ -1,0 +1,181 @@
+"""How many trials run at a time, and on what: computed from the cluster, so that nothing waits for ever."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from search.cluster.capacity.draining import usable_nodes
+from search.config import SearchConfig
+
+CPUS_PER_GPU_LIMIT = 8
+"""Cores that one GPU's loader can use; more of them find nothing to do."""
+
+CPUS_PER_CPU_WORKER = 4
+"""Cores of a worker without a GPU; a small U-Net gains little from more."""
+
+UNIT = 1e-4
+"""Ray counts resources in ten-thousandths, and cuts off what is less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lanes:
+    """The places at which trials run."""
+
+    num_lanes: int
+    num_workers: int
+    """Workers of each lane."""
+
+    cpus_per_worker: int
+    gpus_per_worker: float
+    object_store_bytes: int | None = None
+    """Memory of the smallest node for what all its workers share: the slices. None: no node says."""
+
+    @property
+    def loader_processes(self) -> int:
+        """Cores of a worker that augment slices for its GPU; one is left to the worker itself. None without a GPU."""
+        return self.cpus_per_worker - 1 if self.gpus_per_worker else 0
+
+    def worker_resources(self) -> dict[str, float]:
+        """Return what one worker books."""
+        resources = {"CPU": float(self.cpus_per_worker), "GPU": self.gpus_per_worker}
+        return {name: amount for name, amount in resources.items() if amount}
+
+    def actor_resources(self) -> dict[str, float]:
+        """Return what the Tune actor of a lane books: the worker's share if it is the worker, else next to nothing.
+
+        The workers of a larger group are booked by Ray Train. A share of a core for the actor, however small, would
+        leave no two whole cores of two; an empty request is refused by Ray; so it is one byte.
+        """
+        return self.worker_resources() if self.num_workers == 1 else {"memory": 1.0}
+
+    def describe(self, num_lanes: int) -> str:
+        """Return what so many lanes book all together, for people."""
+        num_workers = num_lanes * self.num_workers
+        return describe_resources({name: num_workers * amount for name, amount in self.worker_resources().items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Machines of one kind that an autoscaler could add."""
+
+    resources: Mapping[str, float]
+    """Of one of them."""
+
+    at_most: int
+
+    def __str__(self) -> str:
+        return f"{self.at_most} of {_size(self.resources)}"
+
+
+def plan_lanes(config: SearchConfig, nodes: Sequence[Mapping[str, float]], coming: Sequence[Machines] = ()) -> Lanes:
+    """Return the lanes that a search gets on nodes with these resources, were they its own.
+
+    Args:
+        coming: What an autoscaler could add. Where no node has room for a trial, there are as many lanes as with them.
+
+    Raises:
+        ValueError: One trial needs more than there can be, or a share of GPUs that Ray does not give.
+    """
+    _check_gpus(config.gpus_per_worker)
+    known = [*nodes, *(machines.resources for machines in coming)]
+    gpus = _gpus_per_worker(config, known)
+    cpus = config.cpus_per_worker or _cpus_per_worker(config, nodes, known, gpus)
+    lane = Lanes(num_lanes=1, num_workers=config.workers_per_trial, cpus_per_worker=cpus, gpus_per_worker=gpus)
+    possible = count_lanes(lane, nodes) or count_lanes(lane, nodes, coming)
+    if possible == 0:
+        sizes = "; ".join(map(_size, nodes))
+        more = f", and an autoscaler can add {'; '.join(map(str, coming))}" if coming else ""
+        asked = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
+        raise ValueError(
+            f"a trial asks for {asked}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
+            "gpus_per_worker"
+        )
+    return replace(
+        lane,
+        num_lanes=min(possible, config.trials, config.max_concurrent or possible),
+        object_store_bytes=min(_object_stores(nodes), default=None),
+    )
+
+
+def count_lanes(lanes: Lanes, nodes: Sequence[Mapping[str, float]], coming: Sequence[Machines] = ()) -> int:
+    """Return for how many lanes like these the nodes have room; the workers of one may lie on several nodes."""
+    slots = sum(_num_workers(node, lanes) for node in nodes)
+    slots += sum(machines.at_most * _num_workers(machines.resources, lanes) for machines in coming)
+    return slots // lanes.num_workers
+
+
+def workers_per_gpu(lanes: Lanes) -> int:
+    """Return how many workers share one GPU where each has less than one; else 1."""
+    return _num_shares(1.0, lanes.gpus_per_worker) if 0 < lanes.gpus_per_worker < 1 else 1
+
+
+def describe_resources(resources: Mapping[str, float]) -> str:
+    """Return the CPUs and GPUs among resources, for people."""
+    named = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if resources.get(name)]
+    return " and ".join(named) or "none"
+
+
+def node_resources() -> list[dict[str, float]]:
+    """Return the resources of every node of the cluster that lanes may be placed on."""
+    return list(resources_by_node().values())
+
+
+def resources_by_node() -> dict[str, dict[str, float]]:
+    """Return those resources by the node's id."""
+    return {node["NodeID"]: node["Resources"] for node in usable_nodes()}
+
+
+def _gpus_per_worker(config: SearchConfig, nodes: Sequence[Mapping[str, float]]) -> float:
+    if config.gpus_per_worker is not None:
+        return config.gpus_per_worker
+    return 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
+
+
+def _cpus_per_worker(
+    config: SearchConfig, nodes: Sequence[Mapping[str, float]], known: Sequence[Mapping[str, float]], gpus: float
+) -> int:
+    if gpus:
+        shares = [(node.get("CPU", 0), _num_shares(node.get("GPU", 0), gpus)) for node in known]
+        return max(1, min([CPUS_PER_GPU_LIMIT, *(int(cpus) // workers for cpus, workers in shares if workers)]))
+    cores = int(_most_cpus(nodes) or _most_cpus(known) or 1)  # of machines that are there, if any has cores
+    return max(1, min(CPUS_PER_CPU_WORKER, cores // config.workers_per_trial))
+
+
+def _most_cpus(nodes: Sequence[Mapping[str, float]]) -> float:
+    return max((node.get("CPU", 0) for node in nodes), default=0)
+
+
+def _object_stores(nodes: Sequence[Mapping[str, float]]) -> list[int]:
+    return [int(node["object_store_memory"]) for node in nodes if "object_store_memory" in node]
+
+
+def _num_workers(node: Mapping[str, float], lanes: Lanes) -> int:
+    by_cpu = _num_shares(node.get("CPU", 0), lanes.cpus_per_worker, whole=True)
+    if not lanes.gpus_per_worker:
+        return by_cpu
+    return min(by_cpu, _num_shares(node.get("GPU", 0), lanes.gpus_per_worker))
+
+
+def _num_shares(amount: float, share: float, *, whole: bool = False) -> int:
+    """Return how often a share can be taken of an amount.
+
+    Args:
+        whole: The amount is one thing. Else a share below 1 is taken of one GPU: of three tenths each on two GPUs,
+            nobody gets a half.
+    """
+    num_units, wanted = round(amount / UNIT), math.floor(share / UNIT + 1e-6)
+    if whole or share >= 1:
+        return num_units // wanted
+    one = round(1 / UNIT)
+    return num_units // one * (one // wanted) + num_units % one // wanted
+
+
+def _check_gpus(gpus: float | None) -> None:
+    if gpus and (gpus < UNIT or (gpus > 1 and gpus != int(gpus))):
+        raise ValueError(
+            f"gpus_per_worker is {gpus:g}, but must be 0, a share of one GPU ({UNIT:g} to 1), or a whole number of them"
+        )
+
+
+def _size(resources: Mapping[str, float]) -> str:
+    return f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU"

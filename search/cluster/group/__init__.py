@@ -1,0 +1,1 @@
+"""A lane and its worker group: they train one trial after the other."""

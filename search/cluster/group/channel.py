@@ -1,0 +1,117 @@
+"""How a lane talks to its workers: a queue within one process, an authenticated socket between processes.
+
+Both ends have `send`, `poll` and `recv`, those of `multiprocessing.connection.Connection`. Measured (DESIGN's round
+trips): the socket costs 0.02 ms, a direct actor call 0.9 ms, a broadcast through Ray Train 2.3 ms.
+"""
+
+import queue
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Listener
+from typing import Any
+
+
+class LocalChannel:
+    """One end of a channel between two threads."""
+
+    def __init__(self, incoming: queue.Queue, outgoing: queue.Queue) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._next: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        self._outgoing.put(message)
+
+    def poll(self, timeout: float) -> bool:
+        """Return whether a message is there, after waiting for one for at most so many seconds."""
+        if not self._next:
+            try:
+                self._next.append(self._incoming.get(timeout=timeout))
+            except queue.Empty:
+                return False
+        return True
+
+    def recv(self) -> Any:
+        return self._next.pop() if self._next else self._incoming.get()
+
+    def close(self) -> None:
+        """Do nothing: there is no socket."""
+
+
+def local_pair() -> tuple[LocalChannel, LocalChannel]:
+    """Return the two ends of a channel between two threads."""
+    there, back = queue.Queue(), queue.Queue()
+    return LocalChannel(back, there), LocalChannel(there, back)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where workers find their lane, and the key that proves they are its workers."""
+
+    host: str
+    port: int
+    key: bytes
+
+    def connect(self, rank: int) -> Any:
+        """Return this worker's end of the channel."""
+        connection = Client((self.host, self.port), authkey=self.key)
+        connection.send(rank)
+        return connection
+
+
+class WorkerListener:
+    """Waits for the workers of one group to connect."""
+
+    def __init__(self, host: str, num_workers: int) -> None:
+        key = secrets.token_bytes(32)
+        self._listener = Listener((host, 0), authkey=key, backlog=num_workers)
+        self._num_workers = num_workers
+        self._arrived: queue.Queue = queue.Queue()
+        self.address = Address(host=host, port=self._listener.address[1], key=key)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def wait(
+        self,
+        is_group_alive: Callable[[], bool],
+        *,
+        timeout_seconds: float,
+        is_queueing: Callable[[], bool] = lambda: False,
+    ) -> list[Any]:
+        """Return the channels by rank.
+
+        Args:
+            is_queueing: Says that the workers have no place yet; that may last, and does not count.
+
+        Raises:
+            ConnectionError: The group ended, or the time was up, before every worker had connected.
+        """
+        channels: dict[int, Any] = {}
+        waited = 0.0
+        while len(channels) < self._num_workers:
+            try:
+                rank, connection = self._arrived.get(timeout=0.5)
+                channels[rank] = connection
+            except queue.Empty:
+                waited += 0.0 if is_queueing() else 0.5
+                if not is_group_alive() or waited > timeout_seconds:
+                    self._listener.close()
+                    raise ConnectionError(
+                        f"{len(channels)} of {self._num_workers} workers connected within {waited:.0f} seconds"
+                    ) from None
+        self._listener.close()
+        return [channels[rank] for rank in range(self._num_workers)]
+
+    def _accept(self) -> None:
+        num_arrived = 0
+        while num_arrived < self._num_workers:
+            try:
+                connection = self._listener.accept()
+                self._arrived.put((connection.recv(), connection))
+                num_arrived += 1
+            except (AuthenticationError, EOFError, ConnectionError):  # a stranger without the key
+                continue
+            except OSError:  # the listener was closed
+                return

@@ -1,0 +1,207 @@
+"""A lane: the Tune actor that keeps one worker group warm and gives it trial after trial."""
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.train._internal.session import _TrainingResult
+
+from model.training.sample_slices import PredictedSlices
+from search.cluster.capacity.draining import NodeWatch, Preempted, address_of
+from search.cluster.group.worker import Failure, Halt, Report, Trial
+from search.cluster.group.worker_group import GroupConfig, WorkerGroup
+from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
+from search.record.trials import METRIC, State, state_after
+from search.space import SharedSettings, to_configs
+from search.storage.location import PATIENCE_SECONDS, Location, write_patiently
+from search.tracking.tracker import Tracker, tracked_trial, why
+
+FIRST_EPOCH_SECONDS = 3600.0
+"""How long an epoch may take before any has ended."""
+
+SLOWEST_FACTOR = 10.0
+"""An epoch that takes so many times the slowest so far, and over a minute, hangs."""
+
+
+class Lane(tune.Trainable):
+    """Trains one leg after the other; the coordinator decides, through Tune, of which trial and how long."""
+
+    def setup(self, config: dict[str, Any], *, group: GroupConfig, fixed: SharedSettings, tracker: Tracker) -> None:
+        self._group_config = group
+        self._fixed = fixed
+        self._tracker = tracker
+        self._slowest_seconds: float | None = None
+        self._best_dice = -math.inf
+        self._last: dict[str, Any] | None = None
+        self._group: WorkerGroup | None = None
+        self._watch = NodeWatch()
+        self._leaves: str | None = None
+        """The id of the node that is taken back."""
+        self._start_group()
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial. Never raises: Tune does not retry a trial whose reset failed."""
+        self._finish_tracking()
+        self._take(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return the result of one epoch.
+
+        Raises:
+            WorkerGroupLost: The trial then goes on from its newest checkpoint, in another lane.
+            Preempted: The same; its newest checkpoint is of now, and this lane is to end.
+        """
+        group = self._group or self._start_group()
+        if self._must_leave():
+            raise self._preempted(self._after_epoch)
+        if not self._has_started:
+            self._start_trial(group)
+        started = time.perf_counter()
+        reply = group.step(timeout_seconds=self._timeout_seconds(), must_halt=self._must_leave)
+        if isinstance(reply, Halt):
+            raise self._preempted(self._save_halted(reply))
+        self._slowest_seconds = max(self._slowest_seconds or 0.0, time.perf_counter() - started)
+        self._last = self._failed(reply) if isinstance(reply, Failure) else self._reported(reply)
+        return self._last
+
+    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
+        """Return a checkpoint that the worker itself wrote where the experiment lies: a folder that all nodes share, or
+        a bucket.
+
+        Tune's `save` writes to a scratch folder, copies that, and removes it: with the 90 MB of a deep U-Net up to half
+        a second an epoch, where writing once takes a tenth (tests/benchmarks/LOG.md).
+        """
+        assert checkpoint_dir is None
+        self._storage._update_checkpoint_index({})
+        folder = self._group_config.checkpoints / self._leg["leg"] / self._storage.checkpoint_dir_name
+        is_whole = self._save(folder)
+        saved = tune.Checkpoint(path=folder.path, filesystem=folder.filesystem) if is_whole else None
+        return _TrainingResult(checkpoint=saved, metrics=dict(self._last_result))
+
+    def cleanup(self) -> None:
+        """Let the group go."""
+        self._end_group()  # first: Tune does not wait for long
+        self._finish_tracking()
+
+    def _save(self, folder: Location) -> bool:
+        """Write the state after the last batch; return whether it is there: there is none if training raised.
+
+        A bucket that takes nothing for a while costs the checkpoint, not the trial, which goes on from an earlier one.
+        """
+        if self._halt is not None:
+            metrics = asdict(self._halt)  # without a Dice, so it is nobody's best
+        else:
+            assert self._last is not None
+            if self._last["raised"]:
+                return False
+            metrics = self._last["metrics"]
+        assert self._group is not None
+        timeout_seconds = self._timeout_seconds() + PATIENCE_SECONDS
+        if not self._group.save(folder / STATE_FILE, timeout_seconds=timeout_seconds):
+            return False
+        # After the state: where this file is whole, so is the state (search.coordination.checkpoints).
+        content = json.dumps(metrics | {"history": self._history}).encode()
+        return write_patiently(folder / METRICS_FILE, lambda file: file.write_bytes(content))
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._leg = config
+        self._best_dice = max(self._best_dice, config["best_dice"])
+        self._has_started = False
+        self._history = []
+        self._last = None
+        self._halt: Halt | None = None
+
+    def _start_trial(self, group: WorkerGroup) -> None:
+        """Hand the group its trial, with the checkpoint of the leg before."""
+        content = None
+        if self._leg["checkpoint"]:
+            folder = Location(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
+            content = (folder / STATE_FILE).patiently(Location.read_bytes)
+            self._history = json.loads((folder / METRICS_FILE).patiently(Location.read_bytes))["history"]
+        unet, train = to_configs(self._leg["sample"], self._fixed)
+        group.start(Trial(unet=unet, train=train, checkpoint=content))
+        self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)
+        self._has_started = True
+
+    def _reported(self, report: Report) -> dict[str, Any]:
+        self._tracker.log(report.metrics, self._slices_of_new_best(report.metrics))
+        if report.metrics["epoch"] > 0:
+            self._history.append(report.metrics)
+        return {
+            METRIC: report.metrics.get(METRIC, math.nan),  # Tune refuses a result without its metric
+            "metrics": report.metrics,
+            "finished": report.finished,
+            "failure": report.failure,
+            "raised": False,
+            "done": report.finished,
+        }
+
+    def _slices_of_new_best(self, metrics: dict[str, float]) -> PredictedSlices | None:
+        """Return what the network makes of a few validation slices, if no trial was as good before."""
+        dice = metrics.get(METRIC, math.nan)
+        if not dice > self._best_dice:
+            return None
+        self._best_dice = dice
+        if not self._tracker.wants_slices:
+            return None
+        assert self._group is not None
+        return self._group.slices(timeout_seconds=self._timeout_seconds())
+
+    def _failed(self, failure: Failure) -> dict[str, Any]:
+        if self._group_config.num_workers > 1:
+            # The ranks may have stopped at different places of an exchange; the next trial gets a group of its own.
+            self._end_group()
+        report = Report(metrics={"epoch": 0}, finished=True, failure=f"{failure.message}\n{failure.traceback}")
+        return self._reported(report) | {"raised": True}
+
+    def _must_leave(self) -> bool:
+        if self._leaves is None and self._group is not None:
+            self._leaves = self._watch.find(self._group.nodes)
+        return self._leaves is not None
+
+    def _save_halted(self, halt: Halt) -> str:
+        """Return from where the trial goes on, after what is possible was done for it."""
+        if halt.num_batches == 0:
+            return self._after_epoch
+        self._halt = halt
+        self._last_result = self._last_result or {}  # Tune has none before the first epoch
+        try:
+            if self.save().checkpoint is None:
+                raise OSError("the bucket takes nothing")
+        except Exception as error:  # then it is as if there had been no notice
+            return f"{self._after_epoch}(later state could not be saved: {type(error).__name__}: {error}) "
+        return f"after batch {halt.num_batches} of epoch {halt.epoch + 1} "
+
+    @property
+    def _after_epoch(self) -> str:
+        return f"after epoch {self._history[-1]['epoch']} " if self._history else ""
+
+    def _preempted(self, where: str) -> Preempted:
+        assert self._leaves is not None
+        return Preempted(f"leaves {address_of(self._leaves)}, which is taken back; it goes on {where}elsewhere")
+
+    def _finish_tracking(self) -> None:
+        state = state_after(self._last) if self._last else State.PRUNED
+        failure = self._last["failure"] if self._last else None
+        reason = why(state, failure, num_epochs=len(self._history), max_epochs=self._fixed.max_epochs)
+        self._tracker.finish(state, reason)
+
+    def _start_group(self) -> WorkerGroup:
+        self._group = WorkerGroup(self._group_config)
+        return self._group
+
+    def _end_group(self) -> None:
+        if self._group is not None:
+            self._group.end()
+            self._group = None
+
+    def _timeout_seconds(self) -> float:
+        if self._slowest_seconds is None:
+            return FIRST_EPOCH_SECONDS
+        return max(60.0, SLOWEST_FACTOR * self._slowest_seconds)

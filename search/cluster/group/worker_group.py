@@ -1,0 +1,209 @@
+"""A warm worker group: one long-lived Ray Train run that trains trial after trial.
+
+Starting a Ray Train run costs seconds, and starting one for every trial would cost more than training a small one
+(tests/benchmarks/LOG.md). So a group starts once and then serves requests (search.cluster.group.worker).
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from model.training.sample_slices import PredictedSlices
+from search.cluster.capacity.placement import is_waiting
+from search.cluster.group.channel import Address, LocalChannel, WorkerListener, local_pair
+from search.cluster.group.worker import Failure, Halt, Report, Trial, serve_trials
+from search.storage.location import Location
+
+START_TIMEOUT_SECONDS = 300.0
+"""Two workers start in 15 to 25 s on two cores. That they wait for a place, which others may hold, does not count."""
+
+POLL_SECONDS = 1.0
+"""How often a lane that waits looks whether its run still lives, and whether it must leave."""
+
+AGREEMENT_SECONDS = 10.0
+"""After one rank failed, how long the others have to say the same before the group counts as lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupConfig:
+    """What a group is made of and where."""
+
+    num_workers: int
+    worker_resources: dict[str, float]
+    """What each worker books, of CPU and GPU."""
+
+    packs: tuple[ray.ObjectRef, ray.ObjectRef]
+    """The training and the validation patients, in Ray's object store."""
+
+    storage: str
+    """Ray Train's own folder, on whichever node a lane is; nobody reads it."""
+
+    checkpoints: Location
+    """Where legs leave their checkpoints: what all nodes reach."""
+
+
+class WorkerGroupLost(RuntimeError):
+    """Workers died, hang, or never came: the trial is innocent and goes on from its checkpoint on another group."""
+
+
+def backend(config: GroupConfig) -> str | None:
+    """Return by what the workers talk; None: NCCL between GPUs, else gloo.
+
+    Workers with less than a GPU may lie on the same one, where NCCL refuses to start ("Duplicate GPU detected").
+    """
+    is_shared = 0 < config.worker_resources.get("GPU", 0.0) < 1
+    return "gloo" if config.num_workers > 1 and is_shared else None
+
+
+class WorkerGroup:
+    """A running group, seen from the lane that owns it."""
+
+    def __init__(self, config: GroupConfig) -> None:
+        self._error: BaseException | None = None
+        if config.num_workers == 1:
+            ours, theirs = local_pair()
+            self._run = self._start_run(config, theirs)
+            self._channels: list[Any] = [ours]
+        else:
+            reception = WorkerListener(_own_host(), config.num_workers)
+            self._run = self._start_run(config, reception.address)
+            try:
+                self._channels = reception.wait(
+                    self._run.is_alive, timeout_seconds=START_TIMEOUT_SECONDS, is_queueing=is_waiting
+                )
+            except ConnectionError as error:
+                raise WorkerGroupLost(f"{error}; Ray Train said: {self._error}") from self._error
+        self.nodes = {ray.get_runtime_context().get_node_id()} | self._worker_nodes()
+        """The ids of those that it needs, its lane's among them."""
+
+    def start(self, trial: Trial) -> None:
+        """Make every worker drop its trial and take this one."""
+        self._send(("start", trial))
+
+    def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool] = lambda: False) -> Report | Failure | Halt:
+        """Return rank 0's report of one more epoch, or the first failure if all ranks failed.
+
+        Args:
+            must_halt: Is asked about once a second, until it says so: then the epoch ends at the next batch.
+
+        Raises:
+            WorkerGroupLost: A worker died, or did not answer in time.
+        """
+        self._send(("step",))
+        deadline = time.monotonic() + timeout_seconds
+        is_halted = False
+
+        def while_waiting() -> None:
+            nonlocal is_halted
+            if not is_halted and must_halt():
+                is_halted = True
+                self._send(("halt",))
+
+        replies = []
+        for rank in range(len(self._channels)):
+            reply = self._receive(rank, deadline, while_waiting)
+            if isinstance(reply, Failure):
+                # The others fail the same way, or wait for this rank for ever, or died and took it along.
+                deadline = min(deadline, time.monotonic() + AGREEMENT_SECONDS)
+            replies.append(reply)
+        failures = [reply for reply in replies if isinstance(reply, Failure)]
+        if failures and len(failures) < len(replies):
+            raise WorkerGroupLost(f"{len(failures)} of {len(replies)} workers failed: {failures[0].message}")
+        return failures[0] if failures else replies[0]
+
+    def save(self, file: Location, *, timeout_seconds: float) -> bool:
+        """Let rank 0 write the state after the last batch to a file that its node reaches; return whether it is there.
+
+        Raises:
+            WorkerGroupLost: A worker died, or did not answer in time.
+        """
+        self._channels[0].send(("save", file))
+        return self._receive(0, time.monotonic() + timeout_seconds)
+
+    def slices(self, *, timeout_seconds: float) -> PredictedSlices | None:
+        """Return what rank 0's network makes of a few validation slices after the last epoch; None if it cannot say.
+
+        Raises:
+            WorkerGroupLost: A worker died, or did not answer in time.
+        """
+        self._channels[0].send(("slices",))
+        return self._receive(0, time.monotonic() + timeout_seconds)
+
+    def end(self, *, timeout_seconds: float = 10.0) -> None:
+        """Let the run end and wait for it, a while."""
+        for channel in self._channels:
+            try:
+                channel.send(("end",))
+            except OSError:  # that worker is gone already
+                continue
+        self._run.join(timeout_seconds)
+        for channel in self._channels:
+            channel.close()
+
+    def _start_run(self, config: GroupConfig, address: Address | LocalChannel) -> threading.Thread:
+        local = config.num_workers == 1  # then Ray Train runs the workers' function in this very process
+        trainer = TorchTrainer(
+            serve_trials,
+            train_loop_config={
+                "address": address,
+                "packs": config.packs,
+                "threads": int(config.worker_resources["CPU"]),
+                "gpus": config.worker_resources.get("GPU", 0.0),
+            },
+            torch_config=TorchConfig(backend=backend(config)),
+            scaling_config=ScalingConfig(
+                num_workers=0 if local else config.num_workers,
+                use_gpu="GPU" in config.worker_resources,
+                resources_per_worker=None if local else config.worker_resources,
+            ),
+            run_config=RunConfig(name=f"group-{time.time_ns()}", storage_path=config.storage),
+        )
+
+        def run() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:  # kept for the lane's thread, which says it
+                self._error = error
+
+        thread = threading.Thread(target=run, daemon=True, name="ray-train-run")
+        thread.start()
+        return thread
+
+    def _send(self, message: tuple) -> None:
+        for rank, channel in enumerate(self._channels):
+            try:
+                channel.send(message)
+            except OSError as error:
+                raise WorkerGroupLost(f"worker {rank} of {len(self._channels)} is gone: {error!r}") from error
+
+    def _worker_nodes(self) -> set[str]:
+        if len(self._channels) == 1:
+            return set()
+        self._send(("where",))
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        return {self._receive(rank, deadline) for rank in range(len(self._channels))}
+
+    def _receive(self, rank: int, deadline: float, while_waiting: Callable[[], None] = lambda: None) -> Any:
+        name = f"worker {rank} of {len(self._channels)}"
+        try:
+            while not self._channels[rank].poll(POLL_SECONDS):
+                if not self._run.is_alive():
+                    raise WorkerGroupLost(f"{name} ended: {self._error}") from self._error
+                if time.monotonic() > deadline:
+                    raise WorkerGroupLost(f"{name} did not answer in time")
+                while_waiting()
+            return self._channels[rank].recv()
+        except (EOFError, OSError) as error:
+            raise WorkerGroupLost(f"{name} is gone: {error!r}") from error
+
+
+def _own_host() -> str:
+    """Return the address to listen on: this host alone if it is the whole cluster."""
+    nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    return "127.0.0.1" if len(nodes) == 1 else ray.util.get_node_ip_address()

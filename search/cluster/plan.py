@@ -1,0 +1,89 @@
+"""The plan of a search, in a table on the screen, before anything is trained."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from search.cluster.capacity.lanes import Lanes, describe_resources, workers_per_gpu
+from search.cohort import Cohort
+from search.config import SearchConfig
+from search.record.objectives import OBJECTIVES
+from search.space import SPACES, describe
+from search.storage.address import show_folder
+
+WRITTEN = ("config.json", "trials.jsonl", "events.jsonl", "ray/", "report.html", "best/")
+TRACKING = {
+    "offline": "Weights & Biases, offline",
+    "online": "Weights & Biases, online, with a few validation slices of each patient",
+    "tensorboard": "TensorBoard",
+}
+
+
+def print_plan(
+    config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console, *, others: str = "", logs: Path | None = None
+) -> None:
+    """Print patients and slices by side, the space, the budget, the machines, and what will be written where.
+
+    Args:
+        others: What other jobs hold of the machines.
+        logs: Ray's, on this machine.
+    """
+    table = Table(
+        title=f"Search {config.name}", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
+    for key, value in _lines(config, cohort, lanes):
+        table.add_row(key, value)
+    if others:
+        table.add_row("shared", f"{others}: trials take what is free, and what gets free, up to --max-concurrent")
+    if logs:
+        table.add_row("Ray's logs", str(logs))
+    console.print(table)
+
+
+def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str, str]]:
+    sides = ("train", "val", "test")
+    size = config.preprocessing.size
+    lines = [("data", f"{config.data} ({cohort.format}), slices of {size} x {size} pixels")]
+    for side in sides:
+        patients, slices = len(getattr(cohort.split, side)), cohort.num_slices[side]
+        lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))
+    lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
+    resources = describe_resources(lanes.worker_resources())
+    budget = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
+    if config.scheduler != "none":
+        budget += f", {config.scheduler} from epoch {config.budget().grace_period}"
+    if config.time_budget_seconds:
+        budget += f", {config.time_budget_seconds:g} seconds in all"
+    if cohort.skipped:
+        lines.insert(1, ("left out", f"{len(cohort.skipped)} file(s) that cannot be used; see config.json"))
+    objectives = ", ".join(OBJECTIVES[name].label for name in config.objective)
+    return [
+        *lines,
+        ("in memory", _memory(cohort, lanes)),
+        ("searched for", objectives),
+        ("trials", budget),
+        ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}{_sharing(lanes)}"),
+        ("tracking", TRACKING.get(config.tracking, config.tracking)),
+        (
+            "written to",
+            f"{show_folder(config.folder)}/: {', '.join(WRITTEN)}",
+        ),
+    ]
+
+
+def _sharing(lanes: Lanes) -> str:
+    num_workers = workers_per_gpu(lanes)
+    return f"; {num_workers} {'trials' if lanes.num_workers == 1 else 'workers'} share a GPU" if num_workers > 1 else ""
+
+
+def _memory(cohort: Cohort, lanes: Lanes) -> str:
+    room = lanes.object_store_bytes
+    num_bytes = cohort.train_pack.num_bytes + cohort.val_pack.num_bytes
+    slices = f"{num_bytes / 1e9:.2g} GB of slices, once a machine for all its trials"
+    if room is None or num_bytes <= room:
+        return slices
+    return (
+        f"WARNING: {slices}, but Ray's object store has {room / 1e9:.2g} GB: what does not fit is "
+        "read from the disk again and again, which is slower; a smaller --size takes less"
+    )

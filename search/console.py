@@ -1,0 +1,22 @@
+"""The terminal: lines for the person who waits, and tables."""
+
+from rich.console import Console
+
+from data.inspect.findings import printable
+
+UNWRAPPED_COLUMNS = 10_000
+"""Width of an output that is no terminal: the program that reads it gets each row as one line."""
+
+console = Console()
+"""The one terminal of a search: what is printed through it appears above a live table (search/screen/live.py)."""
+
+
+def say(line: str) -> None:
+    """Print a line for the person who waits."""
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def open_console() -> Console:
+    """Return standard output for tables: as wide as the terminal, or too wide to wrap a line where it is a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=UNWRAPPED_COLUMNS, no_color=True)

@@ -1,0 +1,1 @@
+"""Which trial is trained next and what becomes of each, without Ray."""

@@ -1,0 +1,1 @@
+"""The record of a search: its files, and the one reader and writer of each."""

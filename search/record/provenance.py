@@ -1,0 +1,39 @@
+"""Where a result comes from: versions, commit, command."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("torch", "ray", "optuna", "albumentations", "numpy", "opencv-python-headless", "onnxruntime", "wandb")
+
+
+def provenance() -> dict[str, object]:
+    """Return what must be known to repeat a run."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the program's own checkout, with `+` behind it where files differ; None outside one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # an installed copy may lie inside somebody else's repository
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git here, or not a repository it trusts
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,127 @@
+"""What a search knows before its first trial: trials of earlier experiments, and configurations to try first.
+
+Both are copied into config.json when the search begins, so that it can be resumed when their origin is gone.
+"""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+from search.config import SearchConfig
+from search.experiment import CONFIG_FILE, read_experiment, recorded_config
+from search.record.files import TABLE_FILE
+from search.record.objectives import costs
+from search.record.trials import METRIC, State, TrialRow, read_rows
+from search.space import SPACES, Sample, Space, describe, to_configs
+from search.storage.download import sync_down
+from search.suggestion.searcher import Observation
+
+
+def gather(config: SearchConfig) -> dict[str, Any]:
+    """Return what a config's `warm_start` and `try_first` name, as config.json holds it under `known`.
+
+    Raises:
+        ValueError: An experiment or file cannot be read, or a sample does not lie in the space.
+    """
+    space = SPACES[config.space]
+    earlier: list[dict[str, Any]] = []
+    for name in config.warm_start:
+        found = _from_experiment(sync_down(config.out / name, light=True), space, config)
+        if not found:
+            measured = "".join(f" and has {cost}" for cost in costs(config.objective))
+            raise ValueError(
+                f"no trial of {config.out / name} lies in the space {config.space!r}{measured}: nothing to start from"
+            )
+        earlier += found
+    first = [] if config.try_first is None else _read_samples(config.try_first, space)
+    return {"earlier": earlier, "first": first}
+
+
+def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
+    """Return the trials of earlier experiments and the samples to try first that an experiment began with."""
+    if not (folder / CONFIG_FILE).exists():  # a search that somebody runs from Python
+        return [], []
+    known = read_experiment(folder).get("known", {"earlier": [], "first": []})
+    earlier = [
+        Observation(
+            sample=one["sample"],
+            values={int(epoch): value for epoch, value in one["values"].items()},
+            costs=one.get("costs", {}),
+            state=State(one["state"]),
+            attrs={},
+        )
+        for one in known["earlier"]
+    ]
+    return earlier, known["first"]
+
+
+def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[dict[str, Any]]:
+    """Return the trials of an experiment that lie in this space and have this search's costs, on its schedule.
+
+    An axis that the earlier space lacked has the value that all its trials had. Epochs count as shares of the whole
+    schedule, because the learning rate follows that.
+    """
+    recorded = recorded_config(folder)
+    stretch = config.max_epochs / recorded.max_epochs
+    found = []
+    for row in read_rows(folder / TABLE_FILE):
+        sample = _in_space(row, recorded, space)
+        values = {
+            str(max(1, round(epoch["epoch"] * stretch))): epoch[METRIC]
+            for epoch in row.epochs
+            if math.isfinite(epoch.get(METRIC, math.nan))
+        }
+        if sample is None or not values or row.state == State.FAILED:
+            continue
+        if all(name in row.best_epoch for name in costs(config.objective)):
+            cost = {name: row.best_epoch[name] for name in costs(config.objective)}
+            found.append({"sample": sample, "values": values, "costs": cost, "state": row.state})
+    return found
+
+
+def _in_space(row: TrialRow, config: SearchConfig, space: Space) -> Sample | None:
+    try:
+        unet, train = to_configs(row.sample, config.fixed(3))  # the number of channels is no axis
+    except ValueError:  # of another version
+        return None
+    values = asdict(unet) | asdict(train)
+    sample = {name: values[name] for name in space}
+    return sample if not _outside(sample, space) else None
+
+
+def _read_samples(path: Path, space: Space) -> list[Sample]:
+    try:
+        samples = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--try {path} cannot be read as JSON: {error}") from error
+    if not isinstance(samples, list) or not all(isinstance(sample, dict) for sample in samples):
+        raise ValueError(f'--try {path} must hold a list of objects, such as [{{"learning_rate": 0.001, "depth": 4}}]')
+    for place, sample in enumerate(samples):
+        if unknown := sorted(set(sample) - set(space)):
+            raise ValueError(
+                f"--try {path}, sample {place + 1}: {unknown[0]!r} is no axis; legal are {', '.join(space)}"
+            )
+        if outside := _outside(sample, space):
+            raise ValueError(f"--try {path}, sample {place + 1}: {outside}")
+    return samples
+
+
+def _is_of_kind(value: Any, axis: BaseDistribution) -> bool:
+    """Whether a value has the axis's type: JSON's 3.0 is no depth, and its true no weight."""
+    if isinstance(axis, CategoricalDistribution):
+        return any(value == choice and type(value) is type(choice) for choice in axis.choices)
+    kinds = (int,) if isinstance(axis, IntDistribution) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _outside(sample: Sample, space: Space) -> str | None:
+    """Return what lies outside the space; None if nothing does."""
+    for name, value in sample.items():
+        axis = space[name]
+        if not (_is_of_kind(value, axis) and axis._contains(axis.to_internal_repr(value))):
+            return f"{name} is {value!r}, but must be {describe({name: axis})[name]}"
+    return None

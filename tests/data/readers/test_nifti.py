@@ -1,0 +1,631 @@
+"""The NIfTI reader: one Volume however the axes lie, masks that go back, and a reason for each thing that is wrong."""
+
+import gzip
+import pickle
+import re
+import shutil
+import sys
+import tracemalloc
+
+import nibabel
+import numpy as np
+import pytest
+
+from data.patient import BadFiles, DataError
+from data.readers.nifti import NiftiPatient, looks_like, scan, write_mask
+from data.readers.nifti_file import MAX_SIDE, MAX_VOXELS
+
+# In display order: 4 slices upwards, 5 rows to the back, 6 columns to the patient's left. No two voxels are alike.
+SLICES = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 20
+LABELS = np.zeros((4, 5, 6), np.uint8)
+LABELS[1, 2, 3:5], LABELS[1, 2, 5], LABELS[2, 0, 1] = 1, 2, 4
+SPACING_MM = (3.0, 2.0, 1.0)
+ORIENTATIONS = ("RAS", "LPS", "LAS", "ASL", "SPL", "IRP", "PIR")
+DISPLAY = nibabel.orientations.axcodes2ornt("SPL")
+
+
+def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibabel.Nifti1Image):
+    """Returns a NIfTI image whose axes run as codes say, and that shows slices where they are in the head."""
+    displayed = np.array([[0, 0, -1, 40], [0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 0, 1]]) @ np.diag([*spacing, 1.0])
+    there = nibabel.orientations.ornt_transform(DISPLAY, nibabel.orientations.axcodes2ornt(codes))
+    values = nibabel.orientations.apply_orientation(slices, there)
+    affine = displayed @ nibabel.orientations.inv_ornt_aff(there, slices.shape)
+    assert "".join(nibabel.aff2axcodes(affine)) == codes
+    return image(values, affine, dtype=dtype or slices.dtype)
+
+
+def write_case(source, case="A", *, codes="RAS", suffix=".nii.gz", modalities=("t1", "flair"), separator="_", **seg):
+    """Returns the folder of a case whose modality k holds SLICES + 1000 k; seg are arguments of its segmentation."""
+    folder = source / case
+    folder.mkdir(parents=True)
+    for k, name in enumerate(modalities):
+        as_nifti(SLICES + np.int16(1000 * k), codes).to_filename(folder / f"{case}{separator}{name}{suffix}")
+    as_nifti(LABELS, codes, **seg).to_filename(folder / f"{case}{separator}seg{suffix}")
+    return folder
+
+
+def patient_of(folder, *, suffix=".nii.gz", **options):
+    paths = [folder / f"{folder.name}_{name}{suffix}" for name in ("t1", "flair", "seg")]
+    return NiftiPatient(id=folder.name, images=tuple(paths[:2]), segmentation=paths[2], **options)
+
+
+def problems_of(patient):
+    with pytest.raises(BadFiles) as caught:
+        patient.read()
+    return {problem.path.name: problem.reason for problem in caught.value.problems}
+
+
+def rewrite(path, change):
+    """Rewrites the bytes of a .nii or .nii.gz file, inflated."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        content = bytearray(file.read())
+    content = change(content) or content
+    with opened(path, "wb") as file:
+        file.write(content)
+
+
+def put(content, offset, value, dtype):
+    """Overwrites what lies at offset (nifti1.h says what that is)."""
+    written = np.array(value, dtype).tobytes()
+    content[offset : offset + len(written)] = written
+
+
+# --- scan ---
+
+
+def test_scan_returns_cases_by_id_with_groups_and_channels_in_order(tmp_path):
+    write_case(tmp_path / "HGG", "B", modalities=("t2", "t1", "flair"))
+    write_case(tmp_path / "x" / "LGG", "A", modalities=("t1", "t2"), suffix=".nii")
+    write_case(tmp_path, "BraTS-GLI-00000-000", modalities=("t1", "t2", "t1c"), separator="-")
+    found = scan(tmp_path, labels=(1, 4))
+    assert [(patient.id, patient.group) for patient in found.patients] == [
+        ("A", "x/LGG"),
+        ("B", "HGG"),
+        ("BraTS-GLI-00000-000", ""),
+    ]
+    assert [path.name for path in found.patients[1].files] == ["B_t1.nii.gz", "B_t2.nii.gz", "B_seg.nii.gz"]
+    assert found.patients[2].images[0].name == "BraTS-GLI-00000-000-t1.nii.gz"
+    assert found.patients[0].labels == (1, 4)
+    assert found.problems == ()
+    assert found.warnings == (
+        "no modalities were named; the channels are those of every case: t1, t2; "
+        "left out: flair (1 of 3 cases), t1c (1 of 3 cases)",
+    )
+
+
+def test_scan_takes_named_modalities_in_their_order(tmp_path):
+    write_case(tmp_path, "A", modalities=("T1", "flair", "t2"))
+    found = scan(tmp_path, modalities=("t2", "t1"))
+    assert [path.name for path in found.patients[0].images] == ["A_t2.nii.gz", "A_T1.nii.gz"]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("above", [".", "brats", "brats/HGG", "brats/HGG/A"])
+def test_scan_and_looks_like_take_any_folder_above_the_case(tmp_path, above):
+    write_case(tmp_path / "brats" / "HGG")
+    (tmp_path / "brats" / "survival.csv").touch()
+    assert [patient.id for patient in scan(tmp_path / above).patients] == ["A"]
+    assert looks_like(tmp_path / above)
+
+
+def test_scan_passes_over_hidden_files_and_folders(tmp_path):
+    folder = write_case(tmp_path)
+    (folder / "._A_t1.nii.gz").write_bytes(b"left by macOS")
+    shutil.copytree(folder, tmp_path / ".cache" / "A")
+    assert len(scan(tmp_path).patients) == 1
+
+
+def test_scan_ends_in_a_cycle_of_links(tmp_path):
+    folder = write_case(tmp_path / "data")
+    (folder / "loop").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(folder)
+    assert len(scan(tmp_path / "data").patients) == 1
+
+
+def test_scan_decodes_nothing(tmp_path):
+    for path in write_case(tmp_path).iterdir():
+        path.write_bytes(b"")
+    assert len(scan(tmp_path).patients) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        (
+            "nowhere",
+            {},
+            r"nowhere does not exist, but must be a folder; expected <source>/<CASE>/<CASE>_<MODALITY>\.nii\.gz",
+        ),
+        ("file", {}, "file is a file, but must be a folder"),
+        (".", {}, r"holds no case: no \.nii or \.nii\.gz file is in it.*<CASE>_seg\.nii\.gz"),
+        (".", {"modalities": ("t1", "T1")}, 'modalities are t1, t1, but must differ, and must not be "seg"'),
+        (".", {"modalities": ("seg",)}, "modalities are seg, but"),
+        (".", {"labels": (0, 1)}, "labels are 0, 1, but must be above 0"),
+    ],
+)
+def test_scan_says_what_it_expects(tmp_path, source, arguments, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=message):
+        scan(tmp_path / source, **arguments)
+
+
+def touching(name):
+    return lambda folder: (folder / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("damage", "path", "reason"),
+    [
+        (lambda folder: (folder / "A_seg.nii.gz").unlink(), "A", "has no seg (A_seg.nii.gz); it has flair, t1"),
+        (
+            lambda folder: [(folder / f"A_{name}.nii.gz").unlink() for name in ("t1", "flair")],
+            "A",
+            "has no flair and no t1 (A_flair.nii.gz); it has seg",
+        ),
+        (touching("A_t1.nii"), "A/A_t1.nii.gz", "is there twice: A_t1.nii is the same modality; remove one of the two"),
+        (
+            touching("A-seg.nii.gz"),
+            "A/A_seg.nii.gz",
+            "is there twice: A-seg.nii.gz is the same modality; remove one of the two",
+        ),
+        (
+            lambda folder: shutil.copytree(folder, folder.parent / "copy" / "A"),
+            "copy/A",
+            "case id A is already that of {source}/A; remove or rename one of the two",
+        ),
+        (touching("B_seg.nii.gz"), "A", "holds the segmentation of B; give each case a folder, and both the same name"),
+        (
+            touching("A_2_seg.nii"),
+            "A",
+            "holds the segmentation of A_2; give each case a folder, and both the same name",
+        ),
+        (
+            touching("B_t1.nii.gz"),
+            "A/B_t1.nii.gz",
+            "the name is not A_<MODALITY>.nii.gz; rename it, or move it out of the source",
+        ),
+        (
+            touching("A_.nii"),
+            "A/A_.nii",
+            "the name is not A_<MODALITY>.nii.gz; rename it, or move it out of the source",
+        ),
+    ],
+)
+def test_scan_names_the_problem_and_keeps_other_cases(tmp_path, damage, path, reason):
+    write_case(tmp_path, "Z")
+    damage(write_case(tmp_path))
+    found = scan(tmp_path)
+    assert "Z" in [patient.id for patient in found.patients]
+    assert [(problem.path, problem.reason) for problem in found.problems] == [
+        (tmp_path / path, reason.format(source=tmp_path))
+    ]
+
+
+def test_scan_names_what_a_case_lacks_of_the_named_modalities(tmp_path):
+    write_case(tmp_path, "A")
+    write_case(tmp_path, "B", modalities=("t1", "t2"))
+    found = scan(tmp_path, modalities=("t1", "t2"))
+    assert [patient.id for patient in found.patients] == ["B"]
+    assert [problem.reason for problem in found.problems] == ["has no t2 (A_t2.nii.gz); it has flair, seg, t1"]
+
+
+def test_scan_without_a_common_modality_is_a_problem(tmp_path):
+    write_case(tmp_path, "A", modalities=("t1",))
+    write_case(tmp_path, "B", modalities=("t2",))
+    found = scan(tmp_path)
+    assert found.patients == ()
+    assert found.warnings == ()
+    assert [problem.reason for problem in found.problems] == [
+        "no modalities were named; the channels are those of every case: none; "
+        "left out: t1 (1 of 2 cases), t2 (1 of 2 cases)"
+    ]
+
+
+def test_nibabel_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    patient = patient_of(write_case(tmp_path))
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    for use in (
+        lambda: scan(tmp_path),
+        patient.read,
+        lambda: write_mask(tmp_path / "m.nii", LABELS > 0, patient.segmentation),
+    ):
+        with pytest.raises(DataError, match=r"^reading NIfTI needs nibabel: pip install nibabel$"):
+            use()
+
+
+@pytest.mark.parametrize("name", ["a/b/c/A-seg.nii", "A_SEG.NII.GZ"])
+def test_looks_like_finds_a_segmentation(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert looks_like(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a/b/c/d/A_seg.nii", ".a/A_seg.nii", "A_t1.nii.gz", "A_seg.tif", "seg.nii"])
+def test_looks_like_passes_over_all_else(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert not looks_like(tmp_path)
+    assert not looks_like(tmp_path / name)
+
+
+# --- read ---
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_read_shows_every_orientation_alike(tmp_path, codes, suffix):
+    volume = patient_of(write_case(tmp_path, codes=codes, suffix=suffix), suffix=suffix).read()
+    np.testing.assert_array_equal(volume.images, np.stack([SLICES, SLICES + 1000], axis=-1))
+    np.testing.assert_array_equal(volume.masks, LABELS > 0)
+    assert volume.images.dtype == np.int16
+    assert volume.numbers == (1, 2, 3, 4)
+    assert volume.spacing_mm == SPACING_MM
+    assert volume.images.flags.c_contiguous
+    assert volume.masks.flags.c_contiguous
+
+
+def test_read_puts_the_patients_right_left_front_up_and_feet_first(tmp_path):
+    folder = write_case(tmp_path)
+    values = np.zeros((3, 4, 5), np.int16)  # RAS with the origin in a corner: indices are millimetres
+    values[2, 3, 0] = 7  # rightmost, foremost, lowest
+    for path in folder.iterdir():
+        nibabel.Nifti1Image(values, np.eye(4)).to_filename(path)
+    assert np.argwhere(patient_of(folder).read().masks).tolist() == [[0, 0, 0]]
+
+
+def test_read_takes_an_oblique_volume_by_its_closest_axes(tmp_path):
+    folder = write_case(tmp_path)
+    tilt = np.radians(20)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    for path in folder.iterdir():
+        image = nibabel.load(path)
+        nibabel.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine).to_filename(path)
+    np.testing.assert_array_equal(patient_of(folder).read().images[..., 0], SLICES)
+
+
+def test_read_takes_files_that_order_one_grid_differently(tmp_path):
+    folder = write_case(tmp_path)
+    as_nifti(LABELS, "LPS").to_filename(folder / "A_seg.nii.gz")
+    np.testing.assert_array_equal(patient_of(folder).read().masks, LABELS > 0)
+
+
+def test_read_takes_nifti_2_a_fourth_side_of_one_and_big_endian(tmp_path):
+    folder = write_case(tmp_path)
+    as_nifti(SLICES, image=nibabel.Nifti2Image).to_filename(folder / "A_t1.nii.gz")
+    image = as_nifti(SLICES + np.int16(1000))
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(">i2")
+    nibabel.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine, header).to_filename(
+        folder / "A_flair.nii.gz"
+    )
+    volume = patient_of(folder).read()
+    np.testing.assert_array_equal(volume.images, np.stack([SLICES, SLICES + 1000], axis=-1))
+    assert volume.images.dtype == np.dtype("=i2")
+
+
+def test_read_applies_scaling_and_keeps_negatives(tmp_path):
+    folder = write_case(tmp_path, suffix=".nii")
+
+    def scale(content):
+        put(content, 112, 0.5, "<f4")
+        put(content, 116, -3, "<f4")
+
+    rewrite(folder / "A_t1.nii", scale)
+    volume = patient_of(folder, suffix=".nii").read()
+    assert volume.images.dtype == np.float32
+    np.testing.assert_array_equal(volume.images[..., 0], SLICES * 0.5 - 3)
+    np.testing.assert_array_equal(volume.images[..., 1], SLICES + 1000)
+    assert volume.images.min() == -13
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        (("uint8", "int16"), "int16"),
+        (("uint16", "int16"), "int32"),
+        (("uint64", "int64"), "float32"),
+        (("float64", "int16"), "float32"),
+    ],
+)
+def test_read_finds_a_common_type(tmp_path, dtypes, expected):
+    folder = write_case(tmp_path)
+    for name, dtype in zip(("t1", "flair"), dtypes, strict=True):
+        as_nifti(abs(SLICES).astype(dtype)).to_filename(folder / f"A_{name}.nii.gz")
+    volume = patient_of(folder).read()
+    assert volume.images.dtype == np.dtype(expected)
+    np.testing.assert_array_equal(volume.images[..., 1], abs(SLICES))
+
+
+@pytest.mark.parametrize(("labels", "expected"), [((), (1, 2, 4)), ((4,), (4,)), ((1, 2), (1, 2)), ((3,), ())])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_read_takes_labels_for_tumour(tmp_path, labels, expected, dtype):
+    folder = write_case(tmp_path, dtype=dtype)
+    np.testing.assert_array_equal(patient_of(folder, labels=labels).read().masks, np.isin(LABELS, expected))
+
+
+def test_read_takes_scaled_labels_within_rounding(tmp_path):
+    folder = write_case(tmp_path, suffix=".nii")
+    values = as_nifti(LABELS * np.uint8(10)).to_bytes()
+    (folder / "A_seg.nii").write_bytes(values)
+    rewrite(folder / "A_seg.nii", lambda content: put(content, 112, 0.1, "<f4") or put(content, 116, 0, "<f4"))
+    masks = patient_of(folder, suffix=".nii", labels=(4,)).read().masks
+    np.testing.assert_array_equal(masks, LABELS == 4)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "dtype", "expected"),
+    [
+        (123, 2, "u1", (3.0, 2.0, 1.0)),  # mm
+        (123, 1, "u1", (3000.0, 2000.0, 1000.0)),  # metre
+        (123, 3, "u1", (0.003, 0.002, 0.001)),  # micron
+        (123, 255, "u1", (3.0, 2.0, 1.0)),
+        (80, 0, "<f4", None),
+        (84, np.nan, "<f4", None),
+        (84, -2, "<f4", None),
+    ],
+)
+def test_read_says_the_spacing_that_the_header_says(tmp_path, offset, value, dtype, expected):
+    folder = write_case(tmp_path, suffix=".nii")
+    rewrite(folder / "A_t1.nii", lambda content: put(content, offset, value, dtype))
+    spacing = patient_of(folder, suffix=".nii").read().spacing_mm
+    assert spacing == (None if expected is None else pytest.approx(expected))
+
+
+def nifti_of(values, affine=None, image=nibabel.Nifti1Image):
+    return lambda path: image(values, np.eye(4) if affine is None else affine).to_filename(path)
+
+
+def changed(offset, value, dtype):
+    return lambda path: rewrite(path, lambda content: put(content, offset, value, dtype))
+
+
+def with_voxels(*voxels):
+    def change(path):
+        values = SLICES.astype(np.float32)
+        values.flat[: len(voxels)] = voxels
+        as_nifti(values).to_filename(path)
+
+    return change
+
+
+NOT_NIFTI = "is not NIfTI in one file: its header has no n+1 or n+2; copy it again or convert it"
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.unlink(), "is missing, or is a folder or a device; put the file there"),
+        (lambda path: path.write_bytes(b""), "is empty (0 bytes); copy it again"),
+        (lambda path: rewrite(path, lambda content: b"not NIfTI at all" * 99), NOT_NIFTI),
+        (changed(344, b"ni1\0", "S4"), NOT_NIFTI),
+        (
+            lambda path: rewrite(path, lambda content: content[:-1]),
+            "holds less than the 592 bytes that its header promises; copy it again",
+        ),
+        (
+            lambda path: rewrite(path, lambda content: content + b"\0"),
+            "holds more than the 592 bytes that its header promises; copy it again",
+        ),
+        (
+            changed(108, 2.0**25, "<f4"),
+            "holds less than the 33554672 bytes that its header promises; copy it again",
+        ),
+        (nifti_of(np.zeros((4, 5), np.int16)), "is 4 x 5, but must have 3 dimensions; save each volume as a file"),
+        (
+            nifti_of(np.zeros((4, 5, 6, 2), np.int16)),
+            "is 4 x 5 x 6 x 2, but must have 3 dimensions; save each volume as a file",
+        ),
+        (
+            changed(42, [32767, 32767, 32767], "<i2"),
+            f"is 32767 x 32767 x 32767, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels",
+        ),
+        (
+            changed(42, [1024, 1024, 513], "<i2"),
+            f"is 1024 x 1024 x 513, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels",
+        ),
+        (
+            changed(42, [-4, 5, 6], "<i2"),
+            f"is -4 x 5 x 6, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels",
+        ),
+        (
+            nifti_of(np.zeros((6, 5, 4), np.complex64)),
+            "holds voxels of type complex64, but must hold real numbers",
+        ),
+        (
+            nifti_of(np.zeros((6, 5, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])),
+            "holds voxels of type RGB, but must hold real numbers",
+        ),
+        (with_voxels(np.nan, 1, np.inf, -np.inf), "holds 3 voxel(s) that are NaN or infinite, but all must be finite"),
+        (
+            lambda path: as_nifti(SLICES.astype(np.float64) * 1e300).to_filename(path),
+            "holds 119 voxel(s) that are NaN or infinite, but all must be finite",
+        ),
+        (
+            lambda path: as_nifti(SLICES[:, :4]).to_filename(path),
+            "is 4 x 4 x 6 (slices, rows, columns), but 4 x 5 x 6 is A_t1{suffix}; resample them to one grid",
+        ),
+        (
+            lambda path: as_nifti(SLICES, spacing=(3, 2, 1.5)).to_filename(path),
+            "lies elsewhere: its affine is off by 0.5 from that of A_t1{suffix}; resample them to one grid",
+        ),
+    ],
+)
+def test_read_names_the_problem(tmp_path, suffix, damage, reason):
+    folder = write_case(tmp_path, suffix=suffix)
+    damage(folder / f"A_flair{suffix}")
+    assert problems_of(patient_of(folder, suffix=suffix)) == {f"A_flair{suffix}": reason.format(suffix=suffix)}
+
+
+def test_read_refuses_broken_labels(tmp_path):
+    folder = write_case(tmp_path)
+    as_nifti(LABELS * np.float32(0.3)).to_filename(folder / "A_seg.nii.gz")
+    reason = "holds 4 label(s) that are no whole numbers; resample it by nearest neighbour"
+    assert problems_of(patient_of(folder)) == {"A_seg.nii.gz": reason}
+
+
+def test_read_names_all_files_at_once(tmp_path):
+    folder = write_case(tmp_path)
+    (folder / "A_t1.nii.gz").write_bytes(b"")
+    (folder / "A_seg.nii.gz").write_bytes(b"no gzip")
+    assert problems_of(patient_of(folder)) == {
+        "A_t1.nii.gz": "is empty (0 bytes); copy it again",
+        "A_seg.nii.gz": "cannot be read as NIfTI (BadGzipFile: Not a gzipped file (b'no')); copy it again",
+    }
+
+
+@pytest.mark.parametrize("value", [0, np.nan, np.inf])
+def test_read_refuses_an_affine_without_directions(tmp_path, value):
+    folder = write_case(tmp_path, suffix=".nii")
+    rewrite(folder / "A_t1.nii", lambda content: put(content, 280, np.full(12, value), "<f4"))
+    reason = "its affine gives no direction to some axis; repair qform and sform, or convert it anew"
+    assert problems_of(patient_of(folder, suffix=".nii")) == {"A_t1.nii": reason}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_read_refuses_every_truncation(tmp_path, suffix):
+    folder = write_case(tmp_path, suffix=suffix)
+    path = folder / f"A_t1{suffix}"
+    content = path.read_bytes()
+    for length in {*range(0, len(content), 13), 347, 348, 351, 352, len(content) - 8, len(content) - 1}:
+        if length < len(content):
+            path.write_bytes(content[:length])
+            assert list(problems_of(patient_of(folder, suffix=suffix))) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("name", ["t1", "seg"])
+def test_read_of_flipped_bytes_gives_a_volume_or_bad_files(tmp_path, suffix, name):
+    folder = write_case(tmp_path, suffix=suffix)
+    path = folder / f"A_{name}{suffix}"
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(80):
+        flipped = bytearray(content)
+        for at in rng.integers(0, min(len(content), 400), rng.integers(1, 4)):
+            flipped[at] ^= rng.integers(1, 256)
+        path.write_bytes(flipped)
+        try:
+            volume = patient_of(folder, suffix=suffix).read()
+        except BadFiles:
+            continue
+        assert volume.images.shape == (4, 5, 6, 2)
+        assert np.isfinite(volume.images).all()
+
+
+def test_read_refuses_bytes_that_were_flipped_under_gzip(tmp_path):
+    folder = write_case(tmp_path)
+    path = folder / "A_t1.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # of the checksum, which lies behind the last voxel
+    path.write_bytes(content)
+    assert "CRC check failed" in problems_of(patient_of(folder))["A_t1.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda header: header + bytes(2**26),  # inflates to more than its header promises
+        lambda header: put(header, 42, [1024, 1024, 512], "<i2") or header,  # promises more than it can inflate to
+    ],
+)
+def test_read_refuses_a_bomb_without_inflating_it(tmp_path, make):
+    folder = write_case(tmp_path, suffix=".nii")
+    path = folder / "A_t1.nii"
+    content = make(bytearray(path.read_bytes()))
+    shutil.copy(folder / "A_seg.nii", folder / "A_flair.nii")
+    bomb = folder / "A_t1.nii.gz"
+    bomb.write_bytes(gzip.compress(content, compresslevel=1))
+    patient = NiftiPatient(id="A", images=(bomb,), segmentation=folder / "A_seg.nii")
+    tracemalloc.start()
+    reasons = problems_of(patient)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert re.fullmatch(r"holds (more|less) than the \d+ bytes that its header promises; .*", reasons["A_t1.nii.gz"])
+    assert peak < 2**22
+
+
+# --- the patient ---
+
+
+def test_patient_is_left_out_whole(tmp_path):
+    patient = patient_of(write_case(tmp_path))
+    assert patient.without([tmp_path / "other"]) is patient
+    assert all(patient.without({path}) is None for path in patient.files)
+
+
+def test_patient_travels_to_workers(tmp_path):
+    patient = scan(write_case(tmp_path)).patients[0]
+    assert pickle.loads(pickle.dumps(patient)) == patient
+
+
+# --- write_mask ---
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_write_mask_inverts_read(tmp_path, codes, suffix):
+    patient = patient_of(write_case(tmp_path, codes=codes))
+    written = tmp_path / f"mask{suffix}"
+    write_mask(written, patient.read().masks, patient.segmentation)
+    original, mask = nibabel.load(patient.segmentation), nibabel.load(written)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(original.dataobj) > 0)
+    np.testing.assert_array_equal(mask.affine, original.affine)
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(NiftiPatient(**{**vars(patient), "segmentation": written}).read().masks, LABELS > 0)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [written.name]
+
+
+def test_write_mask_keeps_form_and_drops_window_scaling_and_extensions(tmp_path):
+    image = as_nifti(SLICES, "LPS", image=nibabel.Nifti2Image)
+    like = nibabel.Nifti2Image(np.asarray(image.dataobj)[..., None], image.affine)
+    like.set_qform(image.affine, 1)
+    like.header["cal_max"] = 500
+    like.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"private" * 20))
+    like.header.set_slope_inter(2, 5)
+    like.to_filename(tmp_path / "like.nii.gz")
+    write_mask(tmp_path / "m.nii.gz", LABELS > 0, tmp_path / "like.nii.gz")
+    mask = nibabel.load(tmp_path / "m.nii.gz")
+    assert isinstance(mask, nibabel.Nifti2Image)
+    assert mask.shape == (6, 5, 4, 1)
+    assert mask.get_fdata().sum() == np.count_nonzero(LABELS)
+    assert (int(mask.header["qform_code"]), float(mask.header["cal_max"])) == (1, 0.0)
+    assert mask.header.get_zooms()[:3] == (1.0, 2.0, 3.0)
+    assert len(mask.header.extensions) == 0
+
+
+def test_write_mask_writes_the_same_bytes_again(tmp_path):
+    like = write_case(tmp_path) / "A_t1.nii.gz"
+    write_mask(tmp_path / "a.nii.gz", LABELS > 0, like)
+    write_mask(tmp_path / "b.nii.gz", LABELS > 0, like)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_write_mask_says_what_is_legal(tmp_path):
+    like = write_case(tmp_path) / "A_t1.nii.gz"
+    with pytest.raises(DataError, match=r"m\.png must end in \.nii or \.nii\.gz"):
+        write_mask(tmp_path / "m.png", LABELS > 0, like)
+    with pytest.raises(DataError, match=r"the mask is 3 x 5 x 6, but the slices of .*A_t1\.nii\.gz are 4 x 5 x 6"):
+        write_mask(tmp_path / "m.nii", LABELS[:3] > 0, like)
+    like.write_bytes(b"")
+    with pytest.raises(BadFiles, match="is empty"):
+        write_mask(tmp_path / "m.nii", LABELS > 0, like)
+
+
+def test_write_mask_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
+    like = write_case(tmp_path) / "A_t1.nii.gz"
+    written = tmp_path / "m.nii"
+    write_mask(written, LABELS > 0, like)
+    before = written.read_bytes()
+
+    def full(path, content):
+        path.touch()
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_mask(written, LABELS == 4, like)
+    assert written.read_bytes() == before
+    assert not (tmp_path / "m.nii.partial").exists()

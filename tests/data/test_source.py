@@ -1,0 +1,209 @@
+"""The data source: one word or path, and what is said about nonsense."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.patient import BadFiles, DataError
+from data.source import DEFAULT_NUM_PHANTOMS, Reading, channel_names, find_source
+from tests.support.fakes import write_lgg_patient
+
+
+def test_source_writes_as_many_phantoms_as_asked(tmp_path):
+    found = find_source("phantom:3", phantom_root=tmp_path / "runs")
+    assert found.format == "phantom"
+    assert [patient.id for patient in found.patients] == ["PHANTOM_0001", "PHANTOM_0002", "PHANTOM_0003"]
+
+
+def test_source_has_a_default_number_of_phantoms(tmp_path, monkeypatch):
+    assert DEFAULT_NUM_PHANTOMS == 24
+    monkeypatch.setattr("data.source.DEFAULT_NUM_PHANTOMS", 3)  # 24 take two seconds to write
+    assert len(find_source("phantom", phantom_root=tmp_path).patients) == 3
+
+
+def test_source_reads_a_folder(tmp_path):
+    write_lgg_patient(tmp_path / "phantom", "A")  # a path, although it ends in the word
+    found = find_source(str(tmp_path / "phantom"), phantom_root=tmp_path)
+    assert (found.format, [patient.id for patient in found.patients]) == ("lgg", ["A"])
+
+
+@pytest.mark.parametrize("number", ["x", "", "2", "-5", "10001", "3.5", "²", "9" * 400])
+def test_source_refuses_an_illegal_number_of_phantoms(tmp_path, number):
+    with pytest.raises(DataError, match=r"must be a whole number from 3 to 10000, for example"):
+        find_source(f"phantom:{number}", phantom_root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("source", "message"), [("", "is empty"), ("no/such/folder", "does not exist")])
+def test_source_refuses_a_path_that_is_none(tmp_path, source, message):
+    with pytest.raises(DataError, match=message):
+        find_source(source, phantom_root=tmp_path)
+
+
+# --- formats ---
+
+
+def touch(source, *paths):
+    """Makes empty files: a scan opens none of them."""
+    for path in paths:
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).touch()
+
+
+LGG = ("P/P_1.tif", "P/P_1_mask.tif")
+FOLDER = ("images/P/1.png", "masks/P/1.png")
+NIFTI = ("C/C_t1.nii.gz", "C/C_seg.nii.gz")
+
+
+def found_in(source, **reading):
+    return find_source(str(source), reading=Reading(**reading), phantom_root=source / "runs")
+
+
+@pytest.mark.parametrize(
+    ("name", "paths", "patient"),
+    [
+        ("lgg", LGG, "P"),
+        ("lgg", ("masks/masks_1.tif", "masks/masks_1_mask.tif"), "masks"),
+        ("lgg", ("a/b/c/d/e/P/P_1.TIFF", "a/b/c/d/e/P/P_1_mask.TIFF"), "P"),
+        ("folder", FOLDER, "P"),
+        ("folder", ("set/Images/P/1.tif", "set/Masks/P/1_mask.tif"), "P"),
+        ("nifti", NIFTI, "C"),
+        ("nifti", ("HGG/C/C-t1.nii", "HGG/C/C-seg.nii"), "C"),
+    ],
+)
+def test_source_recognises_the_format(tmp_path, name, paths, patient):
+    touch(tmp_path, *paths)
+    found = found_in(tmp_path)
+    assert (found.format, [one.id for one in found.patients]) == (name, [patient])
+    assert found.skipped == ()
+    assert found == found_in(tmp_path, data_format=name)
+
+
+def test_source_that_fits_several_formats_is_the_first_of_nifti_folder_and_lgg(tmp_path):
+    touch(tmp_path, *LGG)
+    touch(tmp_path, *FOLDER)
+    assert found_in(tmp_path).format == "folder"
+    touch(tmp_path, *NIFTI)
+    assert found_in(tmp_path).format == "nifti"
+
+
+@pytest.mark.parametrize(("name", "patient"), [("lgg", "P"), ("folder", "Q"), ("nifti", "C")])
+def test_source_is_read_as_the_format_that_is_asked_for(tmp_path, name, patient):
+    touch(tmp_path, *LGG, "images/Q/1.png", "masks/Q/1.png", *NIFTI)
+    found = found_in(tmp_path, data_format=name)
+    assert (found.format, [one.id for one in found.patients]) == (name, [patient])
+
+
+def test_source_forced_to_a_format_that_it_does_not_have_says_what_that_looks_like(tmp_path):
+    touch(tmp_path, *LGG)
+    with pytest.raises(
+        DataError, match=r"holds no patient: no images lie in an images folder; expected <source>/images"
+    ):
+        found_in(tmp_path, data_format="folder")
+    with pytest.raises(DataError, match=r"holds no case: .*; expected <source>/<CASE>/<CASE>_<MODALITY>.nii.gz"):
+        found_in(tmp_path, data_format="nifti")
+
+
+LEGAL = {
+    "channels": (("pre",), {"lgg": ("post", "pre"), "folder": ("2", "0")}),
+    "grayscale": (True, {"lgg": True, "folder": True}),
+    "modalities": (("t1",), {"nifti": ("t1",)}),
+    "labels": ((1,), {"nifti": (1, 4), "folder": (2,)}),
+    "patient_pattern": (".", {"folder": "images/([^/]+)"}),
+}
+
+
+@pytest.mark.parametrize(("name", "paths"), [("lgg", LGG), ("folder", FOLDER), ("nifti", NIFTI)])
+@pytest.mark.parametrize("option", LEGAL)
+def test_source_takes_or_refuses_an_option_by_format(tmp_path, name, paths, option):
+    touch(tmp_path, *paths)
+    other, legal = LEGAL[option]
+    if name in legal:
+        assert len(found_in(tmp_path, **{option: legal[name]}).patients) == 1
+    else:
+        message = rf"^--{option.replace('_', '-')} is for .*{'|'.join(legal)}.*, but the data is {name}\.$"
+        with pytest.raises(DataError, match=message):
+            found_in(tmp_path, **{option: other})
+
+
+def test_source_of_phantoms_takes_channels_and_refuses_labels(tmp_path):
+    reading = Reading(channels=("flair",))
+    found = find_source("phantom:3", reading=reading, phantom_root=tmp_path)
+    assert found.patients[0].read().images.shape[3] == 1
+    with pytest.raises(DataError, match=r"^--labels is for nifti and folder, but the data is phantom\.$"):
+        find_source("phantom:3", reading=Reading(labels=(1,)), phantom_root=tmp_path)
+
+
+def test_source_gives_its_options_to_the_reader(tmp_path):
+    touch(tmp_path, *FOLDER, "images/Q_7.png", "masks/Q_7.png")
+    reading = {"patient_pattern": r"images/(.)", "labels": (2,), "channels": ("2", "0")}
+    first, second = found_in(tmp_path, **reading).patients
+    assert (first.id, second.id) == ("P", "Q")
+    assert (first.read_slice.labels, first.read_slice.channels) == ((2,), (2, 0))
+    assert found_in(tmp_path, grayscale=True).patients[0].read_slice.grayscale
+
+
+@pytest.mark.parametrize(
+    ("name", "paths", "stray", "problem"),
+    [
+        ("lgg", LGG, "P/P_2.tif", "P/P_2.tif: image without mask (P_2_mask.tif)"),
+        ("folder", FOLDER, "masks/P/2.png", "masks/P/2.png: mask without image in"),
+        ("nifti", NIFTI, "D/D_t1.nii.gz", "D: has no seg (D_seg.nii.gz); it has t1"),
+    ],
+)
+def test_source_with_a_stray_file_is_refused_or_read_without_it(tmp_path, name, paths, stray, problem):
+    touch(tmp_path, *paths)
+    whole = found_in(tmp_path)
+    touch(tmp_path, stray)
+    with pytest.raises(BadFiles) as caught:
+        found_in(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"data source {tmp_path}, read as {name}, has 1 problem(s); repair them, choose another")
+    assert f"--skip-bad-files:\n  - {tmp_path}/{problem}" in message
+    found = found_in(tmp_path, skip_bad_files=True)
+    assert found.patients == whole.patients
+    assert found.skipped == caught.value.problems
+    assert [str(one)[: len(f"{tmp_path}/{problem}")] for one in found.skipped] == [f"{tmp_path}/{problem}"]
+
+
+def test_source_lists_every_problem_however_many(tmp_path):
+    touch(tmp_path, *LGG, *(f"P/P_{number}.tif" for number in range(2, 42)))
+    with pytest.raises(BadFiles, match=r"has 40 problem\(s\)") as caught:
+        found_in(tmp_path)
+    assert str(caught.value).count("image without mask") == 40
+
+
+def test_source_passes_on_the_warnings_of_the_reader(tmp_path):
+    touch(tmp_path, *NIFTI)
+    assert found_in(tmp_path).warnings == ("no modalities were named; the channels are those of every case: t1",)
+    assert found_in(tmp_path, modalities=("t1",)).warnings == ()
+
+
+def test_reading_refuses_channels_twice():
+    with pytest.raises(ValueError, match=r"^channels are flair, pre, flair, but each may be taken once$"):
+        Reading(channels=("flair", "pre", "flair"))
+
+
+def test_reading_refuses_another_format():
+    # Elsewhere: here annotations are checked, and would refuse first.
+    command = [sys.executable, "-c", 'from data.source import Reading; Reading(data_format="dicom")']
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "ValueError: data_format is 'dicom', but must be one of auto, lgg, folder, nifti" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "num_channels", "expected"),
+    [
+        ("lgg", {}, 3, ("pre", "flair", "post")),
+        ("lgg", {}, 1, ("0",)),
+        ("lgg", {"channels": ("flair", "pre")}, 2, ("flair", "pre")),
+        ("phantom", {}, 3, ("pre", "flair", "post")),
+        ("folder", {}, 2, ("0", "1")),
+        ("folder", {"channels": ("2", "0")}, 2, ("2", "0")),
+        ("folder", {"grayscale": True}, 1, ("grey",)),
+    ],
+)
+def test_channel_names_are_those_of_the_layout(format, options, num_channels, expected):
+    assert channel_names(format, Reading(**options), (), num_channels) == expected

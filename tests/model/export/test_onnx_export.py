@@ -1,0 +1,236 @@
+"""The exports, ONNX and torch.export: equal to their network at every size, quiet, whole or not at all."""
+
+import copy
+import io
+import json
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from data.preprocess import Preprocessing
+from model.export.onnx_export import OPSET, ExportError, export_onnx
+from model.export.predictor import Predictor, torch_network
+from model.export.torch_program import export_program
+from model.inference.onnx_file import METADATA_KEY
+from model.inference.runtime import load_model
+from model.inference.volume import predict_volume
+from model.settings import Settings
+from model.unet import NORMS, UNet, UNetConfig
+
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.4, channel_names=("pre", "flair", "post"))
+
+
+def volume(seed: int, num_slices: int = 3, height: int = 20, width: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num_slices, height, width, 3), dtype=np.uint8)
+
+
+DEPTHS = {"batch": 1, "instance": 2}
+"""Of the networks that are exported alone; both together have it the other way round. (To trace takes seconds.)"""
+
+
+def tiny(norm: str, *, depth: int = 2, in_channels: int = 3) -> UNet:
+    """Return a U-Net in training, with dropout, whose batch norm has seen something."""
+    torch.manual_seed(depth)
+    unet = UNet(UNetConfig(in_channels=in_channels, depth=depth, width=2, norm=norm, dropout=0.5))
+    with torch.no_grad():
+        for _ in range(20):
+            unet.train()(torch.randn(4, in_channels, 16, 16) + 1)
+        unet.head.weight.mul_(10)
+    return unet
+
+
+@pytest.fixture(scope="module", params=NORMS)
+def exported(request, tmp_path_factory):
+    """Return a U-Net, its exported file, and the parity that the export reported."""
+    unet, path = tiny(request.param, depth=DEPTHS[request.param]), tmp_path_factory.mktemp("export") / "model.onnx"
+    parity = export_onnx(
+        Predictor([unet], threshold=SETTINGS.threshold),
+        path,
+        SETTINGS,
+        sample_volumes=[volume(0), volume(1, num_slices=1)],
+    )
+    return unet, path, parity
+
+
+def run(path, slices: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    mean, std = np.full(3, 100, np.float32), np.full(3, 50, np.float32)
+    return session.run(["probability", "mask"], {"slices": slices, "mean": mean, "std": std})
+
+
+def test_export_proves_parity(exported):
+    _, _, parity = exported
+    assert 0 <= parity.max_probability_difference < 1e-5
+    assert parity.dice_difference == 0
+    assert parity.num_slices == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_exported_model_predicts_unseen_volumes_like_its_network(exported, seed):
+    unet, path, _ = exported
+    network, settings = load_model(path, runtime="onnxruntime")
+    assert settings == SETTINGS
+    one = predict_volume(network, volume(seed + 10), Preprocessing(size=16))
+    other = predict_volume(
+        torch_network(Predictor([unet]), torch.device("cpu")), volume(seed + 10), Preprocessing(size=16)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    assert one.std() > 0.005
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 3, 16, 16), (5, 3, 8, 32), (2, 3, 64, 12)])
+def test_exported_model_takes_any_number_of_slices_of_any_legal_size(exported, shape):
+    unet, path, _ = exported
+    slices = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    probability, mask = run(path, slices)
+    with torch.inference_mode():
+        expected = copy.deepcopy(unet).eval()((torch.from_numpy(slices) - 100) / 50).sigmoid().squeeze(1)
+    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    assert (mask == (probability >= np.float32(0.4))).all()
+
+
+def test_export_leaves_the_network_as_it_was(exported):
+    unet, _, _ = exported
+    before = tiny(unet.config.norm, depth=unet.config.depth).state_dict()
+    assert unet.training
+    assert unet.state_dict().keys() == before.keys()
+    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())
+
+
+def test_export_is_one_file_with_named_axes(exported):
+    unet, path, _ = exported
+    assert list(path.parent.iterdir()) == [path]
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    axes = [axis.dim_param or axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
+    multiple = {"batch": 2, "instance": 4}[unet.config.norm]
+    assert axes == ["batch", 3, f"{multiple}*rows", f"{multiple}*columns"]
+
+
+def test_export_without_parity_is_quiet_and_leaves_the_older_file(tmp_path, capfd):
+    unet = tiny("batch", depth=1)
+    torch.nn.init.constant_(unet.head.bias, float("nan"))
+    (tmp_path / "model.onnx").write_bytes(b"older")
+    with pytest.raises(ExportError, match=r"differs from its network by nan in probability .* nothing was written"):
+        export_onnx(Predictor([unet], threshold=0.4), tmp_path / "model.onnx", SETTINGS, sample_volumes=[volume(0)])
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "samples", "message"),
+    [
+        (
+            Settings(preprocessing=Preprocessing(size=18), threshold=0.5, channel_names=("pre", "flair", "post")),
+            [volume(0)],
+            "size is 18, but must be divisible by 4",
+        ),
+        (
+            Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channel_names=("grey",)),
+            [volume(0)],
+            "the settings have 1 channels, but the network 3",
+        ),
+        (SETTINGS, [volume(0)], r"the settings have threshold 0\.4, but the network 0\.5"),
+        (replace(SETTINGS, threshold=0.5), [], "sample_volumes is empty, but the proof needs at least one slice"),
+    ],
+)
+def test_export_refuses_what_it_could_not_prove(tmp_path, settings, samples, message):
+    for export in (export_onnx, export_program):
+        with pytest.raises(ExportError, match=message):
+            export(Predictor([tiny("batch")]), tmp_path / "model", settings, sample_volumes=samples)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Return a predictor with all that one can have, its settings, the folder of its two exports, and their parities.
+
+    Two networks of different depth and norm, flips, a temperature, and a slice's neighbours as channels.
+    """
+    members = [tiny("batch", depth=2, in_channels=9), tiny("instance", depth=1, in_channels=9)]
+    predictor = Predictor(members, threshold=0.4, flips=True, temperature=1.7)
+    settings = replace(SETTINGS, preprocessing=Preprocessing(size=16, context_slices=1))
+    folder = tmp_path_factory.mktemp("both")
+    parities = [
+        export(predictor, folder / name, settings, sample_volumes=[volume(0), volume(1, num_slices=1)])
+        for export, name in ((export_onnx, "model.onnx"), (export_program, "model.pt2"))
+    ]
+    return predictor, settings, folder, parities
+
+
+def test_exports_of_all_that_a_predictor_can_be_are_equal_to_it(both):
+    predictor, _, folder, (onnx_parity, program_parity) = both
+    assert onnx_parity.max_probability_difference < 1e-5
+    assert program_parity.max_probability_difference < 1e-6
+    assert (onnx_parity.dice_difference, program_parity.dice_difference) == (0, 0)
+    assert predictor.training  # neither export changed it
+    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "model.pt2"]
+
+
+def test_exports_give_probability_and_mask_at_any_legal_size(both):
+    predictor, _, folder, _ = both
+    program = torch.export.load(io.BytesIO((folder / "model.pt2").read_bytes())).module()
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    mean, std = torch.full((predictor.in_channels,), 100.0), torch.full((predictor.in_channels,), 50.0)
+    for batch, height, width in ((1, 16, 16), (5, 8, 32), (2, 64, 12)):
+        slices = torch.rand(batch, predictor.in_channels, height, width) * 255
+        with torch.inference_mode():
+            expected, _ = copy.deepcopy(predictor).eval()(slices, mean, std)
+            found, mask = program(slices, mean, std)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+        assert torch.equal(mask, found >= 0.4)
+        inputs = {"slices": slices.numpy(), "mean": mean.numpy(), "std": std.numpy()}
+        np.testing.assert_allclose(session.run(["probability"], inputs)[0], expected, atol=1e-5)
+        assert expected.std() > 0.005
+
+
+def test_program_holds_no_pickle_and_its_settings(both):
+    _, settings, folder, _ = both
+    with zipfile.ZipFile(folder / "model.pt2") as archive:
+        configs = [archive.read(name) for name in archive.namelist() if name.endswith("_config.json")]
+        payloads = [payload for config in configs for payload in json.loads(config)["config"].values()]
+        assert len(payloads) > 20
+        assert not any(payload["use_pickle"] for payload in payloads)
+        [inputs] = [name for name in archive.namelist() if "sample_inputs" in name]
+        assert archive.read(inputs) == b""
+        [extra] = [name for name in archive.namelist() if name.endswith(f"extra/{METADATA_KEY}")]
+        assert Settings.from_json(archive.read(extra).decode()) == settings
+
+
+def test_exports_say_nothing_of_the_machine_that_made_them(both):
+    source = str(Path(torch.__file__).parent).encode(), str(Path(__file__).parents[3]).encode()
+    for path in both[2].iterdir():
+        assert not any(folder in path.read_bytes() for folder in source), path
+
+
+def test_program_without_parity_leaves_the_older_file(tmp_path):
+    unet = tiny("batch", depth=1)
+    torch.nn.init.constant_(unet.head.bias, float("nan"))
+    (tmp_path / "model.pt2").write_bytes(b"older")
+    with pytest.raises(ExportError, match="differs from its network by nan"):
+        export_program(Predictor([unet], threshold=0.4), tmp_path / "model.pt2", SETTINGS, sample_volumes=[volume(0)])
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+
+def test_no_file_of_a_model_folder_is_unpickled():
+    """Only a checkpoint's reader, with weights_only, may call what can unpickle."""
+    root = Path(__file__).parents[3]
+    calls = [
+        (path.name, line.strip())
+        for room in ("data", "model", "search")
+        for path in sorted((root / room).rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if re.search(r"\b(torch\.load|pickle\.loads?|export\.load|joblib\.load|allow_pickle=True)\b", line)
+        and "`" not in line
+    ]
+    assert sorted({name for name, _ in calls}) == ["checkpoint.py", "torch_program.py"]
+    assert all("weights_only=True" in line or "io.BytesIO(content)" in line for _, line in calls)

@@ -1,0 +1,309 @@
+"""A prediction on disk: whole patients only, none of them stale, and every way of asking for it."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import cv2
+import nibabel
+import numpy as np
+import pytest
+
+from data.preprocess import Preprocessing
+from model.predict.__main__ import main
+from tests.model.predict.test_inputs import write_case
+from tests.support.fakes import write_lgg_patient
+from tests.support.hand_model import write_model_of
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model_of(tmp_path / "model.onnx")
+
+
+def run(model: Path, *arguments: object, out: Path) -> None:
+    main([str(model), *map(str, arguments), "--out", str(out), "--runtime", "onnxruntime"])
+
+
+def failure(capsys, *arguments, **options) -> str:
+    """Return what a command that ends with exit status 2 says of it."""
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments, **options)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "volumes.csv").read_text().splitlines()))
+
+
+def files(out: Path) -> dict[str, int]:
+    """Return when each file was written."""
+    return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def written(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    """Return the patients whose files are new."""
+    return {Path(name).parts[0] for name in after if before.get(name) != after[name]} - {"volumes.csv"}
+
+
+@pytest.fixture
+def source(tmp_path):
+    for seed, name in enumerate("ABC"):
+        write_lgg_patient(tmp_path / "in", name, seed=seed)
+    return tmp_path / "in"
+
+
+def test_run_goes_on_where_another_ended(model, source, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(model, source / "B", out=out)
+    (out / ".C.partial").mkdir()  # of a run that was killed
+    (out / ".C.partial" / "C_1_mask.tif").write_bytes(b"half")
+    before = files(out)
+    run(model, source, out=out)
+    assert written(before, files(out)) == {"A", "C"}
+    assert [row["patient"] for row in table(out)] == ["A", "B", "C"]
+    assert "1 patient(s) were there before, of the same model and input" in capsys.readouterr().out
+    assert not (out / ".C.partial").exists()
+    one = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    run(model, source, out=tmp_path / "other")
+    for path, content in one.items():
+        assert (tmp_path / "other" / path.relative_to(out)).read_bytes() == content
+
+
+def change_input(source, out):
+    path = source / "B" / "B_1.tif"
+    path.write_bytes((source / "A" / "A_1.tif").read_bytes())
+
+
+def change_output(source, out):
+    (out / "B" / "B_1_mask.tif").write_bytes((out / "A" / "A_1_mask.tif").read_bytes())
+
+
+def remove_output(source, out):
+    (out / "B" / "B_10_overlay.png").unlink()
+
+
+def cut_record(source, out):
+    (out / "B" / "prediction.json").write_bytes((out / "B" / "prediction.json").read_bytes()[:100])
+
+
+def forge_record(source, out):
+    record = json.loads((out / "B" / "prediction.json").read_text())
+    record["files"] = {"../A/A_1_mask.tif": ""}
+    (out / "B" / "prediction.json").write_text(json.dumps(record))
+
+
+def remove_slice(source, out):
+    for ending in (".tif", "_mask.tif"):
+        (source / "B" / f"B_10{ending}").unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [change_input, change_output, remove_output, cut_record, forge_record, remove_slice],
+    ids=lambda change: change.__name__,
+)
+def test_run_passes_nothing_stale_over(model, source, tmp_path, change):
+    out = tmp_path / "out"
+    run(model, source, out=out)
+    change(source, out)
+    before = files(out)
+    run(model, source, out=out)
+    assert written(before, files(out)) == {"B"}
+    run(model, source, out=tmp_path / "fresh")
+    fresh = {name: (tmp_path / "fresh" / name).read_bytes() for name in files(tmp_path / "fresh")}
+    assert {name: (out / name).read_bytes() for name in files(out)} == fresh
+
+
+def test_run_with_another_model_or_option_writes_all_again(model, source, tmp_path):
+    out = tmp_path / "out"
+    run(model, source, out=out)
+    before = files(out)
+    run(model, source, "--no-overlays", out=out)
+    assert not list(out.rglob("*.png"))
+    assert written(before, files(out)) == {"A", "B", "C"}
+    before = files(out)
+    run(write_model_of(tmp_path / "other.onnx", threshold=0.6), source, "--no-overlays", out=out)
+    assert written(before, files(out)) == {"A", "B", "C"}
+
+
+def test_run_knows_a_model_by_its_content_and_not_by_its_name(model, source, tmp_path):
+    out = tmp_path / "out"
+    run(model, source, out=out)
+    before = files(out)
+    record = json.loads((out / "A" / "prediction.json").read_text())
+    assert record["made_from"]["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    run(model.rename(tmp_path / "renamed.onnx"), source, out=out)
+    assert written(before, files(out)) == set()
+
+
+def test_run_leaves_a_damaged_patient_out_and_says_so(model, source, tmp_path, capsys):
+    damaged = source / "B" / "B_2.tif"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:300])
+    said = failure(capsys, model, source, out=tmp_path / "out")
+    assert "B_2.tif: is truncated" in said
+    assert "error: 1 of 3 patient(s) could not be predicted (B): see above; the others are finished" in said
+    assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "C"]
+    assert not (tmp_path / "out" / "B").exists()
+    damaged.write_bytes(whole)
+    run(model, source, out=tmp_path / "out")
+    assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "B", "C"]
+
+
+def test_run_refuses_an_image_of_gigapixels_by_its_head(model, tmp_path, capsys):
+    head = struct.pack("<2sHI", b"II", 42, 8)
+    entries = [(256, 4, 100_000), (257, 4, 50_000), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (279, 4, 1)]
+    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    path = tmp_path / "large.tif"
+    path.write_bytes(head + struct.pack("<H", len(entries)) + body + bytes(4))
+    said = failure(capsys, model, path, out=tmp_path / "out")
+    assert "large.tif: is 50000 x 100000, but 1 to 16384 pixels a side are legal" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_refuses_a_folder_that_it_cannot_write_to(model, source, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    said = failure(capsys, model, source, out=tmp_path / "file" / "out")
+    assert f"cannot be written: {tmp_path / 'file'} is a file; choose another folder" in said
+    if os.geteuid():  # root may write anywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        assert "may not be written to" in failure(capsys, model, source, out=tmp_path / "locked")
+
+
+def test_run_refuses_to_write_over_what_it_did_not_write(model, source, tmp_path, capsys):
+    (tmp_path / "out" / "B").mkdir(parents=True)
+    (tmp_path / "out" / "B" / "B_1_mask.tif").write_bytes(b"drawn by hand")
+    assert "would write over masks or other files in" in failure(capsys, model, source, out=tmp_path / "out")
+    assert files(tmp_path / "out").keys() == {"B/B_1_mask.tif"}
+
+
+def test_several_inputs_are_taken_and_masks_among_them_passed_over(model, source, tmp_path, capsys):
+    run(model, *sorted((source / "A").iterdir()), source / "B", out=tmp_path / "out")
+    assert [row["patient"] for row in table(tmp_path / "out")] == ["A_1", "A_10", "A_2", "B"]
+    said = capsys.readouterr().out
+    assert "note: 3 file(s) are named as masks or overlays, and passed over" in said
+    assert "note: 3 volume(s) have but one slice (A_1.tif)" in said
+
+
+@pytest.mark.parametrize("inputs", [(), ("-", "x")])
+def test_inputs_that_are_none_are_named(model, tmp_path, capsys, inputs):
+    said = failure(capsys, model, *inputs, out=tmp_path / "out")
+    assert "INPUT must be files and folders, at least one, or - (standard input) alone" in said
+
+
+def test_a_pattern_that_is_none_is_named(model, source, tmp_path, capsys):
+    said = failure(capsys, model, source, "--patient-pattern", "(", out=tmp_path / "out")
+    assert 'patient_pattern "(" is illegal' in said
+
+
+def test_nifti_masks_lie_where_their_volumes_lie(tmp_path):
+    settings = {"channel_names": ("t1ce", "flair"), "data_format": "nifti", "preprocessing": Preprocessing(size=8)}
+    model = write_model_of(tmp_path / "model.onnx", **settings)
+    folder = write_case(tmp_path / "in", "A", "t1ce", shape=(8, 8, 3))
+    values = np.zeros((8, 8, 3), np.float32)  # of axes: to the right, to the front, up
+    values[1:7, 1:7], values[2:4, 5, 1] = 10, 90
+    affine = np.array([[2.0, 0, 0, -7], [0, 2, 0, 5], [0, 0, 3, 1], [0, 0, 0, 1]])
+    for name, content in (("t1ce", values * 0 + 1), ("flair", values)):
+        nibabel.save(nibabel.Nifti1Image(content, affine), folder / f"A_{name}.nii.gz")
+    run(model, tmp_path / "in", out=tmp_path / "out")
+    mask = nibabel.load(tmp_path / "out" / "A" / "A_mask.nii.gz")
+    np.testing.assert_array_equal(mask.affine, affine)
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), values > 50)
+    [row] = table(tmp_path / "out")
+    assert (row["slices"], row["slices_with_tumour"], row["tumour_pixels"]) == ("3", "1", "2")
+    assert float(row["tumour_ml"]) == 0.024  # 2 voxels of 2 x 2 x 3 mm
+    assert [path.name for path in (tmp_path / "out" / "A").glob("*.png")] == ["A_2_overlay.png"]
+
+
+def test_volume_in_ml_is_empty_where_pixels_have_no_size(model, source, tmp_path):
+    run(model, source / "A", out=tmp_path / "out")
+    assert table(tmp_path / "out")[0]["tumour_ml"] == ""
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.01)
+
+
+def test_stream_predicts_each_line_as_it_comes_and_ctrl_c_keeps_what_is_finished(model, source, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "model.predict", str(model), "-", "--out", str(out), "--runtime", "onnxruntime"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    for line, patient in ((f"{source / 'A'}\n", "A"), (f"\n{tmp_path / 'nothing'}\n{source / 'B'}\n", "B")):
+        process.stdin.write(line)
+        process.stdin.flush()
+        wait_for(out / patient / "prediction.json", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "nothing does not exist" in errors
+    assert "interrupted: the patients that were finished stay; the same command goes on." in errors
+    assert "Traceback" not in errors
+    assert [row["patient"] for row in table(out)] == ["A", "B"]
+    assert sorted(path.name for path in out.iterdir()) == ["A", "B", "volumes.csv"]
+
+
+@pytest.mark.parametrize("by_stream", [False, True])
+def test_names_that_are_not_utf_8_are_predicted_like_others(model, source, tmp_path, by_stream):
+    names = [b"caf\xe9_1.tif", b"caf\xe9_2.tif"]
+    folder = os.fsencode(tmp_path / "latin") + b"/caf\xe9"
+    os.makedirs(folder)
+    for name, path in zip(names, sorted((source / "A").glob("A_?.tif")), strict=True):
+        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(path.read_bytes())
+    alone = os.path.join(folder, names[0])
+    lines, inputs = b"\n".join([folder, alone, folder + b"/\xff"]), ["-"] if by_stream else [folder, alone]
+    done = subprocess.run(
+        [sys.executable, "-m", "model.predict", str(model), *inputs, "--out", str(tmp_path / "out")],
+        input=lines if by_stream else None,
+        capture_output=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == (2 if by_stream else 0), done.stderr
+    assert (b"udcff does not exist" in done.stderr) == by_stream
+    assert b"Traceback" not in done.stderr
+    written = (tmp_path / "out" / "volumes.csv").read_bytes().splitlines()[1:]
+    assert [row.split(b",")[:2] for row in written] == [[b"caf\xe9", b"2"], [b"caf\xe9_1", b"1"]]
+    assert os.path.exists(os.path.join(os.fsencode(tmp_path), b"out", b"caf\xe9", b"caf\xe9_2_mask.tif"))
+
+
+def test_stream_predicts_files_once_and_names_what_cannot_be_predicted(model, source, tmp_path, capsys, monkeypatch):
+    lines = tmp_path / "lines"
+    cv2.imwrite(str(tmp_path / "A.png"), np.zeros((8, 8, 3), np.uint8))
+    twice = [
+        source / "A",
+        source / "A" / "A_1_mask.tif",
+        source / "A",
+        source / ".." / "in" / "A",
+        source / "A" / "A_1.tif",
+    ]
+    lines.write_text("\n".join(map(str, [*twice, twice[-1], tmp_path / "A.png", source / "C"])))
+    with lines.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        said = failure(capsys, model, "-", out=tmp_path / "out")
+    assert f"A.png: a patient of this name is already in {source / 'A'}; predict them apart" in said
+    assert "error: 1 of 4 patient(s) could not be predicted" in said
+    assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "A_1", "C"]

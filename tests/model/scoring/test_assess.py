@@ -1,0 +1,178 @@
+"""The assessment: one pass that agrees with each of its parts, plain values for JSON, and fair classes."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.patient import Patient, Volume
+from data.preprocess import Preprocessing
+from model.scoring.assess import Assessment, assess, by_group, by_lesion_size
+from model.scoring.calibration import NO_PIXELS
+from model.scoring.evaluate import PatientScore, evaluate, summarise
+from model.scoring.surfaces import surface_distances
+from model.settings import Settings
+
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), channel_names=("pre", "flair", "post"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadePatient(Patient):
+    """A patient without files; bright pixels are tumour, most of them."""
+
+    id: str
+    group: str = ""
+    num_slices: int = 3
+    spacing_mm: tuple[float, float, float] | None = None
+    seed: int = 0
+    files: tuple[Path, ...] = ()
+
+    def read(self) -> Volume:
+        rng = np.random.default_rng(self.seed)
+        masks = np.zeros((self.num_slices, 16, 16), bool)
+        masks[1:, 4:9, 5:11] = True
+        seen = masks ^ (rng.random(masks.shape) < 0.05)
+        images = np.repeat(np.where(seen, 200, 60).astype(np.uint8)[..., None], 3, axis=3)
+        numbers = tuple(range(self.num_slices))
+        return Volume(images=images, masks=masks, numbers=numbers, spacing_mm=self.spacing_mm)
+
+    def without(self, paths):
+        return self
+
+
+def bright_is_tumour(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    return np.where(slices[:, 1] > mean[1], 0.9, 0.2).astype(np.float32)
+
+
+def three_patients(spacing_mm: tuple[float, float, float] | None = None) -> list[MadePatient]:
+    groups = ("north", "south", "north")
+    return [
+        MadePatient(id=f"P{i}", group=group, num_slices=2 + i, seed=i, spacing_mm=spacing_mm)
+        for i, group in enumerate(groups)
+    ]
+
+
+def found(spacing_mm: tuple[float, float, float] | None = None) -> Assessment:
+    return assess(bright_is_tumour, three_patients(spacing_mm), settings=SETTINGS, batch_size=2)
+
+
+def score(name: str, **changes) -> PatientScore:
+    rest = {"iou": 0.5, "precision": 1.0, "recall": 0.5, "accuracy": 0.9, "num_pixels": 1000, "num_slices": 1}
+    return PatientScore(**{"patient": name, "dice": 0.5, "predicted_pixels": 1, "true_pixels": 1} | rest | changes)
+
+
+def kinds_of(value: Any) -> set[type]:
+    """Return the types of a value and of all that it holds."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {type(value)}.union(*map(kinds_of, inside))
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (3.0, 1.0, 1.0)])
+def test_assessment_has_the_scores_of_evaluate(spacing_mm):
+    assessment = found(spacing_mm)
+    nothing = {"hd95": math.nan, "assd": math.nan, "distance_unit": None}
+    scores = evaluate(bright_is_tumour, three_patients(spacing_mm), settings=SETTINGS)
+    assert [replace(one, **nothing) for one in assessment.scores] == scores
+    assert assessment.to_record()["summary"] == summarise(assessment.scores)
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (3.0, 1.0, 1.0)])
+def test_assessment_measures_distances(spacing_mm):
+    for one, patient in zip(found(spacing_mm).scores, three_patients(spacing_mm), strict=True):
+        volume = patient.read()
+        expected = surface_distances(volume.images[..., 1] > 100, volume.masks, spacing_mm or (1.0, 1.0, 1.0))
+        assert (one.hd95, one.assd) == (expected.hd95, expected.assd)
+        assert one.distance_unit == ("mm" if spacing_mm else "pixels")
+
+
+def test_assessment_counts_every_slice_and_pixel_once():
+    assessment = found()
+    assert assessment.diagnosis.num_tumour_slices == 1 + 2 + 3
+    assert assessment.diagnosis.num_other_slices == 3
+    pooled = sum(assessment.probabilities, NO_PIXELS)
+    assert pooled.tumour.sum() == sum(one.true_pixels for one in assessment.scores)
+    assert pooled.tumour.sum() + pooled.other.sum() == 9 * 16 * 16
+    assert [counts.dice(0.5) for counts in assessment.probabilities] == [one.dice for one in assessment.scores]
+
+
+def test_assessment_is_the_same_in_parts():
+    whole = found().to_record()
+    parts = [assess(bright_is_tumour, [one], settings=SETTINGS) for one in three_patients()]
+    assert [part.scores[0] for part in parts] == found().scores
+    right = sum(part.pixel_accuracy * part.scores[0].num_pixels for part in parts)
+    assert whole["pixel_accuracy"] == pytest.approx(right / (9 * 16 * 16))
+
+
+def test_to_record_has_what_a_report_needs():
+    record = found().to_record()
+    assert set(record) == {
+        "patients",
+        "summary",
+        "by_lesion_size",
+        "by_group",
+        "diagnosis",
+        "calibration",
+        "as_notebooks",
+        "pixel_accuracy",
+        "speed",
+    }
+    assert kinds_of(record) <= {dict, list, str, int, float, type(None)}  # no array, no numpy scalar
+    assert json.dumps(json.loads(json.dumps(record))) == json.dumps(record)
+    assert [row["patient"] for row in record["patients"]] == ["P0", "P1", "P2"]
+    assert [(row["name"], row["num_patients"]) for row in record["by_group"]] == [("north", 2), ("south", 1)]
+    assert sum(row["num_pixels"] for row in record["calibration"]["bins"]) == 9 * 16 * 16
+    assert 0 < record["calibration"]["ece"] < 0.3
+    assert [set(row) for row in record["as_notebooks"]] == [{"name", "value", "description"}] * 4
+    assert record["pixel_accuracy"] == record["as_notebooks"][3]["value"]
+    assert record["speed"]["seconds_per_patient"] > 0
+    assert 10 < record["speed"]["peak_memory_mb"] < 100_000
+
+
+def test_assessment_of_nobody_is_nan():
+    record = assess(bright_is_tumour, [], settings=SETTINGS).to_record()
+    assert record["patients"] == record["by_group"] == record["by_lesion_size"] == []
+    assert math.isnan(record["pixel_accuracy"])
+    assert math.isnan(record["calibration"]["ece"])
+    assert math.isnan(record["speed"]["seconds_per_patient"])
+
+
+def test_by_lesion_size_takes_millilitres_where_all_are_known():
+    sizes = {"A": 4.9, "B": 5.0, "C": 29.0, "D": 30.0, "E": 0.0}
+    rows = by_lesion_size([score(name, true_ml=size) for name, size in sizes.items()])
+    counts = [(row["name"], row["num_patients"]) for row in rows]
+    assert counts == [("no tumour", 1), ("below 5 ml", 1), ("5 to 30 ml", 2), ("from 30 ml on", 1)]
+
+
+def test_by_lesion_size_takes_shares_where_a_spacing_is_unknown():
+    unknown = [score(name, true_pixels=pixels) for name, pixels in (("B", 5), ("C", 15))]
+    rows = by_lesion_size([score("A", true_ml=100.0, true_pixels=4), *unknown])
+    assert [row["name"] for row in rows] == [
+        "below 0.5 % of the scan",
+        "0.5 to 1.5 % of the scan",
+        "from 1.5 % of the scan on",
+    ]
+
+
+def test_by_lesion_size_leaves_out_a_class_without_patients_and_summarises_dice():
+    small = score("A", true_ml=1.0)
+    (row,) = by_lesion_size([small, replace(small, dice=0.7), replace(small, dice=math.nan)])
+    assert (row["num_patients"], row["dice"]["num_patients"]) == (3, 2)
+    assert row["dice"]["mean"] == pytest.approx(0.6)
+
+
+def test_by_group_is_in_the_order_of_names():
+    rows = by_group([score("A", group="b"), score("B", group=""), score("C", group="b", dice=0.7)])
+    assert [row["name"] for row in rows] == ["", "b"]
+    assert rows[1]["dice"]["mean"] == pytest.approx(0.6)
+
+
+def test_assess_names_what_a_diverged_network_gives():
+    def diverged(slices, mean, std):
+        return np.full_like(slices[:, 0], math.nan)
+
+    with pytest.raises(ValueError, match="probabilities have nan among them"):
+        assess(diverged, three_patients(), settings=SETTINGS)

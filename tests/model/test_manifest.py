@@ -1,0 +1,120 @@
+"""The manifest: every file of a folder with its hash, and every change of one named."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.manifest import main, read_manifest, verify_manifest, write_manifest
+from model.settings import ModelError
+
+FACTS = {"commit": "c0ffee", "versions": {"torch": "1.2.3"}, "trial": "t001"}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    best = tmp_path / "best"
+    (best / "overlays").mkdir(parents=True)
+    (best / "model.onnx").write_bytes(b"model")
+    (best / "overlays" / "best.png").write_bytes(b"")
+    write_manifest(best, FACTS)
+    return best
+
+
+def test_manifest_lists_every_file_and_what_is_known(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert FACTS.items() <= manifest.items()
+    assert manifest["files"] == {
+        "model.onnx": {"sha256": hashlib.sha256(b"model").hexdigest(), "bytes": 5},
+        "overlays/best.png": {"sha256": hashlib.sha256(b"").hexdigest(), "bytes": 0},
+    }
+    assert verify_manifest(folder) == manifest
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx", "overlays"]
+
+
+def test_manifest_is_written_anew(folder):
+    (folder / "card.md").write_text("new")
+    write_manifest(folder, {"commit": None})
+    manifest = verify_manifest(folder)
+    assert manifest["commit"] is None
+    assert "card.md" in manifest["files"]
+
+
+def test_manifest_that_cannot_be_written_leaves_the_older_one(folder):
+    before = (folder / "manifest.json").read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_manifest(folder, {"dice": float("nan")})
+    assert (folder / "manifest.json").read_bytes() == before
+    verify_manifest(folder)
+
+
+def test_verify_names_every_file_that_is_not_as_it_was(folder):
+    (folder / "model.onnx").write_bytes(b"medol")
+    (folder / "overlays" / "best.png").unlink()
+    (folder / "overlays" / "worst.png").write_bytes(b"")
+    with pytest.raises(ModelError) as caught:
+        verify_manifest(folder)
+    assert str(caught.value) == (
+        f"{folder} is not as it was written: overlays/best.png is missing; overlays/worst.png is not in the manifest; "
+        "model.onnx has other content than it had. Copy the folder again, or export it again"
+    )
+    (folder / "model.onnx").write_bytes(b"mod")
+    with pytest.raises(ModelError, match=r"model\.onnx has 3 bytes, but had 5"):
+        verify_manifest(folder)
+
+
+def test_verify_reads_no_file_outside_of_the_folder(folder):
+    manifest = read_manifest(folder)
+    for name in ("../secret", "/etc/hostname"):
+        manifest["files"][name] = {"sha256": "0", "bytes": 0}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r"\.\./secret is missing; /etc/hostname is missing"):
+        verify_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a manifest, but must be a JSON object"),
+        ("[1]", "is not a manifest, but must be a JSON object"),
+        (5000 * "[", "is not a manifest, but must be a JSON object"),
+        ("{}", "has format None, but this version reads format 1"),
+        ('{"format": 1}', "has no files"),
+        ('{"format": 1, "files": {"model.onnx": "abc"}}', "has no files"),
+        ('{"format": 1, "files": {"model.onnx": {"sha256": "abc", "bytes": "5"}}}', "has no files"),
+    ],
+)
+def test_manifest_that_is_none_is_refused(folder, text, message):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ModelError, match=message):
+        verify_manifest(folder)
+
+
+def test_manifest_that_would_fill_the_memory_is_not_read(folder):
+    with (folder / "manifest.json").open("r+b") as file:
+        file.truncate(1 << 40)  # of holes
+    with pytest.raises(ModelError, match="has 1099511627776 bytes, but a manifest has at most 16777216"):
+        verify_manifest(folder)
+
+
+def test_folder_without_a_manifest_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"manifest\.json does not exist; name the folder of an exported model"):
+        verify_manifest(tmp_path)
+
+
+def test_command_says_whether_the_folder_is_whole(folder, capsys):
+    assert main([str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder}: 2 file(s), all as they were written\n"
+    (folder / "model.onnx").write_bytes(b"")
+    assert main([str(folder)]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_manifest_needs_no_torch():
+    root = Path(__file__).parents[2]
+    code = "import sys, model.manifest; sys.exit(bool({'torch', 'onnxruntime'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(root)})

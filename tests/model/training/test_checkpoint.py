@@ -1,0 +1,127 @@
+"""Checkpoints: whole or not at all, strict about what they are, and never executed."""
+
+import io
+import pickle
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.atomic import write
+from model.training.checkpoint import CheckpointError, load_checkpoint, load_network
+from tests.support.fakes import constant_state
+
+
+class Malicious:
+    """What an attacker would pickle: unpickling it makes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def torch_bytes(content) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_state_restored_is_the_state_that_was_saved():
+    saved, other = constant_state(1.5), constant_state(-2.0)
+    saved.history.append({"epoch": 1, "val_dice": 0.5})
+    other.restore(saved.to_bytes())
+    assert other.epoch == 1
+    assert other.history == saved.history
+    for name, weight in saved.network.state_dict().items():
+        assert torch.equal(other.network.state_dict()[name], weight)
+
+
+def test_load_network_gives_the_network_ready_to_evaluate(tmp_path):
+    state = constant_state(1.5, depth=2)
+    write(tmp_path / "checkpoint.pt", state.to_bytes())
+    network = load_network(tmp_path / "checkpoint.pt")
+    assert not network.training
+    assert network.config == state.network.config
+    assert torch.equal(network(torch.rand(1, 3, 8, 8)), torch.full((1, 1, 8, 8), 1.5))
+
+
+def test_load_checkpoint_gives_the_epochs(tmp_path):
+    state = constant_state(0.0)
+    state.history += [{"epoch": 1, "val_dice": 0.25}, {"epoch": 2, "val_dice": 0.5}]
+    write(tmp_path / "checkpoint.pt", state.to_bytes())
+    assert load_checkpoint(tmp_path / "checkpoint.pt")[1] == state.history
+
+
+def test_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.with_name("checkpoint.pt.partial").write_bytes(b"of a writer that was killed, longer than what follows")
+    for content in (b"first", b"second"):
+        write(path, content)
+        assert path.read_bytes() == content
+        assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_write_that_fails_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    write(path, b"old")
+    path.with_name("checkpoint.pt.partial").mkdir()  # nothing can be written there
+    with pytest.raises(IsADirectoryError):
+        write(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_write_leaves_nothing_of_what_found_no_room(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    write(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # a disk that is full after 100 bytes
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(path, bytes(200_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"checkpoint.pt": b"old"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_checkpoint_that_is_cut_off_is_refused(tmp_path, share):
+    path, content = tmp_path / "checkpoint.pt", constant_state(0.0).to_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=rf"{path} cannot be read as a checkpoint: "):
+        load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not a checkpoint", "checkpoint cannot be read as a checkpoint: "),
+        (pickle.dumps({"format": 1}), "checkpoint "),
+        (torch_bytes([1, 2]), "checkpoint has checkpoint format 'list', but this version reads 1 and 2"),
+        (torch_bytes({"weights": 1}), "checkpoint has checkpoint format None, but this version reads 1 and 2"),
+        (torch_bytes({"format": 3}), "checkpoint has checkpoint format 3, but this version reads 1 and 2"),
+    ],
+    ids=["text", "pickle", "list", "foreign", "newer"],
+)
+def test_restore_refuses_foreign_bytes(content, message):
+    with pytest.raises(CheckpointError) as caught:
+        constant_state(0.0).restore(content)
+    assert str(caught.value).startswith(message)
+
+
+def test_restore_refuses_the_state_of_another_network():
+    with pytest.raises(CheckpointError, match=r"checkpoint is of .*'depth': 2.*this training is of .*depth=1"):
+        constant_state(0.0, depth=1).restore(constant_state(0.0, depth=2).to_bytes())
+
+
+@pytest.mark.parametrize("dump", [pickle.dumps, torch_bytes])
+def test_checkpoint_with_code_in_it_is_refused_and_not_executed(tmp_path, dump):
+    path, trace = tmp_path / "checkpoint.pt", tmp_path / "executed"
+    path.write_bytes(dump({"format": 1, "network": Malicious(trace)}))
+    with pytest.raises(CheckpointError):
+        load_network(path)
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Malicious(trace)))  # the trap itself works
+    assert trace.exists()

@@ -1,0 +1,190 @@
+"""The coordinator in Tune's words, without Tune: how much disk the checkpoints of a search take."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
+from ray.tune.search import Searcher
+
+from search.cluster import adapter
+from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.cluster.capacity.draining import Preempted
+from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.coordination.coordinator import Coordinator
+from search.coordination.recorder import Recorder
+from search.record.trials import INTERRUPTED, State, read_rows
+from search.scheduling.scheduler import Budget
+from search.scheduling.schedulers import SCHEDULERS
+from search.space import CORE
+from search.suggestion.searcher import OptunaSearcher
+
+NUM_TRIALS = 12
+CHECKPOINT_BYTES = 1_000_000
+
+
+def worst_first(number: int, epoch: int) -> float:
+    return number / 100 + epoch / 1000
+
+
+def train_leg(coordinator: Coordinator, folder: Path, leg: dict) -> int:
+    """Train a leg to its end in no time; return its number."""
+    number = leg["number"]
+    last = json.loads((Path(leg["checkpoint"]).parent / METRICS_FILE).read_text())["epoch"] if leg["checkpoint"] else 0
+    for epoch in itertools.count(last + 1):
+        metrics = {"epoch": epoch, "val_dice": worst_first(number, epoch), "seconds": 1.0, "elapsed_seconds": 1.0}
+        goes_on = coordinator.report(number, metrics, finished=epoch == 9, failure=None)
+        write_checkpoint(folder / leg["leg"] / f"checkpoint_{epoch:06d}", metrics)
+        if not goes_on:
+            return number
+
+
+def write_checkpoint(checkpoint: Path, metrics: dict | None) -> None:
+    """Write what a lane writes; without metrics, what one has written that was killed meanwhile."""
+    checkpoint.mkdir(parents=True)
+    (checkpoint / STATE_FILE).write_bytes(bytes(CHECKPOINT_BYTES))
+    if metrics:
+        (checkpoint / METRICS_FILE).write_text(json.dumps(metrics))
+
+
+def make_coordinator(
+    tmp_path: Path, checkpoints: Checkpoints, *, trials: int = NUM_TRIALS, scheduler: str = "asha", **options
+) -> Coordinator:
+    budget = Budget(num_trials=trials, max_epochs=9, grace_period=1, reduction_factor=3)
+    return Coordinator(
+        OptunaSearcher(CORE, sampler="random", seed=0, num_trials=trials, max_epochs=9),
+        SCHEDULERS[scheduler](budget),
+        num_trials=trials,
+        listener=Recorder(tmp_path / "trials.jsonl", checkpoints),
+        **options,
+    )
+
+
+class FakePlaces:
+    """Room for so many lanes, and what was said of the search."""
+
+    def __init__(self, num_lanes: int) -> None:
+        self.num_lanes = num_lanes
+        self.asked: list[dict[str, int]] = []
+
+    def has_room(self, **search: int) -> bool:
+        self.asked.append(search)
+        return search["num_busy"] < self.num_lanes
+
+
+def make_searcher(tmp_path: Path, **options) -> LegSearcher:
+    checkpoints = Checkpoints(tmp_path / "ray")
+    return LegSearcher(make_coordinator(tmp_path, checkpoints), checkpoints, checkpoints_gb=None, **options)
+
+
+def test_legs_wait_for_their_places_and_trials_that_were_cut_off_are_counted(tmp_path):
+    places = FakePlaces(1)
+    searcher = make_searcher(tmp_path, places=places)
+    assert searcher.suggest("a")["number"] == 0
+    assert searcher.suggest("b") is None
+    searcher.on_trial_complete("a", error=True)
+    places.num_lanes = 0
+    assert searcher.suggest("b") is None
+    busy = [tuple(asked.values()) for asked in places.asked]
+    assert busy == [(0, 0, 0), (1, 1, 0), (0, 1, 1)]
+
+
+def test_a_search_that_waits_for_a_place_ends_when_it_is_asked_to(tmp_path):
+    stop = SimpleNamespace(reason=None)
+    searcher = make_searcher(tmp_path, places=FakePlaces(0), stop=stop)
+    assert searcher.suggest("a") is None
+    stop.reason = "time is up"
+    assert searcher.suggest("a") == Searcher.FINISHED
+
+
+def test_room_is_looked_for_also_while_tune_asks_for_no_leg(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(adapter, "waiting_groups", list)
+    watch = LaneWatch(SimpleNamespace(say=print), Checkpoints(tmp_path / "ray"), tmp_path, lambda: looks.append(1))
+    watch.on_step_begin(0, [])
+    watch.on_step_begin(1, [])
+    assert looks == [1], "not once a second"
+
+
+@pytest.mark.parametrize("num_checkpoints", [0, 6, 100])
+def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_path, num_checkpoints):
+    checkpoints = Checkpoints(tmp_path / "ray")
+    coordinator = make_coordinator(tmp_path, checkpoints)
+    cap = num_checkpoints * (CHECKPOINT_BYTES + 1000)
+    searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=cap / 1e9)
+    for count in itertools.count():
+        known = [dice for trial in coordinator.trials.values() for dice in trial.dices.values()]
+        leg = searcher.suggest(f"leg {count}")
+        if leg == Searcher.FINISHED:
+            break
+        assert leg["best_dice"] == max(known, default=-math.inf)
+        number = train_leg(coordinator, tmp_path / "ray", leg)
+        checkpoints.tidy(number, goes_on=True)
+        searcher.on_trial_complete(f"leg {count}")
+        paused = [trial for trial in coordinator.trials.values() if trial.phase == "paused"]
+        assert checkpoints.total_bytes <= cap or not paused
+    coordinator.stop(None)
+    rows = read_rows(tmp_path / "trials.jsonl")
+    made_room = [row for row in rows if "(checkpoints_gb)" in (row.error or "")]
+    assert len(rows) == NUM_TRIALS
+    assert all(row.state == State.PRUNED for row in made_room)
+    assert bool(made_room) == (num_checkpoints < 100)
+    others = [row.best_dice for row in rows if row not in made_room]
+    if num_checkpoints:
+        assert max((row.best_dice for row in made_room), default=0) < max(others)
+
+
+def open_search(tmp_path: Path) -> tuple[Coordinator, LegSearcher]:
+    """Return a search of one trial, as a driver begins it, or goes on with it."""
+    checkpoints = Checkpoints(tmp_path / "ray")
+    log = tmp_path / "events.jsonl"
+    coordinator = make_coordinator(tmp_path, checkpoints, trials=1, scheduler="none", max_failures=0, log=log)
+    if log.exists():
+        (tmp_path / "trials.jsonl").unlink(missing_ok=True)  # as search.cluster.engine does
+        coordinator.read_back(checkpoints.last_epoch)
+    return coordinator, LegSearcher(coordinator, checkpoints, checkpoints_gb=None)
+
+
+def preempted(tmp_path: Path) -> SimpleNamespace:
+    """Return Tune's trial whose lane left its node."""
+    file = tmp_path / "error.pkl"
+    file.write_bytes(cloudpickle.dumps(RayTaskError("step", "", Preempted("leaves 10.0.0.7"))))
+    return SimpleNamespace(config={"number": 0}, pickled_error_file=str(file), error_file=None)
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+@pytest.mark.parametrize("died", ["while it was saved", "before the driver knew", "before its next leg", "in it"])
+def test_a_search_that_dies_or_is_stopped_right_after_a_notice_goes_on_from_the_batch_that_was_saved(
+    tmp_path, died, is_interrupted
+):
+    coordinator, searcher = open_search(tmp_path)
+    leg = tmp_path / "ray" / searcher.suggest("a")["leg"]
+    first = {"epoch": 1, "val_dice": 0.5, "seconds": 1.0, "elapsed_seconds": 1.0}
+    coordinator.report(0, first, finished=False, failure=None)
+    write_checkpoint(leg / "checkpoint_000000", first)
+    is_saved = died != "while it was saved"
+    write_checkpoint(leg / "checkpoint_000001", {"epoch": 1, "num_batches": 5} if is_saved else None)
+    if died in ("before its next leg", "in it"):
+        LegScheduler(coordinator, None).on_trial_error(None, preempted(tmp_path))
+        searcher.on_trial_complete("a", error=True)
+    if died == "in it":
+        assert searcher.suggest("b")["number"] == 0
+    if is_interrupted:
+        coordinator.stop(INTERRUPTED)
+        [row] = read_rows(tmp_path / "trials.jsonl")
+        assert (row.state, row.error, len(row.epochs)) == (State.PRUNED, INTERRUPTED, 1)
+
+    coordinator, searcher = open_search(tmp_path)
+    again = searcher.suggest("c")
+    assert again["checkpoint"] == str(leg / f"checkpoint_{is_saved:06d}" / STATE_FILE)
+    assert again["leg"] != leg.name
+    train_leg(coordinator, tmp_path / "ray", again)
+    searcher.on_trial_complete("c")
+    assert searcher.suggest("d") == Searcher.FINISHED
+    [row] = read_rows(tmp_path / "trials.jsonl")
+    assert (row.state, row.error, [epoch["epoch"] for epoch in row.epochs]) == (State.COMPLETE, None, [*range(1, 10)])
+    assert coordinator.trials[0].num_losses == 0

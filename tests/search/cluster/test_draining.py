@@ -1,0 +1,250 @@
+"""Nodes that are taken back: who sees it how often, and what a lane does and says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
+from ray.train._internal.storage import StorageContext
+
+from search.cluster.adapter import LaneWatch, LegScheduler
+from search.cluster.capacity.draining import LOOK_SECONDS, NodeWatch, Preempted
+from search.cluster.group import lane as lane_module
+from search.cluster.group.lane import Lane
+from search.cluster.group.worker import Halt, Report
+from search.config import SearchConfig
+from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.storage.location import Location, here
+from tests.support.fakes import SAMPLE
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_watch_looks_at_once_and_then_once_a_second_however_often_it_is_asked():
+    clock, looks = Clock(), []
+
+    def look() -> list[str]:
+        looks.append(clock.now)
+        return ["b"] if len(looks) > 1 else []
+
+    watch = NodeWatch(look, clock)
+    assert [watch.find({"a", "b"}) for _ in range(100)] == [None] * 100
+    assert len(looks) == 1
+    clock.now += LOOK_SECONDS
+    assert watch.find({"a", "b"}) == "b"
+    assert watch.find({"a"}) is None
+    assert len(looks) == 2
+
+
+class Group:
+    """Workers on two nodes: their replies, in order, and what they were asked for."""
+
+    def __init__(self, *replies: Report | Halt, fails_to_save: bool = False) -> None:
+        self.nodes = {"here", "there"}
+        self.replies = list(replies)
+        self.asked: list[str] = []
+        self.fails_to_save = fails_to_save
+        self.takes = True
+
+    def start(self, trial: Any) -> None:
+        self.asked.append("start")
+
+    def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool]) -> Report | Halt:
+        self.asked.append("step")
+        must_halt()
+        return self.replies.pop(0)
+
+    def save(self, file: Location, *, timeout_seconds: float) -> bool:
+        if self.fails_to_save:
+            raise OSError("the disk is full")
+        self.asked.append("save")
+        file.write_bytes(b"state")
+        return self.takes
+
+    def end(self) -> None:
+        self.asked.append("end")
+
+
+class Tracker:
+    wants_slices = False
+
+    def __init__(self) -> None:
+        self.ended: list[tuple] = []
+
+    def start(self, trial: Any, history: list) -> None: ...
+    def log(self, metrics: dict, slices: Any) -> None: ...
+    def finish(self, *how: Any) -> None:
+        self.ended.append(how)
+
+
+@pytest.fixture
+def draining(monkeypatch) -> set[str]:
+    """The nodes that are taken back."""
+    draining: set[str] = set()
+    monkeypatch.setattr(lane_module, "NodeWatch", lambda: NodeWatch(lambda: draining, Clock()))
+    monkeypatch.setattr(lane_module, "address_of", {"here": "10.0.0.7", "there": "10.0.0.8"}.get)
+    return draining
+
+
+class Storage(StorageContext):
+    trial_working_directory = "/tmp"  # it would ask a Ray for one
+
+
+def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -> Lane:
+    class WithGroup(Lane):
+        def setup(self, config: dict[str, Any]) -> None:
+            fixed = SearchConfig(trials=1).fixed(3)
+            group = SimpleNamespace(num_workers=1, checkpoints=here(tmp_path / "ray"))
+            super().setup(config, group=group, fixed=fixed, tracker=Tracker())
+
+        def _start_group(self) -> Group:
+            self._group = group
+            return group
+
+    sample = SAMPLE | {"dropout": 0.1, "bce_weight": 0.5}
+    leg = {
+        "number": 3,
+        "sample": sample,
+        "checkpoint": checkpoint and str(checkpoint),
+        "best_dice": 0.0,
+        "leg": "t003-1",
+    }
+    return WithGroup(
+        leg, storage=Storage(storage_path=str(tmp_path), experiment_dir_name="ray", trial_dir_name="t003-1")
+    )
+
+
+def report(epoch: int) -> Report:
+    return Report(metrics={"epoch": epoch, "val_dice": 0.5}, finished=False, failure=None)
+
+
+def test_lane_saves_the_epoch_under_way_and_leaves(tmp_path, draining):
+    lane = open_lane(tmp_path, Group(report(1), Halt(epoch=1, num_batches=40)))
+    lane.train()
+    lane.save()
+    with pytest.raises(Preempted) as left:
+        run_while(draining, "there", lane)
+    assert str(left.value) == "leaves 10.0.0.8, which is taken back; it goes on after batch 40 of epoch 2 elsewhere"
+    checkpoints = Checkpoints(tmp_path / "ray")
+    newest = Path(checkpoints.newest(3))
+    assert newest.read_bytes() == b"state"
+    metrics = json.loads(newest.with_name(METRICS_FILE).read_text())
+    assert (metrics["epoch"], metrics["num_batches"], len(metrics["history"])) == (1, 40, 1)
+    assert checkpoints.best(3) == tmp_path / "ray" / "t003-1" / "checkpoint_000000" / STATE_FILE
+    lane.cleanup()
+    assert [state.value for state, _ in lane._tracker.ended] == ["PRUNED"], "a run that only waits"
+
+
+def run_while(draining: set[str], node: str, lane: Lane) -> None:
+    """Take one step, during which a node begins to drain."""
+    step = lane._group.step
+
+    def late(**arguments: Any) -> Report | Halt:
+        draining.add(node)
+        lane._watch._next_look = -1.0
+        return step(**arguments)
+
+    lane._group.step = late
+    lane.train()
+
+
+def test_lane_saves_the_first_epoch_under_way_too(tmp_path, draining):
+    lane = open_lane(tmp_path, Group(Halt(epoch=0, num_batches=2)))
+    with pytest.raises(Preempted, match=r"it goes on after batch 2 of epoch 1 elsewhere$"):
+        run_while(draining, "here", lane)
+    newest = Path(Checkpoints(tmp_path / "ray").newest(3))
+    assert json.loads(newest.with_name(METRICS_FILE).read_text()) == {"epoch": 0, "num_batches": 2, "history": []}
+
+
+def test_lane_on_a_draining_node_leaves_before_it_trains(tmp_path, draining):
+    draining.add("here")
+    group = Group()
+    with pytest.raises(Preempted, match=r"^leaves 10.0.0.7, which is taken back; it goes on elsewhere$"):
+        open_lane(tmp_path, group).train()
+    assert group.asked == []
+    assert Checkpoints(tmp_path / "ray").newest(3) is None
+
+
+def test_lane_whose_node_drains_between_two_epochs_leaves_before_the_next(tmp_path, draining):
+    group = Group(report(1))
+    lane = open_lane(tmp_path, group)
+    run_while(draining, "here", lane)  # too late for this epoch
+    lane.save()
+    with pytest.raises(Preempted, match=r"it goes on after epoch 1 elsewhere$"):
+        lane.train()
+    assert group.asked == ["start", "step", "save"]
+
+
+def test_lane_halted_before_any_batch_keeps_the_checkpoint_that_there_is(tmp_path, draining):
+    group = Group(report(1), Halt(epoch=1, num_batches=0))
+    lane = open_lane(tmp_path, group)
+    lane.train()
+    with pytest.raises(Preempted, match=r"it goes on after epoch 1 elsewhere$"):
+        run_while(draining, "here", lane)
+    assert "save" not in group.asked
+
+
+def test_lane_that_cannot_save_leaves_all_the_same_and_says_so(tmp_path, draining):
+    lane = open_lane(tmp_path, Group(Halt(epoch=0, num_batches=2), fails_to_save=True))
+    with pytest.raises(
+        Preempted, match=r"goes on \(later state could not be saved: OSError: the disk is full\) elsewhere"
+    ):
+        run_while(draining, "here", lane)
+    assert Checkpoints(tmp_path / "ray").newest(3) is None
+
+
+def test_lane_whose_bucket_takes_nothing_leaves_and_says_so(tmp_path, draining):
+    group = Group(report(1), Halt(epoch=1, num_batches=2))
+    lane = open_lane(tmp_path, group)
+    lane.train()
+    group.takes = False
+    with pytest.raises(Preempted, match=r"after epoch 1 \(later state could not be saved: .*takes nothing\) elsewhere"):
+        run_while(draining, "here", lane)
+
+
+class Told:
+    """A coordinator and a screen that remember what they are told."""
+
+    def __init__(self) -> None:
+        self.lost: list[tuple[int, str]] = []
+        self.said: list[str] = []
+
+    def lose(self, number: int, error: str) -> None:
+        self.lost.append((number, error))
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_loss"),
+    [(Preempted("leaves 10.0.0.7, which is taken back; it goes on elsewhere"), False), (RuntimeError("broken"), True)],
+)
+def test_a_leg_that_was_preempted_is_no_loss_and_one_line(tmp_path, cause, is_loss):
+    error = RayTaskError("step", "Traceback ...", cause)
+    files = tmp_path / "error.pkl", tmp_path / "error.txt"
+    files[0].write_bytes(cloudpickle.dumps(error))
+    files[1].write_text("RuntimeError: broken")
+    trial = SimpleNamespace(config={"number": 3}, pickled_error_file=str(files[0]), error_file=str(files[1]))
+    told = Told()
+    LegScheduler(told, None).on_trial_error(None, trial)
+    LaneWatch(told, None, tmp_path).on_trial_error(0, [], trial)
+    assert told.lost == ([(3, "RuntimeError: broken")] if is_loss else [])
+    assert told.said == ([] if is_loss else [f"t003 {cause}"])
+
+
+def test_a_leg_that_ended_without_a_word_is_a_loss(tmp_path):
+    trial = SimpleNamespace(config={"number": 3}, pickled_error_file=None, error_file=str(tmp_path / "none"))
+    told = Told()
+    LegScheduler(told, None).on_trial_error(None, trial)
+    assert told.lost == [(3, "lost without a message")]

@@ -1,0 +1,182 @@
+"""The search inside one process, on a real Ray: what happens to trials that fail, and on a cluster that is there."""
+
+import contextlib
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from data.preprocess import Preprocessing
+from search.cluster import engine
+from search.cluster.adapter import WAIT_SECONDS
+from search.cluster.capacity.lanes import Lanes, node_resources, plan_lanes
+from search.cluster.capacity.placement import waiting_groups
+from search.config import SearchConfig
+from search.record.objectives import NUM_KEPT
+from search.record.trials import TIME_SPENT, State, TrialRow
+from search.space import SPACES
+from tests.support.fakes import small_pack
+from tests.support.processes import command_lines, processes_below
+
+pytestmark = pytest.mark.ray
+
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+GOOD = {"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5}
+
+
+def search(
+    tmp_path: Path, monkeypatch, bad: dict, *, trials: int = 6, before: Callable = lambda: None, **options
+) -> list[TrialRow]:
+    """Return the trials of a search over a good and a bad value of each hyperparameter in `bad`."""
+    axes = {name: CategoricalDistribution([GOOD[name], value]) for name, value in bad.items()}
+    fixed = {name: CategoricalDistribution([value]) for name, value in GOOD.items() if name not in bad}
+    monkeypatch.setitem(SPACES, "core", axes | fixed)
+    config = SearchConfig(
+        out=tmp_path,
+        name="test",
+        trials=trials,
+        max_epochs=2,
+        preprocessing=Preprocessing(size=64),
+        width=2,
+        tracking="off",
+        **options,
+    )
+    config.folder.mkdir()
+    train, val = small_pack([True] * 8, num_patients=2, size=64), small_pack([True] * 4, num_patients=2, size=64)
+    with engine.ray_cluster():
+        before()
+        return engine.run_trials(config, plan_lanes(config, node_resources()), train, val)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_ray() -> Iterator[tuple[Path, str]]:
+    """A Ray that somebody else started on this machine, for all searches here: its folder and its address.
+
+    One of their own would cost each six seconds; that a search starts it, tests/search/test_tune.py has.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: a socket's path may have 107 bytes
+    options = ["--head", "--port=0", "--include-dashboard=false", f"--temp-dir={folder}"]
+    # A process keeps the mode that it began with, and a Ray of its own makes that `token`: both must have the same.
+    mode = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
+    started = subprocess.run(
+        [*RAY, "start", *options], capture_output=True, text=True, env=os.environ | engine.RAY_SETTINGS | mode
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+    address = (folder / "ray_current_cluster").read_text().strip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", address)
+        yield folder, address
+    for process, command in command_lines().items():
+        with contextlib.suppress(ProcessLookupError):  # it ended in between
+            if str(folder) in command:
+                os.kill(process, signal.SIGKILL)
+    shutil.rmtree(folder)
+
+
+def states_in_study(tmp_path: Path) -> list[optuna.trial.TrialState]:
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "test" / "optuna_journal.log")))
+    return [trial.state for trial in optuna.load_study(study_name="test", storage=storage).get_trials()]
+
+
+def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_goes_on(tmp_path, monkeypatch):
+    # At depth 7 sides of 64 pixels cannot be halved often enough, and 1e30 is no learning rate.
+    rows = search(tmp_path, monkeypatch, {"learning_rate": 1e30, "depth": 7}, trials=10, precision="float32")
+    assert [row.number for row in rows] == list(range(10))
+    for row in rows:
+        if row.sample["depth"] == 7:
+            assert row.state == State.FAILED
+            assert row.error.startswith("ValueError: slices are 64 x 64 pixels")
+            assert row.epochs == []
+        elif row.sample["learning_rate"] == 1e30:
+            assert row.state == State.FAILED
+            assert "train_loss was" in row.error
+        else:
+            assert row.state in (State.COMPLETE, State.PRUNED)
+            assert math.isfinite(row.best_dice)
+    assert len({row.state for row in rows}) > 1, "the seed drew no bad or no good trial"
+    expected = {State.FAILED: "FAIL", State.COMPLETE: "COMPLETE", State.PRUNED: "PRUNED"}
+    assert [state.name for state in states_in_study(tmp_path)] == [expected[row.state] for row in rows]
+
+
+def test_checkpoints_stay_within_their_cap_and_losers_leave_none(tmp_path, monkeypatch):
+    rows = search(tmp_path, monkeypatch, {}, trials=9, checkpoints_gb=0)
+    assert [row.state for row in rows].count(State.COMPLETE) >= 1
+    assert any("checkpoints_gb" in (row.error or "") for row in rows), "nothing made room"
+    kept = {path.parent.parent.name[:4] for path in (tmp_path / "test" / "ray").rglob("checkpoint.pt")}
+    assert kept == {row.id for row in sorted(rows, key=lambda row: -row.best_dice)[:NUM_KEPT]}
+
+
+def test_a_search_that_gets_no_place_says_so_and_goes_on_when_there_is_one(tmp_path, monkeypatch, capsys):
+    taken = []
+
+    def take_every_core() -> None:
+        assert waiting_groups() == []
+        taken.append(placement_group([{"CPU": float(os.cpu_count())}]))
+        assert taken[0].wait(30)
+        threading.Timer(WAIT_SECONDS + 4, remove_placement_group, taken).start()
+
+    [row] = search(tmp_path, monkeypatch, {}, trials=1, cpus_per_worker=1, before=take_every_core)
+    assert row.state == State.COMPLETE
+    said = [line.strip().split("  ")[1] for line in capsys.readouterr().out.splitlines() if "waiting" in line]
+    assert said == ["waiting for a place: asked for 1 CPU, free are none"]
+
+
+def test_search_ends_with_its_time_budget(tmp_path, monkeypatch):
+    rows = search(tmp_path, monkeypatch, {}, trials=500, time_budget_seconds=8.0)
+    assert 0 < len(rows) < 500
+    assert rows[-1].error == TIME_SPENT
+    assert sum(row.seconds for row in rows) < 8.0
+
+
+@pytest.mark.slow  # what a group makes of ranks that fail, tests/search/cluster/test_worker_group.py has
+def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
+    rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=3, workers_per_trial=2)
+    assert {row.state for row in rows} >= {State.FAILED}
+    assert any(row.state != State.FAILED for row in rows)
+    assert all(row.error.startswith("ValueError") for row in rows if row.state == State.FAILED)
+
+
+@pytest.mark.slow
+def test_a_killed_loader_process_costs_its_trial_an_epoch_at_most(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Lanes, "loader_processes", 2)  # what a lane with a GPU and three cores has
+    killed = []
+
+    def kill_one() -> None:
+        lanes = [pid for pid, line in command_lines().items() if line.startswith("ray::Lane")]
+        forked = [child for pid in lanes for child in processes_below(pid)]
+        if not forked:
+            again = threading.Timer(0.05, kill_one)
+            again.daemon = True
+            again.start()
+            return
+        os.kill(forked[0], signal.SIGKILL)
+        killed.append(forked[0])
+
+    rows = search(tmp_path, monkeypatch, {}, trials=3, before=kill_one)
+    assert len(killed) == 1
+    assert [row.state for row in rows].count(State.COMPLETE) >= 1
+    assert {row.state for row in rows} <= {State.COMPLETE, State.PRUNED}
+    assert "DataLoader worker" in capsys.readouterr().out, "nobody noticed"
+
+
+@pytest.mark.cluster
+def test_search_uses_the_cluster_that_ray_address_names(tmp_path, monkeypatch, running_ray):
+    folder, address = running_ray
+    rows = search(tmp_path, monkeypatch, {}, trials=1)
+    assert [row.state for row in rows] == [State.COMPLETE]
+    assert list(folder.glob("session_*/logs/python-core-driver-*")), "it started a Ray of its own"
+    status = subprocess.run([*RAY, "status", "--address", address], capture_output=True, text=True)
+    assert status.returncode == 0, "it ended a Ray that was not its own"

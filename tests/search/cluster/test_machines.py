@@ -1,0 +1,165 @@
+"""What an autoscaler is asked for: given to Ray's own scheduler of machines, and to its autoscaler in a fake cloud."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+from ray import cloudpickle, tune
+from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.autoscaler_pb2 import GangResourceRequest
+from ray.util.placement_group import placement_group_table
+
+from search.cluster.capacity import machines
+from search.cluster.capacity.lanes import Lanes, Machines, plan_lanes
+from search.cluster.capacity.machines import plan_on_cluster, read_machines
+from search.cluster.capacity.places import Places
+from search.cluster.engine import RAY_SETTINGS, run_search
+from search.config import SearchConfig
+from tests.support import closed_form_lane, fakes
+from tests.support.fake_cloud import cluster_file, fake_cloud
+
+GPU_MACHINE = {"CPU": 4, "GPU": 1}
+HEAD = {"CPU": 0.0, "memory": 1e9}
+
+
+def machines_launched(lanes: Lanes, num_lanes: int, kind: dict[str, float]) -> int:
+    """Return how many machines of a kind Ray's autoscaler starts for so many lanes' placement groups."""
+    bundles = [ResourceRequestUtil.make(lanes.worker_resources()) for _ in range(lanes.num_workers)]
+    request = SchedulingRequest(
+        disable_launch_config_check=True,
+        node_type_configs={"gpu": NodeTypeConfig("gpu", 0, 100, resources=kind)},
+        max_num_nodes=100,
+        gang_resource_requests=[GangResourceRequest(requests=bundles) for _ in range(num_lanes)],
+    )
+    return sum(launch.count for launch in ResourceDemandScheduler().schedule(request).to_launch)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "expected"),
+    [
+        ({"trials": 8, "gpus_per_worker": 0.25}, GPU_MACHINE, 2),
+        ({"trials": 8, "gpus_per_worker": 0.25, "max_concurrent": 4}, GPU_MACHINE, 1),
+        ({"trials": 3}, GPU_MACHINE, 3),
+        ({"trials": 3, "workers_per_trial": 2}, GPU_MACHINE, 6),
+        ({"trials": 3, "workers_per_trial": 2}, {"CPU": 32, "GPU": 4}, 2),
+        ({"trials": 4, "workers_per_trial": 2, "gpus_per_worker": 0.5}, GPU_MACHINE, 4),
+        ({"trials": 20, "gpus_per_worker": 0.1}, {"CPU": 16, "GPU": 1}, 2),
+        ({"trials": 9, "gpus_per_worker": 1 / 3}, GPU_MACHINE, 3),
+        ({"trials": 5, "gpus_per_worker": 2}, {"CPU": 32, "GPU": 4}, 3),
+        ({"trials": 8, "gpus_per_worker": 0}, {"CPU": 16}, 2),
+    ],
+    ids=[
+        "quarters", "at most four", "whole GPUs", "two workers on two machines", "two workers on one",
+        "groups of halves", "tenths", "thirds", "two GPUs each", "no GPU",
+    ],
+)  # fmt: skip
+def test_a_search_on_a_head_alone_is_given_exactly_the_machines_that_its_trials_fill(options, kind, expected):
+    config = SearchConfig(**options)
+    lanes = plan_lanes(config, [HEAD], [Machines(resources=kind, at_most=100)])
+    asked = []
+    growth = type("Growth", (), {"ask": staticmethod(asked.append)})
+    places = Places(
+        lanes,
+        num_trials=config.trials,
+        max_concurrent=config.max_concurrent,
+        on_change=lambda *told: None,
+        growth=growth,
+        nodes=list,
+    )
+    assert not places.has_room(num_busy=0, num_begun=0)
+    assert machines_launched(lanes, asked[0], kind) == expected
+
+
+def test_machines_to_come_are_those_of_the_clusters_file_beside_the_head():
+    kinds = {"gpu": {"resources": GPU_MACHINE, "max_workers": 9}, "never": {"resources": {"CPU": 1}, "max_workers": 0}}
+    assert read_machines(cluster_file(kinds, max_workers=4)) == [Machines(resources=GPU_MACHINE, at_most=4)]
+    ours = yaml.safe_load((Path(__file__).parents[3] / "cluster.yaml").read_text())
+    assert any(found.resources.get("GPU") for found in read_machines(ours))
+
+
+def test_a_head_alone_is_planned_with_the_machines_that_could_come():
+    coming = [Machines(resources={"CPU": 16, "GPU": 4}, at_most=2)]
+    found = plan_lanes(SearchConfig(trials=100), [HEAD], coming)
+    assert (found.num_lanes, found.cpus_per_worker, found.gpus_per_worker) == (8, 4, 1.0)
+    idle = plan_lanes(SearchConfig(trials=100, gpus_per_worker=0), [{"CPU": 2.0}], coming)
+    assert (idle.num_lanes, idle.cpus_per_worker) == (1, 2), "what is there is used, not waited beside"
+
+
+def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes():
+    message = (
+        "a trial asks for 1 workers of 8 CPU and 2 GPU, but the nodes have 0 CPU and 0 GPU, and an autoscaler can add "
+        "3 of 4 CPU and 1 GPU: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        plan_lanes(SearchConfig(gpus_per_worker=2), [HEAD], [Machines(resources=GPU_MACHINE, at_most=3)])
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    """The address of a Ray with an autoscaler that can give four machines of a GPU each, to which this process is
+    connected."""
+    for module in (closed_form_lane, fakes):  # workers cannot import the tests
+        cloudpickle.register_pickle_by_value(module)
+    kinds = {"gpu": {"resources": GPU_MACHINE | {"object_store_memory": 80_000_000}, "max_workers": 4}}
+    with fake_cloud(kinds, max_workers=4) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", address)
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": RAY_SETTINGS})
+        yield address
+        ray.shutdown()
+
+
+def num_alive() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+@pytest.mark.slow  # what Ray's scheduler would start, the tests above ask it without a cluster
+@pytest.mark.cluster
+def test_an_autoscaler_gives_a_search_of_quarters_two_machines_and_takes_them_back(
+    cloud, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(machines, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
+    kinds = {"gpu": {"resources": GPU_MACHINE, "max_workers": 4}}
+    machines.BOOTSTRAP.write_text(yaml.safe_dump(cluster_file(kinds, max_workers=4)))
+    config = SearchConfig(
+        out=tmp_path, name="grown", trials=8, max_epochs=9, scheduler="none", tracking="off", gpus_per_worker=0.25
+    )
+    config.folder.mkdir()
+    lanes = plan_on_cluster(config)
+    assert (lanes.num_lanes, lanes.cpus_per_worker) == (8, 1)
+    trainable = tune.with_resources(
+        tune.with_parameters(closed_form_lane.ClosedFormLane, max_epochs=9, epoch_seconds=0.1), lanes.actor_resources()
+    )
+    counts, has_ended = [], threading.Event()
+
+    def count() -> None:
+        while not has_ended.wait(0.2):
+            counts.append(num_alive())
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    rows = run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes)
+    has_ended.set()
+    counting.join()
+    assert [len(row.epochs) for row in rows] == [9] * 8
+    assert max(counts) == 3, "not the head and two machines"
+    said = capsys.readouterr().out
+    assert "waiting for a place: no machine has 1 CPU and 0.25 GPU; more are asked for" in said
+    assert "the cluster has room for" in said
+    deadline = time.monotonic() + 60
+    while num_alive() > 1:
+        assert time.monotonic() < deadline, "idle machines stay"
+        time.sleep(0.2)
+    machines.BOOTSTRAP.unlink()  # as where an autoscaler does not say what it has
+    with pytest.raises(ValueError, match="give both cpus_per_worker and gpus_per_worker, and it is asked"):
+        plan_on_cluster(SearchConfig(gpus_per_worker=1))
+    with pytest.raises(ValueError, match="No autoscaler has said that it could add a machine that fits"):
+        plan_on_cluster(SearchConfig(gpus_per_worker=2, cpus_per_worker=1))
+    assert plan_on_cluster(SearchConfig(trials=5, gpus_per_worker=1, cpus_per_worker=1)).num_lanes == 5
+    assert not [group for group in placement_group_table().values() if group["state"] != "REMOVED"]

@@ -1,0 +1,262 @@
+"""A node is taken back, with a notice: its trial goes on elsewhere from the batch under way, on a real Ray."""
+
+import gc
+import json
+import re
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from optuna.distributions import CategoricalDistribution
+from ray.cluster_utils import Cluster
+
+from data.pack import Pack
+from data.preprocess import Preprocessing
+from model.training.train import train
+from search.cluster import engine
+from search.cluster.capacity.lanes import node_resources, plan_lanes
+from search.cluster.capacity.nodes import MARKET, SPOT
+from search.cluster.notice import Raylet, drain
+from search.config import SearchConfig
+from search.coordination.checkpoints import METRICS_FILE, Checkpoints
+from search.record.files import LOG_FILE, RAY_FOLDER
+from search.record.jsonl import read_lines
+from search.record.trials import State, TrialRow
+from search.space import SPACES, to_configs
+from tests.support.fakes import small_pack
+
+# Cluster does not close all its sockets.
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+NUM_BATCHES = 32
+"""Of an epoch."""
+
+BATCH_SECONDS = 0.5
+"""What a batch of the second epoch takes: 14 s for a notice to be heard, which takes one or two."""
+
+PATIENCE_SECONDS = 240
+
+GOOD = {"learning_rate": 1e-2, "depth": 2, "dropout": 0.5, "bce_weight": 0.5}
+
+
+def with_bright_tumours(pack: Pack) -> Pack:
+    """Return a pack of which something can be learnt, so that Dice is not always 0."""
+    images = pack.images.copy()
+    images[pack.masks] = 255
+    return replace(pack, images=images)
+
+
+PACK = with_bright_tumours(small_pack([True] * 16 * NUM_BATCHES, num_patients=2, size=64))
+VAL = with_bright_tumours(small_pack([True] * 4, num_patients=2, size=64))
+
+
+def with_slow_second_epoch(pack: Pack, begun: Path) -> Pack:
+    """Return the same slices, which take their time in the second epoch of a process; a file says that it is there.
+
+    A process that begins in the middle of that epoch reads too few for it.
+    """
+
+    class Images(np.ndarray):
+        num_read = 0
+
+        def __getitem__(self, index: Any) -> np.ndarray:  # once for a batch
+            self.num_read += 1
+            if self.num_read > NUM_BATCHES + 3:  # two are read ahead: the first is being trained on
+                begun.touch()
+                time.sleep(BATCH_SECONDS)
+            return self.view(np.ndarray)[index]
+
+    return replace(pack, images=pack.images.view(Images))
+
+
+class KnowsNoActor(BaseHTTPRequestHandler):
+    """The API server of another Ray, which starts meanwhile, asked for an actor."""
+
+    starts: Path
+
+    def do_GET(self) -> None:
+        if not self.starts.exists():
+            self.send_error(503)
+            return
+        found = {"total": 0, "num_after_truncation": 0, "num_filtered": 0, "result": [], "partial_failure_warning": ""}
+        content = json.dumps({"result": True, "msg": "", "data": {"result": found}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch) -> Iterator[None]:
+    """Another Ray, which the environment names; Ray Train would ask it about ours."""
+    monkeypatch.setattr(KnowsNoActor, "starts", tmp_path / "begun", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), KnowsNoActor) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()
+
+
+@pytest.fixture
+def nodes(monkeypatch) -> Iterator[Cluster]:
+    """A head without cores and two nodes with one each, which are processes of this machine."""
+    without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # seconds less
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | without)
+    for _ in range(2):
+        add_node(cluster)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    yield cluster
+    cluster.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def add_node(cluster: Cluster) -> None:
+    cluster.add_node(num_cpus=1, object_store_memory=100_000_000, labels={MARKET: SPOT})
+
+
+def nodes_of(kind: str) -> list[str]:
+    """Return the ids of the nodes on which actors of a class live or have lived."""
+    return [
+        actor["Address"]["NodeID"]
+        for actor in ray._private.state.actors().values()
+        if actor["ActorClassName"].endswith(kind) and actor["State"] in ("ALIVE", "DEAD")
+    ]
+
+
+def config_of(out: Path, **options) -> SearchConfig:
+    return SearchConfig(
+        out=out,
+        name="test",
+        trials=1,
+        max_epochs=2,
+        max_failures=0,
+        preprocessing=Preprocessing(size=64),
+        width=2,
+        tracking="off",
+        scheduler="none",
+        precision="float32",
+        **options,
+    )
+
+
+def search(tmp_path: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None], sample: dict, **options) -> TrialRow:
+    """Return the trial of a search of one trial of two epochs; something happens in the middle of the second."""
+    monkeypatch.setitem(SPACES, "core", {name: CategoricalDistribution([value]) for name, value in sample.items()})
+    config = config_of(tmp_path, **options)
+    config.folder.mkdir(parents=True)
+    begun = tmp_path / "begun"
+
+    def happen() -> None:
+        wait_for(begun.exists, "no second epoch")
+        meanwhile(config)
+
+    with engine.ray_cluster():
+        happens = threading.Thread(target=happen, daemon=True)
+        happens.start()
+        pack = with_slow_second_epoch(PACK, begun)
+        [row] = engine.run_trials(config, plan_lanes(config, node_resources()), pack, VAL)
+        happens.join()
+    return row
+
+
+def take_back(node: str, cluster: Cluster, config: SearchConfig) -> dict:
+    """Return what the checkpoint says of itself that the trial leaves with."""
+    num_nodes = len(node_resources())
+    assert drain(Raylet(node_id=node, gcs_address=cluster.address), time.time() + 30, "a test") is None
+    assert len(node_resources()) == num_nodes - 1, "a node that is taken back counts as room"
+    wait_for(lambda: "num_batches" in newest_of(config), "no checkpoint")
+    return newest_of(config)
+
+
+def newest_of(config: SearchConfig) -> dict:
+    newest = Path(Checkpoints(config.folder / RAY_FOLDER).newest(0))
+    return json.loads(newest.with_name(METRICS_FILE).read_text())
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_a_trial_leaves_its_node_in_the_middle_of_an_epoch_and_ends_as_if_it_had_not(
+    tmp_path, monkeypatch, nodes, capsys
+):
+    found = []
+
+    def leave(config: SearchConfig) -> None:
+        [node] = nodes_of("Lane")
+        found.append(take_back(node, nodes, config))
+        wait_for(lambda: set(nodes_of("Lane")) - {node}, "no lane elsewhere")
+
+    row = search(tmp_path, monkeypatch, leave, GOOD)
+    check_left(row, *found, tmp_path, capsys.readouterr().out)
+    # To the bit what a training without Ray gives that nobody disturbed.
+    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
+    assert without_clocks(row.epochs) == without_clocks(undisturbed.state.history)
+    assert row.epochs[1]["val_dice"] > row.epochs[0]["val_dice"], "the best checkpoint is not the last"
+    state = torch.load(config_of(tmp_path).folder / row.checkpoint, weights_only=True)
+    weights = undisturbed.state.network.state_dict()
+    assert all(torch.equal(state["network"][name], weights[name]) for name in weights)
+
+
+@pytest.mark.slow  # a minute: two groups of two processes begin; what all of it consists of, others test
+def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
+    tmp_path, monkeypatch, stranger, nodes, capsys
+):
+    add_node(nodes)
+    found = []
+
+    def leave(config: SearchConfig) -> None:
+        first = nodes_of("RayTrainWorker")
+        found.append(take_back(first[0], nodes, config))
+        wait_for(lambda: len(nodes_of("RayTrainWorker")) == 4, "no workers elsewhere")
+        second = Counter(nodes_of("RayTrainWorker")) - Counter(first)
+        found.append([set(first), set(second), {node.node_id for node in nodes.worker_nodes} - {first[0]}])
+
+    sample = GOOD | {"dropout": 0.0}  # which two workers draw differently from one
+    row = search(tmp_path, monkeypatch, leave, sample, workers_per_trial=2)
+    checkpoint, (first, second, others) = found
+    check_left(row, checkpoint, tmp_path, capsys.readouterr().out)
+    assert len(first) == 2
+    assert second == others
+    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
+    for name in ("train_loss", "val_dice"):
+        assert [epoch[name] for epoch in row.epochs] == pytest.approx(
+            [epoch[name] for epoch in undisturbed.state.history], rel=1e-3
+        )
+
+
+def check_left(row: TrialRow, checkpoint: dict, tmp_path: Path, said: str) -> None:
+    """Check that a trial left in the middle of its second epoch, for no loss, and ended elsewhere."""
+    assert (checkpoint["epoch"], checkpoint["num_batches"] > 0) == (1, True)
+    assert row.state == State.COMPLETE
+    assert [epoch["epoch"] for epoch in row.epochs] == [1, 2]
+    where = f"it goes on after batch {checkpoint['num_batches']} of epoch 2 elsewhere"
+    assert re.search(rf"t000 leaves [\d.]+, which is taken back; {where}", said)
+    first, second = row.epochs
+    gap = second["elapsed_seconds"] - first["elapsed_seconds"] - second["seconds"]
+    print(f"{gap:.1f} s between the batch before and the next one; epochs of {first['seconds']:.1f} s")
+    log = list(read_lines(config_of(tmp_path).folder / LOG_FILE))
+    assert [event["event"] for event in log] == ["begin", "leg", "epoch", "leg", "epoch", "end"]
+
+
+def without_clocks(epochs: list[dict]) -> list[str]:
+    """Return what must repeat, as text: nan equals itself there."""
+    clocks = ("seconds", "peak_memory_mb")
+    return [repr({key: value for key, value in epoch.items() if not key.endswith(clocks)}) for epoch in epochs]

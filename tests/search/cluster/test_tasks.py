@@ -1,0 +1,77 @@
+"""Where the work after a search runs: here, or as Ray's tasks, with the same results and the same errors."""
+
+import operator
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import ray
+
+from data.patient import BadFiles, Problem
+from search.cluster.capacity.lanes import node_resources, plan_lanes
+from search.cluster.tasks import Tasks, free_place, open_tasks, where_readable
+from search.config import SearchConfig
+
+
+def patient(path: Path) -> SimpleNamespace:
+    return SimpleNamespace(files=(path,))
+
+
+def test_tasks_without_lanes_run_here_in_order():
+    tasks = Tasks(None)
+    found = tasks.map(operator.add, [(tasks.share(np.arange(4)), number) for number in range(3)])
+    assert [sums.tolist() for sums in found] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
+    assert tasks.run(os.getpid) == os.getpid()
+    with pytest.raises(ValueError, match=r"^invalid literal"):
+        tasks.run(int, "x")
+
+
+def test_open_tasks_stays_here_where_nothing_asks_for_ray(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with open_tasks(SearchConfig(), [], training=False) as tasks:
+        assert tasks.run(os.getpid) == os.getpid()
+
+
+@pytest.mark.ray
+def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch, tmp_path, caplog):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    config = SearchConfig(cpus_per_worker=1, out=tmp_path, name="mine")
+    config.folder.mkdir()
+    with open_tasks(config, [patient(Path(__file__))], training=True) as tasks:
+        assert (tasks.num_threads, tasks.loader_processes) == (1, 0)
+        shared = tasks.share(np.arange(4))
+        found = tasks.map(operator.add, [(shared, number) for number in range(3)])
+        assert [sums.tolist() for sums in found] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
+        assert tasks.run(os.getpid) != os.getpid()
+        with pytest.raises(ValueError, match=r"^invalid literal"):
+            tasks.run(int, "x")
+        assert where_readable(tasks, [patient(Path(__file__))], tmp_path) is tasks
+        here = where_readable(tasks, [patient(tmp_path / "gone")], tmp_path)
+        assert here.run(os.getpid) == os.getpid()
+        check_places(config, monkeypatch)
+    assert "a node of the cluster cannot read" in caplog.text
+    assert "no place of the cluster was free for 1 seconds: what follows runs here" in caplog.text
+
+
+def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that there is a place where others leave one. (In another test's Ray: to start one takes seconds.)"""
+    monkeypatch.setattr("search.cluster.tasks.PLACE_SECONDS", 1)
+    lanes = plan_lanes(config, node_resources())
+    every_core = {"CPU": ray.cluster_resources()["CPU"]}
+    with free_place(lanes.worker_resources()) as place:
+        tasks = Tasks(lanes, place)
+        assert tasks.map(operator.add, [(1, 2), (3, 4)]) == [3, 7]
+        assert tasks.run(os.getpid) != os.getpid()
+    with free_place(every_core) as others:
+        assert others is not None
+        with free_place(lanes.worker_resources()) as place:
+            assert place is None
+
+
+def test_bad_files_travel_whole():
+    sent = BadFiles("2 files:", [Problem(path=Path(name), reason="is gone") for name in "AB"], num_listed=1)
+    came = pickle.loads(pickle.dumps(sent))
+    assert (str(came), came.problems) == (str(sent), sent.problems)

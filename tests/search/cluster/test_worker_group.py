@@ -1,0 +1,85 @@
+"""A worker group as its lane sees it: what it makes of ranks that answer, fail, fall silent or are gone."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from search.cluster.group import worker_group
+from search.cluster.group.channel import LocalChannel, local_pair
+from search.cluster.group.worker import Failure, Halt, Report
+from search.cluster.group.worker_group import WorkerGroup, WorkerGroupLost
+
+GOOD = Report(metrics={"epoch": 1}, finished=False, failure=None)
+BAD = Failure(message="OutOfMemoryError: too large", traceback="")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch) -> None:
+    monkeypatch.setattr(worker_group, "AGREEMENT_SECONDS", 0.0)
+    monkeypatch.setattr(worker_group, "POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def ended() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def group_of(*replies: Any, ended: threading.Event) -> tuple[WorkerGroup, list[LocalChannel]]:
+    """Return a group whose ranks have answered already, and their ends; a rank of `None` says nothing."""
+    ours, theirs = zip(*(local_pair() for _ in replies), strict=True)
+    for end, reply in zip(theirs, replies, strict=True):
+        if reply is not None:
+            end.send(reply)
+    group = WorkerGroup.__new__(WorkerGroup)
+    run = threading.Thread(target=ended.wait, daemon=True)
+    run.start()
+    vars(group).update(_channels=list(ours), _run=run, _error=None)
+    return group, list(theirs)
+
+
+def test_step_returns_the_report_of_rank_0(ended):
+    other = Report(metrics={"epoch": 7}, finished=False, failure=None)
+    group, ends = group_of(GOOD, other, ended=ended)
+    assert group.step(timeout_seconds=5) == GOOD
+    assert [end.recv() for end in ends] == [("step",)] * 2
+
+
+def test_step_returns_what_all_ranks_failed_by(ended):
+    assert group_of(BAD, BAD, ended=ended)[0].step(timeout_seconds=5) == BAD
+
+
+def test_group_that_does_not_fail_as_one_is_lost(ended):
+    with pytest.raises(WorkerGroupLost, match="1 of 2 workers failed: OutOfMemoryError: too large"):
+        group_of(GOOD, BAD, ended=ended)[0].step(timeout_seconds=5)
+
+
+@pytest.mark.parametrize(("replies", "rank"), [((None, GOOD), 0), ((GOOD, None), 1), ((BAD, None), 1)])
+def test_rank_that_hangs_is_waited_for_no_longer_than_said(ended, replies, rank):
+    with pytest.raises(WorkerGroupLost, match=f"worker {rank} of 2 did not answer in time"):
+        group_of(*replies, ended=ended)[0].step(timeout_seconds=0.05)
+
+
+def test_run_that_ends_is_not_waited_for(ended):
+    group, _ = group_of(None, ended=ended)
+    group._error = ValueError("no such place")
+    ended.set()
+    with pytest.raises(WorkerGroupLost, match="worker 0 of 1 ended: no such place"):
+        group.step(timeout_seconds=60)
+
+
+def test_ranks_are_told_once_to_halt_while_they_train(ended):
+    group, ends = group_of(None, None, ended=ended)
+    halt, answers = Halt(epoch=1, num_batches=3), iter([False, True])
+
+    def obey() -> None:
+        for end in ends:
+            told = [end.recv(), end.recv()]
+            end.send(halt if told == [("step",), ("halt",)] else told)
+
+    threading.Thread(target=obey, daemon=True).start()
+    assert group.step(timeout_seconds=5, must_halt=lambda: next(answers)) == halt
+    assert not any(end.poll(0.0) for end in ends)

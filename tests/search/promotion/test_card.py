@@ -1,0 +1,244 @@
+"""The model card and the last lines on the screen: every number where a person looks for it, and nothing untrue."""
+
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from data.preprocess import Preprocessing
+from model.export.onnx_export import export_onnx
+from model.export.predictor import Predictor, torch_network
+from model.inference.volume import predict_volume
+from model.settings import Settings
+from model.unet import UNet, UNetConfig
+from model.weights import write_weights
+from search.promotion.card import FILES, format_interval, write_card
+from search.promotion.summary import print_summary
+from search.record.trials import State
+from tests.support.fakes import metrics_record, run_record, trial_row
+
+ROWS = [trial_row(0, [0.25], state=State.PRUNED), trial_row(1, [0.5, 0.75]), trial_row(2, [], state=State.FAILED)]
+SETTINGS = Settings(preprocessing=Preprocessing(size=32), channel_names=("pre", "flair", "post"), threshold=0.4)
+
+
+def make_card(*, metrics=None, settings=SETTINGS, files=tuple(FILES), **changes) -> str:
+    record = metrics_record() | (metrics or {})
+    return write_card(run_record() | changes, record, ROWS, ROWS[1], settings=settings, files=files)
+
+
+def of_format(name: str, **changes) -> str:
+    return in_one_line(make_card(data=run_record()["data"] | {"format": name}, **changes))
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_format_interval_by_hand():
+    assert format_interval({"low": 0.5, "high": 2 / 3}) == "0.5000 to 0.6667"
+    assert format_interval({"low": math.nan, "high": math.nan}) == "-"
+    assert format_interval({}) == "-"
+
+
+def test_card_has_a_line_of_scores_for_every_metric():
+    test = metrics_record()["test"] | {
+        "distance_unit": "mm",
+        "hd95": {"mean": 4.5, "median": 3.0, "low": 2.0, "high": math.inf, "num_patients": 1},
+    }
+    card = make_card(metrics={"test": test})
+    assert "## Scores on 2 test patients" in card
+    assert "| dice | 0.8125 | 0.5000 to 0.8750 | 0.7500 | 2 |" in card
+    assert "| iou | 0.2500 | - | 0.2500 |" in card
+    assert "| hd95 in mm | 4.5000 | - | 3.0000 | 1 |" in card
+    assert all(f"| {name} | " in card for name in ("precision", "recall", "accuracy"))
+
+
+def test_card_says_how_the_winner_was_found():
+    card = in_one_line(make_card())
+    assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED)" in card
+    assert "The winner is t001" in card
+    assert "0.6875 when it was scored again, 0.7500 during training." in card
+    assert "of those that are not worse by the standard error of the difference or more, the network" in card
+    assert "| learning_rate | 0.0001 to 0.01, log | 0.002 |" in card
+    two = run_record()["config"] | {"objective": ["val_dice", "latency_ms"]}
+    assert "at most 0.01 below the best one's, it is the best by latency" in in_one_line(make_card(config=two))
+
+
+def test_card_says_what_the_model_was_made_of():
+    card = in_one_line(make_card())
+    assert "kaggle_3m: 6 patients (TIFF slices in the layout of the LGG MRI Segmentation set), split by patient" in card
+    assert "with seed 7: 3 train, 1 validation, 2 test." in card
+    assert "Fingerprint 0123456789abcdef." in card
+    assert "python -m search.tune --data kaggle_3m" in card
+    assert "Commit c0ffee; torch 1.2.3, ray 4.5.6, optuna 7.8.9; seed 7." in card
+    assert "Commit unknown;" in in_one_line(make_card(commit=None))
+    assert "Commit c0ffee+ (with changes that were not committed);" in in_one_line(make_card(commit="c0ffee+"))
+    assert "--data 'my data'" in make_card(command=["tune.py", "--data", "my data"])
+
+
+def test_card_says_what_was_left_out():
+    assert "Left out" not in make_card()
+    card = make_card(data=run_record()["data"] | {"skipped": ["A_1.tif: is empty", "A_2.tif: is empty"]})
+    assert "2 test. Left out, as files that cannot be used: 2; config.json of the search names each." in card
+
+
+def test_card_speaks_of_its_own_data_alone():
+    brats = replace(SETTINGS, channel_names=("t1ce", "flair"), data_format="nifti")
+    card = of_format("nifti", settings=brats)
+    assert "MRI slices with 2 channel(s): t1ce, flair." in card
+    assert "axial slices of NIfTI volumes in the BraTS layout" in card
+    assert "The licence of your data applies" in card
+    assert not any(word in card for word in ("LGG", "CC BY", "pre-contrast", "synthetic", "TIFF"))
+    assert "CC BY-NC-SA 4.0" in of_format("lgg")
+    assert "is of no use on a person's images" in of_format("phantom")
+    assert all("The program is under the MIT licence." in of_format(name) for name in ("lgg", "folder", "phantom"))
+
+
+def test_card_says_what_is_done_to_slices():
+    card = in_one_line(make_card())
+    assert "8-bit slices are taken as they are" in card
+    assert "padded to squares and resized to 32 x 32 pixels" in card
+    assert "over the head in the patient's whole volume" in card
+    assert "from 0.4 on a pixel is tumour" in card
+    assert not any(
+        word in card for word in ("largest connected", "neighbour(s)", "box around", "one channel, by", "are taken, c")
+    )
+    preprocessing = Preprocessing(size=64, crop="head", intensities="full", normalisation="unit", context_slices=2)
+    settings = replace(
+        SETTINGS, preprocessing=preprocessing, largest_component=True, channel_indices=(2, 0), grayscale=True
+    )
+    card = in_one_line(make_card(settings=settings))
+    for words in (
+        "channels 2, 0 of each file are taken",
+        "colours of a slice become one channel, by the weights 0.299",
+        "all values of the volume",
+        "cut to the box around the head",
+        "2 neighbour(s) on either side",
+        "sees 5 x 3 channels",
+        "divided by 255",
+        "only the largest connected part is kept",
+    ):
+        assert words in card
+    assert "standard deviation" not in card
+
+
+def test_card_lists_the_files_that_are_there():
+    card = make_card(files=["model.onnx", "metrics.json", "notes.txt"])
+    assert all(f"| `{name}` | " in card for name in ("model.onnx", "metrics.json", "card.md", "manifest.json"))
+    assert not any(name in card for name in ("model.pt2`", "checkpoint.pt", "overlays", "notes.txt", "read_weights"))
+    assert "**Loading a foreign `.pt2` file can run" in make_card()
+
+
+ASSESSMENT = {
+    "by_lesion_size": [{"name": "below 1 ml", "num_patients": 2, "dice": {"mean": 0.125, "low": 0.0, "high": 0.25}}],
+    "by_group": [{"name": "scanner A|B", "num_patients": 3, "dice": {"mean": math.nan}}],
+    "diagnosis": {"sensitivity": 0.9, "specificity": None, "auc": {"mean": 0.75, "low": 0.5, "high": 1.0}},
+    "calibration": {"ece": 0.0625},
+    "as_notebooks": [{"name": "slice-wise Dice", "value": 0.99, "description": "empty slices count 1"}],
+    "speed": {"slice_ms": 12.5},
+}
+
+
+def test_card_has_a_section_for_all_that_was_assessed():
+    card = make_card(metrics={"assessment": ASSESSMENT})
+    for line in (
+        "| below 1 ml | 2 | 0.1250 | 0.0000 to 0.2500 |",
+        "| scanner A\\|B | 3 | - | - |",
+        "| sensitivity | 0.9000 |",
+        "| specificity | - |",
+        "| auc | 0.7500 (0.5000 to 1.0000) |",
+        "calibration error is 0.0625",
+        "| slice-wise Dice | 0.9900 | empty slices count 1 |",
+        "| slice (ms) | 12.5000 |",
+    ):
+        assert line in card
+
+
+@pytest.mark.parametrize("key", ASSESSMENT)
+def test_card_has_no_section_for_what_was_not_assessed(key):
+    everything = make_card(metrics={"assessment": ASSESSMENT})
+    without = make_card(metrics={"assessment": {name: value for name, value in ASSESSMENT.items() if name != key}})
+    assert len(without) < len(everything)
+    nothing = make_card(metrics={"assessment": {}})
+    assert nothing == make_card(metrics={"assessment": None})
+    assert not any(word in nothing for word in ("By size", "By group", "at all:", "calibration", "notebooks", "Speed"))
+
+
+def test_card_says_what_was_chosen_on_validation():
+    choices = [
+        {"name": "threshold", "value": 0.35, "measure": "mean Dice", "before": 0.8, "after": 0.8125, "kept": True},
+        {"name": "flips", "value": True, "measure": "mean Dice", "before": 0.8125, "after": 0.75, "kept": False},
+        {"name": "temperature", "value": 1.5, "before": 0.5, "after": 0.25, "kept": True, "measure": "log loss"},
+    ]
+    card = make_card(metrics={"choices": choices})
+    assert "| threshold | 0.3500 | mean Dice | 0.8000 | 0.8125 | yes |" in card
+    assert "| flips | yes | mean Dice | 0.8125 | 0.7500 | no |" in card
+    assert "| temperature | 1.5000 | log loss | 0.5000 | 0.2500 | yes |" in card
+    assert "| choice |" not in make_card(metrics={"choices": []})
+
+
+def test_card_warns_of_test_patients_that_were_scored_again():
+    assert "Warning" not in make_card(metrics={"num_test_scorings": 1})
+    assert "Warning: these patients have been scored 3 times" in make_card(metrics={"num_test_scorings": 3})
+
+
+def test_card_warns_and_leaves_no_gap():
+    for card in (make_card(), make_card(metrics={"assessment": ASSESSMENT, "num_networks": 3})):
+        assert "Not a medical device" in card
+        assert not any(gap in card for gap in ("{{", "{%", "None", "\n\n\n"))
+    assert card.startswith("# Tumour segmentation model small\n\nAn ensemble of 3 U-Nets that marks")
+
+
+def python_of(card: str) -> list[str]:
+    """Return the blocks of Python of a card."""
+    return [block.split("```")[0] for block in card.split("```python\n")[1:]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Return a predictor that sees neighbours, a patient's slices, and the folder that holds both on disk."""
+    torch.manual_seed(0)
+    settings = replace(SETTINGS, preprocessing=Preprocessing(size=16, context_slices=1))
+    predictor = Predictor([UNet(UNetConfig(depth=1, width=2, in_channels=settings.num_inputs))], threshold=0.4)
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    images[:, :5] //= 30  # air
+    folder = tmp_path_factory.mktemp("card")
+    export_onnx(predictor, folder / "model.onnx", settings, sample_volumes=[images])
+    write_weights(predictor, folder / "weights.safetensors")
+    np.save(folder / "slices.npy", images.transpose(0, 3, 1, 2))
+    return predictor, images, folder
+
+
+@pytest.mark.parametrize("normalisation", ["zscore", "unit"])
+def test_card_shows_python_that_gives_what_predict_gives(model, monkeypatch, normalisation):
+    predictor, images, folder = model
+    preprocessing = Preprocessing(size=16, context_slices=1, normalisation=normalisation)
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    for block in python_of(make_card(settings=replace(SETTINGS, preprocessing=preprocessing))):
+        exec(block, names)
+    expected = predict_volume(torch_network(predictor, torch.device("cpu")), images, preprocessing)
+    np.testing.assert_allclose(names["probability"], expected, atol=1e-5)
+    assert (names["mask"] == (names["probability"] >= np.float32(0.4))).all()
+    assert names["probability"].std() > 1e-3
+    assert names["predictor"].num_parameters == predictor.num_parameters
+
+
+def test_summary_says_who_won_how_good_it_is_and_where_it_lies(tmp_path):
+    screen = io.StringIO()
+    print_summary(tmp_path, ROWS, metrics_record(), Console(file=screen, width=40))
+    lines = screen.getvalue().splitlines()
+    assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED), 3 epochs" in lines
+    assert "Winner      t001 at epoch 2: learning_rate 0.002, depth 3, dropout 0.1, bce_weight 0.5" in lines
+    assert (
+        "Test Dice   0.8125 (95 % interval 0.5000 to 0.8750, median 0.7500), 2 patients that the search never saw"
+    ) in lines
+    assert (
+        f"Model       {tmp_path}/best/model.onnx (differs from the network by at most 2e-06 in probability)"
+    ) in lines
+    for path in ("best/card.md", "best/metrics.json", "report.html", "trials.jsonl"):
+        assert any(line.endswith(f"{tmp_path}/{path}") for line in lines)

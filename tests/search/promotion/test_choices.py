@@ -1,0 +1,102 @@
+"""Choices on the validation patients: each is kept where it helps them, and only there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from data.preprocess import Preprocessing
+from data.readers.lgg import scan
+from model.export.predictor import torch_network
+from model.scoring.evaluate import evaluate
+from model.settings import Settings
+from model.unet import UNet, UNetConfig
+from search.promotion.choices import _compare, choose
+from tests.support.fakes import write_lgg_patient
+
+CPU = torch.device("cpu")
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), channel_names=("pre", "flair", "post"))
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("choices")
+    for seed, name in enumerate("ABCD"):
+        write_lgg_patient(folder, name, tumour_numbers=(2, 10), seed=seed)
+    return scan(folder).patients
+
+
+class Bright(UNet):
+    """Not a U-Net inside: its logit grows with FLAIR, shifted and scaled as asked."""
+
+    def __init__(self, *, shift: float = 0.0, scale: float = 1.0, mirrored: bool = False) -> None:
+        super().__init__(UNetConfig(depth=1, width=2))
+        self.shift, self.scale, self.mirrored = shift, scale, mirrored
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.scale * (images[:, 1:2] - 1.5) - self.shift
+        if self.mirrored:  # blind on the left half
+            logits = torch.where(torch.arange(images.shape[3]) < images.shape[3] // 2, -4.0, logits)
+        return logits
+
+
+def by_name(choices):
+    return {choice.name: choice for choice in choices}
+
+
+def dice_of(predictor, settings, patients):
+    return np.mean([score.dice for score in evaluate(torch_network(predictor, CPU), patients, settings=settings)])
+
+
+def test_choose_finds_the_threshold_of_a_network_that_is_shy(patients):
+    predictor, settings, choices = choose([Bright(shift=2.0)], SETTINGS, patients, CPU)
+    threshold = by_name(choices)["threshold"]
+    assert threshold.kept
+    assert threshold.value < 0.5
+    assert settings.threshold == predictor.threshold
+    assert dice_of(predictor, replace(settings, largest_component=False), patients) == pytest.approx(threshold.after)
+    assert threshold.after > threshold.before
+
+
+def test_choose_keeps_the_same_pixels_when_a_temperature_is_kept(patients):
+    predictor, settings, choices = choose([Bright(shift=2.0, scale=8.0)], SETTINGS, patients, CPU)
+    found = by_name(choices)
+    assert found["temperature"].kept
+    assert found["temperature"].after < found["temperature"].before
+    assert predictor.temperature == found["temperature"].value
+    expected = found["largest_component"].after if settings.largest_component else found["largest_component"].before
+    assert dice_of(predictor, settings, patients) == pytest.approx(expected)
+    assert found["largest_component"].before == pytest.approx(max(found["threshold"].before, found["threshold"].after))
+
+
+def test_choose_leaves_what_does_not_help(patients):
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(depth=1, width=2))
+    torch.nn.init.zeros_(network.head.weight)
+    torch.nn.init.constant_(network.head.bias, 10.0)  # every pixel is tumour, whatever is done
+    predictor, settings, choices = choose([network], SETTINGS, patients, CPU)
+    assert [choice.name for choice in choices] == ["flips", "temperature", "threshold", "largest_component"]
+    assert not any(choice.kept for choice in choices if choice.name != "temperature")
+    assert (predictor.flips, settings.largest_component) == (False, False)
+    assert settings.threshold == 0.5
+
+
+def test_choose_keeps_flips_where_one_side_is_blind(patients):
+    predictor, _, choices = choose([Bright(mirrored=True, scale=3.0)], SETTINGS, patients, CPU)
+    flips = by_name(choices)["flips"]
+    assert predictor.flips == flips.kept == (flips.after > flips.before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ([0.5, 0.5, 0.5], [0.6, 0.6, 0.6], True),
+        ([0.5, 0.5, 0.5], [0.9, 0.5, 0.45], False),  # a gain of 0.12 with an error of 0.14
+        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], False),
+        ([0.5, 0.5], [0.6, 0.6], False),  # two patients are too few to say
+        ([np.nan], [np.nan], False),
+    ],
+)
+def test_a_choice_is_kept_where_its_gain_exceeds_its_standard_error(before, after, kept):
+    assert _compare("threshold", 0.4, before, after).kept == kept

@@ -1,0 +1,24 @@
+"""The options of promotion, and what is refused."""
+
+import re
+
+import pytest
+
+from search.promotion_options import Promotion
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"candidates": 0}, "candidates is 0, but must be from 1 to 5"),
+        ({"candidates": 6}, "candidates is 6, but must be from 1 to 5"),
+        ({"final_seeds": -1}, "final_seeds is -1, but must be from 0 to 100"),
+        ({"ensemble": 0}, "ensemble is 0, but must be from 1 to 10"),
+        ({"ensemble": 11}, "ensemble is 11, but must be from 1 to 10"),
+        ({"folds": -1}, "folds is -1, but must be from 0 to 100"),
+        ({"folds": 1}, "folds is 1, but a cross-validation needs at least 2; 0 is none"),
+    ],
+)
+def test_promotion_refuses(changes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Promotion(**changes)

@@ -1,0 +1,227 @@
+"""Candidates: the checkpoints are scored again, and a stated rule says which of them wins."""
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+
+from data.atomic import write
+from data.preprocess import Preprocessing
+from data.readers.lgg import scan
+from model.settings import Settings
+from search.promotion.rescore import NothingToPromote, in_order, is_worse, paired_gain, rescore, with_ensemble
+from search.record.trials import State
+from tests.support.fakes import constant_state, trial_row, write_lgg_patient
+
+EVERYTHING, NOTHING = 10.0, -10.0
+"""Logits of a network that marks every pixel, or none."""
+
+SETTINGS = Settings(preprocessing=Preprocessing(size=16), channel_names=("pre", "flair", "post"))
+
+# Three slices of 16 x 16 and a tumour of 16 pixels: all 768 marked give 2 * 16 / (768 + 16).
+DICE_OF_EVERYTHING = 32 / 784
+
+
+def promote(rows, folder, patients, *, objectives=("val_dice",), dice_tolerance=0.0, ties="best"):
+    """Return the candidates, the winner first."""
+    rule = {"objectives": objectives, "dice_tolerance": dice_tolerance}
+    candidates, passed_over = rescore(rows, folder, patients, settings=SETTINGS, num_candidates=3, **rule)
+    assert passed_over == []
+    return in_order(candidates, ties=ties, **rule)
+
+
+@pytest.fixture
+def patients(tmp_path):
+    for patient in "AB":
+        write_lgg_patient(tmp_path / "patients", patient)
+    return scan(tmp_path / "patients").patients
+
+
+def make_row(folder, number, reported, bias, *, width=2, **changes):
+    """Return the row of a trial that reported this Dice and left a network of this bias."""
+    write(folder / f"{number}.pt", constant_state(bias, width=width).to_bytes())
+    return trial_row(number, [0.0, reported], checkpoint=f"{number}.pt", **changes)
+
+
+def test_promote_lets_the_rescored_winner_beat_the_reported_best(tmp_path, patients):
+    rows = [make_row(tmp_path, 0, 0.9, NOTHING), make_row(tmp_path, 1, 0.5, EVERYTHING)]
+    candidates = promote(rows, tmp_path, patients)
+    assert [candidate.row.id for candidate in candidates] == ["t001", "t000"]
+    assert candidates[0].dice == pytest.approx(DICE_OF_EVERYTHING)
+    assert candidates[1].dice == 0
+    assert [score.patient for score in candidates[0].scores] == ["A", "B"]
+    assert candidates[0].networks[0].head.bias.item() == EVERYTHING
+    assert candidates[0].files == (tmp_path / "1.pt",)
+
+
+def test_promote_scores_only_the_few_best(tmp_path, patients):
+    rows = [make_row(tmp_path, number, number / 10, NOTHING) for number in range(1, 6)]
+    rows.append(make_row(tmp_path, 0, 0.0, EVERYTHING))
+    candidates = promote(rows, tmp_path, patients)
+    assert [candidate.row.number for candidate in candidates] == [5, 4, 3]
+
+
+def test_promote_among_equals_keeps_the_order_of_the_search(tmp_path, patients):
+    rows = [make_row(tmp_path, number, dice, EVERYTHING) for number, dice in enumerate((0.4, 0.6, 0.6))]
+    assert [candidate.row.number for candidate in promote(rows, tmp_path, patients)] == [1, 2, 0]
+
+
+def test_promote_takes_pruned_trials_and_those_that_failed_after_a_good_epoch(tmp_path, patients):
+    rows = [
+        make_row(tmp_path, 0, 0.5, EVERYTHING, state=State.PRUNED),
+        make_row(tmp_path, 1, 0.6, NOTHING, state=State.FAILED, error="lost its workers"),
+        trial_row(2, [0.9], state=State.FAILED, error="lost before its first checkpoint"),
+    ]
+    assert [candidate.row.number for candidate in promote(rows, tmp_path, patients)] == [0, 1]
+
+
+def test_candidate_of_patients_without_tumour_or_prediction_has_dice_nan(tmp_path):
+    write_lgg_patient(tmp_path / "healthy", "A", tumour_numbers=())
+    rows = [make_row(tmp_path, 0, 0.9, NOTHING)]
+    [candidate] = promote(rows, tmp_path, scan(tmp_path / "healthy").patients)
+    assert math.isnan(candidate.dice)
+
+
+def test_promote_says_why_there_is_nothing(tmp_path, patients):
+    rows = [
+        trial_row(0, [], state=State.FAILED, error="train_loss was nan in epoch 1"),
+        trial_row(1, [], state=State.FAILED, error="RuntimeError: no memory\nTraceback of many lines"),
+        trial_row(2, [], state=State.FAILED, error="train_loss was nan in epoch 1"),
+        trial_row(3, [math.nan], state=State.PRUNED),
+    ]
+    with pytest.raises(NothingToPromote) as caught:
+        promote(rows, tmp_path, patients)
+    assert str(caught.value) == (
+        "none of 4 trials left a checkpoint: RuntimeError: no memory; no epoch ended; train_loss was nan in epoch 1"
+    )
+
+
+def test_promote_of_no_trials_says_that_none_began(tmp_path, patients):
+    with pytest.raises(NothingToPromote, match=r"^none of 0 trials left a checkpoint: none began$"):
+        promote([], tmp_path, patients)
+
+
+def make_costly_row(folder, number, reported, latency, bias=EVERYTHING, parameters=1.0):
+    network = {"seconds": 1.0, "latency_ms": latency, "million_parameters": parameters}
+    epochs = [{"epoch": 1, "val_dice": 0.0} | network, {"epoch": 2, "val_dice": reported} | network]
+    return make_row(folder, number, reported, bias, epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "tolerance", "order"),
+    [
+        (("val_dice", "latency_ms"), DICE_OF_EVERYTHING + 0.01, ["t001", "t000"]),
+        (("val_dice", "latency_ms"), DICE_OF_EVERYTHING - 0.01, ["t000", "t001"]),
+        (("val_dice", "latency_ms"), 0.0, ["t000", "t001"]),
+        (("val_dice", "million_parameters"), 1.0, ["t000", "t001"]),
+        (("val_dice",), 1.0, ["t000", "t001"]),
+    ],
+)
+def test_promote_lets_the_cheaper_win_within_the_tolerance_of_the_rescored_best(
+    tmp_path, patients, objectives, tolerance, order
+):
+    rows = [
+        make_costly_row(tmp_path, 0, 0.5, latency=9.0, parameters=1.0),
+        make_costly_row(tmp_path, 1, 0.5, latency=3.0, parameters=2.0, bias=NOTHING),
+    ]
+    candidates = promote(rows, tmp_path, patients, objectives=objectives, dice_tolerance=tolerance)
+    assert [candidate.row.id for candidate in candidates] == order
+
+
+def test_promote_rescores_the_best_and_the_cheapest_of_those_that_are_nearly_as_good(tmp_path, patients):
+    reports = ((0.9, 9.0), (0.89, 2.0), (0.88, 5.0), (0.87, 3.0), (0.86, 4.0), (0.5, 1.0))
+    rows = [make_costly_row(tmp_path, number, dice, latency) for number, (dice, latency) in enumerate(reports)]
+    options = {"objectives": ("val_dice", "latency_ms")}
+    for tolerance, numbers in ((0.05, [1, 3, 0]), (0.025, [1, 2, 0]), (1.0, [5, 1, 0])):
+        candidates = promote(rows, tmp_path, patients, **options, dice_tolerance=tolerance)
+        assert [candidate.row.number for candidate in candidates] == numbers, f"tolerance {tolerance}"
+
+
+def test_promote_takes_no_cheap_candidate_whose_dice_is_nan(tmp_path):
+    for patient in "AB":
+        write_lgg_patient(tmp_path / "healthy", patient, tumour_numbers=())
+    rows = [
+        make_costly_row(tmp_path, 0, 0.5, latency=1.0, bias=NOTHING),
+        make_costly_row(tmp_path, 1, 0.5, latency=2.0, bias=EVERYTHING),
+    ]
+    candidates = promote(
+        rows,
+        tmp_path,
+        scan(tmp_path / "healthy").patients,
+        objectives=("val_dice", "latency_ms"),
+        dice_tolerance=1.0,
+    )
+    assert [candidate.row.number for candidate in candidates] == [1, 0]
+    assert (candidates[0].dice, math.isnan(candidates[1].dice)) == (0.0, True)
+
+
+def test_ties_go_to_the_smaller_network_unless_the_best_is_asked_for(tmp_path, patients):
+    rows = [
+        make_row(tmp_path, 0, 0.9, EVERYTHING, width=8),
+        make_row(tmp_path, 1, 0.8, EVERYTHING, width=4),
+        make_row(tmp_path, 2, 0.7, NOTHING, width=2),
+    ]
+    assert [one.name for one in promote(rows, tmp_path, patients, ties="smaller")] == ["t001", "t000", "t002"]
+    assert [one.name for one in promote(rows, tmp_path, patients, ties="best")] == ["t000", "t001", "t002"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ([0.5, 0.7], [0.6, 0.9], (0.15, 0.05)),
+        ([0.5, math.nan, 0.7], [0.6, math.nan, 0.9], (0.15, 0.05)),
+        ([0.5, math.nan], [0.7, 0.0], (-0.4, 0.6)),  # something is marked in a patient without tumour
+        ([0.5, 0.0], [0.5, math.nan], (0.5, 0.5)),
+        ([0.5], [0.7], (0.2, 0.0)),
+        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], (0.0, 0.0)),
+    ],
+)
+def test_paired_gain_by_hand(before, after, expected):
+    assert paired_gain(before, after) == pytest.approx(expected)
+
+
+def test_paired_gain_of_nobody_is_unknown():
+    gain, error = paired_gain([math.nan], [math.nan])
+    assert math.isnan(gain)
+    assert error == 0
+
+
+def test_is_worse_means_by_more_than_the_standard_error_of_the_difference(tmp_path, patients):
+    [best] = promote([make_row(tmp_path, 0, 0.9, EVERYTHING)], tmp_path, patients)
+
+    def with_dices(*dices):
+        return replace(best, scores=[replace(one, dice=dice) for one, dice in zip(best.scores, dices, strict=True)])
+
+    assert not is_worse(best, best)
+    high = with_dices(0.8, 0.6)
+    assert is_worse(with_dices(0.7, 0.5), high)  # 0.1 on both: no doubt
+    assert is_worse(with_dices(0.6, 0.6), high)  # 0.2 and 0: a mean of 0.1 with an error of 0.1
+    assert not is_worse(with_dices(0.5, 0.62), high)  # 0.3 and -0.02: a mean of 0.14 with an error of 0.16
+    assert not is_worse(high, with_dices(0.7, 0.5))
+
+
+def test_ensemble_leads_only_where_it_is_better_than_its_best_member(tmp_path, patients):
+    rows = [make_row(tmp_path, 0, 0.9, EVERYTHING), make_row(tmp_path, 1, 0.5, NOTHING)]
+    candidates = promote(rows, tmp_path, patients)
+    assert with_ensemble(candidates, 2, patients, SETTINGS) == candidates  # their mean marks every pixel, too
+    worse = [replace(one, scores=[replace(score, dice=0.01) for score in one.scores]) for one in candidates]
+    ensemble, *rest = with_ensemble(worse, 2, patients, SETTINGS)
+    assert (ensemble.name, len(ensemble.networks), rest) == ("t000+t001", 2, worse)
+    assert ensemble.dice == pytest.approx(DICE_OF_EVERYTHING)
+    assert ensemble.num_parameters == sum(one.num_parameters for one in worse)
+
+
+def test_rescore_passes_over_what_cannot_be_read_and_says_so(tmp_path, patients):
+    rows = [make_row(tmp_path, 0, 0.9, EVERYTHING), make_row(tmp_path, 1, 0.5, NOTHING)]
+    (tmp_path / "0.pt").write_bytes(b"cut off")
+    [left], [problem] = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=3)
+    assert left.name == "t001"
+    assert re.match(r"t000 is passed over: .*0\.pt cannot be read as a checkpoint", problem)
+
+
+def test_rescore_with_several_objectives_scores_the_best_dice_beside_the_one_that_may_win(tmp_path, patients):
+    rows = [make_costly_row(tmp_path, 0, 0.900, latency=50.0), make_costly_row(tmp_path, 1, 0.895, latency=5.0)]
+    rule = {"objectives": ("val_dice", "latency_ms"), "dice_tolerance": 0.01}
+    found, _ = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=1, **rule)
+    assert in_order(found, ties="smaller", **rule)[0].name == "t001"

@@ -1,0 +1,252 @@
+"""What a report is made of: what it reads of a search that is not over, axes, rungs, times, importances."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from search.config import SearchConfig
+from search.coordination.coordinator import Coordinator
+from search.experiment import recorded_config
+from search.record.trials import State
+from search.report.importance import importances, needed_trials
+from search.report.record import read_record
+from search.report.rungs import read_rungs
+from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
+from search.report.style import number, plot_text, script_json
+from search.report.timeline import lay_out, shares
+from search.scheduling.schedulers import SCHEDULERS
+from search.space import SPACES, describe
+from search.suggestion.searcher import OptunaSearcher
+from tests.support.fakes import Rows, learning_curve, trial_row, write_experiment
+from tests.support.simulation import simulate
+
+CORE = describe(SPACES["core"])
+
+
+def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
+    """Return the folder and the coordinator of a simulated search that died after so many epochs; None: at its end."""
+    options = {"trials": trials, "max_epochs": 9, "scheduler": scheduler}
+    write_experiment(folder, [], config=options, lanes={"num_lanes": 3})
+    config = SearchConfig(**options)
+    coordinator = Coordinator(
+        OptunaSearcher(SPACES["core"], sampler="random", seed=1, num_trials=trials, max_epochs=9),
+        SCHEDULERS[scheduler](config.budget()),
+        num_trials=trials,
+        listener=Rows(),
+        log=folder / "events.jsonl",
+    )
+    epochs = simulate(coordinator, lambda leg, epoch: learning_curve(leg.sample, epoch), max_epochs=9, num_lanes=3)
+    for _ in itertools.islice(epochs, num_epochs):
+        pass
+    return coordinator
+
+
+@pytest.mark.parametrize("num_epochs", [1, 20, 41])
+def test_record_tells_running_from_paused_trials_without_a_table(tmp_path, num_epochs):
+    coordinator = search_until(tmp_path, num_epochs=num_epochs)
+    names = {"running": "RUNNING", "paused": "PAUSED"}
+    rows = read_record(tmp_path, is_running=True).rows
+    assert [row.number for row in rows] == list(coordinator.trials)
+    for row, trial in zip(rows, coordinator.trials.values(), strict=True):
+        assert row.epochs == list(trial.epochs.values())
+        if trial.phase != "ended" and not trial.outcome:  # an outcome is known before its leg is over
+            assert row.state == names[trial.phase]
+    after = {row.id: str(row.state) for row in read_record(tmp_path).rows}
+    assert after == {row.id: str(row.state).replace("RUNNING", "UNFINISHED") for row in rows}
+    assert {"UNFINISHED"} < set(after.values()) or num_epochs == 1
+
+
+def test_record_takes_a_trials_row_where_there_is_one(tmp_path):
+    search_until(tmp_path, num_epochs=20)
+    write_experiment(tmp_path, [trial_row(0, [0.5], error="interrupted")], config={"trials": 27, "max_epochs": 9})
+    rows = read_record(tmp_path).rows
+    assert rows[0].error == "interrupted"
+    assert len(rows) > 3
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
+def test_rungs_are_those_of_the_scheduler(tmp_path, scheduler):
+    coordinator = search_until(tmp_path, scheduler=scheduler)
+    inner = coordinator._scheduler
+    expected = {}
+    for place, bracket in enumerate(getattr(inner, "brackets", [inner]), 1):
+        for epoch, rung in bracket._rungs.items():
+            if rung.arrived:
+                went_on = {f"t{one:03d}": rung.arrived[one][0] for one in rung.gone_on}
+                expected[place, epoch] = (len(rung.arrived), went_on)
+    rungs = read_rungs(recorded_config(tmp_path), read_record(tmp_path).rows)
+    assert {(rung.bracket, rung.epoch): (rung.num_reached, rung.went_on) for rung in rungs} == expected
+    assert len(expected) > 1
+
+
+def test_rungs_by_hand():
+    config = SearchConfig(trials=4, max_epochs=4, grace_period=1, reduction_factor=2)
+    rows = [
+        trial_row(0, [0.5, 0.6, 0.7, 0.8]),
+        trial_row(1, [0.4], state=State.PRUNED),
+        trial_row(2, [0.3, 0.4], state=State.PRUNED),
+        trial_row(3, [math.nan], state=State.FAILED),
+    ]
+    first, second = read_rungs(config, rows)
+    assert (first.epoch, first.went_on, first.stopped) == (1, {"t000": 0.5, "t002": 0.3}, {"t001": 0.4})
+    assert (first.lowest_kept, first.highest_stopped) == (0.3, 0.4)
+    assert (second.epoch, second.went_on, second.stopped) == (2, {"t000": 0.6}, {"t002": 0.4})
+    assert (second.lowest_kept, second.highest_stopped) == (0.6, 0.4)
+
+
+@pytest.mark.parametrize("scheduler", ["none", "median"])
+def test_rungs_are_none_where_the_scheduler_has_none(tmp_path, scheduler):
+    assert read_rungs(SearchConfig(scheduler=scheduler), [trial_row(0, [0.5] * 9)]) == []
+
+
+def timed(number, *times, **metrics):
+    """Return a trial whose epochs took from the first to the second of each pair of times."""
+    epochs = [
+        {"epoch": place, "val_dice": 0.5, "seconds": end - begin, "elapsed_seconds": end} | metrics
+        for place, (begin, end) in enumerate(times, 1)
+    ]
+    return trial_row(number, [], epochs=epochs)
+
+
+def test_timeline_by_hand():
+    clocks = {"waiting_seconds": 0.5, "val_seconds": 1.0}
+    rows = [timed(0, (2.0, 6.0), (6.0, 10.0), **clocks), timed(1, (3.0, 7.0), **clocks), timed(2, (8.0, 9.0), **clocks)]
+    stretches = lay_out(rows, 2)
+    assert [(one.lane, one.number, one.begin, one.end, one.num_epochs) for one in stretches] == [
+        (0, 0, 2.0, 10.0, 2),
+        (1, 1, 3.0, 7.0, 1),
+        (1, 2, 8.0, 9.0, 1),
+    ]
+    found = {share.name: share.seconds for share in shares(rows, stretches, 2)}
+    assert found == {
+        "training": 13.0 - 4 * 1.5,
+        "validation": 4.0,
+        "waiting for data": 2.0,
+        "start-up": 5.0,
+        "between epochs": 1.0,
+        "idle at the end": 1.0,
+    }
+
+
+def test_shares_of_a_table_without_the_times_of_validation_say_so():
+    rows = [timed(0, (1.0, 3.0))]
+    found = {share.name: share.seconds for share in shares(rows, lay_out(rows, 1), 1)}
+    assert found["training and validation"] == 2.0
+    assert "validation" not in found
+
+
+@pytest.mark.parametrize("num_lanes", [1, 2, 3, 7])
+def test_shares_add_up_to_lanes_times_wall_clock(num_lanes):
+    rng = np.random.default_rng(num_lanes)
+    rows, clock = [], [float(rng.random())] * num_lanes
+    for place in range(40):
+        lane = int(np.argmin(clock))
+        begin = clock[lane] + float(rng.random())
+        ends = np.cumsum(rng.uniform(0.5, 2, rng.integers(1, 4))) + begin
+        rows.append(timed(place, *itertools.pairwise([begin, *map(float, ends)])))
+        clock[lane] = float(ends[-1])
+    stretches = lay_out(rows, num_lanes)
+    assert {one.lane for one in stretches} == set(range(num_lanes))
+    for one, other in itertools.pairwise(sorted(stretches, key=lambda each: (each.lane, each.begin))):
+        assert one.lane != other.lane or one.end <= other.begin + 1e-9
+    total = sum(share.seconds for share in shares(rows, stretches, num_lanes))
+    assert total == pytest.approx(num_lanes * max(clock))
+
+
+def test_lay_out_of_a_table_without_times_is_empty():
+    assert lay_out([trial_row(0, [0.5])], 1) == []
+    assert shares([trial_row(0, [0.5])], [], 1) == []
+
+
+def test_axes_are_as_long_as_the_space_and_marked_at_round_values():
+    space = {"norm": "one of instance, batch", "rate": "0.0001 to 0.01, log", "depth": "2 to 5", "gone": "0 to 1"}
+    samples = [{"norm": "batch", "rate": 1e-3, "depth": 3}, {"norm": "batch", "rate": 0.05, "depth": 3}]
+    rows = [trial_row(place, [0.5], sample=sample) for place, sample in enumerate(samples)]
+    norm, rate, depth = read_axes(space, rows)
+    assert norm.ticks() == ([0.0, 1.0], ["instance", "batch"])
+    assert rate.ticks() == ([-4.0, -3.0, -2.0], ["0.0001", "0.001", "0.01"])
+    assert depth.ticks() == ([2, 3, 4, 5], ["2", "3", "4", "5"])
+    assert list(depth.places([2, 5])) == [0.0, 1.0]
+    assert list(rate.places([1e-4, 0.05])) == [0.0, 1.0]  # a value beyond the space
+    assert list(norm.places(["instance", "batch"])) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("description", "values", "marks"),
+    [
+        ("-", [0.25, 0.25], ["0.25"]),
+        ("0 to 0.5", [0.1], ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]),
+        ("one of 8", [8], ["8"]),
+    ],
+)
+def test_axis_without_a_spread_has_a_mark(description, values, marks):
+    rows = [trial_row(place, [0.5], sample={"one": value}) for place, value in enumerate(values)]
+    (axis,) = read_axes({"one": description}, rows)
+    assert axis.ticks()[1] == marks
+    assert np.isfinite(axis.places(values)).all()
+
+
+def space_rows(num_trials, *, seed=0):
+    """Return trials in the core space whose Dice is set by the learning rate, and a little by the depth."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for place in range(num_trials):
+        rate, depth = 10 ** rng.uniform(-4, -2), int(rng.integers(2, 6))
+        sample = {"learning_rate": rate, "depth": depth, "dropout": rng.uniform(0, 0.5), "bce_weight": rng.random()}
+        rows.append(trial_row(place, [0.9 - 0.2 * (math.log10(rate) + 3) ** 2 - 0.01 * depth], sample=sample))
+    return rows
+
+
+def test_importance_finds_what_the_dice_depends_on():
+    rows = space_rows(60)
+    found = importances(rows, read_axes(CORE, rows))
+    assert found[0].name == "learning_rate"
+    assert found[0].low > 0.8
+    assert sum(one.mean for one in found) == pytest.approx(1)
+    assert all(one.low <= one.mean <= one.high for one in found)
+
+
+def test_importance_of_too_few_or_equal_trials_is_not_told():
+    rows = space_rows(needed_trials(read_axes(CORE, space_rows(1))) - 1)
+    axes = read_axes(CORE, rows)
+    assert importances(rows, axes) == []
+    equal = [trial_row(place, [0.5], sample=row.sample) for place, row in enumerate(space_rows(30))]
+    assert importances(equal, axes) == []
+
+
+def test_space_figures_show_every_trial_in_few_traces():
+    rows = space_rows(300)
+    axes = read_axes(CORE, rows)
+    lines = parallel_coordinates(rows, axes).plot.data
+    assert len(lines) <= 8
+    assert sum(np.isnan(np.asarray(line.y)).sum() for line in lines) == 300  # a gap behind each
+    assert [len(trace.x) for trace in slices(rows, axes).plot.data] == [300] * 4
+    titles = [figure.title for figure in surfaces(rows, axes)]
+    assert titles == ["learning_rate and depth", "learning_rate and dropout", "depth and dropout"]
+
+
+def test_surface_is_highest_where_the_trials_are_best():
+    rows = space_rows(300)
+    contour = surfaces(rows, read_axes(CORE, rows))[0].plot.data[0]
+    row, column = np.unravel_index(np.nanargmax(contour.z), contour.z.shape)
+    assert contour.x[column] == pytest.approx(-3, abs=0.3)  # decades
+    assert contour.y[row] < 3.5
+
+
+def test_surface_is_empty_where_no_trial_is():
+    rows = [row for row in space_rows(300) if row.sample["depth"] == 2 or row.sample["learning_rate"] > 3e-3]
+    contour = surfaces(rows, read_axes(CORE, rows))[0].plot.data[0]
+    z = np.asarray(contour.z)
+    assert np.isnan(z[-1, 0])
+    assert np.isfinite(z[0, 0])
+
+
+def test_text_stays_text():
+    evil = "</script><!-- <b>&\u2028"
+    assert json.loads(script_json(json.dumps({"text": evil}))) == {"text": evil}
+    assert not set("<>&\u2028") & set(script_json(json.dumps(evil, ensure_ascii=False)))
+    assert plot_text("<b>&amp;") == "&lt;b&gt;&amp;amp;"
+    assert [number(value) for value in (None, math.nan, 0.123456, 3, "adam")] == ["-", "-", "0.1235", "3", "adam"]

@@ -1,0 +1,167 @@
+"""What is said of a search, an event a line."""
+
+import math
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from search.console import say
+from search.record.trials import State
+from search.scheduling.scheduler import Budget
+from search.scheduling.schedulers import SCHEDULERS
+from search.screen.board import Board
+from search.screen.clock import Clock
+from search.screen.eta import Estimate, Plan
+from search.screen.lines import Lines, describe_left
+from tests.support.fakes import progress
+
+SAMPLE = "learning_rate 0.00123 depth 3"
+
+
+def make_board(*, num_trials: int = 12, num_lanes: int = 2, clock: Clock | None = None, **options) -> Board:
+    budget = Budget(num_trials=num_trials, max_epochs=9, grace_period=1, reduction_factor=3)
+    plan = Plan(num_trials=num_trials, max_epochs=9, num_lanes=num_lanes)
+    return Board(plan, SCHEDULERS["asha"](budget), clock or Clock(), **options)
+
+
+def make_lines(**options) -> Lines:
+    return Lines(make_board(**options), Path("runs/x"))
+
+
+def said(capsys) -> list[str]:
+    """Return the lines that were printed, without their times."""
+    lines = capsys.readouterr().out.splitlines()
+    assert all(re.match(r" *\d+:\d\d  ", line) for line in lines)
+    return [line.split("  ", 1)[1] if line[0] != " " else line.strip().split("  ", 1)[1] for line in lines]
+
+
+def test_lines_say_how_a_trial_ended(capsys):
+    lines = make_lines(num_trials=2)
+    lines.on_end(progress(0, [0.5, 0.25]), State.PRUNED, None)
+    lines.on_end(progress(1, []), State.FAILED, "ValueError: odd\nTraceback:\nValueError: odd")
+    assert said(capsys) == [
+        f"t000 PRUNED   after  2 epochs, best Dice 0.5000, {SAMPLE}  [1/2]",
+        f"t001 FAILED   after  0 epochs, best Dice nan, {SAMPLE}  [2/2] (ValueError: odd); errors/t001.txt",
+    ]
+
+
+def test_lines_say_the_best_so_far_and_nothing_else_of_an_epoch(capsys):
+    lines = make_lines()
+    trial = progress(2, [0.5, 0.5, math.nan, 0.25, 0.75])
+    for epoch in trial.epochs.values():
+        lines.on_epoch(trial, epoch)
+    lines.on_epoch(trial, {"epoch": 6, "train_loss": math.nan, "seconds": 1.0})
+    assert said(capsys) == [
+        "t002 epoch 1: best so far, validation Dice 0.5000",
+        "t002 epoch 5: best so far, validation Dice 0.7500",
+    ]
+
+
+def test_lines_say_a_lost_group_in_one_line(capsys):
+    error = "Failure # 1 (occurred now)\nThe actor died. It may have been this or that.\n\tpid: 1\nBye."
+    make_lines().on_loss(progress(3, [0.5], phase="running"), error)
+    assert said(capsys) == ["t003 lost its worker group (The actor died); errors/t003.txt"]
+
+
+def test_lines_say_nothing_of_each_trial_that_was_cut_off(capsys):
+    make_lines().on_end(progress(0, [0.5], phase="paused"), State.PRUNED, "interrupted")
+    assert said(capsys) == []
+
+
+def test_lines_read_back_quietly_and_speak_again(capsys):
+    lines = make_lines()
+    with lines.quietly():
+        lines.on_end(progress(0, [0.5]), State.COMPLETE, None)
+        lines.on_end(progress(1, [0.5]), State.COMPLETE, None)
+    assert said(capsys) == []
+    lines.on_end(progress(2, [0.5]), State.COMPLETE, None)
+    assert "[3/12]" in said(capsys)[0]
+
+
+def test_lines_go_on_with_the_clock_the_counts_and_the_best(capsys):
+    clock = Clock()
+    lines = make_lines(clock=clock)
+    trials = {
+        0: progress(0, [0.5, 0.7]),
+        1: progress(1, [0.6, math.nan], phase="paused", elapsed_seconds=599.0),
+        2: progress(2, [], phase="unfinished"),
+        3: progress(3, [0.1], phase="unfinished"),
+    }
+    with lines.quietly():
+        lines.on_end(trials[0], State.COMPLETE, None)
+    clock.go_on(trials.values())
+    lines.go_on(trials)
+    for epoch, dice in ((3, 0.65), (4, 0.75)):
+        trials[1].epochs[epoch] = {"epoch": epoch, "val_dice": dice, "seconds": 2.0}
+        lines.on_epoch(trials[1], trials[1].epochs[epoch])
+    text = capsys.readouterr().out.splitlines()
+    assert all(re.match(r" 10:0\d  ", line) for line in text)
+    assert [line[8:] for line in text] == [
+        "resumed: 1 of 12 trials had ended, 2 go on from their last checkpoint, 1 are paused",
+        "t001 epoch 4: best so far, validation Dice 0.7500",
+    ]
+
+
+def test_lines_go_on_where_nothing_was_done(capsys):
+    make_lines().go_on({})
+    assert said(capsys) == ["resumed: 0 of 12 trials had ended, 0 go on from their last checkpoint, 0 are paused"]
+
+
+def test_lines_say_how_long_it_will_still_take_once_they_know(capsys):
+    lines = make_lines(num_lanes=1)
+    first, second = progress(0, []), progress(1, [], phase="running")
+    lines.on_end(first, State.FAILED, "odd")
+    lines.on_leg(second)
+    second.epochs = progress(1, [0.5]).epochs
+    lines.on_epoch(second, second.epochs[1])
+    lines.on_end(progress(1, [0.5]), State.PRUNED, None)
+    before, _, after = said(capsys)
+    assert "left" not in before
+    assert re.search(r"\[2/12\] .*(about )?\d+ (s|min)( to \d+ (s|min))? left$", after)
+
+
+def test_lines_can_be_pickled_as_tune_does():
+    assert isinstance(pickle.loads(pickle.dumps(make_lines())), Lines)
+
+
+def test_say_prints_names_as_they_are_but_nothing_that_a_terminal_obeys(capsys):
+    say("[bold]肿瘤[/bold] \x1b[31m \x07 " + "x" * 200)
+    assert capsys.readouterr().out == "[bold]肿瘤[/bold] �[31m � " + "x" * 200 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("low", "middle", "high", "text"),
+    [
+        (100, 110, 119, "about 2 min left"),
+        (600, 900, 1200, "10 min to 20 min left"),
+        (0, 2, 4, "about 5 s left"),
+        (3000, 3300, 7200, "50 min to 2 h left"),
+    ],
+)
+def test_describe_left_by_hand(low, middle, high, text):
+    assert describe_left(Estimate(seconds=middle, low_seconds=low, high_seconds=high)) == text
+
+
+def test_lines_say_for_what_a_search_waits_and_never_that_there_is_room_for_none(capsys):
+    board = make_board(num_lanes=4)
+    lines = Lines(board, Path("runs/x"))
+    lines.on_lanes(0, "all 4 GPUs are in use, by other jobs")
+    assert board.view().waits_for == "all 4 GPUs are in use, by other jobs"
+    lines.on_lanes(1, "other jobs hold 3 GPU")
+    assert board.view().waits_for == ""
+    lines.on_lanes(3)
+    assert said(capsys) == [
+        "waiting for a place: all 4 GPUs are in use, by other jobs",
+        "the cluster has room for 1 trial at a time now: other jobs hold 3 GPU",
+        "the cluster has room for 3 trials at a time now, not for 1",
+    ]
+
+
+def test_lines_say_that_the_cluster_has_grown_and_the_board_knows(tmp_path, capsys):
+    board = make_board()
+    before = board.plan.num_lanes
+    Lines(board, tmp_path).on_lanes(7)
+    assert board.plan.num_lanes == 7
+    assert f"the cluster has room for 7 trials at a time now, not for {before}" in capsys.readouterr().out

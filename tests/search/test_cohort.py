@@ -1,0 +1,229 @@
+"""The cohort: read from any layout, split by patient, and without the test patients where a trial could see them."""
+
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import tifffile
+
+from data import cache
+from data.pack import pack_patients
+from data.patient import BadFiles, DataError
+from data.preprocess import Preprocessing
+from data.source import Reading
+from data.split import split_patients
+from search import cohort as cohort_module
+from search.cohort import read_cohort
+from search.config import SearchConfig
+from tests.data.test_bad_input import (
+    ALL,
+    MODALITIES,
+    NUMBERS,
+    PATIENTS,
+    SIDE,
+    assert_slices,
+    image_of,
+    mask_of,
+    slices_of,
+    write_brats,
+    write_folder,
+    write_lgg,
+)
+
+WRITERS = {"lgg": write_lgg, "folder": write_folder, "nifti": write_brats}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Keeps packs out of the user's home; returns where they are instead."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tumour-search" / "packs"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Counts how often patients are decoded: one list of ids each time."""
+    calls = []
+
+    def counted(patients, preprocessing, **options):
+        calls.append([patient.id for patient in patients])
+        return pack_patients(patients, preprocessing, **options)
+
+    monkeypatch.setattr(cohort_module, "pack_patients", counted)
+    return calls
+
+
+def config_of(tmp_path, layout="lgg", *, cache=False, seed=0, preprocessing=None, **reading):
+    source = tmp_path / layout
+    if not source.exists():
+        WRITERS[layout](source)
+    return SearchConfig(
+        data=str(source),
+        out=tmp_path / "runs",
+        cache=cache,
+        seed=seed,
+        reading=Reading(**reading),
+        preprocessing=preprocessing or Preprocessing(size=SIDE),
+    )
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_a_cohort_of_any_layout_holds_every_slice_on_its_side(tmp_path, layout):
+    cohort = read_cohort(config_of(tmp_path, layout))
+    assert cohort.format == layout
+    assert cohort.skipped == ()
+    assert_slices(cohort, ALL)
+    assert cohort.split == split_patients(PATIENTS, seed=0)
+    sides = {side: getattr(cohort.split, side) for side in ("train", "val", "test")}
+    expected = {side: 3 * len(ids) for side, ids in sides.items()}
+    assert cohort.num_slices == cohort.num_tumour_slices == expected
+    assert (cohort.train_pack.patient_ids, cohort.val_pack.patient_ids) == (sides["train"], sides["val"])
+    assert [patient.id for patient in cohort.val_patients] == list(sides["val"])
+    assert [patient.id for patient in cohort.test_patients] == list(sides["test"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_packs_hold_no_slice_of_a_test_patient(tmp_path, seed):
+    cohort = read_cohort(config_of(tmp_path, seed=seed))
+    packs = (cohort.train_pack, cohort.val_pack)
+    sides = [set(cohort.train_pack.patient_ids), set(cohort.val_pack.patient_ids), set(cohort.split.test)]
+    assert set.union(*sides) == set(PATIENTS)
+    assert sum(map(len, sides)) == len(PATIENTS)
+    for patient in cohort.split.test:
+        for number in NUMBERS:
+            assert not any((pack.images == image_of(patient, number)).all(axis=(1, 2, 3)).any() for pack in packs)
+    for pack in packs:
+        for array in (pack.images, pack.masks):
+            assert len(pickle.dumps(array)) < array.nbytes + 1000, "the other patients would go where trials run"
+            assert array.base.nbytes == array.nbytes, "the file behind it holds other patients"
+
+
+def test_all_layouts_of_the_same_slices_are_one_data_set(tmp_path):
+    cohorts = [read_cohort(config_of(tmp_path, layout)) for layout in WRITERS]
+    assert len({cohort.fingerprint for cohort in cohorts}) == 1
+    assert len({cohort.split for cohort in cohorts}) == 1
+    for cohort in cohorts[1:]:
+        np.testing.assert_array_equal(cohort.train_pack.mean, cohorts[0].train_pack.mean)
+
+
+def test_the_fingerprint_is_of_the_pixels_and_of_the_preprocessing(tmp_path):
+    first = read_cohort(config_of(tmp_path))
+    assert read_cohort(config_of(tmp_path, seed=1)).fingerprint == first.fingerprint
+    other = Preprocessing(size=SIDE, normalisation="unit")
+    assert read_cohort(config_of(tmp_path, preprocessing=other)).fingerprint != first.fingerprint
+    tifffile.imwrite(tmp_path / "lgg/P0/P0_1_mask.tif", mask_of("P0", 2))
+    assert read_cohort(config_of(tmp_path)).fingerprint != first.fingerprint
+
+
+def test_options_reach_the_pack(tmp_path):
+    context = Preprocessing(size=SIDE, context_slices=1)
+    cohort = read_cohort(config_of(tmp_path, channels=("post", "pre"), preprocessing=context))
+    assert cohort.train_pack.num_channels == 6
+    first = cohort.train_pack.patient_ids[0]
+    np.testing.assert_array_equal(cohort.train_pack.images[0], image_of(first, 1)[..., [2, 0]])
+
+
+def test_modalities_and_labels_reach_the_pack(tmp_path):
+    cohort = read_cohort(config_of(tmp_path, "nifti", modalities=("t2",), labels=(3, 7)))
+    first = cohort.train_pack.patient_ids[0]
+    np.testing.assert_array_equal(cohort.train_pack.images[0], image_of(first, 1)[..., 2:])
+    np.testing.assert_array_equal(cohort.train_pack.masks[0], mask_of(first, 1) > 0)  # written as label 3
+    with pytest.raises(DataError, match="none of the 3 patients of side 'train' has a tumour"):
+        read_cohort(config_of(tmp_path, "nifti", modalities=("t2",), labels=(7,)))
+
+
+def test_warnings_are_printed_to_stderr(tmp_path, capsys):
+    read_cohort(config_of(tmp_path, "nifti"))
+    captured = capsys.readouterr()
+    sentence = "no modalities were named; the channels are those of every case: flair, t1, t2"
+    assert [line for line in captured.err.splitlines() if line.startswith("note: ")] == [f"note: {sentence}"]
+    assert captured.out == ""
+    read_cohort(config_of(tmp_path, "nifti", modalities=MODALITIES))
+    assert "note: " not in capsys.readouterr().err
+
+
+def test_skipped_files_of_the_scan_and_of_the_decoding_are_recorded_together(tmp_path):
+    config = config_of(tmp_path, skip_bad_files=True)
+    source = tmp_path / "lgg"
+    (source / "P0" / "P0_1_mask.tif").unlink()
+    (source / "P3" / "P3_2.tif").write_bytes(b"")
+    cohort = read_cohort(config)
+    assert [str(problem.path.relative_to(source)) for problem in cohort.skipped] == ["P0/P0_1.tif", "P3/P3_2.tif"]
+    assert [problem.reason.split(" (")[0] for problem in cohort.skipped] == ["image without mask", "is empty"]
+    assert_slices(cohort, ALL - {("P0", 1), ("P3", 2)})
+
+
+def test_skipping_leaves_a_sound_source_as_it_is(tmp_path, decoded):
+    plain, skipping = (read_cohort(config_of(tmp_path, skip_bad_files=skip)) for skip in (False, True))
+    assert skipping.fingerprint == plain.fingerprint
+    assert skipping.skipped == ()
+    assert decoded == [list(PATIENTS)] * 2
+
+
+def test_patients_that_are_skipped_are_not_split(tmp_path):
+    config = config_of(tmp_path, "nifti", skip_bad_files=True)
+    (tmp_path / "nifti" / "P2" / "P2_t1.nii.gz").write_bytes(b"")
+    cohort = read_cohort(config)
+    assert cohort.split == split_patients([patient for patient in PATIENTS if patient != "P2"], seed=0)
+    assert "P2" not in {patient.id for patient in (*cohort.val_patients, *cohort.test_patients)}
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_the_cache_is_used_the_second_time(tmp_path, own_cache, decoded, layout):
+    first, second = (read_cohort(config_of(tmp_path, layout, cache=True)) for _ in range(2))
+    assert decoded == [list(PATIENTS)]
+    assert len(list(own_cache.iterdir())) == 1
+    assert first.fingerprint == second.fingerprint
+    for key, (image, mask) in slices_of(first).items():
+        np.testing.assert_array_equal(slices_of(second)[key][0], image)
+        np.testing.assert_array_equal(slices_of(second)[key][1], mask)
+    np.testing.assert_array_equal(first.val_pack.std, second.val_pack.std)
+
+
+def test_the_cache_is_shared_by_seeds_and_not_by_preprocessings(tmp_path, own_cache, decoded):
+    read_cohort(config_of(tmp_path, cache=True))
+    read_cohort(config_of(tmp_path, cache=True, seed=3))
+    assert len(decoded) == 1
+    read_cohort(config_of(tmp_path, cache=True, preprocessing=Preprocessing(size=SIDE, crop="head")))
+    assert len(decoded) == 2
+    assert len(list(own_cache.iterdir())) == 2
+
+
+def test_the_cache_is_left_alone_unless_it_is_asked_for(tmp_path, own_cache, decoded):
+    for _ in range(2):
+        read_cohort(config_of(tmp_path, cache=False))
+    assert len(decoded) == 2
+    assert not own_cache.exists()
+
+
+def test_a_file_that_breaks_after_it_was_cached_is_seen(tmp_path, own_cache):
+    read_cohort(config_of(tmp_path, cache=True))
+    (tmp_path / "lgg" / "P1" / "P1_2.tif").write_bytes(b"")
+    with pytest.raises(BadFiles, match=r"P1_2.tif: is empty"):
+        read_cohort(config_of(tmp_path, cache=True))
+    cohort = read_cohort(config_of(tmp_path, cache=True, skip_bad_files=True))
+    assert_slices(cohort, ALL - {("P1", 2)})
+    assert len(list(own_cache.iterdir())) == 2
+
+
+def test_a_cached_cohort_has_no_test_patient_in_its_packs_either(tmp_path):
+    for _ in range(2):
+        cohort = read_cohort(config_of(tmp_path, cache=True))
+        for pack in (cohort.train_pack, cohort.val_pack):
+            assert not set(pack.patient_ids) & set(cohort.split.test)
+            assert type(pack.images) is np.ndarray, "a map of the whole pack would let a trial see all of it"
+
+
+def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, own_cache, decoded, caplog):
+    first = read_cohort(config_of(tmp_path, cache=True))
+    (pack,) = own_cache.iterdir()
+    content = bytearray((pack / "images.npy").read_bytes())
+    content[-1] ^= 1
+    (pack / "images.npy").write_bytes(content)
+    with caplog.at_level(logging.WARNING, logger=cache.__name__):
+        second = read_cohort(config_of(tmp_path, cache=True))
+    assert "is damaged" in caplog.text
+    assert len(decoded) == 2
+    assert second.fingerprint == first.fingerprint
+    assert_slices(second, ALL)

@@ -1,0 +1,293 @@
+"""What a search may be asked: defaults that hold, errors that say what to do, and the command line."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from data.preprocess import Preprocessing
+from data.source import Reading
+from search.config import SearchConfig
+from search.experiment import GROUPS
+from search.presets import PRESETS
+from search.promotion_options import Promotion
+from search.scheduling.schedulers import SCHEDULERS
+from search.suggestion.samplers import SAMPLERS
+from search.tune import main, parse
+
+
+def test_default_is_smoke_and_all_presets_hold():
+    assert SearchConfig() == PRESETS["smoke"]()
+    assert list(PRESETS) == ["smoke", "workstation", "cluster"]
+    assert all(isinstance(preset(), SearchConfig) for preset in PRESETS.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials": 0}, "trials is 0, but must be at least 1"),
+        ({"max_epochs": 0}, "max_epochs is 0, but must be at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
+        ({"width": 0}, "width is 0, but must be at least 1"),
+        ({"grace_period": 0}, "grace_period is 0, but must be at least 1, or left out"),
+        ({"reduction_factor": 1}, "reduction_factor is 1, but must be at least 2"),
+        ({"workers_per_trial": 0}, "workers_per_trial is 0, but must be at least 1"),
+        ({"max_failures": -1}, "max_failures is -1, but must be at least 0"),
+        ({"patience": -1}, "patience is -1, but must be at least 0"),
+        ({"time_budget_seconds": 0.5}, "time_budget_seconds is 0.5, but must be at least 1, or left out"),
+        ({"gpus_per_worker": -1.0}, "gpus_per_worker is -1.0, but must be at least 0, or left out"),
+        ({"cpus_per_worker": 0}, "cpus_per_worker is 0, but must be at least 1, or left out"),
+        ({"max_concurrent": 0}, "max_concurrent is 0, but must be at least 1, or left out"),
+        ({"grace_period": 10}, "grace_period is 10, but must be at most max_epochs (9)"),
+        ({"checkpoints_gb": -0.5}, "checkpoints_gb is -0.5, but must be at least 0, or left out"),
+        ({"space": "huge"}, "space is 'huge', but must be one of core, wide"),
+        ({"searcher": "bohb"}, "searcher is 'bohb', but must be one of tpe, forest, gp, cmaes, random, qmc, grid"),
+        ({"searcher": ""}, "searcher is '', but must be one of tpe, forest, gp, cmaes, random, qmc, grid"),
+        ({"scheduler": "pbt"}, "scheduler is 'pbt', but must be one of asha, hyperband, median, none"),
+        (
+            {"name": "a/b"},
+            "name is 'a/b', but it becomes a folder and a W&B group: use letters, digits, dots, dashes and "
+            "underscores, at most 100, and begin with a letter or digit",
+        ),
+        (
+            {"resume": "runs/a"},
+            "resume is 'runs/a', but it becomes a folder and a W&B group: use letters, digits, dots, dashes and "
+            "underscores, at most 100, and begin with a letter or digit",
+        ),
+        (
+            {"preprocessing": Preprocessing(size=100)},
+            "size is 100, but the space 'core' has U-Nets of depth 5, which need a multiple of 32 pixels, from 64 "
+            "to 1024: 128 or 256 are usual",
+        ),
+        (
+            {"batch_size": 6, "workers_per_trial": 4},
+            "batch_size is 6, but must be divisible by workers_per_trial (4)",
+        ),
+        (
+            {"space": "wide", "batch_size": 3, "workers_per_trial": 3},
+            "batch_size is 8, but must be divisible by workers_per_trial (3)",
+        ),
+        (
+            {"searcher": "grid", "try_first": Path("first.json")},
+            "try is of no use with the searcher grid, which tries its own points: leave one out",
+        ),
+    ],
+)
+def test_config_refuses(changes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SearchConfig(**changes)
+
+
+@pytest.mark.parametrize("option", ["name", "resume"])
+@pytest.mark.parametrize("name", ["..", ".hidden", "-x", "a b", "a\n", "x" * 101])
+def test_config_refuses_names_that_are_no_folder(option, name):
+    with pytest.raises(ValueError, match=f"^{option} is .* but it becomes a folder"):
+        SearchConfig(**{option: name})
+
+
+@pytest.mark.parametrize("size", [1, 32, 65, 1008])
+def test_config_refuses_sizes_that_the_deepest_network_cannot_halve(size):
+    with pytest.raises(ValueError, match="which need a multiple of 32 pixels"):
+        SearchConfig(preprocessing=Preprocessing(size=size))
+
+
+def test_config_accepts_its_bounds():
+    SearchConfig(
+        trials=1, max_epochs=1, grace_period=1, reduction_factor=2, max_failures=0, preprocessing=Preprocessing(size=64)
+    )
+    SearchConfig(
+        gpus_per_worker=0.0,
+        cpus_per_worker=1,
+        max_concurrent=1,
+        time_budget_seconds=1,
+        preprocessing=Preprocessing(size=1024),
+    )
+    SearchConfig(name="x" * 100, resume="y" * 100, checkpoints_gb=0.0)
+
+
+@pytest.mark.parametrize(("option", "names"), [("searcher", SAMPLERS), ("scheduler", SCHEDULERS)])
+def test_config_accepts_every_searcher_and_scheduler_and_its_help_names_them(option, names, capsys):
+    for name in names:
+        assert getattr(parse([f"--{option}", name]), option) == name
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    said = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    described = said.partition(f"--{option} ")[2].partition("(default")[0]
+    assert [name for name in names if f"`{name}`" not in described] == []
+
+
+def test_named_keeps_a_name_that_was_given():
+    config = SearchConfig(name="mine", out=Path("there"))
+    assert config.named() is config
+    assert config.folder == Path("there/mine")
+
+
+@pytest.mark.parametrize(
+    ("data", "stem"),
+    [
+        ("phantom", "phantom"),
+        ("phantom:40", "phantom-40"),
+        ("/data/LGG MRI/kaggle_3m/", "kaggle-3m"),
+        ("..", "search"),
+        ("/", "search"),
+        ("\u00e9", "search"),
+    ],
+)
+def test_named_is_the_data_and_the_time(data, stem):
+    assert re.fullmatch(rf"{stem}-\d{{8}}-\d{{6}}", SearchConfig(data=data).named().name)
+
+
+def test_named_shortens_data_with_a_long_name():
+    assert len(SearchConfig(data="x" * 200).named().name) <= 100
+
+
+def test_fixed_hands_on_what_trials_have_in_common():
+    fixed = SearchConfig(max_epochs=5, batch_size=8, width=4, patience=2, precision="bf16", seed=3).fixed(in_channels=1)
+    assert (fixed.in_channels, fixed.max_epochs, fixed.batch_size, fixed.width) == (1, 5, 8, 4)
+    assert (fixed.patience, fixed.precision, fixed.seed) == (2, "bf16", 3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_parse_begins_with_a_preset_and_changes_it(preset):
+    found = parse([preset, "--data", "kaggle_3m", "--name", "n", "--trials", "4", "--time-budget-seconds", "60"])
+    expected = PRESETS[preset]()
+    changed = {"data": "kaggle_3m", "name": "n", "trials": 4, "time_budget_seconds": 60.0}
+    for field in fields(SearchConfig):
+        assert getattr(found, field.name) == changed.get(field.name, getattr(expected, field.name))
+
+
+def test_parse_of_nothing_is_the_smoke_search_with_a_name():
+    assert parse([]).trials == SearchConfig().trials
+    assert parse([]).name.startswith("phantom-")
+    assert parse(["--dry-run"]).dry_run
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--epochs", "3"], "--epochs"),
+        (["--data", "x", "workstation"], "workstation"),
+        (["--trials", "many"], "--trials"),
+        (["--precision", "int8"], "--precision"),
+        (["--trials", "0"], "trials is 0, but must be at least 1"),
+        (["--searcher", "bohb"], "searcher is 'bohb', but must be one of"),
+        (["--checkpoints-gb", "-1"], "checkpoints_gb is -1.0, but must be at least 0"),
+        (["--resume", "../a"], "resume is '../a', but it becomes a folder"),
+        (["--searcher", "grid", "--try", "first.json"], "try is of no use with the searcher grid"),
+        (["--grace-period", "40"], "grace_period is 40, but must be at most max_epochs"),
+    ],
+)
+def test_parse_ends_with_status_2_and_says_what_is_wrong(options, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(options)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_parse_takes_lists_of_experiments_and_a_file_to_try():
+    found = parse(["--warm-start", "one", "two", "--try", "samples/first.json"])
+    assert found.warm_start == ("one", "two")
+    assert found.try_first == Path("samples/first.json")
+    assert (parse([]).warm_start, parse([]).try_first) == ((), None)
+
+
+def test_parse_refuses_to_resume_what_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'gone'} is not an experiment of this program: "):
+        parse(["--resume", "gone", "--out", str(tmp_path)])
+
+
+def test_help_prints_every_option_and_the_presets(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    for field in (
+        *(one for one in fields(SearchConfig) if one.name not in GROUPS),
+        *fields(Preprocessing),
+        *fields(Reading),
+    ):
+        option = {"try_first": "try", "cache": "no-cache"}.get(field.name, field.name.replace("_", "-"))
+        assert re.search(rf"--{option}[ ,]", printed)
+    assert all(preset in printed for preset in PRESETS)
+
+
+def test_main_returns_2_for_data_that_is_not_there(tmp_path, capsys):
+    assert main(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'nowhere'} does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objective": ("val_dice", "val_iou")},
+            "objective is 'val_iou', but must be one of val_dice, latency_ms, million_parameters",
+        ),
+        (
+            {"objective": ("val_dice", "latency_ms"), "promotion": Promotion(ensemble=3)},
+            "ensemble is 3, but with several objectives (val_dice, latency_ms) one network is promoted: leave it out",
+        ),
+        (
+            {"objective": ("latency_ms", "val_dice")},
+            "objective is latency_ms, val_dice, but must begin with val_dice",
+        ),
+        ({"objective": ("latency_ms",)}, "objective is latency_ms, but must begin with val_dice"),
+        *(
+            (
+                {"objective": ("val_dice", "latency_ms"), "searcher": searcher},
+                f"searcher is '{searcher}', which knows one objective only, not val_dice, latency_ms: choose one of "
+                "tpe, gp, random, qmc, grid",
+            )
+            for searcher in ("forest", "cmaes")
+        ),
+        (
+            {"objective": ("val_dice", "million_parameters"), "scheduler": "median"},
+            "scheduler is 'median', which knows one objective only, not val_dice, million_parameters: choose one of "
+            "asha, hyperband, none",
+        ),
+        ({"dice_tolerance": -0.01}, "dice_tolerance is -0.01, but must be at least 0"),
+    ],
+)
+def test_config_refuses_objectives(changes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SearchConfig(**changes)
+
+
+def test_config_counts_an_objective_that_is_named_twice_once():
+    twice = ("val_dice", "latency_ms", "val_dice", "million_parameters", "latency_ms")
+    assert SearchConfig(objective=twice).objective == ("val_dice", "latency_ms", "million_parameters")
+    assert SearchConfig(objective=("val_dice", "val_dice"), searcher="forest").objective == ("val_dice",)
+
+
+@pytest.mark.parametrize(
+    ("options", "objectives"),
+    [
+        ([], ("val_dice",)),
+        (["--objective", "val_dice"], ("val_dice",)),
+        (["--objective", "latency_ms"], ("val_dice", "latency_ms")),
+        (["--objective", "val_dice", "--objective", "latency_ms"], ("val_dice", "latency_ms")),
+        (
+            ["workstation", "--objective", "million_parameters", "--objective", "latency_ms", "--searcher", "tpe"],
+            ("val_dice", "million_parameters", "latency_ms"),
+        ),
+    ],
+)
+def test_parse_adds_objectives_to_dice(options, objectives):
+    found = parse(options)
+    assert found.objective == objectives
+    assert found.fixed(in_channels=3).measure_latency == ("latency_ms" in objectives)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--objective", "speed"], "objective is 'speed', but must be one of val_dice, latency_ms"),
+        (["--objective", "latency_ms", "--searcher", "forest"], "searcher is 'forest', which knows one objective only"),
+    ],
+)
+def test_parse_refuses_objectives_with_status_2(options, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(options)
+    assert caught.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.replace("\u2502", " ").split())

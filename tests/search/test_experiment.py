@@ -1,0 +1,374 @@
+"""The folder of a search: created once, resumed only as what it was, and written by one search at a time."""
+
+import fcntl
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.preprocess import Preprocessing
+from search.cluster.capacity.lanes import Lanes
+from search.config import SearchConfig
+from search.experiment import (
+    CHANGEABLE,
+    CONFIG_FILE,
+    check_changes,
+    check_folder,
+    only_writer,
+    open_experiment,
+    read_experiment,
+    recorded_config,
+    resume_experiment,
+)
+from search.presets import PRESETS
+from search.promotion_options import Promotion
+from search.record.files import LOCK_FILE
+from tests.support.fakes import small_cohort
+
+LANES = Lanes(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
+KNOWN = {"earlier": [], "first": [{"depth": 3}]}
+
+
+def config(out: Path, **changes: Any) -> SearchConfig:
+    return SearchConfig(**{"out": out, "name": "mine"} | changes)
+
+
+def begin(asked: SearchConfig, *, known: dict[str, Any] = KNOWN) -> dict[str, Any]:
+    """Return what config.json says of an experiment that began, and is over."""
+    with open_experiment(asked, small_cohort(), LANES, known) as experiment:
+        return experiment
+
+
+def refusal(changed: SearchConfig, recorded: SearchConfig) -> str:
+    with pytest.raises(ValueError, match=r".") as caught:
+        check_changes(changed, recorded)
+    return str(caught.value)
+
+
+def write_config(folder: Path, **values: Any) -> None:
+    """Write the config.json of an experiment with these options in place of its own; None leaves one out."""
+    begin(config(folder.parent, name=folder.name))
+    experiment = read_experiment(folder)
+    experiment["config"] = {
+        name: value
+        for name, value in (experiment["config"] | values).items()
+        if name not in values or value is not None
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(experiment))
+
+
+def test_check_folder_creates_the_parents_and_no_more(tmp_path):
+    asked = config(tmp_path / "a" / "b")
+    check_folder(asked)
+    check_folder(asked)
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_check_folder_refuses_one_that_exists_and_says_how_to_resume_it(tmp_path, is_file):
+    (tmp_path / "mine").touch() if is_file else (tmp_path / "mine").mkdir()
+    message = f"{tmp_path}/mine exists already: go on with it by --resume mine, choose another --name, or remove it"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_folder(config(tmp_path))
+
+
+@pytest.mark.parametrize("out", ["/proc/runs", "/dev/full", "/dev/null/runs"])
+def test_check_folder_refuses_an_out_that_cannot_be_written(out):
+    with pytest.raises(ValueError, match=rf"^--out {out} cannot be written \(.+\): choose another folder$"):
+        check_folder(config(Path(out)))
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Let files be created, but not grow, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_check_folder_refuses_an_out_without_room(tmp_path):
+    with (
+        no_room(),
+        pytest.raises(ValueError, match=rf"^--out {tmp_path} cannot be written \(.+\): choose another") as caught,
+    ):
+        check_folder(config(tmp_path))
+    assert "File too large" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_open_experiment_writes_what_it_yields(tmp_path):
+    experiment = begin(config(tmp_path / "deep" / "runs", data="kaggle_3m"))
+    assert json.loads((tmp_path / "deep/runs/mine" / CONFIG_FILE).read_text()) == json.loads(json.dumps(experiment))
+    assert experiment["data"] == {
+        "source": "kaggle_3m",
+        "format": "lgg",
+        "skipped": [],
+        "fingerprint": "0123456789abcdef",
+        "num_slices": {"train": 2, "val": 1, "test": 1},
+        "num_tumour_slices": {"train": 1, "val": 1, "test": 0},
+        "split": {"train": ("A", "B"), "val": ("C",), "test": ("D",)},
+    }
+    assert (experiment["known"], experiment["lanes"]["num_lanes"]) == (KNOWN, 2)
+    assert experiment["space"].keys() == {"learning_rate", "depth", "dropout", "bce_weight"}
+    assert {"started", "command", "commit", "versions"} <= experiment.keys()
+
+
+def test_open_experiment_does_not_begin_where_something_is(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(FileExistsError):
+        begin(config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"time_budget_seconds": 60.0, "checkpoints_gb": 0.5, "max_concurrent": 3, "patience": 2, "seed": 7},
+        {"try_first": Path("samples") / "first.json", "warm_start": ("one", "two")},
+        {"searcher": "gp", "scheduler": "median", "space": "wide", "tracking": "off", "data": "phantom:40"},
+    ],
+)
+def test_recorded_config_is_what_the_experiment_began_with(tmp_path, changes):
+    asked = config(tmp_path, **changes)
+    begin(asked)
+    assert recorded_config(tmp_path / "mine") == asked
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_recorded_config_of_every_preset_is_the_same(tmp_path, preset):
+    asked = replace(PRESETS[preset](), out=tmp_path, name="mine")
+    begin(asked)
+    assert recorded_config(asked.folder) == asked
+
+
+def test_recorded_config_does_not_say_that_it_was_resumed(tmp_path):
+    begin(config(tmp_path))
+    resume_experiment(config(tmp_path, resume="mine"), small_cohort())
+    assert recorded_config(tmp_path / "mine").resume == ""
+
+
+def test_recorded_config_finds_its_folder_where_it_was_moved_to(tmp_path):
+    begin(config(tmp_path / "here"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert recorded_config(tmp_path / "there" / "mine").folder == tmp_path / "there" / "mine"
+
+
+def test_recorded_config_of_a_renamed_experiment_is_of_its_folder(tmp_path):
+    begin(config(tmp_path))
+    (tmp_path / "mine").rename(tmp_path / "other")
+    assert recorded_config(tmp_path / "other").folder == tmp_path / "other"
+
+
+def test_recorded_config_refuses_options_of_another_version(tmp_path):
+    write_config(tmp_path / "mine", pruner="none", colour="red")
+    message = f"{tmp_path}/mine/config.json has options that this version does not know: colour, pruner"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        recorded_config(tmp_path / "mine")
+
+
+def test_recorded_config_refuses_values_that_are_not_legal(tmp_path):
+    write_config(tmp_path / "mine", searcher="bohb")
+    with pytest.raises(ValueError, match="searcher is 'bohb', but must be one of"):
+        recorded_config(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(("option", "value"), [("trials", "many"), ("space", {}), ("name", 3), ("warm_start", 3)])
+def test_recorded_config_does_not_fall_over_values_of_another_kind(tmp_path, option, value):
+    write_config(tmp_path / "mine", **{option: value})
+    with suppress(ValueError):  # which a person is told
+        recorded_config(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("option", [field.name for field in fields(SearchConfig) if field.name != "resume"])
+def test_recorded_config_of_an_older_version_has_the_defaults_of_what_it_lacks(tmp_path, option):
+    write_config(tmp_path / "mine", **{option: None})
+    assert recorded_config(tmp_path / "mine") == config(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "", '{"started": "2026', "\x00" * 8])
+def test_recorded_config_refuses_what_is_no_experiment(tmp_path, content):
+    if content is not None:
+        (tmp_path / CONFIG_FILE).write_text(content)
+    with pytest.raises(ValueError, match=f"^{tmp_path} is not an experiment of this program: "):
+        recorded_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"config": null}', '{"config": [1]}'])
+def test_recorded_config_refuses_json_of_something_else(tmp_path, content):
+    (tmp_path / CONFIG_FILE).write_text(content)
+    with pytest.raises(ValueError, match=f"^{tmp_path} is not an experiment of this program: "):
+        recorded_config(tmp_path)
+
+
+def test_check_changes_accepts_what_may_change(tmp_path):
+    changed = config(
+        tmp_path,
+        data="elsewhere",
+        trials=99,
+        time_budget_seconds=60.0,
+        max_concurrent=1,
+        max_failures=0,
+        checkpoints_gb=1.0,
+        workers_per_trial=2,
+        gpus_per_worker=0.0,
+        cpus_per_worker=1,
+        tracking="off",
+        cache=False,
+        dry_run=True,
+        resume="mine",
+        promotion=Promotion(candidates=1, ties="best", choose=False, final_seeds=1, ensemble=2, folds=2),
+    )
+    check_changes(changed, config(tmp_path))
+    now, before = (vars(one) | vars(one.promotion) for one in (changed, config(tmp_path)))
+    assert {name for name in CHANGEABLE if now[name] != before[name]} == set(CHANGEABLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "before"),
+    [
+        ("seed", 1, 0),
+        ("max_epochs", 10, 9),
+        ("space", "wide", "core"),
+        ("searcher", "gp", "tpe"),
+        ("scheduler", "none", "asha"),
+        ("grace_period", 2, None),
+        ("size", 64, 128),
+        ("val_fraction", 0.25, 0.2),
+        ("batch_size", 8, 16),
+        ("precision", "bf16", "auto"),
+        ("warm_start", ("one",), ()),
+        ("name", "other", "mine"),
+    ],
+)
+def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, value, before):
+    changes = {"preprocessing": Preprocessing(size=value)} if name == "size" else {name: value}
+    changed = replace(config(tmp_path), **changes)
+    assert refusal(changed, config(tmp_path)) == (
+        f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that goes on can change only "
+        "data, trials, time_budget_seconds, max_concurrent, max_failures, checkpoints_gb, workers_per_trial, "
+        "gpus_per_worker, cpus_per_worker, tracking, cache, dry_run, candidates, ties, choose, final_seeds, "
+        "ensemble, folds"
+    )
+
+
+def test_resume_experiment_records_when_and_with_what(tmp_path):
+    begun = begin(config(tmp_path))
+    for times, trials in ((1, 20), (2, 30)):
+        resumed = resume_experiment(config(tmp_path, trials=trials, resume="mine"), small_cohort())
+        assert len(resumed["resumed"]) == times
+        assert recorded_config(tmp_path / "mine").trials == trials
+    assert read_experiment(tmp_path / "mine") == json.loads(json.dumps(resumed))
+    kept = begun.keys() - {"config"}
+    assert {name: resumed[name] for name in kept} == {name: json.loads(json.dumps(begun[name])) for name in kept}
+
+
+def test_resume_experiment_refuses_other_patients_and_changes_nothing(tmp_path):
+    begin(config(tmp_path))
+    before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
+    message = (
+        "the patients in elsewhere are not those that mine began with (fingerprint fedcba987654, then 0123456789ab): "
+        "give back the old ones, or begin a new search"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        resume_experiment(config(tmp_path, data="elsewhere", trials=99), small_cohort("fedcba9876543210"))
+    assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_only_writer_refuses_while_another_process_writes_and_not_after_it_was_killed(tmp_path):
+    message = f"another search is writing to {tmp_path}: wait for its end, or stop it"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / LOCK_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"), only_writer(tmp_path):
+            pytest.fail("two writers")
+        holder.kill()
+        holder.wait()
+    with only_writer(tmp_path):
+        pass
+
+
+def test_only_writer_lets_go_at_its_end_whatever_that_is(tmp_path):
+    with pytest.raises(RuntimeError, match="inside"), only_writer(tmp_path):
+        raise RuntimeError("inside")
+    with only_writer(tmp_path):
+        other = os.open(tmp_path / LOCK_FILE, os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(ValueError, match="another search is writing"), only_writer(tmp_path):
+        pytest.fail("two writers")
+    os.close(other)
+
+
+def test_only_writer_holds_one_folder_alone(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with only_writer(tmp_path / "a"), only_writer(tmp_path / "b"):
+        assert {path.name for path in tmp_path.glob(f"*/{LOCK_FILE}")} == {LOCK_FILE}
+
+
+def is_held(folder: Path) -> bool:
+    try:
+        with only_writer(folder):
+            return False
+    except ValueError:
+        return True
+
+
+def test_open_experiment_holds_the_folder_while_it_is_open_and_not_after(tmp_path):
+    with open_experiment(config(tmp_path), small_cohort(), LANES, KNOWN):
+        assert is_held(tmp_path / "mine")
+    assert not is_held(tmp_path / "mine")
+    with (
+        pytest.raises(RuntimeError, match="inside"),
+        open_experiment(config(tmp_path, resume="mine"), small_cohort(), LANES, {}),
+    ):
+        raise RuntimeError("inside")
+    assert not is_held(tmp_path / "mine")
+
+
+def test_open_experiment_goes_on_with_what_was_known_when_it_began(tmp_path):
+    begin(config(tmp_path))
+    for _ in range(2):
+        resumed = begin(config(tmp_path, resume="mine", trials=20), known={})
+        assert resumed["known"] == read_experiment(tmp_path / "mine")["known"] == KNOWN
+
+
+def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
+    with open_experiment(config(tmp_path), small_cohort(), LANES, KNOWN):
+        before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
+        with pytest.raises(ValueError, match=f"^another search is writing to {tmp_path}/mine"):
+            begin(config(tmp_path, resume="mine", trials=99))
+        assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
+
+
+def test_open_experiment_lets_go_of_one_with_other_patients(tmp_path):
+    begin(config(tmp_path))
+    with (
+        pytest.raises(ValueError, match="are not those that mine began with"),
+        open_experiment(config(tmp_path, resume="mine"), small_cohort("fedcba9876543210"), LANES, {}),
+    ):
+        pytest.fail("other patients")
+    assert not is_held(tmp_path / "mine")

@@ -1,0 +1,75 @@
+"""The search space: every sample of it is a network and a training, and nothing else is."""
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from model.training.train import TrainConfig
+from model.unet import UNetConfig
+from search.space import CORE, SPACES, WIDE, SharedSettings, batch_sizes, describe, largest_depth, to_configs
+
+FIXED = SharedSettings(in_channels=3, max_epochs=9, batch_size=16, width=12, patience=5, precision="float32", seed=4)
+
+
+def draw(space, num_draws: int, seed: int) -> list[dict]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [study.ask(space).params for _ in range(num_draws)]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_sample_of_a_space_describes_a_network_and_a_training(name):
+    for sample in draw(SPACES[name], 200, seed=1):
+        unet, train = to_configs(sample, FIXED)
+        for key, value in sample.items():
+            assert getattr(unet if hasattr(unet, key) else train, key) == value
+        assert unet.depth <= largest_depth(SPACES[name])
+        assert train.batch_size in batch_sizes(SPACES[name], FIXED.batch_size)
+
+
+def test_to_configs_of_an_empty_sample_are_the_fixed_values_and_the_defaults():
+    unet, train = to_configs({}, FIXED)
+    assert unet == UNetConfig(in_channels=3, width=12)
+    assert train == TrainConfig(max_epochs=9, batch_size=16, patience=5, precision="float32", seed=4)
+
+
+def test_to_configs_sample_overrides_what_is_fixed():
+    unet, train = to_configs({"width": 8, "batch_size": 32}, FIXED)
+    assert (unet.width, train.batch_size) == (8, 32)
+
+
+def test_to_configs_names_unknown_keys_and_the_legal_ones():
+    with pytest.raises(
+        ValueError, match=r"^unknown hyperparameter lr, momentum; legal are augment, .*, width$"
+    ) as caught:
+        to_configs({"momentum": 0.9, "lr": 1e-3, "depth": 3}, FIXED)
+    for legal in ("learning_rate", "depth", "dropout", "bce_weight", "weight_decay"):
+        assert legal in str(caught.value)
+
+
+def test_to_configs_hands_on_what_a_config_refuses():
+    with pytest.raises(ValueError, match=r"dropout is 1\.5, but must be at least 0 and below 1"):
+        to_configs({"dropout": 1.5}, FIXED)
+
+
+def test_wide_space_contains_the_core_space():
+    assert CORE.items() <= WIDE.items()
+
+
+def test_describe_says_each_axis_by_hand():
+    space = {
+        "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "depth": IntDistribution(2, 5),
+        "norm": CategoricalDistribution(["instance", "batch"]),
+    }
+    assert describe(space) == {
+        "learning_rate": "0.0001 to 0.01, log",
+        "depth": "2 to 5",
+        "norm": "one of instance, batch",
+    }
+
+
+def test_space_without_an_axis_has_the_default():
+    assert largest_depth({}) == UNetConfig().depth
+    assert largest_depth({"depth": IntDistribution(1, 3)}) == 3
+    assert batch_sizes({}, 24) == (24,)
+    assert batch_sizes(WIDE, 24) == (8, 16, 32)

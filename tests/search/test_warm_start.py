@@ -1,0 +1,342 @@
+"""What a search knows before it begins: trials of earlier experiments that mean the same here, and samples to try."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.cluster.capacity.lanes import Lanes
+from search.config import SearchConfig
+from search.experiment import CONFIG_FILE, open_experiment, read_experiment
+from search.record.trials import State, TrialRow, append_row
+from search.space import SPACES, to_configs
+from search.suggestion.searcher import Observation, OptunaSearcher
+from search.warm_start import gather, load
+from tests.support.fakes import small_cohort, trial_row
+
+LANES = Lanes(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
+SAMPLE = {"learning_rate": 0.002, "depth": 4, "dropout": 0.25, "bce_weight": 0.5}
+
+
+def row(number: int, dices: list[float], **changes: Any) -> TrialRow:
+    return trial_row(number, dices, **{"sample": SAMPLE} | changes)
+
+
+def write_experiment(out: Path, name: str, rows: list[TrialRow], **options: Any) -> SearchConfig:
+    """Return the config of an experiment with these trials."""
+    config = SearchConfig(out=out, name=name, **options)
+    with open_experiment(config, small_cohort(), LANES, {"earlier": [], "first": []}):
+        for one in rows:
+            append_row(config.folder / "trials.jsonl", one)
+    return config
+
+
+def starting_from(out: Path, *names: str, **options: Any) -> SearchConfig:
+    return SearchConfig(out=out, name="new", warm_start=names, **options)
+
+
+def trying(folder: Path, content: str, **options: Any) -> SearchConfig:
+    """Return the config of a search with a --try file."""
+    (folder / "first.json").write_text(content)
+    return SearchConfig(out=folder, name="new", try_first=folder / "first.json", **options)
+
+
+def refusal(config: SearchConfig) -> str:
+    with pytest.raises(ValueError, match=r".") as caught:
+        gather(config)
+    return str(caught.value)
+
+
+def test_gather_of_nothing_is_nothing(tmp_path):
+    assert gather(SearchConfig(out=tmp_path, name="new")) == {"earlier": [], "first": []}
+
+
+def test_gather_takes_trials_as_they_were(tmp_path):
+    rows = [
+        row(0, [0.25, 0.5, 0.375]),
+        row(1, [0.125], state=State.PRUNED, sample=SAMPLE | {"depth": 2}),
+        row(2, [0.75], state=State.PRUNED, error="interrupted"),
+    ]
+    write_experiment(tmp_path, "old", rows)
+    assert gather(starting_from(tmp_path, "old"))["earlier"] == [
+        {"sample": SAMPLE, "values": {"1": 0.25, "2": 0.5, "3": 0.375}, "costs": {}, "state": "COMPLETE"},
+        {"sample": SAMPLE | {"depth": 2}, "values": {"1": 0.125}, "costs": {}, "state": "PRUNED"},
+        {"sample": SAMPLE, "values": {"1": 0.75}, "costs": {}, "state": "PRUNED"},
+    ]
+
+
+def test_gather_takes_trials_of_several_experiments_in_their_order(tmp_path):
+    for name, dice in (("a", 0.1), ("b", 0.2)):
+        write_experiment(tmp_path, name, [row(0, [dice]), row(1, [dice + 0.5])])
+    earlier = gather(starting_from(tmp_path, "b", "a"))["earlier"]
+    assert [one["values"]["1"] for one in earlier] == [0.2, 0.7, 0.1, 0.6]
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        row(1, [0.5], state=State.FAILED, error="raised"),
+        row(1, [0.5], sample=SAMPLE | {"learning_rate": 0.1}),
+        row(1, [0.5], sample=SAMPLE | {"depth": 6}),
+        row(1, [0.5], sample=SAMPLE | {"bce_weight": -0.1}),
+        row(1, [0.5], sample=SAMPLE | {"momentum": 0.9}),  # of another version
+        row(1, []),
+        row(1, [math.nan, math.nan]),
+        row(1, [], epochs=[{"epoch": 1, "train_loss": 0.5}]),
+    ],
+    ids=["failed", "rate", "depth", "weight", "unknown axis", "no epochs", "nan", "no dice"],
+)
+def test_gather_leaves_out_what_teaches_nothing(tmp_path, left_out):
+    write_experiment(tmp_path, "old", [row(0, [0.25]), left_out, row(2, [0.75])])
+    earlier = gather(starting_from(tmp_path, "old"))["earlier"]
+    assert [one["values"] for one in earlier] == [{"1": 0.25}, {"1": 0.75}]
+
+
+def test_gather_leaves_out_epochs_that_are_not_finite(tmp_path):
+    write_experiment(tmp_path, "old", [row(0, [0.25, math.nan, math.inf, 0.5])])
+    known = gather(starting_from(tmp_path, "old"))
+    assert known["earlier"][0]["values"] == {"1": 0.25, "4": 0.5}
+    json.dumps(known, allow_nan=False)
+
+
+def test_gather_takes_the_bounds_of_the_space(tmp_path):
+    low = {"learning_rate": 1e-4, "depth": 2, "dropout": 0.0, "bce_weight": 0.0}
+    high = {"learning_rate": 1e-2, "depth": 5, "dropout": 0.5, "bce_weight": 1.0}
+    write_experiment(tmp_path, "old", [row(0, [0.5], sample=low), row(1, [0.5], sample=high)])
+    assert [one["sample"] for one in gather(starting_from(tmp_path, "old"))["earlier"]] == [low, high]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 8, "width": 24}])
+def test_gather_fills_axes_that_were_fixed_so_that_a_sample_means_the_same(tmp_path, options):
+    old = write_experiment(tmp_path, "old", [row(0, [0.5])], **options)
+    new = starting_from(tmp_path, "old", space="wide", batch_size=32, width=8)
+    [found] = gather(new)["earlier"]
+    assert found["sample"].keys() == SPACES["wide"].keys()
+    assert to_configs(found["sample"], new.fixed(3)) == to_configs(SAMPLE, old.fixed(3))
+
+
+@pytest.mark.parametrize("options", [{"width": 12}, {"batch_size": 4}])
+def test_gather_refuses_an_experiment_whose_fixed_values_are_not_on_an_axis(tmp_path, options):
+    write_experiment(tmp_path, "old", [row(0, [0.5])], **options)
+    message = f"no trial of {tmp_path / 'old'} lies in the space 'wide': nothing to start from"
+    assert refusal(starting_from(tmp_path, "old", space="wide")) == message
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "epochs"),
+    [(9, 9, [1, 2, 3, 9]), (9, 27, [3, 6, 9, 27]), (9, 18, [2, 4, 6, 18]), (9, 90, [10, 20, 30, 90])],
+)
+def test_gather_stretches_epochs_to_the_new_schedule(tmp_path, before, now, epochs):
+    dices = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    write_experiment(tmp_path, "old", [row(0, dices), row(1, dices[:3], state=State.PRUNED)], max_epochs=before)
+    whole, pruned = gather(starting_from(tmp_path, "old", max_epochs=now))["earlier"]
+    assert [whole["values"][str(epoch)] for epoch in epochs] == [0.1, 0.2, 0.3, 0.9]
+    assert pruned["values"] == dict(zip(map(str, epochs), dices[:3], strict=False))
+
+
+@pytest.mark.parametrize(("before", "now"), [(9, 3), (9, 1), (10, 7), (81, 9), (5, 4)])
+def test_gather_shortens_epochs_to_the_new_schedule(tmp_path, before, now):
+    dices = [epoch / 100 for epoch in range(1, before + 1)]
+    write_experiment(tmp_path, "old", [row(0, dices), row(1, dices[:1], state=State.PRUNED)], max_epochs=before)
+    whole, begun = gather(starting_from(tmp_path, "old", max_epochs=now))["earlier"]
+    assert sorted(map(int, whole["values"])) == list(range(1, now + 1))
+    assert whole["values"][str(now)] == dices[-1]  # who was trained to the end, was
+    assert begun["values"] == {"1": 0.01}  # nobody learns from epoch 0
+    for epoch, dice in whole["values"].items():  # as far along the schedule, up to rounding
+        assert abs(100 * dice / before - int(epoch) / now) <= 0.5 / now + 1e-9 or epoch == "1"
+
+
+def test_gather_refuses_an_experiment_without_trials(tmp_path):
+    write_experiment(tmp_path, "good", [row(0, [0.5])])
+    write_experiment(tmp_path, "failed", [row(0, [0.5], state=State.FAILED)])
+    write_experiment(tmp_path, "empty", [])
+    for name in ("failed", "empty"):
+        message = f"no trial of {tmp_path / name} lies in the space 'core': nothing to start from"
+        assert refusal(starting_from(tmp_path, "good", name)) == message
+
+
+def test_gather_refuses_what_is_no_experiment(tmp_path):
+    assert refusal(starting_from(tmp_path, "gone")).startswith(
+        f"{tmp_path / 'gone'} is not an experiment of this program: "
+    )
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [],
+        [{}],
+        [SAMPLE],
+        [{"learning_rate": 0.001}, {"depth": 5, "dropout": 0}],
+        [{"learning_rate": 1e-4, "bce_weight": 1}, {"learning_rate": 1e-2, "dropout": 0.5}],
+    ],
+)
+def test_gather_reads_samples_to_try(tmp_path, samples):
+    assert gather(trying(tmp_path, json.dumps(samples))) == {"earlier": [], "first": samples}
+
+
+def test_gather_reads_samples_of_the_wide_space(tmp_path):
+    samples = [{"norm": "batch", "width": 24, "batch_size": 8}, {"augment": 2.0}]
+    assert gather(trying(tmp_path, json.dumps(samples), space="wide"))["first"] == samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([{"rate": 0.1}], "sample 1: 'rate' is no axis; legal are learning_rate, depth, dropout, bce_weight"),
+        ([{}, {"width": 16}], "sample 2: 'width' is no axis; legal are learning_rate, depth, dropout, bce_weight"),
+        ([{"learning_rate": 0.1}], "sample 1: learning_rate is 0.1, but must be 0.0001 to 0.01, log"),
+        ([SAMPLE, {"depth": 6}], "sample 2: depth is 6, but must be 2 to 5"),
+        ([{"depth": 2.5}], "sample 1: depth is 2.5, but must be "),
+        ([{"depth": None}], "sample 1: depth is None, but must be "),
+        ([{"dropout": "high"}], "sample 1: dropout is 'high', but must be "),
+        ([{"dropout": [0.1]}], "sample 1: dropout is [0.1], but must be "),
+        ([{"dropout": math.nan}], "sample 1: dropout is nan, but must be "),
+    ],
+)
+def test_gather_refuses_samples_to_try_that_do_not_lie_in_the_space(tmp_path, samples, message):
+    assert refusal(trying(tmp_path, json.dumps(samples))).startswith(f"--try {tmp_path / 'first.json'}, {message}")
+
+
+@pytest.mark.parametrize("sample", [{"norm": "layer"}, {"width": 12}, {"norm": ["batch"]}, {"batch_size": "8"}])
+def test_gather_refuses_choices_that_are_none(tmp_path, sample):
+    [name] = sample
+    assert f"sample 1: {name} is {sample[name]!r}, but must be " in refusal(
+        trying(tmp_path, json.dumps([sample]), space="wide")
+    )
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind"),
+    [({"learning_rate": "0.001"}, float), ({"depth": "3"}, int), ({"depth": 3.0}, int)],
+)
+def test_gather_refuses_or_converts_values_of_another_kind(tmp_path, sample, kind):
+    """A network of depth 3.0 or a learning rate "0.001" fails in training, far from the file that says so."""
+    try:
+        known = gather(trying(tmp_path, json.dumps([sample])))
+    except ValueError as error:
+        assert str(error).startswith(f"--try {tmp_path / 'first.json'}, sample 1: ")  # noqa: PT017
+        return
+    [value] = known["first"][0].values()
+    assert type(value) is kind
+
+
+@pytest.mark.parametrize("content", ['{"learning_rate": 0.001}', "[0.001]", '[{"depth": 3}, 4]', "null", '"depth"'])
+def test_gather_refuses_a_file_that_is_no_list_of_objects(tmp_path, content):
+    assert refusal(trying(tmp_path, content)) == (
+        f'--try {tmp_path / "first.json"} must hold a list of objects, such as [{{"learning_rate": 0.001, "depth": 4}}]'
+    )
+
+
+@pytest.mark.parametrize("content", ["", "[{", "depth: 3", "[{'depth': 3}]"])
+def test_gather_refuses_a_file_that_is_not_json(tmp_path, content):
+    assert refusal(trying(tmp_path, content)).startswith(f"--try {tmp_path / 'first.json'} cannot be read as JSON: ")
+
+
+def test_gather_refuses_a_file_that_cannot_be_read(tmp_path):
+    binary = trying(tmp_path, "")
+    binary.try_first.write_bytes(b"\xff\xfe\x00")
+    folder = SearchConfig(out=tmp_path, name="new", try_first=tmp_path)
+    gone = SearchConfig(out=tmp_path, name="new", try_first=tmp_path / "gone.json")
+    for config in (folder, gone, binary):
+        assert refusal(config).startswith(f"--try {config.try_first} cannot be read as JSON: ")
+
+
+def test_load_gives_what_the_experiment_began_with(tmp_path):
+    write_experiment(tmp_path, "old", [row(0, [0.25, 0.5]), row(1, [0.75], state=State.PRUNED)])
+    (tmp_path / "first.json").write_text(json.dumps([{"depth": 3}]))
+    new = starting_from(tmp_path, "old", try_first=tmp_path / "first.json")
+    known = gather(new)
+    with open_experiment(new, small_cohort(), LANES, known):
+        pass
+    assert read_experiment(new.folder)["known"] == known
+    (tmp_path / "first.json").unlink()  # their origin may go
+    (tmp_path / "old" / CONFIG_FILE).unlink()
+    earlier, first = load(new.folder)
+    assert first == [{"depth": 3}]
+    assert earlier == [
+        Observation(sample=SAMPLE, values={1: 0.25, 2: 0.5}, state=State.COMPLETE, attrs={}),
+        Observation(sample=SAMPLE, values={1: 0.75}, state=State.PRUNED, attrs={}),
+    ]
+    searcher = OptunaSearcher(
+        SPACES["core"], sampler="tpe", seed=0, num_trials=4, max_epochs=9, first=first, earlier=earlier
+    )
+    assert searcher.suggest().sample["depth"] == 3
+    assert searcher.suggest().sample.keys() == SPACES["core"].keys()
+
+
+def test_load_of_a_search_without_an_experiment_is_nothing(tmp_path):
+    assert load(tmp_path) == ([], [])
+
+
+def test_load_of_an_experiment_of_an_older_version_is_nothing(tmp_path):
+    config = write_experiment(tmp_path, "old", [])
+    experiment = read_experiment(config.folder)
+    del experiment["known"]
+    (config.folder / CONFIG_FILE).write_text(json.dumps(experiment))
+    assert load(config.folder) == ([], [])
+
+
+def test_load_refuses_a_file_that_was_broken(tmp_path):
+    config = write_experiment(tmp_path, "old", [])
+    (config.folder / CONFIG_FILE).write_text("{")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(config.folder))} is not an experiment of this program: "):
+        load(config.folder)
+
+
+def costly_row(number: int, dices: list[float], **costs: float) -> TrialRow:
+    epochs = [{"epoch": epoch, "val_dice": dice, "seconds": 1.0} | costs for epoch, dice in enumerate(dices, start=1)]
+    return row(number, [], epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "expected"),
+    [
+        (("val_dice",), {0.25: {}, 0.5: {}, 0.75: {}}),
+        (("val_dice", "latency_ms"), {0.75: {"latency_ms": 8.0}}),
+        (("val_dice", "million_parameters"), {0.5: {"million_parameters": 2.0}, 0.75: {"million_parameters": 4.0}}),
+        (("val_dice", "latency_ms", "million_parameters"), {0.75: {"latency_ms": 8.0, "million_parameters": 4.0}}),
+    ],
+)
+def test_gather_leaves_out_trials_without_what_this_search_is_after(tmp_path, objectives, expected):
+    rows = [
+        row(0, [0.25]),
+        costly_row(1, [0.5], million_parameters=2.0),
+        costly_row(2, [0.75], million_parameters=4.0, latency_ms=8.0),
+    ]
+    write_experiment(tmp_path, "old", rows)
+    earlier = gather(starting_from(tmp_path, "old", objective=objectives))["earlier"]
+    assert {one["values"]["1"]: one["costs"] for one in earlier} == expected
+
+
+def test_gather_says_which_cost_no_trial_has(tmp_path):
+    write_experiment(tmp_path, "old", [costly_row(0, [0.5], million_parameters=2.0)])
+    wanted = starting_from(tmp_path, "old", objective=("val_dice", "million_parameters", "latency_ms"))
+    assert refusal(wanted) == (
+        f"no trial of {tmp_path / 'old'} lies in the space 'core' and has million_parameters and has latency_ms: "
+        "nothing to start from"
+    )
+
+
+def test_load_gives_the_costs_that_a_searcher_for_two_objectives_learns_from(tmp_path):
+    write_experiment(tmp_path, "old", [costly_row(0, [0.5, 0.25], latency_ms=8.0), row(1, [0.75])])
+    new = starting_from(tmp_path, "old", objective=("val_dice", "latency_ms"))
+    with open_experiment(new, small_cohort(), LANES, gather(new)):
+        pass
+    earlier, _ = load(new.folder)
+    assert earlier == [
+        Observation(sample=SAMPLE, values={1: 0.5, 2: 0.25}, costs={"latency_ms": 8.0}, state=State.COMPLETE, attrs={})
+    ]
+    searcher = OptunaSearcher(
+        SPACES["core"],
+        sampler="tpe",
+        seed=0,
+        num_trials=4,
+        max_epochs=9,
+        objectives=new.objective,
+        earlier=earlier,
+    )
+    assert searcher.suggest().sample.keys() == SPACES["core"].keys()

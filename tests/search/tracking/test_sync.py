@@ -1,0 +1,339 @@
+"""Sync: what reaches a W&B server of an experiment that was tracked offline, by the real client, however it goes."""
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import wandb
+
+from search import sync
+from search.experiment import only_writer, recorded_config
+from search.record.trials import State, read_rows
+from search.space import SPACES
+from search.tracking.client import place_of
+from search.tracking.run_file import find_parts, read_records, write_records
+from search.tracking.sweep import CLIENT, recorded_sweeps, sweep_question
+from search.tracking.upload import find_runs, unsent, upload
+from tests.support.tracked import FIXED
+from tests.support.wandb_experiment import ROWS, track_experiment
+from tests.support.wandb_server import Server, wandb_server
+
+SLOW = pytest.mark.slow
+"""For what W&B's client takes its time for, or does as others that are tested always."""
+
+RUNS = {f"small-t{row.number:03d}": row for row in ROWS}
+EPOCHS = {run: [epoch["epoch"] for epoch in row.epochs] for run, row in RUNS.items()}
+
+
+@pytest.fixture(scope="module")
+def tracked(no_wandb_server, tmp_path_factory) -> Path:
+    """Return a folder with an experiment that nobody has sent."""
+    out = tmp_path_factory.mktemp("tracked")
+    track_experiment(out / "searched" / "small")
+    wandb.teardown()  # all of it is on disk
+    # To where W&B can be reached: nothing that the files name is there any more.
+    return (out / "searched" / "small").rename(out / "small").parent
+
+
+@pytest.fixture
+def out(tracked, tmp_path) -> Path:
+    """Return a copy of it, at another place."""
+    shutil.copytree(tracked / "small", tmp_path / "runs" / "small", symlinks=True)
+    return tmp_path / "runs"
+
+
+def send(out: Path, *options: str, **limits: float) -> int:
+    return sync.main(["small", "--out", str(out), *options], **limits)
+
+
+def sent_epochs(server: Server) -> dict[str, list[int]]:
+    return {name: [line["epoch"] for line in run.history] for name, run in server.runs.items()}
+
+
+def is_whole(server: Server) -> bool:
+    """Whether the server has every epoch of every trial once, and all files."""
+    media = [name for name in server.runs["small-t000"].files if name.startswith("media/")]
+    return sent_epochs(server) == EPOCHS and len(media) == 1 and server.files["model/model.onnx"] == b"model"
+
+
+@pytest.fixture(scope="module")
+def sender(tmp_path_factory) -> Path:
+    """Return the folder from which it was sent to that server."""
+    return tmp_path_factory.mktemp("sent")
+
+
+@pytest.fixture(scope="module")
+def sent(tracked, sender) -> Iterator[tuple[Server, str]]:
+    """Return a server that has taken the experiment, and what was said on the screen; to be looked at only."""
+    shutil.copytree(tracked / "small", sender / "small", symlinks=True)
+    with wandb_server() as server, pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as screen:
+        patch.setenv("WANDB_BASE_URL", server.url)
+        wandb.teardown()
+        assert send(sender) == 0
+        yield server, screen.getvalue()
+
+
+@pytest.fixture
+def taken(sent, sender, tmp_path, monkeypatch) -> Iterator[tuple[Server, Path]]:
+    """Return that server as W&B's own, and a copy of the folder; the server is left as it was."""
+    server, _ = sent
+    kept = copy.deepcopy((server.runs, server.files, server.sweeps, server.asked))
+    shutil.copytree(sender / "small", tmp_path / "runs" / "small", symlinks=True)
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    wandb.teardown()
+    server.asked.clear()
+    yield server, tmp_path / "runs"
+    server.runs, server.files, server.sweeps, server.asked = kept
+    wandb.teardown()
+
+
+def test_sync_sends_every_metric_of_every_epoch_of_every_trial(sent):
+    server, screen = sent
+    assert is_whole(server)
+    for name, row in RUNS.items():
+        run = server.runs[name]
+        for line, epoch in zip(run.history, row.epochs, strict=True):
+            assert epoch.items() <= line.items()
+        assert row.sample.items() <= run.config.items()
+        assert run.facts["groupName"] == "small"
+        assert run.facts["displayName"].startswith(f"t{row.number:03d} lr ")
+        assert run.summary["best_val_dice"] == row.best_dice
+    assert screen.startswith("3 runs of small: 3 sent\n")
+
+
+def test_sync_attaches_all_runs_to_one_sweep_and_says_its_page(sent):
+    server, screen = sent
+    assert len(server.sweeps) == 1
+    assert {run.facts["sweep"] for run in server.runs.values()} == {"sweep1"}
+    assert f"Sweep  {server.url}/me/tumours/sweeps/sweep1\n" in screen
+
+
+def test_sync_says_how_trials_ended_that_did_not_know_it(sent):
+    server, _ = sent
+    said = {name: (run.summary["state"], run.summary["reason"], run.exit_code) for name, run in server.runs.items()}
+    assert said == {
+        "small-t000": ("COMPLETE", "", 0),
+        "small-t001": ("PRUNED", "interrupted", 0),
+        "small-t002": ("FAILED", "RuntimeError: raised", 1),
+    }
+
+
+def test_sync_sends_tables_and_the_model_from_where_they_are_now(sent):
+    server, _ = sent
+    names = {created["input"]["artifactCollectionName"] for created in server.asked["CreateArtifact"]}
+    assert names == {"small-model", "run-small-t000-validation_slices"}
+    assert server.files["model/model.onnx"] == b"model"
+    assert sum(name.startswith("model/media/images/") for name in server.files) > 2
+    assert "validation_slices" in server.runs["small-t000"].history[1]
+
+
+def test_second_sync_sends_nothing(taken, capsys):
+    server, out = taken
+    assert send(out) == 0
+    assert server.asked == {}
+    assert "3 runs of small: 3 sent before\n" in capsys.readouterr().out
+
+
+def test_run_that_changed_is_sent_again_and_no_other(taken):
+    server, out = taken
+    rows = (out / "small" / "trials.jsonl").read_text().splitlines()
+    changed = json.loads(rows[1]) | {"error": "time budget spent"}
+    (out / "small" / "trials.jsonl").write_text("\n".join([rows[0], json.dumps(changed), rows[2], ""]))
+    assert send(out) == 0
+    assert {asked["name"] for asked in server.asked["UpsertBucket"]} == {"small-t001"}
+    assert server.runs["small-t001"].summary["reason"] == "time budget spent"
+    assert is_whole(server)
+    assert len(server.sweeps) == 1
+
+
+def test_run_that_was_sent_by_half_is_completed_not_doubled(taken):
+    server, out = taken
+    for run in server.runs.values():
+        del run.lines[1:]
+    (out / "small" / "sent.jsonl").unlink()
+    assert send(out) == 0
+    assert is_whole(server)
+
+
+def test_sync_that_is_killed_is_completed_by_the_next(server, out):
+    folder = out / "small"
+    config = recorded_config(folder)
+    question = sweep_question(folder, SPACES["core"], name="small", project="tumours", searcher="tpe")
+    runs = find_runs(folder, read_rows(folder / "trials.jsonl"), config.max_epochs)
+    said = upload(folder, runs, question, jobs=1)
+    assert next(outcome for outcome in said if outcome.run).problem is None
+    said.close()  # kills W&B's client
+    assert len(unsent(folder, runs, place_of("tumours"))) == 2
+    assert send(out) == 0
+    assert is_whole(server)
+    assert len(server.sweeps) == 1
+    assert not (folder / "wandb" / "sync").exists()
+
+
+def test_client_ends_with_the_sync_that_was_killed(server, out):
+    server.silent_on = "*"
+    process = subprocess.Popen([sys.executable, "-m", CLIENT], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    question = sweep_question(out / "small", SPACES["core"], name="small", project="tumours", searcher="tpe")
+    process.stdin.write(json.dumps(question | {"runs": []}).encode() + b"\n")
+    process.stdin.flush()
+    while not server.asked:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.stdin.close()  # as the death of the other does
+    process.wait(5)
+
+
+def test_server_that_dies_costs_nothing(server, out, capsys):
+    server.dies = lambda operation, values: len(server.asked.get("FileStream", [])) > 2
+    assert send(out, "--jobs", "1") == 1
+    said = capsys.readouterr()
+    assert "not sent: small-t0" in said.err
+    assert "What is missing is sent by the same command" in said.out
+    server.dies, server.is_dead = (lambda operation, values: False), False
+    assert send(out) == 0
+    assert is_whole(server)
+
+
+@pytest.mark.parametrize(
+    "operation", ["FileStream", pytest.param("*", marks=SLOW), pytest.param("UpsertBucket", marks=SLOW)]
+)
+def test_server_that_is_broken_costs_nothing(server, out, capsys, operation):
+    server.broken_on = operation
+    assert send(out) == 1
+    said = capsys.readouterr().err
+    assert all(run in said for run in RUNS)
+    assert unsent_names(out) == list(RUNS)
+    server.broken_on = ""
+    assert send(out) == 0
+    assert is_whole(server)
+
+
+@SLOW
+def test_file_that_did_not_get_through_is_missed(server, out, capsys):
+    server.broken_on = "Upload"
+    assert send(out) == 1
+    assert "not sent: small-t000: " in capsys.readouterr().err
+    server.broken_on = ""
+    assert send(out) == 0
+    assert is_whole(server)
+
+
+@pytest.mark.parametrize("operation", ["FileStream", pytest.param("*", marks=SLOW)])
+def test_server_that_is_silent_is_not_waited_for(server, out, capsys, operation):
+    server.silent_on = operation
+    started = time.monotonic()
+    assert send(out, silent_seconds=4) == 1
+    assert time.monotonic() - started < 20
+    assert f"error: W&B at {server.url}: no answer for 4 seconds\n" in capsys.readouterr().err
+    assert unsent_names(out) == list(RUNS)
+
+
+def unsent_names(out: Path) -> list[str]:
+    folder = out / "small"
+    return [run.id for run in unsent(folder, find_runs(folder, ROWS, FIXED.max_epochs), place_of("tumours"))]
+
+
+def test_sync_without_a_server_says_so(out, tracked, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    wandb.teardown()
+    assert send(out) == 1
+    assert "connection refused" in capsys.readouterr().err
+
+
+@SLOW
+def test_sync_without_a_key_says_so(server, out, monkeypatch, capsys):
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", "/nowhere")
+    wandb.teardown()
+    assert send(out) == 1
+    assert "there is no API key: log in by `wandb login`, or set WANDB_API_KEY" in capsys.readouterr().err
+
+
+def test_model_that_is_gone_is_said_and_the_rest_is_sent(server, out, capsys):
+    (out / "small" / "best" / "model.onnx").unlink()
+    assert send(out) == 1
+    said = capsys.readouterr().err
+    assert "not sent: small-t000: its artifact small-model is left out: " in said
+    assert "best/model.onnx does not exist any more" in said
+    assert sent_epochs(server) == EPOCHS
+
+
+@SLOW
+def test_model_that_has_changed_is_not_sent_as_what_it_was(server, out, capsys):
+    (out / "small" / "best" / "model.onnx").write_bytes(b"other")
+    assert send(out) == 1
+    assert "best/model.onnx has changed since it was tracked" in capsys.readouterr().err
+    assert "model/model.onnx" not in server.files
+
+
+def test_run_whose_writer_was_killed_is_sent_as_far_as_it_goes(server, out):
+    [file] = find_parts(out / "small")["small-t000"]
+    records = [record for record in read_records(file) if not record.HasField("exit")]
+    write_records(file, records)
+    file.write_bytes(file.read_bytes()[:-3])
+    rows = (out / "small" / "trials.jsonl").read_text().splitlines()
+    (out / "small" / "trials.jsonl").write_text("\n".join([*rows[1:], ""]))
+    assert send(out) == 0
+    assert sent_epochs(server) == EPOCHS
+    assert server.runs["small-t000"].exit_code == 1  # W&B's word for it, until the search is resumed
+
+
+@SLOW
+def test_another_project_has_another_sweep(taken):
+    server, out = taken
+    assert send(out, "--project", "other") == 0
+    assert [sweep.place.split()[-1] for sweep in recorded_sweeps(out / "small")] == ["tumours", "other"]
+    assert [sweep["projectName"] for sweep in server.sweeps] == ["tumours", "other"]
+    assert server.runs["small-t000"].facts["project"] == "other"
+
+
+def test_dry_run_sends_nothing(server, out, capsys):
+    assert send(out, "--dry-run") == 0
+    assert server.asked == {}
+    said = capsys.readouterr().out
+    assert said == f"3 of 3 runs would be sent to {server.url}, project tumours: {', '.join(RUNS)}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--jobs", "0"], "jobs is 0, but must be at least 1"),
+        (["--project", ""], "project is '', but must be a name, or left out"),
+    ],
+)
+def test_mistake_is_refused(server, out, capsys, options, message):
+    with pytest.raises(SystemExit, match="2"):
+        send(out, *options)
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_experiment_is_refused(out, capsys):
+    assert sync.main(["unknown", "--out", str(out)]) == 2
+    assert "unknown is not an experiment of this program" in capsys.readouterr().err
+    assert not (out / "unknown").exists()
+
+
+def test_experiment_that_was_not_tracked_is_refused(out, capsys):
+    shutil.rmtree(out / "small" / "wandb")
+    assert send(out) == 2
+    assert "has no W&B runs: it was searched with --tracking off, or nothing was trained" in capsys.readouterr().err
+
+
+def test_search_that_runs_is_left_alone(server, out, capsys):
+    with only_writer(out / "small"):
+        assert send(out) == 2
+    assert "another search is writing to" in capsys.readouterr().err
+    assert server.asked == {}
+
+
+def test_state_is_that_of_the_table(out):
+    states = [run.summary["state"] for run in find_runs(out / "small", ROWS, FIXED.max_epochs)]
+    assert states == [State.COMPLETE, State.PRUNED, State.FAILED]

@@ -1,0 +1,85 @@
+"""Folders of experiments, as a search leaves them, written in milliseconds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.config import SearchConfig
+from search.experiment import config_record
+from search.record.trials import State, TrialRow, append_row
+from search.space import CORE, describe
+from tests.support.fakes import learning_curve, metrics_record, run_record
+
+SPLIT = {
+    "train": [f"A{i}" for i in range(5)],
+    "val": ["V0", "V1"],
+    "test": [f"T{i}" for i in range(8)],
+}
+
+DICES = {patient: 0.5 + 0.03125 * i for i, patient in enumerate(SPLIT["test"])}
+"""Test Dice by patient; binary fractions, so that differences are exact."""
+
+
+def write_experiment(
+    out: Path,
+    name: str,
+    *,
+    rows: list[TrialRow] | None = None,
+    dices: dict[str, float | None] | None = None,
+    config: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
+    metrics: dict[str, Any] | None = None,
+) -> Path:
+    """Returns the folder of a search of six trials; with `dices`, of the test patients, its best is promoted."""
+    folder = out / name
+    folder.mkdir(parents=True)
+    record = run_record()
+    record["config"] = config_record(SearchConfig(name=name, out=out, trials=6, **config or {}))
+    record["data"] |= {"split": SPLIT, "num_slices": {"train": 50}, "num_tumour_slices": {"train": 20}} | (data or {})
+    record |= {"space": describe(CORE), "platform": "Linux", "python": "3.11", "known": {"earlier": [], "first": []}}
+    record["lanes"] = {"num_lanes": 1, "num_workers": 1, "cpus_per_worker": 2, "gpus_per_worker": 0.0}
+    (folder / "config.json").write_text(json.dumps(record | (run or {})))
+    for row in search_rows() if rows is None else rows:
+        append_row(folder / "trials.jsonl", row)
+    if dices is not None:
+        (folder / "best").mkdir()
+        (folder / "best/metrics.json").write_text(json.dumps(promoted(dices) | (metrics or {})))
+    return folder
+
+
+def promoted(dices: dict[str, float | None]) -> dict[str, Any]:
+    """Returns metrics.json of a model with these test Dice."""
+    metrics = metrics_record()
+    finite = [dice for dice in dices.values() if dice is not None]
+    summary = {"mean": float(np.mean(finite)), "median": float(np.median(finite)), "low": 0.5, "high": 0.75}
+    counts = {"num_slices": 3, "num_pixels": 300, "true_pixels": 12, "predicted_pixels": 10}
+    metrics["test"] = {"num_patients": len(dices), "dice": summary}
+    metrics["test_patients"] = [counts | {"patient": patient, "dice": dice} for patient, dice in dices.items()]
+    metrics["assessment"] = {}
+    metrics["validation"] = {"num_patients": 2, "dice": {"mean": 0.6875, "median": 0.6875, "low": 0.5, "high": 0.75}}
+    return metrics
+
+
+def search_rows(num_trials: int = 6, *, seed: int = 0, seconds: float = 2.0) -> list[TrialRow]:
+    """Returns trials of the core space, one after the other, every second one stopped after two of three epochs."""
+    rng = np.random.default_rng(seed)
+    rows, elapsed = [], 0.0
+    for number in range(num_trials):
+        rate, dropout, weight = rng.uniform(-4, -2), rng.uniform(0, 0.5), rng.uniform()
+        sample = {
+            "learning_rate": float(10**rate),
+            "depth": int(rng.integers(2, 6)),
+            "dropout": float(dropout),
+            "bce_weight": float(weight),
+        }
+        epochs = []
+        for epoch in range(1, 4 - number % 2):
+            elapsed += seconds
+            dice = learning_curve(sample, epoch)
+            epochs.append({"epoch": epoch, "val_dice": dice, "seconds": seconds, "elapsed_seconds": elapsed})
+        state = State.PRUNED if number % 2 else State.COMPLETE
+        rows.append(TrialRow(number=number, state=state, sample=sample, epochs=epochs, seconds=seconds * len(epochs)))
+    return rows

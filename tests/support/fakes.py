@@ -1,0 +1,235 @@
+"""Small stand-ins that several tests share: files and packs that are written in milliseconds."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+
+from data.pack import Pack
+from data.preprocess import Preprocessing
+from data.split import Split
+from model.training.checkpoint import TrainState
+from model.unet import UNet, UNetConfig
+from search.cohort import Cohort
+from search.coordination.progress import Progress
+from search.promotion.deliver import without_nan
+from search.record.trials import State, TrialRow, append_row
+
+
+def write_lgg_patient(
+    source: Path,
+    patient_id: str,
+    *,
+    numbers: tuple[int, ...] = (1, 2, 10),
+    height: int = 16,
+    width: int = 16,
+    tumour_numbers: tuple[int, ...] = (2,),
+    seed: int = 0,
+) -> Path:
+    """Returns the folder of a patient written in the LGG layout: random slices, a 4 x 4 tumour in tumour_numbers."""
+    folder = source / patient_id
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for number in numbers:
+        image = rng.integers(1, 256, (height, width, 3), dtype=np.uint8)
+        mask = np.zeros((height, width), np.uint8)
+        if number in tumour_numbers:
+            mask[4:8, 4:8] = 255
+        tifffile.imwrite(folder / f"{patient_id}_{number}.tif", image, photometric="rgb")
+        tifffile.imwrite(folder / f"{patient_id}_{number}_mask.tif", mask)
+    return folder
+
+
+def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed: int = 0) -> Pack:
+    """Returns a read-only pack (as Ray's object store hands it out) with one slice per entry of tumour."""
+    rng = np.random.default_rng(seed)
+    num_slices = len(tumour)
+    masks = np.zeros((num_slices, size, size), bool)
+    masks[np.array(tumour, bool), 2:6, 2:6] = True
+    arrays = {
+        "images": rng.integers(0, 256, (num_slices, size, size, 3), dtype=np.uint8),
+        "masks": masks,
+        "patient_of_slice": np.arange(num_slices, dtype=np.int64) * num_patients // num_slices,
+        "slice_numbers": np.arange(num_slices, dtype=np.int64),
+        "mean": np.full((num_patients, 3), 100, np.float32),
+        "std": np.full((num_patients, 3), 50, np.float32),
+        "original_shapes": np.full((num_patients, 2), size, np.int64),
+    }
+    for array in arrays.values():
+        array.setflags(write=False)
+    return Pack(
+        **arrays,
+        preprocessing=Preprocessing(size=size),
+        patient_ids=tuple(f"P{i}" for i in range(num_patients)),
+        fingerprint="small",
+    )
+
+
+def small_cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
+    """Returns four patients on three sides, with packs but without files."""
+    return Cohort(
+        format="lgg",
+        channel_names=("pre", "flair", "post"),
+        split=Split(train=("A", "B"), val=("C",), test=("D",)),
+        train_pack=small_pack([True, False]),
+        val_pack=small_pack([True], num_patients=1),
+        train_patients=(),
+        val_patients=(),
+        test_patients=(),
+        num_slices={"train": 2, "val": 1, "test": 1},
+        num_tumour_slices={"train": 1, "val": 1, "test": 0},
+        fingerprint=fingerprint,
+    )
+
+
+def learning_curve(sample: dict[str, Any], epoch: int) -> float:
+    """Returns a Dice for a sample of the core space after an epoch, in closed form: a search without training.
+
+    It saturates at 0.9 for learning_rate 2e-3, depth 4, dropout 0.1, bce_weight 0.4, and lower everywhere else.
+    """
+    distance = (
+        0.20 * math.log10(sample["learning_rate"] / 2e-3) ** 2
+        + 0.02 * (sample["depth"] - 4) ** 2
+        + 0.50 * (sample["dropout"] - 0.1) ** 2
+        + 0.20 * (sample["bce_weight"] - 0.4) ** 2
+    )
+    return (0.9 - distance) * (1 - math.exp(-epoch / 2))
+
+
+SAMPLE = {"learning_rate": 0.00123456, "depth": 3}
+
+
+def progress(number: int, dices: list[float], *, phase: str = "ended", elapsed_seconds: float = 0.0) -> Progress:
+    """Returns a trial with these validation Dice, one an epoch."""
+    epochs = {
+        epoch: {"epoch": epoch, "val_dice": dice, "seconds": 2.0, "elapsed_seconds": elapsed_seconds + epoch}
+        for epoch, dice in enumerate(dices, start=1)
+    }
+    return Progress(number=number, sample=SAMPLE, attrs={}, epochs=epochs, phase=phase)
+
+
+class Rows:
+    """A listener that remembers how trials ended: by number, (state, epochs, error)."""
+
+    def __init__(self) -> None:
+        self.ended: dict[int, tuple[State, int, str | None]] = {}
+
+    def on_leg(self, trial: Progress) -> None: ...
+
+    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None: ...
+
+    def on_loss(self, trial: Progress, error: str) -> None: ...
+
+    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+        self.ended[trial.number] = (state, len(trial.epochs), error)
+
+
+def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState:
+    """Returns the state of an untrained network that gives every pixel the logit `bias`."""
+    network = UNet(UNetConfig(depth=depth, width=width))
+    torch.nn.init.zeros_(network.head.weight)
+    torch.nn.init.constant_(network.head.bias, bias)
+    optimizer = torch.optim.AdamW(network.parameters())
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return TrainState(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False))
+
+
+def trial_row(number: int, dices: list[float], **changes: Any) -> TrialRow:
+    """Returns the row of a complete trial with these validation Dice, one an epoch."""
+    epochs = [{"epoch": i + 1, "val_dice": dice, "seconds": 1.0} for i, dice in enumerate(dices)]
+    sample = {"learning_rate": 1e-3 * (number + 1), "depth": 3, "dropout": 0.1, "bce_weight": 0.5}
+    values = {"number": number, "state": State.COMPLETE, "sample": sample, "epochs": epochs, "seconds": 1.0}
+    return TrialRow(**values | changes)
+
+
+def run_record() -> dict[str, Any]:
+    """Returns what config.json of a small search says, as far as the card and the report read it."""
+    return {
+        "started": "2026-01-02T03:04:05+00:00",
+        "config": {
+            "name": "small",
+            "out": "runs",
+            "preprocessing": {"size": 32},
+            "seed": 7,
+            "trials": 4,
+            "max_epochs": 3,
+            "objective": ["val_dice"],
+            "dice_tolerance": 0.01,
+            "promotion": {"ties": "smaller", "choose": True},
+        },
+        "space": {"learning_rate": "0.0001 to 0.01, log", "depth": "2 to 5", "dropout": "0 to 0.5", "bce_weight": "-"},
+        "data": {
+            "source": "kaggle_3m",
+            "format": "lgg",
+            "fingerprint": "0123456789abcdef0123",
+            "split": {"train": ["A", "B", "C"], "val": ["D"], "test": ["E", "F"]},
+        },
+        "command": ["tune.py", "--data", "kaggle_3m"],
+        "commit": "c0ffee",
+        "versions": {"torch": "1.2.3", "ray": "4.5.6", "optuna": "7.8.9"},
+    }
+
+
+def write_experiment(
+    folder: Path, rows: list[TrialRow], *, metrics: dict[str, Any] | None = None, **changes: Any
+) -> Path:
+    """Returns the folder of a small search as it lies on disk: its table, config.json with changes, and metrics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = run_record() | {key: value for key, value in changes.items() if key != "config"}
+    record["config"] |= {"name": folder.name, "preprocessing": {"size": 128}} | changes.get("config", {})
+    (folder / "config.json").write_text(json.dumps(record))
+    for row in rows:
+        append_row(folder / "trials.jsonl", row)
+    if metrics:
+        (folder / "best").mkdir(exist_ok=True)
+        (folder / "best" / "metrics.json").write_text(json.dumps(without_nan(metrics)))
+    return folder
+
+
+def metrics_record() -> dict[str, Any]:
+    """Returns the metrics of a winner on two test patients, one of them with an undefined Dice."""
+    names = ("dice", "iou", "precision", "recall", "accuracy")
+    test = {name: {"mean": 0.8125, "median": 0.75, "low": 0.5, "high": 0.875} for name in names}
+    test["iou"] = {"mean": 0.25, "median": 0.25, "low": math.nan, "high": math.nan}
+    patient = {"num_slices": 3, "predicted_pixels": 10, "true_pixels": 12} | dict.fromkeys(names, 0.5)
+    return {
+        "trial": "t001",
+        "sample": trial_row(1, []).sample,
+        "epoch": 2,
+        "threshold": 0.5,
+        "test": {"num_patients": 2} | test,
+        "test_patients": [patient | {"patient": "E"}, patient | {"patient": "F", "dice": math.nan}],
+        "validation": {"num_patients": 1} | test | {"dice": test["dice"] | {"mean": 0.6875}},
+        "name": "t001",
+        "num_networks": 1,
+        "num_parameters": 123456,
+        "largest_component": False,
+        "flips": True,
+        "temperature": 1.0,
+        "num_test_scorings": 1,
+        "candidates": [{"name": "t001", "reported_dice": 0.75, "rescored_dice": 0.6875, "num_parameters": 123456}],
+        "choices": [
+            {"name": "flips", "value": True, "measure": "mean Dice", "before": 0.625, "after": 0.6875, "kept": True}
+        ],
+        "assessment": {
+            "by_lesion_size": [{"name": "below 5 ml", "num_patients": 1, "dice": test["dice"]}],
+            "by_group": [],
+            "calibration": {
+                "ece": 0.03125,
+                "nll": 0.125,
+                "bins": [
+                    {"low": 0.0, "high": 0.5, "mean_probability": 0.25, "tumour_share": 0.125, "num_pixels": 10},
+                    {"low": 0.5, "high": 1.0, "mean_probability": math.nan, "tumour_share": math.nan, "num_pixels": 0},
+                ],
+            },
+            "diagnosis": {"sensitivity": 0.9375, "specificity": 0.53125, "auc": 0.96875},
+            "as_notebooks": [{"name": "slice-wise Dice, empty = 1", "value": 0.9921875, "description": "flattered"}],
+        },
+        "parity": {"max_probability_difference": 2e-6, "dice_difference": 0.0, "num_slices": 4},
+        "pareto_front": [],
+        "pictures": {},
+    }
