@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from data.command import run_command
 from model.settings import Settings
 from search.cluster.stop import finishing, sigterm_as_interrupt
 from search.cluster.tasks import Tasks, open_tasks
@@ -56,29 +57,22 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Promote; return 0 with a model, 1 with nothing to promote, 2 on a mistake in what was asked."""
+    """Promote and return the exit status (see data/command.py); it is 1 where there is nothing to promote."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    try:
-        config = _parse(argv)
-        with sigterm_as_interrupt():
-            return _promote_again(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what best/ held before is still there", file=sys.stderr)
-        return 130
+    return run_command(_main, argv, interrupted="interrupted; best/ holds what it held before")
 
 
-def _promote_again(config: SearchConfig) -> int:
-    cohort = read_cohort(config)
-    check_folds(config, cohort)
-    with only_writer(config.folder):
-        experiment = read_experiment(config.folder)
-        check_fingerprint(experiment, config, cohort)
-        experiment["config"] = config_record(config)
-        forget_outage(config.folder)
-        return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
+def _main(argv: list[str]) -> int:
+    config = _parse(argv)
+    with sigterm_as_interrupt():
+        cohort = read_cohort(config)
+        check_folds(config, cohort)
+        with only_writer(config.folder):
+            experiment = read_experiment(config.folder)
+            check_fingerprint(experiment, config, cohort)
+            experiment["config"] = config_record(config)
+            forget_outage(config.folder)
+            return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
 
 
 def promote(
@@ -120,7 +114,7 @@ def _promote(
         report = write_report(config.folder, note=f"Nothing was promoted: {error}")
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except Exception as error:
         write_report(config.folder, note=f"Nothing was promoted: {error}")
         raise
     if problem := _track(config, cohort, candidates[0].row):

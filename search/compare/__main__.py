@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from data.command import run_command
 from search.compare.circumstances import budget, differences, importance, winners
 from search.compare.experiments import Experiment, read_experiments
 from search.compare.page import write_page
@@ -41,21 +42,21 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare; return 0, or 2 on a mistake in what was asked."""
+    """Compare experiments and return the exit status (see data/command.py)."""
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="python -m search.compare", args=argv)
     path = arguments.html or arguments.out / default_name(arguments.names)
     console = open_console()
-    try:
-        experiments = read_experiments(sync_down_all(arguments.out), arguments.names)
-        pairs = compare_pairs(experiments)
-        tables = all_tables(experiments, pairs)
-        show(tables, console)
-        write_page(path, experiments, pairs, tables, command=_command(arguments))
-        if bucket_uri(arguments.out) and not arguments.html:
-            (location_of(arguments.out) / path.name).write_bytes(path.read_bytes())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    experiments = read_experiments(sync_down_all(arguments.out), arguments.names)
+    pairs = compare_pairs(experiments)
+    tables = all_tables(experiments, pairs)
+    show(tables, console)
+    write_page(path, experiments, pairs, tables, command=_command(arguments))
+    if bucket_uri(arguments.out) and not arguments.html:
+        (location_of(arguments.out) / path.name).write_bytes(path.read_bytes())
     console.print(f"\nPage        {path}", markup=False, highlight=False, soft_wrap=True)
     return 0
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from data.inspect.findings import printable
 from search.config import SearchConfig
 from search.record.efficiency import Step, best_so_far
@@ -95,11 +96,11 @@ def read_experiments(out: Path, names: Sequence[str]) -> list[Experiment]:
     known = experiment_names(out)
     listed = ", ".join(map(printable, known)) or "none"
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"there is no experiment {printable(unknown[0])!r} in {out}; there are: {listed}")
+        raise UserError(f"there is no experiment {printable(unknown[0])!r} in {out}; there are: {listed}")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"{twice[0]!r} is named twice: give different experiments")
+        raise UserError(f"{twice[0]!r} is named twice: give different experiments")
     if len(names) < 2:
-        raise ValueError(f"a comparison needs at least two experiments, not {len(names)}; there are: {listed}")
+        raise UserError(f"a comparison needs at least two experiments, not {len(names)}; there are: {listed}")
     return [read_one(out / name) for name in names]
 
 
@@ -121,7 +122,7 @@ def read_one(folder: Path) -> Experiment:
             standing=standing(folder, record.run["config"], read_rows(folder / TABLE_FILE)),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder} is not an experiment of this version: {error!r}") from error
+        raise UserError(f"{folder} is not an experiment of this version: {error!r}") from error
 
 
 def _check(record: Record) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from data.atomic import write
+from data.errors import UserError
 from data.pack import Pack, join_packs
 from data.patient import Patient
 from data.split import in_hash_order
@@ -39,7 +40,7 @@ def check_folds(config: SearchConfig, cohort: Cohort) -> None:
     """
     num_patients = len(cohort.train_patients) + len(cohort.val_patients)
     if config.promotion.folds > num_patients:
-        raise ValueError(
+        raise UserError(
             f"folds is {config.promotion.folds}, but there are {num_patients} training and validation patients: give "
             "at most as many"
         )

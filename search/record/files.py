@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
+
 CONFIG_FILE = "config.json"
 TABLE_FILE = "trials.jsonl"
 LOG_FILE = "events.jsonl"
@@ -28,4 +30,4 @@ def read_experiment(folder: Path) -> dict[str, Any]:
         experiment = json.loads((folder / CONFIG_FILE).read_text())
         return experiment | {"config": dict(experiment["config"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} is not an experiment of this program: {error!r}") from error
+        raise UserError(f"{folder} is not an experiment of this program: {error!r}") from error

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from data.errors import UserError
+
 
 def append_line(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
     """Add a line; one that a crash cut off makes room.
@@ -34,9 +36,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {place}, is not JSON: {error}") from error
+            raise UserError(f"{path}, line {place}, is not JSON: {error}") from error
         if not isinstance(value, dict):
-            raise ValueError(f"{path}, line {place}, is not a JSON object")
+            raise UserError(f"{path}, line {place}, is not a JSON object")
         values.append(value)
     return values
 

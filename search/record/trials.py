@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from search.record.jsonl import append_line, read_lines
 
 METRIC = "val_dice"
@@ -106,7 +107,7 @@ def read_rows(path: Path) -> list[TrialRow]:
             del values["id"]
             rows[values["number"]] = TrialRow(**values | {"state": State(values["state"])})
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} has a line that is not a trial of this version: {error!r}") from error
+            raise UserError(f"{path} has a line that is not a trial of this version: {error!r}") from error
     return [rows[number] for number in sorted(rows)]
 
 

@@ -1,4 +1,4 @@
-"""`python -m search.report NAME`: the report of an experiment, from its folder alone, also while its search runs."""
+"""`python -m search.report NAME`: write the report of an experiment from its folder, even while its search runs."""
 
 import sys
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from data.command import run_command
 from search.experiment import recorded_config
 from search.report.page import REPORT_FILE, write_report
 from search.storage.address import Out
@@ -18,7 +19,8 @@ from search.storage.writer import beside
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Write an experiment's report anew, from what its folder says now: without Ray, and without the patients."""
+    """Write the report of an experiment again, from its folder alone. Neither Ray nor the patients are needed, and the
+    search may still be running."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The experiment."""
@@ -28,17 +30,17 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the report; return 0, or 2 on a mistake in what was asked."""
+    """Write the report and return the exit status (see data/command.py)."""
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="python -m search.report", args=argv)
-    try:
-        folder = sync_down(arguments.out / arguments.name, light=True)
-        recorded_config(folder)  # only an experiment's folder can be held
-        is_running = is_held(folder)
-        with beside(folder, REPORT_FILE):
-            print(write_report(folder, is_running=is_running))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    folder = sync_down(arguments.out / arguments.name, light=True)
+    recorded_config(folder)  # a folder that is no experiment is refused before its lock is looked at
+    is_running = is_held(folder)
+    with beside(folder, REPORT_FILE):
+        print(write_report(folder, is_running=is_running))
     return 0
 
 

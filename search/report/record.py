@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
 from search.coordination.progress import Progress
@@ -92,7 +93,7 @@ def _read_metrics(path: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): python -m search.promote writes it anew") from error
+        raise UserError(f"{path} is damaged ({error}): python -m search.promote writes it anew") from error
 
 
 def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[TrialRow]:

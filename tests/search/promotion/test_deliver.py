@@ -220,10 +220,24 @@ def test_promote_that_fails_leaves_the_model_that_was_there(copied, monkeypatch)
         raise ExportError("no such operator")
 
     monkeypatch.setattr("search.promotion.deliver.export_onnx", fail)
-    assert main(["tiny", "--out", str(copied.parent)]) == 2
+    assert main(["tiny", "--out", str(copied.parent)]) == 1
     verify_manifest(copied / "best")
     assert {path.name for path in copied.iterdir() if path.name.startswith("best")} == {"best"}
     assert read_json(copied / "best" / "metrics.json")["num_test_scorings"] == 1
+
+
+def test_promote_keeps_the_traceback_of_a_fault_of_the_program(copied, monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise ValueError("a planted fault")
+
+    monkeypatch.setattr("search.promotion.deliver.choose", fail)
+    assert main(["tiny", "--out", str(copied.parent)]) == 1
+    said = capsys.readouterr().err
+    assert "this is a fault of the program" in said
+    report = Path(re.search(r"please report it with (\S+)", said)[1])
+    assert 'raise ValueError("a planted fault")' in report.read_text()
+    assert "Nothing was promoted: a planted fault" in (copied / "report.html").read_text()
+    report.unlink()
 
 
 def test_promote_restores_the_model_that_a_killed_promotion_had_put_aside(copied, monkeypatch):
@@ -232,7 +246,7 @@ def test_promote_restores_the_model_that_a_killed_promotion_had_put_aside(copied
 
     monkeypatch.setattr("search.promotion.deliver.export_onnx", fail)
     (copied / "best").rename(copied / "best.before")
-    assert main(["tiny", "--out", str(copied.parent)]) == 2
+    assert main(["tiny", "--out", str(copied.parent)]) == 1
     verify_manifest(copied / "best")
     assert "no such operator" in (copied / "report.html").read_text()
 
