@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from data.errors import UserError
 from search.record.objectives import NUM_KEPT
 
 MAX_MEMBERS = 10
@@ -43,6 +44,6 @@ class Promotion:
             ("folds", 0, 100),
         ):
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
+                raise UserError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
         if self.folds == 1:
-            raise ValueError("folds is 1, but a cross-validation needs at least 2; 0 is none")
+            raise UserError("folds is 1, but a cross-validation needs at least 2; 0 is none")

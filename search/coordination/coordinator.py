@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from search.coordination.progress import Leg, Listener, Progress
 from search.record.jsonl import append_line, read_lines
 from search.record.objectives import merits
@@ -237,18 +238,17 @@ class Coordinator:
             case {"event": "lost", "number": number, "error": error}:
                 self._take_loss(self.trials[number], error)
             case _:
-                raise ValueError(f"{self._log} has an event that this version does not know: {event}")
+                raise UserError(f"{self._log} has an event that this version does not know: {event}")
 
     def _settle(self, trial: Progress, last_on_disk: int) -> None:
         """Put a trial that was read back where it belongs, and tell the searcher of it."""
         state, error = None, None
         if trial.outcome and isinstance(trial.outcome[0], State):
             state, error = trial.outcome
-        last = max(trial.epochs, default=0)
         known = {"values": trial.dices, "costs": trial.costs(self._objectives), "attrs": trial.attrs}
-        observation = Observation(sample=trial.sample, state=None, **known)
-        self._searcher.restore(trial.number, observation)
-        if state in (State.FAILED, State.PRUNED) or (state and (trial.is_over or last_on_disk >= last)):
+        self._searcher.restore(trial.number, Observation(sample=trial.sample, state=None, **known))
+        ended = trial.is_over or last_on_disk >= max(trial.epochs, default=0)
+        if state in (State.FAILED, State.PRUNED) or (state and ended):
             self._end(trial, state, error)
         elif state is None and trial.outcome:
             self._set_phase(trial, "paused")
