@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.atomic import new_folder
 from data.pack import Pack
 from data.patient import Patient
 from data.preprocess import Preprocessing
@@ -101,9 +101,7 @@ def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:
 
 
 def _save(pack: Pack, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        partial.mkdir(parents=True)
+    with new_folder(target) as partial:
         for name in ARRAYS:
             np.save(partial / f"{name}.npy", getattr(pack, name), allow_pickle=False)
         facts = {
@@ -113,13 +111,6 @@ def _save(pack: Pack, target: Path) -> None:
             "checksums": {name: zlib.crc32(np.ascontiguousarray(getattr(pack, name))) for name in ARRAYS},
         }
         (partial / FACTS_FILE).write_text(json.dumps(facts))
-        try:
-            os.rename(partial, target)
-        except OSError:
-            if not (target / FACTS_FILE).exists():  # else another process was faster, and its pack is the same
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_oldest(folder: Path, *, kept: Path) -> None:

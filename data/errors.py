@@ -1,5 +1,11 @@
 """Mistakes of the user, told apart from faults of the program."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_LISTED_PROBLEMS = 10
+
 
 class UserError(ValueError):
     """Something that the person who ran the program caused and can mend.
@@ -10,3 +16,48 @@ class UserError(ValueError):
 
     It is a ValueError, so that code which builds a config from Python can catch what Python programmers expect.
     """
+
+
+class DataError(UserError):
+    """A mistake in a data source: a folder, a file, or an option that does not suit them."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Problem:
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+    """What the file is, what is legal, what to do. In a message it follows the path and a colon."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class BadFiles(DataError):
+    """All files that cannot be used, so that they can be repaired or left out at once."""
+
+    def __init__(self, headline: str, problems: Sequence[Problem], *, num_listed: int = MAX_LISTED_PROBLEMS) -> None:
+        super().__init__(problems_message(headline, list(map(str, problems)), num_listed=num_listed))
+        self.problems = tuple(problems)
+        self._arguments = headline, self.problems, num_listed
+
+    def __reduce__(self) -> tuple:  # by default an exception is pickled by its message alone
+        return _bad_files, self._arguments
+
+
+def _bad_files(headline: str, problems: Sequence[Problem], num_listed: int) -> BadFiles:
+    return BadFiles(headline, problems, num_listed=num_listed)
+
+
+def bad_file(path: Path, reason: str) -> BadFiles:
+    """Return the error of a single file."""
+    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason)])
+
+
+def problems_message(headline: str, problems: Sequence[str], *, num_listed: int = MAX_LISTED_PROBLEMS) -> str:
+    """Return the headline, the first problems below it, one a line, and how many more there are."""
+    lines = [headline, *(f"  - {problem}" for problem in problems[:num_listed])]
+    if len(problems) > num_listed:
+        lines.append(f"  and {len(problems) - num_listed} more")
+    return "\n".join(lines)

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import track
 
 from data.ahead import ahead
-from data.patient import BadFiles, DataError, Patient, Problem
+from data.errors import BadFiles, DataError, Problem
+from data.patient import Patient
 from data.preprocess import Preprocessing, prepare
 from data.rows import Rows
 

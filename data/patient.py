@@ -12,41 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from data.errors import UserError
-
-MAX_LISTED_PROBLEMS = 10
-
-
-class DataError(UserError):
-    """What a user's folder, file or data argument can get wrong; the message says what to do about it."""
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class Problem:
-    """A file that cannot be used, and why."""
-
-    path: Path
-    reason: str
-    """What it is, what is legal, what to do; it follows the path and a colon."""
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-
-class BadFiles(DataError):
-    """Files that cannot be used: all of them at once, so that they can be repaired, or left out, in one go."""
-
-    def __init__(self, headline: str, problems: Sequence[Problem], *, num_listed: int = MAX_LISTED_PROBLEMS) -> None:
-        super().__init__(problems_message(headline, list(map(str, problems)), num_listed=num_listed))
-        self.problems = tuple(problems)
-        self._arguments = headline, self.problems, num_listed
-
-    def __reduce__(self) -> tuple:  # an exception is pickled by its message alone unless it says how
-        return _bad_files, self._arguments
-
-
-def _bad_files(headline: str, problems: Sequence[Problem], num_listed: int) -> BadFiles:
-    return BadFiles(headline, problems, num_listed=num_listed)
+from data.errors import BadFiles, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,16 +127,3 @@ def size_text(shape: Sequence[int]) -> str:
 def kind_of(image: np.ndarray) -> str:
     """Returns what slices of one volume have in common: `16 x 16 x 3 of uint8`."""
     return f"{size_text(image.shape)} of {image.dtype}"
-
-
-def bad_file(path: Path, reason: str) -> BadFiles:
-    """Returns the error of one file."""
-    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason)])
-
-
-def problems_message(headline: str, problems: list[str], *, num_listed: int = MAX_LISTED_PROBLEMS) -> str:
-    """Returns the headline with the first problems below it, one a line, and how many more there are."""
-    lines = [headline, *(f"  - {problem}" for problem in problems[:num_listed])]
-    if len(problems) > num_listed:
-        lines.append(f"  and {len(problems) - num_listed} more")
-    return "\n".join(lines)

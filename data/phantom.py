@@ -6,9 +6,6 @@ LGG slices; no anatomy is claimed.
 """
 
 import json
-import os
-import shutil
-import uuid
 from pathlib import Path
 
 import cv2
@@ -16,7 +13,8 @@ import numpy as np
 import tifffile
 from jaxtyping import Bool, UInt8
 
-from data.patient import DataError
+from data.atomic import new_folder
+from data.errors import DataError
 
 VERSION = 1  # raise it when a drawn pixel changes: phantoms that were written before are then written anew
 SIZE = 128
@@ -44,19 +42,10 @@ def write_phantom(root: Path, *, num_patients: int, seed: int = 0) -> Path:
     parameters = {"version": VERSION, "seed": seed, "num_patients": num_patients}
     final = root / f"phantom_v{VERSION}_seed{seed}_{num_patients}"
     if not final.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        # Written under another name and renamed: a run that is killed here leaves no half phantom to train on.
-        partial = root / f".{final.name}.{uuid.uuid4().hex}"
-        try:
+        with new_folder(final) as folder:
             for k in range(1, num_patients + 1):
-                _write_patient(partial / "kaggle_3m" / f"PHANTOM_{k:04d}", *draw_patient(seed, k))
-            (partial / MARKER).write_text(json.dumps(parameters))
-            os.rename(partial, final)
-        except OSError:
-            if not final.exists():  # else another process was faster, and its phantom is the same
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+                _write_patient(folder / "kaggle_3m" / f"PHANTOM_{k:04d}", *draw_patient(seed, k))
+            (folder / MARKER).write_text(json.dumps(parameters))
     _check_complete(final, parameters)
     return final
 

@@ -7,7 +7,7 @@ import tempfile
 
 import numpy as np
 
-from data.patient import DataError
+from data.errors import DataError
 
 
 class Rows:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.patient import BadFiles, DataError, Patient, Problem, Scan
+from data.errors import BadFiles, DataError, Problem
+from data.patient import Patient, Scan
 from data.phantom import write_phantom
 from data.readers import folder, lgg, nifti
 

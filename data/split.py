@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from data.patient import DataError
+from data.errors import DataError
 
 MIN_PATIENTS = 3
 

@@ -4,8 +4,9 @@ import sys
 from dataclasses import dataclass, replace
 
 from data.cache import cached_pack, default_folder
+from data.errors import BadFiles, DataError, Problem
 from data.pack import Pack, pack_patients
-from data.patient import BadFiles, DataError, Patient, Problem
+from data.patient import Patient
 from data.source import channel_names, find_source
 from data.split import Split, split_patients
 from search.config import SearchConfig

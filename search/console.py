@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from data.inspect.findings import printable
+from data.printable import printable
 
 UNWRAPPED_COLUMNS = 10_000
 """Width of an output that is no terminal: the program that reads it gets each row as one line."""

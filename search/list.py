@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data.inspect.findings import printable
+from data.printable import printable
 from search.console import open_console
 from search.record.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
 from search.record.trials import best_first, count_states, read_rows

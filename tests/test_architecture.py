@@ -16,6 +16,7 @@ FORBIDDEN = {
 }
 ROOMS = (
     "data.errors",
+    "data.printable",
     "data.command",
     "data.atomic",
     "data.ahead",

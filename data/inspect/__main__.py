@@ -22,19 +22,12 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from data.inspect.findings import (
-    LOOKS_SIDE,
-    Channel,
-    Finding,
-    Summary,
-    exact_duplicates,
-    find,
-    near_duplicates,
-    printable,
-)
+from data.errors import BadFiles, DataError, Problem
+from data.inspect.findings import LOOKS_SIDE, Channel, Finding, Summary, exact_duplicates, find, near_duplicates
 from data.inspect.page import facts, write_page
-from data.patient import BadFiles, DataError, Patient, Problem, SlicePatient, Volume
+from data.patient import Patient, SlicePatient, Volume
 from data.preprocess import find_head, to_grey_levels
+from data.printable import printable
 from data.readers.lgg import CHANNELS
 from data.readers.nifti import NiftiPatient
 from data.readers.nifti_file import SUFFIX

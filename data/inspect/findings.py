@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from data.patient import Problem
+from data.errors import Problem
 
 # Slices look alike when, averaged to 32 x 32 pixels, they correlate above this. Slices of different patients reach
 # 0.964 (20 LGG patients), 0.972 (3 BraTS cases) and 0.979 (20 phantoms). Copies that are darker, noisy (5 grey levels),
@@ -93,11 +93,6 @@ class Finding:
     kind: str
     where: str
     text: str
-
-
-def printable(text: str) -> str:
-    """Returns the text without what a terminal would obey, or no encoding has: names of files may hold anything."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def lesion_volumes(summaries: Sequence[Summary]) -> tuple[list[float], str]:

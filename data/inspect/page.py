@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from data.inspect.findings import Channel, Finding, Match, Summary, by_channel, lesion_volumes, printable, quantiles
-from data.patient import DataError, Patient
+from data.errors import DataError
+from data.inspect.findings import Channel, Finding, Match, Summary, by_channel, lesion_volumes, quantiles
+from data.patient import Patient
 from data.preprocess import to_grey_levels
+from data.printable import printable
 
 OUTLINE = (86, 180, 233)
 """Sky blue of Okabe and Ito's palette, as all pictures here draw a true mask."""
@@ -84,9 +86,7 @@ def _counts(counter: Counter[str]) -> str:
 def _spread(values: Sequence[float], unit: str) -> str:
     if not values:
         return "no patient has a tumour"
-    low, median, high = (
-        f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in np.quantile(values, (0, 0.5, 1))
-    )
+    low, median, high = map(_number, np.quantile(values, (0, 0.5, 1)))
     return f"min {low}, median {median}, max {high}{unit}"
 
 
@@ -232,7 +232,7 @@ def write_page(
     """Write the page.
 
     Raises:
-        DataError: jinja2 is not installed, or a patient cannot be read again.
+        DataError: jinja2 is missing, or a patient cannot be read again.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from data.patient import BadFiles, DataError, Problem, Scan, SliceFiles, SlicePatient, bad_file, size_text
+from data.errors import BadFiles, DataError, Problem, bad_file
+from data.patient import Scan, SliceFiles, SlicePatient, size_text
 from data.readers.image_file import IMAGE_SUFFIXES, as_mask, read_pixels
 from data.readers.walk import require_folder, walk
 

@@ -18,7 +18,8 @@ import numpy as np
 import tifffile
 from jaxtyping import Bool, Shaped
 
-from data.patient import bad_file, size_text
+from data.errors import bad_file
+from data.patient import size_text
 
 # Larger than any MR slice (512 px is common, 1024 px rare) and small enough that one decoded slice fits in memory.
 MAX_SIDE, MAX_CHANNELS, MAX_BYTES = 16384, 64, 2**30

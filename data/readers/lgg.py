@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.patient import DataError, Problem, Scan, SliceFiles, SlicePatient
+from data.errors import DataError, Problem
+from data.patient import Scan, SliceFiles, SlicePatient
 from data.readers.folder import ReadPair
 from data.readers.walk import require_folder, walk
 

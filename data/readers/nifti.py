@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.patient import DataError, Patient, Problem, Scan, Volume
+from data.errors import DataError, Problem
+from data.patient import Patient, Scan, Volume
 from data.readers.nifti_file import SUFFIX, import_nibabel, join_channels, read_grids
 from data.readers.nifti_file import write_mask as write_mask
 from data.readers.walk import require_folder, walk

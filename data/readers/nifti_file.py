@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from data.patient import BadFiles, DataError, Problem, bad_file, size_text
+from data import atomic
+from data.errors import BadFiles, DataError, Problem, bad_file
+from data.patient import size_text
 
 MAX_SIDE, MAX_VOXELS = 16384, 2**29  # 1024 x 1024 x 512: beyond MR of a head, within the memory of a workstation
 MAX_OFFSET_BYTES = 2**24  # what lies before the voxels is kilobytes; more is a damaged header, or a bomb
@@ -164,12 +166,7 @@ def write_mask(path: Path, mask: Bool[np.ndarray, "slices height width"], like: 
     header["cal_min"] = header["cal_max"] = 0  # the window in which viewers show like would hide the mask
     image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     content = image(values.reshape(header.get_data_shape()), header.get_best_affine(), header).to_bytes()
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(gzip.compress(content, mtime=0) if suffix["gz"] else content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    atomic.write(path, gzip.compress(content, mtime=0) if suffix["gz"] else content, sync=False)
 
 
 def import_nibabel() -> ModuleType:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.patient import DataError, Problem
+from data.errors import DataError, Problem
 
 
 def require_folder(source: Path, layout: str) -> None:

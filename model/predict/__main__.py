@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from data.patient import DataError
+from data.errors import DataError
 from model.inference.onnx_file import model_file
 from model.inference.runtime import RUNTIMES, choose_runtime, load_model
 from model.manifest import sha256

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from data.patient import DataError, bad_file, kind_of, problems_message
+from data.errors import DataError, bad_file, problems_message
+from data.patient import kind_of
 from data.readers.folder import ReadPair
 from data.readers.nifti_file import SUFFIX, read_channels
 from data.readers.walk import walk

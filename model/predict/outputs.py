@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from data.patient import DataError
+from data.errors import DataError
 from data.readers.nifti_file import write_mask
 from model.overlay import draw_overlay, overlay_levels
 from model.predict.images import TIFF, Volume, write_image, write_whole

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.ahead import ahead
-from data.patient import DataError
+from data.errors import DataError
 from data.preprocess import Prepared, prepare
 from model.inference.volume import Network, predict_prepared, to_masks
 from model.predict.images import Volume

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from data.patient import BadFiles, DataError
+from data.errors import BadFiles, DataError
 from model.inference.volume import Network, predict_volume, to_masks
 from model.serve.answer import Output, describe, json_answer, mask_file, overlay_file
 from model.serve.batching import Stopped

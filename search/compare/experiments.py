@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from data.inspect.findings import printable
+from data.printable import printable
 from search.config import SearchConfig
 from search.record.efficiency import Step, best_so_far
 from search.record.files import TABLE_FILE

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from data.inspect.findings import printable
+from data.printable import printable
 from search.compare.table import Table
 
 LABEL_WIDTH = 32

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from data.inspect.findings import printable
+from data.printable import printable
 from search.record.trials import trial_id
 
 FOLDER = "errors"

@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from data.inspect.findings import printable
+from data.printable import printable
 from search.console import console
 from search.coordination.progress import Progress
 from search.record.trials import State, trial_id

@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from data.patient import BadFiles, DataError, SliceFiles, SlicePatient, Volume
+from data.errors import BadFiles, DataError
+from data.patient import SliceFiles, SlicePatient, Volume
 from data.preprocess import Preprocessing
 from data.readers.folder import ReadPair
 from data.readers.nifti import NiftiPatient
@@ -999,7 +1000,7 @@ import resource, sys
 from pathlib import Path
 limit = 1536 << 20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-from data.patient import BadFiles
+from data.errors import BadFiles
 from data.source import Reading, find_source
 source, layout = sys.argv[1:]
 found = find_source(source, reading=Reading(data_format=layout), phantom_root=Path(source))

@@ -14,7 +14,7 @@ import tifffile
 
 from data.inspect import findings
 from data.inspect.__main__ import main, summarise
-from data.inspect.findings import Channel, Match, Summary, exact_duplicates, find, near_duplicates, printable, quantiles
+from data.inspect.findings import Channel, Match, Summary, exact_duplicates, find, near_duplicates, quantiles
 from data.inspect.page import (
     MAX_GROUPS,
     NUM_PICTURES,
@@ -29,6 +29,7 @@ from data.inspect.page import (
 )
 from data.patient import Patient, Volume
 from data.phantom import draw_patient
+from data.printable import printable
 from data.split import split_patients
 
 EVIL = "<script>alert(1)<b>"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from data.errors import BadFiles, DataError
 from data.pack import join_packs, pack_patients
-from data.patient import BadFiles, DataError
 from data.preprocess import Preprocessing, fit_image, volume_statistics
 from data.readers.folder import ReadPair
 from data.readers.lgg import scan

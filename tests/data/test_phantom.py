@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from data.patient import DataError
+from data.errors import DataError
 from data.phantom import NUM_SLICES, draw_patient, write_phantom
 from data.readers.folder import ReadPair
 from data.readers.lgg import scan

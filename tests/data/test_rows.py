@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from data.patient import DataError
+from data.errors import DataError
 from data.rows import Rows
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.patient import BadFiles, DataError
+from data.errors import BadFiles, DataError
 from data.source import DEFAULT_NUM_PHANTOMS, Reading, channel_names, find_source
 from tests.support.fakes import write_lgg_patient
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.patient import DataError
+from data.errors import DataError
 from data.split import in_hash_order, split_patients
 
 SEEDS = range(200)

@@ -8,8 +8,8 @@ import pytest
 import tifffile
 
 from data import cache
+from data.errors import BadFiles, DataError
 from data.pack import pack_patients
-from data.patient import BadFiles, DataError
 from data.preprocess import Preprocessing
 from data.source import Reading
 from data.split import split_patients

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from data.patient import BadFiles, DataError, SliceFiles
+from data.errors import BadFiles, DataError
+from data.patient import SliceFiles
 from data.readers.folder import MAX_DEPTH, ReadPair, looks_like, scan
 
 TUMOUR = np.zeros((6, 8), np.uint8)

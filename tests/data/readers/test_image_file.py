@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from data.patient import BadFiles
+from data.errors import BadFiles
 from data.readers.image_file import IMAGE_SUFFIXES, MAX_SIDE, as_mask, read_pixels
 
 

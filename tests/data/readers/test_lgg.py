@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from data.patient import BadFiles, DataError
+from data.errors import BadFiles, DataError
 from data.readers.lgg import scan
 from tests.support.fakes import write_lgg_patient
 

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from data.patient import BadFiles, DataError
+from data.errors import BadFiles, DataError
 from data.readers.nifti import NiftiPatient, looks_like, scan, write_mask
 from data.readers.nifti_file import MAX_SIDE, MAX_VOXELS
 
@@ -620,11 +620,10 @@ def test_write_mask_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
     write_mask(written, LABELS > 0, like)
     before = written.read_bytes()
 
-    def full(path, content):
-        path.touch()
+    def fail(path, target):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="No space left"):
         write_mask(written, LABELS == 4, like)
     assert written.read_bytes() == before

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from data.patient import BadFiles, DataError
+from data.errors import BadFiles, DataError
 from data.preprocess import Preprocessing
 from model.predict.inputs import find_all, find_volumes, is_mask, read_volume
 from model.settings import ModelError, Settings

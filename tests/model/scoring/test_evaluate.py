@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.patient import BadFiles, Patient, ReadSlice, SliceFiles, SlicePatient
+from data.errors import BadFiles
+from data.patient import Patient, ReadSlice, SliceFiles, SlicePatient
 from data.preprocess import Preprocessing, normalise
 from model.export.predictor import Predictor, torch_network
 from model.scoring.evaluate import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 
-from data.patient import BadFiles, Problem
+from data.errors import BadFiles, Problem
 from search.cluster.capacity.lanes import node_resources, plan_lanes
 from search.cluster.tasks import Tasks, free_place, open_tasks, where_readable
 from search.config import SearchConfig
