@@ -1,6 +1,7 @@
-"""What a search is asked to do."""
+"""What a search is asked to do: the options of the command line, and the config that an experiment records."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -8,175 +9,182 @@ from typing import Annotated, Literal
 
 import tyro
 
+from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import Reading
 from search.promotion_options import Promotion
 from search.record.objectives import LATENCY, OBJECTIVES
 from search.record.trials import METRIC
-from search.scheduling import schedulers
 from search.scheduling.scheduler import Budget
-from search.space import SPACES, SharedSettings, batch_sizes, largest_depth
+from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
+from search.space import SPACES, SharedSettings, check_batch_size, check_image_size
 from search.storage.address import Out
-from search.suggestion import samplers
+from search.suggestion.samplers import SAMPLERS, SamplerKind
+
+MINIMA = {
+    "trials": 1,
+    "max_epochs": 1,
+    "batch_size": 1,
+    "width": 1,
+    "reduction_factor": 2,
+    "workers_per_trial": 1,
+    "max_failures": 0,
+    "patience": 0,
+    "dice_tolerance": 0,
+    "grace_period": 1,
+    "time_budget_seconds": 1,
+    "gpus_per_worker": 0,
+    "cpus_per_worker": 1,
+    "max_concurrent": 1,
+    "checkpoints_gb": 0,
+}
+"""The smallest legal value of each numeric option."""
+
+
+def _describe(kinds: Mapping[str, SamplerKind] | Mapping[str, SchedulerKind]) -> str:
+    return ", ".join(f"`{name}` ({kind.description})" for name, kind in kinds.items())
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """One search: its data, its budget, its machines, and where it writes."""
+    """One search: its data, its budget, its machines, and where it writes.
+
+    Raises:
+        UserError: An option has a value that is not legal, or two options exclude each other.
+    """
 
     data: str = "phantom"
-    """Patients: a folder in one of the layouts of `data_format`, or `phantom` for synthetic ones (`phantom:40` for
-    forty of them)."""
+    """Patients: a folder in one of the layouts of `--data-format`, or `phantom` for synthetic patients (`phantom:40`
+    for forty of them)."""
 
     out: Out = Path("runs")
-    """Folder of all experiments, which all machines reach, or a bucket: s3://bucket/prefix, gs://..., abfs://..."""
+    """Folder for all experiments, which every machine must be able to reach, or a bucket: s3://bucket/prefix, gs://...,
+    abfs://..."""
 
     name: str = ""
-    """Name of this experiment: its folder, its study, its W&B group. Empty: the data and the time."""
+    """Name of this experiment: its folder, its study and its W&B group. Empty: made of the data and the time."""
 
     resume: str = ""
-    """Name of an experiment in `out` to go on with, however it ended. Its own options hold, but for those given now;
-    patients, space, schedule and seed cannot change."""
+    """Name of an experiment in `--out` to continue, however it ended. It keeps its own options unless they are given
+    again; patients, search space, schedule and seed cannot be changed."""
 
     trials: int = 12
-    """Configurations to try."""
+    """Number of configurations to try."""
 
     max_epochs: int = 9
     """Epochs of a trial that is never stopped early."""
 
     time_budget_seconds: float | None = None
-    """Seconds after which no epoch is started any more; the best so far is promoted. None: no limit."""
+    """Seconds after which the search stops; the best trial so far is then promoted. None: no limit."""
 
     reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
     cache: bool = True
-    """Whether decoded slices are kept in the user's cache, for the next search on the same files."""
+    """Whether decoded slices are kept in the user's cache folder for the next search on the same files."""
 
     preprocessing: Annotated[Preprocessing, tyro.conf.arg(name="")] = field(default_factory=Preprocessing)
 
     batch_size: int = 16
-    """Slices in a global batch, shared among a trial's workers."""
+    """Slices in a global batch, which is split among the workers of a trial."""
 
     width: int = 16
-    """Features of the U-Net at full resolution, where the space has no such axis."""
+    """Feature channels of the U-Net at full resolution, if the search space has no such axis."""
 
     objective: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (METRIC,)
-    """What trials are compared by; give it once for each. `val_dice` always is the first; others are `latency_ms` (of a
-    slice, where it trains) and `million_parameters`: `--objective latency_ms` searches for what is good and fast."""
+    """What trials are compared by; repeat the option for several. `val_dice` is always the first; the others are
+    `latency_ms` (per slice, on the training device) and `million_parameters`. `--objective latency_ms` searches for
+    networks that are both good and fast."""
 
     dice_tolerance: float = 0.01
-    """With several objectives: of the trials whose validation Dice is at most this much below the best one's, the one
+    """Only with several objectives: among the trials whose validation Dice is at most this far below the best, the one
     that is best by the second objective is promoted."""
 
     space: str = "core"
-    """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight
-    decay, norm and augmentation)."""
+    """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight decay,
+    norm and augmentation)."""
 
-    searcher: str = "tpe"
-    """How configurations are chosen: `tpe`, `forest` (a regression of learning curves), `gp`, `cmaes`, `random`, `qmc`
-    (a scrambled Sobol sequence) or `grid`."""
+    searcher: Annotated[str, tyro.conf.arg(help=f"How configurations are chosen: {_describe(SAMPLERS)}.")] = "tpe"
 
     warm_start: tuple[str, ...] = ()
-    """Names of earlier experiments in `out` whose trials the searcher learns from, as far as they lie in the space."""
+    """Names of earlier experiments in `--out`. The searcher learns from those of their trials that lie in this search
+    space."""
 
     try_first: Annotated[Path | None, tyro.conf.arg(name="try")] = None
-    """JSON file with a list of configurations to try before any other, such as `[{"learning_rate": 0.001}]`; axes that
-    one leaves out are sampled."""
+    """JSON file with a list of configurations to try before any other, such as `[{"learning_rate": 0.001}]`. Axes that
+    a configuration leaves out are sampled."""
 
-    scheduler: str = "asha"
-    """How weak trials are stopped early: `asha`, `hyperband`, `median`, or `none` of them is."""
+    scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {_describe(SCHEDULERS)}.")] = "asha"
 
     grace_period: int | None = None
-    """Epochs before a trial may be stopped early, the first rung. None: a ninth of max_epochs; before, a trial's place
-    says little of its end (LOG.md)."""
+    """Epochs before a trial may be stopped early, which is where the first rung is. None: a ninth of max_epochs; before
+    that, a trial's rank says little about its final one (tests/benchmarks/LOG.md)."""
 
     reduction_factor: int = 3
-    """One in so many trials goes on at each rung; the rungs are so many times apart."""
+    """One trial in so many continues at each rung, and each rung is at so many times the epochs of the one below."""
 
     patience: int = 0
-    """Epochs without a better validation Dice after which a trial ends as COMPLETE; 0: never."""
+    """Epochs without a better validation Dice after which a trial ends as COMPLETE. 0: never."""
 
     workers_per_trial: int = 1
     """Ray Train workers that train one trial data-parallel."""
 
     gpus_per_worker: float | None = None
-    """GPUs of a worker, 0 for none. None: one where the cluster has any."""
+    """GPUs of a worker; 0 for none. None: one if the cluster has any."""
 
     cpus_per_worker: int | None = None
-    """CPU cores of a worker. None: on a GPU its share of the host's, up to 8; else all that the host has, up to 4, for
-    one trial on 2 cores is nearly as fast as two on one each (LOG.md), and then nothing depends on which is first."""
+    """CPU cores of a worker. None: with a GPU, its share of the host's cores, up to 8. Without one, all cores of the
+    host, up to 4: one trial on 2 cores is nearly as fast as two on one core each (tests/benchmarks/LOG.md), and then
+    results do not depend on which trial ends first."""
 
     max_concurrent: int | None = None
-    """Most trials at a time. None: as many as the cluster has room for."""
+    """The most trials that run at a time. None: as many as the cluster has room for."""
 
     max_failures: int = 3
-    """Times that a trial may lose its workers, and go on from its checkpoint, before it is FAILED."""
+    """How often a trial may lose its workers and continue from its checkpoint before it is FAILED."""
 
     checkpoints_gb: float | None = None
-    """GB that the checkpoints of paused and ended trials may take; beyond, the least promising paused trials end.
-    None: no limit."""
+    """GB that the checkpoints of paused and ended trials may take. Beyond that, the least promising paused trials are
+    ended. None: no limit."""
 
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    """Precision of training; auto is the fastest that the device has units for."""
+    """Precision of training. auto: the fastest that the device has units for."""
 
     promotion: Annotated[Promotion, tyro.conf.arg(name="")] = field(default_factory=Promotion)
 
     tracking: Literal["offline", "online", "tensorboard", "off"] = "offline"
-    """Where trials are seen: Weights & Biases' files in the experiment's folder, its server, TensorBoard, nowhere."""
+    """Where trials are logged: in Weights & Biases files in the experiment's folder (offline), on its server (online),
+    in TensorBoard files, or nowhere."""
 
     project: str = "tumour-search"
-    """Project of the W&B runs."""
+    """W&B project of the runs."""
 
     val_fraction: float = 0.2
     """Share of the patients on which trials are compared."""
 
     test_fraction: float = 0.2
-    """Share of the patients that the search never sees and the promoted model is scored on, once."""
+    """Share of the patients that the search never sees. The promoted model is scored on them once."""
 
     seed: int = 0
-    """Seeds the split, the searcher, weights, order, augmentation and dropout."""
+    """Seed of the split, the searcher, the weights, the order of slices, augmentation and dropout."""
 
     dry_run: bool = False
     """Read the data, print the plan, and stop."""
 
     def __post_init__(self) -> None:
-        # The option adds to the default; what is named twice counts once.
+        # On the command line, each --objective is added to the default; one that is named twice counts once.
         object.__setattr__(self, "objective", tuple(dict.fromkeys(self.objective)))
-        for name, low in (
-            ("trials", 1),
-            ("max_epochs", 1),
-            ("batch_size", 1),
-            ("width", 1),
-            ("reduction_factor", 2),
-            ("workers_per_trial", 1),
-            ("max_failures", 0),
-            ("patience", 0),
-            ("dice_tolerance", 0),
-        ):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
-        for name, low in (
-            ("grace_period", 1),
-            ("time_budget_seconds", 1),
-            ("gpus_per_worker", 0),
-            ("cpus_per_worker", 1),
-            ("max_concurrent", 1),
-            ("checkpoints_gb", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise ValueError(f"{name} is {value}, but must be at least {low}, or left out")
-        if self.grace_period is not None and self.grace_period > self.max_epochs:
-            raise ValueError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
-        for name, legal in (("space", SPACES), ("searcher", samplers.SAMPLERS), ("scheduler", schedulers.SCHEDULERS)):
+        self._check_numbers()
+        for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
-        if self.searcher == "grid" and self.try_first:
-            raise ValueError("try is of no use with the searcher grid, which tries its own points: leave one out")
+                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+        if self.try_first and not SAMPLERS[self.searcher].takes_samples:
+            raise UserError(
+                f"try is of no use with the searcher {self.searcher}, which tries its own points: leave one out"
+            )
         self._check_objectives()
         for option in ("name", "resume"):
             self._check_name(option)
-        self._check_size()
-        self._check_batch()
+        check_image_size(self.space, self.preprocessing.size)
+        check_batch_size(self.space, self.batch_size, self.workers_per_trial)
 
     @property
     def folder(self) -> Path:
@@ -184,14 +192,14 @@ class SearchConfig:
         return self.out / self.name
 
     def named(self) -> "SearchConfig":
-        """Return this config with a name: the given one, or the data and the time."""
+        """Return this config with a name: its own, or else one made of the data and the time."""
         if self.name:
             return self
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower()[:80] or "search"
         return replace(self, name=f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
 
     def budget(self) -> Budget:
-        """Return what the scheduler divides."""
+        """Return what the scheduler shares out among trials."""
         return Budget(
             num_trials=self.trials,
             max_epochs=self.max_epochs,
@@ -212,49 +220,40 @@ class SearchConfig:
             measure_latency=LATENCY in self.objective,
         )
 
+    def _check_numbers(self) -> None:
+        for name, low in MINIMA.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                hint = ", or left out" if getattr(SearchConfig, name) is None else ""
+                raise UserError(f"{name} is {value}, but must be at least {low}{hint}")
+        if self.grace_period is not None and self.grace_period > self.max_epochs:
+            raise UserError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
+
     def _check_objectives(self) -> None:
+        names = ", ".join(self.objective)
         if unknown := [name for name in self.objective if name not in OBJECTIVES]:
-            raise ValueError(f"objective is {unknown[0]!r}, but must be one of {', '.join(OBJECTIVES)}")
+            raise UserError(f"objective is {unknown[0]!r}, but must be one of {', '.join(OBJECTIVES)}")
         if self.objective[:1] != (METRIC,):
-            raise ValueError(f"objective is {', '.join(self.objective)}, but must begin with {METRIC}")
+            raise UserError(f"objective is {names}, but must begin with {METRIC}")
         if len(self.objective) == 1:
             return
         if self.promotion.ensemble > 1:
-            raise ValueError(
-                f"ensemble is {self.promotion.ensemble}, but with several objectives ({', '.join(self.objective)}) one "
-                "network is promoted: leave it out"
+            raise UserError(
+                f"ensemble is {self.promotion.ensemble}, but with several objectives ({names}) one network is "
+                "promoted: leave it out"
             )
-        for name, one_objective, all_names in (
-            ("searcher", samplers.ONE_OBJECTIVE, samplers.SAMPLERS),
-            ("scheduler", schedulers.ONE_OBJECTIVE, schedulers.SCHEDULERS),
-        ):
-            if getattr(self, name) in one_objective:
-                legal = ", ".join(other for other in all_names if other not in one_objective)
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}, which knows one objective only, not "
-                    f"{', '.join(self.objective)}: choose one of {legal}"
+        for name, kinds in (("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
+            if kinds[getattr(self, name)].one_objective:
+                legal = ", ".join(other for other, kind in kinds.items() if not kind.one_objective)
+                raise UserError(
+                    f"{name} is {getattr(self, name)!r}, which knows one objective only, not {names}: choose one of "
+                    f"{legal}"
                 )
 
     def _check_name(self, option: str) -> None:
         name = getattr(self, option)
         if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise ValueError(
+            raise UserError(
                 f"{option} is {name!r}, but it becomes a folder and a W&B group: use letters, digits, dots, dashes "
                 "and underscores, at most 100, and begin with a letter or digit"
             )
-
-    def _check_size(self) -> None:
-        depth, size = largest_depth(SPACES[self.space]), self.preprocessing.size
-        # One pixel at the bottom of the U has no spread to normalise by, so it must be two at least.
-        if size < 2 * 2**depth or size % 2**depth:
-            raise ValueError(
-                f"size is {size}, but the space {self.space!r} has U-Nets of depth {depth}, which need a multiple "
-                f"of {2**depth} pixels, from {2 * 2**depth} to 1024: 128 or 256 are usual"
-            )
-
-    def _check_batch(self) -> None:
-        for batch_size in batch_sizes(SPACES[self.space], self.batch_size):
-            if batch_size % self.workers_per_trial:
-                raise ValueError(
-                    f"batch_size is {batch_size}, but must be divisible by workers_per_trial ({self.workers_per_trial})"
-                )

@@ -13,7 +13,9 @@ console = Console()
 
 def say(line: str) -> None:
     """Print a line for the person who waits."""
-    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    encoding = console.encoding  # a terminal that knows no "…" shows "?", instead of ending the search
+    shown = printable(line).encode(encoding, "replace").decode(encoding)
+    console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def open_console() -> Console:

@@ -1,6 +1,6 @@
-"""The search space: which hyperparameters are tried, and what a sample of them means.
+"""The search space: which hyperparameters are tried, and which network and training a sample of them describes.
 
-Every axis is an Optuna distribution, so that the study file says by itself what was searched.
+Every axis is an Optuna distribution, so that the study file alone tells what was searched.
 """
 
 from dataclasses import dataclass, fields
@@ -13,6 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from data.errors import UserError
 from model.training.train import TrainConfig
 from model.unet import UNetConfig
 
@@ -20,9 +21,9 @@ Space = dict[str, BaseDistribution]
 Sample = dict[str, Any]
 
 CORE: Space = {
-    # AdamW's usual decades; 1e-2 already diverges in some configurations, which the search may find out.
+    # AdamW's usual decades; 1e-2 already diverges in some configurations, and the search may find that out.
     "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
-    # Depth 2 sees a lesion's surroundings, depth 5 the whole head at 128 pixels.
+    # At 128 pixels, a U-Net of depth 2 sees the surroundings of a lesion, one of depth 5 the whole head.
     "depth": IntDistribution(2, 5),
     "dropout": FloatDistribution(0.0, 0.5),
     "bce_weight": FloatDistribution(0.0, 1.0),
@@ -41,7 +42,7 @@ SPACES: dict[str, Space] = {"core": CORE, "wide": WIDE}
 
 @dataclass(frozen=True, kw_only=True)
 class SharedSettings:
-    """What a search holds constant over all its trials; an axis of the space overrides the field of its name."""
+    """What all trials of a search have in common; an axis of the space overrides the field of the same name."""
 
     in_channels: int
     max_epochs: int
@@ -58,7 +59,7 @@ def to_configs(sample: Sample, fixed: SharedSettings) -> tuple[UNetConfig, Train
     """Return the network and the training that a sample of a space describes.
 
     Raises:
-        ValueError: The sample has a key that neither config knows, or a value that one refuses.
+        ValueError: The sample has a key that neither config knows, or a value that one of them refuses.
     """
     values = {field.name: getattr(fixed, field.name) for field in fields(fixed)} | sample
     unet_names, train_names = _names(UNetConfig), _names(TrainConfig)
@@ -72,20 +73,38 @@ def to_configs(sample: Sample, fixed: SharedSettings) -> tuple[UNetConfig, Train
 
 
 def describe(space: Space) -> dict[str, str]:
-    """Return a line for each axis, for people."""
+    """Return a description of each axis for people, such as "0.0001 to 0.01, log"."""
     return {name: _describe_axis(axis) for name, axis in space.items()}
 
 
 def largest_depth(space: Space) -> int:
-    """Return the depth of the deepest network that a space can ask for."""
+    """Return the depth of the deepest network in a space."""
     axis = space.get("depth")
     return axis.high if isinstance(axis, IntDistribution) else UNetConfig().depth
 
 
 def batch_sizes(space: Space, default: int) -> tuple[int, ...]:
-    """Return every global batch size that a trial can get; `default` where the space has no such axis."""
+    """Return every global batch size that a trial can have; `default` if the space has no such axis."""
     axis = space.get("batch_size")
     return axis.choices if isinstance(axis, CategoricalDistribution) else (default,)
+
+
+def check_image_size(name: str, size: int) -> None:
+    """Raise UserError if the deepest U-Net of a named space cannot halve images of `size` pixels often enough."""
+    depth = largest_depth(SPACES[name])
+    # A single pixel at the bottom of the U has no variance to normalise by, so there must be at least two by two.
+    if size < 2 * 2**depth or size % 2**depth:
+        raise UserError(
+            f"size is {size}, but the space {name!r} has U-Nets of depth {depth}, which need a multiple of "
+            f"{2**depth} pixels, from {2 * 2**depth} to 1024: 128 or 256 are usual"
+        )
+
+
+def check_batch_size(name: str, default: int, num_workers: int) -> None:
+    """Raise UserError if a global batch of a named space cannot be split evenly among the workers of a trial."""
+    for batch_size in batch_sizes(SPACES[name], default):
+        if batch_size % num_workers:
+            raise UserError(f"batch_size is {batch_size}, but must be divisible by workers_per_trial ({num_workers})")
 
 
 def _names(config: type) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
+from data.errors import UserError
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, read_experiment, recorded_config
 from search.record.files import TABLE_FILE
@@ -25,7 +26,7 @@ def gather(config: SearchConfig) -> dict[str, Any]:
     """Return what a config's `warm_start` and `try_first` name, as config.json holds it under `known`.
 
     Raises:
-        ValueError: An experiment or file cannot be read, or a sample does not lie in the space.
+        UserError: An experiment or file cannot be read, or a sample does not lie in the space.
     """
     space = SPACES[config.space]
     earlier: list[dict[str, Any]] = []
@@ -33,7 +34,7 @@ def gather(config: SearchConfig) -> dict[str, Any]:
         found = _from_experiment(sync_down(config.out / name, light=True), space, config)
         if not found:
             measured = "".join(f" and has {cost}" for cost in costs(config.objective))
-            raise ValueError(
+            raise UserError(
                 f"no trial of {config.out / name} lies in the space {config.space!r}{measured}: nothing to start from"
             )
         earlier += found
@@ -97,16 +98,16 @@ def _read_samples(path: Path, space: Space) -> list[Sample]:
     try:
         samples = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"--try {path} cannot be read as JSON: {error}") from error
+        raise UserError(f"--try {path} cannot be read as JSON: {error}") from error
     if not isinstance(samples, list) or not all(isinstance(sample, dict) for sample in samples):
-        raise ValueError(f'--try {path} must hold a list of objects, such as [{{"learning_rate": 0.001, "depth": 4}}]')
+        raise UserError(f'--try {path} must hold a list of objects, such as [{{"learning_rate": 0.001, "depth": 4}}]')
     for place, sample in enumerate(samples):
         if unknown := sorted(set(sample) - set(space)):
-            raise ValueError(
+            raise UserError(
                 f"--try {path}, sample {place + 1}: {unknown[0]!r} is no axis; legal are {', '.join(space)}"
             )
         if outside := _outside(sample, space):
-            raise ValueError(f"--try {path}, sample {place + 1}: {outside}")
+            raise UserError(f"--try {path}, sample {place + 1}: {outside}")
     return samples
 
 

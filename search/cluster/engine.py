@@ -133,7 +133,7 @@ def run_search(
     folder, clock = config.folder.resolve(), Clock()
     removals = Removals()
     checkpoints = Checkpoints(location_of(folder) / RAY_FOLDER, remove=removals.remove)
-    scheduler = SCHEDULERS[config.scheduler](config.budget())
+    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     plan = Plan(
         num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
     )

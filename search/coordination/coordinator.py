@@ -67,7 +67,7 @@ class Coordinator:
         """Nothing is running, and nothing will be."""
         if self.active or len(self.trials) < self._num_trials:
             return False
-        return self._scheduler.next_paused(num_to_come=0, running_epochs=[]) is None
+        return self._scheduler.next_promotable(num_to_come=0, running_epochs=[]) is None
 
     def report(self, number: int, epoch: dict[str, Any], *, finished: bool, failure: str | None) -> bool:
         """Return whether a trial goes on after an epoch.
@@ -149,7 +149,7 @@ class Coordinator:
     def _next_paused(self) -> Progress | None:
         running = [max(trial.epochs, default=0) for trial in self.active.values()]
         num_to_come = self._num_trials - len(self.trials)
-        number = self._scheduler.next_paused(num_to_come=num_to_come, running_epochs=running)
+        number = self._scheduler.next_promotable(num_to_come=num_to_come, running_epochs=running)
         if number is None or self.trials[number].phase == "running":  # its last checkpoint is still being written
             return None
         return self.trials[number]
@@ -169,7 +169,7 @@ class Coordinator:
 
     def _start_leg(self, trial: Progress) -> None:
         if trial.phase == "paused" or (trial.outcome and trial.outcome[0] == Verdict.PAUSE):
-            self._scheduler.take_up(trial.number)
+            self._scheduler.mark_promoted(trial.number)
         trial.outcome = None
         self._set_phase(trial, "running")
 
@@ -185,7 +185,7 @@ class Coordinator:
             verdict = self._scheduler.judge(trial.number, epoch["epoch"], *merits(epoch, self._objectives))
             outcomes = {Verdict.PAUSE: (Verdict.PAUSE, None), Verdict.STOP: (State.PRUNED, None)}
             trial.outcome = outcomes.get(verdict)
-            for hopeless in self._scheduler.hopeless():
+            for hopeless in self._scheduler.drop_hopeless():
                 self._give_up(hopeless, None)
 
     def _take_loss(self, trial: Progress, error: str) -> None:

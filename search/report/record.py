@@ -101,7 +101,7 @@ def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[T
     nobody = _Nobody()
     coordinator = Coordinator(
         nobody,  # type: ignore[arg-type]
-        SCHEDULERS[config.scheduler](config.budget()),
+        SCHEDULERS[config.scheduler].make(config.budget()),
         num_trials=config.trials,
         listener=nobody,
         objectives=config.objective,

@@ -44,12 +44,12 @@ class Rung:
 
 def read_rungs(config: SearchConfig, rows: Sequence[TrialRow]) -> list[Rung]:
     """Return the rungs that anybody reached, of each bracket the lowest first; none for a scheduler without rungs."""
-    scheduler = SCHEDULERS[config.scheduler](config.budget())
+    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     if isinstance(scheduler, Asha):
         brackets = [(scheduler, list(rows))]
     elif isinstance(scheduler, Hyperband):
         brackets = [
-            (bracket, [row for row in rows if scheduler.place(row.number) == place])
+            (bracket, [row for row in rows if scheduler.bracket_of(row.number) == place])
             for place, bracket in enumerate(scheduler.brackets)
         ]
     else:

@@ -1,1 +1,1 @@
-"""Which trials go on."""
+"""Which trials continue: schedulers, which know trials by number only."""

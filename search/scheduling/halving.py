@@ -1,158 +1,102 @@
-"""Successive halving: ASHA with a quota, and Hyperband, which is several of them.
+"""Successive halving: ASHA with a quota, and Hyperband, which runs several of them side by side.
 
-A paused trial keeps its checkpoint and may be taken up again. That is what makes the order of arrival harmless: where
-weak trials come first, a rule that can only stop must let every better one go on (27 of 27 with Ray's ASHA).
+Li et al. compare trials at rungs, a factor apart in epochs. This is their asynchronous algorithm, in which a paused
+trial keeps its checkpoint and can be promoted later. The variant that can only stop trials, which Ray's ASHAScheduler
+and Optuna's SuccessiveHalvingPruner implement, depends on the order of arrival: where trials arrive worst first, every
+better one must continue (27 of 27 trials with Ray's ASHA).
+
+References:
+    Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", arXiv:1810.05934 (ASHA).
+    Li et al. 2018, "Hyperband", arXiv:1603.06560.
 """
 
 import bisect
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from search.record.objectives import dominates
+from search.scheduling.rung import Rung
 from search.scheduling.scheduler import Budget, Verdict
 
 
-@dataclass
-class _Rung:
-    """The trials that reached one epoch."""
-
-    epoch: int
-    capacity: int
-    """How many can ever go on from here."""
-
-    arrived: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    """Merits, by trial."""
-
-    num_better: Counter[int] = field(default_factory=Counter)
-    """How many of those that arrived dominate a trial; counted with several objectives only."""
-
-    gone_on: set[int] = field(default_factory=set)
-    paused: list[int] = field(default_factory=list)
-    """Best first, the earlier trial first among equals."""
-
-    def arrive(self, number: int, merits: tuple[float, ...]) -> None:
-        """Put a trial among those that wait here.
-
-        With several objectives, a trial is ranked by how many dominate it (Fonseca & Fleming 1993), then by the first.
-        """
-        if len(merits) > 1:
-            for other, theirs in self.arrived.items():
-                self.num_better[number] += dominates(theirs, merits)
-                self.num_better[other] += dominates(merits, theirs)
-        self.arrived[number] = merits
-        if len(merits) > 1:  # the newcomer has changed the others' ranks
-            self.paused.sort(key=self._place)
-        bisect.insort(self.paused, number, key=self._place)
-
-    def _place(self, number: int) -> tuple[tuple[int, float], int]:
-        return self.rank(number), number
-
-    def rank(self, number: int) -> tuple[int, float]:
-        """Return what is smaller the better a trial is."""
-        return self.num_better[number], -self.arrived[number][0]
-
-    def has_room(self, reduction_factor: int) -> bool:
-        return bool(self.paused) and len(self.gone_on) < len(self.arrived) // reduction_factor
-
-    def best_waits(self) -> bool:
-        """Whether a paused trial is better than all that went on; who came early was compared with fewer."""
-        gone_on = (self.rank(number) for number in self.gone_on)
-        return bool(self.paused) and self.rank(self.paused[0]) < min(gone_on, default=(math.inf,))
-
-    def hopeless(self) -> list[int]:
-        """Return those that wait for a place that can never be theirs.
-
-        Whoever arrives later can lift a trial past others by dominating these, but never past its own dominators.
-        """
-        room = max(1, self.capacity - len(self.gone_on))  # the best may go on at the end
-        last = self.paused[room:]
-        if not self.num_better:
-            return last
-        return [one for one in last if sum(self._stays_before(other, one) for other in self.paused) >= room]
-
-    def _stays_before(self, number: int, other: int) -> bool:
-        merits, theirs = self.arrived[number], self.arrived[other]
-        return dominates(merits, theirs) or (merits == theirs and number < other)
-
-    def remove(self, number: int) -> None:
-        if number in self.paused:
-            self.paused.remove(number)
-
-    def let_go_on(self, number: int) -> None:
-        self.remove(number)
-        self.gone_on.add(number)
-
-
 class Asha:
-    """Asynchronous successive halving in the variant that pauses (its authors call it promotion), with a quota.
+    """ASHA (Li et al. 2020, algorithm 2), with a quota on promotions.
 
-    Of n trials that reached a rung, floor(n / reduction_factor) go on to the next one, the best first; the others wait
-    for their turn. Without the quota (Li et al. 2020, algorithm 2, which asks only for a place among the best) trials
-    that arrive worst first would all go on.
+    As in the paper, rungs are at grace_period * reduction_factor^k epochs, a trial pauses when it reaches one, and
+    whenever a worker is free, the best promotable trial of the highest rung continues, or else a new trial begins.
 
-    Reference: Li et al. 2020, arXiv:1810.05934.
+    It differs from the paper in four ways:
+
+    - Quota. Of n trials that reached a rung, at most floor(n / reduction_factor) are ever promoted. In the paper, a
+      trial is promotable if it is among the best n / reduction_factor at that moment, so that trials that arrive worst
+      first are all promoted in turn.
+    - A trial that is promotable at once continues without a pause.
+    - At the end of the search, the best trial of each rung is promoted if it was not, whatever the quota.
+    - Trials that can never be promoted are ended early, and their checkpoints removed.
     """
 
     def __init__(self, budget: Budget) -> None:
         self._reduction_factor = budget.reduction_factor
-        self._rungs: dict[int, _Rung] = {}
+        self._rungs: dict[int, Rung] = {}
         epoch, capacity = budget.grace_period, budget.num_trials
         while epoch < budget.max_epochs:  # at the last epoch there is nothing left to save
             capacity = max(1, capacity // budget.reduction_factor)
-            self._rungs[epoch] = _Rung(epoch=epoch, capacity=capacity)
+            self._rungs[epoch] = Rung(epoch=epoch, capacity=capacity)
             epoch *= budget.reduction_factor
 
     @property
     def rung_epochs(self) -> list[int]:
-        """Epochs after which trials are compared."""
+        """The epochs after which trials are compared, in ascending order."""
         return list(self._rungs)
 
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
-        """Return CONTINUE between rungs and within the quota, PAUSE else; STOP for a merit that is not finite."""
+        """Return CONTINUE between rungs and for a promotable trial, else PAUSE; STOP for a merit that is not finite."""
         if not all(map(math.isfinite, merits)):
             return Verdict.STOP
         rung = self._rungs.get(epoch)
-        if rung is None or number in rung.gone_on:
+        if rung is None or number in rung.promoted:
             return Verdict.CONTINUE
         if number not in rung.arrived:
             rung.arrive(number, merits)
-        if rung.has_room(self._reduction_factor) and rung.paused[0] == number:
-            rung.let_go_on(number)
+        if rung.has_promotable(self._reduction_factor) and rung.paused[0] == number:
+            rung.promote(number)
             return Verdict.CONTINUE
         return Verdict.PAUSE
 
-    def next_paused(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
-        """Return the best of the highest rung with room; at the end of a search, the best of a rung if it waits."""
+    def next_promotable(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
+        """Return the best promotable trial of the highest rung that has one.
+
+        At the end of a search, when no other trial can reach a rung, this is the rung's best trial if it is paused.
+        """
         rungs = list(self._rungs.values())
         for rung in reversed(rungs):
-            if rung.has_room(self._reduction_factor):
+            if rung.has_promotable(self._reduction_factor):
                 return rung.paused[0]
         if num_to_come:
             return None
-        behind = min(running_epochs, default=math.inf)
+        lowest_epoch = min(running_epochs, default=math.inf)
         for rung in rungs:
-            if behind < rung.epoch:  # somebody may still come here
+            if lowest_epoch < rung.epoch:  # a running trial may still reach this rung
                 return None
-            if rung.best_waits():
+            if rung.best_is_paused():
                 return rung.paused[0]
         return None
 
-    def take_up(self, number: int) -> None:
-        """Let a paused trial go on."""
+    def mark_promoted(self, number: int) -> None:
+        """Record that a paused trial continues."""
         for rung in self._rungs.values():
-            if number in rung.arrived and number not in rung.gone_on:
-                rung.let_go_on(number)
+            if number in rung.arrived and number not in rung.promoted:
+                rung.promote(number)
 
     def remove(self, number: int) -> None:
-        """Take a trial off the rung where it waits; it still counts among those that came there."""
+        """Remove a trial from the rung where it waits; it still counts among those that arrived there."""
         for rung in self._rungs.values():
             if number in rung.arrived:
                 rung.remove(number)
 
-    def hopeless(self) -> list[int]:
-        """Return, once, the trials before which there are as many better ones as can ever go on."""
+    def drop_hopeless(self) -> list[int]:
+        """Remove the paused trials that can never be promoted, and return them; each is returned once."""
         dropped = []
         for rung in self._rungs.values():
             for number in rung.hopeless():
@@ -161,7 +105,7 @@ class Asha:
         return dropped
 
     def drop_worst(self) -> int | None:
-        """Return the last of the lowest rung where somebody waits."""
+        """Remove the worst trial of the lowest rung where one waits, and return it; None if none waits."""
         for rung in self._rungs.values():
             if rung.paused:
                 return rung.paused.pop()
@@ -169,56 +113,57 @@ class Asha:
 
 
 class Hyperband:
-    """Several ASHAs side by side, each with a longer grace period and fewer trials, against misleading early epochs.
+    """Several brackets side by side, each an ASHA with a longer grace period and fewer trials than the one before.
 
-    The last one stops nothing, so that what starts slowly has a chance at all.
-
-    Reference: Li et al. 2018, arXiv:1603.06560; the shares of the brackets are those of its algorithm 1.
+    They guard against misleading early epochs: the last bracket stops nothing, so that a configuration that learns
+    slowly has a chance. The brackets are those of Li et al. 2018, algorithm 1, with its shares of trials. In the paper
+    they run one after the other, each by synchronous successive halving. Here all run at the same time, each by ASHA,
+    and the trials are spread over them evenly.
     """
 
     def __init__(self, budget: Budget) -> None:
         eta, grace_periods = budget.reduction_factor, [budget.grace_period]
         while grace_periods[-1] < budget.max_epochs:
-            grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))  # a factor apart, but for the last
+            grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))  # the last may be less than eta apart
         shares = [eta**left / (left + 1) for left in reversed(range(len(grace_periods)))]
-        self._bounds = [sum(shares[: place + 1]) / sum(shares) for place in range(len(shares))]
-        sizes = Counter(self.place(number) for number in range(budget.num_trials))
+        self._bounds = [sum(shares[: index + 1]) / sum(shares) for index in range(len(shares))]
+        sizes = Counter(self.bracket_of(number) for number in range(budget.num_trials))
         self.brackets = [
-            Asha(replace(budget, grace_period=epoch, num_trials=sizes[place]))
-            for place, epoch in enumerate(grace_periods)
+            Asha(replace(budget, grace_period=epoch, num_trials=sizes[index]))
+            for index, epoch in enumerate(grace_periods)
         ]
 
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
-        """Return what the trial's bracket says."""
+        """Return the verdict of the trial's bracket."""
         return self._bracket(number).judge(number, epoch, *merits)
 
-    def next_paused(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
-        """Return the first bracket's that has one."""
+    def next_promotable(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
+        """Return the promotable trial of the first bracket that has one."""
         running = list(running_epochs)
-        found = (bracket.next_paused(num_to_come=num_to_come, running_epochs=running) for bracket in self.brackets)
+        found = (bracket.next_promotable(num_to_come=num_to_come, running_epochs=running) for bracket in self.brackets)
         return next((number for number in found if number is not None), None)
 
-    def take_up(self, number: int) -> None:
-        """Let a paused trial go on."""
-        self._bracket(number).take_up(number)
+    def mark_promoted(self, number: int) -> None:
+        """Record in its bracket that a paused trial continues."""
+        self._bracket(number).mark_promoted(number)
 
     def remove(self, number: int) -> None:
-        """Take it off its bracket."""
+        """Remove a trial from those that wait in its bracket."""
         self._bracket(number).remove(number)
 
-    def hopeless(self) -> list[int]:
-        """Return those of all brackets."""
-        return [number for bracket in self.brackets for number in bracket.hopeless()]
+    def drop_hopeless(self) -> list[int]:
+        """Remove the paused trials of all brackets that can never be promoted, and return them."""
+        return [number for bracket in self.brackets for number in bracket.drop_hopeless()]
 
     def drop_worst(self) -> int | None:
-        """Return that of the first bracket that has one."""
+        """Remove the worst trial of the first bracket where one waits, and return it; None if none waits."""
         found = (bracket.drop_worst() for bracket in self.brackets)
         return next((number for number in found if number is not None), None)
 
-    def _bracket(self, number: int) -> Asha:
-        return self.brackets[self.place(number)]
-
-    def place(self, number: int) -> int:
-        """Return the place of a trial's bracket among the brackets."""
-        # The golden ratio's multiples spread evenly: every run of trials is shared as the brackets' sizes are.
+    def bracket_of(self, number: int) -> int:
+        """Return the index of a trial's bracket in `brackets`."""
+        # Multiples of the golden ratio spread evenly, so that any run of trials is shared out in these proportions.
         return bisect.bisect_right(self._bounds[:-1], (number + 0.5) * (math.sqrt(5) - 1) / 2 % 1)
+
+    def _bracket(self, number: int) -> Asha:
+        return self.brackets[self.bracket_of(number)]

@@ -1,4 +1,5 @@
-"""What a scheduler is: it says after which epoch a trial goes on, pauses, or stops. Without Ray or Optuna."""
+"""What a scheduler is: after each epoch it decides whether a trial continues, pauses or stops. It knows no Ray and no
+Optuna."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Protocol
 
 
 class Verdict(Enum):
-    """What becomes of a trial after an epoch."""
+    """A scheduler's answer after an epoch."""
 
     CONTINUE = "continue"
     PAUSE = "pause"
@@ -16,47 +17,54 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a scheduler divides."""
+    """What a scheduler shares out among trials, in the terms of Optuna's SuccessiveHalvingPruner and Ray's ASHA."""
 
     num_trials: int
     """Configurations that will be tried."""
 
     max_epochs: int
-    """Epochs of a trial that is never stopped."""
+    """Epochs of a trial that is never stopped (R in Li et al. 2020)."""
 
     grace_period: int
-    """Epochs that every trial gets."""
+    """Epochs that every trial gets, which is where the first rung is (r)."""
 
     reduction_factor: int
-    """One in so many goes on at a rung; the next rung is so many times further."""
+    """One trial in so many is promotable at each rung, and each rung is at so many times the epochs of the one below
+    (eta)."""
 
 
 class Scheduler(Protocol):
-    """Judges trials, by number."""
+    """Judges trials, which it knows by their numbers."""
 
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
-        """Return what becomes of a trial after an epoch; the same again for an epoch that is done again.
+        """Return what becomes of a trial after an epoch. An epoch that is trained again gets the same answer.
 
         Args:
-            merits: What the trial is worth by each objective, validation Dice first; more is better.
+            merits: The trial's value by each objective, validation Dice first; more is better.
         """
+        ...
 
-    def next_paused(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
-        """Return the paused trial that may go on now, if there is one.
+    def next_promotable(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
+        """Return the paused trial that may continue now; None if there is none.
 
         Args:
             num_to_come: Trials that have not begun.
-            running_epochs: Epochs done by each trial that is running.
+            running_epochs: For each running trial, the epochs it has done.
         """
+        ...
 
-    def take_up(self, number: int) -> None:
-        """A paused trial goes on."""
+    def mark_promoted(self, number: int) -> None:
+        """Record that a paused trial continues."""
+        ...
 
     def remove(self, number: int) -> None:
-        """A trial failed: if it was paused, it waits no longer."""
+        """Forget that a trial is paused, because it failed."""
+        ...
 
-    def hopeless(self) -> list[int]:
-        """Return, once, the paused trials that can never go on."""
+    def drop_hopeless(self) -> list[int]:
+        """Remove the paused trials that can never be promotable, and return them; each is returned once."""
+        ...
 
     def drop_worst(self) -> int | None:
-        """Return a paused trial that shall never go on, the least promising; None if nothing is paused."""
+        """Remove the least promising paused trial for good, and return it; None if no trial is paused."""
+        ...

@@ -137,9 +137,9 @@ class _Rehearsal:
             return self._waiting.pop()
         running = [self._actor(number).epoch for _, number in self._running]
         num_to_come = self._plan.num_trials - self._num_begun
-        number = self._scheduler.next_paused(num_to_come=num_to_come, running_epochs=running)
+        number = self._scheduler.next_promotable(num_to_come=num_to_come, running_epochs=running)
         if number is not None:
-            self._scheduler.take_up(number)
+            self._scheduler.mark_promoted(number)
             return number
         if num_to_come <= 0:
             return None

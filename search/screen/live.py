@@ -95,7 +95,7 @@ class Picture:
 
     def __rich_console__(self, terminal: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        above = [_heading(self.view), _counts(self.view), *_best(self.view, terminal, width)]
+        above = [_heading(self.view), _counts(self.view), *_best(self.view, terminal, options)]
         # A line each for the table's head, for what does not fit, for the resources, and for the cursor.
         room = max(2, options.size.height - HISTORY_LINES - len(above) - 4)
         rows = self.view.running[: room if len(self.view.running) <= room else room - 1]
@@ -104,7 +104,8 @@ class Picture:
             lines.append(Text(f"and {hidden} more", style="dim"))
         lines.append(_resources(self.view, self.lane_resources))
         for line in lines:
-            line.no_wrap, line.overflow = True, "ellipsis"
+            # rich ends a line that is too long by "…", which an ASCII terminal cannot show and Python refuses to write.
+            line.no_wrap, line.overflow = True, "crop" if options.ascii_only else "ellipsis"
         yield Group(*lines)
 
 
@@ -139,7 +140,7 @@ def _counts(view: View) -> Text:
     return Text(", ".join(f"{number} {name}" for number, name in numbers if number or name != "failed"))
 
 
-def _best(view: View, terminal: Console, width: int) -> list[Text]:
+def _best(view: View, terminal: Console, options: ConsoleOptions) -> list[Text]:
     """Return the best so far and its parameters, in a few lines."""
     if view.best is None:
         return []
@@ -149,9 +150,9 @@ def _best(view: View, terminal: Console, width: int) -> list[Text]:
         (f"{trial_id(best.number)} epoch {best.epoch}, validation Dice {best.dice:.4f}", "green"),
         f": {printable(describe_sample(best.sample))}",
     )
-    lines = list(text.wrap(terminal, width))
+    lines = list(text.wrap(terminal, options.max_width))
     if len(lines) > MAX_BEST_LINES:
-        lines[MAX_BEST_LINES - 1].append("…")
+        lines[MAX_BEST_LINES - 1].append("..." if options.ascii_only else "…")
     return lines[:MAX_BEST_LINES]
 
 

@@ -1,1 +1,1 @@
-"""Which configuration is tried next."""
+"""Which configuration is tried next: the searcher, Optuna's samplers, and the study."""

@@ -1,8 +1,8 @@
-"""A sampler that models the learning curve: a forest over hyperparameters and epoch, asked about the last epoch.
+"""A sampler that models learning curves: a forest of trees over hyperparameters and epoch predicts the last epoch.
 
-On recorded curves the hyperparameters alone say more of a trial's end than its first epochs do (LOG.md: rank
-correlation 0.88 against 0.5), because deep networks start slowly. TPE ranks a trial that was stopped early by its last
-value and learns the opposite; a regression that knows the epoch does not.
+On recorded curves, the hyperparameters alone predict the final Dice better than the first epochs do (rank correlation
+0.88 against 0.5, tests/benchmarks/LOG.md), because deep networks start slowly. TPE ranks a trial that was stopped early
+by its last value and so learns the opposite. A regression with the epoch as an input does not.
 
 References: Hutter et al. 2011 (SMAC), a random forest with expected improvement and candidates near the best; Klein et
 al. 2017 (Fabolas), arXiv:1605.07079, the budget as an input of the model.
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 NUM_TREES = 60
 NUM_CANDIDATES = 500
-"""Of each kind: anywhere in the space, and near the best trials."""
+"""Candidates of each kind: anywhere in the space, and near the best trials."""
 
 NUM_BEST = 10
-"""Trials near which candidates are looked for."""
+"""Number of the best trials near which candidates are drawn."""
 
 NEAR = 0.15
-"""Standard deviation of a near candidate, as a share of an axis."""
+"""Standard deviation of a candidate around a good trial, as a share of the axis."""
 
 
 class ForestSampler(BaseSampler):
-    """Suggests what is expected to be most above the best, at the end of its training."""
+    """Suggests the candidate with the largest expected improvement at the end of its training."""
 
     def __init__(self, *, seed: int, num_random: int, max_epochs: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -43,7 +43,7 @@ class ForestSampler(BaseSampler):
         self._max_epochs = max_epochs
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the axes that all trials have."""
+        """Return the axes that all trials have in common."""
         return optuna.search_space.intersection_search_space(
             study._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         )
@@ -51,17 +51,17 @@ class ForestSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return the candidate with the largest expected improvement; nothing before there are enough trials."""
+        """Return the candidate with the largest expected improvement; {} while there are too few trials."""
         seen = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        seen = [one for one in seen if one.intermediate_values]
+        seen = [trial for trial in seen if trial.intermediate_values]
         if len(seen) < self._num_random or not search_space:
             return {}
         transform = _SearchSpaceTransform(search_space, transform_0_1=True)
-        places = np.stack([transform.transform({name: one.params[name] for name in search_space}) for one in seen])
-        forest = self._fit(places, [one.intermediate_values for one in seen])
-        ends = self._predict(forest, places).mean(axis=0)
-        candidates = self._candidates(places[np.argsort(-ends)[:NUM_BEST]], transform)
-        improvement = _expected_improvement(self._predict(forest, candidates), above=ends.max())
+        points = np.stack([transform.transform({name: trial.params[name] for name in search_space}) for trial in seen])
+        forest = self._fit(points, [trial.intermediate_values for trial in seen])
+        final_dices = self._predict(forest, points).mean(axis=0)
+        candidates = self._candidates(points[np.argsort(-final_dices)[:NUM_BEST]], transform)
+        improvement = _expected_improvement(self._predict(forest, candidates), above=final_dices.max())
         return transform.untransform(candidates[improvement.argmax()])
 
     def sample_independent(
@@ -70,23 +70,23 @@ class ForestSampler(BaseSampler):
         """Return a random value."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _fit(self, places: np.ndarray, curves: list[Mapping[int, float]]) -> "ExtraTreesRegressor":
-        from sklearn.ensemble import ExtraTreesRegressor  # seconds, which every command would take to begin
+    def _fit(self, points: np.ndarray, curves: list[Mapping[int, float]]) -> "ExtraTreesRegressor":
+        from sklearn.ensemble import ExtraTreesRegressor  # takes seconds, which every command would pay
 
         inputs, values = [], []
-        for place, curve in zip(places, curves, strict=True):
-            for epoch in _telling_epochs(curve):
-                inputs.append([*place, math.log(epoch)])
+        for point, curve in zip(points, curves, strict=True):
+            for epoch in _sparse_epochs(curve):
+                inputs.append([*point, math.log(epoch)])
                 values.append(curve[epoch])
         forest = ExtraTreesRegressor(
             NUM_TREES, min_samples_leaf=2, bootstrap=True, random_state=int(self._rng.integers(2**31))
         )
         return forest.fit(np.array(inputs), np.array(values))
 
-    def _predict(self, forest: "ExtraTreesRegressor", places: np.ndarray) -> np.ndarray:
-        """Return every tree's Dice at the last epoch."""
-        ends = np.column_stack([places, np.full(len(places), math.log(self._max_epochs))])
-        return np.stack([tree.predict(ends) for tree in forest.estimators_])
+    def _predict(self, forest: "ExtraTreesRegressor", points: np.ndarray) -> np.ndarray:
+        """Return the Dice that each tree predicts for each point at the last epoch: (trees, points)."""
+        inputs = np.column_stack([points, np.full(len(points), math.log(self._max_epochs))])
+        return np.stack([tree.predict(inputs) for tree in forest.estimators_])
 
     def _candidates(self, best: np.ndarray, transform: _SearchSpaceTransform) -> np.ndarray:
         low, high = transform.bounds.T
@@ -96,12 +96,12 @@ class ForestSampler(BaseSampler):
         return np.concatenate([anywhere, near.clip(low, high)])
 
 
-def _telling_epochs(curve: Mapping[int, float]) -> list[int]:
-    """Return the epochs of a curve that a regression needs: 1, 2, 4, 8 and so on, and the last."""
+def _sparse_epochs(curve: Mapping[int, float]) -> list[int]:
+    """Return the epochs of a curve that are enough for a regression: 1, 2, 4, 8 and so on, and the last."""
     last = max(curve)
     return sorted({epoch for epoch in curve if epoch & (epoch - 1) == 0} | {last})
 
 
 def _expected_improvement(predictions: np.ndarray, *, above: float) -> np.ndarray:
-    """Return the mean over trees of how far each candidate is above a value, by the trees' own scatter."""
+    """Return how far each candidate is expected to be above a value: the mean over the trees."""
     return np.maximum(predictions - above, 0.0).mean(axis=0) + 1e-6 * predictions.mean(axis=0)

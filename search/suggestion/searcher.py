@@ -1,8 +1,8 @@
-"""Searchers: which configuration is tried next. Optuna's samplers, and a study that is told the truth.
+"""The searcher: it suggests configurations by one of Optuna's samplers, and keeps the Optuna study.
 
-The study knows every epoch's value, and how a trial ended: COMPLETE, PRUNED or FAIL. (Ray's own `OptunaSearch` reports
-a trial that the scheduler stopped as COMPLETE with the value of its short training, and leaves a trial whose value is
-nan RUNNING for ever; both mislead the sampler.)
+The study holds the value of every epoch, and how each trial ended: COMPLETE, PRUNED or FAIL. Ray's own `OptunaSearch`
+reports a trial that the scheduler stopped as COMPLETE with the value of its short training, and leaves a trial whose
+value is nan RUNNING for ever. Both mislead the sampler.
 """
 
 import math
@@ -22,13 +22,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.record.objectives import OBJECTIVES, costs
 from search.record.trials import METRIC, State
 from search.space import Sample, Space
-from search.suggestion.samplers import COMPLETE_ONLY, MODELS, SAMPLERS, SamplerRequest, SamplersView
+from search.suggestion.samplers import SAMPLERS, SamplerRequest
+from search.suggestion.study_view import StudyView
 
 NUM_RANDOM = 10
-"""Trials before a sampler models anything, at most; Optuna's own default."""
+"""The most random trials before a sampler builds a model; Optuna's own default."""
 
 RANDOM_EVERY = 3
-"""One in so many suggestions of a model is random; of BOHB (Falkner et al. 2018, arXiv:1807.01774), its rho of 1/3."""
+"""One suggestion in three is random where the sampler is a model: rho = 1/3 in BOHB (Falkner et al. 2018,
+arXiv:1807.01774)."""
 
 NO_COSTS: Mapping[str, float] = {}
 
@@ -42,27 +44,27 @@ class Suggestion:
     number: int
     sample: Sample
     attrs: dict[str, Any]
-    """What the sampler must remember to go on from here after a restart; most remember nothing."""
+    """Optuna attributes that the sampler needs after a restart; most samplers have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What is known of a trial, here or in an earlier experiment."""
+    """What is known of a trial of this search or of an earlier experiment."""
 
     sample: Sample
     values: dict[int, float]
-    """Validation Dice by epoch; finite ones alone."""
+    """Validation Dice by epoch, where it is finite."""
 
     state: State | None
-    """None: not ended."""
+    """None: the trial has not ended."""
 
     attrs: dict[str, Any]
     costs: dict[str, float] = field(default_factory=dict)
-    """By the objectives other than Dice."""
+    """Values of the objectives other than Dice."""
 
 
 class OptunaSearcher:
-    """Suggests configurations, and keeps the study."""
+    """Suggests configurations and keeps the study."""
 
     def __init__(
         self,
@@ -81,25 +83,19 @@ class OptunaSearcher:
         """Begin a study.
 
         Args:
-            objectives: Validation Dice, and what else a trial is judged by.
+            sampler: A name in SAMPLERS.
+            objectives: Validation Dice first, then what else trials are judged by.
             study: The journal file to write; None keeps the study in memory.
-            name: Of the study.
-            first: Samples to try before any other; axes that one leaves out are sampled.
-            earlier: Trials of other experiments, in this space, for the sampler to learn from.
+            name: Name of the study.
+            first: Samples to try before any other; axes that a sample leaves out are sampled.
+            earlier: Trials of other experiments in this space, for the sampler to learn from.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search says itself what happens
-        storage = JournalStorage(JournalFileBackend(str(study))) if study else InMemoryStorage()
-        directions = [OBJECTIVES[objective].direction for objective in objectives]
-        optuna.create_study(storage=storage, study_name=name, directions=directions)
-        self._study = SamplersView(study_name=name, storage=storage)
-        if len(objectives) > 1:
-            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-                self._study.set_metric_names(list(objectives))  # for those who look at the study file
+        self._study = _create_study(objectives, study, name)
         self._costs = self._study.costs = costs(objectives)
         self._study.earlier = [self._frozen(space, one) for one in earlier]
         self._space = space
-        self._sampler = sampler
-        self._study.at_one_epoch = sampler in COMPLETE_ONLY or (bool(self._costs) and sampler in MODELS)
+        self._sampler = SAMPLERS[sampler]
+        self._study.at_one_epoch = self._sampler.complete_only or (bool(self._costs) and self._sampler.is_model)
         self._seed = seed
         self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
         self._max_epochs = max_epochs
@@ -109,7 +105,7 @@ class OptunaSearcher:
 
     @property
     def num_suggested(self) -> int:
-        """Configurations that were suggested so far."""
+        """Number of configurations that were suggested so far."""
         return len(self._reported)
 
     def suggest(self) -> Suggestion:
@@ -117,26 +113,15 @@ class OptunaSearcher:
         number = self.num_suggested
         if number < len(self._first):
             self._study.enqueue_trial(self._first[number])
-        # A sampler of its own for every trial: what is suggested depends on the study alone, not on the sampler's
-        # past calls, so that a search that was interrupted goes on as if it had not been.
-        own_seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
-        make = SAMPLERS["random" if self._is_random(number) else self._sampler]
-        self._study.sampler = make(
-            SamplerRequest(
-                space=self._space,
-                seed=own_seed,
-                whole_seed=self._seed,
-                num_random=self._num_random,
-                max_epochs=self._max_epochs,
-            )
-        )
+        kind = SAMPLERS["random"] if self._is_random(number) else self._sampler
+        self._study.sampler = kind.make(self._request(number))
         trial = self._study.ask(self._space)
-        assert trial.number == number, "the study was written to by somebody else"
+        assert trial.number == number, "another process has written to the study"
         self._running[number], self._reported[number] = trial, {}
         return Suggestion(number=number, sample=trial.params, attrs=self._attrs(trial))
 
     def report(self, number: int, epoch: int, value: float, *, costs: Mapping[str, float] = NO_COSTS) -> None:
-        """Record the validation Dice of an epoch; once, if it is done again after a loss."""
+        """Record the validation Dice of an epoch, once, even where the epoch is trained again after a loss."""
         if not math.isfinite(value) or epoch in self._reported[number]:
             return
         trial = self._running[number]
@@ -144,18 +129,18 @@ class OptunaSearcher:
             for name, cost in costs.items():
                 trial.set_user_attr(name, cost)
         self._reported[number][epoch] = value
-        # Not by the trial's own `report`, which refuses where there are several objectives.
+        # The trial's own `report` refuses where there are several objectives.
         self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def end(self, number: int, state: State) -> None:
-        """Record how a trial ended; a COMPLETE one with its best epoch's value, that of its best checkpoint."""
+        """Record how a trial ended; the value of a COMPLETE trial is that of its best epoch and checkpoint."""
         trial, values = self._running.pop(number), None
         if state == State.COMPLETE:
             values = [max(self._reported[number].values()), *(trial.user_attrs[name] for name in self._costs)]
         self._study.tell(trial, values, state=STATES[state])
 
     def restore(self, number: int, observation: Observation) -> None:
-        """Add a trial of this search that was suggested before a restart, in the order of numbers."""
+        """Add a trial of this search that was suggested before a restart; call it in the order of the numbers."""
         assert number == self.num_suggested
         for key, value in observation.attrs.get("study", {}).items():
             self._study._storage.set_study_system_attr(self._study._study_id, key, value)
@@ -166,8 +151,19 @@ class OptunaSearcher:
             self._running[number] = optuna.Trial(self._study, frozen._trial_id)
 
     def _is_random(self, number: int) -> bool:
-        """Whether a suggestion is drawn without the model: it may be wrong, and a model that is never finds out."""
-        return self._sampler in MODELS and number % RANDOM_EVERY == RANDOM_EVERY - 1
+        """Return whether a suggestion is drawn without the model, which cannot find out by itself that it is wrong."""
+        return self._sampler.is_model and number % RANDOM_EVERY == RANDOM_EVERY - 1
+
+    def _request(self, number: int) -> SamplerRequest:
+        # Every trial has a sampler of its own. So a suggestion depends on the study alone, not on the sampler's past
+        # calls, and a search that was interrupted continues as if it had not been.
+        return SamplerRequest(
+            space=self._space,
+            seed=int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0]),
+            search_seed=self._seed,
+            num_random=self._num_random,
+            max_epochs=self._max_epochs,
+        )
 
     def _frozen(self, space: Space, observation: Observation) -> FrozenTrial:
         state = TrialState.RUNNING if observation.state is None else STATES[observation.state]
@@ -190,3 +186,15 @@ class OptunaSearcher:
             "study": self._study._storage.get_study_system_attrs(self._study._study_id),
         }
         return {key: value for key, value in attrs.items() if value}
+
+
+def _create_study(objectives: Sequence[str], file: Path | None, name: str) -> StudyView:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search itself prints what happens
+    storage = JournalStorage(JournalFileBackend(str(file))) if file else InMemoryStorage()
+    directions = [OBJECTIVES[objective].direction for objective in objectives]
+    optuna.create_study(storage=storage, study_name=name, directions=directions)
+    study = StudyView(study_name=name, storage=storage)
+    if len(objectives) > 1:
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(list(objectives))  # for people who open the study file
+    return study

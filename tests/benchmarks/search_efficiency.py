@@ -194,7 +194,7 @@ def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> Any:
     )
     return Coordinator(
         OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=NUM_TRIALS, max_epochs=max_epochs),
-        SCHEDULERS[scheduler](config.budget()),
+        SCHEDULERS[scheduler].make(config.budget()),
         num_trials=NUM_TRIALS,
         listener=Rows(),
     )

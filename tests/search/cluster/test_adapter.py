@@ -57,7 +57,7 @@ def make_coordinator(
     budget = Budget(num_trials=trials, max_epochs=9, grace_period=1, reduction_factor=3)
     return Coordinator(
         OptunaSearcher(CORE, sampler="random", seed=0, num_trials=trials, max_epochs=9),
-        SCHEDULERS[scheduler](budget),
+        SCHEDULERS[scheduler].make(budget),
         num_trials=trials,
         listener=Recorder(tmp_path / "trials.jsonl", checkpoints),
         **options,

@@ -37,7 +37,7 @@ def coordinator(
     budget = Budget(num_trials=trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
     search = Coordinator(
         searcher,
-        SCHEDULERS[scheduler](budget),
+        SCHEDULERS[scheduler].make(budget),
         num_trials=trials,
         listener=rows,
         objectives=objectives,

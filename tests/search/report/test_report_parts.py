@@ -33,7 +33,7 @@ def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
     config = SearchConfig(**options)
     coordinator = Coordinator(
         OptunaSearcher(SPACES["core"], sampler="random", seed=1, num_trials=trials, max_epochs=9),
-        SCHEDULERS[scheduler](config.budget()),
+        SCHEDULERS[scheduler].make(config.budget()),
         num_trials=trials,
         listener=Rows(),
         log=folder / "events.jsonl",
@@ -75,7 +75,7 @@ def test_rungs_are_those_of_the_scheduler(tmp_path, scheduler):
     for place, bracket in enumerate(getattr(inner, "brackets", [inner]), 1):
         for epoch, rung in bracket._rungs.items():
             if rung.arrived:
-                went_on = {f"t{one:03d}": rung.arrived[one][0] for one in rung.gone_on}
+                went_on = {f"t{one:03d}": rung.arrived[one][0] for one in rung.promoted}
                 expected[place, epoch] = (len(rung.arrived), went_on)
     rungs = read_rungs(recorded_config(tmp_path), read_record(tmp_path).rows)
     assert {(rung.bracket, rung.epoch): (rung.num_reached, rung.went_on) for rung in rungs} == expected

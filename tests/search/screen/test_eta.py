@@ -28,7 +28,7 @@ class Search:
     def __init__(self, *, trials: int, num_lanes: int, scheduler: str = "asha", log: Path | None = None) -> None:
         self.plan = Plan(num_trials=trials, max_epochs=MAX_EPOCHS, num_lanes=num_lanes)
         budget = Budget(num_trials=trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
-        self.scheduler = SCHEDULERS[scheduler](budget)
+        self.scheduler = SCHEDULERS[scheduler].make(budget)
         searcher = OptunaSearcher(CORE, sampler="random", seed=1, num_trials=trials, max_epochs=MAX_EPOCHS)
         self.coordinator = Coordinator(searcher, self.scheduler, num_trials=trials, listener=Rows(), log=log)
         self.ends: dict[int, float] = {}
@@ -123,7 +123,7 @@ def rest(trials: list[Progress], *, num_trials: int, num_lanes: int = 1, **optio
     """Return the estimate of a search that stops nothing."""
     budget = Budget(num_trials=num_trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
     plan = Plan(num_trials=num_trials, max_epochs=MAX_EPOCHS, num_lanes=num_lanes)
-    return estimate({one.number: one for one in trials}, SCHEDULERS["none"](budget), plan, **options)
+    return estimate({one.number: one for one in trials}, SCHEDULERS["none"].make(budget), plan, **options)
 
 
 def test_estimate_expects_what_befell_earlier_trials():

@@ -127,6 +127,21 @@ def test_picture_draws_curves_where_there_are_only_ascii_characters():
     assert any("0.0250  _#" in line for line in lines)
 
 
+def test_picture_cuts_lines_where_there_are_only_ascii_characters():
+    long = dict.fromkeys(WIDE, 0.123456)
+    lines = draw(make_view(num_running=3, sample=long), 40, 24, encoding="ascii")
+    assert all(len(line) <= 43 for line in lines)  # the last line of what is best ends by "..."
+    assert any(line.endswith("...") for line in lines)
+
+
+def test_say_replaces_what_a_terminal_cannot_show(monkeypatch):
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(console, "console", Console(file=file))
+    console.say("RuntimeError: too lon…")
+    file.flush()
+    assert file.buffer.getvalue() == b"RuntimeError: too lon?\n"
+
+
 @pytest.mark.parametrize(
     ("values", "width", "curve"),
     [

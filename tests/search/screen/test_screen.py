@@ -23,7 +23,7 @@ SAMPLE = "learning_rate 0.00123 depth 3"
 def make_board(*, num_trials: int = 12, num_lanes: int = 2, clock: Clock | None = None, **options) -> Board:
     budget = Budget(num_trials=num_trials, max_epochs=9, grace_period=1, reduction_factor=3)
     plan = Plan(num_trials=num_trials, max_epochs=9, num_lanes=num_lanes)
-    return Board(plan, SCHEDULERS["asha"](budget), clock or Clock(), **options)
+    return Board(plan, SCHEDULERS["asha"].make(budget), clock or Clock(), **options)
 
 
 def make_lines(**options) -> Lines:

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from search.record.trials import State
 from search.space import CORE, WIDE, Space
-from search.suggestion import samplers
-from search.suggestion.samplers import ONE_OBJECTIVE, SAMPLERS
+from search.suggestion import study_view
+from search.suggestion.samplers import SAMPLERS
 from search.suggestion.searcher import Observation, OptunaSearcher, Suggestion
 from tests.support.fakes import learning_curve
 
@@ -362,7 +362,7 @@ def test_gp_learns_from_earlier_trials_at_the_same_epoch():
 
 
 def test_sampler_sees_of_many_trials_the_longest_best_and_newest(monkeypatch):
-    monkeypatch.setattr(samplers, "NUM_SEEN", 4)
+    monkeypatch.setattr(study_view, "NUM_SEEN", 4)
     searcher = make_searcher("random", space=ONE_AXIS)
     for values in ([0.9], [0.2, 0.3], [0.1, 0.4], [0.5], [0.1, 0.2], [0.0], []):
         train_by_hand(searcher, values, State.PRUNED)
@@ -421,7 +421,7 @@ def test_search_beats_chance():
 
 
 TWO = ("val_dice", "latency_ms")
-SEVERAL = sorted(set(SAMPLERS) - set(ONE_OBJECTIVE))
+SEVERAL = sorted(name for name, kind in SAMPLERS.items() if not kind.one_objective)
 
 
 def latency(sample: dict[str, Any]) -> float:

@@ -1,0 +1,95 @@
+"""The study as a sampler sees it: with the trials of earlier experiments, and with paused trials as pruned ones."""
+
+import math
+from collections import Counter
+from collections.abc import Container, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+NUM_SEEN = 500
+"""The most trials that a sampler looks at: its time for a suggestion grows with them, and more soon tell it nothing."""
+
+
+class StudyView(optuna.Study):
+    """An Optuna study that shows a sampler every running or paused trial as pruned after its last epoch.
+
+    A sampler so learns from a paused trial at once, although the trial may still be continued. Optuna itself has no
+    state for that.
+    """
+
+    earlier: Sequence[FrozenTrial] = ()
+    """Trials of other experiments, which samplers see but which are not part of this study."""
+
+    costs: Sequence[str] = ()
+    """The objectives other than Dice; their values are among a trial's user attributes."""
+
+    at_one_epoch = False
+    """Whether all trials are shown as COMPLETE after the same epoch. A sampler that learns from COMPLETE trials alone
+    needs it, and so does any model of several objectives: of a PRUNED trial, Optuna knows a single value."""
+
+    def stop(self) -> None:
+        """Do nothing. A sampler with no more to suggest calls this to end Optuna's own loop, which is not used here."""
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = [*self.earlier, *super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)]
+        trials = _most_informative(trials)
+        if self.at_one_epoch:
+            seen = _at_one_epoch(trials, self.costs)
+        else:
+            seen = [_as_pruned(trial) if trial.state == TrialState.RUNNING else trial for trial in trials]
+        return seen if states is None else [trial for trial in seen if trial.state in states]
+
+
+def _at_one_epoch(trials: list[FrozenTrial], costs: Sequence[str]) -> list[FrozenTrial]:
+    """Return the trials as if each had ended after the same epoch: the last that enough of them have reached.
+
+    Reference: Falkner et al. 2018 (BOHB), arXiv:1807.01774, section 4: the model is built at the largest budget with
+    enough observations, here more than two for each axis.
+    """
+    reached = Counter(epoch for trial in trials for epoch in trial.intermediate_values)
+    enough = [epoch for epoch, number in reached.items() if number > 2 * len(trials[0].params)]
+    if not enough:
+        return [trial for trial in trials if not trial.intermediate_values]
+    seen = []
+    for trial in trials:
+        if max(enough) in trial.intermediate_values:
+            values = [trial.intermediate_values[max(enough)], *(trial.user_attrs[name] for name in costs)]
+            seen.append(_ended(trial, values=values))
+        elif not trial.intermediate_values:
+            seen.append(trial)
+    return seen
+
+
+def _most_informative(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return at most NUM_SEEN trials: the newest half, and of the others those with most epochs and the best Dice."""
+    if len(trials) <= NUM_SEEN:
+        return trials
+    ranked = sorted(range(len(trials) - NUM_SEEN // 2), key=lambda place: _last_value(trials[place]), reverse=True)
+    return [trials[place] for place in sorted(ranked[: NUM_SEEN // 2])] + trials[-(NUM_SEEN // 2) :]
+
+
+def _last_value(trial: FrozenTrial) -> tuple[int, float]:
+    last = max(trial.intermediate_values, default=0)
+    return last, trial.intermediate_values.get(last, -math.inf)
+
+
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    if not trial.intermediate_values:
+        return trial
+    return _ended(
+        trial,
+        state=TrialState.PRUNED,
+        intermediate_values=trial.intermediate_values,
+        system_attrs=trial.system_attrs,
+    )
+
+
+def _ended(trial: FrozenTrial, **end: Any) -> FrozenTrial:
+    """Return a trial as if it had ended with the state and values of `end`."""
+    ended = create_trial(params=trial.params, distributions=trial.distributions, **end)
+    ended.number = trial.number  # TPE weighs old and new trials by it
+    return ended
