@@ -18,7 +18,7 @@ from search.record.trials import METRIC
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
 from search.space import SPACES, SharedSettings, check_batch_size, check_image_size
-from search.storage.address import Out
+from search.storage.working_folder import Out
 from search.suggestion.samplers import SAMPLERS, SamplerKind
 
 MINIMA = {

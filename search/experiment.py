@@ -12,15 +12,15 @@ from typing import Any
 from data.atomic import write
 from data.preprocess import Preprocessing
 from data.source import Reading
-from search.cluster.capacity.lanes import Lanes
+from search.cluster.capacity.lane_plan import LanePlan
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion_options import Promotion
 from search.record.files import CONFIG_FILE, read_experiment
 from search.record.provenance import provenance
 from search.space import SPACES, describe
-from search.storage.address import show_out
-from search.storage.writer import check_bucket, only_writer
+from search.storage.working_folder import format_out
+from search.storage.writer import check_bucket_writable, exclusive_writer
 
 CHANGEABLE = (
     "data",  # it may have moved; its fingerprint must be the same
@@ -49,7 +49,7 @@ def check_folder(config: SearchConfig) -> None:
     Raises:
         ValueError: The experiment exists already, or its parent cannot be written.
     """
-    in_bucket = check_bucket(config.folder)
+    in_bucket = check_bucket_writable(config.folder)
     if config.resume:
         return
     if in_bucket or config.folder.exists():
@@ -68,7 +68,7 @@ def check_folder(config: SearchConfig) -> None:
 
 @contextmanager
 def open_experiment(
-    config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]
+    config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Hold the experiment's folder, and yield what config.json now says of a search that begins or goes on.
 
@@ -80,11 +80,11 @@ def open_experiment(
     """
     if not config.resume:
         config.folder.mkdir(parents=True)
-    with only_writer(config.folder):
+    with exclusive_writer(config.folder):
         yield resume_experiment(config, cohort) if config.resume else create_experiment(config, cohort, lanes, known)
 
 
-def create_experiment(config: SearchConfig, cohort: Cohort, lanes: Lanes, known: dict[str, Any]) -> dict[str, Any]:
+def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: dict[str, Any]) -> dict[str, Any]:
     """Return what config.json now says of a search that begins."""
     experiment = {
         "started": _now(),
@@ -188,7 +188,7 @@ def check_fingerprint(experiment: dict[str, Any], config: SearchConfig, cohort: 
 def config_record(config: SearchConfig) -> dict[str, Any]:
     """Return what config.json says of a config."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    values["out"] = show_out(config.out)
+    values["out"] = format_out(config.out)
     del values["resume"]
     return values
 

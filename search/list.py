@@ -17,8 +17,8 @@ from search.console import open_console
 from search.record.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
 from search.record.trials import best_first, count_states, read_rows
 from search.status import experiment_names, format_duration, standing, wall_seconds
-from search.storage.address import Out, show_out
 from search.storage.download import sync_down_all
+from search.storage.working_folder import Out, format_out
 
 COLUMNS = ("experiment", "state", "data", "trials", "epochs", "val Dice", "test Dice", "began", "wall clock")
 NUMBERS = ("epochs", "val Dice", "test Dice", "wall clock")
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not lines:
-        print(f"no experiments in {show_out(arguments.out)}: python -m search.tune makes one")
+        print(f"no experiments in {format_out(arguments.out)}: python -m search.tune makes one")
         return 0
     print_lines(sorted(lines, key=lambda line: (-line.began, line.name)), open_console())
     return 0

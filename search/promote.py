@@ -20,11 +20,11 @@ from rich.console import Console
 from data.command import run_command
 from model.settings import Settings
 from search.cluster.stop import finishing, sigterm_as_interrupt
-from search.cluster.tasks import Tasks, open_tasks
+from search.cluster.task_runner import TaskRunner, open_task_runner
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.console import say
-from search.experiment import check_fingerprint, config_record, only_writer, read_experiment, recorded_config
+from search.experiment import check_fingerprint, config_record, exclusive_writer, read_experiment, recorded_config
 from search.promotion.deliver import BEST_FOLDER, Sides, default_settings, deliver
 from search.promotion.final import check_folds, cross_validate, train_with_seeds
 from search.promotion.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
@@ -33,8 +33,8 @@ from search.promotion_options import Promotion
 from search.record.files import TABLE_FILE
 from search.record.trials import TrialRow, read_rows
 from search.report.page import write_report
-from search.storage.address import Out
 from search.storage.download import sync_down
+from search.storage.working_folder import Out
 from search.tracking.model_artifact import track_model
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import tracking_of
@@ -67,7 +67,7 @@ def _main(argv: list[str]) -> int:
     with sigterm_as_interrupt():
         cohort = read_cohort(config)
         check_folds(config, cohort)
-        with only_writer(config.folder):
+        with exclusive_writer(config.folder):
             experiment = read_experiment(config.folder)
             check_fingerprint(experiment, config, cohort)
             experiment["config"] = config_record(config)
@@ -100,7 +100,7 @@ def _promote(
     settings = default_settings(config, cohort)
     try:
         sides = Sides(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
-        with open_tasks(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
+        with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
             say("Promoting: the best checkpoints are scored again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
             extra = {}
@@ -146,7 +146,7 @@ def _parse(argv: Sequence[str] | None) -> SearchConfig:
 
 
 def _candidates(
-    config: SearchConfig, cohort: Cohort, rows: list[TrialRow], settings: Settings, tasks: Tasks
+    config: SearchConfig, cohort: Cohort, rows: list[TrialRow], settings: Settings, tasks: TaskRunner
 ) -> list[Candidate]:
     """Return the candidates, the winner first.
 

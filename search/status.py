@@ -7,7 +7,7 @@ from typing import Any
 
 from search.record.files import BEST_FOLDER, CONFIG_FILE, LOCK_FILE, LOG_FILE, METRICS_FILE, TABLE_FILE
 from search.record.trials import INTERRUPTED, TIME_SPENT, TrialRow
-from search.storage.lock import is_held
+from search.storage.lock import is_being_written
 
 
 class Standing(StrEnum):
@@ -28,7 +28,7 @@ class Standing(StrEnum):
 
 def standing(folder: Path, config: dict[str, Any], rows: Sequence[TrialRow]) -> Standing:
     """Return how an experiment stands, from its folder, config.json's `config` and its table of trials."""
-    if is_held(folder):
+    if is_being_written(folder):
         return Standing.RUNNING
     errors = {row.error for row in rows}
     time_budget = config.get("time_budget_seconds")

@@ -15,12 +15,12 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from search.console import console, say
-from search.experiment import only_writer, recorded_config
+from search.experiment import exclusive_writer, recorded_config
 from search.record.files import TABLE_FILE
 from search.record.trials import read_rows
 from search.space import SPACES
-from search.storage.address import Out
 from search.storage.download import sync_down
+from search.storage.working_folder import Out
 from search.tracking.client import place_of
 from search.tracking.sweep import recorded_sweeps, sweep_question
 from search.tracking.upload import SILENT_SECONDS, OfflineRun, find_runs, unsent, upload
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SE
         arguments = tyro.cli(Arguments, args=argv, prog="python -m search.sync")
         folder = sync_down(arguments.out / arguments.name, light=True)
         recorded_config(folder)  # the folder is an experiment's: only then there is something to hold
-        with only_writer(folder):
+        with exclusive_writer(folder):
             return _sync(folder, arguments, silent_seconds)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

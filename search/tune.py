@@ -8,8 +8,8 @@ from dataclasses import replace
 import tyro
 
 from search import warm_start
-from search.cluster.capacity.machines import plan_on_cluster
-from search.cluster.capacity.nodes import cluster_nodes, others_hold
+from search.cluster.capacity.autoscaler import plan_on_cluster
+from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
 from search.cluster.engine import ray_cluster, run_trials
 from search.cluster.plan import print_plan
 from search.cluster.stop import sigterm_as_interrupt
@@ -20,7 +20,7 @@ from search.experiment import (
     check_changes,
     check_fingerprint,
     check_folder,
-    only_writer,
+    exclusive_writer,
     open_experiment,
     recorded_config,
 )
@@ -81,12 +81,12 @@ def _run(config: SearchConfig) -> int:
         check_fingerprint(read_experiment(config.folder), config, cohort)
     with ray_cluster() as logs:
         lanes = plan_on_cluster(config)
-        print_plan(config, cohort, lanes, console, others=others_hold(cluster_nodes()), logs=logs)
+        print_plan(config, cohort, lanes, console, others=describe_other_jobs(cluster_nodes()), logs=logs)
         if config.dry_run:
             return 0
         with open_experiment(config, cohort, lanes, known) as experiment:
             rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack, logs=logs)
-    with only_writer(config.folder):
+    with exclusive_writer(config.folder):
         return promote(_without_training(config, rows), experiment, cohort, rows, console)
 
 

@@ -16,8 +16,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.cluster.capacity.draining import Preempted
-from search.cluster.capacity.placement import remove_orphans, waiting_groups
-from search.cluster.capacity.places import Places
+from search.cluster.capacity.lane_capacity import LaneCapacity
+from search.cluster.capacity.placement_groups import describe_waiting_groups, remove_orphaned_groups
 from search.cluster.stop import StopRequest
 from search.coordination.checkpoints import Checkpoints
 from search.coordination.coordinator import Coordinator
@@ -42,7 +42,7 @@ class LegSearcher(Searcher):
         checkpoints: Checkpoints,
         *,
         checkpoints_gb: float | None,
-        places: Places | None = None,
+        places: LaneCapacity | None = None,
         stop: StopRequest | None = None,
     ) -> None:
         """Begin with nothing given out.
@@ -192,7 +192,7 @@ class LaneWatch(tune.Callback):
         self._last_look = now
         self._look()
         if now < self._last_loss + ORPHAN_SECONDS:
-            remove_orphans()
+            remove_orphaned_groups()
         self._say_who_waits(now)
         self.say_outage()
 
@@ -203,7 +203,7 @@ class LaneWatch(tune.Callback):
             self._screen.say(outage)
 
     def _say_who_waits(self, now: float) -> None:
-        if waiting := waiting_groups():
+        if waiting := describe_waiting_groups():
             self._last_waiting = now
             self._waiting_since = self._waiting_since or now
         elif now > self._last_waiting + WAIT_SECONDS:  # Ray Train gives its request back once a minute, and asks again

@@ -14,9 +14,9 @@ from ray import tune
 from data.pack import Pack
 from search import warm_start
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
-from search.cluster.capacity.lanes import Lanes
-from search.cluster.capacity.nodes import selector_off_spot
-from search.cluster.capacity.places import open_places
+from search.cluster.capacity.lane_capacity import open_lane_capacity
+from search.cluster.capacity.lane_plan import LanePlan
+from search.cluster.capacity.node_usage import avoid_spot_selector
 from search.cluster.environment import api_server, inherited
 from search.cluster.group.lane import Lane
 from search.cluster.group.worker_group import GroupConfig
@@ -37,8 +37,8 @@ from search.screen.eta import Plan
 from search.screen.lines import Lines
 from search.screen.live import open_screen
 from search.space import SPACES, SharedSettings
-from search.storage.address import location_of
-from search.storage.removals import Removals
+from search.storage.folder_remover import FolderRemover
+from search.storage.working_folder import storage_path_of
 from search.suggestion.searcher import OptunaSearcher
 from search.tracking.closing import close_runs
 from search.tracking.mirrored import mirrored, sync_down_tracks
@@ -96,7 +96,7 @@ def ray_cluster() -> Iterator[Path | None]:
 
 
 def run_trials(
-    config: SearchConfig, lanes: Lanes, train_pack: Pack, val_pack: Pack, *, logs: Path | None = None
+    config: SearchConfig, lanes: LanePlan, train_pack: Pack, val_pack: Pack, *, logs: Path | None = None
 ) -> list[TrialRow]:
     """Return the table of trials after the search has ended, by itself, by time, or by Ctrl-C.
 
@@ -121,7 +121,7 @@ def run_trials(
 
 
 def run_search(
-    config: SearchConfig, trainable: Any, *, num_lanes: int, lanes: Lanes | None = None, logs: Path | None = None
+    config: SearchConfig, trainable: Any, *, num_lanes: int, lanes: LanePlan | None = None, logs: Path | None = None
 ) -> list[TrialRow]:
     """Return the table of trials that a trainable trained, one leg at a time in each lane.
 
@@ -131,8 +131,8 @@ def run_search(
         logs: Ray's, for what a worker said before it was lost.
     """
     folder, clock = config.folder.resolve(), Clock()
-    removals = Removals()
-    checkpoints = Checkpoints(location_of(folder) / RAY_FOLDER, remove=removals.remove)
+    removals = FolderRemover()
+    checkpoints = Checkpoints(storage_path_of(folder) / RAY_FOLDER, remove=removals.remove)
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     plan = Plan(
         num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
@@ -141,7 +141,7 @@ def run_search(
     screen = open_screen(board, folder, lanes.describe if lanes else None)
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
-    places = open_places(config, lanes, screen.on_lanes) if lanes else None
+    places = open_lane_capacity(config, lanes, screen.on_lanes) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, places=places, stop=stop)
     watch = LaneWatch(screen, checkpoints, folder, searcher.has_room)
@@ -222,18 +222,18 @@ def _open_coordinator(
 
 
 def _trainable(
-    config: SearchConfig, lanes: Lanes, packs: tuple[Pack, Pack], fixed: SharedSettings, tracking: Tracking
+    config: SearchConfig, lanes: LanePlan, packs: tuple[Pack, Pack], fixed: SharedSettings, tracking: Tracking
 ) -> Any:
     group = GroupConfig(
         num_workers=lanes.num_workers,
         worker_resources=lanes.worker_resources(),
         packs=(ray.put(packs[0]), ray.put(packs[1])),
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
-        checkpoints=location_of(config.folder.resolve()) / RAY_FOLDER,
+        checkpoints=storage_path_of(config.folder.resolve()) / RAY_FOLDER,
     )
     tracker = mirrored(make_tracker(tracking), tracking)
     lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=tracker)
-    place = {} if lanes.num_workers == 1 else {"bundle_label_selector": selector_off_spot()}
+    place = {} if lanes.num_workers == 1 else {"bundle_label_selector": avoid_spot_selector()}
     lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()], **place))
     lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
     return lane

@@ -5,12 +5,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from search.cluster.capacity.lanes import Lanes, describe_resources, workers_per_gpu
+from search.cluster.capacity.lane_plan import LanePlan, describe_resources, workers_per_gpu
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.record.objectives import OBJECTIVES
 from search.space import SPACES, describe
-from search.storage.address import show_folder
+from search.storage.working_folder import display_folder
 
 WRITTEN = ("config.json", "trials.jsonl", "events.jsonl", "ray/", "report.html", "best/")
 TRACKING = {
@@ -21,7 +21,13 @@ TRACKING = {
 
 
 def print_plan(
-    config: SearchConfig, cohort: Cohort, lanes: Lanes, console: Console, *, others: str = "", logs: Path | None = None
+    config: SearchConfig,
+    cohort: Cohort,
+    lanes: LanePlan,
+    console: Console,
+    *,
+    others: str = "",
+    logs: Path | None = None,
 ) -> None:
     """Print patients and slices by side, the space, the budget, the machines, and what will be written where.
 
@@ -41,7 +47,7 @@ def print_plan(
     console.print(table)
 
 
-def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str, str]]:
+def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[str, str]]:
     sides = ("train", "val", "test")
     size = config.preprocessing.size
     lines = [("data", f"{config.data} ({cohort.format}), slices of {size} x {size} pixels")]
@@ -67,17 +73,17 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: Lanes) -> list[tuple[str
         ("tracking", TRACKING.get(config.tracking, config.tracking)),
         (
             "written to",
-            f"{show_folder(config.folder)}/: {', '.join(WRITTEN)}",
+            f"{display_folder(config.folder)}/: {', '.join(WRITTEN)}",
         ),
     ]
 
 
-def _sharing(lanes: Lanes) -> str:
+def _sharing(lanes: LanePlan) -> str:
     num_workers = workers_per_gpu(lanes)
     return f"; {num_workers} {'trials' if lanes.num_workers == 1 else 'workers'} share a GPU" if num_workers > 1 else ""
 
 
-def _memory(cohort: Cohort, lanes: Lanes) -> str:
+def _memory(cohort: Cohort, lanes: LanePlan) -> str:
     room = lanes.object_store_bytes
     num_bytes = cohort.train_pack.num_bytes + cohort.val_pack.num_bytes
     slices = f"{num_bytes / 1e9:.2g} GB of slices, once a machine for all its trials"

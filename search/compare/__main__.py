@@ -18,8 +18,8 @@ from search.compare.show import show
 from search.compare.significance import Pair, compare_pairs
 from search.compare.table import Table
 from search.console import open_console
-from search.storage.address import Out, bucket_uri, location_of, show_out
 from search.storage.download import sync_down_all
+from search.storage.working_folder import Out, bucket_uri, format_out, storage_path_of
 
 MAX_FILE_NAME = 150
 """Characters; file systems end at 255 bytes."""
@@ -56,7 +56,7 @@ def _main(argv: list[str]) -> int:
     show(tables, console)
     write_page(path, experiments, pairs, tables, command=_command(arguments))
     if bucket_uri(arguments.out) and not arguments.html:
-        (location_of(arguments.out) / path.name).write_bytes(path.read_bytes())
+        (storage_path_of(arguments.out) / path.name).write_bytes(path.read_bytes())
     console.print(f"\nPage        {path}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -84,7 +84,7 @@ def default_name(names: Sequence[str]) -> str:
 
 
 def _command(arguments: Arguments) -> str:
-    options = [] if arguments.out == Path("runs") else ["--out", show_out(arguments.out)]
+    options = [] if arguments.out == Path("runs") else ["--out", format_out(arguments.out)]
     return shlex.join(["python", "-m", "search.compare", *arguments.names, *options])
 
 

@@ -18,7 +18,7 @@ from search.report.record import Record, read_record
 from search.report.space_figures import Axis, read_axes
 from search.space import Sample, to_configs
 from search.status import Standing, experiment_names, standing
-from search.storage.lock import is_held
+from search.storage.lock import is_being_written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def read_one(folder: Path) -> Experiment:
     Raises:
         ValueError: A file of its folder cannot be read.
     """
-    record = read_record(folder, is_running=is_held(folder))
+    record = read_record(folder, is_running=is_being_written(folder))
     try:
         _check(record)
         return Experiment(

@@ -16,7 +16,7 @@ from typing import Any
 from pyarrow.fs import FileInfo
 
 from search.record.trials import METRIC, trial_id
-from search.storage.location import Location, here, is_file
+from search.storage.storage_path import StoragePath, is_file, local_path
 
 STATE_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.json"
@@ -46,14 +46,16 @@ class _Known:
 class Checkpoints:
     """The checkpoints of all trials of one search."""
 
-    def __init__(self, folder: Location | Path, *, remove: Callable[[Location], None] = Location.remove_folder) -> None:
+    def __init__(
+        self, folder: StoragePath | Path, *, remove: Callable[[StoragePath], None] = StoragePath.remove_folder
+    ) -> None:
         """Begin with nothing known.
 
         Args:
             folder: Ray Tune's.
             remove: Removes a folder, now or later.
         """
-        self._folder = here(folder) if isinstance(folder, Path) else folder
+        self._folder = local_path(folder) if isinstance(folder, Path) else folder
         self._remove_folder = remove
         self._trials: dict[int, _Known] | None = None
         self._at_first: dict[int, dict[PurePosixPath, dict[str, int]]] = {}
@@ -121,7 +123,7 @@ class Checkpoints:
     def _remove(self, known: _Known, *, kept: set[PurePosixPath]) -> None:
         for folder in (set(known.whole) | known.broken) - kept:
             try:
-                self._remove_folder(Location(self._folder.filesystem, str(folder)))
+                self._remove_folder(StoragePath(self._folder.filesystem, str(folder)))
             except OSError:  # the next look finds it
                 continue
             known.whole.pop(folder, None)
@@ -145,7 +147,7 @@ class Checkpoints:
         if sizes is None:
             sizes = {}
             for index in range(1, max(1, known.legs) + 1):
-                infos = (self._folder / leg_name(number, index)).infos(recursive=True)
+                infos = (self._folder / leg_name(number, index)).list_folder(recursive=True)
                 known.legs = max(known.legs, index if infos else 0)
                 for info in infos:
                     _note(sizes, info)
@@ -159,7 +161,7 @@ class Checkpoints:
         """Return what a checkpoint says of its epoch; None if that was cut off, or is gone."""
         name = f"{folder}/{METRICS_FILE}"
         if name not in self._metrics:
-            epoch: Any = Location(self._folder.filesystem, name).read_json()
+            epoch: Any = StoragePath(self._folder.filesystem, name).read_json()
             if epoch is None:
                 return None
             self._metrics[name] = {key: value for key, value in epoch.items() if key != "history"}
@@ -169,8 +171,8 @@ class Checkpoints:
         """Return what is known of a trial without a look; all are listed once, for a request a thousand files."""
         if self._trials is None:
             trials: dict[int, _Known] = {}
-            for info in self._folder.infos(recursive=True):
-                if leg := leg_of(self._folder.name_of(info).split("/")[0]):
+            for info in self._folder.list_folder(recursive=True):
+                if leg := leg_of(self._folder.relative_name(info).split("/")[0]):
                     trial, index = leg
                     known = trials.setdefault(trial, _Known())
                     known.legs = max(known.legs, index)

@@ -19,7 +19,7 @@ from model.scoring.evaluate import PatientScore, summarise
 from model.settings import Settings
 from model.training.train import TrainConfig, train
 from model.unet import UNetConfig
-from search.cluster.tasks import Tasks
+from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.rescore import Candidate, score, score_checkpoint
@@ -47,7 +47,7 @@ def check_folds(config: SearchConfig, cohort: Cohort) -> None:
 
 
 def train_with_seeds(
-    winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: Tasks
+    winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
 ) -> list[Candidate]:
     """Return the winning configuration trained for all its epochs with other seeds.
 
@@ -70,7 +70,7 @@ def train_with_seeds(
 
 
 def cross_validate(
-    winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: Tasks
+    winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
 ) -> dict[str, Any]:
     """Return the scores of every training and validation patient by a network that was trained without it.
 
@@ -96,7 +96,7 @@ def cross_validate(
 
 
 def _score_files(
-    files: Sequence[Path], winner: TrialRow, patients: Sequence[Patient], settings: Settings, tasks: Tasks
+    files: Sequence[Path], winner: TrialRow, patients: Sequence[Patient], settings: Settings, tasks: TaskRunner
 ) -> list[Candidate]:
     """Return the files that there are as candidates; no training has said what an average is worth."""
     found = [file for file in files if file.exists()]
@@ -114,7 +114,7 @@ def _averaged(file: Path) -> Path:
 
 
 def _configs(
-    winner: TrialRow, config: SearchConfig, cohort: Cohort, seed: int, tasks: Tasks
+    winner: TrialRow, config: SearchConfig, cohort: Cohort, seed: int, tasks: TaskRunner
 ) -> tuple[UNetConfig, TrainConfig, int]:
     """Return what a trial of this configuration is, without early stopping, and the cores that it has."""
     fixed = config.fixed(cohort.train_pack.num_channels)

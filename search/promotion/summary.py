@@ -10,7 +10,7 @@ from search.promotion.card import format_interval
 from search.record import trial_errors as errors
 from search.record.objectives import OBJECTIVES
 from search.record.trials import State, TrialRow, count_states
-from search.storage.address import bucket_uri, show_folder, show_out
+from search.storage.working_folder import bucket_uri, display_folder, format_out
 from search.tracking.opening import where_runs_are
 
 
@@ -49,9 +49,9 @@ def _bucket(folder: Path) -> list[str]:
     if bucket_uri(folder.parent) is None:
         return []
     command = shlex.join(
-        ["python", "-m", "search.fetch", folder.name, "--out", show_out(folder.parent), "--to", "runs"]
+        ["python", "-m", "search.fetch", folder.name, "--out", format_out(folder.parent), "--to", "runs"]
     )
-    return [f"Bucket      {show_folder(folder)}/; elsewhere: {command}"]
+    return [f"Bucket      {display_folder(folder)}/; elsewhere: {command}"]
 
 
 def _surroundings(metrics: dict[str, Any]) -> str:

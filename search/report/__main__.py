@@ -11,10 +11,10 @@ import tyro
 from data.command import run_command
 from search.experiment import recorded_config
 from search.report.page import REPORT_FILE, write_report
-from search.storage.address import Out
 from search.storage.download import sync_down
-from search.storage.lock import is_held
-from search.storage.writer import beside
+from search.storage.lock import is_being_written
+from search.storage.working_folder import Out
+from search.storage.writer import publish_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ def _main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="python -m search.report", args=argv)
     folder = sync_down(arguments.out / arguments.name, light=True)
     recorded_config(folder)  # a folder that is no experiment is refused before its lock is looked at
-    is_running = is_held(folder)
-    with beside(folder, REPORT_FILE):
+    is_running = is_being_written(folder)
+    with publish_file(folder, REPORT_FILE):
         print(write_report(folder, is_running=is_running))
     return 0
 

@@ -12,11 +12,11 @@ from pyarrow.fs import FileInfo
 
 from data.atomic import write
 from search.record.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER
-from search.storage.address import bucket_uri, location_of
 from search.storage.lease import LEASE_FILE, Lease, read_holder
-from search.storage.location import Location, is_file
 from search.storage.lock import is_locked
-from search.storage.mirror import read_sent, write_sent
+from search.storage.storage_path import StoragePath, is_file
+from search.storage.uploader import read_uploaded, write_uploaded
+from search.storage.working_folder import bucket_uri, storage_path_of
 
 NUM_THREADS = 8
 """Files that are brought at a time: a small one takes a bucket some 50 ms, most of it waiting."""
@@ -48,7 +48,7 @@ def sync_down(folder: Path, *, light: bool = False, lease: Lease | None = None) 
     """
     if bucket_uri(folder.parent) is None or (lease is None and is_locked(folder)):
         return folder
-    location = location_of(folder)
+    location = storage_path_of(folder)
     found = files_in(location, left_out=(RAY_FOLDER, LOCK_FILE, *(HEAVY if light else ())))
     if not found:
         return folder
@@ -59,7 +59,7 @@ def sync_down(folder: Path, *, light: bool = False, lease: Lease | None = None) 
         (folder / LEASE_FILE).unlink(missing_ok=True)
     names = [name for name in found if not (light and name.endswith(MODELS))]
     if not wins:
-        sent = read_sent(folder)  # what was removed here is not brought back
+        sent = read_uploaded(folder)  # what was removed here is not brought back
         names = [name for name in names if name == LEASE_FILE or not ((folder / name).exists() or name in sent)]
     folder.mkdir(parents=True, exist_ok=True)
     copy_files(location, folder, {name: found[name] for name in names})
@@ -75,7 +75,7 @@ def sync_down_folders(folder: Path, parts: Sequence[str]) -> None:
     if bucket_uri(folder.parent) is None:
         return
     try:
-        location = location_of(folder)
+        location = storage_path_of(folder)
         found = {name: info for name, info in files_in(location, parts=parts).items() if not (folder / name).exists()}
         copied = copy_files(location, folder, found)
     except OSError as error:
@@ -87,7 +87,7 @@ def sync_down_folders(folder: Path, parts: Sequence[str]) -> None:
 def sync_down_all(out: Path) -> Path:
     """Return the folder of all experiments, with what tells of each of them, brought from their bucket."""
     if bucket_uri(out) is not None:
-        names = [info.base_name for info in location_of(out).infos() if not is_file(info)]
+        names = [info.base_name for info in storage_path_of(out).list_folder() if not is_file(info)]
         with ThreadPoolExecutor(NUM_THREADS) as threads:
             list(threads.map(lambda name: sync_down(out / name, light=True), names))
     return out
@@ -102,11 +102,11 @@ def ensure_local(file: Path) -> Path:
     """
     folder = None if file.exists() else next((one for one in file.parents if bucket_uri(one.parent)), None)
     if folder is not None:
-        write_whole(file, (location_of(folder) / file.relative_to(folder).as_posix()).read_bytes())
+        write_whole(file, (storage_path_of(folder) / file.relative_to(folder).as_posix()).read_bytes())
     return file
 
 
-def copy_files(source: Location, folder: Path, files: dict[str, FileInfo]) -> list[str]:
+def copy_files(source: StoragePath, folder: Path, files: dict[str, FileInfo]) -> list[str]:
     """Return the files that were brought into a folder; those that it has already, in size and time, are passed over.
 
     A file appears when it is whole. One that is gone from its source meanwhile is left out.
@@ -127,7 +127,7 @@ def copy_files(source: Location, folder: Path, files: dict[str, FileInfo]) -> li
     return [name for name, is_new in zip(files, copied, strict=True) if is_new]
 
 
-def goes_on_from(log: bytes, earlier: bytes) -> bool:
+def continues_log(log: bytes, earlier: bytes) -> bool:
     """Whether a log of events begins as an earlier one, whose last line may have been cut off."""
     return log.startswith(earlier[: earlier.rfind(b"\n") + 1])
 
@@ -142,16 +142,16 @@ def write_whole(file: Path, content: bytes, time: datetime | None = None) -> Non
 
 def _remember(folder: Path, names: Sequence[str]) -> None:
     """Remember that the bucket has files as they are here."""
-    sent = read_sent(folder)
+    sent = read_uploaded(folder)
     for name in names:
         if name != LEASE_FILE and (folder / name).exists():
             stat = (folder / name).stat()
             sent[name] = [stat.st_size, stat.st_mtime_ns]
-    write_sent(folder, sent)
+    write_uploaded(folder, sent)
 
 
 def files_in(
-    location: Location, *, parts: Sequence[str] = (), left_out: Sequence[str] = (RAY_FOLDER, LOCK_FILE)
+    location: StoragePath, *, parts: Sequence[str] = (), left_out: Sequence[str] = (RAY_FOLDER, LOCK_FILE)
 ) -> dict[str, FileInfo]:
     """Return the files of a folder by name: one request, and another for each folder in it.
 
@@ -159,14 +159,14 @@ def files_in(
         parts: The folders and files in it that are wanted; none: all.
         left_out: Those that are not. What begins with a dot is of a machine alone.
     """
-    infos = [info for info in location.infos() if info.base_name not in left_out and info.base_name[:1] != "."]
+    infos = [info for info in location.list_folder() if info.base_name not in left_out and info.base_name[:1] != "."]
     infos = [info for info in infos if not parts or info.base_name in parts]
     for info in [info for info in infos if not is_file(info)]:
-        infos += (location / info.base_name).infos(recursive=True)
-    return {location.name_of(info): info for info in infos if is_file(info)}
+        infos += (location / info.base_name).list_folder(recursive=True)
+    return {location.relative_name(info): info for info in infos if is_file(info)}
 
 
-def _bucket_wins(folder: Path, location: Location, last_session: str | None) -> bool:
+def _bucket_wins(folder: Path, location: StoragePath, last_session: str | None) -> bool:
     """Whether the bucket's files take the place of the working folder's; what only that has is set aside then."""
     if not (folder / CONFIG_FILE).exists():
         return True
@@ -174,21 +174,21 @@ def _bucket_wins(folder: Path, location: Location, last_session: str | None) -> 
     theirs, ours = _log(location), _log(folder)
     if is_same and theirs == ours:
         return last_session != read_session(folder)
-    if is_same and goes_on_from(ours, theirs):
+    if is_same and continues_log(ours, theirs):
         return False
-    if not (is_same and goes_on_from(theirs, ours)):
+    if not (is_same and continues_log(theirs, ours)):
         _set_aside(folder)
     return True
 
 
-def _log(place: Location | Path) -> bytes:
+def _log(place: StoragePath | Path) -> bytes:
     try:
         return (place / LOG_FILE).read_bytes()
     except FileNotFoundError:
         return b""
 
 
-def _began(place: Location | Path) -> str | None:
+def _began(place: StoragePath | Path) -> str | None:
     """Return when an experiment began, which tells it from another of its name; None if it does not say."""
     try:
         return str(json.loads((place / CONFIG_FILE).read_bytes())["started"])

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search.storage.location import Location
+from search.storage.storage_path import StoragePath
 
 LEASE_FILE = "lease.json"
 
@@ -60,7 +60,7 @@ class LeaseLost(Exception):
 class Lease:
     """An experiment in a bucket, held."""
 
-    def __init__(self, location: Location, holder: Holder, *, last_session: str | None = None) -> None:
+    def __init__(self, location: StoragePath, holder: Holder, *, last_session: str | None = None) -> None:
         """Begin with a lease that is not taken yet (`take_lease`).
 
         Args:
@@ -117,7 +117,7 @@ class Lease:
 
 
 def take_lease(
-    location: Location,
+    location: StoragePath,
     name: str,
     *,
     stale_seconds: float = STALE_SECONDS,
@@ -143,7 +143,7 @@ def take_lease(
     return lease
 
 
-def read_holder(file: Location | Path) -> Holder | None:
+def read_holder(file: StoragePath | Path) -> Holder | None:
     """Return who holds a lease or has released it last; None where nobody ever did.
 
     Raises:
@@ -167,7 +167,7 @@ def is_live(holder: Holder, silent_seconds: float, *, stale_seconds: float = STA
     return silent_seconds < stale_seconds
 
 
-def _check_dead(found: Holder, file: Location, name: str, stale_seconds: float, poll_seconds: float) -> None:
+def _check_dead(found: Holder, file: StoragePath, name: str, stale_seconds: float, poll_seconds: float) -> None:
     """Make sure that the holder of a lease is dead. One of another machine is watched, until it renews or is silent.
 
     Raises:
@@ -193,9 +193,9 @@ def _check_dead(found: Holder, file: Location, name: str, stale_seconds: float, 
         raise ValueError(f"{name} is being written by {_describe(now)}: wait for its end, or stop it")
 
 
-def _silent_seconds(file: Location) -> float:
+def _silent_seconds(file: StoragePath) -> float:
     """Return how long a lease was not renewed, by the bucket's clock."""
-    clock = Location(file.filesystem, f"{file.path}.clock")
+    clock = StoragePath(file.filesystem, f"{file.path}.clock")
     clock.write_bytes(b"now")
     now, then = (file.filesystem.get_file_info(one.path).mtime for one in (clock, file))
     clock.remove()

@@ -8,7 +8,7 @@ from search.record.files import LOCK_FILE
 from search.storage.lease import LEASE_FILE, is_live, read_holder
 
 
-def is_held(folder: Path) -> bool:
+def is_being_written(folder: Path) -> bool:
     """Whether a process writes to an experiment now: to its folder, or to its bucket from another machine."""
     if is_locked(folder):
         return True

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from search.record.files import BEST_FOLDER
-from search.storage.address import location_of, mark
 from search.storage.download import sync_down, write_whole
 from search.storage.lock import is_locked
-from search.storage.mirror import Mirror, files_of
+from search.storage.uploader import Uploader, files_of
+from search.storage.working_folder import mark_working_folder, storage_path_of
 
 
 def upload_working_folder(folder: Path) -> None:
@@ -18,7 +18,7 @@ def upload_working_folder(folder: Path) -> None:
     Raises:
         ValueError: It does not take it.
     """
-    if left := Mirror(folder, location_of(folder)).send(all_of_it=True):
+    if left := Uploader(folder, storage_path_of(folder)).send(all_of_it=True):
         raise ValueError(f"{folder.name} cannot be promoted on the cluster: its bucket does not take {left[0]}")
 
 
@@ -33,7 +33,7 @@ def run_remotely(folder: Path, uri: str, function: Callable, *arguments: Any) ->
     if is_locked(folder):  # by the driver
         return function(*arguments), {}
     folder.mkdir(parents=True, exist_ok=True)
-    mark(folder.parent, uri)
+    mark_working_folder(folder.parent, uri)
     sync_down(folder, light=True)
     before = dict(files_of(folder))
     result = function(*arguments)

@@ -13,19 +13,19 @@ from typing import IO
 
 from search.console import say
 from search.record.files import LOCK_FILE
-from search.storage.address import advice, bucket_uri, location_of, show_out
 from search.storage.download import SESSION_FILE, sync_down
 from search.storage.lease import RENEW_SECONDS, SETTLE_SECONDS, take_lease
-from search.storage.location import Location
-from search.storage.lock import is_held, is_locked
-from search.storage.mirror import PATIENCE_SECONDS, Mirror
+from search.storage.lock import is_being_written, is_locked
+from search.storage.storage_path import StoragePath
+from search.storage.uploader import PATIENCE_SECONDS, Uploader
+from search.storage.working_folder import bucket_uri, explain_bucket_error, format_out, storage_path_of
 
 LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
 """How often the folder is tried, and the seconds between."""
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def exclusive_writer(folder: Path) -> Iterator[None]:
     """Hold an experiment alone; the lock goes with the process, however that ends.
 
     Of one in a bucket, the folder is brought up to it first, and what is written is sent there, to the last file.
@@ -41,12 +41,12 @@ def only_writer(folder: Path) -> Iterator[None]:
         if bucket_uri(folder.parent) is None:
             yield
             return
-        with _mirrored(folder, location_of(folder)):
+        with _mirrored(folder, storage_path_of(folder)):
             yield
 
 
 @contextmanager
-def beside(folder: Path, name: str) -> Iterator[None]:
+def publish_file(folder: Path, name: str) -> Iterator[None]:
     """Let a command write a file of an experiment, whoever holds that: it reaches the bucket, if there is one.
 
     Where nobody holds it, all else that was not sent is sent too.
@@ -56,16 +56,16 @@ def beside(folder: Path, name: str) -> Iterator[None]:
     """
     if bucket_uri(folder.parent) is None or is_locked(folder):  # whoever holds it here sends it
         yield
-    elif is_held(folder):
+    elif is_being_written(folder):
         yield
-        (location_of(folder) / name).write_bytes((folder / name).read_bytes())
+        (storage_path_of(folder) / name).write_bytes((folder / name).read_bytes())
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        with only_writer(folder):
+        with exclusive_writer(folder):
             yield
 
 
-def check_bucket(folder: Path) -> str | None:
+def check_bucket_writable(folder: Path) -> str | None:
     """Return where an experiment is in its bucket, if it is there, after making sure that it can be written.
 
     Raises:
@@ -74,17 +74,17 @@ def check_bucket(folder: Path) -> str | None:
     uri = bucket_uri(folder.parent)
     if uri is None:
         return None
-    location = location_of(folder)
+    location = storage_path_of(folder)
     with _said(uri):
-        probe = location_of(folder.parent) / f".{folder.name}.probe"
+        probe = storage_path_of(folder.parent) / f".{folder.name}.probe"
         probe.write_bytes(b"may this be written?")
         probe.remove()
-        return str(location) if location.infos() else None
+        return str(location) if location.list_folder() else None
 
 
 @contextmanager
-def _mirrored(folder: Path, location: Location) -> Iterator[None]:
-    with _said(show_out(folder.parent)):
+def _mirrored(folder: Path, location: StoragePath) -> Iterator[None]:
+    with _said(format_out(folder.parent)):
         lease = take_lease(location, folder.name, settle_seconds=SETTLE_SECONDS)
         try:
             sync_down(folder, lease=lease)
@@ -92,7 +92,7 @@ def _mirrored(folder: Path, location: Location) -> Iterator[None]:
             lease.release()
             raise
     (folder / SESSION_FILE).write_text(lease.holder.session)
-    mirror = Mirror(folder, location, say=say)
+    mirror = Uploader(folder, location, say=say)
 
     def on_lost(who: str) -> None:
         mirror.stop()
@@ -117,7 +117,7 @@ def _mirrored(folder: Path, location: Location) -> Iterator[None]:
 
 
 def _say_what_is_left(folder: Path, left: list[str]) -> None:
-    command = shlex.join(["python", "-m", "search.report", folder.name, "--out", show_out(folder.parent)])
+    command = shlex.join(["python", "-m", "search.report", folder.name, "--out", format_out(folder.parent)])
     more = f" and {len(left) - 5} more" if len(left) > 5 else ""
     print(f"note: not in the bucket, but in {folder}: {', '.join(left[:5])}{more}. {command} sends it", file=sys.stderr)
 
@@ -132,7 +132,7 @@ def _said(uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(f"--out {uri}: {advice(error, uri)}") from error
+        raise ValueError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
 
 
 def _lock(file: IO[str]) -> None:

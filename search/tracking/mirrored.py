@@ -9,11 +9,11 @@ from pathlib import Path
 
 from model.training.sample_slices import PredictedSlices
 from search.record.trials import State
-from search.storage.address import bucket_uri, location_of, mark
 from search.storage.download import sync_down_folders
-from search.storage.location import is_file
 from search.storage.lock import is_locked
-from search.storage.mirror import Mirror
+from search.storage.storage_path import is_file
+from search.storage.uploader import Uploader
+from search.storage.working_folder import bucket_uri, mark_working_folder, storage_path_of
 from search.tracking.outage import OUTAGE_FILE
 from search.tracking.tracker import TrackedTrial, Tracker, Tracking, run_id
 
@@ -39,7 +39,7 @@ class MirroredTracker:
         self._tracker = tracker
         self._tracking = tracking
         self._uri = uri
-        self._mirror: Mirror | None = None
+        self._mirror: Uploader | None = None
         self.wants_slices = tracker.wants_slices
 
     def start(self, trial: TrackedTrial, history: Sequence[dict[str, float]] = ()) -> None:
@@ -60,12 +60,12 @@ class MirroredTracker:
         if self._mirror is not None:
             self._mirror.send(all_of_it=True)
 
-    def _open(self) -> Mirror | None:
+    def _open(self) -> Uploader | None:
         folder = self._tracking.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            mark(folder.parent, self._uri)
-            mirror = Mirror(folder, location_of(folder), parts=PARTS)
+            mark_working_folder(folder.parent, self._uri)
+            mirror = Uploader(folder, storage_path_of(folder), parts=PARTS)
         except (OSError, ValueError) as error:
             print(f"what is tracked here is not sent to {self._uri}: {error}")
             return None
@@ -74,10 +74,10 @@ class MirroredTracker:
 
     def _forget(self, trial: TrackedTrial) -> None:
         """Remove the offline run of an earlier leg, which the new one holds too: of two, a server would keep one."""
-        wandb = location_of(self._tracking.folder) / "wandb"
+        wandb = storage_path_of(self._tracking.folder) / "wandb"
         name = run_id(self._tracking.group, trial.number)
         try:
-            for info in wandb.infos():
+            for info in wandb.list_folder():
                 if not is_file(info) and info.base_name.startswith("offline-") and info.base_name.endswith(f"-{name}"):
                     (wandb / info.base_name).remove_folder()
         except OSError:

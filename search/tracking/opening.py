@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.space import Space
-from search.storage.address import show_out
+from search.storage.working_folder import format_out
 from search.tracking.outage import note_outage, noted_outage
 from search.tracking.sweep import SWEEP_TIMEOUT_SECONDS, open_sweep, recorded_sweeps
 from search.tracking.tracker import Tracking
@@ -40,7 +40,7 @@ def open_runs(
 
 def how_to_send(folder: Path) -> str:
     """Return how offline runs reach a server later."""
-    out = "" if folder.parent == Path("runs").resolve() else f" --out {shlex.quote(show_out(folder.parent))}"
+    out = "" if folder.parent == Path("runs").resolve() else f" --out {shlex.quote(format_out(folder.parent))}"
     return f"to send its runs later: python -m search.sync {folder.name}{out}"
 
 

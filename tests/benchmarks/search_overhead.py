@@ -30,7 +30,7 @@ import tyro
 
 from data.preprocess import Preprocessing
 from model.training.train import train
-from search.cluster.capacity.lanes import node_resources, plan_lanes
+from search.cluster.capacity.lane_plan import node_resources, plan_lanes
 from search.cluster.engine import ray_cluster, run_trials
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.hosts import HERE, ROOT, Host, Hosts, hosts, require_hosts
-from tests.support.processes import command_lines
+from tests.support.process_tree import command_lines
 
 pytestmark = pytest.mark.cluster
 

@@ -14,7 +14,7 @@ import pytest
 
 from search.record.jsonl import read_lines
 from search.record.trials import State, read_rows
-from tests.support.processes import command_lines, processes_below
+from tests.support.process_tree import command_lines, descendants
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -72,7 +72,7 @@ def kill_one(process: subprocess.Popen, victims: tuple[str, ...], rng: random.Ra
         process.kill()
         return victim
     deadline = time.monotonic() + BIRTH_SECONDS
-    while not (pids := [pid for pid, name in processes_below(process.pid).items() if name.startswith(victim)]):
+    while not (pids := [pid for pid, name in descendants(process.pid).items() if name.startswith(victim)]):
         if process.poll() is not None or time.monotonic() > deadline:
             return None
         time.sleep(0.2)

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from data.preprocess import Preprocessing
-from search.cluster.capacity.lanes import Lanes
+from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.experiment import (
     CHANGEABLE,
     CONFIG_FILE,
     check_changes,
     check_folder,
-    only_writer,
+    exclusive_writer,
     open_experiment,
     read_experiment,
     recorded_config,
@@ -34,7 +34,7 @@ from search.promotion_options import Promotion
 from search.record.files import LOCK_FILE
 from tests.support.fakes import small_cohort
 
-LANES = Lanes(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
+LANES = LanePlan(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
 KNOWN = {"earlier": [], "first": [{"depth": 3}]}
 
 
@@ -301,23 +301,23 @@ def test_only_writer_refuses_while_another_process_writes_and_not_after_it_was_k
         [sys.executable, "-c", HOLDER, str(tmp_path / LOCK_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"), only_writer(tmp_path):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"), exclusive_writer(tmp_path):
             pytest.fail("two writers")
         holder.kill()
         holder.wait()
-    with only_writer(tmp_path):
+    with exclusive_writer(tmp_path):
         pass
 
 
 def test_only_writer_lets_go_at_its_end_whatever_that_is(tmp_path):
-    with pytest.raises(RuntimeError, match="inside"), only_writer(tmp_path):
+    with pytest.raises(RuntimeError, match="inside"), exclusive_writer(tmp_path):
         raise RuntimeError("inside")
-    with only_writer(tmp_path):
+    with exclusive_writer(tmp_path):
         other = os.open(tmp_path / LOCK_FILE, os.O_RDWR)
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with pytest.raises(ValueError, match="another search is writing"), only_writer(tmp_path):
+    with pytest.raises(ValueError, match="another search is writing"), exclusive_writer(tmp_path):
         pytest.fail("two writers")
     os.close(other)
 
@@ -325,13 +325,13 @@ def test_only_writer_lets_go_at_its_end_whatever_that_is(tmp_path):
 def test_only_writer_holds_one_folder_alone(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with only_writer(tmp_path / "a"), only_writer(tmp_path / "b"):
+    with exclusive_writer(tmp_path / "a"), exclusive_writer(tmp_path / "b"):
         assert {path.name for path in tmp_path.glob(f"*/{LOCK_FILE}")} == {LOCK_FILE}
 
 
-def is_held(folder: Path) -> bool:
+def is_being_written(folder: Path) -> bool:
     try:
-        with only_writer(folder):
+        with exclusive_writer(folder):
             return False
     except ValueError:
         return True
@@ -339,14 +339,14 @@ def is_held(folder: Path) -> bool:
 
 def test_open_experiment_holds_the_folder_while_it_is_open_and_not_after(tmp_path):
     with open_experiment(config(tmp_path), small_cohort(), LANES, KNOWN):
-        assert is_held(tmp_path / "mine")
-    assert not is_held(tmp_path / "mine")
+        assert is_being_written(tmp_path / "mine")
+    assert not is_being_written(tmp_path / "mine")
     with (
         pytest.raises(RuntimeError, match="inside"),
         open_experiment(config(tmp_path, resume="mine"), small_cohort(), LANES, {}),
     ):
         raise RuntimeError("inside")
-    assert not is_held(tmp_path / "mine")
+    assert not is_being_written(tmp_path / "mine")
 
 
 def test_open_experiment_goes_on_with_what_was_known_when_it_began(tmp_path):
@@ -371,4 +371,4 @@ def test_open_experiment_lets_go_of_one_with_other_patients(tmp_path):
         open_experiment(config(tmp_path, resume="mine"), small_cohort("fedcba9876543210"), LANES, {}),
     ):
         pytest.fail("other patients")
-    assert not is_held(tmp_path / "mine")
+    assert not is_being_written(tmp_path / "mine")

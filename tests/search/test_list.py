@@ -12,11 +12,11 @@ import time
 import pytest
 from rich.console import Console
 
-from search.experiment import only_writer
+from search.experiment import exclusive_writer
 from search.list import main, print_lines, read_line
 from search.record.trials import State, append_row
 from search.status import Standing, experiment_names, format_duration, standing, wall_seconds
-from search.storage.lock import is_held
+from search.storage.lock import is_being_written
 from tests.support.fakes import metrics_record, run_record, trial_row
 
 
@@ -102,15 +102,15 @@ def test_who_looks_does_not_stop_who_begins_to_write(tmp_path):
     fcntl.flock(looker, fcntl.LOCK_SH)
     letting_go = threading.Timer(0.03, fcntl.flock, (looker, fcntl.LOCK_UN))
     letting_go.start()
-    with only_writer(tmp_path):
-        assert is_held(tmp_path)
+    with exclusive_writer(tmp_path):
+        assert is_being_written(tmp_path)
     letting_go.join()
     os.close(looker)
-    assert not is_held(tmp_path)
+    assert not is_being_written(tmp_path)
 
 
 def test_is_held_of_a_folder_without_a_lock_is_false(tmp_path):
-    assert not is_held(tmp_path)
+    assert not is_being_written(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

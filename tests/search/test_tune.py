@@ -15,7 +15,7 @@ import torch
 
 from search.record.trials import State, TrialRow, read_rows
 from search.tune import main
-from tests.support.processes import processes_below
+from tests.support.process_tree import descendants
 
 pytestmark = pytest.mark.ray
 
@@ -75,8 +75,8 @@ def wait_for_line(path: Path, pattern: str) -> None:
 
 
 def kill_one(process: subprocess.Popen, title: str) -> None:
-    victims = [pid for pid, command in processes_below(process.pid).items() if command.startswith(title)]
-    assert victims, processes_below(process.pid)
+    victims = [pid for pid, command in descendants(process.pid).items() if command.startswith(title)]
+    assert victims, descendants(process.pid)
     os.kill(victims[0], signal.SIGKILL)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.cluster.capacity.lanes import Lanes
+from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.experiment import CONFIG_FILE, open_experiment, read_experiment
 from search.record.trials import State, TrialRow, append_row
@@ -17,7 +17,7 @@ from search.suggestion.searcher import Observation, OptunaSearcher
 from search.warm_start import gather, load
 from tests.support.fakes import small_cohort, trial_row
 
-LANES = Lanes(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
+LANES = LanePlan(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
 SAMPLE = {"learning_rate": 0.002, "depth": 4, "dropout": 0.25, "bce_weight": 0.5}
 
 

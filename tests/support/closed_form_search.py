@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ray import cloudpickle, tune
 
-from search.cluster.capacity.machines import plan_on_cluster
+from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.engine import ray_cluster, run_search
 from search.config import SearchConfig
 from tests.support import closed_form_lane, fakes

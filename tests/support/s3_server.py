@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from search.storage import address
-from search.storage.location import Location
+from search.storage import working_folder
+from search.storage.storage_path import StoragePath
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -108,6 +108,6 @@ def bucket(s3_server: S3Server, tmp_path, monkeypatch) -> str:
     return s3_server.uri(s3_server.new_bucket())
 
 
-def location(uri: str) -> Location:
+def location(uri: str) -> StoragePath:
     """Returns the place that a URI names."""
-    return address.open_bucket(uri)
+    return working_folder.open_bucket(uri)

@@ -18,7 +18,7 @@ class Preempted(RuntimeError):
     """A lane leaves its node, which is taken back. That is no loss: its trial goes on elsewhere from where it is."""
 
 
-class NodeWatch:
+class DrainWatch:
     """Says whether nodes are about to be taken back."""
 
     def __init__(

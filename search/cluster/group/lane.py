@@ -11,13 +11,13 @@ from ray import tune
 from ray.train._internal.session import _TrainingResult
 
 from model.training.sample_slices import PredictedSlices
-from search.cluster.capacity.draining import NodeWatch, Preempted, address_of
+from search.cluster.capacity.draining import DrainWatch, Preempted, address_of
 from search.cluster.group.worker import Failure, Halt, Report, Trial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
 from search.record.trials import METRIC, State, state_after
 from search.space import SharedSettings, to_configs
-from search.storage.location import PATIENCE_SECONDS, Location, write_patiently
+from search.storage.storage_path import PATIENCE_SECONDS, StoragePath, write_with_retries
 from search.tracking.tracker import Tracker, tracked_trial, why
 
 FIRST_EPOCH_SECONDS = 3600.0
@@ -38,7 +38,7 @@ class Lane(tune.Trainable):
         self._best_dice = -math.inf
         self._last: dict[str, Any] | None = None
         self._group: WorkerGroup | None = None
-        self._watch = NodeWatch()
+        self._watch = DrainWatch()
         self._leaves: str | None = None
         """The id of the node that is taken back."""
         self._start_group()
@@ -89,7 +89,7 @@ class Lane(tune.Trainable):
         self._end_group()  # first: Tune does not wait for long
         self._finish_tracking()
 
-    def _save(self, folder: Location) -> bool:
+    def _save(self, folder: StoragePath) -> bool:
         """Write the state after the last batch; return whether it is there: there is none if training raised.
 
         A bucket that takes nothing for a while costs the checkpoint, not the trial, which goes on from an earlier one.
@@ -107,7 +107,7 @@ class Lane(tune.Trainable):
             return False
         # After the state: where this file is whole, so is the state (search.coordination.checkpoints).
         content = json.dumps(metrics | {"history": self._history}).encode()
-        return write_patiently(folder / METRICS_FILE, lambda file: file.write_bytes(content))
+        return write_with_retries(folder / METRICS_FILE, lambda file: file.write_bytes(content))
 
     def _take(self, config: dict[str, Any]) -> None:
         self._leg = config
@@ -121,9 +121,9 @@ class Lane(tune.Trainable):
         """Hand the group its trial, with the checkpoint of the leg before."""
         content = None
         if self._leg["checkpoint"]:
-            folder = Location(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
-            content = (folder / STATE_FILE).patiently(Location.read_bytes)
-            self._history = json.loads((folder / METRICS_FILE).patiently(Location.read_bytes))["history"]
+            folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
+            content = (folder / STATE_FILE).with_retries(StoragePath.read_bytes)
+            self._history = json.loads((folder / METRICS_FILE).with_retries(StoragePath.read_bytes))["history"]
         unet, train = to_configs(self._leg["sample"], self._fixed)
         group.start(Trial(unet=unet, train=train, checkpoint=content))
         self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)

@@ -29,7 +29,7 @@ from model.training.sample_slices import PredictedSlices, predict_slices
 from model.training.train import EpochResult, Halted, TrainConfig, train
 from model.unet import UNet, UNetConfig
 from search.cluster.group.channel import LocalChannel
-from search.storage.location import Location, write_patiently
+from search.storage.storage_path import StoragePath, write_with_retries
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +99,14 @@ def serve_trials(config: dict[str, Any]) -> None:
             case ("halt",):  # nobody read it before the epoch had ended, or it was read and obeyed
                 pass
             case ("save", file):
-                channel.send(write_patiently(file, lambda file, state=state: _write(state, file)))
+                channel.send(write_with_retries(file, lambda file, state=state: _write(state, file)))
             case ("where",):
                 channel.send(ray.get_runtime_context().get_node_id())
             case ("slices",):
                 channel.send(_predict_slices(state.network, val_pack, trial.train.precision))
 
 
-def _write(state: TrainState, file: Location) -> None:
+def _write(state: TrainState, file: StoragePath) -> None:
     with file.open_to_write() as target:
         state.write_to(target)
 

@@ -15,10 +15,10 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from model.training.sample_slices import PredictedSlices
-from search.cluster.capacity.placement import is_waiting
+from search.cluster.capacity.placement_groups import is_waiting
 from search.cluster.group.channel import Address, LocalChannel, WorkerListener, local_pair
 from search.cluster.group.worker import Failure, Halt, Report, Trial, serve_trials
-from search.storage.location import Location
+from search.storage.storage_path import StoragePath
 
 START_TIMEOUT_SECONDS = 300.0
 """Two workers start in 15 to 25 s on two cores. That they wait for a place, which others may hold, does not count."""
@@ -44,7 +44,7 @@ class GroupConfig:
     storage: str
     """Ray Train's own folder, on whichever node a lane is; nobody reads it."""
 
-    checkpoints: Location
+    checkpoints: StoragePath
     """Where legs leave their checkpoints: what all nodes reach."""
 
 
@@ -117,7 +117,7 @@ class WorkerGroup:
             raise WorkerGroupLost(f"{len(failures)} of {len(replies)} workers failed: {failures[0].message}")
         return failures[0] if failures else replies[0]
 
-    def save(self, file: Location, *, timeout_seconds: float) -> bool:
+    def save(self, file: StoragePath, *, timeout_seconds: float) -> bool:
         """Let rank 0 write the state after the last batch to a file that its node reaches; return whether it is there.
 
         Raises:

@@ -103,7 +103,7 @@ def test_a_search_that_waits_for_a_place_ends_when_it_is_asked_to(tmp_path):
 
 def test_room_is_looked_for_also_while_tune_asks_for_no_leg(tmp_path, monkeypatch):
     looks = []
-    monkeypatch.setattr(adapter, "waiting_groups", list)
+    monkeypatch.setattr(adapter, "describe_waiting_groups", list)
     watch = LaneWatch(SimpleNamespace(say=print), Checkpoints(tmp_path / "ray"), tmp_path, lambda: looks.append(1))
     watch.on_step_begin(0, [])
     watch.on_step_begin(1, [])

@@ -16,7 +16,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.dashboard.modules.job.job_manager import DEFAULT_JOB_START_TIMEOUT_SECONDS
 from ray.dashboard.modules.job.job_supervisor import JobSupervisor
 
-from search.cluster.capacity.lanes import plan_lanes
+from search.cluster.capacity.lane_plan import plan_lanes
 from search.config import SearchConfig
 
 ROOT = Path(__file__).parents[3]

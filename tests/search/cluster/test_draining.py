@@ -12,13 +12,13 @@ from ray.exceptions import RayTaskError
 from ray.train._internal.storage import StorageContext
 
 from search.cluster.adapter import LaneWatch, LegScheduler
-from search.cluster.capacity.draining import LOOK_SECONDS, NodeWatch, Preempted
+from search.cluster.capacity.draining import LOOK_SECONDS, DrainWatch, Preempted
 from search.cluster.group import lane as lane_module
 from search.cluster.group.lane import Lane
 from search.cluster.group.worker import Halt, Report
 from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
-from search.storage.location import Location, here
+from search.storage.storage_path import StoragePath, local_path
 from tests.support.fakes import SAMPLE
 
 
@@ -37,7 +37,7 @@ def test_watch_looks_at_once_and_then_once_a_second_however_often_it_is_asked():
         looks.append(clock.now)
         return ["b"] if len(looks) > 1 else []
 
-    watch = NodeWatch(look, clock)
+    watch = DrainWatch(look, clock)
     assert [watch.find({"a", "b"}) for _ in range(100)] == [None] * 100
     assert len(looks) == 1
     clock.now += LOOK_SECONDS
@@ -64,7 +64,7 @@ class Group:
         must_halt()
         return self.replies.pop(0)
 
-    def save(self, file: Location, *, timeout_seconds: float) -> bool:
+    def save(self, file: StoragePath, *, timeout_seconds: float) -> bool:
         if self.fails_to_save:
             raise OSError("the disk is full")
         self.asked.append("save")
@@ -91,7 +91,7 @@ class Tracker:
 def draining(monkeypatch) -> set[str]:
     """The nodes that are taken back."""
     draining: set[str] = set()
-    monkeypatch.setattr(lane_module, "NodeWatch", lambda: NodeWatch(lambda: draining, Clock()))
+    monkeypatch.setattr(lane_module, "DrainWatch", lambda: DrainWatch(lambda: draining, Clock()))
     monkeypatch.setattr(lane_module, "address_of", {"here": "10.0.0.7", "there": "10.0.0.8"}.get)
     return draining
 
@@ -104,7 +104,7 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
     class WithGroup(Lane):
         def setup(self, config: dict[str, Any]) -> None:
             fixed = SearchConfig(trials=1).fixed(3)
-            group = SimpleNamespace(num_workers=1, checkpoints=here(tmp_path / "ray"))
+            group = SimpleNamespace(num_workers=1, checkpoints=local_path(tmp_path / "ray"))
             super().setup(config, group=group, fixed=fixed, tracker=Tracker())
 
         def _start_group(self) -> Group:

@@ -22,14 +22,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from data.preprocess import Preprocessing
 from search.cluster import engine
 from search.cluster.adapter import WAIT_SECONDS
-from search.cluster.capacity.lanes import Lanes, node_resources, plan_lanes
-from search.cluster.capacity.placement import waiting_groups
+from search.cluster.capacity.lane_plan import LanePlan, node_resources, plan_lanes
+from search.cluster.capacity.placement_groups import describe_waiting_groups
 from search.config import SearchConfig
 from search.record.objectives import NUM_KEPT
 from search.record.trials import TIME_SPENT, State, TrialRow
 from search.space import SPACES
 from tests.support.fakes import small_pack
-from tests.support.processes import command_lines, processes_below
+from tests.support.process_tree import command_lines, descendants
 
 pytestmark = pytest.mark.ray
 
@@ -123,7 +123,7 @@ def test_a_search_that_gets_no_place_says_so_and_goes_on_when_there_is_one(tmp_p
     taken = []
 
     def take_every_core() -> None:
-        assert waiting_groups() == []
+        assert describe_waiting_groups() == []
         taken.append(placement_group([{"CPU": float(os.cpu_count())}]))
         assert taken[0].wait(30)
         threading.Timer(WAIT_SECONDS + 4, remove_placement_group, taken).start()
@@ -151,12 +151,12 @@ def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_loader_process_costs_its_trial_an_epoch_at_most(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Lanes, "loader_processes", 2)  # what a lane with a GPU and three cores has
+    monkeypatch.setattr(LanePlan, "loader_processes", 2)  # what a lane with a GPU and three cores has
     killed = []
 
     def kill_one() -> None:
         lanes = [pid for pid, line in command_lines().items() if line.startswith("ray::Lane")]
-        forked = [child for pid in lanes for child in processes_below(pid)]
+        forked = [child for pid in lanes for child in descendants(pid)]
         if not forked:
             again = threading.Timer(0.05, kill_one)
             again.daemon = True

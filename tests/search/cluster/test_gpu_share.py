@@ -12,7 +12,7 @@ from model.memory import CONTEXT_BYTES, keep_to_share
 from model.training.parallel import distribute, sum_over_ranks
 from model.unet import UNet, UNetConfig
 from search.cluster.group.worker_group import GroupConfig, backend
-from search.storage.location import here
+from search.storage.storage_path import local_path
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -60,7 +60,7 @@ def test_a_whole_gpu_or_none_has_no_limit(share, num_gpus):
 def test_workers_that_may_share_a_gpu_talk_by_gloo(num_workers, gpus, expected):
     resources = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
     group = GroupConfig(
-        num_workers=num_workers, worker_resources=resources, packs=(), storage="", checkpoints=here(Path("none"))
+        num_workers=num_workers, worker_resources=resources, packs=(), storage="", checkpoints=local_path(Path("none"))
     )
     assert backend(group) == expected
 

@@ -18,7 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
-from search.cluster.capacity.lanes import plan_lanes
+from search.cluster.capacity.lane_plan import plan_lanes
 from search.config import SearchConfig
 from search.tune import parse
 

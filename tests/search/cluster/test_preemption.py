@@ -24,8 +24,8 @@ from data.pack import Pack
 from data.preprocess import Preprocessing
 from model.training.train import train
 from search.cluster import engine
-from search.cluster.capacity.lanes import node_resources, plan_lanes
-from search.cluster.capacity.nodes import MARKET, SPOT
+from search.cluster.capacity.lane_plan import node_resources, plan_lanes
+from search.cluster.capacity.node_usage import MARKET, SPOT
 from search.cluster.notice import Raylet, drain
 from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, Checkpoints

@@ -28,11 +28,11 @@ from model.training.checkpoint import load_network
 from model.training.train import TrainConfig, train
 from model.unet import UNetConfig
 from model.weights import read_weights
-from search.cluster.capacity.lanes import plan_lanes
+from search.cluster.capacity.lane_plan import plan_lanes
 from search.cluster.plan import print_plan
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.experiment import check_folder, only_writer, open_experiment
+from search.experiment import check_folder, exclusive_writer, open_experiment
 from search.promote import main, promote
 from search.promotion.deliver import default_settings, without_nan
 from search.promotion.summary import print_summary
@@ -65,7 +65,7 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     [epoch] = train(UNetConfig(depth=1, width=2), training, cohort.train_pack, cohort.val_pack)
     write(config.folder / "state.pt", epoch.state.to_bytes())
     rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
-    with only_writer(config.folder), redirect_stdout(io.StringIO()) as screen:
+    with exclusive_writer(config.folder), redirect_stdout(io.StringIO()) as screen:
         assert promote(config, run, cohort, rows, Console(width=200)) == 0
     metrics = json.loads((config.folder / "best" / "metrics.json").read_text())
     return SimpleNamespace(

@@ -10,7 +10,7 @@ import torch
 from data.preprocess import Preprocessing
 from model.training.checkpoint import load_network
 from model.training.train import TrainConfig, train
-from search.cluster.tasks import Tasks
+from search.cluster.task_runner import TaskRunner
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.promotion.deliver import default_settings
@@ -53,7 +53,7 @@ def _threads():
 def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(searched):
     config, cohort = searched
     settings = default_settings(config, cohort)
-    found = train_with_seeds(WINNER, config, cohort, settings, Tasks(None))
+    found = train_with_seeds(WINNER, config, cohort, settings, TaskRunner(None))
     assert [one.name for one in found] == [
         *("t001-seed1", "t001-seed2"),
         *("t001-seed1-average", "t001-seed2-average"),
@@ -65,20 +65,20 @@ def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(sear
         assert torch.equal(load_network(one.files[0]).head.weight, one.networks[0].head.weight)
         assert [score.patient for score in one.scores] == list(cohort.split.val)
     written = [one.files[0].stat().st_mtime_ns for one in found]
-    again = train_with_seeds(WINNER, config, cohort, settings, Tasks(None))
+    again = train_with_seeds(WINNER, config, cohort, settings, TaskRunner(None))
     assert [one.files[0].stat().st_mtime_ns for one in again] == written, "they were trained a second time"
 
 
 def test_cross_validate_scores_every_patient_but_those_of_the_test_once(searched):
     config, cohort = searched
-    found = cross_validate(WINNER, config, cohort, default_settings(config, cohort), Tasks(None))
+    found = cross_validate(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
     names = [row["patient"] for row in found["patients"]]
     assert sorted(names) == sorted((*cohort.split.train, *cohort.split.val))
     assert found["num_folds"] == len(found["folds"]) == 3
     assert found["summary"]["num_patients"] == len(names)
     sizes = np.bincount([row["fold"] for row in found["patients"]])[1:]
     assert sizes.max() - sizes.min() <= 1
-    again = cross_validate(WINNER, config, cohort, default_settings(config, cohort), Tasks(None))
+    again = cross_validate(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
     assert [row["dice"] for row in again["patients"]] == [row["dice"] for row in found["patients"]]
 
 
@@ -95,7 +95,7 @@ def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypa
     train = final.train
     monkeypatch.setattr(final, "train", remember)
     two = replace(config, promotion=Promotion(folds=2))
-    found = cross_validate(WINNER, two, cohort, default_settings(config, cohort), Tasks(None))
+    found = cross_validate(WINNER, two, cohort, default_settings(config, cohort), TaskRunner(None))
     for fold, (others, held_out) in enumerate(trained, start=1):
         assert not others & held_out
         assert {row["patient"] for row in found["patients"] if row["fold"] == fold} == held_out
@@ -107,9 +107,9 @@ def test_trainings_that_fail_are_said_and_the_others_count(searched, tmp_path, c
     config = replace(config, out=tmp_path, precision="float32")
     settings = default_settings(config, cohort)
     wild = replace(WINNER, sample=WINNER.sample | {"learning_rate": 1e30})
-    assert train_with_seeds(wild, config, cohort, settings, Tasks(None)) == []
+    assert train_with_seeds(wild, config, cohort, settings, TaskRunner(None)) == []
     assert capsys.readouterr().err.count("note: the training of t001-seed") == 2
-    found = cross_validate(wild, config, cohort, settings, Tasks(None))
+    found = cross_validate(wild, config, cohort, settings, TaskRunner(None))
     assert len(found["failures"]) == 3
     assert (found["patients"], found["summary"]["num_patients"]) == ([], 0)
 
@@ -117,7 +117,7 @@ def test_trainings_that_fail_are_said_and_the_others_count(searched, tmp_path, c
 def test_the_average_is_that_of_the_last_quarter_of_the_epochs(searched, tmp_path):
     config, cohort = searched
     config = replace(config, out=tmp_path, max_epochs=8, promotion=Promotion(final_seeds=1))
-    found = train_with_seeds(WINNER, config, cohort, default_settings(config, cohort), Tasks(None))
+    found = train_with_seeds(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
     average = next(one for one in found if one.name.endswith("average")).networks[0].state_dict()
     unet, fixed = to_configs(WINNER.sample, replace(config.fixed(3), seed=1, patience=0))
     assert isinstance(fixed, TrainConfig)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.predict.images import write_image
-from search.experiment import only_writer
+from search.experiment import exclusive_writer
 from search.record.trials import State
 from search.report.__main__ import main
 from search.report.page import write_report
@@ -322,10 +322,10 @@ def test_command_writes_the_report_and_prints_its_path(tmp_path, capsys):
 
 def test_command_says_that_the_search_is_running(tmp_path):
     folder = write_experiment(tmp_path / "small", ROWS)
-    with only_writer(folder):
+    with exclusive_writer(folder):
         assert main(["small", "--out", str(tmp_path)]) == 0
     assert "The search is running" in (folder / "report.html").read_text()
-    with only_writer(folder):  # the report let go of it
+    with exclusive_writer(folder):  # the report let go of it
         pass
 
 

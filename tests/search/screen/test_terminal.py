@@ -15,7 +15,7 @@ from fcntl import ioctl
 import pytest
 
 from search.record.trials import State, read_rows
-from tests.support.processes import command_lines
+from tests.support.process_tree import command_lines
 
 pytestmark = pytest.mark.ray
 

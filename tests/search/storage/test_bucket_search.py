@@ -16,7 +16,7 @@ from search import fetch
 from search.coordination.checkpoints import Checkpoints
 from search.record.trials import State, read_rows
 from search.report import __main__ as report
-from search.storage.address import read_out
+from search.storage.working_folder import parse_out
 from tests.support.s3_server import location
 
 pytestmark = pytest.mark.ray
@@ -31,7 +31,7 @@ def _no_cluster(monkeypatch):
 
 
 def test_search_in_a_bucket_is_killed_resumed_from_there_alone_reported_and_fetched(bucket, tmp_path):
-    place, working = location(bucket) / "mine", read_out(bucket) / "mine"
+    place, working = location(bucket) / "mine", parse_out(bucket) / "mine"
     command = [sys.executable, "-m", "search.tune", "--out", bucket, "--name", "mine", *TINY, "--scheduler", "none"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -55,7 +55,7 @@ def test_search_in_a_bucket_is_killed_resumed_from_there_alone_reported_and_fetc
     assert all([epoch["epoch"] for epoch in row.epochs] == [1, 2] for row in rows)
     assert json.loads((place / "best/metrics.json").read_bytes())["num_test_scorings"] == 1
     assert json.loads((place / "lease.json").read_bytes())["released"]
-    names = {place.name_of(info) for info in place.infos(recursive=True) if info.is_file}
+    names = {place.relative_name(info) for info in place.list_folder(recursive=True) if info.is_file}
     assert {row.checkpoint for row in rows if row.checkpoint} <= names
     assert {"config.json", "report.html", "trials.jsonl", "best/model.onnx", "best/manifest.json"} <= names
     recorded = (place / "config.json").read_bytes().decode()

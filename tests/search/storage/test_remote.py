@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.tasks import _unreadable
-from search.experiment import only_writer
+from search.cluster.task_runner import _unreadable
+from search.experiment import exclusive_writer
 from search.promotion.rescore import score_checkpoint
 from search.record.trials import State
 from search.space import SPACES
 from search.storage import remote, writer
-from search.storage.address import bucket_uri, location_of, read_out
+from search.storage.working_folder import bucket_uri, parse_out, storage_path_of
 from search.tracking.mirrored import MirroredTracker, mirrored, sync_down_tracks
 from search.tracking.tracker import NoTracker, TrackedTrial, Tracking
-from tests.search.storage.test_mirror import in_bucket, put
+from tests.search.storage.test_uploader import in_bucket, put
 from tests.support.s3_server import location
 
 
@@ -21,16 +21,16 @@ from tests.support.s3_server import location
 def folder(bucket, monkeypatch) -> Path:
     """Returns the working folder of an experiment that is in its bucket."""
     monkeypatch.setattr(writer, "SETTLE_SECONDS", 0.0)
-    folder = read_out(bucket) / "mine"
+    folder = parse_out(bucket) / "mine"
     put(folder, {"config.json": '{"started": "now"}', "test_scorings.jsonl": "1\n", "best/old.txt": "old"})
-    with only_writer(folder):
+    with exclusive_writer(folder):
         pass
     return folder
 
 
 def there(folder: Path, monkeypatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
-    return read_out(bucket_uri(folder.parent)) / "mine"
+    return parse_out(bucket_uri(folder.parent)) / "mine"
 
 
 def deliver(folder: Path) -> int:
@@ -52,9 +52,9 @@ def test_work_elsewhere_has_what_the_bucket_has_and_brings_back_what_it_wrote(fo
 
 
 def test_work_where_the_driver_is_changes_its_folder_itself(folder):
-    with only_writer(folder):
+    with exclusive_writer(folder):
         assert remote.run_remotely(folder, bucket_uri(folder.parent), deliver, folder) == (42, {})
-    assert in_bucket(location_of(folder))["test_scorings.jsonl"] == "1\n2\n"
+    assert in_bucket(storage_path_of(folder))["test_scorings.jsonl"] == "1\n2\n"
 
 
 def test_send_first_says_that_the_bucket_takes_nothing(s3_server, folder):
@@ -65,7 +65,7 @@ def test_send_first_says_that_the_bucket_takes_nothing(s3_server, folder):
     ):
         remote.upload_working_folder(folder)
     remote.upload_working_folder(folder)
-    assert in_bucket(location_of(folder))["final/t000-seed1.pt"] == "state"
+    assert in_bucket(storage_path_of(folder))["final/t000-seed1.pt"] == "state"
 
 
 def test_a_machine_that_reaches_the_bucket_can_work_there(folder, s3_server):
@@ -78,7 +78,7 @@ def test_a_machine_that_reaches_the_bucket_can_work_there(folder, s3_server):
 def test_score_checkpoint_reads_it_from_the_bucket(folder):
     with pytest.raises(FileNotFoundError):
         score_checkpoint("t000", None, folder / "ray/t000-1/checkpoint_000000/checkpoint.pt", [], None)
-    (location_of(folder) / "ray/t000-1/checkpoint_000000/checkpoint.pt").write_bytes(b"no network")
+    (storage_path_of(folder) / "ray/t000-1/checkpoint_000000/checkpoint.pt").write_bytes(b"no network")
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         score_checkpoint("t000", None, folder / "ray/t000-1/checkpoint_000000/checkpoint.pt", [], None)
 
@@ -108,7 +108,7 @@ def test_tracks_of_another_machine_reach_the_bucket_and_then_the_driver(folder, 
     tracker.start(trial, [{"epoch": 1}])
     tracker.log({"epoch": 2})
     tracker.finish(State.PRUNED, "")
-    found = {name: content for name, content in in_bucket(location_of(folder)).items() if name.startswith("wandb/")}
+    found = {name: content for name, content in in_bucket(storage_path_of(folder)).items() if name.startswith("wandb/")}
     assert found == {"wandb/offline-run-1-mine-t003/run.wandb": "ended"}
     sync_down_tracks(folder)
     assert (folder / "wandb/offline-run-1-mine-t003/run.wandb").read_text() == "ended"
@@ -124,9 +124,9 @@ def test_a_tracker_is_mirrored_in_a_bucket_alone(folder, tmp_path):
 def test_a_tracker_where_the_driver_is_leaves_sending_to_it(folder, s3_server):
     tracker = mirrored(FileTracker(folder), Tracking(mode="offline", project="p", group="mine", folder=folder))
     trial = TrackedTrial(number=0, sample={}, config={})
-    with only_writer(folder):
+    with exclusive_writer(folder):
         s3_server.requests.clear()
         tracker.start(trial)
         tracker.finish(State.COMPLETE, "")
         assert not [request for request in s3_server.requests if "wandb" in request]
-    assert "wandb/offline-run-0-mine-t000/run.wandb" in in_bucket(location_of(folder))
+    assert "wandb/offline-run-0-mine-t000/run.wandb" in in_bucket(storage_path_of(folder))

@@ -15,26 +15,26 @@ from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
 from search.cluster.group.lane import Lane
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
-from search.storage.address import bucket_uri, check_uri, location_of, open_bucket, read_out, show_out
 from search.storage.lease import LEASE_FILE, LeaseLost, take_lease
-from search.storage.location import PATIENCE_SECONDS, Location, here, write_patiently
+from search.storage.storage_path import PATIENCE_SECONDS, StoragePath, local_path, write_with_retries
+from search.storage.working_folder import bucket_uri, check_uri, format_out, open_bucket, parse_out, storage_path_of
 from tests.support.s3_server import location
 
 
 @pytest.mark.parametrize("text", ["runs", "/mnt/shared/runs", "a:b", "s3:/one/slash"])
 def test_read_out_takes_a_path_as_it_is(text):
-    assert read_out(text) == Path(text)
-    assert bucket_uri(read_out(text)) is None
-    assert show_out(read_out(text)) == text
+    assert parse_out(text) == Path(text)
+    assert bucket_uri(parse_out(text)) is None
+    assert format_out(parse_out(text)) == text
 
 
 def test_read_out_gives_a_bucket_a_working_folder_in_the_cache_that_knows_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folders = [read_out(uri) for uri in ("s3://one/runs", "s3://one/other", "s3://two/runs", "gs://one/runs")]
+    folders = [parse_out(uri) for uri in ("s3://one/runs", "s3://one/other", "s3://two/runs", "gs://one/runs")]
     assert len(set(folders)) == 4
     assert all(tmp_path in folder.parents for folder in folders)
-    assert read_out("s3://one/runs/") == read_out("s3://one/runs?region=eu-west-1") == folders[0]
-    assert show_out(folders[1]) == "s3://one/other"
+    assert parse_out("s3://one/runs/") == parse_out("s3://one/runs?region=eu-west-1") == folders[0]
+    assert format_out(folders[1]) == "s3://one/other"
 
 
 def test_check_uri_takes_the_endpoint_of_the_environment_along(monkeypatch):
@@ -59,7 +59,7 @@ def test_check_uri_takes_the_endpoint_of_the_environment_along(monkeypatch):
 def test_read_out_refuses_what_is_no_bucket_or_no_secret_any_more(uri, words, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=words) as refused:
-        read_out(uri)
+        parse_out(uri)
     assert "word@" not in str(refused.value)
     assert not list(tmp_path.iterdir())
 
@@ -75,15 +75,15 @@ def test_open_bucket_says_what_to_do(s3_server, bucket):
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request, tmp_path) -> Location:
+def place(request, tmp_path) -> StoragePath:
     if request.param == "folder":
-        return here(tmp_path / "runs")
+        return local_path(tmp_path / "runs")
     return location(request.getfixturevalue("bucket"))
 
 
 def test_location_is_the_same_in_a_folder_and_a_bucket(place):
     file = place / "a/b.json"
-    assert place.infos() == place.infos(recursive=True) == []
+    assert place.list_folder() == place.list_folder(recursive=True) == []
     assert file.read_json() is None
     file.remove()
     (place / "a").remove_folder()
@@ -93,7 +93,7 @@ def test_location_is_the_same_in_a_folder_and_a_bucket(place):
         target.write(b'{"one": ')
         target.write(b"1}")
     assert (file.read_bytes(), file.read_json()) == (b'{"one": 1}', {"one": 1})
-    assert [place.name_of(info) for info in place.infos(recursive=True) if info.is_file] == ["a/b.json"]
+    assert [place.relative_name(info) for info in place.list_folder(recursive=True) if info.is_file] == ["a/b.json"]
     sent = pickle.loads(pickle.dumps(file))
     assert sent.read_json() == {"one": 1}
     (place / "a").remove_folder()
@@ -113,7 +113,7 @@ def test_location_of_a_bucket_is_known_to_another_process_without_the_environmen
     assert os.environ["AWS_SECRET_ACCESS_KEY"].encode() not in pickle.dumps(file)
 
 
-def impatient(s3_server, uri: str) -> Location:
+def impatient(s3_server, uri: str) -> StoragePath:
     """Return a location whose client tries once: pyarrow's takes 6 seconds to see that nobody is there."""
     filesystem = S3FileSystem(
         endpoint_override=s3_server.endpoint,
@@ -122,37 +122,37 @@ def impatient(s3_server, uri: str) -> Location:
         allow_delayed_open=True,
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1),
     )
-    return Location(filesystem, location(uri).path)
+    return StoragePath(filesystem, location(uri).path)
 
 
 def test_write_patiently_outlasts_a_bucket_and_goes_on_without_it_but_not_without_a_folder(s3_server, bucket, tmp_path):
     file = impatient(s3_server, bucket) / "state"
     tries = []
 
-    def write(target: Location) -> None:
+    def write(target: StoragePath) -> None:
         tries.append(1)
         if len(tries) == 3:
             s3_server.refusal = None
         target.write_bytes(b"whole")
 
     with s3_server.refusing("503 Slow Down"):
-        file.patiently(write, pause_seconds=0.0)
+        file.with_retries(write, pause_seconds=0.0)
     assert (len(tries), file.read_bytes()) == (3, b"whole")
-    assert write_patiently(file, lambda target: target.write_bytes(b"new"))
+    assert write_with_retries(file, lambda target: target.write_bytes(b"new"))
     (tmp_path / "in the way").write_text("")
     with pytest.raises(OSError, match="in the way"):
-        write_patiently(here(tmp_path) / "in the way/state", lambda target: target.write_bytes(b"x"))
+        write_with_retries(local_path(tmp_path) / "in the way/state", lambda target: target.write_bytes(b"x"))
 
 
 class OneRank:
     """A worker group that writes as a worker does."""
 
-    def save(self, file: Location, *, timeout_seconds: float) -> bool:
+    def save(self, file: StoragePath, *, timeout_seconds: float) -> bool:
         assert timeout_seconds > PATIENCE_SECONDS
-        return write_patiently(file, lambda target: target.write_bytes(b"state"))
+        return write_with_retries(file, lambda target: target.write_bytes(b"state"))
 
 
-def lane_of(ray: Location) -> Lane:
+def lane_of(ray: StoragePath) -> Lane:
     """Return a lane in the middle of a leg, without Tune around it."""
     lane = Lane.__new__(Lane)
     index = SimpleNamespace(_update_checkpoint_index=lambda metrics: None, checkpoint_dir_name="checkpoint_000000")
@@ -167,14 +167,14 @@ def lane_of(ray: Location) -> Lane:
 def test_lane_saves_the_same_way_in_a_folder_and_a_bucket(place):
     saved = lane_of(place / "ray").save().checkpoint
     assert saved.path == f"{place.path}/ray/t000-1/checkpoint_000000"
-    folder = Location(saved.filesystem, saved.path)
+    folder = StoragePath(saved.filesystem, saved.path)
     assert (folder / STATE_FILE).read_bytes() == b"state"
     assert (folder / METRICS_FILE).read_json() == {"epoch": 1, "val_dice": 0.5, "history": [{"epoch": 1}]}
     assert Checkpoints(place / "ray").last_epoch(0) == 1
 
 
 def test_lane_goes_on_without_a_checkpoint_that_its_bucket_does_not_take(s3_server, bucket, monkeypatch, caplog):
-    monkeypatch.setattr(Location.patiently, "__kwdefaults__", {"patience_seconds": 0.0, "pause_seconds": 0.0})
+    monkeypatch.setattr(StoragePath.with_retries, "__kwdefaults__", {"patience_seconds": 0.0, "pause_seconds": 0.0})
     lane = lane_of(location(bucket) / "ray")
     with s3_server.refusing():
         assert lane.save().checkpoint is None
@@ -190,7 +190,7 @@ def test_checkpoints_in_a_bucket_are_those_of_a_folder_for_few_requests(s3_serve
     leg = ray / checkpoints.next_leg(0)
     epochs = [{"epoch": epoch, "val_dice": dice} for epoch, dice in enumerate([0.5, 0.9, 0.4, 0.3, 0.2], start=1)]
 
-    def write(epoch: dict, *files: str) -> Location:
+    def write(epoch: dict, *files: str) -> StoragePath:
         folder = leg / f"checkpoint_{epoch['epoch'] - 1:06d}"
         for file in files:
             (folder / file).write_bytes(json.dumps(epoch | {"history": []}).encode())
@@ -219,7 +219,7 @@ def test_checkpoints_in_a_bucket_are_those_of_a_folder_for_few_requests(s3_serve
     assert len(s3_server.requests) == 1 + 2 * 2, "a search that goes on lists all trials in one"
     assert again.next_leg(0) == "t000-2"
     checkpoints.drop(0)
-    assert not [info for info in ray.infos(recursive=True) if info.is_file]
+    assert not [info for info in ray.list_folder(recursive=True) if info.is_file]
     assert Checkpoints(ray).next_leg(0) == "t000-3", "the folders of legs count them"
 
 
@@ -234,7 +234,7 @@ def test_checkpoints_go_on_with_what_lanes_said_while_the_bucket_is_out(s3_serve
         assert checkpoints.next_leg(0) == "t000-2"
 
 
-def holder(place: Location) -> dict:
+def holder(place: StoragePath) -> dict:
     return (place / LEASE_FILE).read_json()
 
 
@@ -249,7 +249,7 @@ def test_lease_is_refused_with_who_and_since_when_while_its_holder_lives(bucket)
     assert second.last_session == lease.holder.session
 
 
-def change(place: Location, **values) -> None:
+def change(place: StoragePath, **values) -> None:
     (place / LEASE_FILE).write_bytes(json.dumps(holder(place) | values).encode())
 
 
@@ -329,7 +329,7 @@ def test_lease_of_two_at_the_same_moment_is_the_later_writers(bucket):
 
 
 def test_location_of_an_experiment_is_in_its_bucket(bucket):
-    out = read_out(bucket)
-    assert location_of(out).path == location(bucket).path
-    assert location_of(out / "mine").path == f"{location(bucket).path}/mine"
-    assert not location_of(Path("runs") / "mine").is_bucket
+    out = parse_out(bucket)
+    assert storage_path_of(out).path == location(bucket).path
+    assert storage_path_of(out / "mine").path == f"{location(bucket).path}/mine"
+    assert not storage_path_of(Path("runs") / "mine").is_bucket

@@ -15,7 +15,7 @@ import pytest
 import wandb
 
 from search import sync
-from search.experiment import only_writer, recorded_config
+from search.experiment import exclusive_writer, recorded_config
 from search.record.trials import State, read_rows
 from search.space import SPACES
 from search.tracking.client import place_of
@@ -328,7 +328,7 @@ def test_experiment_that_was_not_tracked_is_refused(out, capsys):
 
 
 def test_search_that_runs_is_left_alone(server, out, capsys):
-    with only_writer(out / "small"):
+    with exclusive_writer(out / "small"):
         assert send(out) == 2
     assert "another search is writing to" in capsys.readouterr().err
     assert server.asked == {}

@@ -12,7 +12,7 @@ from search.tracking import wandb_run, wandb_tracker
 from search.tracking.outage import noted_outage
 from search.tracking.tracker import make_tracker
 from search.tracking.wandb_run import SLICES
-from tests.support.processes import processes_below
+from tests.support.process_tree import descendants
 from tests.support.tracked import EPOCHS, SAMPLE, offline, some_slices, track, tracking, trial
 from tests.support.wandb_files import read_run, shown
 
@@ -130,7 +130,7 @@ def test_run_goes_on_offline_where_the_service_process_dies(server, tmp_path):
     tracker.log(EPOCHS[0], some_slices())
     while not server.runs:
         time.sleep(0.01)
-    [service] = [pid for pid, command in processes_below(os.getpid()).items() if "wandb-core" in command]
+    [service] = [pid for pid, command in descendants(os.getpid()).items() if "wandb-core" in command]
     os.kill(service, signal.SIGKILL)
     for epoch in EPOCHS[1:]:
         tracker.log(epoch)

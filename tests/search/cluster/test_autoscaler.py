@@ -15,10 +15,10 @@ from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 from ray.util.placement_group import placement_group_table
 
-from search.cluster.capacity import machines
-from search.cluster.capacity.lanes import Lanes, Machines, plan_lanes
-from search.cluster.capacity.machines import plan_on_cluster, read_machines
-from search.cluster.capacity.places import Places
+from search.cluster.capacity import autoscaler
+from search.cluster.capacity.autoscaler import plan_on_cluster, read_machine_types
+from search.cluster.capacity.lane_capacity import LaneCapacity
+from search.cluster.capacity.lane_plan import LanePlan, MachineType, plan_lanes
 from search.cluster.engine import RAY_SETTINGS, run_search
 from search.config import SearchConfig
 from tests.support import closed_form_lane, fakes
@@ -28,7 +28,7 @@ GPU_MACHINE = {"CPU": 4, "GPU": 1}
 HEAD = {"CPU": 0.0, "memory": 1e9}
 
 
-def machines_launched(lanes: Lanes, num_lanes: int, kind: dict[str, float]) -> int:
+def machines_launched(lanes: LanePlan, num_lanes: int, kind: dict[str, float]) -> int:
     """Return how many machines of a kind Ray's autoscaler starts for so many lanes' placement groups."""
     bundles = [ResourceRequestUtil.make(lanes.worker_resources()) for _ in range(lanes.num_workers)]
     request = SchedulingRequest(
@@ -61,10 +61,10 @@ def machines_launched(lanes: Lanes, num_lanes: int, kind: dict[str, float]) -> i
 )  # fmt: skip
 def test_a_search_on_a_head_alone_is_given_exactly_the_machines_that_its_trials_fill(options, kind, expected):
     config = SearchConfig(**options)
-    lanes = plan_lanes(config, [HEAD], [Machines(resources=kind, at_most=100)])
+    lanes = plan_lanes(config, [HEAD], [MachineType(resources=kind, at_most=100)])
     asked = []
-    growth = type("Growth", (), {"ask": staticmethod(asked.append)})
-    places = Places(
+    growth = type("CapacityRequests", (), {"ask": staticmethod(asked.append)})
+    places = LaneCapacity(
         lanes,
         num_trials=config.trials,
         max_concurrent=config.max_concurrent,
@@ -78,13 +78,13 @@ def test_a_search_on_a_head_alone_is_given_exactly_the_machines_that_its_trials_
 
 def test_machines_to_come_are_those_of_the_clusters_file_beside_the_head():
     kinds = {"gpu": {"resources": GPU_MACHINE, "max_workers": 9}, "never": {"resources": {"CPU": 1}, "max_workers": 0}}
-    assert read_machines(cluster_file(kinds, max_workers=4)) == [Machines(resources=GPU_MACHINE, at_most=4)]
+    assert read_machine_types(cluster_file(kinds, max_workers=4)) == [MachineType(resources=GPU_MACHINE, at_most=4)]
     ours = yaml.safe_load((Path(__file__).parents[3] / "cluster.yaml").read_text())
-    assert any(found.resources.get("GPU") for found in read_machines(ours))
+    assert any(found.resources.get("GPU") for found in read_machine_types(ours))
 
 
 def test_a_head_alone_is_planned_with_the_machines_that_could_come():
-    coming = [Machines(resources={"CPU": 16, "GPU": 4}, at_most=2)]
+    coming = [MachineType(resources={"CPU": 16, "GPU": 4}, at_most=2)]
     found = plan_lanes(SearchConfig(trials=100), [HEAD], coming)
     assert (found.num_lanes, found.cpus_per_worker, found.gpus_per_worker) == (8, 4, 1.0)
     idle = plan_lanes(SearchConfig(trials=100, gpus_per_worker=0), [{"CPU": 2.0}], coming)
@@ -97,7 +97,7 @@ def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes()
         "3 of 4 CPU and 1 GPU: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        plan_lanes(SearchConfig(gpus_per_worker=2), [HEAD], [Machines(resources=GPU_MACHINE, at_most=3)])
+        plan_lanes(SearchConfig(gpus_per_worker=2), [HEAD], [MachineType(resources=GPU_MACHINE, at_most=3)])
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +124,9 @@ def num_alive() -> int:
 def test_an_autoscaler_gives_a_search_of_quarters_two_machines_and_takes_them_back(
     cloud, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(machines, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
+    monkeypatch.setattr(autoscaler, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
     kinds = {"gpu": {"resources": GPU_MACHINE, "max_workers": 4}}
-    machines.BOOTSTRAP.write_text(yaml.safe_dump(cluster_file(kinds, max_workers=4)))
+    autoscaler.BOOTSTRAP.write_text(yaml.safe_dump(cluster_file(kinds, max_workers=4)))
     config = SearchConfig(
         out=tmp_path, name="grown", trials=8, max_epochs=9, scheduler="none", tracking="off", gpus_per_worker=0.25
     )
@@ -156,7 +156,7 @@ def test_an_autoscaler_gives_a_search_of_quarters_two_machines_and_takes_them_ba
     while num_alive() > 1:
         assert time.monotonic() < deadline, "idle machines stay"
         time.sleep(0.2)
-    machines.BOOTSTRAP.unlink()  # as where an autoscaler does not say what it has
+    autoscaler.BOOTSTRAP.unlink()  # as where an autoscaler does not say what it has
     with pytest.raises(ValueError, match="give both cpus_per_worker and gpus_per_worker, and it is asked"):
         plan_on_cluster(SearchConfig(gpus_per_worker=1))
     with pytest.raises(ValueError, match="No autoscaler has said that it could add a machine that fits"):

@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from search.storage.location import Location
+from search.storage.storage_path import StoragePath
 
 NUM_THREADS = 4
 """To remove a checkpoint takes a bucket five requests, one after the other: some 0.2 s."""
@@ -11,14 +11,14 @@ END_SECONDS = 30.0
 """How long the last removals are waited for; what is left then, a resumed search finds."""
 
 
-class Removals:
+class FolderRemover:
     """Removes folders."""
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
         self._futures: list[Future] = []
 
-    def remove(self, folder: Location) -> None:
+    def remove(self, folder: StoragePath) -> None:
         """Remove a folder, now or soon."""
         if not folder.is_bucket:
             folder.remove_folder()

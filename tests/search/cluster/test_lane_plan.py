@@ -1,11 +1,11 @@
-"""Lanes: arithmetic on the cluster's resources, so that whatever starts also ends."""
+"""Plans of lanes: arithmetic on the cluster's resources, so that whatever starts also ends."""
 
 import re
 
 import pytest
 
-from search.cluster.capacity import nodes
-from search.cluster.capacity.lanes import Lanes, count_lanes, plan_lanes, workers_per_gpu
+from search.cluster.capacity import node_usage
+from search.cluster.capacity.lane_plan import LanePlan, count_lanes, plan_lanes, workers_per_gpu
 from search.config import SearchConfig
 
 
@@ -13,12 +13,12 @@ def node(cpus: float, gpus: float = 0) -> dict[str, float]:
     return {"CPU": cpus, "memory": 1e9} | ({"GPU": gpus} if gpus else {})
 
 
-def plan(nodes: list[dict[str, float]], **changes) -> Lanes:
+def plan(nodes: list[dict[str, float]], **changes) -> LanePlan:
     return plan_lanes(SearchConfig(**{"trials": 1000, "batch_size": 48} | changes), nodes)
 
 
-def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> Lanes:
-    return Lanes(num_lanes=num_lanes, num_workers=num_workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> LanePlan:
+    return LanePlan(num_lanes=num_lanes, num_workers=num_workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_plan_lanes_never_books_more_than_there_is(nodes, workers):
 )
 def test_selector_keeps_a_lane_off_spot_where_there_is_anything_else(monkeypatch, markets, expected):
     labels = [{"ray.io/market-type": market} if market else {} for market in markets]
-    monkeypatch.setattr(nodes, "usable_nodes", lambda: [{"Labels": found} for found in labels])
-    assert nodes.selector_off_spot() == expected
+    monkeypatch.setattr(node_usage, "usable_nodes", lambda: [{"Labels": found} for found in labels])
+    assert node_usage.avoid_spot_selector() == expected
 
 
 def test_actor_books_the_worker_it_is_or_one_byte():

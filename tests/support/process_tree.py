@@ -13,7 +13,7 @@ def command_lines() -> dict[int, str]:
     return commands
 
 
-def processes_below(pid: int) -> dict[int, str]:
+def descendants(pid: int) -> dict[int, str]:
     """Return the command lines of all descendants of a process, by process id."""
     commands, parents = command_lines(), {}
     for process in commands:

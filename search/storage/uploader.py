@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from search.record.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER, TABLE_FILE
 from search.storage.lease import LEASE_FILE
-from search.storage.location import Location
+from search.storage.storage_path import StoragePath
 
 SENT_FILE = ".sent.json"
 """In the working folder: what the bucket has of it."""
@@ -36,13 +36,13 @@ LEFT_OUT = (RAY_FOLDER, LOCK_FILE, LEASE_FILE, "best.partial", "best.before", "w
 """Checkpoints, which are in the bucket already; what is of this machine alone; what is on its way."""
 
 
-class Mirror:
+class Uploader:
     """A working folder and its place in a bucket."""
 
     def __init__(
         self,
         folder: Path,
-        location: Location,
+        location: StoragePath,
         *,
         parts: tuple[str, ...] | None = None,
         say: Callable[[str], None] = print,
@@ -56,7 +56,7 @@ class Mirror:
         self._location = location
         self._parts = parts
         self._say = say
-        self._sent = read_sent(folder)
+        self._sent = read_uploaded(folder)
         self._sent_at: dict[str, float] = {}
         self._has_said = False
         self._one_at_a_time = threading.Lock()
@@ -103,7 +103,7 @@ class Mirror:
             except OSError as error:
                 self._say_once(error)
             if len(left) < len(changed) + len(gone):
-                write_sent(self._folder, self._sent)
+                write_uploaded(self._folder, self._sent)
             return left
 
     def close(self, *, patience_seconds: float = PATIENCE_SECONDS, pause_seconds: float = 2.0) -> list[str]:
@@ -164,7 +164,7 @@ def files_of(folder: Path) -> Iterator[tuple[str, list[int]]]:
             yield str(inside / name), [stat.st_size, stat.st_mtime_ns]
 
 
-def read_sent(folder: Path) -> dict[str, list[int]]:
+def read_uploaded(folder: Path) -> dict[str, list[int]]:
     """Return the size and time that files of a working folder had when the bucket got them, or gave them."""
     try:
         return dict(json.loads((folder / SENT_FILE).read_text()))
@@ -172,7 +172,7 @@ def read_sent(folder: Path) -> dict[str, list[int]]:
         return {}
 
 
-def write_sent(folder: Path, sent: dict[str, list[int]]) -> None:
+def write_uploaded(folder: Path, sent: dict[str, list[int]]) -> None:
     """Remember what the bucket has."""
     partial = folder / f"{SENT_FILE}.{threading.get_ident()}.partial"
     partial.write_text(json.dumps(sent))

@@ -15,13 +15,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from data.patient import Patient
 from model.memory import keep_to_share
+from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.draining import usable_nodes
-from search.cluster.capacity.lanes import Lanes
-from search.cluster.capacity.machines import plan_on_cluster
+from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.engine import ray_cluster
 from search.config import SearchConfig
 from search.storage import remote
-from search.storage.address import bucket_uri, open_bucket
+from search.storage.working_folder import bucket_uri, open_bucket
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,12 @@ PLACE_SECONDS = 10
 """How long scoring and export wait for a place; the lanes of the search that has just ended leave in less."""
 
 
-class Tasks:
+class TaskRunner:
     """Runs functions one beside the other; without lanes, one after the other in this process."""
 
-    def __init__(self, lanes: Lanes | None, place: PlacementGroup | None = None, *, folder: Path | None = None) -> None:
+    def __init__(
+        self, lanes: LanePlan | None, place: PlacementGroup | None = None, *, folder: Path | None = None
+    ) -> None:
         """Begin with nothing to run.
 
         Args:
@@ -94,28 +96,28 @@ class Tasks:
 
 
 @contextmanager
-def open_tasks(config: SearchConfig, patients: Sequence[Patient], *, training: bool) -> Iterator[Tasks]:
+def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, training: bool) -> Iterator[TaskRunner]:
     """Hold a place for tasks: Ray where RAY_ADDRESS names a cluster, or where there is something to train.
 
     A cluster whose nodes cannot read the patients' files is used for nothing; one that another search keeps busy, be it
     for days, for training alone, which waits for a place.
     """
     if not (training or os.environ.get("RAY_ADDRESS")):
-        yield Tasks(None)
+        yield TaskRunner(None)
         return
     with ray_cluster():
         folder = config.folder.resolve()
         lanes, bucket = plan_on_cluster(config), folder if bucket_uri(folder.parent) else None
         if training:
-            yield where_readable(Tasks(lanes, folder=bucket), patients, folder)
+            yield run_here_if_unreadable(TaskRunner(lanes, folder=bucket), patients, folder)
             return
-        with free_place(lanes.worker_resources()) as place:
-            tasks = Tasks(lanes, place, folder=bucket)
-            yield where_readable(tasks, patients, folder) if place else Tasks(None)
+        with reserve_place(lanes.worker_resources()) as place:
+            tasks = TaskRunner(lanes, place, folder=bucket)
+            yield run_here_if_unreadable(tasks, patients, folder) if place else TaskRunner(None)
 
 
 @contextmanager
-def free_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None]:
+def reserve_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None]:
     """Book a place for one task at a time; none if the cluster has none to give for a while."""
     place = placement_group([resources])
     try:
@@ -127,7 +129,7 @@ def free_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None]:
         remove_placement_group(place)
 
 
-def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> Tasks:
+def run_here_if_unreadable(tasks: TaskRunner, patients: Sequence[Patient], folder: Path) -> TaskRunner:
     """Return the tasks if every node can read the patients' and the experiment's files; else some that run here."""
     paths = [bucket_uri(folder.parent) or str(folder), *(str(patient.files[0]) for patient in patients)]
     places = [
@@ -140,7 +142,7 @@ def where_readable(tasks: Tasks, patients: Sequence[Patient], folder: Path) -> T
     if not unreadable:
         return tasks
     logger.warning("a node of the cluster cannot read %s: what follows runs here instead", unreadable[0])
-    return Tasks(None)
+    return TaskRunner(None)
 
 
 def _call(gpus: float, function: Callable, *arguments: Any) -> Any:

@@ -11,8 +11,8 @@ import pytest
 import ray
 
 from data.errors import BadFiles, Problem
-from search.cluster.capacity.lanes import node_resources, plan_lanes
-from search.cluster.tasks import Tasks, free_place, open_tasks, where_readable
+from search.cluster.capacity.lane_plan import node_resources, plan_lanes
+from search.cluster.task_runner import TaskRunner, open_task_runner, reserve_place, run_here_if_unreadable
 from search.config import SearchConfig
 
 
@@ -21,7 +21,7 @@ def patient(path: Path) -> SimpleNamespace:
 
 
 def test_tasks_without_lanes_run_here_in_order():
-    tasks = Tasks(None)
+    tasks = TaskRunner(None)
     found = tasks.map(operator.add, [(tasks.share(np.arange(4)), number) for number in range(3)])
     assert [sums.tolist() for sums in found] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
     assert tasks.run(os.getpid) == os.getpid()
@@ -31,7 +31,7 @@ def test_tasks_without_lanes_run_here_in_order():
 
 def test_open_tasks_stays_here_where_nothing_asks_for_ray(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with open_tasks(SearchConfig(), [], training=False) as tasks:
+    with open_task_runner(SearchConfig(), [], training=False) as tasks:
         assert tasks.run(os.getpid) == os.getpid()
 
 
@@ -40,7 +40,7 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     config = SearchConfig(cpus_per_worker=1, out=tmp_path, name="mine")
     config.folder.mkdir()
-    with open_tasks(config, [patient(Path(__file__))], training=True) as tasks:
+    with open_task_runner(config, [patient(Path(__file__))], training=True) as tasks:
         assert (tasks.num_threads, tasks.loader_processes) == (1, 0)
         shared = tasks.share(np.arange(4))
         found = tasks.map(operator.add, [(shared, number) for number in range(3)])
@@ -48,8 +48,8 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
         assert tasks.run(os.getpid) != os.getpid()
         with pytest.raises(ValueError, match=r"^invalid literal"):
             tasks.run(int, "x")
-        assert where_readable(tasks, [patient(Path(__file__))], tmp_path) is tasks
-        here = where_readable(tasks, [patient(tmp_path / "gone")], tmp_path)
+        assert run_here_if_unreadable(tasks, [patient(Path(__file__))], tmp_path) is tasks
+        here = run_here_if_unreadable(tasks, [patient(tmp_path / "gone")], tmp_path)
         assert here.run(os.getpid) == os.getpid()
         check_places(config, monkeypatch)
     assert "a node of the cluster cannot read" in caplog.text
@@ -58,16 +58,16 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
 
 def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that there is a place where others leave one. (In another test's Ray: to start one takes seconds.)"""
-    monkeypatch.setattr("search.cluster.tasks.PLACE_SECONDS", 1)
+    monkeypatch.setattr("search.cluster.task_runner.PLACE_SECONDS", 1)
     lanes = plan_lanes(config, node_resources())
     every_core = {"CPU": ray.cluster_resources()["CPU"]}
-    with free_place(lanes.worker_resources()) as place:
-        tasks = Tasks(lanes, place)
+    with reserve_place(lanes.worker_resources()) as place:
+        tasks = TaskRunner(lanes, place)
         assert tasks.map(operator.add, [(1, 2), (3, 4)]) == [3, 7]
         assert tasks.run(os.getpid) != os.getpid()
-    with free_place(every_core) as others:
+    with reserve_place(every_core) as others:
         assert others is not None
-        with free_place(lanes.worker_resources()) as place:
+        with reserve_place(lanes.worker_resources()) as place:
             assert place is None
 
 

@@ -12,14 +12,14 @@ from search import fetch
 from search import list as list_command
 from search.compare import __main__ as compare
 from search.config import SearchConfig
-from search.experiment import check_folder, only_writer, recorded_config
+from search.experiment import check_folder, exclusive_writer, recorded_config
 from search.report import __main__ as report_command
-from search.storage import download, mirror, writer
-from search.storage.address import location_of, read_out
+from search.storage import download, uploader, writer
 from search.storage.lease import LEASE_FILE
-from search.storage.location import Location
-from search.storage.lock import is_held
-from search.storage.mirror import Mirror
+from search.storage.lock import is_being_written
+from search.storage.storage_path import StoragePath
+from search.storage.uploader import Uploader
+from search.storage.working_folder import parse_out, storage_path_of
 from search.tracking.opening import how_to_send
 from tests.support.fakes import metrics_record, trial_row, write_experiment
 from tests.support.s3_server import location
@@ -33,9 +33,9 @@ def put(folder: Path, files: dict[str, str]) -> None:
         (folder / name).write_text(content)
 
 
-def in_bucket(place: Location) -> dict[str, str]:
-    files = [info for info in place.infos(recursive=True) if info.is_file]
-    return {place.name_of(info): (place / place.name_of(info)).read_bytes().decode() for info in files}
+def in_bucket(place: StoragePath) -> dict[str, str]:
+    files = [info for info in place.list_folder(recursive=True) if info.is_file]
+    return {place.relative_name(info): (place / place.relative_name(info)).read_bytes().decode() for info in files}
 
 
 def puts(requests: list[str]) -> list[str]:
@@ -45,13 +45,13 @@ def puts(requests: list[str]) -> list[str]:
 @pytest.fixture
 def folder(bucket) -> Path:
     """Returns the working folder of an experiment that nobody has written yet."""
-    folder = read_out(bucket) / "mine"
+    folder = parse_out(bucket) / "mine"
     folder.mkdir()
     return folder
 
 
 def test_mirror_sends_what_changed_and_what_is_needed_most_first(s3_server, folder):
-    place = location_of(folder)
+    place = storage_path_of(folder)
     sent = {
         "wandb/run/a.wandb": "a",
         "best/manifest.json": "hashes",
@@ -61,7 +61,7 @@ def test_mirror_sends_what_changed_and_what_is_needed_most_first(s3_server, fold
         "trials.jsonl": "row\n",
     }
     put(folder, sent | {"ray/t000-1/error.txt": "x", "lock": "", "best.partial/model.onnx": "half", "a.partial": "h"})
-    mirror = Mirror(folder, place)
+    mirror = Uploader(folder, place)
     s3_server.requests.clear()
     assert mirror.send() == []
     assert in_bucket(place) == sent
@@ -78,23 +78,23 @@ def test_mirror_sends_what_changed_and_what_is_needed_most_first(s3_server, fold
     del sent["wandb/run/a.wandb"]
     assert in_bucket(place) == sent | {EVENTS: "one\ntwo\n"}
     s3_server.requests.clear()
-    assert Mirror(folder, place).send() == []
+    assert Uploader(folder, place).send() == []
     assert s3_server.requests == [], "another mirror knows what was sent"
 
 
 def test_mirror_leaves_what_others_put_there(folder):
-    place = location_of(folder)
+    place = storage_path_of(folder)
     (place / "wandb/of another machine").write_bytes(b"x")
     put(folder, {"config.json": "{}"})
-    Mirror(folder, place).send()
+    Uploader(folder, place).send()
     assert set(in_bucket(place)) == {"config.json", "wandb/of another machine"}
 
 
 def test_mirror_sends_a_file_that_grows_no_more_often_than_its_size_allows(folder, monkeypatch):
-    place = location_of(folder)
-    monkeypatch.setattr(mirror, "BYTES_PER_SECOND", 1.0)
+    place = storage_path_of(folder)
+    monkeypatch.setattr(uploader, "BYTES_PER_SECOND", 1.0)
     put(folder, {EVENTS: "1234567890"})
-    one = Mirror(folder, place)
+    one = Uploader(folder, place)
     one.send()
     put(folder, {EVENTS: "12345678901"})
     assert one.send() == []
@@ -104,9 +104,9 @@ def test_mirror_sends_a_file_that_grows_no_more_often_than_its_size_allows(folde
 
 
 def test_mirror_says_once_that_a_bucket_refuses_and_sends_it_later(s3_server, folder):
-    place, said = location_of(folder), []
+    place, said = storage_path_of(folder), []
     put(folder, {"config.json": "{}", EVENTS: "one\n"})
-    one = Mirror(folder, place, say=said.append)
+    one = Uploader(folder, place, say=said.append)
     with s3_server.refusing():
         assert one.send() == one.send() == ["config.json", EVENTS]
     assert len(said) == 1
@@ -118,7 +118,7 @@ def test_mirror_says_once_that_a_bucket_refuses_and_sends_it_later(s3_server, fo
 def test_mirror_at_its_end_waits_for_a_bucket_a_while_and_says_what_it_lacks(s3_server, folder):
     said = []
     put(folder, {"config.json": "{}"})
-    one = Mirror(folder, location_of(folder), say=said.append)
+    one = Uploader(folder, storage_path_of(folder), say=said.append)
     with s3_server.refusing():
         assert one.close(patience_seconds=0.2, pause_seconds=0.05) == ["config.json"]
     assert said[-1].endswith("does not take 1 files: waiting up to 0 seconds")
@@ -126,19 +126,19 @@ def test_mirror_at_its_end_waits_for_a_bucket_a_while_and_says_what_it_lacks(s3_
 
 
 def test_mirror_in_its_thread_sends_what_is_written(folder):
-    one = Mirror(folder, location_of(folder))
+    one = Uploader(folder, storage_path_of(folder))
     one.start(interval_seconds=0.01)
     put(folder, {EVENTS: "one\n"})
     for _ in range(500):
-        if in_bucket(location_of(folder)):
+        if in_bucket(storage_path_of(folder)):
             break
     one.stop()
-    assert in_bucket(location_of(folder)) == {EVENTS: "one\n"}
+    assert in_bucket(storage_path_of(folder)) == {EVENTS: "one\n"}
 
 
 def written(folder: Path, *, started: str = "now", **files: str) -> None:
     put(folder, {"config.json": json.dumps({"started": started}), **files})
-    with only_writer(folder):
+    with exclusive_writer(folder):
         pass
 
 
@@ -149,39 +149,39 @@ def _no_waiting(monkeypatch):
 
 def test_only_writer_sends_everything_and_lets_go(folder):
     written(folder, **{EVENTS: "one\n"})
-    found = in_bucket(location_of(folder))
+    found = in_bucket(storage_path_of(folder))
     assert (found[EVENTS], json.loads(found[LEASE_FILE])["released"]) == ("one\n", True)
-    assert not is_held(folder)
+    assert not is_being_written(folder)
 
 
 def test_only_writer_holds_the_bucket_against_other_machines(folder, monkeypatch, tmp_path):
-    with only_writer(folder):
+    with exclusive_writer(folder):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
-        other = read_out((folder.parent / "bucket.txt").read_text()) / "mine"
+        other = parse_out((folder.parent / "bucket.txt").read_text()) / "mine"
         other.mkdir()
-        with pytest.raises(ValueError, match="mine is being written by process"), only_writer(other):
+        with pytest.raises(ValueError, match="mine is being written by process"), exclusive_writer(other):
             pass
         download.sync_down(other)
-        assert is_held(other), "search.list says so on any machine"
-    with only_writer(other):
+        assert is_being_written(other), "search.list says so on any machine"
+    with exclusive_writer(other):
         pass
 
 
 def elsewhere(folder: Path, monkeypatch, tmp_path: Path) -> Path:
     """Return the working folder of the same experiment on another machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
-    return read_out((folder.parent / "bucket.txt").read_text()) / "mine"
+    return parse_out((folder.parent / "bucket.txt").read_text()) / "mine"
 
 
 def only_writer_of(folder: Path) -> AbstractContextManager:
     """Hold an experiment of which this machine has nothing yet."""
     folder.mkdir(exist_ok=True)
-    return only_writer(folder)
+    return exclusive_writer(folder)
 
 
 def test_bring_gives_another_machine_all_there_is_but_checkpoints(folder, monkeypatch, tmp_path):
     written(folder, **{EVENTS: "one\n", "wandb/run/a": "a", "best/model.onnx": "m", "best/card.md": "c"})
-    (location_of(folder) / "ray/t000-1/checkpoint_000000/checkpoint.pt").write_bytes(b"state")
+    (storage_path_of(folder) / "ray/t000-1/checkpoint_000000/checkpoint.pt").write_bytes(b"state")
     other = elsewhere(folder, monkeypatch, tmp_path)
     download.sync_down(other, light=True)
     assert not (other / "wandb").exists()
@@ -200,12 +200,12 @@ def test_bring_gives_another_machine_all_there_is_but_checkpoints(folder, monkey
 def test_bring_leaves_a_folder_that_went_on_from_the_bucket(folder):
     written(folder, **{EVENTS: '{"a": 1}\n', "trials.jsonl": "old"})
     put(folder, {EVENTS: '{"a": 1}\n{"b": 2}\n', "trials.jsonl": "new"})
-    place = location_of(folder)
+    place = storage_path_of(folder)
     (place / EVENTS).write_bytes(b'{"a": 1}\n{"b"')  # sent while it was written
     download.sync_down(folder)
     assert (folder / EVENTS).read_text() == '{"a": 1}\n{"b": 2}\n'
     assert (folder / "trials.jsonl").read_text() == "new"
-    with only_writer(folder):
+    with exclusive_writer(folder):
         pass
     assert in_bucket(place)["trials.jsonl"] == "new"
 
@@ -228,7 +228,7 @@ def test_bring_takes_what_another_machine_has_written_though_no_event_came(folde
         put(other, {"best/card.md": "new card"})
     download.sync_down(folder)
     assert (folder / "best/card.md").read_text() == "new card"
-    with only_writer(folder):
+    with exclusive_writer(folder):
         pass
     put(folder, {"best/card.md": "of a promotion that was killed before it could send"})
     download.sync_down(folder)
@@ -251,37 +251,39 @@ def test_bring_sets_aside_what_went_another_way(folder, monkeypatch, tmp_path, c
 
 def test_bring_disturbs_nobody_who_writes_here(folder):
     written(folder, **{EVENTS: "one\n"})
-    with only_writer(folder):
-        (location_of(folder) / EVENTS).write_bytes(b"two\n")
+    with exclusive_writer(folder):
+        (storage_path_of(folder) / EVENTS).write_bytes(b"two\n")
         download.sync_down(folder)
         assert (folder / EVENTS).read_text() == "one\n"
         put(folder, {EVENTS: "one\ntwo\n"})
-    assert in_bucket(location_of(folder))[EVENTS] == "one\ntwo\n"
+    assert in_bucket(storage_path_of(folder))[EVENTS] == "one\ntwo\n"
 
 
 def test_only_writer_stops_where_another_machine_has_taken_over(folder, monkeypatch):
     monkeypatch.setattr(writer, "RENEW_SECONDS", 0.05)
-    with only_writer(folder), pytest.raises(KeyboardInterrupt):  # noqa: PT012
-        lease = json.loads(in_bucket(location_of(folder))[LEASE_FILE])
-        (location_of(folder) / LEASE_FILE).write_bytes(json.dumps(lease | {"session": "x", "host": "there"}).encode())
+    with exclusive_writer(folder), pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        lease = json.loads(in_bucket(storage_path_of(folder))[LEASE_FILE])
+        (storage_path_of(folder) / LEASE_FILE).write_bytes(
+            json.dumps(lease | {"session": "x", "host": "there"}).encode()
+        )
         put(folder, {EVENTS: "ours alone\n"})
         time.sleep(5)
-    assert EVENTS not in in_bucket(location_of(folder))
+    assert EVENTS not in in_bucket(storage_path_of(folder))
 
 
 def test_only_writer_says_what_the_bucket_lacks_and_what_sends_it(s3_server, folder, bucket, monkeypatch, capsys):
     monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.0)
-    with only_writer(folder):
+    with exclusive_writer(folder):
         put(folder, {EVENTS: "one\n"})
         s3_server.refusal = "503 Slow Down"
     s3_server.refusal = None
     said = capsys.readouterr().err
     assert f"note: not in the bucket, but in {folder}: {EVENTS}. " in said
     assert f"python -m search.report mine --out '{bucket}' sends it" in said
-    place = location_of(folder)
+    place = storage_path_of(folder)
     lease = json.loads(in_bucket(place)[LEASE_FILE])
     (place / LEASE_FILE).write_bytes(json.dumps(lease | {"start": "of a process that has ended"}).encode())
-    with only_writer(folder):
+    with exclusive_writer(folder):
         pass
     assert in_bucket(place)[EVENTS] == "one\n"
 
@@ -294,19 +296,19 @@ def test_check_folder_refuses_a_name_that_the_bucket_has_and_a_bucket_that_canno
     with pytest.raises(ValueError, match=r"runs/mine exists already: go on with it by --resume mine"):
         check_folder(SearchConfig(out=out, name="mine"))
     check_folder(SearchConfig(out=out, name="yours"))
-    assert set(info.base_name for info in location(bucket).infos()) == {"mine"}
+    assert set(info.base_name for info in location(bucket).list_folder()) == {"mine"}
     with s3_server.refusing(), pytest.raises(ValueError, match=r"access is denied: .* s3:PutObject"):
         check_folder(SearchConfig(out=out, name="yours"))
 
 
 def test_commands_read_and_write_a_bucket(bucket, monkeypatch, tmp_path, capsys):
-    out = read_out(bucket)
+    out = parse_out(bucket)
     for name in ("one", "two"):
         with_model = metrics_record() if name == "one" else None
         write_experiment(
             out / name, [trial_row(0, [0.5]), trial_row(1, [0.7])], metrics=with_model, lanes={"num_lanes": 1}
         )
-        with only_writer(out / name):
+        with exclusive_writer(out / name):
             pass
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
     assert list_command.main(["--out", bucket]) == 0
@@ -314,8 +316,8 @@ def test_commands_read_and_write_a_bucket(bucket, monkeypatch, tmp_path, capsys)
     assert report_command.main(["one", "--out", bucket]) == 0
     assert compare.main(["one", "two", "--out", bucket]) == 0
     assert {"one/report.html", "compare-one-two.html"} <= set(in_bucket(location(bucket)))
-    assert recorded_config(read_out(bucket) / "one").folder == read_out(bucket) / "one"
-    assert f"python -m search.sync one --out '{bucket}'" in how_to_send(read_out(bucket) / "one")
+    assert recorded_config(parse_out(bucket) / "one").folder == parse_out(bucket) / "one"
+    assert f"python -m search.sync one --out '{bucket}'" in how_to_send(parse_out(bucket) / "one")
     assert list_command.main(["--out", "s3://nobodys?endpoint_override=127.0.0.1:9&scheme=ftp"]) == 2
     assert "error: --out" in capsys.readouterr().err
 
@@ -324,14 +326,14 @@ def test_fetch_brings_what_is_new_and_completes_what_was_cut_off(folder, tmp_pat
     write_experiment(folder, [trial_row(0, [0.5])])
     written(folder, **{EVENTS: "one\n", "config.json": (folder / "config.json").read_text()})
     state = "ray/t000-1/checkpoint_000000/checkpoint.pt"
-    (location_of(folder) / state).write_bytes(b"state")
+    (storage_path_of(folder) / state).write_bytes(b"state")
     to = tmp_path / "there"
     arguments = ["mine", "--out", bucket, "--to", str(to)]
     assert fetch.main(arguments) == 0
     assert "3 files brought" in capsys.readouterr().out
     assert sorted(path.name for path in (to / "mine").iterdir()) == ["config.json", EVENTS, "trials.jsonl"]
     put(folder, {EVENTS: "one\ntwo\n"})
-    with only_writer(folder):
+    with exclusive_writer(folder):
         pass
     (to / "mine/trials.jsonl").unlink()
     assert fetch.main([*arguments, "--checkpoints"]) == 0

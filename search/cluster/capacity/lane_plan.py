@@ -18,7 +18,7 @@ UNIT = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lanes:
+class LanePlan:
     """The places at which trials run."""
 
     num_lanes: int
@@ -55,7 +55,7 @@ class Lanes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machines:
+class MachineType:
     """Machines of one kind that an autoscaler could add."""
 
     resources: Mapping[str, float]
@@ -67,7 +67,9 @@ class Machines:
         return f"{self.at_most} of {_size(self.resources)}"
 
 
-def plan_lanes(config: SearchConfig, nodes: Sequence[Mapping[str, float]], coming: Sequence[Machines] = ()) -> Lanes:
+def plan_lanes(
+    config: SearchConfig, nodes: Sequence[Mapping[str, float]], coming: Sequence[MachineType] = ()
+) -> LanePlan:
     """Return the lanes that a search gets on nodes with these resources, were they its own.
 
     Args:
@@ -80,7 +82,7 @@ def plan_lanes(config: SearchConfig, nodes: Sequence[Mapping[str, float]], comin
     known = [*nodes, *(machines.resources for machines in coming)]
     gpus = _gpus_per_worker(config, known)
     cpus = config.cpus_per_worker or _cpus_per_worker(config, nodes, known, gpus)
-    lane = Lanes(num_lanes=1, num_workers=config.workers_per_trial, cpus_per_worker=cpus, gpus_per_worker=gpus)
+    lane = LanePlan(num_lanes=1, num_workers=config.workers_per_trial, cpus_per_worker=cpus, gpus_per_worker=gpus)
     possible = count_lanes(lane, nodes) or count_lanes(lane, nodes, coming)
     if possible == 0:
         sizes = "; ".join(map(_size, nodes))
@@ -97,14 +99,14 @@ def plan_lanes(config: SearchConfig, nodes: Sequence[Mapping[str, float]], comin
     )
 
 
-def count_lanes(lanes: Lanes, nodes: Sequence[Mapping[str, float]], coming: Sequence[Machines] = ()) -> int:
+def count_lanes(lanes: LanePlan, nodes: Sequence[Mapping[str, float]], coming: Sequence[MachineType] = ()) -> int:
     """Return for how many lanes like these the nodes have room; the workers of one may lie on several nodes."""
     slots = sum(_num_workers(node, lanes) for node in nodes)
     slots += sum(machines.at_most * _num_workers(machines.resources, lanes) for machines in coming)
     return slots // lanes.num_workers
 
 
-def workers_per_gpu(lanes: Lanes) -> int:
+def workers_per_gpu(lanes: LanePlan) -> int:
     """Return how many workers share one GPU where each has less than one; else 1."""
     return _num_shares(1.0, lanes.gpus_per_worker) if 0 < lanes.gpus_per_worker < 1 else 1
 
@@ -149,7 +151,7 @@ def _object_stores(nodes: Sequence[Mapping[str, float]]) -> list[int]:
     return [int(node["object_store_memory"]) for node in nodes if "object_store_memory" in node]
 
 
-def _num_workers(node: Mapping[str, float], lanes: Lanes) -> int:
+def _num_workers(node: Mapping[str, float], lanes: LanePlan) -> int:
     by_cpu = _num_shares(node.get("CPU", 0), lanes.cpus_per_worker, whole=True)
     if not lanes.gpus_per_worker:
         return by_cpu

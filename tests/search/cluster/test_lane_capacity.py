@@ -11,10 +11,10 @@ from ray import cloudpickle, tune
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
-from search.cluster.capacity.lanes import Lanes, plan_lanes
-from search.cluster.capacity.nodes import Node, why_no_room
-from search.cluster.capacity.placement import Growth, waiting_groups
-from search.cluster.capacity.places import LOOK_SECONDS, MOST_ASKED, Places
+from search.cluster.capacity.lane_capacity import LOOK_SECONDS, MOST_ASKED, LaneCapacity
+from search.cluster.capacity.lane_plan import LanePlan, plan_lanes
+from search.cluster.capacity.node_usage import NodeUsage, explain_no_room
+from search.cluster.capacity.placement_groups import CapacityRequests, describe_waiting_groups
 from search.cluster.engine import RAY_SETTINGS, run_search
 from search.config import SearchConfig
 from tests.support import closed_form_lane, fakes
@@ -22,15 +22,15 @@ from tests.support import closed_form_lane, fakes
 ONE_CORE = {"CPU": 1.0}
 
 
-def node(*, total: float = 1.0, free: float | None = None, ours: float = 0.0) -> Node:
+def node(*, total: float = 1.0, free: float | None = None, ours: float = 0.0) -> NodeUsage:
     """Return a node with so many cores; what is not said to be free is."""
-    return Node(total={"CPU": total}, free={"CPU": total if free is None else free}, ours={"CPU": ours})
+    return NodeUsage(total={"CPU": total}, free={"CPU": total if free is None else free}, ours={"CPU": ours})
 
 
 class FakeCluster:
     """Nodes that come and go, a clock, what was told, and how many lanes were asked for."""
 
-    def __init__(self, *nodes: Node) -> None:
+    def __init__(self, *nodes: NodeUsage) -> None:
         self.nodes = list(nodes)
         self.now = 0.0
         self.told: list[tuple[int, str]] = []
@@ -41,9 +41,9 @@ class FakeCluster:
 
     def places(
         self, *, planned: int, trials: int = 1000, workers: int = 1, max_concurrent: int | None = None
-    ) -> Places:
-        return Places(
-            Lanes(num_lanes=planned, num_workers=workers, cpus_per_worker=1, gpus_per_worker=0.0),
+    ) -> LaneCapacity:
+        return LaneCapacity(
+            LanePlan(num_lanes=planned, num_workers=workers, cpus_per_worker=1, gpus_per_worker=0.0),
             num_trials=trials,
             max_concurrent=max_concurrent,
             on_change=lambda *told: self.told.append(told),
@@ -52,7 +52,7 @@ class FakeCluster:
             clock=lambda: self.now,
         )
 
-    def room(self, places: Places, *, num_begun: int = 0) -> int:
+    def room(self, places: LaneCapacity, *, num_begun: int = 0) -> int:
         """Return how many lanes find a place, two looks later: only what stays is believed."""
         for _ in range(2):
             self.now += LOOK_SECONDS
@@ -190,20 +190,24 @@ def test_places_that_a_person_limits_ask_for_no_more_than_that():
     ("workers", "nodes", "expected"),
     [
         (1, [], "no machine has 1 CPU and 1 GPU"),
-        (2, [Node(total={"CPU": 8, "GPU": 1}, free={})], "the machines have no room for 2 workers of 1 CPU and 1 GPU"),
-        (1, [Node(total={"CPU": 8, "GPU": 4}, free={"CPU": 4})], "all 4 GPUs are in use, by other jobs"),
-        (1, [Node(total={"CPU": 8, "GPU": 1}, free={"CPU": 4})], "the only GPU is in use, by other jobs"),
-        (1, [Node(total={"CPU": 4, "GPU": 1}, free={"GPU": 1})], "all 4 CPUs are in use, by other jobs"),
         (
             2,
-            [Node(total={"CPU": 8, "GPU": 2}, free={"CPU": 4, "GPU": 1})],
+            [NodeUsage(total={"CPU": 8, "GPU": 1}, free={})],
+            "the machines have no room for 2 workers of 1 CPU and 1 GPU",
+        ),
+        (1, [NodeUsage(total={"CPU": 8, "GPU": 4}, free={"CPU": 4})], "all 4 GPUs are in use, by other jobs"),
+        (1, [NodeUsage(total={"CPU": 8, "GPU": 1}, free={"CPU": 4})], "the only GPU is in use, by other jobs"),
+        (1, [NodeUsage(total={"CPU": 4, "GPU": 1}, free={"GPU": 1})], "all 4 CPUs are in use, by other jobs"),
+        (
+            2,
+            [NodeUsage(total={"CPU": 8, "GPU": 2}, free={"CPU": 4, "GPU": 1})],
             "asked for 2 workers of 1 CPU and 1 GPU, free are 4 CPU and 1 GPU in all; other jobs hold 4 CPU and 1 GPU",
         ),
     ],
 )
 def test_why_no_room_names_what_is_missing(workers, nodes, expected):
-    lanes = Lanes(num_lanes=1, num_workers=workers, cpus_per_worker=1, gpus_per_worker=1.0)
-    assert why_no_room(lanes, nodes) == expected
+    lanes = LanePlan(num_lanes=1, num_workers=workers, cpus_per_worker=1, gpus_per_worker=1.0)
+    assert explain_no_room(lanes, nodes) == expected
 
 
 @pytest.fixture(scope="module")
@@ -241,10 +245,10 @@ def wait_for(happened) -> None:
 
 @pytest.mark.cluster
 def test_growth_asks_in_vain_without_a_word_and_gives_back_what_it_gets(two_nodes):
-    growth = Growth([ONE_CORE, ONE_CORE, ONE_CORE])
+    growth = CapacityRequests([ONE_CORE, ONE_CORE, ONE_CORE])
     growth.ask(2)
     wait_for(lambda: list(groups().values()) == ["PENDING"] * 2)
-    assert waiting_groups() == [], "nothing that a person should be told"
+    assert describe_waiting_groups() == [], "nothing that a person should be told"
     growth.ask(1)
     assert list(groups().values()) == ["PENDING"]
     node = two_nodes.add_node(num_cpus=1)
@@ -256,7 +260,7 @@ def test_growth_asks_in_vain_without_a_word_and_gives_back_what_it_gets(two_node
 
 @pytest.mark.cluster
 def test_growth_leaves_the_queue_to_a_lane_that_waits(two_nodes):
-    growth = Growth([ONE_CORE] * 3)
+    growth = CapacityRequests([ONE_CORE] * 3)
     growth.ask(2)
     lane = placement_group([ONE_CORE] * 4)
     wait_for(lambda: list(groups().values()) == ["PENDING"] * 3)

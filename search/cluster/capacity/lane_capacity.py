@@ -4,9 +4,16 @@ import os
 import time
 from collections.abc import Callable
 
-from search.cluster.capacity.lanes import Lanes, count_lanes
-from search.cluster.capacity.nodes import Node, cluster_nodes, count_held, count_room, others_hold, why_no_room
-from search.cluster.capacity.placement import Growth
+from search.cluster.capacity.lane_plan import LanePlan, count_lanes
+from search.cluster.capacity.node_usage import (
+    NodeUsage,
+    cluster_nodes,
+    count_held_lanes,
+    count_possible_lanes,
+    describe_other_jobs,
+    explain_no_room,
+)
+from search.cluster.capacity.placement_groups import CapacityRequests
 from search.config import SearchConfig
 
 LOOK_SECONDS = 1.0
@@ -16,27 +23,27 @@ MOST_ASKED = 100
 """Lanes for which machines are asked at a time; thousands of requests would slow Ray's scheduler down."""
 
 
-def open_places(config: SearchConfig, lanes: Lanes, on_change: Callable[[int, str], None]) -> "Places":
+def open_lane_capacity(config: SearchConfig, lanes: LanePlan, on_change: Callable[[int, str], None]) -> "LaneCapacity":
     """Return the places of a search on the cluster that this process is connected to."""
     # A Ray of this machine alone has nobody who could give more.
-    growth = Growth([lanes.worker_resources()] * lanes.num_workers) if os.environ.get("RAY_ADDRESS") else None
-    return Places(
+    growth = CapacityRequests([lanes.worker_resources()] * lanes.num_workers) if os.environ.get("RAY_ADDRESS") else None
+    return LaneCapacity(
         lanes, num_trials=config.trials, max_concurrent=config.max_concurrent, on_change=on_change, growth=growth
     )
 
 
-class Places:
+class LaneCapacity:
     """Says whether another lane would find a place, and makes an autoscaler see that more of them would be used."""
 
     def __init__(
         self,
-        lanes: Lanes,
+        lanes: LanePlan,
         *,
         num_trials: int,
         max_concurrent: int | None,
         on_change: Callable[[int, str], None],
-        growth: Growth | None,
-        nodes: Callable[[], list[Node]] = cluster_nodes,
+        growth: CapacityRequests | None,
+        nodes: Callable[[], list[NodeUsage]] = cluster_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin without having looked.
@@ -77,16 +84,16 @@ class Places:
 
     def _look(self, num_busy: int, *, wanted: int) -> None:
         nodes = self._nodes()
-        num_lanes = min(self._most, count_room(self._lanes, nodes))
+        num_lanes = min(self._most, count_possible_lanes(self._lanes, nodes))
         # A lane that ends is no longer this search's a moment before what it held is free: only what stays is told.
         if num_lanes == self._num_lanes:
             self._tell(nodes)
         self._num_lanes = num_lanes
         if self._growth is not None:
-            has_got = any(node.got for node in nodes) or num_busy > count_held(self._lanes, nodes)
+            has_got = any(node.got for node in nodes) or num_busy > count_held_lanes(self._lanes, nodes)
             self._ask(self._growth, has_got, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
 
-    def _ask(self, growth: Growth, has_got: bool, *, num_free: int, num_more: int) -> None:
+    def _ask(self, growth: CapacityRequests, has_got: bool, *, num_free: int, num_more: int) -> None:
         """Ask for more lanes than there is room for.
 
         What is free is for a lane, of this search or another: requests would take it from one that starts, and two
@@ -105,13 +112,13 @@ class Places:
             growth.ask(min(max(0, num_more), MOST_ASKED))
         self._had_free = num_free > 0
 
-    def _tell(self, nodes: list[Node]) -> None:
+    def _tell(self, nodes: list[NodeUsage]) -> None:
         num_lanes = self._num_lanes
         why = ""
         if not num_lanes:
-            why = why_no_room(self._lanes, nodes) + ("; more are asked for" if self._growth else "")
+            why = explain_no_room(self._lanes, nodes) + ("; more are asked for" if self._growth else "")
         if (num_lanes, why) == self._told:
             return
         self._told = (num_lanes, why)
         is_shared = num_lanes < min(self._most, count_lanes(self._lanes, [node.total for node in nodes]))
-        self._on_change(num_lanes, why or (others_hold(nodes) if is_shared else ""))
+        self._on_change(num_lanes, why or (describe_other_jobs(nodes) if is_shared else ""))

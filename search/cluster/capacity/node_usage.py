@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import ray
 
 from search.cluster.capacity.draining import usable_nodes
-from search.cluster.capacity.lanes import UNIT, Lanes, count_lanes, describe_resources, resources_by_node
-from search.cluster.capacity.placement import booked_by_node
+from search.cluster.capacity.lane_plan import UNIT, LanePlan, count_lanes, describe_resources, resources_by_node
+from search.cluster.capacity.placement_groups import booked_by_node
 
 MARKET, SPOT = "ray.io/market-type", "spot"
 """Ray's own label of a node, and what it says of one that a cloud may take back (cluster.yaml)."""
@@ -17,7 +17,7 @@ SHARED = ("CPU", "GPU")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class NodeUsage:
     """A machine, as this search sees it."""
 
     total: Mapping[str, float]
@@ -45,17 +45,17 @@ class Node:
         return {name: min(self.total.get(name, 0.0), sum(part.get(name, 0.0) for part in parts)) for name in SHARED}
 
 
-def cluster_nodes() -> list[Node]:
+def cluster_nodes() -> list[NodeUsage]:
     """Return every living node of the cluster that this process is connected to."""
     free = ray._private.state.state.available_resources_per_node()
     ours, got = booked_by_node()
     return [
-        Node(total=total, free=free.get(node, total), ours=ours.get(node, {}), got=got.get(node, {}))
+        NodeUsage(total=total, free=free.get(node, total), ours=ours.get(node, {}), got=got.get(node, {}))
         for node, total in resources_by_node().items()
     ]
 
 
-def selector_off_spot() -> list[dict[str, str]] | None:
+def avoid_spot_selector() -> list[dict[str, str]] | None:
     """Return what keeps a placement group's only bundle off spot machines; None if there are no others.
 
     A lane of several workers is one process more that can be lost with a machine, and trains nothing itself.
@@ -64,24 +64,24 @@ def selector_off_spot() -> list[dict[str, str]] | None:
     return [{MARKET: f"!{SPOT}"}] if kinds - {SPOT} else None
 
 
-def count_room(lanes: Lanes, nodes: Sequence[Node]) -> int:
+def count_possible_lanes(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> int:
     """Return how many lanes like these a search has, or could begin now."""
     return count_lanes(lanes, [node.usable for node in nodes])
 
 
-def count_held(lanes: Lanes, nodes: Sequence[Node]) -> int:
+def count_held_lanes(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> int:
     """Return how many lanes like these have their place."""
     return count_lanes(lanes, [node.ours for node in nodes])
 
 
-def others_hold(nodes: Sequence[Node]) -> str:
+def describe_other_jobs(nodes: Sequence[NodeUsage]) -> str:
     """Return what is neither free nor this search's, for a person; empty if nothing is."""
     taken = {name: sum(node.total.get(name, 0.0) - node.not_others[name] for node in nodes) for name in SHARED}
     taken = {name: round(amount, 4) for name, amount in taken.items() if amount > UNIT}
     return f"other jobs hold {describe_resources(taken)}" if taken else ""
 
 
-def why_no_room(lanes: Lanes, nodes: Sequence[Node]) -> str:
+def explain_no_room(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> str:
     """Return what a search waits for that has no lane, for a person."""
     worker = describe_resources(lanes.worker_resources())
     asked = worker if lanes.num_workers == 1 else f"{lanes.num_workers} workers of {worker}"
@@ -92,4 +92,4 @@ def why_no_room(lanes: Lanes, nodes: Sequence[Node]) -> str:
             total = sum(node.total.get(name, 0.0) for node in nodes)
             return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use, by other jobs"
     free = describe_resources({name: round(sum(node.not_others[name] for node in nodes), 4) for name in SHARED})
-    return f"asked for {asked}, free are {free} in all; {others_hold(nodes)}"
+    return f"asked for {asked}, free are {free} in all; {describe_other_jobs(nodes)}"

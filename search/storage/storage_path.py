@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Location:
+class StoragePath:
     """A file or a folder. It can be sent to other processes: what it is asked, it asks from there."""
 
     filesystem: FileSystem
     path: str
     """In the file system's own words: absolute in a folder, `bucket/prefix/...` in a bucket."""
 
-    def __truediv__(self, name: str | PurePosixPath) -> "Location":
-        return Location(self.filesystem, f"{self.path}/{name}")
+    def __truediv__(self, name: str | PurePosixPath) -> "StoragePath":
+        return StoragePath(self.filesystem, f"{self.path}/{name}")
 
     def __str__(self) -> str:
         return self.path
@@ -72,9 +72,9 @@ class Location:
         with self.open_to_write() as file:
             file.write(content)
 
-    def patiently(
+    def with_retries(
         self,
-        action: "Callable[[Location], T]",
+        action: "Callable[[StoragePath], T]",
         *,
         patience_seconds: float = PATIENCE_SECONDS,
         pause_seconds: float = 2.0,
@@ -96,7 +96,7 @@ class Location:
                     raise
                 time.sleep(pause_seconds)
 
-    def infos(self, *, recursive: bool = False) -> list[FileInfo]:
+    def list_folder(self, *, recursive: bool = False) -> list[FileInfo]:
         """Return what lies in a folder; nothing where there is none. In a bucket, a request for a thousand of them."""
         selector = FileSelector(self.path, recursive=recursive, allow_not_found=True)
         try:
@@ -104,7 +104,7 @@ class Location:
         except FileNotFoundError:  # a folder that is removed meanwhile
             return []
 
-    def name_of(self, info: FileInfo) -> str:
+    def relative_name(self, info: FileInfo) -> str:
         """Return where a file of this folder lies in it."""
         return str(PurePosixPath(info.path).relative_to(self.path))
 
@@ -124,7 +124,7 @@ class Location:
             self.filesystem.delete_file(self.path)
 
 
-def write_patiently(file: Location, write: Callable[[Location], None]) -> bool:
+def write_with_retries(file: StoragePath, write: Callable[[StoragePath], None]) -> bool:
     """Return whether a file was written. What stops a folder is raised; a bucket may be out for longer than anybody
     waits, and then whoever writes goes on without.
 
@@ -132,7 +132,7 @@ def write_patiently(file: Location, write: Callable[[Location], None]) -> bool:
         OSError: A file of this machine cannot be written.
     """
     try:
-        file.patiently(write)
+        file.with_retries(write)
     except OSError as error:
         if not file.is_bucket:
             raise
@@ -141,9 +141,9 @@ def write_patiently(file: Location, write: Callable[[Location], None]) -> bool:
     return True
 
 
-def here(folder: Path) -> Location:
+def local_path(folder: Path) -> StoragePath:
     """Return a folder of this machine."""
-    return Location(LocalFileSystem(), str(folder.resolve()))
+    return StoragePath(LocalFileSystem(), str(folder.resolve()))
 
 
 def is_file(info: FileInfo) -> bool:

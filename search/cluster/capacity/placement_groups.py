@@ -9,13 +9,13 @@ from ray import ActorID, PlacementGroupID
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from search.cluster.capacity.lanes import describe_resources
+from search.cluster.capacity.lane_plan import describe_resources
 
-GROWTH = "room-for-another-lane-"
+REQUEST_PREFIX = "room-for-another-lane-"
 """Names of placement groups that only ask for machines begin so."""
 
 
-class Growth:
+class CapacityRequests:
     """Placement groups that nobody uses: an autoscaler sees them wait, and starts exactly the machines they need.
 
     They end with the search, however that ends. (`ray.autoscaler.sdk.request_resources` is one request for the whole
@@ -41,10 +41,10 @@ class Growth:
             if group not in waiting[:num_lanes]:
                 remove_placement_group(_handle(group))
         for _ in range(num_lanes - len(waiting)):
-            placement_group(self._bundles, name=f"{GROWTH}{uuid.uuid4()}")
+            placement_group(self._bundles, name=f"{REQUEST_PREFIX}{uuid.uuid4()}")
 
 
-def remove_orphans() -> None:
+def remove_orphaned_groups() -> None:
     """Give back what the workers of a lane that was killed had booked.
 
     With the lane its Ray Train run ends, but the placement group stays until the whole search has ended: Ray removes
@@ -72,7 +72,7 @@ def is_waiting() -> bool:
     return bool(_waiting(_placement_groups()))
 
 
-def waiting_groups() -> list[str]:
+def describe_waiting_groups() -> list[str]:
     """Return what lanes and workers of this search ask for and do not get, with what there is; for a person."""
     waiting = _waiting(_placement_groups())
     if not waiting:
@@ -92,7 +92,7 @@ def _waits(group: PlacementGroupTableData) -> bool:
 
 
 def _is_growth(group: PlacementGroupTableData) -> bool:
-    return group.name.startswith(GROWTH)
+    return group.name.startswith(REQUEST_PREFIX)
 
 
 def _handle(group: PlacementGroupTableData) -> PlacementGroup:

@@ -18,7 +18,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from data.atomic import write
 from data.cache import default_folder
-from search.storage.location import Location, here
+from search.storage.storage_path import StoragePath, local_path
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 """Buckets that pyarrow knows: Amazon's and what speaks like it (MinIO, Ceph, R2), Google's, Azure's."""
@@ -31,7 +31,7 @@ URI_FILE = "bucket.txt"
 RIGHTS = "s3:ListBucket on the bucket, s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix"
 
 
-def read_out(text: str) -> Path:
+def parse_out(text: str) -> Path:
     """Return the folder of all experiments that `--out` names; of a bucket, that of its working folders.
 
     Raises:
@@ -46,16 +46,16 @@ def read_out(text: str) -> Path:
     identity = f"{parts.scheme}://{parts.netloc}{parts.path} {sorted(known.items())}"
     slug = re.sub(r"[^A-Za-z0-9]+", "-", parts.netloc + parts.path).strip("-")[:60]
     folder = default_folder().parent / "experiments" / f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-    mark(folder, uri)
+    mark_working_folder(folder, uri)
     return folder
 
 
-def show_out(folder: Path) -> str:
+def format_out(folder: Path) -> str:
     """Return what `--out` is, to mean this folder of all experiments: a path, or a URI."""
     return bucket_uri(folder) or str(folder)
 
 
-def show_folder(folder: Path) -> str:
+def display_folder(folder: Path) -> str:
     """Return where an experiment lies, for people."""
     uri = bucket_uri(folder.parent)
     return f"{uri.partition('?')[0]}/{folder.name}" if uri else str(folder)
@@ -66,9 +66,9 @@ Out = Annotated[
     PrimitiveConstructorSpec(
         nargs=1,
         metavar="FOLDER|URI",
-        instance_from_str=lambda words: read_out(words[0]),
+        instance_from_str=lambda words: parse_out(words[0]),
         is_instance=lambda value: isinstance(value, Path),
-        str_from_instance=lambda folder: [show_out(folder)],
+        str_from_instance=lambda folder: [format_out(folder)],
     ),
 ]
 """A folder of experiments, as an option of a command line."""
@@ -82,14 +82,14 @@ def bucket_uri(folder: Path) -> str | None:
         return None
 
 
-def mark(folder: Path, uri: str) -> None:
+def mark_working_folder(folder: Path, uri: str) -> None:
     """Make a folder the one of a bucket's working folders."""
     if bucket_uri(folder) != uri:
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / URI_FILE, uri.encode())
 
 
-def location_of(folder: Path) -> Location:
+def storage_path_of(folder: Path) -> StoragePath:
     """Return where an experiment lies, or all of them, by the folder that is worked in: there, or in a bucket.
 
     Raises:
@@ -98,11 +98,11 @@ def location_of(folder: Path) -> Location:
     if uri := bucket_uri(folder):
         return open_bucket(uri)
     uri = bucket_uri(folder.parent)
-    return open_bucket(uri) / folder.name if uri else here(folder)
+    return open_bucket(uri) / folder.name if uri else local_path(folder)
 
 
 @cache
-def open_bucket(uri: str) -> Location:
+def open_bucket(uri: str) -> StoragePath:
     """Return the place in a bucket that a URI names, after making sure that it can be listed.
 
     Raises:
@@ -112,15 +112,15 @@ def open_bucket(uri: str) -> Location:
     options = {"allow_delayed_open": "true"} if uri.startswith("s3:") else {}
     try:
         filesystem, path = FileSystem.from_uri(_with_query(uri, options))
-        location = Location(filesystem, path.rstrip("/"))
+        location = StoragePath(filesystem, path.rstrip("/"))
         with suppress(FileNotFoundError):  # nothing begins with the prefix yet
             filesystem.get_file_info(FileSelector(location.path))
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise ValueError(f"--out {uri}: {advice(error, uri)}") from error
+        raise ValueError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
     return location
 
 
-def advice(error: Exception, uri: str) -> str:
+def explain_bucket_error(error: Exception, uri: str) -> str:
     """Return what a bucket's refusal means, and what to do."""
     words = str(error)
     bucket = urlsplit(uri).netloc
