@@ -1,29 +1,89 @@
-"""What a model's folder holds, file by file with its hash, and where it comes from: `python -m model.manifest FOLDER`.
+"""The manifest of a model's folder: every file with its hash, and where the model comes from.
 
-A hash shows damage and mix-ups, files of two exports in one folder. It is no signature: whoever can change a file can
-change the manifest.
+`python -m model.manifest FOLDER` compares a folder with its manifest. A hash reveals damage and mix-ups, such as files
+of two exports in one folder. It is not a signature: whoever can change a file can also change the manifest.
 """
 
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from data.atomic import write
+from data.command import run_command
 from model.settings import ModelError
 
 MANIFEST_NAME = "manifest.json"
 
 FORMAT = 1
-"""Raised when a field changes meaning; a manifest of another format is refused."""
+"""Raised when a field changes its meaning; a manifest of another format is refused."""
 
 MAX_BYTES = 1 << 24
-"""Of a manifest that is read, 16 MB: a hundred thousand files."""
+"""Largest manifest that is read: 16 MB, enough for a hundred thousand files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a model comes from. A fact is None where it is unknown."""
+
+    experiment: str | None = None
+    """Name of the search that found the model."""
+
+    trial: str | None = None
+    """Trial whose configuration the model has."""
+
+    winner: str | None = None
+    """Name of the promoted candidate: the trial, an ensemble of trials, or a final training."""
+
+    test_dice: float | None = None
+    """Mean Dice over the test patients."""
+
+    data_fingerprint: str | None = None
+    commit: str | None = None
+    versions: Mapping[str, str] | None = None
+    """Version of each library, by its name."""
+
+    wandb: Mapping[str, str] | None = None
+    """`project` and `run` in Weights & Biases."""
+
+    written: str | None = None
+    """Date and time in ISO 8601."""
+
+    def known(self) -> dict[str, Any]:
+        """Return the facts that are known, by name, as JSON can hold them."""
+        return {name: fact for name, fact in asdict(self).items() if fact is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """A file as it was written."""
+
+    sha256: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `manifest.json` says."""
+
+    provenance: Provenance
+    files: Mapping[str, FileEntry]
+    """By names relative to the folder."""
+
+    def to_json(self) -> str:
+        """Return the text of the file; `parse` reads it.
+
+        Raises:
+            ValueError: A fact is nan, which JSON does not have.
+        """
+        files = {name: {"sha256": entry.sha256, "bytes": entry.num_bytes} for name, entry in self.files.items()}
+        content = {"format": FORMAT, **asdict(self.provenance), "files": files}
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,44 +95,41 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0 where every file is as it was written, and 2, with one sentence a file, where not."""
+    """Run the command. Return 0 if every file is as it was written, and 2 after naming those that are not."""
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str]) -> int:
     folder = tyro.cli(Arguments, prog="python -m model.manifest", args=argv).folder
-    try:
-        manifest = verify_manifest(folder)
-    except (ModelError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{folder}: {len(manifest['files'])} file(s), all as they were written")
+    manifest = verify_manifest(folder)
+    print(f"{folder}: {len(manifest.files)} file(s), all as they were written")
     return 0
 
 
-def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """Write the manifest of all files that are now in the folder; call it last.
-
-    Args:
-        facts: What else is known of the model, as JSON: versions, commit, where the data and the weights come from.
-    """
-    assert not facts.keys() & {"format", "files"}, "these names are the manifest's own"
-    files = {name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in _find(folder).items()}
-    content = json.dumps({"format": FORMAT, **facts, "files": files}, indent=2, allow_nan=False)
-    write(folder / MANIFEST_NAME, (content + "\n").encode())
+def write_manifest(folder: Path, provenance: Provenance) -> None:
+    """Write the manifest of all files that are in the folder now; call it last."""
+    entries = {
+        name: FileEntry(sha256=sha256(path), num_bytes=path.stat().st_size)
+        for name, path in _files_below(folder).items()
+    }
+    write(folder / MANIFEST_NAME, Manifest(provenance=provenance, files=entries).to_json().encode())
 
 
-def verify_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a folder whose files are those that it lists, byte for byte.
+def verify_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a folder after comparing every file with it, byte for byte.
 
     Raises:
-        ModelError: There is no manifest, or a file is missing, was added, or differs; all such files are named.
+        ModelError: There is no manifest; or files are missing, were added, or differ, in which case all are named.
     """
     manifest = read_manifest(folder)
-    listed, found = manifest["files"], _find(folder)
+    listed, found = manifest.files, _files_below(folder)
     problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
     problems += [f"{name} is not in the manifest" for name in sorted(found.keys() - listed.keys())]
     for name in sorted(listed.keys() & found.keys()):
         num_bytes, expected = found[name].stat().st_size, listed[name]
-        if num_bytes != expected["bytes"]:
-            problems.append(f"{name} has {num_bytes} bytes, but had {expected['bytes']}")
-        elif sha256(found[name]) != expected["sha256"]:
+        if num_bytes != expected.num_bytes:
+            problems.append(f"{name} has {num_bytes} bytes, but had {expected.num_bytes}")
+        elif sha256(found[name]) != expected.sha256:
             problems.append(f"{name} has other content than it had")
     if problems:
         raise ModelError(
@@ -82,26 +139,26 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_content(path: Path, content: bytes) -> None:
-    """Make sure that what was read from a file is what the manifest beside it says; without one, nothing is known.
+    """Compare what was read from a file with the manifest beside it, if there is one.
 
     Raises:
-        ModelError: It is other content, or the manifest cannot be read.
+        ModelError: The content differs, or the manifest cannot be read.
     """
     if not (path.parent / MANIFEST_NAME).is_file():
         return
-    entry = read_manifest(path.parent)["files"].get(path.name)
-    if entry is not None and (found := hashlib.sha256(content).hexdigest()) != entry["sha256"]:
+    entry = read_manifest(path.parent).files.get(path.name)
+    if entry is not None and (found := hashlib.sha256(content).hexdigest()) != entry.sha256:
         raise ModelError(
-            f"model {path} is not the file that its manifest names (sha256 {found}, manifest {entry['sha256']}): "
-            "copy the folder again as a whole, or export the model again"
+            f"model {path} is not the file that its manifest names (sha256 {found}, manifest {entry.sha256}): "
+            "copy the whole folder again, or export the model again"
         )
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what the manifest of a folder says; its `files` are name: {"sha256", "bytes"}.
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a folder.
 
     Raises:
-        ModelError: There is none, or it is not one of this program and version.
+        ModelError: There is none, or it was not written by this program, or by a version with another format.
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():
@@ -109,28 +166,40 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise ModelError(f"{path} has {path.stat().st_size} bytes, but a manifest has at most {MAX_BYTES}")
     try:
-        manifest = dict(json.loads(path.read_text()))
+        values = dict(json.loads(path.read_text()))
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a manifest, but must be a JSON object: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise ModelError(f"{path} has format {manifest.get('format')!r}, but this version reads format {FORMAT}")
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not all(
-        isinstance(file, dict) and isinstance(file.get("sha256"), str) and type(file.get("bytes")) is int
-        for file in files.values()
-    ):
-        raise ModelError(f'{path} has no files, but must have "files", each with its "sha256" and "bytes"')
-    return manifest
+    try:
+        return _parse(values)
+    except ModelError as error:
+        raise ModelError(f"{path} {error}") from error
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal digits."""
+    """Return the SHA-256 of a file's content as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _find(folder: Path) -> dict[str, Path]:
-    """Return the files of a folder and of those below by their names relative to it, without its manifest."""
+def _parse(values: dict[str, Any]) -> Manifest:
+    if values.get("format") != FORMAT:
+        raise ModelError(f"has format {values.get('format')!r}, but this version reads format {FORMAT}")
+    files = values.get("files")
+    if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
+        raise ModelError('has no files, but must have "files", each with its "sha256" and "bytes"')
+    known = {field.name for field in fields(Provenance)}
+    return Manifest(
+        provenance=Provenance(**{name: value for name, value in values.items() if name in known}),
+        files={name: FileEntry(sha256=entry["sha256"], num_bytes=entry["bytes"]) for name, entry in files.items()},
+    )
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("sha256"), str) and type(value.get("bytes")) is int
+
+
+def _files_below(folder: Path) -> dict[str, Path]:
+    """Return all files in a folder and below it, except its manifest, by their names relative to it."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files.pop(MANIFEST_NAME, None)
     return files

@@ -18,7 +18,7 @@ from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network
 from model.export.torch_program import PROGRAM_NAME, export_program
 from model.inference.onnx_file import MODEL_NAME
-from model.manifest import write_manifest
+from model.manifest import Provenance, write_manifest
 from model.scoring.assess import assess
 from model.scoring.evaluate import evaluate, summarise
 from model.scoring.notebook_metrics import training_accuracy
@@ -148,19 +148,19 @@ def _winner(winner: Candidate, predictor: Predictor, settings: Settings, choices
     }
 
 
-def _facts(run: dict[str, Any], winner: Candidate, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return what the manifest says beside the files."""
-    return {
-        "experiment": run["config"]["name"],
-        "trial": winner.row.id,
-        "winner": winner.name,
-        "test_dice": without_nan(metrics["test"]["dice"]["mean"]),
-        "data_fingerprint": run["data"]["fingerprint"],
-        "commit": run["commit"],
-        "versions": run["versions"],
-        "wandb": _wandb(run["config"], winner.row.number),
-        "written": _now(),
-    }
+def _provenance(run: dict[str, Any], winner: Candidate, metrics: dict[str, Any]) -> Provenance:
+    """Return where the model comes from, as the manifest says it."""
+    return Provenance(
+        experiment=run["config"]["name"],
+        trial=winner.row.id,
+        winner=winner.name,
+        test_dice=without_nan(metrics["test"]["dice"]["mean"]),
+        data_fingerprint=run["data"]["fingerprint"],
+        commit=run["commit"],
+        versions=run["versions"],
+        wandb=_wandb(run["config"], winner.row.number),
+        written=_now(),
+    )
 
 
 def _wandb(config: dict[str, Any], number: int) -> dict[str, str] | None:
@@ -185,7 +185,7 @@ def _describe(
     files = [path.name for path in folder.iterdir()]
     card = write_card(run, metrics, rows, winner.row, settings=settings, files=files)
     write(folder / "card.md", card.encode())
-    write_manifest(folder, _facts(run, winner, metrics))
+    write_manifest(folder, _provenance(run, winner, metrics))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.manifest import read_manifest
+from model.manifest import FORMAT, read_manifest
 from model.training.sample_slices import PredictedSlices
 from search.record.trials import METRIC, State, trial_id
 from search.tracking.errands import bounded
@@ -58,7 +58,7 @@ class WandbRun:
         import wandb
 
         best = best.resolve()  # `wandb sync` may run anywhere
-        facts = {name: fact for name, fact in read_manifest(best).items() if name != "files"}
+        facts = {"format": FORMAT, **read_manifest(best).provenance.known()}
         artifact = wandb.Artifact(f"{self._tracking.group}-model", type="model", metadata=facts)
         for file in sorted(file for file in best.rglob("*") if file.is_file()):
             # The file itself, where `wandb sync` will look for it: W&B would keep copies in the user's home.

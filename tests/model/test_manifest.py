@@ -1,4 +1,4 @@
-"""The manifest: every file of a folder with its hash, and every change of one named."""
+"""The manifest lists every file of a folder with its hash, and names every file that has changed."""
 
 import hashlib
 import json
@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from model.manifest import main, read_manifest, verify_manifest, write_manifest
+from model import manifest as module
+from model.manifest import FileEntry, Provenance, main, read_manifest, verify_manifest, write_manifest
 from model.settings import ModelError
+from tests.support.faults import assert_fault
 
-FACTS = {"commit": "c0ffee", "versions": {"torch": "1.2.3"}, "trial": "t001"}
+PROVENANCE = Provenance(commit="c0ffee", versions={"torch": "1.2.3"}, trial="t001")
 
 
 @pytest.fixture
@@ -21,38 +23,41 @@ def folder(tmp_path) -> Path:
     (best / "overlays").mkdir(parents=True)
     (best / "model.onnx").write_bytes(b"model")
     (best / "overlays" / "best.png").write_bytes(b"")
-    write_manifest(best, FACTS)
+    write_manifest(best, PROVENANCE)
     return best
 
 
-def test_manifest_lists_every_file_and_what_is_known(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert FACTS.items() <= manifest.items()
-    assert manifest["files"] == {
+def test_manifest_lists_every_file_and_the_provenance(folder):
+    written = json.loads((folder / "manifest.json").read_text())
+    assert PROVENANCE.known().items() <= written.items()
+    assert written["format"] == 1
+    assert written["files"] == {
         "model.onnx": {"sha256": hashlib.sha256(b"model").hexdigest(), "bytes": 5},
         "overlays/best.png": {"sha256": hashlib.sha256(b"").hexdigest(), "bytes": 0},
     }
-    assert verify_manifest(folder) == manifest
+    manifest = verify_manifest(folder)
+    assert manifest.provenance == PROVENANCE
+    assert manifest.files["model.onnx"] == FileEntry(sha256=hashlib.sha256(b"model").hexdigest(), num_bytes=5)
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx", "overlays"]
 
 
-def test_manifest_is_written_anew(folder):
+def test_manifest_can_be_written_again(folder):
     (folder / "card.md").write_text("new")
-    write_manifest(folder, {"commit": None})
+    write_manifest(folder, Provenance(commit=None))
     manifest = verify_manifest(folder)
-    assert manifest["commit"] is None
-    assert "card.md" in manifest["files"]
+    assert manifest.provenance.commit is None
+    assert "card.md" in manifest.files
 
 
-def test_manifest_that_cannot_be_written_leaves_the_older_one(folder):
+def test_failed_write_of_a_manifest_keeps_the_older_one(folder):
     before = (folder / "manifest.json").read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_manifest(folder, {"dice": float("nan")})
+        write_manifest(folder, Provenance(test_dice=float("nan")))
     assert (folder / "manifest.json").read_bytes() == before
     verify_manifest(folder)
 
 
-def test_verify_names_every_file_that_is_not_as_it_was(folder):
+def test_verify_names_every_file_that_has_changed(folder):
     (folder / "model.onnx").write_bytes(b"medol")
     (folder / "overlays" / "best.png").unlink()
     (folder / "overlays" / "worst.png").write_bytes(b"")
@@ -67,11 +72,11 @@ def test_verify_names_every_file_that_is_not_as_it_was(folder):
         verify_manifest(folder)
 
 
-def test_verify_reads_no_file_outside_of_the_folder(folder):
-    manifest = read_manifest(folder)
+def test_verify_reads_no_file_outside_the_folder(folder):
+    content = json.loads((folder / "manifest.json").read_text())
     for name in ("../secret", "/etc/hostname"):
-        manifest["files"][name] = {"sha256": "0", "bytes": 0}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+        content["files"][name] = {"sha256": "0", "bytes": 0}
+    (folder / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=r"\.\./secret is missing; /etc/hostname is missing"):
         verify_manifest(folder)
 
@@ -82,19 +87,20 @@ def test_verify_reads_no_file_outside_of_the_folder(folder):
         ("", "is not a manifest, but must be a JSON object"),
         ("[1]", "is not a manifest, but must be a JSON object"),
         (5000 * "[", "is not a manifest, but must be a JSON object"),
+        ('{"format": 2, "files": {}}', "has format 2, but this version reads format 1"),
         ("{}", "has format None, but this version reads format 1"),
         ('{"format": 1}', "has no files"),
         ('{"format": 1, "files": {"model.onnx": "abc"}}', "has no files"),
         ('{"format": 1, "files": {"model.onnx": {"sha256": "abc", "bytes": "5"}}}', "has no files"),
     ],
 )
-def test_manifest_that_is_none_is_refused(folder, text, message):
+def test_damaged_or_foreign_manifest_is_refused(folder, text, message):
     (folder / "manifest.json").write_text(text)
     with pytest.raises(ModelError, match=message):
         verify_manifest(folder)
 
 
-def test_manifest_that_would_fill_the_memory_is_not_read(folder):
+def test_manifest_too_large_for_memory_is_not_read(folder):
     with (folder / "manifest.json").open("r+b") as file:
         file.truncate(1 << 40)  # of holes
     with pytest.raises(ModelError, match="has 1099511627776 bytes, but a manifest has at most 16777216"):
@@ -106,12 +112,26 @@ def test_folder_without_a_manifest_is_refused(tmp_path):
         verify_manifest(tmp_path)
 
 
-def test_command_says_whether_the_folder_is_whole(folder, capsys):
+def test_command_says_whether_the_folder_is_unchanged(folder, capsys):
     assert main([str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder}: 2 file(s), all as they were written\n"
     (folder / "model.onnx").write_bytes(b"")
     assert main([str(folder)]) == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_manifest_of_an_earlier_version_is_read_without_its_unknown_facts(folder):
+    content = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(content | {"unknown": 1}))
+    assert read_manifest(folder).provenance == PROVENANCE
+
+
+def test_fault_of_the_command_keeps_its_traceback(folder, capsys, monkeypatch):
+    def fail(_: Path) -> str:
+        raise ValueError("planted")
+
+    monkeypatch.setattr(module, "sha256", fail)
+    assert_fault(capsys, main, [str(folder)])
 
 
 def test_manifest_needs_no_torch():

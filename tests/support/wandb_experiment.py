@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from model.manifest import write_manifest
+from model.manifest import Provenance, write_manifest
 from search.config import SearchConfig
 from search.experiment import config_record
 from search.record.trials import State, TrialRow, append_row
@@ -32,7 +32,7 @@ def track_experiment(folder: Path) -> None:
     best = folder / "best"
     best.mkdir()
     (best / "model.onnx").write_bytes(b"model")
-    write_manifest(best, {"trial": "t000"})
+    write_manifest(best, Provenance(trial="t000"))
     assert track_model(best, ROWS[0], FIXED, tracking) is None
 
 

@@ -166,9 +166,9 @@ def test_deliver_writes_a_card_with_the_test_dice(delivered):
 
 def test_deliver_leaves_a_folder_that_its_manifest_vouches_for(delivered):
     best = delivered.config.folder / "best"
-    facts = verify_manifest(best)
-    assert (facts["experiment"], facts["trial"]) == ("tiny", "t000")
-    assert facts["data_fingerprint"] == delivered.cohort.fingerprint
+    provenance = verify_manifest(best).provenance
+    assert (provenance.experiment, provenance.trial) == ("tiny", "t000")
+    assert provenance.data_fingerprint == delivered.cohort.fingerprint
     assert torch.equal(
         read_weights(best / "weights.safetensors").unets[0].head.weight,
         load_network(best / "checkpoint.pt").head.weight,
@@ -211,7 +211,7 @@ def test_promote_again_replaces_the_model_and_counts_the_scoring(again):
 
 def test_promote_of_a_copy_speaks_of_the_copy(again):
     best = again.folder / "best"
-    assert verify_manifest(best)["experiment"] == "other"
+    assert verify_manifest(best).provenance.experiment == "other"
     assert f"python -m model.predict {best}" in (best / "card.md").read_text()
 
 

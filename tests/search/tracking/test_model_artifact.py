@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model.manifest import write_manifest
+from model.manifest import Provenance, write_manifest
 from search.tracking import model_artifact, wandb_run
 from search.tracking.model_artifact import track_model
 from search.tracking.outage import note_outage
@@ -30,7 +30,7 @@ def best(tmp_path) -> Path:
     (folder / "overlays").mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"model")
     (folder / "overlays" / "worst.png").write_bytes(b"picture")
-    write_manifest(folder, {"trial": "t003", "commit": "c0ffee"})
+    write_manifest(folder, Provenance(trial="t003", commit="c0ffee"))
     return folder
 
 
@@ -81,7 +81,7 @@ def test_model_that_cannot_be_logged_is_a_sentence(tmp_path, best):
     (best / "manifest.json").unlink()
     problem = log_best(best, "offline")
     assert problem.startswith(f"The model is in {best}, but not in W&B: {best}/manifest.json does not exist;")
-    write_manifest(best, {})
+    write_manifest(best, Provenance())
     assert log_best(best, "offline") is None
     assert len(read_run(tmp_path, 3)["artifacts"]) == 1
 
