@@ -1,7 +1,7 @@
-"""The file of an exported model: whether it is one, and what it says of itself, before any runtime opens it.
+"""The file of an exported model, checked before a runtime opens it.
 
-A runtime parses, folds constants and allocates while it loads; a foreign or damaged file is refused before that.
-Nothing is unpickled or unpacked.
+A runtime parses, folds constants and allocates memory while it loads, so a foreign or damaged file is refused first.
+Nothing is unpickled or unpacked here.
 """
 
 from collections.abc import Iterator
@@ -14,22 +14,26 @@ MODEL_NAME = "model.onnx"
 METADATA_KEY = "tumour_search"
 
 MAX_BYTES = 2**31
-"""Protobuf, and with it ONNX in one file, ends here; the largest network that a search can find has a tenth of it."""
+"""Limit of Protobuf, and so of ONNX in one file; the largest network that a search can find has a tenth of it."""
 
-_NO_MODELS = {
-    b"PK": "a zip archive, as PyTorch's checkpoints are",
-    b"\x80": "a pickle, as PyTorch's old checkpoints are",
+_FOREIGN = {
+    b"PK": "a zip archive, like PyTorch's checkpoints",
+    b"\x80": "a pickle, like PyTorch's old checkpoints",
     b"\x1f\x8b": "gzip",
-    b"\x89HDF": "HDF5, as Keras's models are",
-    b"<": "XML, as OpenVINO's own models are",
+    b"\x89HDF": "HDF5, like Keras's models",
+    b"<": "XML, like OpenVINO's own models",
 }
-"""What is often mistaken for a model, by its first bytes; ONNX begins with none of these."""
+"""First bytes of files that are often mistaken for a model; no ONNX file begins with any of them."""
 
 _METADATA, _KEY, _VALUE = 14, 1, 2  # ModelProto.metadata_props, StringStringEntryProto.key and .value in onnx.proto
 
 
+class _NotProtobuf(Exception):
+    """The bytes are not a Protobuf message."""
+
+
 def model_file(path: Path) -> Path:
-    """Return the file of a model that is named by itself or by its folder.
+    """Return the file of a model, given the file or the folder that holds it.
 
     Raises:
         ModelError: There is none.
@@ -41,36 +45,51 @@ def model_file(path: Path) -> Path:
 
 
 def read_model(file: Path) -> tuple[bytes, Settings]:
-    """Return what a model's file holds, and its settings.
+    """Return the content of a model's file, and the settings in it.
 
     Raises:
-        ModelError: The file is too large, damaged, not what its manifest names, or was not exported by this program.
+        ModelError: The file cannot be read, is too large or damaged, is not the one that its manifest names, or was not
+            exported by this program.
     """
-    num_bytes = file.stat().st_size
-    if num_bytes > MAX_BYTES:
-        raise ModelError(f"model {file} has {num_bytes} bytes, but at most {MAX_BYTES} are legal: it is no model")
-    with file.open("rb", buffering=0) as stream:  # a buffer would be put before the rest by copying both
-        first = stream.read(8)
-        for start, what in _NO_MODELS.items():
-            if first.startswith(start):
-                raise ModelError(f"model {file} is {what}, and is not opened; name an exported {MODEL_NAME}")
-        stream.seek(0)
-        content = stream.readall()
+    try:
+        content = _read(file)
+    except OSError as error:
+        raise ModelError(f"model {file} cannot be read ({error.strerror or error}); check it and the disk") from error
     check_content(file, content)
     try:
         metadata = _metadata(content)
-    except ValueError as error:
-        raise ModelError(f"model {file} cannot be read as ONNX: it is damaged or no model; export it again") from error
+    except (_NotProtobuf, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"model {file} cannot be read as ONNX: it is damaged or not a model; export it again"
+        ) from error
     if METADATA_KEY not in metadata:
-        raise ModelError(f"model {file} has no {METADATA_KEY} settings: it is not of this program; export one with it")
+        raise ModelError(
+            f"model {file} has no {METADATA_KEY} settings: this program did not export it; use one that it exported"
+        )
     try:
         return content, Settings.from_json(metadata[METADATA_KEY])
     except ModelError as error:
         raise ModelError(f"model {file}: {error}; export it again with this version") from error
 
 
+def _read(file: Path) -> bytes:
+    num_bytes = file.stat().st_size
+    if num_bytes > MAX_BYTES:
+        raise ModelError(f"model {file} has {num_bytes} bytes, but at most {MAX_BYTES} are legal: it is not a model")
+    with file.open("rb", buffering=0) as stream:  # a buffered file would copy both parts to join them
+        first = stream.read(8)
+        for start, what in _FOREIGN.items():
+            if first.startswith(start):
+                raise ModelError(f"model {file} is {what}, and is not opened; name an exported {MODEL_NAME}")
+        stream.seek(0)
+        return stream.readall()
+
+
 def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of an ONNX file. Raises ValueError where its fields do not end where the file does.
+    """Return the metadata of an ONNX file.
+
+    Raises:
+        _NotProtobuf: The fields do not end where the file ends.
 
     Reference: https://protobuf.dev/programming-guides/encoding
     """
@@ -91,15 +110,15 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif kind in (1, 5):
             end = at + (8 if kind == 1 else 4)
         else:
-            raise ValueError(f"field of kind {kind} at byte {at}")
+            raise _NotProtobuf(f"field of kind {kind} at byte {at}")
         if end > len(message):
-            raise ValueError(f"field {number} ends behind the message")
+            raise _NotProtobuf(f"field {number} ends after the message")
         yield number, message[at:end]
         at = end
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return a whole number of 7 bits a byte, lowest first, and where it ends."""
+    """Return an integer stored as 7 bits a byte, lowest first, and the index of the byte after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
@@ -108,4 +127,4 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         at += 1
         if message[at - 1] < 0x80:
             return value, at
-    raise ValueError(f"no whole number at byte {at}")
+    raise _NotProtobuf(f"no integer at byte {at}")

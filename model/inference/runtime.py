@@ -1,18 +1,19 @@
-"""An exported model, read and ready to run, without torch: by ONNX Runtime or by OpenVINO.
+"""Load an exported model and run it without torch, in ONNX Runtime or OpenVINO.
 
-`auto` takes OpenVINO in bfloat16 where it is installed, the processor computes in bfloat16 (OpenVINO's own list of its
-capabilities has BF16) and ONNX Runtime has no CUDA; everywhere else it takes ONNX Runtime in float32, on a GPU if that
-has CUDA. In bfloat16 OpenVINO is twice as fast; in float32 it gains little (LOG.md).
+`auto` takes OpenVINO in bfloat16 if it is installed, the processor computes in bfloat16 (OpenVINO lists BF16 among its
+capabilities) and ONNX Runtime has no CUDA. Otherwise it takes ONNX Runtime in float32, on a GPU if CUDA is available.
+In bfloat16 OpenVINO is twice as fast; in float32 it gains little (LOG.md).
 
-Nothing goes over a network: openvino's telemetry package serves its converter, and loading and running a model here
+Nothing goes over a network. OpenVINO's telemetry package belongs to its converter, and loading and running a model here
 opens no socket (test_runtime.py; strace of openvino 2026.4 shows no network call at all).
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
 from types import ModuleType
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -20,49 +21,57 @@ from model.inference.onnx_file import model_file, read_model
 from model.inference.volume import Network
 from model.settings import ModelError, Settings
 
-RUNTIMES = ("auto", "onnxruntime", "openvino")
+Engine = Literal["onnxruntime", "openvino"]
+"""A library that runs a model."""
+
+Runtime = Literal["auto", Engine]
+"""What a person may ask for; `auto` is one of the engines, depending on the machine."""
+
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 MAX_REASON = 400
-"""Characters of what a runtime says of a model that it does not take; OpenVINO says pages."""
+"""Largest number of characters quoted from a runtime that rejects a model; OpenVINO writes pages."""
 
 
 class Choice(NamedTuple):
     """What runs a model on this machine."""
 
-    name: str
-    """'onnxruntime' or 'openvino'."""
+    engine: Engine
+    precision: Literal["float32", "bfloat16"]
+    device: Literal["CPU", "CUDA"]
 
-    precision: str
-    """'float32' or 'bfloat16'."""
-
-    device: str
-    """'CPU' or 'CUDA'."""
+    def __str__(self) -> str:
+        return f"{self.engine}, {self.precision}, on the {self.device}"
 
 
 def load_model(path: Path, *, runtime: str = "auto") -> tuple[Network, Settings]:
-    """Return the network of an exported model (the file, or the folder that holds model.onnx) and its settings.
+    """Return the network of an exported model and its settings.
+
+    Args:
+        path: The model's file, or the folder that holds `model.onnx`.
+        runtime: One of RUNTIMES.
 
     Raises:
-        ModelError: The file is missing, damaged, too large, not what its manifest names, or was not exported by this
-            program; or the runtime is not installed, or lacks something.
-        MemoryError: The memory does not suffice.
+        ModelError: The file is missing, damaged, too large, not the one that its manifest names, or was not exported by
+            this program; or the runtime is not installed, or does not support the model.
+        MemoryError: There is not enough memory.
     """
     file = model_file(path)
     content, settings = read_model(file)
-    start = {"onnxruntime": _in_onnxruntime, "openvino": _in_openvino}[choose_runtime(runtime).name]
+    start = _STARTERS[choose_runtime(runtime).engine]
     try:
         return start(content), settings
     except MemoryError:
         raise
-    except Exception as error:  # the runtimes have a class of their own for each way a file can be damaged
+    except Exception as error:  # the runtimes raise a different class for each way in which a file can be damaged
         reason = shorten(f"{type(error).__name__}: {error}", MAX_REASON, placeholder=" ...")
         raise ModelError(
-            f"model {file} cannot be read as ONNX: it is damaged or no model; export it again ({reason})"
+            f"model {file} cannot be read as ONNX: it is damaged or not a model; export it again ({reason})"
         ) from error
 
 
 def choose_runtime(runtime: str = "auto") -> Choice:
-    """Return what this runtime stands for on this machine.
+    """Return what one of RUNTIMES means on this machine.
 
     Raises:
         ModelError: There is no such runtime, or it is not installed.
@@ -70,17 +79,17 @@ def choose_runtime(runtime: str = "auto") -> Choice:
     if runtime not in RUNTIMES:
         raise ModelError(f"runtime is {runtime!r}, but must be one of {', '.join(RUNTIMES)}")
     if runtime == "openvino" and _import_openvino() is None:
-        raise ModelError("runtime openvino is not installed: pip install 'tumour-search[fast]', or take onnxruntime")
+        raise ModelError("runtime openvino is not installed: pip install 'tumour-search[fast]', or use onnxruntime")
     has_cuda = runtime != "openvino" and "CUDAExecutionProvider" in _providers()
     if runtime == "openvino" or (runtime == "auto" and not has_cuda and _openvino_computes_in_bfloat16()):
         return Choice("openvino", "bfloat16" if _openvino_computes_in_bfloat16() else "float32", "CPU")
     return Choice("onnxruntime", "float32", "CUDA" if has_cuda else "CPU")
 
 
-def _in_onnxruntime(content: bytes) -> Network:
+def _start_onnxruntime(content: bytes) -> Network:
     onnxruntime = _import_onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    options.log_severity_level = 4  # errors are raised, and need not be printed as well
     session = onnxruntime.InferenceSession(content, options, providers=_providers())
 
     def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -89,22 +98,30 @@ def _in_onnxruntime(content: bytes) -> Network:
     return network
 
 
-def _in_openvino(content: bytes) -> Network:
-    core = _import_openvino().Core()
+def _start_openvino(content: bytes) -> Network:
+    openvino = _import_openvino()
+    assert openvino is not None, "choose_runtime has checked it"
+    core = openvino.Core()
     precision = "bf16" if _openvino_computes_in_bfloat16() else "f32"
-    # Sides and batch stay open: a model that was compiled for fixed ones was no faster (LOG.md).
+    # Sides and batch stay dynamic: a model that was compiled for fixed ones was no faster (LOG.md).
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(content), "CPU", hints).create_infer_request()
 
     def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         request.infer({"slices": slices, "mean": mean, "std": std}, share_inputs=True)
-        return request.get_tensor("probability").data.copy()  # the next call writes over it
+        return request.get_tensor("probability").data.copy()  # the next call overwrites it
 
     return network
 
 
-def _import_onnxruntime() -> ModuleType:  # here, because reading the patients, and training, do without it
-    # From 1.29 on it reports to Microsoft unless this is set before it is imported (its Privacy.md).
+_STARTERS: dict[Engine, Callable[[bytes], Network]] = {
+    "onnxruntime": _start_onnxruntime,
+    "openvino": _start_openvino,
+}
+
+
+def _import_onnxruntime() -> ModuleType:  # imported late, because reading patients and training do not need it
+    # From 1.29 on it reports to Microsoft unless this is set before the import (see its Privacy.md).
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime

@@ -1,9 +1,8 @@
-"""The one path from a patient's slices to probabilities and masks.
+"""The one path from a patient's volume to probabilities and masks.
 
-Evaluation, the proof of an export, the command and the service all take it, so what was scored is what a user gets, up
-to the rounding of the precision that a runtime computes in: float32, or bfloat16 where OpenVINO runs
-(model.inference.runtime).
-Nothing here, or below, imports torch: a model runs with the `infer` extra alone.
+Evaluation, the check of an export, `model.predict` and `model.serve` all take this path, so users get what was scored,
+up to the rounding of the runtime's precision: float32, or bfloat16 in OpenVINO (model.inference.runtime). Neither this
+module nor those that it imports need torch: a model runs with the `infer` extra alone.
 """
 
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from data.preprocess import Prepared, Preprocessing, as_channels, neighbours, pr
 from model.settings import Settings
 
 Network = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""What runs one batch: (raw slices, float32 "batch channels size size"; mean and std of their volume, each float32
-"channels") to probabilities, float32 "batch size size"."""
+"""A function that runs one batch. It takes raw slices (float32 "batch channels size size") and the mean and standard
+deviation of their volume (float32 "channels" each), and returns probabilities (float32 "batch size size")."""
 
 
 def predict_volume(
@@ -26,9 +25,9 @@ def predict_volume(
     *,
     batch_size: int = 16,
 ) -> Float32[np.ndarray, "slices height width"]:
-    """Return the probability of tumour of every pixel of a patient, at the slices' own resolution.
+    """Return the probability of tumour for every pixel of a patient, at the resolution of the slices.
 
-    All slices of the patient belong into one call: intensities are normalised over the whole volume.
+    Pass all slices of the patient in one call: intensities are normalised over the whole volume.
     """
     return predict_prepared(network, prepare(images, preprocessing), preprocessing, batch_size=batch_size)
 
@@ -36,7 +35,7 @@ def predict_volume(
 def predict_prepared(
     network: Network, prepared: Prepared, preprocessing: Preprocessing, *, batch_size: int = 16
 ) -> Float32[np.ndarray, "slices height width"]:
-    """Return what `predict_volume` returns, of a volume that was prepared before, in another thread perhaps."""
+    """Return what `predict_volume` returns, for a volume that was prepared before, perhaps in another thread."""
     mean, std = (np.tile(one, preprocessing.num_slices_seen) for one in (prepared.mean, prepared.std))
     num_slices = len(prepared.images)
     one_patient = np.zeros(num_slices, np.int64)
@@ -53,14 +52,17 @@ def predict_prepared(
 def to_masks(
     probability: Float32[np.ndarray, "slices height width"], settings: Settings
 ) -> Bool[np.ndarray, "slices height width"]:
-    """Return the masks of a patient: pixels from the threshold on, and of them the largest component if so set."""
+    """Return the masks of a patient: pixels at or above the threshold, reduced to the largest component if so set."""
     masks = probability >= settings.threshold
     return largest_component(masks) if settings.largest_component else masks
 
 
 def largest_component(masks: Bool[np.ndarray, "slices height width"]) -> Bool[np.ndarray, "slices height width"]:
-    """Return the largest connected part of the masks; corners connect, and of equal parts the first is kept."""
-    from scipy import ndimage  # here, because few models need it
+    """Return the largest connected component of the masks.
+
+    Pixels that touch at a corner are connected; the first of several equally large components is kept.
+    """
+    from scipy import ndimage  # imported late, because few models need it
 
     labels, num_found = ndimage.label(masks, structure=np.ones((3, 3, 3)))
     if num_found < 2:

@@ -97,7 +97,7 @@ def _speed(arguments: Arguments, folder: Path) -> dict:
     settings = Settings(preprocessing=Preprocessing(size=arguments.size), channel_names=("pre", "flair", "post"))
     volumes = [read_volume(volume, settings)[0] for volume in find_volumes(folder / "in", settings)]
     export_onnx(predictor, folder / "model.onnx", settings, sample_volumes=[volumes[0][:1]])
-    shipped = choose_runtime().name
+    shipped = choose_runtime().engine
     networks = _networks(predictor, folder / "model.onnx", compiled=arguments.compiled)
     for network in networks.values():  # the first call compiles or allocates
         _bare(network, volumes[0][:2], settings)
@@ -187,8 +187,12 @@ def _command(folder: Path, runtime: str) -> tuple[float, float]:
     load = _seconds(lambda: load_model(folder / "model.onnx", runtime=runtime))
     shutil.rmtree(folder / "out", ignore_errors=True)  # a patient that is there would be passed over
     arguments = [str(folder / "model.onnx"), str(folder / "in"), "--out", str(folder / "out"), "--runtime", runtime]
+
+    def run() -> None:
+        assert predict(arguments) == 0
+
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return load, _seconds(lambda: predict(arguments))
+        return load, _seconds(run)
 
 
 def _summary(slices: list[float], volumes: list[float]) -> dict[str, float]:

@@ -68,7 +68,7 @@ def test_auto_takes_openvino_where_the_processor_computes_in_bfloat16_and_there_
     openvino, onnxruntime = pytest.importorskip("openvino"), pytest.importorskip("onnxruntime")
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    assert choose_runtime().name == ("openvino" if "BF16" in capabilities and not has_cuda else "onnxruntime")
+    assert choose_runtime().engine == ("openvino" if "BF16" in capabilities and not has_cuda else "onnxruntime")
 
 
 def test_auto_takes_onnxruntime_without_openvino(model, monkeypatch):
@@ -114,11 +114,11 @@ def write_large(path):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (write_pickle, "is a pickle, as PyTorch's old checkpoints are, and is not opened; name an exported model.onnx"),
-        (write_zip, "is a zip archive, as PyTorch's checkpoints are, and is not opened"),
+        (write_pickle, "is a pickle, like PyTorch's old checkpoints, and is not opened; name an exported model.onnx"),
+        (write_zip, "is a zip archive, like PyTorch's checkpoints, and is not opened"),
         (write_checkpoint, "is a zip archive"),
-        (write_large, "has 2147483649 bytes, but at most 2147483648 are legal: it is no model"),
-        (lambda path: path.write_text("<net name='x'/>"), "is XML, as OpenVINO's own models are"),
+        (write_large, "has 2147483649 bytes, but at most 2147483648 are legal: it is not a model"),
+        (lambda path: path.write_text("<net name='x'/>"), "is XML, like OpenVINO's own models"),
         (lambda path: path.write_bytes(b"GIF89a" + bytes(100)), "cannot be read as ONNX"),
         (lambda path: path.write_bytes(b"\xff" * 100), "cannot be read as ONNX"),
     ],
@@ -146,7 +146,7 @@ def test_load_model_refuses_a_graph_that_is_none_and_says_why(model, runtime):
     pytest.importorskip(runtime)
     content = model.read_bytes()
     model.write_bytes(content.replace(b"Sigmoid", b"Sigmund"))
-    said = r"cannot be read as ONNX: it is damaged or no model; export it again \([A-Za-z]+: .*Sigmund.*\)$"
+    said = r"cannot be read as ONNX: it is damaged or not a model; export it again \([A-Za-z]+: .*Sigmund.*\)$"
     with pytest.raises(ModelError, match=said) as refused:
         load_model(model, runtime=runtime)
     assert len(str(refused.value)) < len(str(model)) + 500
