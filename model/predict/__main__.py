@@ -1,33 +1,30 @@
-"""From images to tumour masks with an exported model: `python -m model.predict MODEL INPUT... --out FOLDER`.
+"""Predict tumour masks for images with an exported model: `python -m model.predict MODEL INPUT... --out FOLDER`.
 
-What is wrong with the command, with the model, or with how files are named, ends it before anything is written.
+A mistake in the command, in the model, or in how files are named ends the command before anything is written.
 """
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from data.errors import DataError
-from model.inference.onnx_file import model_file
-from model.inference.runtime import RUNTIMES, choose_runtime, load_model
+from data.command import USER_ERROR, run_command
+from data.errors import UserError
+from model.inference.runtime import Runtime
 from model.manifest import sha256
-from model.predict.images import Volume
-from model.predict.inputs import find_all, find_volumes, is_mask
+from model.predict.exported_model import ExportedModel
 from model.predict.outputs import TABLE, Outputs
-from model.predict.pipeline import Steps, Work
-from model.settings import ModelError, Settings
+from model.predict.patients import patients_of_lines, patients_of_sources
+from model.predict.pipeline import Done, Failed, Pipeline
 
 STREAM = Path("-")
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells count it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,171 +36,125 @@ class Arguments:
 
     input: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
     """A patient's folder with slices <PATIENT>_<NUMBER>.tif (or .png, .jpg), a folder of such folders, a folder with
-    `images/`, one image; for a model of NIfTI volumes a case's folder, or a folder of such. Several, or `-` for names
-    from standard input, one a line, each predicted as it comes."""
+    `images/`, or one image; for a model of NIfTI volumes a case's folder, or a folder of such folders. Give several, or
+    `-` to read names from standard input, one a line, each of which is predicted as it comes."""
 
     out: Path
-    """Folder to write to: <patient>/<slice>_mask.tif (0 and 255; .png where the slice is no TIFF) or
-    <case>/<case>_mask.nii.gz, and volumes.csv, a row a patient of this command. Patients whose files are there already,
-    of the same model, runtime, options and input, are passed over."""
+    """Folder to write to: <patient>/<slice>_mask.tif (0 and 255; .png if the slice is not a TIFF) or
+    <case>/<case>_mask.nii.gz, and volumes.csv with a row for each patient of this command. Patients whose files are
+    there already, made by the same model, runtime and options from the same input, are skipped."""
 
-    runtime: Literal[RUNTIMES] = "auto"
-    """What runs the network. `auto`: OpenVINO in bfloat16 where it is installed and the processor computes in bfloat16,
-    and there is no CUDA; else ONNX Runtime in float32."""
+    runtime: Runtime = "auto"
+    """What runs the network. `auto`: OpenVINO in bfloat16 if it is installed, the processor computes in bfloat16 and
+    there is no CUDA; else ONNX Runtime in float32."""
 
     batch_size: int | None = None
-    """Slices that go through the network at once. None: 16 on a GPU, 1 on a processor, where more are slower."""
+    """Number of slices that go through the network at once. None: 16 on a GPU, 1 on a processor, where more are
+    slower."""
 
     overlays: bool = True
-    """Whether to draw the outline into the FLAIR image as well, as <patient>/<slice>_overlay.png; of NIfTI volumes for
-    slices with tumour only."""
+    """Whether to draw the outline into the FLAIR image as well, as <patient>/<slice>_overlay.png; of NIfTI volumes only
+    for slices with tumour."""
 
     patient_pattern: str | None = None
     """Regular expression that finds the patient in the path of an image below `images/`, as in training."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command; a mistake of the caller ends it with one sentence and exit status 2, Ctrl-C with 130."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command. Return 0 if all patients are predicted, 2 after a mistake of the user, 130 after Ctrl-C."""
+    return run_command(
+        _main,
+        argv,
+        interrupted="interrupted: finished patients are kept; run the same command again to predict the others.",
+    )
+
+
+def _main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="python -m model.predict", args=argv)
-    _take_any_name()
+    _accept_any_file_name()
     try:
-        is_whole = _predict(arguments)
-    except KeyboardInterrupt:
-        print("interrupted: the patients that were finished stay; the same command goes on.", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
-    except MemoryError:
-        print("error: the memory does not suffice; close other programs, or take smaller volumes", file=sys.stderr)
-        raise SystemExit(2) from None
-    except (ModelError, DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    if not is_whole:
-        raise SystemExit(2)
+        finished = _predict(arguments)
+    except MemoryError as error:
+        raise UserError("there is not enough memory; close other programs, or predict smaller volumes") from error
+    return _summarise(arguments, finished)
 
 
-def _take_any_name() -> None:
-    """Have names of files that are not UTF-8 read and shown: Python's own streams would end the command at one."""
+def _accept_any_file_name() -> None:
+    """Let standard input and output pass file names that are not UTF-8, which would raise by default."""
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=errors)
 
 
-def _predict(arguments: Arguments) -> bool:
-    """Return whether all that was asked for is predicted."""
+def _predict(arguments: Arguments) -> list[Done | Failed]:
+    """Return all patients that were asked for, when they are finished."""
     if arguments.batch_size is not None and arguments.batch_size < 1:
-        raise ModelError(f"batch_size is {arguments.batch_size}, but must be at least 1")
+        raise UserError(f"batch_size is {arguments.batch_size}, but must be at least 1")
     pattern = _pattern(arguments.patient_pattern)
-    choice = choose_runtime(arguments.runtime)
-    network, settings = load_model(arguments.model, runtime=choice.name)
+    model = ExportedModel.load(arguments.model, runtime=arguments.runtime)
     outputs = Outputs(
         folder=arguments.out,
-        made_by={"model_sha256": sha256(model_file(arguments.model)), "runtime": choice.name},
+        model_sha256=sha256(model.file),
+        runtime=model.choice.engine,
         overlays=arguments.overlays,
-        channel_names=settings.channel_names,
+        channel_names=model.settings.channel_names,
     )
-    is_stream = arguments.input == (STREAM,)
-    find = _from_lines if is_stream else _from_arguments
-    works = find(arguments, settings, pattern, outputs)
-    print(f"runtime: {choice.name}, {choice.precision}, on the {choice.device}", flush=True)
-    console = Console(stderr=True)
-    with Progress(console=console) as progress:
-        task = progress.add_task("patients", total=None if is_stream else len(works))
-        steps = Steps(
-            network=network,
-            settings=settings,
+    if arguments.input == (STREAM,):
+        patients = patients_of_lines(sys.stdin, model.settings, outputs, patient_pattern=pattern)
+    elif not arguments.input or STREAM in arguments.input:
+        raise UserError("INPUT must be files and folders, at least one, or - (standard input) alone")
+    else:
+        patients = patients_of_sources(
+            arguments.input, model.settings, outputs, patient_pattern=pattern, note=lambda text: print(f"note: {text}")
+        )
+    print(f"runtime: {model.choice}", flush=True)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("patients", total=len(patients) if isinstance(patients, tuple) else None)
+        pipeline = Pipeline(
+            network=model.network,
+            settings=model.settings,
             outputs=outputs,
-            batch_size=arguments.batch_size or (1 if choice.device == "CPU" else 16),
+            batch_size=arguments.batch_size or model.default_batch_size,
             advance=lambda share: progress.advance(task, share),
-            say=lambda text: progress.console.print(text, markup=False, highlight=False, soft_wrap=True),
+            report=lambda text: progress.console.print(text, markup=False, highlight=False, soft_wrap=True),
         )
         try:
-            # A stream waits for no line before the last one is done: what writes the lines may wait for the masks.
-            done = list(steps.run(works, num_ahead=0 if is_stream else 1))
+            # Each line of a stream is finished before the next is read: the writer of the lines may wait for the masks.
+            return list(pipeline.run(patients, num_ahead=1 if isinstance(patients, tuple) else 0))
         finally:
             outputs.write_table()
-    return _summarise(arguments, done)
 
 
-def _pattern(text: str | None) -> re.Pattern | None:
+def _pattern(text: str | None) -> re.Pattern[str] | None:
     try:
         return None if text is None else re.compile(text)
     except re.error as error:
-        raise DataError(f'patient_pattern "{text}" is illegal ({error})') from error
+        raise UserError(f'patient_pattern "{text}" is not a regular expression ({error})') from error
 
 
-def _from_arguments(
-    arguments: Arguments, settings: Settings, pattern: re.Pattern | None, outputs: Outputs
-) -> list[Work]:
-    if not arguments.input or STREAM in arguments.input:
-        raise DataError("INPUT must be files and folders, at least one, or - (standard input) alone")
-    sources = [source for source in arguments.input if not is_mask(source)]
-    if num_masks := len(arguments.input) - len(sources):
-        print(f"note: {num_masks} file(s) are named as masks or overlays, and passed over")
-    if not sources:
-        raise DataError("no INPUT is an image: all are named as masks or overlays")
-    volumes = find_all(sources, settings, patient_pattern=pattern)
-    outputs.check(volumes)
-    single = [volume.files[0].name for volume in volumes if len(volume.files) == 1 and not volume.is_nifti]
-    if single:
-        print(
-            f"note: {len(single)} volume(s) have but one slice ({single[0]}), which is normalised by itself; "
-            "give a patient's folder to normalise over all slices, as in training"
-        )
-    return [Work(name=volume.patient, volume=volume) for volume in volumes]
-
-
-def _from_lines(
-    arguments: Arguments, settings: Settings, pattern: re.Pattern | None, outputs: Outputs
-) -> Iterator[Work]:
-    """Yield the patients that each line of standard input names, when it comes; files that came before, once."""
-    outputs.check(())
-    return _works_of_lines(settings, pattern, outputs)
-
-
-def _works_of_lines(settings: Settings, pattern: re.Pattern | None, outputs: Outputs) -> Iterator[Work]:
-    known: dict[str, Volume] = {}
-    for source in (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip()):
-        if is_mask(source):
-            continue
-        try:
-            volumes = find_volumes(source, settings, patient_pattern=pattern)
-            outputs.check(volumes)
-        except (DataError, ModelError) as error:
-            yield Work(name=str(source), error=error)
-            continue
-        for volume in volumes:
-            if (before := known.setdefault(volume.patient, volume)) is volume:
-                yield Work(name=volume.patient, volume=volume)
-            elif _resolved(before) != _resolved(volume):
-                reason = f"{source}: a patient of this name is already in {before.folder}; predict them apart"
-                yield Work(name=str(source), error=DataError(reason))
-
-
-def _resolved(volume: Volume) -> list[Path]:
-    return [path.resolve() for path in volume.files]
-
-
-def _summarise(arguments: Arguments, done: list[Work]) -> bool:
-    rows = [work.row for work in done if work.row is not None]
-    failed = [work.name for work in done if work.error is not None]
-    if rows:
+def _summarise(arguments: Arguments, finished: list[Done | Failed]) -> int:
+    """Print how many patients are predicted, and return the exit status."""
+    done = [patient for patient in finished if isinstance(patient, Done)]
+    failed = [patient.name for patient in finished if isinstance(patient, Failed)]
+    if done:
         kinds = "masks and overlays" if arguments.overlays else "masks"
-        was_there = sum(work.was_there for work in done)
-        again = f"; {was_there} patient(s) were there before, of the same model and input" if was_there else ""
-        num_slices = sum(row["slices"] for row in rows)
+        num_there = sum(patient.was_there for patient in done)
+        there = f"; {num_there} patient(s) were there already, from the same model and input" if num_there else ""
+        num_slices = sum(patient.row.slices for patient in done)
         print(
-            f"Wrote {kinds} of {num_slices} slice(s) of {len(rows)} patient(s), and {TABLE}, to {arguments.out}{again}"
+            f"Wrote {kinds} of {num_slices} slice(s) of {len(done)} patient(s), and {TABLE}, to {arguments.out}{there}"
         )
-    if failed:
-        shown = ", ".join(failed[:4]) + (", ..." if len(failed) > 4 else "")
-        rest = "the others are finished" if rows else "nothing was written"
-        print(
-            f"error: {len(failed)} of {len(done)} patient(s) could not be predicted ({shown}): see above; {rest}, and "
-            "after a repair the same command goes on",
-            file=sys.stderr,
-        )
-    return not failed
+    if not failed:
+        return 0
+    names = ", ".join(failed[:4]) + (", ..." if len(failed) > 4 else "")
+    rest = "the others are finished" if done else "nothing was written"
+    print(
+        f"error: {len(failed)} of {len(finished)} patient(s) could not be predicted ({names}): see above; {rest}. "
+        "Repair the files and run the same command again",
+        file=sys.stderr,
+    )
+    return USER_ERROR
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

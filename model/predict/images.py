@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 from jaxtyping import UInt8
 
+from data import atomic
 from data.readers.walk import walk
 
 TIFF = (".tif", ".tiff")
@@ -72,19 +73,10 @@ def write_image(path: Path, pixels: UInt8[np.ndarray, "height width *channels"])
     if path.suffix.lower() in TIFF:
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, pixels, photometric="minisblack" if pixels.ndim == 2 else "rgb")
-        write_whole(path, buffer.getvalue())
+        atomic.write(path, buffer.getvalue(), sync=False)
     else:
-        write_whole(path, cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Put the bytes into the file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1]
+        atomic.write(path, encoded.tobytes(), sync=False)
 
 
 def _by_name(folder: Path, images: list[Path], problems: list[str]) -> tuple[Path, ...]:

@@ -1,14 +1,13 @@
-"""The way of a patient through a prediction: it is read, sees the network, and is written.
+"""The stages of a prediction: a patient is read, goes through the network, and is written.
 
-While the network sees one patient, a thread reads the next and another writes the one before: neither decoding nor
-compressing then costs time beside the network. A patient whose files are damaged is left out, said and counted, and
-the others are finished: one bad file must not cost a night.
+While the network runs on one patient, a thread reads the next one and another thread writes the one before, so decoding
+and compression take no time from the network. A patient whose files are damaged is reported and skipped, and the others
+are finished: one bad file must not cost a night.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,103 +18,132 @@ from model.inference.volume import Network, predict_prepared, to_masks
 from model.predict.images import Volume
 from model.predict.inputs import read_volume
 from model.predict.outputs import Outputs, fingerprint
+from model.predict.record import VolumeRow
 from model.settings import ModelError, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """A patient, and how far it has come."""
+class Failed:
+    """A patient, or a line of standard input, that cannot be predicted."""
 
     name: str
-    volume: Volume | None = None
-    error: DataError | ModelError | None = None
-    row: dict[str, Any] | None = None
-    """Of the table."""
+    error: DataError | ModelError
 
-    was_there: bool = False
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A patient whose outputs are complete."""
+
+    row: VolumeRow
+    was_there: bool
     """Whether an earlier run made the outputs."""
 
-    sha256: str = ""
-    """Of the input."""
 
-    images: np.ndarray | None = None
-    prepared: Prepared | None = None
-    spacing_mm: tuple[float, float, float] | None = None
-    masks: np.ndarray | None = None
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A patient whose files were read."""
 
-    @property
-    def is_done(self) -> bool:
-        """Whether there is nothing to predict, because it was, or cannot be."""
-        return self.error is not None or self.was_there
+    volume: Volume
+    input_sha256: str
+    images: np.ndarray
+    prepared: Prepared
+    spacing_mm: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Segmented:
+    """A patient that the network has seen."""
+
+    volume: Volume
+    input_sha256: str
+    images: np.ndarray
+    spacing_mm: tuple[float, float, float] | None
+    masks: np.ndarray
 
 
 @dataclass(kw_only=True)
-class Steps:
-    """What is done to every patient."""
+class Pipeline:
+    """The stages that every patient goes through."""
 
     network: Network
     settings: Settings
     outputs: Outputs
     batch_size: int
     advance: Callable[[float], None]
-    """Called with the share of a patient that is done."""
+    """Called with each share of a patient that is finished; the shares of a patient add up to 1."""
 
-    say: Callable[[str], None]
-    """Called with what is wrong with a patient, when it is found."""
+    report: Callable[[str], None]
+    """Called with the error of a patient that fails."""
 
     _has_predicted: bool = False
 
-    def run(self, works: Iterable[Work], *, num_ahead: int) -> Iterator[Work]:
-        """Yield each patient when it is done; num_ahead are read before they are asked for, and written behind.
+    def run(self, patients: Iterable[Volume | Failed], *, num_ahead: int) -> Iterator[Done | Failed]:
+        """Yield each patient when it is finished.
+
+        Args:
+            patients: The files of patients; one that failed already is reported in its turn.
+            num_ahead: How many patients are read before the network needs them, and written after it.
 
         Raises:
-            ModelError: The first patient that would be predicted does not suit the model, so none may.
+            ModelError: The first patient to be predicted does not suit the model, so none is likely to.
+            DataError: The outputs cannot be written.
         """
         with (
-            closing(ahead(self._read, works, num_ahead=num_ahead, name="read")) as read,
-            closing(ahead(self._write, map(self._infer, read), num_ahead=num_ahead, name="write")) as written,
+            closing(ahead(self._read, patients, num_ahead=num_ahead, name="read")) as read,
+            closing(ahead(self._write, map(self._segment, read), num_ahead=num_ahead, name="write")) as written,
         ):
             yield from written
 
-    def _read(self, work: Work) -> Work:
-        if work.is_done:
-            return work
+    def _read(self, patient: Volume | Failed) -> _Read | Done | Failed:
+        if isinstance(patient, Failed):
+            return patient
         try:
-            sha256 = fingerprint(work.volume.files)
-            if row := self.outputs.find(work.volume, sha256):
-                return replace(work, row=row, was_there=True)
-            images, spacing_mm = read_volume(work.volume, self.settings)
+            sha256 = fingerprint(patient.files)
+            if row := self.outputs.find(patient, sha256):
+                return Done(row=row, was_there=True)
+            images, spacing_mm = read_volume(patient, self.settings)
         except OSError as error:
             reason = error.strerror or error
-            return replace(work, error=DataError(f"{error.filename or work.name} cannot be read ({reason})"))
+            failure = DataError(f"{error.filename or patient.patient} cannot be read ({reason})")
+            return Failed(name=patient.patient, error=failure)
         except (DataError, ModelError) as error:
-            return replace(work, error=error)
+            return Failed(name=patient.patient, error=error)
         prepared = prepare(images, self.settings.preprocessing)
-        return replace(work, sha256=sha256, images=images, prepared=prepared, spacing_mm=spacing_mm)
+        return _Read(volume=patient, input_sha256=sha256, images=images, prepared=prepared, spacing_mm=spacing_mm)
 
-    def _infer(self, work: Work) -> Work:
-        if work.is_done:
+    def _segment(self, patient: _Read | Done | Failed) -> _Segmented | Done | Failed:
+        if not isinstance(patient, _Read):
             self.advance(1)
-            if isinstance(work.error, ModelError) and not self._has_predicted:
-                raise work.error
-            return work
-        num_slices = len(work.prepared.images)
+            if isinstance(patient, Failed) and isinstance(patient.error, ModelError) and not self._has_predicted:
+                raise patient.error
+            return patient
+        num_slices = len(patient.prepared.images)
 
         def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
             found = self.network(slices, mean, std)
             self.advance(len(slices) / num_slices)
             return found
 
-        probability = predict_prepared(network, work.prepared, self.settings.preprocessing, batch_size=self.batch_size)
+        probability = predict_prepared(
+            network, patient.prepared, self.settings.preprocessing, batch_size=self.batch_size
+        )
         self._has_predicted = True
-        return replace(work, prepared=None, masks=to_masks(probability, self.settings))
+        return _Segmented(
+            volume=patient.volume,
+            input_sha256=patient.input_sha256,
+            images=patient.images,
+            spacing_mm=patient.spacing_mm,
+            masks=to_masks(probability, self.settings),
+        )
 
-    def _write(self, work: Work) -> Work:
-        if work.error is not None:
-            self.say(f"error: {work.error}")
-            return work
-        row = work.row
-        if row is None:
-            row = self.outputs.write(work.volume, work.sha256, work.images, work.masks, work.spacing_mm)
-        self.outputs.add(row)
-        return Work(name=work.name, row=row, was_there=work.was_there)
+    def _write(self, patient: _Segmented | Done | Failed) -> Done | Failed:
+        if isinstance(patient, Failed):
+            self.report(f"error: {patient.error}")
+            return patient
+        if isinstance(patient, _Segmented):
+            row = self.outputs.write(
+                patient.volume, patient.input_sha256, patient.images, patient.masks, patient.spacing_mm
+            )
+            patient = Done(row=row, was_there=False)
+        self.outputs.add(patient.row)
+        return patient

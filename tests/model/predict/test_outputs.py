@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from data.preprocess import Preprocessing
-from model.predict.__main__ import main
 from tests.model.predict.test_inputs import write_case
 from tests.support.fakes import write_lgg_patient
 from tests.support.hand_model import write_model_of
+from tests.support.predict_command import failure, run
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -29,18 +29,6 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def model(tmp_path):
     return write_model_of(tmp_path / "model.onnx")
-
-
-def run(model: Path, *arguments: object, out: Path) -> None:
-    main([str(model), *map(str, arguments), "--out", str(out), "--runtime", "onnxruntime"])
-
-
-def failure(capsys, *arguments, **options) -> str:
-    """Return what a command that ends with exit status 2 says of it."""
-    with pytest.raises(SystemExit) as stopped:
-        run(*arguments, **options)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -73,7 +61,7 @@ def test_run_goes_on_where_another_ended(model, source, tmp_path, capsys):
     run(model, source, out=out)
     assert written(before, files(out)) == {"A", "C"}
     assert [row["patient"] for row in table(out)] == ["A", "B", "C"]
-    assert "1 patient(s) were there before, of the same model and input" in capsys.readouterr().out
+    assert "1 patient(s) were there already, from the same model and input" in capsys.readouterr().out
     assert not (out / ".C.partial").exists()
     one = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     run(model, source, out=tmp_path / "other")
@@ -98,6 +86,11 @@ def cut_record(source, out):
     (out / "B" / "prediction.json").write_bytes((out / "B" / "prediction.json").read_bytes()[:100])
 
 
+def remove_row(source, out):
+    record = json.loads((out / "B" / "prediction.json").read_text())
+    (out / "B" / "prediction.json").write_text(json.dumps({name: record[name] for name in record if name != "row"}))
+
+
 def forge_record(source, out):
     record = json.loads((out / "B" / "prediction.json").read_text())
     record["files"] = {"../A/A_1_mask.tif": ""}
@@ -111,7 +104,7 @@ def remove_slice(source, out):
 
 @pytest.mark.parametrize(
     "change",
-    [change_input, change_output, remove_output, cut_record, forge_record, remove_slice],
+    [change_input, change_output, remove_output, cut_record, remove_row, forge_record, remove_slice],
     ids=lambda change: change.__name__,
 )
 def test_run_passes_nothing_stale_over(model, source, tmp_path, change):
@@ -124,6 +117,29 @@ def test_run_passes_nothing_stale_over(model, source, tmp_path, change):
     run(model, source, out=tmp_path / "fresh")
     fresh = {name: (tmp_path / "fresh" / name).read_bytes() for name in files(tmp_path / "fresh")}
     assert {name: (out / name).read_bytes() for name in files(out)} == fresh
+
+
+def test_run_reads_a_record_from_before_there_was_a_format(model, source, tmp_path):
+    out = tmp_path / "out"
+    run(model, source, out=out)
+    record = json.loads((out / "B" / "prediction.json").read_text())
+    assert record.pop("format") == 1
+    (out / "B" / "prediction.json").write_text(json.dumps(record))
+    before = files(out)
+    run(model, source, out=out)
+    assert written(before, files(out)) == set()
+
+
+def test_run_refuses_a_record_of_an_unknown_format(model, source, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(model, source, out=out)
+    record = json.loads((out / "B" / "prediction.json").read_text()) | {"format": 2}
+    (out / "B" / "prediction.json").write_text(json.dumps(record))
+    before = files(out)
+    said = failure(capsys, model, source, out=out)
+    assert "B/prediction.json has format 2, but this version reads format 1; choose another --out" in said
+    assert "1 of 3 patient(s) could not be predicted (B)" in said
+    assert written(before, files(out)) == set()
 
 
 def test_run_with_another_model_or_option_writes_all_again(model, source, tmp_path):
@@ -179,13 +195,13 @@ def test_run_refuses_a_folder_that_it_cannot_write_to(model, source, tmp_path, c
     assert f"cannot be written: {tmp_path / 'file'} is a file; choose another folder" in said
     if os.geteuid():  # root may write anywhere
         (tmp_path / "locked").mkdir(mode=0o500)
-        assert "may not be written to" in failure(capsys, model, source, out=tmp_path / "locked")
+        assert "is not writable" in failure(capsys, model, source, out=tmp_path / "locked")
 
 
 def test_run_refuses_to_write_over_what_it_did_not_write(model, source, tmp_path, capsys):
     (tmp_path / "out" / "B").mkdir(parents=True)
     (tmp_path / "out" / "B" / "B_1_mask.tif").write_bytes(b"drawn by hand")
-    assert "would write over masks or other files in" in failure(capsys, model, source, out=tmp_path / "out")
+    assert "would overwrite masks or other files in" in failure(capsys, model, source, out=tmp_path / "out")
     assert files(tmp_path / "out").keys() == {"B/B_1_mask.tif"}
 
 
@@ -193,8 +209,8 @@ def test_several_inputs_are_taken_and_masks_among_them_passed_over(model, source
     run(model, *sorted((source / "A").iterdir()), source / "B", out=tmp_path / "out")
     assert [row["patient"] for row in table(tmp_path / "out")] == ["A_1", "A_10", "A_2", "B"]
     said = capsys.readouterr().out
-    assert "note: 3 file(s) are named as masks or overlays, and passed over" in said
-    assert "note: 3 volume(s) have but one slice (A_1.tif)" in said
+    assert "note: 3 file(s) are named as masks or overlays, and are skipped" in said
+    assert "note: 3 volume(s) have only one slice (A_1.tif)" in said
 
 
 @pytest.mark.parametrize("inputs", [(), ("-", "x")])
@@ -205,7 +221,7 @@ def test_inputs_that_are_none_are_named(model, tmp_path, capsys, inputs):
 
 def test_a_pattern_that_is_none_is_named(model, source, tmp_path, capsys):
     said = failure(capsys, model, source, "--patient-pattern", "(", out=tmp_path / "out")
-    assert 'patient_pattern "(" is illegal' in said
+    assert 'patient_pattern "(" is not a regular expression' in said
 
 
 def test_nifti_masks_lie_where_their_volumes_lie(tmp_path):
@@ -260,7 +276,7 @@ def test_stream_predicts_each_line_as_it_comes_and_ctrl_c_keeps_what_is_finished
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "nothing does not exist" in errors
-    assert "interrupted: the patients that were finished stay; the same command goes on." in errors
+    assert "interrupted: finished patients are kept; run the same command again to predict the others." in errors
     assert "Traceback" not in errors
     assert [row["patient"] for row in table(out)] == ["A", "B"]
     assert sorted(path.name for path in out.iterdir()) == ["A", "B", "volumes.csv"]
@@ -304,6 +320,6 @@ def test_stream_predicts_files_once_and_names_what_cannot_be_predicted(model, so
     with lines.open() as file:
         monkeypatch.setattr(sys, "stdin", file)
         said = failure(capsys, model, "-", out=tmp_path / "out")
-    assert f"A.png: a patient of this name is already in {source / 'A'}; predict them apart" in said
+    assert f"A.png: a patient of this name is already in {source / 'A'}; predict them separately" in said
     assert "error: 1 of 4 patient(s) could not be predicted" in said
     assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "A_1", "C"]

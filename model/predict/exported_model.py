@@ -1,0 +1,59 @@
+"""An exported model for use from Python: load it, and predict the volume of a patient.
+
+model = ExportedModel.load(Path("runs/lgg/best"))
+for files in find_volumes(Path("a_patient"), model.settings):
+    images, spacing_mm = read_volume(files, model.settings)
+    masks = model.segment(images)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+
+from model.inference.onnx_file import model_file
+from model.inference.runtime import Choice, choose_runtime, load_model
+from model.inference.volume import Network, predict_volume, to_masks
+from model.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedModel:
+    """A model that is loaded and ready to predict."""
+
+    file: Path
+    network: Network
+    settings: Settings
+    choice: Choice
+    """What runs the network."""
+
+    @classmethod
+    def load(cls, path: Path, *, runtime: str = "auto") -> "ExportedModel":
+        """Return the model in a file, or in the folder that holds `model.onnx`.
+
+        Raises:
+            ModelError: As `load_model`.
+            MemoryError: There is not enough memory.
+        """
+        choice = choose_runtime(runtime)
+        network, settings = load_model(path, runtime=choice.engine)
+        return cls(file=model_file(path), network=network, settings=settings, choice=choice)
+
+    @property
+    def default_batch_size(self) -> int:
+        """The number of slices that run best together: 1 on a processor, where more are slower, and 16 on a GPU."""
+        return 1 if self.choice.device == "CPU" else 16
+
+    def probability(
+        self, images: Shaped[np.ndarray, "slices height width channels"], *, batch_size: int | None = None
+    ) -> Float32[np.ndarray, "slices height width"]:
+        """Return the probability of tumour for every pixel of a patient; pass all slices of the patient at once."""
+        size = batch_size or self.default_batch_size
+        return predict_volume(self.network, images, self.settings.preprocessing, batch_size=size)
+
+    def segment(
+        self, images: Shaped[np.ndarray, "slices height width channels"], *, batch_size: int | None = None
+    ) -> Bool[np.ndarray, "slices height width"]:
+        """Return the masks of a patient, by the threshold that was chosen with the model."""
+        return to_masks(self.probability(images, batch_size=batch_size), self.settings)

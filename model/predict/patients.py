@@ -1,0 +1,82 @@
+"""The patients that a command names, by its arguments or by lines of standard input."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from data.errors import DataError
+from model.predict.images import Volume
+from model.predict.inputs import find_all, find_volumes, is_mask
+from model.predict.outputs import Outputs
+from model.predict.pipeline import Failed
+from model.settings import ModelError, Settings
+
+
+def patients_of_sources(
+    sources: Sequence[Path],
+    settings: Settings,
+    outputs: Outputs,
+    *,
+    patient_pattern: re.Pattern[str] | None,
+    note: Callable[[str], None],
+) -> tuple[Volume, ...]:
+    """Return the patients in files and folders; files that are named as masks or overlays are skipped.
+
+    Args:
+        note: Called with what a person should know about the files.
+
+    Raises:
+        DataError: There is no patient, or the files do not say which are whose, or the outputs cannot be written.
+        ModelError: The files are of another kind than those that the model was trained on.
+    """
+    images = [source for source in sources if not is_mask(source)]
+    if num_masks := len(sources) - len(images):
+        note(f"{num_masks} file(s) are named as masks or overlays, and are skipped")
+    if not images:
+        raise DataError("no INPUT is an image: all are named as masks or overlays")
+    volumes = find_all(images, settings, patient_pattern=patient_pattern)
+    outputs.check(volumes)
+    single = [volume.files[0].name for volume in volumes if len(volume.files) == 1 and not volume.is_nifti]
+    if single:
+        note(
+            f"{len(single)} volume(s) have only one slice ({single[0]}), which is normalised by itself; "
+            "give a patient's folder to normalise over all slices, as in training"
+        )
+    return volumes
+
+
+def patients_of_lines(
+    lines: Iterable[str], settings: Settings, outputs: Outputs, *, patient_pattern: re.Pattern[str] | None
+) -> Iterator[Volume | Failed]:
+    """Yield the patients that each line names, as it comes; a patient that came before is not repeated.
+
+    Raises:
+        DataError: The outputs cannot be written; raised before the first line is read.
+    """
+    outputs.check(())
+    return _patients_of_lines(lines, settings, outputs, patient_pattern)
+
+
+def _patients_of_lines(
+    lines: Iterable[str], settings: Settings, outputs: Outputs, patient_pattern: re.Pattern[str] | None
+) -> Iterator[Volume | Failed]:
+    known: dict[str, Volume] = {}
+    for source in (Path(line.rstrip("\r\n")) for line in lines if line.strip()):
+        if is_mask(source):
+            continue
+        try:
+            volumes = find_volumes(source, settings, patient_pattern=patient_pattern)
+            outputs.check(volumes)
+        except (DataError, ModelError) as error:
+            yield Failed(name=str(source), error=error)
+            continue
+        for volume in volumes:
+            if (before := known.setdefault(volume.patient, volume)) is volume:
+                yield volume
+            elif _resolved(before) != _resolved(volume):
+                reason = f"{source}: a patient of this name is already in {before.folder}; predict them separately"
+                yield Failed(name=str(source), error=DataError(reason))
+
+
+def _resolved(volume: Volume) -> list[Path]:
+    return [path.resolve() for path in volume.files]

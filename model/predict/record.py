@@ -1,0 +1,116 @@
+"""The record that a prediction leaves beside a patient's masks: their origin, and how much tumour they hold.
+
+A later run reads it to decide whether the patient has been predicted already.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+from model.predict.measurements import Measurements
+
+RECORD = "prediction.json"
+
+FORMAT = 1
+"""Raised when a field changes its meaning. Records from before there was a format have this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Everything that a patient's outputs depend on."""
+
+    model_sha256: str
+    runtime: str
+    overlays: bool
+    input_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeRow:
+    """A row of volumes.csv."""
+
+    patient: str
+    slices: int
+    slices_with_tumour: int
+    tumour_pixels: int
+    tumour_share: float
+    """Tumour pixels divided by all pixels of the volume, air included."""
+
+    tumour_ml: float | None
+    """Volume of the tumour; None, and empty in the file, if the images do not say how large a pixel is."""
+
+    @classmethod
+    def of(cls, patient: str, measured: Measurements) -> "VolumeRow":
+        """Return the row of a patient whose masks were measured."""
+        return cls(
+            patient=patient,
+            slices=measured.num_slices,
+            slices_with_tumour=measured.num_slices_with_tumour,
+            tumour_pixels=measured.num_tumour_pixels,
+            tumour_share=measured.tumour_share,
+            tumour_ml=None if measured.tumour_ml is None else round(measured.tumour_ml, 3),
+        )
+
+    def to_values(self) -> dict[str, str | int | float]:
+        """Return the values as they are written, by column."""
+        values = asdict(self)
+        return values | {"tumour_ml": "" if self.tumour_ml is None else self.tumour_ml}
+
+
+COLUMNS = tuple(field.name for field in fields(VolumeRow))
+"""Of volumes.csv."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRecord:
+    """What `prediction.json` says of a patient."""
+
+    made_from: Origin
+    row: VolumeRow
+    files: Mapping[str, str]
+    """Fingerprint of each file that was written, by name."""
+
+    def to_json(self) -> str:
+        """Return the text of the file; `read_record` reads it."""
+        content = {
+            "format": FORMAT,
+            "made_from": asdict(self.made_from),
+            "row": self.row.to_values(),
+            "files": dict(self.files),
+        }
+        return json.dumps(content, indent=1)
+
+
+def read_record(folder: Path) -> PredictionRecord | None:
+    """Return the record in a patient's folder; None if there is none or it is damaged.
+
+    Raises:
+        DataError: It has a format that this version does not know.
+    """
+    path = folder / RECORD
+    try:
+        values = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    if values.get("format", FORMAT) != FORMAT:
+        raise DataError(
+            f"{path} has format {values['format']!r}, but this version reads format {FORMAT}; choose another --out"
+        )
+    try:
+        return _parse(values)
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _parse(values: dict[str, Any]) -> PredictionRecord | None:
+    row, files = values["row"], dict(values["files"].items())
+    if any(Path(name).name != name for name in files):
+        return None  # a record names files of its own folder only
+    return PredictionRecord(
+        made_from=Origin(**values["made_from"]),
+        row=VolumeRow(**row | {"tumour_ml": None if row["tumour_ml"] == "" else row["tumour_ml"]}),
+        files=files,
+    )

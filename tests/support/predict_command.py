@@ -1,0 +1,23 @@
+"""`model.predict`, run in the process of a test."""
+
+from pathlib import Path
+
+import pytest
+
+from model.predict.__main__ import main
+
+
+def run(model: Path, *arguments: object, out: Path) -> None:
+    """Predict the inputs among the arguments, which must succeed."""
+    assert _status(model, arguments, out) == 0
+
+
+def failure(capsys: pytest.CaptureFixture[str], model: Path, *arguments: object, out: Path) -> str:
+    """Return what the command writes to standard error when it ends with exit status 2."""
+    capsys.readouterr()
+    assert _status(model, arguments, out) == 2
+    return capsys.readouterr().err.strip()
+
+
+def _status(model: Path, arguments: tuple[object, ...], out: Path) -> int:
+    return main([str(model), *map(str, arguments), "--out", str(out), "--runtime", "onnxruntime"])
