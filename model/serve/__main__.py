@@ -1,7 +1,7 @@
 """A model as a small HTTP service: `python -m model.serve MODEL`.
 
-FastAPI on uvicorn: one process with the runtime that `model.predict` needs, on any laptop. Ray Serve would bring a
-cluster to a machine that only predicts, and its batching is the hundred lines of `model.serve.batching`.
+FastAPI on uvicorn needs one process with the runtime that `model.predict` uses, on any laptop. Ray Serve would bring a
+cluster to a machine that only predicts, and its batching is what the hundred lines of `model.serve.batching` do.
 """
 
 import ipaddress
@@ -17,15 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from model.inference.runtime import RUNTIMES, choose_runtime, load_model
+from data.command import run_command
+from data.errors import UserError
+from model.inference.runtime import Runtime, choose_runtime, load_model
 from model.inference.volume import Network
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Limits, ServeError
-from model.settings import ModelError, Settings
+from model.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -33,10 +35,10 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "TUMOUR_SEARCH_TOKEN"
 
 MIN_TOKEN_LENGTH = 16
-"""Characters: of hexadecimal digits that is 64 bits, beyond guessing over a network."""
+"""Characters; as hexadecimal digits that is 64 bits, which nobody guesses over a network."""
 
 SPARE_CONNECTIONS = 64
-"""Beyond those of requests that are worked on: for pages, health checks and refusals."""
+"""Connections beyond those of running requests, for pages, health checks and refusals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +49,24 @@ class Arguments:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """An exported model.onnx, or the folder that holds it."""
 
-    runtime: Literal[RUNTIMES] = "auto"
-    """What runs the network. `auto`: OpenVINO in bfloat16 where it is installed and the processor computes in bfloat16,
-    and there is no CUDA; else ONNX Runtime in float32. In bfloat16 a probability may differ by a few thousandths from
-    that of model.predict."""
+    runtime: Runtime = "auto"
+    """What runs the network. `auto`: OpenVINO in bfloat16 if it is installed, the processor computes in bfloat16 and
+    there is no CUDA; else ONNX Runtime in float32. In bfloat16 a probability may differ by a few thousandths from that
+    of model.predict."""
 
     host: str = "127.0.0.1"
-    """Address to listen at; the default is reached from this machine alone, 0.0.0.0 from everywhere."""
+    """Address to listen at. The default is reached from this machine only, 0.0.0.0 from everywhere."""
 
     port: int = 8080
     """Port to listen at; 0 takes a free one, which is printed."""
 
     token_file: Path | None = None
     """File that holds the bearer token which clients must send. Without it, the environment variable
-    TUMOUR_SEARCH_TOKEN; without both, anyone who reaches the service may use it."""
+    TUMOUR_SEARCH_TOKEN is used; without both, anyone who reaches the service may use it."""
 
     allow_anyone: bool = False
-    """Listen to other machines without a token. What is sent, and the token, are not encrypted: put a proxy with TLS
-    before it."""
+    """Listen to other machines without a token. Requests and tokens are not encrypted: put a proxy with TLS in
+    front."""
 
     limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
     batching: Annotated[BatchConfig, tyro.conf.arg(name="")] = field(default_factory=BatchConfig)
@@ -74,20 +76,21 @@ class Arguments:
             raise ServeError(f"port is {self.port}, but must be 0 to 65535")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Serve until Ctrl-C or SIGTERM; a mistake of the caller ends it with one sentence and exit status 2."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C or SIGTERM. Return 0 then, and 2 after a mistake of the user."""
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its news are ours
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # this program logs the rest itself
     try:
         _serve(tyro.cli(Arguments, prog="python -m model.serve", args=argv))
-    except (ModelError, ServeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except MemoryError:
-        print("error: the memory does not suffice for this model; close other programs", file=sys.stderr)
-        raise SystemExit(2) from None
+    except MemoryError as error:
+        raise UserError("there is not enough memory for this model; close other programs") from error
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
+    return 0
 
 
 def _serve(arguments: Arguments) -> None:
@@ -101,16 +104,16 @@ def _serve(arguments: Arguments) -> None:
                 f"{TOKEN_VARIABLE}, or say --allow-anyone"
             )
         choice = choose_runtime(arguments.runtime)
-        network, settings = load_model(arguments.model, runtime=choice.name)
+        network, settings = load_model(arguments.model, runtime=choice.engine)
         signal.signal(signal.SIGTERM, _interrupt)
-        # What clients send lies below one private folder, which is gone at the end even if a request is under way.
+        # Uploads go into one private folder, which is removed at the end even if a request is still running.
         with (
             tempfile.TemporaryDirectory(prefix="tumour-search-", ignore_cleanup_errors=True) as folder,
             Batcher(network, arguments.batching) as batcher,
         ):
             server = make_server(arguments, batcher, settings, folder=Path(folder), token=token, is_local=is_local)
             shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-            print(f"runtime: {choice.name}, {choice.precision}, on the {choice.device}")
+            print(f"runtime: {choice}")
             print(f"Serving {arguments.model} on http://{shown}:{port} (Ctrl-C ends it)", flush=True)
             server.run(sockets=[listener])
 
@@ -118,13 +121,18 @@ def _serve(arguments: Arguments) -> None:
 def make_server(
     arguments: Arguments, network: Network, settings: Settings, *, folder: Path, token: str | None, is_local: bool
 ) -> "uvicorn.Server":
-    """Return what serves a network that many threads may call at once; what clients send lies in the folder meanwhile.
+    """Return a server for a network that many threads may call at once.
+
+    Args:
+        folder: Holds what clients send while it is needed.
+        token: What clients must send; None if they need none.
+        is_local: Whether only this machine can reach the service.
 
     Raises:
         ServeError: FastAPI or uvicorn is not installed.
     """
     try:
-        import uvicorn  # here, so that a mistake in the arguments is said where only `infer` is installed, too
+        import uvicorn  # imported late, so that mistakes in the arguments are reported without the `serve` extra too
 
         from model.serve.guard import Connection
         from model.serve.service import build_service
@@ -152,13 +160,13 @@ def make_server(
         proxy_headers=False,
         limit_concurrency=arguments.limits.max_requests + SPARE_CONNECTIONS,
         timeout_keep_alive=math.ceil(arguments.limits.timeout_seconds),
-        timeout_graceful_shutdown=1,  # of the two seconds that Ctrl-C may take
+        timeout_graceful_shutdown=1,  # of the two seconds within which Ctrl-C must end the service
     )
     return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to the host's first address.
+    """Return a socket that is bound to the first address of a host.
 
     Raises:
         ServeError: There is no such address, or the port is in use.
@@ -167,7 +175,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of connections that have ended
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # despite connections that have ended
             listener.bind(address)
             listener.listen()
         except BaseException:
@@ -180,21 +188,24 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def read_token(path: Path | None) -> str | None:
-    """Return the bearer token in the file or, without one, in the environment; None if there is none either.
+    """Return the bearer token in the file or, without a file, in the environment; None if there is neither.
 
     Raises:
-        ServeError: It is too short, or holds what a header cannot carry. The message does not show it.
+        ServeError: The file cannot be read, or the token is too short or holds characters that a header cannot carry.
+            The message does not show the token.
     """
     try:
         text = os.environ.get(TOKEN_VARIABLE) if path is None else path.read_text()
     except UnicodeDecodeError:
         text = ""
+    except OSError as error:
+        raise ServeError(f"token file {path} cannot be read ({error.strerror or error}); check --token-file") from error
     if text is None:
         return None
     if not re.fullmatch(rf"[A-Za-z0-9._~+/-]{{{MIN_TOKEN_LENGTH},}}=*", text.strip()):
         raise ServeError(
-            f"the token in {path or TOKEN_VARIABLE} is none: it must be at least {MIN_TOKEN_LENGTH} letters, digits or "
-            "any of . _ ~ + / -, such as `openssl rand -hex 32` prints"
+            f"the token in {path or TOKEN_VARIABLE} is not legal: it must be at least {MIN_TOKEN_LENGTH} letters, "
+            "digits or any of . _ ~ + / -, such as `openssl rand -hex 32` prints"
         )
     return text.strip()
 
@@ -204,4 +215,4 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,31 +1,33 @@
-"""What the service takes on at once, and how it declines the rest."""
+"""How much the service works on at once, and how it declines the rest."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from data.errors import UserError
 
-class ServeError(ValueError):
-    """What was asked on the command line cannot be served."""
+
+class ServeError(UserError):
+    """The service cannot run as the command line asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one client, and all of them together, may ask for."""
+    """Limits for one client, and for all clients together."""
 
     max_megabytes: int = 64
-    """Largest request, in MB of 10**6 bytes; a BraTS case of four modalities has about 10."""
+    """Size of the largest request, in MB of 10**6 bytes; a BraTS case of four modalities has about 10."""
 
     max_values: int = 2**26
-    """Most pixels times channels (voxels times modalities) that are in memory at once, of all requests together; a
-    BraTS case has 36 million. One takes up to about 45 bytes while it is prepared, the default thus 3 GB."""
+    """Largest number of pixels times channels (voxels times modalities) in memory at once, of all requests together; a
+    BraTS case has 36 million. A value takes up to about 45 bytes while it is prepared, so the default takes 3 GB."""
 
     max_requests: int = 32
-    """Requests that are worked on, or wait, at once; another one is told to come again (503)."""
+    """Largest number of requests that run or wait at once; any other is told to come again (status 503)."""
 
     timeout_seconds: float = 60.0
-    """How long a client may take to send its request, and then to receive the answer."""
+    """Longest time that a client may take to send its request, and again to receive the answer."""
 
     def __post_init__(self) -> None:
         for name in ("max_megabytes", "max_values", "max_requests", "timeout_seconds"):
@@ -39,7 +41,7 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request that is declined: an HTTP status, and a sentence for the client."""
+    """A request is declined, with an HTTP status and a sentence for the client."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +49,7 @@ class Refusal(Exception):
 
 
 class Allowance:
-    """An amount that threads share: each waits until its part is free."""
+    """An amount that threads share; each waits until its part is free."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -59,13 +61,12 @@ class Allowance:
         """Hold an amount while the body runs.
 
         Raises:
-            Refusal: It is more than there ever is.
+            Refusal: The amount is larger than the whole allowance.
         """
         assert amount >= 0, f"a part of {amount} would free what others hold"
         if amount > self.total:
-            raise Refusal(
-                413, f"{amount} values (pixels x channels) came, but at most {self.total} are taken; send less"
-            )
+            values = f"{amount} values (pixels x channels)"
+            raise Refusal(413, f"the request has {values}, but at most {self.total} are accepted; send less")
         with self._changed:
             self._changed.wait_for(lambda: self._free >= amount)
             self._free -= amount

@@ -50,6 +50,7 @@ from model.serve.upload import num_values
 from model.settings import Settings
 from model.unet import NORMS, UNet, UNetConfig
 from tests.support.fakes import write_lgg_patient
+from tests.support.faults import assert_fault
 
 RGB = ("pre", "flair", "post")
 TOKEN = "0123456789abcdef-secret"
@@ -428,7 +429,7 @@ def test_names_never_leave_the_folder(port):
 def test_an_image_that_is_too_large_is_refused_by_its_header(port, side):
     reply = post(port, "scan.png", png_of(side))
     assert reply.status == 413
-    assert f"{side * side} values (pixels x channels) came, but at most 3000000" in reply.error
+    assert f"the request has {side * side} values (pixels x channels), but at most 3000000" in reply.error
 
 
 def tiff_of(width: int, height: int, channels: int = 1, *more: tuple[int, int]) -> bytes:
@@ -634,9 +635,11 @@ def test_pages_load_nothing_from_elsewhere(port):
 
 
 def refusal(capsys, *arguments: object) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(one) for one in arguments])
-    assert stopped.value.code == 2
+    try:
+        status = main([str(one) for one in arguments])
+    except SystemExit as stopped:  # what tyro raises while it reads the arguments
+        status = stopped.code
+    assert status == 2
     return capsys.readouterr().err.strip()
 
 
@@ -657,10 +660,19 @@ def test_command_names_what_is_wrong_in_one_sentence(model, tmp_path, capsys, mo
     assert "reached from other machines, but there is no token: give --token-file" in message
     (tmp_path / "token").write_text("secret words\n")
     message = refusal(capsys, model, "--port", 0, "--token-file", tmp_path / "token")
-    assert "token is none: it must be at least 16" in message
+    assert "is not legal: it must be at least 16" in message
     assert "secret" not in message
+    assert "token file" in refusal(capsys, model, "--port", 0, "--token-file", tmp_path)
     monkeypatch.setenv("TUMOUR_SEARCH_TOKEN", "")
-    assert "the token in TUMOUR_SEARCH_TOKEN is none" in refusal(capsys, model, "--port", 0)
+    assert "the token in TUMOUR_SEARCH_TOKEN is not legal" in refusal(capsys, model, "--port", 0)
+
+
+def test_fault_of_the_command_keeps_its_traceback(model, capsys, monkeypatch):
+    def fail(*_: object) -> None:
+        raise ValueError("planted")
+
+    monkeypatch.setattr("model.serve.__main__.make_server", lambda *_, **__: fail())
+    assert_fault(capsys, main, [str(model), "--port", "0"])
 
 
 NEITHER = """
