@@ -25,9 +25,9 @@ from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.console import say
 from search.experiment import check_fingerprint, config_record, exclusive_writer, read_experiment, recorded_config
-from search.promotion.deliver import BEST_FOLDER, Sides, default_settings, deliver
-from search.promotion.final import check_folds, cross_validate, train_with_seeds
-from search.promotion.rescore import Candidate, NothingToPromote, in_order, rescore, with_ensemble
+from search.promotion.best_folder import BEST_FOLDER, SplitPatients, default_settings, write_best_folder
+from search.promotion.candidates import Candidate, NothingToPromote, rank, rescore, with_ensemble
+from search.promotion.retraining import check_folds, cross_validate, train_with_seeds
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
 from search.record.files import TABLE_FILE
@@ -99,7 +99,7 @@ def _promote(
 ) -> int:
     settings = default_settings(config, cohort)
     try:
-        sides = Sides(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
+        sides = SplitPatients(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
         with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
             say("Promoting: the best checkpoints are scored again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
@@ -108,7 +108,7 @@ def _promote(
                 say(f"Cross-validating {candidates[0].row.id} in {config.promotion.folds} folds.")
                 extra["cross_validation"] = cross_validate(candidates[0].row, config, cohort, settings, tasks)
             say(f"Exporting {candidates[0].name}, and scoring it on the test patients.")
-            task = partial(deliver, settings=settings, extra=extra)
+            task = partial(write_best_folder, settings=settings, extra=extra)
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
     except NothingToPromote as error:
         report = write_report(config.folder, note=f"Nothing was promoted: {error}")
@@ -154,7 +154,7 @@ def _candidates(
         NothingToPromote: No trial has a checkpoint that can be read.
     """
     order = partial(
-        in_order,
+        rank,
         objectives=config.objective,
         dice_tolerance=config.dice_tolerance,
         ties=config.promotion.ties,

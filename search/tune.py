@@ -26,7 +26,7 @@ from search.experiment import (
 )
 from search.presets import PRESETS
 from search.promote import promote
-from search.promotion.final import check_folds
+from search.promotion.retraining import check_folds
 from search.record.files import read_experiment
 from search.record.trials import INTERRUPTED, TrialRow
 from search.storage.download import sync_down

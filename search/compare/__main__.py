@@ -10,13 +10,13 @@ from typing import Annotated
 import tyro
 
 from data.command import run_command
-from search.compare.circumstances import budget, differences, importance, winners
+from search.compare.context_tables import budget, differences, importance, winners
 from search.compare.experiments import Experiment, read_experiments
 from search.compare.page import write_page
-from search.compare.results import efficiency, scores, significance
-from search.compare.show import show
+from search.compare.result_tables import efficiency, scores, significance
 from search.compare.significance import Pair, compare_pairs
 from search.compare.table import Table
+from search.compare.terminal import print_tables
 from search.console import open_console
 from search.storage.download import sync_down_all
 from search.storage.working_folder import Out, bucket_uri, format_out, storage_path_of
@@ -53,7 +53,7 @@ def _main(argv: list[str]) -> int:
     experiments = read_experiments(sync_down_all(arguments.out), arguments.names)
     pairs = compare_pairs(experiments)
     tables = all_tables(experiments, pairs)
-    show(tables, console)
+    print_tables(tables, console)
     write_page(path, experiments, pairs, tables, command=_command(arguments))
     if bucket_uri(arguments.out) and not arguments.html:
         (storage_path_of(arguments.out) / path.name).write_bytes(path.read_bytes())

@@ -14,7 +14,7 @@ from search.record.efficiency import Step, best_so_far
 from search.record.files import TABLE_FILE
 from search.record.trials import State, TrialRow, read_rows
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
-from search.report.record import Record, read_record
+from search.report.snapshot import Snapshot, read_snapshot
 from search.report.space_figures import Axis, read_axes
 from search.space import Sample, to_configs
 from search.status import Standing, experiment_names, standing
@@ -110,7 +110,7 @@ def read_one(folder: Path) -> Experiment:
     Raises:
         ValueError: A file of its folder cannot be read.
     """
-    record = read_record(folder, is_running=is_being_written(folder))
+    record = read_snapshot(folder, is_running=is_being_written(folder))
     try:
         _check(record)
         return Experiment(
@@ -125,7 +125,7 @@ def read_one(folder: Path) -> Experiment:
         raise UserError(f"{folder} is not an experiment of this version: {error!r}") from error
 
 
-def _check(record: Record) -> None:
+def _check(record: Snapshot) -> None:
     """Touch what comparisons read of config.json and metrics.json, before anything is printed."""
     run, metrics = record.run, record.metrics
     _ = run["config"]["trials"], run["space"].items(), run["lanes"].items(), run["data"]["fingerprint"][:1]

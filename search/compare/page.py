@@ -6,7 +6,7 @@ from pathlib import Path
 from data.atomic import write
 from search.compare.experiments import Experiment
 from search.compare.figures import all_figures
-from search.compare.results import untested
+from search.compare.result_tables import untested
 from search.compare.significance import Pair
 from search.compare.table import Table
 from search.promotion.card import format_interval

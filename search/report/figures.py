@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from search.record.efficiency import Step, best_so_far
 from search.record.objectives import OBJECTIVES, costs, pareto_front
 from search.record.trials import METRIC, State, TrialRow
-from search.report.record import Phase
+from search.report.snapshot import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, number, styled
 
 STATE_COLOURS = COLOURS | {Phase.PAUSED: "#cc79a7", Phase.RUNNING: "#e69f00", Phase.UNFINISHED: "#e69f00"}

@@ -14,8 +14,8 @@ from search.record.trial_errors import headline
 from search.record.trials import INTERRUPTED, State, best_first
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
-from search.report.record import Record, read_record
 from search.report.rungs import read_rungs, rungs_figure
+from search.report.snapshot import Snapshot, read_snapshot
 from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
 from search.report.style import DASH, Figure, render
 from search.report.timeline import lay_out, shares, timeline_figure
@@ -51,12 +51,12 @@ def write_report(folder: Path, *, note: str | None = None, is_running: bool = Fa
         ValueError: It is not an experiment of this version, or one of its files is damaged.
     """
     path = folder / REPORT_FILE
-    record = read_record(folder, is_running=is_running)
+    record = read_snapshot(folder, is_running=is_running)
     write(path, make_page(record, note=note).encode())
     return path
 
 
-def make_page(record: Record, *, note: str | None = None) -> str:
+def make_page(record: Snapshot, *, note: str | None = None) -> str:
     """Return the report's HTML."""
     metrics = record.metrics
     sections = {
@@ -107,7 +107,7 @@ def make_page(record: Record, *, note: str | None = None) -> str:
     )
 
 
-def _texts(record: Record) -> dict[str, Any]:
+def _texts(record: Snapshot) -> dict[str, Any]:
     """Return what was asked, in words."""
     run, config = record.run, record.run["config"]
     options = {
@@ -124,7 +124,7 @@ def _texts(record: Record) -> dict[str, Any]:
     }
 
 
-def _notes(record: Record, note: str | None) -> list[str]:
+def _notes(record: Snapshot, note: str | None) -> list[str]:
     """Return what the reader must know first."""
     name, rows = record.folder.name, record.rows
     notes = [note] if note else []
@@ -153,7 +153,7 @@ def _notes(record: Record, note: str | None) -> list[str]:
     return notes
 
 
-def _contents(record: Record, has_rungs: bool) -> list[tuple[str, str]]:
+def _contents(record: Snapshot, has_rungs: bool) -> list[tuple[str, str]]:
     """Return the sections that the page has, by the id of each."""
     wanted = {
         "result": ("The result", True),
@@ -170,7 +170,7 @@ def _contents(record: Record, has_rungs: bool) -> list[tuple[str, str]]:
     return [(id_, title) for id_, (title, is_there) in wanted.items() if is_there]
 
 
-def _dice_figures(record: Record) -> list[Figure]:
+def _dice_figures(record: Snapshot) -> list[Figure]:
     promoted = (record.metrics or {}).get("trial")
     return [
         *pareto_fronts(record.rows, record.config.objective, promoted),
@@ -178,7 +178,7 @@ def _dice_figures(record: Record) -> list[Figure]:
     ]
 
 
-def _space_figures(record: Record) -> dict[str, Any]:
+def _space_figures(record: Snapshot) -> dict[str, Any]:
     """Return the figures of the space, and how many trials its importances need."""
     scored = [row for row in record.rows if row.best_epoch]
     axes = read_axes(record.run["space"], scored)
@@ -197,11 +197,11 @@ def _space_figures(record: Record) -> dict[str, Any]:
     }
 
 
-def _stretches(record: Record) -> list[Any]:
+def _stretches(record: Snapshot) -> list[Any]:
     return lay_out(record.rows, _num_lanes(record))
 
 
-def _num_lanes(record: Record) -> int:
+def _num_lanes(record: Snapshot) -> int:
     return record.run.get("lanes", {}).get("num_lanes", 1)
 
 

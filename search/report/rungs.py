@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from search.config import SearchConfig
 from search.record.trials import METRIC, State, TrialRow
 from search.report.figures import STATE_COLOURS
-from search.report.record import Phase
+from search.report.snapshot import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
 from search.scheduling.halving import Asha, Hyperband
 from search.scheduling.schedulers import SCHEDULERS

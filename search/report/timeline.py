@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from search.record.trials import State, TrialRow
 from search.report.figures import STATE_COLOURS, time_unit
-from search.report.record import Phase
+from search.report.snapshot import Phase
 from search.report.style import Figure, styled
 from search.status import format_duration
 

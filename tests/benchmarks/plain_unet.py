@@ -24,7 +24,7 @@ from model.scoring.evaluate import PatientScore, evaluate, summarise
 from model.settings import Settings
 from model.training.train import TrainConfig, train
 from model.unet import UNetConfig
-from search.promotion.deliver import without_nan
+from search.promotion.best_folder import without_nan
 from search.record.provenance import commit
 
 

@@ -16,7 +16,7 @@ from model.training.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
 from search.cohort import Cohort
 from search.coordination.progress import Progress
-from search.promotion.deliver import without_nan
+from search.promotion.best_folder import without_nan
 from search.record.trials import State, TrialRow, append_row
 
 

@@ -14,9 +14,9 @@ from scipy.stats import rankdata
 from data.preprocess import Preprocessing
 from search.compare.__main__ import all_tables, default_name, main
 from search.compare.experiments import read_experiments
-from search.compare.show import show
 from search.compare.significance import MIN_PATIENTS, bootstrap_p, compare_pairs, holm, measure, signed_rank_p
 from search.compare.table import Table
+from search.compare.terminal import print_tables
 from search.record.trials import State
 from tests.support.experiments import DICES, SPLIT, search_rows, write_experiment
 from tests.support.fakes import trial_row
@@ -432,7 +432,7 @@ def test_trials_that_run_count_with_their_epochs(tmp_path):
 
 def shown(tables, width) -> list[str]:
     console = Console(width=width, record=True, file=io.StringIO())
-    show(tables, console)
+    print_tables(tables, console)
     return console.export_text().splitlines()
 
 

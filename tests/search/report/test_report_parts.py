@@ -12,8 +12,8 @@ from search.coordination.coordinator import Coordinator
 from search.experiment import recorded_config
 from search.record.trials import State
 from search.report.importance import importances, needed_trials
-from search.report.record import read_record
 from search.report.rungs import read_rungs
+from search.report.snapshot import read_snapshot
 from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
 from search.report.style import number, plot_text, script_json
 from search.report.timeline import lay_out, shares
@@ -48,13 +48,13 @@ def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
 def test_record_tells_running_from_paused_trials_without_a_table(tmp_path, num_epochs):
     coordinator = search_until(tmp_path, num_epochs=num_epochs)
     names = {"running": "RUNNING", "paused": "PAUSED"}
-    rows = read_record(tmp_path, is_running=True).rows
+    rows = read_snapshot(tmp_path, is_running=True).rows
     assert [row.number for row in rows] == list(coordinator.trials)
     for row, trial in zip(rows, coordinator.trials.values(), strict=True):
         assert row.epochs == list(trial.epochs.values())
         if trial.phase != "ended" and not trial.outcome:  # an outcome is known before its leg is over
             assert row.state == names[trial.phase]
-    after = {row.id: str(row.state) for row in read_record(tmp_path).rows}
+    after = {row.id: str(row.state) for row in read_snapshot(tmp_path).rows}
     assert after == {row.id: str(row.state).replace("RUNNING", "UNFINISHED") for row in rows}
     assert {"UNFINISHED"} < set(after.values()) or num_epochs == 1
 
@@ -62,7 +62,7 @@ def test_record_tells_running_from_paused_trials_without_a_table(tmp_path, num_e
 def test_record_takes_a_trials_row_where_there_is_one(tmp_path):
     search_until(tmp_path, num_epochs=20)
     write_experiment(tmp_path, [trial_row(0, [0.5], error="interrupted")], config={"trials": 27, "max_epochs": 9})
-    rows = read_record(tmp_path).rows
+    rows = read_snapshot(tmp_path).rows
     assert rows[0].error == "interrupted"
     assert len(rows) > 3
 
@@ -77,7 +77,7 @@ def test_rungs_are_those_of_the_scheduler(tmp_path, scheduler):
             if rung.arrived:
                 went_on = {f"t{one:03d}": rung.arrived[one][0] for one in rung.promoted}
                 expected[place, epoch] = (len(rung.arrived), went_on)
-    rungs = read_rungs(recorded_config(tmp_path), read_record(tmp_path).rows)
+    rungs = read_rungs(recorded_config(tmp_path), read_snapshot(tmp_path).rows)
     assert {(rung.bracket, rung.epoch): (rung.num_reached, rung.went_on) for rung in rungs} == expected
     assert len(expected) > 1
 

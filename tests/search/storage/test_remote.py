@@ -6,7 +6,7 @@ import pytest
 
 from search.cluster.task_runner import _unreadable
 from search.experiment import exclusive_writer
-from search.promotion.rescore import score_checkpoint
+from search.promotion.candidates import score_checkpoint
 from search.record.trials import State
 from search.space import SPACES
 from search.storage import remote, writer

@@ -10,7 +10,7 @@ from data.atomic import write
 from data.preprocess import Preprocessing
 from data.readers.lgg import scan
 from model.settings import Settings
-from search.promotion.rescore import NothingToPromote, in_order, is_worse, paired_gain, rescore, with_ensemble
+from search.promotion.candidates import NothingToPromote, is_worse, paired_gain, rank, rescore, with_ensemble
 from search.record.trials import State
 from tests.support.fakes import constant_state, trial_row, write_lgg_patient
 
@@ -28,7 +28,7 @@ def promote(rows, folder, patients, *, objectives=("val_dice",), dice_tolerance=
     rule = {"objectives": objectives, "dice_tolerance": dice_tolerance}
     candidates, passed_over = rescore(rows, folder, patients, settings=SETTINGS, num_candidates=3, **rule)
     assert passed_over == []
-    return in_order(candidates, ties=ties, **rule)
+    return rank(candidates, ties=ties, **rule)
 
 
 @pytest.fixture
@@ -224,4 +224,4 @@ def test_rescore_with_several_objectives_scores_the_best_dice_beside_the_one_tha
     rows = [make_costly_row(tmp_path, 0, 0.900, latency=50.0), make_costly_row(tmp_path, 1, 0.895, latency=5.0)]
     rule = {"objectives": ("val_dice", "latency_ms"), "dice_tolerance": 0.01}
     found, _ = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=1, **rule)
-    assert in_order(found, ties="smaller", **rule)[0].name == "t001"
+    assert rank(found, ties="smaller", **rule)[0].name == "t001"

@@ -22,7 +22,7 @@ from model.unet import UNetConfig
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.promotion.rescore import Candidate, score, score_checkpoint
+from search.promotion.candidates import Candidate, score, score_checkpoint
 from search.record.trials import METRIC, TrialRow
 from search.space import to_configs
 

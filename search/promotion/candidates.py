@@ -134,7 +134,7 @@ def score(networks: Sequence[UNet], patients: Sequence[Patient], settings: Setti
     return evaluate(torch_network(Predictor(networks), find_device().device), patients, settings=settings)
 
 
-def in_order(
+def rank(
     candidates: Sequence[Candidate], *, objectives: Sequence[str], dice_tolerance: float, ties: str
 ) -> list[Candidate]:
     """Return the candidates, the winner first.

@@ -13,8 +13,8 @@ from model.training.train import TrainConfig, train
 from search.cluster.task_runner import TaskRunner
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.promotion.deliver import default_settings
-from search.promotion.final import cross_validate, train_with_seeds
+from search.promotion.best_folder import default_settings
+from search.promotion.retraining import cross_validate, train_with_seeds
 from search.promotion_options import Promotion
 from search.space import to_configs
 from tests.support.fakes import trial_row, write_lgg_patient
@@ -90,10 +90,10 @@ def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypa
         trained.append((set(train_pack.patient_ids), set(val_pack.patient_ids)))
         yield from train(unet, config, train_pack, val_pack)
 
-    from search.promotion import final
+    from search.promotion import retraining
 
-    train = final.train
-    monkeypatch.setattr(final, "train", remember)
+    train = retraining.train
+    monkeypatch.setattr(retraining, "train", remember)
     two = replace(config, promotion=Promotion(folds=2))
     found = cross_validate(WINNER, two, cohort, default_settings(config, cohort), TaskRunner(None))
     for fold, (others, held_out) in enumerate(trained, start=1):

@@ -12,7 +12,7 @@ from model.export.predictor import torch_network
 from model.scoring.evaluate import evaluate
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
-from search.promotion.choices import _compare, choose
+from search.promotion.inference_choices import _compare, choose_inference
 from tests.support.fakes import write_lgg_patient
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def dice_of(predictor, settings, patients):
 
 
 def test_choose_finds_the_threshold_of_a_network_that_is_shy(patients):
-    predictor, settings, choices = choose([Bright(shift=2.0)], SETTINGS, patients, CPU)
+    predictor, settings, choices = choose_inference([Bright(shift=2.0)], SETTINGS, patients, CPU)
     threshold = by_name(choices)["threshold"]
     assert threshold.kept
     assert threshold.value < 0.5
@@ -60,7 +60,7 @@ def test_choose_finds_the_threshold_of_a_network_that_is_shy(patients):
 
 
 def test_choose_keeps_the_same_pixels_when_a_temperature_is_kept(patients):
-    predictor, settings, choices = choose([Bright(shift=2.0, scale=8.0)], SETTINGS, patients, CPU)
+    predictor, settings, choices = choose_inference([Bright(shift=2.0, scale=8.0)], SETTINGS, patients, CPU)
     found = by_name(choices)
     assert found["temperature"].kept
     assert found["temperature"].after < found["temperature"].before
@@ -75,7 +75,7 @@ def test_choose_leaves_what_does_not_help(patients):
     network = UNet(UNetConfig(depth=1, width=2))
     torch.nn.init.zeros_(network.head.weight)
     torch.nn.init.constant_(network.head.bias, 10.0)  # every pixel is tumour, whatever is done
-    predictor, settings, choices = choose([network], SETTINGS, patients, CPU)
+    predictor, settings, choices = choose_inference([network], SETTINGS, patients, CPU)
     assert [choice.name for choice in choices] == ["flips", "temperature", "threshold", "largest_component"]
     assert not any(choice.kept for choice in choices if choice.name != "temperature")
     assert (predictor.flips, settings.largest_component) == (False, False)
@@ -83,7 +83,7 @@ def test_choose_leaves_what_does_not_help(patients):
 
 
 def test_choose_keeps_flips_where_one_side_is_blind(patients):
-    predictor, _, choices = choose([Bright(mirrored=True, scale=3.0)], SETTINGS, patients, CPU)
+    predictor, _, choices = choose_inference([Bright(mirrored=True, scale=3.0)], SETTINGS, patients, CPU)
     flips = by_name(choices)["flips"]
     assert predictor.flips == flips.kept == (flips.after > flips.before)
 

@@ -19,7 +19,7 @@ from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, best_thresho
 from model.scoring.evaluate import evaluate_patient
 from model.settings import Settings
 from model.unet import UNet
-from search.promotion.rescore import ROUNDING, paired_gain
+from search.promotion.candidates import ROUNDING, paired_gain
 
 MIN_CALIBRATION_GAIN = 0.01
 """Share by which a temperature must lower the negative log-likelihood of the validation pixels."""
@@ -43,7 +43,7 @@ class Choice:
     kept: bool
 
 
-def choose(
+def choose_inference(
     networks: Sequence[UNet], settings: Settings, patients: Sequence[Patient], device: torch.device
 ) -> tuple[Predictor, Settings, list[Choice]]:
     """Return the networks with what helps around them, the settings with what helps after them, and what was tried.

@@ -38,7 +38,7 @@ class OpenTrial(TrialRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Snapshot:
     """All that a report tells of."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Record:
     """The search went on after its model was promoted."""
 
 
-def read_record(folder: Path, *, is_running: bool = False) -> Record:
+def read_snapshot(folder: Path, *, is_running: bool = False) -> Snapshot:
     """Return what the folder says now; nothing in it changes.
 
     Raises:
@@ -75,7 +75,7 @@ def read_record(folder: Path, *, is_running: bool = False) -> Record:
     if any(event.get("event") == "begin" and event["number"] not in known for event in events):
         rows += [row for row in _from_log(config, folder, is_running=is_running) if row.number not in known]
     scorings = read_lines(folder / SCORINGS_FILE)
-    return Record(
+    return Snapshot(
         folder=folder,
         run=run,
         config=config,

@@ -34,7 +34,7 @@ from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.experiment import check_folder, exclusive_writer, open_experiment
 from search.promote import main, promote
-from search.promotion.deliver import default_settings, without_nan
+from search.promotion.best_folder import default_settings, without_nan
 from search.promotion.summary import print_summary
 from search.record.trials import append_row
 from search.report.page import write_report
@@ -219,7 +219,7 @@ def test_promote_that_fails_leaves_the_model_that_was_there(copied, monkeypatch)
     def fail(*arguments, **options):
         raise ExportError("no such operator")
 
-    monkeypatch.setattr("search.promotion.deliver.export_onnx", fail)
+    monkeypatch.setattr("search.promotion.best_folder.export_onnx", fail)
     assert main(["tiny", "--out", str(copied.parent)]) == 1
     verify_manifest(copied / "best")
     assert {path.name for path in copied.iterdir() if path.name.startswith("best")} == {"best"}
@@ -230,7 +230,7 @@ def test_promote_keeps_the_traceback_of_a_fault_of_the_program(copied, monkeypat
     def fail(*arguments, **options):
         raise ValueError("a planted fault")
 
-    monkeypatch.setattr("search.promotion.deliver.choose", fail)
+    monkeypatch.setattr("search.promotion.best_folder.choose_inference", fail)
     assert main(["tiny", "--out", str(copied.parent)]) == 1
     said = capsys.readouterr().err
     assert "this is a fault of the program" in said
@@ -244,7 +244,7 @@ def test_promote_restores_the_model_that_a_killed_promotion_had_put_aside(copied
     def fail(*arguments, **options):
         raise ExportError("no such operator")
 
-    monkeypatch.setattr("search.promotion.deliver.export_onnx", fail)
+    monkeypatch.setattr("search.promotion.best_folder.export_onnx", fail)
     (copied / "best").rename(copied / "best.before")
     assert main(["tiny", "--out", str(copied.parent)]) == 1
     verify_manifest(copied / "best")

@@ -27,10 +27,10 @@ from model.weights import WEIGHTS_NAME, write_weights
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.coordination.checkpoints import STATE_FILE
+from search.promotion.candidates import Candidate
 from search.promotion.card import write_card
-from search.promotion.choices import Choice, choose
+from search.promotion.inference_choices import Choice, choose_inference
 from search.promotion.overlays import draw_test_patients
-from search.promotion.rescore import Candidate
 from search.record.files import BEST_FOLDER, METRICS_FILE, SCORINGS_FILE
 from search.record.jsonl import append_line, read_lines
 from search.record.objectives import pareto_front
@@ -43,7 +43,7 @@ PARITY_PATIENTS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sides:
+class SplitPatients:
     """The patients of each side of the split."""
 
     train: Sequence[Patient]
@@ -51,12 +51,12 @@ class Sides:
     test: Sequence[Patient]
 
 
-def deliver(
+def write_best_folder(
     candidates: list[Candidate],
     rows: list[TrialRow],
     run: dict[str, Any],
     folder: Path,
-    patients: Sides,
+    patients: SplitPatients,
     *,
     settings: Settings,
     extra: dict[str, Any],
@@ -76,7 +76,7 @@ def deliver(
     with _appearing(folder / BEST_FOLDER) as partial:
         predictor, choices = Predictor(winner.networks), []
         if run["config"]["promotion"]["choose"]:
-            predictor, settings, choices = choose(winner.networks, settings, patients.val, device)
+            predictor, settings, choices = choose_inference(winner.networks, settings, patients.val, device)
         parity = _export(predictor, partial, settings, patients.val)
         network = torch_network(predictor, device)
         assessment = assess(network, patients.test, settings=settings)

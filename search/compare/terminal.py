@@ -16,7 +16,7 @@ COLUMN_WIDTH = 30
 GAP = 2
 
 
-def show(tables: Sequence[Table], console: Console) -> None:
+def print_tables(tables: Sequence[Table], console: Console) -> None:
     """Print the tables with their notes."""
     for table in tables:
         console.print()
