@@ -1,4 +1,4 @@
-"""Outlines of tumours drawn into the FLAIR image, for a person to judge."""
+"""Draw outlines of tumours into the FLAIR image, for a person to judge."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,24 @@ from data.preprocess import to_grey_levels
 
 FLAIR_NAME = "flair"
 FLAIR = 1
-"""Channel in which the tumour of the LGG set is seen best, and on which its masks were drawn."""
+"""Index of the channel that shows the tumours of the LGG set best, and on which their masks were drawn."""
 
 PREDICTED = (230, 159, 0)
 TRUE = (86, 180, 233)
-"""Orange and sky blue of Okabe and Ito's palette (https://jfly.uni-koeln.de/color/): safe for all kinds of sight."""
+"""Orange and sky blue of Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), which colour-blind people can
+tell apart."""
 
 SMALL = 256
-"""Pixels; of a slice with shorter sides an outline would hide too much, so it is drawn at twice its size."""
+"""Pixels. A slice with shorter sides is drawn at twice its size, because an outline would hide too much of it."""
 
 GAP = 4
-"""Pixels between the slices of a panel."""
+"""Pixels between two slices of a panel."""
 
 
 def overlay_levels(
     images: Shaped[np.ndarray, "slices height width channels"], channel_names: Sequence[str]
 ) -> UInt8[np.ndarray, "slices height width shown"]:
-    """Return a volume as overlays of it show it, in grey levels: the channel called flair, or all where none is."""
+    """Return the grey levels of a volume that overlays show: the channel called flair, or all channels without one."""
     if FLAIR_NAME in channel_names:
         images = images[..., [channel_names.index(FLAIR_NAME)]]
     return to_grey_levels(images, "auto")
@@ -40,9 +41,9 @@ def draw_overlay(
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Return the FLAIR image in grey (RGB) with the prediction's outline in orange, and the true one in blue.
 
-    Of other than three channels, the first is shown. The orange lies just inside the prediction and the blue just
-    outside the truth, so that where both agree neither hides the other. A slice with sides under 256 pixels is drawn at
-    twice its size.
+    An image with other than three channels shows its first. The orange outline lies just inside the prediction and the
+    blue one just outside the truth, so neither hides the other where both agree. A slice with sides under 256 pixels is
+    drawn at twice its size.
     """
     scale = 2 if max(image.shape[:2]) < SMALL else 1
     shown = image[..., FLAIR if image.shape[2] == 3 else 0, None]
@@ -63,10 +64,10 @@ def draw_panel(
     columns: int = 4,
     captions: Sequence[str] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return several overlays in a grid, row by row, each under its caption if there are any.
+    """Return several overlays in a grid, row by row, each under its caption if there are captions.
 
     Raises:
-        ValueError: There is no slice, no column, or another number of captions than of slices.
+        ValueError: There are no slices or no columns, or the number of captions is not that of the slices.
     """
     if not len(images) or columns < 1:
         raise ValueError(

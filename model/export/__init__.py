@@ -1,1 +1,1 @@
-"""A trained network as files that others can run."""
+"""Export a trained network to files that others can run."""

@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file that takes raw intensities, proven equal to the network it was made from."""
+"""Export a trained network as one ONNX file that takes raw intensities, and prove that both compute the same."""
 
 import contextlib
 import copy
@@ -15,43 +15,45 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.export import Dim
 
+from data.atomic import write
 from model.export.predictor import Predictor, torch_network
-from model.inference.onnx_file import METADATA_KEY
-from model.inference.runtime import load_model
+from model.inference.onnx_file import METADATA_KEY, settings_of
+from model.inference.runtime import onnxruntime_network
 from model.inference.volume import Network, predict_volume
 from model.settings import Settings
 
 OPSET = 20
-"""Version of ONNX's operators that is written; ONNX Runtime 1.17 and later read it."""
+"""Version of ONNX's operators in the file; ONNX Runtime 1.17 and later read it."""
 
 MAX_DIFFERENCE = 1e-4
-"""Largest difference of a probability, or of Dice, that passes as rounding; a trained network of depth 4 gave 9e-6."""
+"""Largest difference in probability, or in Dice, that passes as rounding; a trained network of depth 4 gave 9e-6."""
 
 
 class ExportError(ValueError):
-    """The exported model does not do what the network does, or could not be made."""
+    """The exported model does not compute what the network computes, or could not be made; a fault of the program."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How near the exported model is to its original, on the same slices."""
+    """How much an exported model differs from its network on the same slices."""
 
     max_probability_difference: float
-    """Largest absolute difference at any pixel."""
+    """Largest absolute difference in any pixel."""
 
     dice_difference: float
-    """1 - Dice between the two predictions, over all slices together, without pixels within MAX_DIFFERENCE of the
-    threshold; 0 where both are empty."""
+    """1 - Dice between the two predictions, over all slices together, without the pixels within MAX_DIFFERENCE of the
+    threshold; 0 if both predictions are empty."""
 
     num_slices: int
-    """Slices that were compared."""
+    """Number of slices compared."""
 
 
 class RowwiseInstanceNorm(nn.Module):
-    """Instance norm whose means are taken over rows first.
+    """Instance norm that averages each row first, and then the rows.
 
-    ONNX Runtime adds up a whole map in one float32 sum. In the nearly black slices at the ends of a volume the error of
-    that grows, norm by norm: 5e-5 in probability, where this has 9e-6, for a tenth to a fifth more time.
+    ONNX Runtime adds up a whole feature map in one float32 sum. In the nearly black slices at the ends of a volume its
+    rounding error grows from norm to norm, to 5e-5 in probability. This norm keeps it at 9e-6, and takes a tenth to a
+    fifth more time.
     """
 
     def __init__(self, norm: nn.InstanceNorm2d) -> None:
@@ -71,40 +73,38 @@ def export_onnx(
     *,
     sample_volumes: Sequence[UInt8[np.ndarray, "_ _ _ _"]],
 ) -> Parity:
-    """Return how near the exported model, now in the file `path`, is to the network on the sample volumes.
+    """Export the predictor to the file `path`, and return how much the model differs from it on the sample volumes.
 
-    A volume is "slices height width channels"; each may have its own number of slices and size.
+    A volume is "slices height width channels"; volumes may differ in their number of slices and in size.
 
     The model maps `slices` (raw intensities, any number, sides that the U-Net's depth allows) and their volume's `mean`
-    and `std` to `probability` and `mask`. The settings travel in its metadata. The file appears under its name only
-    after the proof; one that was there before is replaced then.
+    and `std` to `probability` and `mask`. The settings are in its metadata. The file is written, or an older one is
+    replaced, only after the proof.
 
     Raises:
-        ExportError: The settings do not suit the network, there is no sample, or the two models differ.
+        ExportError: The settings do not suit the network, there are no samples, or the model differs from the network.
     """
     check_exportable(predictor, settings, sample_volumes)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        _write(predictor, partial, settings)
-        exported, _ = load_model(partial, runtime="onnxruntime")  # in float32, to which MAX_DIFFERENCE belongs
-        parity = prove(predictor, exported, settings, sample_volumes)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = _export(predictor, settings)
+    assert settings_of(content) == settings, "the settings survive the file"
+    # MAX_DIFFERENCE is for float32, in which ONNX Runtime computes.
+    parity = prove(predictor, onnxruntime_network(content), settings, sample_volumes)
+    write(path, content)
     return parity
 
 
 def check_exportable(predictor: Predictor, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
-    """Make sure, before anything is traced, that the settings suit the network and that there is something to compare.
+    """Check, before anything is traced, that the settings suit the network and that there are slices to compare.
 
     Raises:
-        ExportError: They do not, or there is nothing.
+        ExportError: The settings do not suit the network, or there are no slices.
     """
-    if settings.num_inputs != predictor.in_channels:
-        raise ExportError(f"the settings have {settings.num_inputs} channels, but the network {predictor.in_channels}")
+    if (found := settings.num_inputs) != (expected := predictor.in_channels):
+        raise ExportError(f"the settings have {found} channels, but the network has {expected}")
     if settings.threshold != predictor.threshold:
         raise ExportError(
-            f"the settings have threshold {settings.threshold}, but the network {predictor.threshold}: give both one"
+            f"the settings have threshold {settings.threshold}, but the network has {predictor.threshold}: set both to "
+            "the same"
         )
     size = settings.preprocessing.size
     if size % predictor.side_multiple:
@@ -114,14 +114,14 @@ def check_exportable(predictor: Predictor, settings: Settings, sample_volumes: S
 
 
 def prove(predictor: Predictor, exported: Network, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> Parity:
-    """Return how near what was exported is to the predictor on the sample volumes.
+    """Return how much an exported model differs from the predictor on the sample volumes.
 
     Raises:
         ExportError: They differ by more than rounding.
     """
     original = torch_network(predictor, torch.device("cpu"))
     parity = _compare(original, exported, settings, sample_volumes)
-    if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # nan fails, too
+    if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # which nan is not
         raise ExportError(
             f"the exported model differs from its network by {parity.max_probability_difference:.2g} in probability "
             f"and {parity.dice_difference:.2g} in Dice, but at most {MAX_DIFFERENCE} is legal: nothing was written; "
@@ -131,9 +131,9 @@ def prove(predictor: Predictor, exported: Network, settings: Settings, sample_vo
 
 
 def example_inputs(predictor: Predictor) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
-    """Return inputs to trace a predictor with, and which of their axes may have any length."""
+    """Return inputs for tracing a predictor, and which of their axes are dynamic."""
     multiple, channels = predictor.side_multiple, predictor.in_channels
-    # Sizes that differ, and none of them 1: the exporter would take equal ones, or a 1, for a rule.
+    # All sizes differ and none is 1, because the exporter would take equal sizes, or a 1, as fixed.
     example = (torch.zeros(2, channels, 2 * multiple, 3 * multiple), torch.zeros(channels), torch.ones(channels))
     axes = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
     return example, {"slices": axes, "mean": {}, "std": {}}
@@ -143,9 +143,9 @@ def _mean(features: Tensor) -> Tensor:
     return features.mean(3, keepdim=True).mean(2, keepdim=True)
 
 
-def _write(predictor: Predictor, path: Path, settings: Settings) -> None:
-    """Write the model without a proof."""
-    model = copy.deepcopy(predictor).cpu().eval()  # the original may be in training elsewhere
+def _export(predictor: Predictor, settings: Settings) -> bytes:
+    """Return the bytes of the model's file, without a proof."""
+    model = copy.deepcopy(predictor).cpu().eval()  # the original may still be training
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.InstanceNorm2d):
@@ -162,15 +162,16 @@ def _write(predictor: Predictor, path: Path, settings: Settings) -> None:
             opset_version=OPSET,
             verbose=False,
         )
+    assert program is not None, "dynamo=True returns a program"
     for node in program.model.graph:
-        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # lines of source, with paths of this machine
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # it shows paths of this machine
     program.model.metadata_props[METADATA_KEY] = settings.to_json()
-    program.save(path, external_data=False)
+    return program.model_proto.SerializeToString()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep two things from the terminal that are not about this model: torchvision's absence, torch's old calls."""
+    """Hide two messages that are not about this model: that torchvision is missing, and that torch uses old calls."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -187,7 +188,7 @@ def _compare(original: Network, exported: Network, settings: Settings, sample_vo
     for volume in sample_volumes:
         one, other = (predict_volume(network, volume, settings.preprocessing) for network in (original, exported))
         largest = np.maximum(largest, np.abs(one - other).max(initial=0.0))  # np.maximum keeps nan
-        # A pixel this near to the threshold may fall on either side by rounding; all others must agree.
+        # Rounding may move a pixel this close to the threshold to its other side; all others must agree.
         clear = np.abs(one - settings.threshold) > MAX_DIFFERENCE
         masks = clear & (one >= settings.threshold), clear & (other >= settings.threshold)
         intersection += int((masks[0] & masks[1]).sum())

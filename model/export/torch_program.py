@@ -1,8 +1,9 @@
-"""A trained network as one `torch.export` program, for those who run torch but not this repository.
+"""Export a trained network as one `torch.export` program, for people who use torch without this repository.
 
-`torch.export.load` (2.13) unpickles what a foreign file tells it to: weights and constants that are marked so, and
-example inputs whose safe reading failed. So nothing in this repository reads such a file: the proof runs on the bytes
-before they are written. Ours hold no pickle at all, and the model card says when others may load them.
+`torch.export.load` (2.13) unpickles parts of a file if the file says so: weights and constants that are marked as
+pickled, and example inputs that cannot be read safely. So nothing in this repository reads such a file: the proof runs
+on the bytes before they are written. The files written here hold no pickle, and the model card says when it is safe to
+load one.
 """
 
 import copy
@@ -31,13 +32,13 @@ def export_program(
     *,
     sample_volumes: Sequence[UInt8[np.ndarray, "_ _ _ _"]],
 ) -> Parity:
-    """Return how near the program, now in the file `path`, is to the predictor on the sample volumes.
+    """Export the predictor to the file `path`, and return how much the program differs from it on the sample volumes.
 
-    Inputs, outputs and volumes are those of `model.export.export_onnx`; the settings are the archive's extra file
-    `tumour_search`. The file appears only after the proof; one that was there before is replaced then.
+    Inputs, outputs and volumes are those of `model.export.onnx_export.export_onnx`. The settings are in the archive's
+    extra file `tumour_search`. The file is written, or an older one is replaced, only after the proof.
 
     Raises:
-        ExportError: The settings do not suit the network, there is no sample, or the two differ.
+        ExportError: The settings do not suit the network, there are no samples, or the two differ.
     """
     check_exportable(predictor, settings, sample_volumes)
     content = _program(predictor, settings)
@@ -47,20 +48,20 @@ def export_program(
 
 
 def _program(predictor: Predictor, settings: Settings) -> bytes:
-    """Return the archive, without a pickle in it."""
-    model = copy.deepcopy(predictor).cpu().eval()  # the original may be in training elsewhere
+    """Return the archive, which holds no pickle."""
+    model = copy.deepcopy(predictor).cpu().eval()  # the original may still be training
     example, axes = example_inputs(model)
     program = torch.export.export(model, example, dynamic_shapes=axes)
-    program.example_inputs = None  # the one thing that would be stored as a pickle
+    program.example_inputs = None  # the only part that would be stored as a pickle
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
+        node.meta.pop("stack_trace", None)  # it shows paths of this machine
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={METADATA_KEY: settings.to_json()})
     return content.getvalue()
 
 
 def _network(content: bytes) -> Network:
-    """Return what runs an archive of this process."""
+    """Return the network in an archive that this process made."""
     module = torch.export.load(io.BytesIO(content)).module()
 
     @torch.inference_mode()

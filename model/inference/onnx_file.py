@@ -56,20 +56,30 @@ def read_model(file: Path) -> tuple[bytes, Settings]:
     except OSError as error:
         raise ModelError(f"model {file} cannot be read ({error.strerror or error}); check it and the disk") from error
     check_content(file, content)
+    return content, settings_of(content, f"model {file}")
+
+
+def settings_of(content: bytes, name: str = "the model") -> Settings:
+    """Return the settings in the bytes of a model's file.
+
+    Args:
+        name: What errors call the model.
+
+    Raises:
+        ModelError: The bytes are not ONNX, or were not exported by this program.
+    """
     try:
         metadata = _metadata(content)
     except (_NotProtobuf, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"model {file} cannot be read as ONNX: it is damaged or not a model; export it again"
-        ) from error
+        raise ModelError(f"{name} cannot be read as ONNX: it is damaged or not a model; export it again") from error
     if METADATA_KEY not in metadata:
         raise ModelError(
-            f"model {file} has no {METADATA_KEY} settings: this program did not export it; use one that it exported"
+            f"{name} has no {METADATA_KEY} settings: this program did not export it; use one that it exported"
         )
     try:
-        return content, Settings.from_json(metadata[METADATA_KEY])
+        return Settings.from_json(metadata[METADATA_KEY])
     except ModelError as error:
-        raise ModelError(f"model {file}: {error}; export it again with this version") from error
+        raise ModelError(f"{name}: {error}; export it again with this version") from error
 
 
 def _read(file: Path) -> bytes:

@@ -58,9 +58,9 @@ def load_model(path: Path, *, runtime: str = "auto") -> tuple[Network, Settings]
     """
     file = model_file(path)
     content, settings = read_model(file)
-    start = _STARTERS[choose_runtime(runtime).engine]
+    network_of = _NETWORKS[choose_runtime(runtime).engine]
     try:
-        return start(content), settings
+        return network_of(content), settings
     except MemoryError:
         raise
     except Exception as error:  # the runtimes raise a different class for each way in which a file can be damaged
@@ -86,7 +86,8 @@ def choose_runtime(runtime: str = "auto") -> Choice:
     return Choice("onnxruntime", "float32", "CUDA" if has_cuda else "CPU")
 
 
-def _start_onnxruntime(content: bytes) -> Network:
+def onnxruntime_network(content: bytes) -> Network:
+    """Return the network in the bytes of a model's file, run in float32 by ONNX Runtime."""
     onnxruntime = _import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised, and need not be printed as well
@@ -98,7 +99,8 @@ def _start_onnxruntime(content: bytes) -> Network:
     return network
 
 
-def _start_openvino(content: bytes) -> Network:
+def openvino_network(content: bytes) -> Network:
+    """Return the network in the bytes of a model's file, run by OpenVINO."""
     openvino = _import_openvino()
     assert openvino is not None, "choose_runtime has checked it"
     core = openvino.Core()
@@ -114,9 +116,9 @@ def _start_openvino(content: bytes) -> Network:
     return network
 
 
-_STARTERS: dict[Engine, Callable[[bytes], Network]] = {
-    "onnxruntime": _start_onnxruntime,
-    "openvino": _start_openvino,
+_NETWORKS: dict[Engine, Callable[[bytes], Network]] = {
+    "onnxruntime": onnxruntime_network,
+    "openvino": openvino_network,
 }
 
 

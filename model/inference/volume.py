@@ -64,7 +64,8 @@ def largest_component(masks: Bool[np.ndarray, "slices height width"]) -> Bool[np
     """
     from scipy import ndimage  # imported late, because few models need it
 
-    labels, num_found = ndimage.label(masks, structure=np.ones((3, 3, 3)))
+    # pyright infers a lone int too, which scipy returns only with `output=`.
+    labels, num_found = ndimage.label(masks, structure=np.ones((3, 3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
     if num_found < 2:
         return masks
     sizes = np.bincount(labels.ravel())

@@ -1,12 +1,14 @@
-"""The exports, ONNX and torch.export: equal to their network at every size, quiet, whole or not at all."""
+"""Exports to ONNX and torch.export equal their network at every size, print nothing, and are written whole."""
 
 import copy
 import io
 import json
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,11 +34,11 @@ def volume(seed: int, num_slices: int = 3, height: int = 20, width: int = 24) ->
 
 
 DEPTHS = {"batch": 1, "instance": 2}
-"""Of the networks that are exported alone; both together have it the other way round. (To trace takes seconds.)"""
+"""Depth of each network that is exported alone; the ensemble below swaps them. (Tracing takes seconds.)"""
 
 
 def tiny(norm: str, *, depth: int = 2, in_channels: int = 3) -> UNet:
-    """Return a U-Net in training, with dropout, whose batch norm has seen something."""
+    """Return a U-Net in training mode, with dropout, whose batch norm has seen data."""
     torch.manual_seed(depth)
     unet = UNet(UNetConfig(in_channels=in_channels, depth=depth, width=2, norm=norm, dropout=0.5))
     with torch.no_grad():
@@ -59,7 +61,7 @@ def exported(request, tmp_path_factory):
     return unet, path, parity
 
 
-def run(path, slices: np.ndarray) -> list[np.ndarray]:
+def run(path, slices: np.ndarray) -> Sequence[Any]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     mean, std = np.full(3, 100, np.float32), np.full(3, 50, np.float32)
     return session.run(["probability", "mask"], {"slices": slices, "mean": mean, "std": std})
@@ -116,8 +118,9 @@ def test_export_is_one_file_with_named_axes(exported):
     assert axes == ["batch", 3, f"{multiple}*rows", f"{multiple}*columns"]
 
 
-def test_export_without_parity_is_quiet_and_leaves_the_older_file(tmp_path, capfd):
+def test_failed_proof_of_onnx_prints_nothing_and_keeps_the_older_file(tmp_path, capfd):
     unet = tiny("batch", depth=1)
+    assert unet.head.bias is not None
     torch.nn.init.constant_(unet.head.bias, float("nan"))
     (tmp_path / "model.onnx").write_bytes(b"older")
     with pytest.raises(ExportError, match=r"differs from its network by nan in probability .* nothing was written"):
@@ -137,13 +140,13 @@ def test_export_without_parity_is_quiet_and_leaves_the_older_file(tmp_path, capf
         (
             Settings(preprocessing=Preprocessing(size=16), threshold=0.5, channel_names=("grey",)),
             [volume(0)],
-            "the settings have 1 channels, but the network 3",
+            "the settings have 1 channels, but the network has 3",
         ),
-        (SETTINGS, [volume(0)], r"the settings have threshold 0\.4, but the network 0\.5"),
+        (SETTINGS, [volume(0)], r"the settings have threshold 0\.4, but the network has 0\.5"),
         (replace(SETTINGS, threshold=0.5), [], "sample_volumes is empty, but the proof needs at least one slice"),
     ],
 )
-def test_export_refuses_what_it_could_not_prove(tmp_path, settings, samples, message):
+def test_export_refuses_what_it_cannot_prove(tmp_path, settings, samples, message):
     for export in (export_onnx, export_program):
         with pytest.raises(ExportError, match=message):
             export(Predictor([tiny("batch")]), tmp_path / "model", settings, sample_volumes=samples)
@@ -152,7 +155,7 @@ def test_export_refuses_what_it_could_not_prove(tmp_path, settings, samples, mes
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """Return a predictor with all that one can have, its settings, the folder of its two exports, and their parities.
+    """Return a predictor that uses everything, its settings, the folder of its two exports, and their parities.
 
     Two networks of different depth and norm, flips, a temperature, and a slice's neighbours as channels.
     """
@@ -167,7 +170,7 @@ def both(tmp_path_factory):
     return predictor, settings, folder, parities
 
 
-def test_exports_of_all_that_a_predictor_can_be_are_equal_to_it(both):
+def test_exports_of_an_ensemble_with_flips_and_temperature_equal_it(both):
     predictor, _, folder, (onnx_parity, program_parity) = both
     assert onnx_parity.max_probability_difference < 1e-5
     assert program_parity.max_probability_difference < 1e-6
@@ -189,11 +192,11 @@ def test_exports_give_probability_and_mask_at_any_legal_size(both):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
         assert torch.equal(mask, found >= 0.4)
         inputs = {"slices": slices.numpy(), "mean": mean.numpy(), "std": std.numpy()}
-        np.testing.assert_allclose(session.run(["probability"], inputs)[0], expected, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(session.run(["probability"], inputs)[0]), expected, atol=1e-5)
         assert expected.std() > 0.005
 
 
-def test_program_holds_no_pickle_and_its_settings(both):
+def test_program_holds_its_settings_and_no_pickle(both):
     _, settings, folder, _ = both
     with zipfile.ZipFile(folder / "model.pt2") as archive:
         configs = [archive.read(name) for name in archive.namelist() if name.endswith("_config.json")]
@@ -206,14 +209,15 @@ def test_program_holds_no_pickle_and_its_settings(both):
         assert Settings.from_json(archive.read(extra).decode()) == settings
 
 
-def test_exports_say_nothing_of_the_machine_that_made_them(both):
+def test_exports_do_not_hold_paths_of_the_machine(both):
     source = str(Path(torch.__file__).parent).encode(), str(Path(__file__).parents[3]).encode()
     for path in both[2].iterdir():
         assert not any(folder in path.read_bytes() for folder in source), path
 
 
-def test_program_without_parity_leaves_the_older_file(tmp_path):
+def test_failed_proof_of_a_program_keeps_the_older_file(tmp_path):
     unet = tiny("batch", depth=1)
+    assert unet.head.bias is not None
     torch.nn.init.constant_(unet.head.bias, float("nan"))
     (tmp_path / "model.pt2").write_bytes(b"older")
     with pytest.raises(ExportError, match="differs from its network by nan"):
@@ -222,7 +226,7 @@ def test_program_without_parity_leaves_the_older_file(tmp_path):
 
 
 def test_no_file_of_a_model_folder_is_unpickled():
-    """Only a checkpoint's reader, with weights_only, may call what can unpickle."""
+    """Only the reader of checkpoints, which sets weights_only, may call a function that can unpickle."""
     root = Path(__file__).parents[3]
     calls = [
         (path.name, line.strip())
