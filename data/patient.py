@@ -118,6 +118,9 @@ class Scan:
     warnings: tuple[str, ...] = ()
     """What a person should know, though nothing is wrong."""
 
+    channel_names: tuple[str, ...] = ()
+    """Names of the channels in order; empty where the files tell none, and the channels are numbered."""
+
 
 def size_text(shape: Sequence[int]) -> str:
     """Returns the sides as messages name them: `16 x 16 x 3`."""

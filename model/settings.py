@@ -6,11 +6,11 @@ from typing import Any
 
 from data.errors import UserError
 from data.preprocess import Preprocessing
+from data.readers.reader import FileKind
+from data.readers.table import READERS
 
 FORMAT = 3
 """Raised when a setting changes meaning; a model of another format is refused."""
-
-DATA_FORMATS = ("lgg", "folder", "nifti", "phantom")
 
 
 class ModelError(UserError):
@@ -34,7 +34,7 @@ class Settings:
     """Whether of a patient's mask only the largest connected part is kept."""
 
     data_format: str = "lgg"
-    """Layout of the patients that it was trained on, one of DATA_FORMATS."""
+    """Layout of the patients that it was trained on, a name in READERS."""
 
     channel_indices: tuple[int, ...] = ()
     """Which channels of an image file the channels are, from 0; empty for all."""
@@ -47,6 +47,11 @@ class Settings:
             raise ModelError(f"channel_names are {self.channel_names!r}, but must be at least one name")
         if type(self.threshold) not in (int, float) or not 0 < self.threshold < 1:
             raise ModelError(f"threshold is {self.threshold!r}, but must be above 0 and below 1")
+
+    @property
+    def files(self) -> FileKind:
+        """The kind of files that it was trained on, and predicts."""
+        return READERS[self.data_format].files
 
     @property
     def num_channels(self) -> int:
@@ -94,8 +99,8 @@ def _check_types(values: dict[str, Any]) -> None:
     indices, data_format = values["channel_indices"], values["data_format"]
     if not all(type(index) is int and index >= 0 for index in indices):
         raise ModelError(f"channel_indices are {indices!r}, but must be whole numbers from 0 on")
-    if data_format not in DATA_FORMATS:
-        raise ModelError(f"data_format is {data_format!r}, but must be one of {', '.join(DATA_FORMATS)}")
+    if not isinstance(data_format, str) or data_format not in READERS:
+        raise ModelError(f"data_format is {data_format!r}, but must be one of {', '.join(READERS)}")
     for name in ("largest_component", "grayscale"):
         if type(values[name]) is not bool:
             raise ModelError(f"{name} is {values[name]!r}, but must be true or false")

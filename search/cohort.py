@@ -7,7 +7,7 @@ from data.cache import cached_pack, default_folder
 from data.errors import BadFiles, DataError, Problem
 from data.pack import Pack, pack_patients
 from data.patient import Patient
-from data.source import channel_names, find_source
+from data.source import find_source
 from data.split import Split, split_patients
 from search.config import SearchConfig
 
@@ -63,7 +63,7 @@ def read_cohort(config: SearchConfig) -> Cohort:
             )
     return Cohort(
         format=found.format,
-        channel_names=channel_names(found.format, config.reading, patients, pack.images.shape[3]),
+        channel_names=found.name_channels(pack.images.shape[3]),
         split=split,
         train_pack=sides["train"],
         val_pack=sides["val"],

@@ -28,9 +28,6 @@ from data.inspect.page import facts, write_page
 from data.patient import Patient, SlicePatient, Volume
 from data.preprocess import find_head, to_grey_levels
 from data.printable import printable
-from data.readers.lgg import CHANNELS
-from data.readers.nifti import NiftiPatient
-from data.readers.nifti_file import SUFFIX
 from data.source import Reading, Source, find_source
 from data.split import MIN_PATIENTS, Split, split_patients
 
@@ -86,7 +83,7 @@ def _inspect(arguments: Arguments, phantom_root: Path) -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
     reading = replace(arguments.reading, skip_bad_files=True)
     source = find_source(arguments.source, reading=reading, phantom_root=phantom_root)
-    patients, summaries, bad = read_summaries(source.patients, channel_names(source, reading))
+    patients, summaries, bad = read_summaries(source.patients, channel_names(source))
     bad = (*source.skipped, *bad)
     if not summaries:
         for problem in bad:
@@ -121,14 +118,9 @@ def _preview(arguments: Arguments, summaries: Sequence[Summary]) -> str:
     return "\n".join(lines)
 
 
-def channel_names(source: Source, reading: Reading) -> tuple[str, ...]:
-    """Returns the names of the channels, as far as the format gives them any."""
-    if source.format in ("lgg", "phantom"):
-        return ("grey",) if reading.grayscale else reading.channels or CHANNELS
-    cases = [patient for patient in source.patients if isinstance(patient, NiftiPatient)]
-    if cases:
-        return tuple(SUFFIX.sub("", path.name)[len(cases[0].id) + 1 :].lower() for path in cases[0].images)
-    return tuple(f"channel {number}" for number in reading.channels)
+def channel_names(source: Source) -> tuple[str, ...]:
+    """Return the names of the channels, as far as the format gives them any."""
+    return tuple(f"channel {name}" if name.isdigit() else name for name in source.channel_names)
 
 
 def read_summaries(

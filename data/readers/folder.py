@@ -7,15 +7,13 @@ name, whose slices they are is said by a pattern or by folders, and everything t
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Bool, Shaped
-
-from data.errors import BadFiles, DataError, Problem, bad_file
-from data.patient import Scan, SliceFiles, SlicePatient, size_text
-from data.readers.image_file import IMAGE_SUFFIXES, as_mask, read_pixels
+from data.errors import DataError, Problem
+from data.patient import Scan, SliceFiles, SlicePatient
+from data.readers.images import IMAGES, ReadPair
+from data.readers.reader import Options, Reader
 from data.readers.walk import require_folder, walk
 
 LAYOUT = (
@@ -30,55 +28,6 @@ _MASK_ENDING = re.compile(r"[_-](mask|seg)$", re.IGNORECASE)
 
 # At most 9 digits: the number is stored as an int64, and a longer one is a date or an id that was mistaken for it.
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{1,9}(?![0-9])")
-_ITU_R_601 = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadPair:
-    """Decodes the two files of one slice; it can be pickled."""
-
-    labels: tuple[int, ...] = ()
-    """Mask values that are tumour; empty where masks hold 0 and 1, or 0 and 255."""
-    channels: tuple[int, ...] = ()
-    """Indices of the image's channels to take, from 0; empty for all."""
-    grayscale: bool = False
-    """Whether red, green and blue become one channel, weighted as ITU-R BT.601 does."""
-
-    def __call__(self, files: SliceFiles) -> tuple[Shaped[np.ndarray, "h w channels"], Bool[np.ndarray, "h w"]]:
-        """Returns the image, of the file's own type, and the tumour mask; both of height h and width w.
-
-        Raises:
-            BadFiles: with a problem for the image, the mask or both.
-        """
-        parts, problems = [], []
-        for read, path in ((self.image, files.image), (self._mask, files.mask)):
-            try:
-                parts.append(read(path))
-            except BadFiles as error:
-                problems += error.problems
-        if problems:
-            raise BadFiles("a slice cannot be used:", problems)
-        image, mask = parts
-        if mask.shape != image.shape[:2]:
-            size, of_image = map(size_text, (mask.shape, image.shape[:2]))
-            raise bad_file(files.mask, f"the mask is {size}, but its image is {of_image}; both must have one size")
-        return image, mask
-
-    def _mask(self, path: Path) -> np.ndarray:
-        return as_mask(path, read_pixels(path), self.labels)
-
-    def image(self, path: Path) -> Shaped[np.ndarray, "height width channels"]:
-        """Returns the image alone; raises as the whole does."""
-        image = np.atleast_3d(read_pixels(path))
-        if max(self.channels, default=0) >= image.shape[2]:
-            raise bad_file(path, f"has {image.shape[2]} channel(s), so none is {max(self.channels)}; change --channels")
-        image = image[..., self.channels] if self.channels else image
-        if not self.grayscale or image.shape[2] == 1:
-            return np.ascontiguousarray(image)
-        if image.shape[2] != 3:
-            raise bad_file(path, f"has {image.shape[2]} channels, but --grayscale needs 1 or 3; choose with --channels")
-        grey = image @ _ITU_R_601
-        return (grey if image.dtype.kind == "f" else np.rint(grey)).astype(image.dtype)[..., None]
 
 
 @dataclass
@@ -184,7 +133,7 @@ def _by_stem(top: Path, found: _Found) -> dict[str, list[Path]]:
     for folder, _, names in walk(top, found.problems):
         for name in names:
             path = folder / name
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.suffix.lower() in IMAGES.suffixes:
                 paths[path.relative_to(top).with_suffix("").as_posix()].append(path)
             else:
                 found.num_unknown[path.suffix.lower() or "without suffix"] += 1
@@ -243,3 +192,23 @@ def _warnings(found: _Found) -> Iterator[str]:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.num_unknown.most_common(4))
         total = found.num_unknown.total()
         yield f"{total} file(s) in images and masks folders are no images and are left out ({kinds})."
+
+
+def _scan(source: Path, options: Options) -> Scan:
+    found = scan(
+        source,
+        patient_pattern=options.patient_pattern,
+        labels=options.labels,
+        channels=READER.channel_indices(options.channels),
+        grayscale=options.grayscale,
+    )
+    return replace(found, channel_names=options.channels)
+
+
+READER = Reader(
+    scan=_scan,
+    recognise=looks_like,
+    files=IMAGES,
+    options=("channels", "grayscale", "labels", "patient_pattern"),
+    description="images and masks as PNG, JPEG or TIFF",
+)

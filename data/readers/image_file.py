@@ -5,7 +5,6 @@ TIFF by its strips, PNG by its checksums, JPEG by its end marker. Sizes are read
 decoded. Values are those in the file, never scaled.
 """
 
-import re
 import stat
 import struct
 import zlib
@@ -20,28 +19,24 @@ from jaxtyping import Bool, Shaped
 
 from data.errors import bad_file
 from data.patient import size_text
+from data.readers.image_header import (
+    JPEG_END,
+    IllegalImage,
+    PngHeader,
+    file_format,
+    jpeg_frame,
+    jpeg_segments,
+    png_header,
+)
 
 # Larger than any MR slice (512 px is common, 1024 px rare) and small enough that one decoded slice fits in memory.
 MAX_SIDE, MAX_CHANNELS, MAX_BYTES = 16384, 64, 2**30
 
 _FORMAT_OF_SUFFIX = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_FIRST_BYTES = {
-    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # the last two are BigTIFF
-    "PNG": b"\x89PNG\r\n\x1a\n",
-    "JPEG": b"\xff\xd8\xff",
-}
 IMAGE_SUFFIXES = tuple(_FORMAT_OF_SUFFIX)
 """Of the files that `read_pixels` reads, in lower case."""
 
 _TIFF_TYPES = ("bool", "uint8", "uint16", "int16", "float32", "float64")
-
-# Any marker but those that occur inside the coded pixels: a stuffed zero and the restart markers D0 to D7.
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-class _Illegal(ValueError):
-    """What is wrong with a file; `read_pixels` and `as_mask` add which file it is."""
 
 
 def read_pixels(path: Path) -> Shaped[np.ndarray, "height width *channels"]:
@@ -59,12 +54,12 @@ def read_pixels(path: Path) -> Shaped[np.ndarray, "height width *channels"]:
     kind = "an image"
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise _Illegal("is a folder or a device, but must be an image file; rename or remove it")
+            raise IllegalImage("is a folder or a device, but must be an image file; rename or remove it")
         with path.open("rb") as file:
             kind = _format(path.suffix, file.read(8))
             file.seek(0)
             return _of_plain_type({"TIFF": _read_tiff, "PNG": _read_png, "JPEG": _read_jpeg}[kind](file))
-    except _Illegal as error:
+    except IllegalImage as error:
         reason = str(error)
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error}); check that it exists and that you may read it"
@@ -103,13 +98,15 @@ def as_mask(
 
 def _format(suffix: str, first_bytes: bytes) -> str:
     if not first_bytes:
-        raise _Illegal("is empty (0 bytes); copy it again")
-    kind = next((kind for kind, start in _FIRST_BYTES.items() if first_bytes.startswith(start)), None)
+        raise IllegalImage("is empty (0 bytes); copy it again")
+    kind = file_format(first_bytes)
     if kind is None:
-        raise _Illegal(f"is no TIFF, PNG or JPEG (it begins with {first_bytes.hex(' ')}); copy it again or convert it")
+        raise IllegalImage(
+            f"is no TIFF, PNG or JPEG (it begins with {first_bytes.hex(' ')}); copy it again or convert it"
+        )
     promised = _FORMAT_OF_SUFFIX.get(suffix.lower(), kind)
     if promised != kind:
-        raise _Illegal(f"wrong suffix: the content is {kind}, but {suffix} says {promised}; rename the file")
+        raise IllegalImage(f"wrong suffix: the content is {kind}, but {suffix} says {promised}; rename the file")
     return kind
 
 
@@ -118,9 +115,9 @@ def _read_tiff(file: BinaryIO) -> np.ndarray:
         page = tiff.pages.first
         _check_page(page)
         if len(tiff.pages) > 1:
-            raise _Illegal(f"holds {len(tiff.pages)} pages, but must hold one slice; split it into files")
+            raise IllegalImage(f"holds {len(tiff.pages)} pages, but must hold one slice; split it into files")
         if _is_truncated(page, tiff.filehandle.size):
-            raise _Illegal("is truncated (the file ends before its pixels do); copy it again")
+            raise IllegalImage("is truncated (the file ends before its pixels do); copy it again")
         try:
             pixels = page.asarray(maxworkers=1)
         except ValueError as error:
@@ -136,13 +133,15 @@ def _read_tiff(file: BinaryIO) -> np.ndarray:
 def _check_page(page: tifffile.TiffPage) -> None:
     if page.axes not in ("YX", "YXS", "SYX"):
         size = size_text(page.shape)
-        raise _Illegal(f"is {size}, but must be height x width, or height x width x channels; save one slice a file")
+        raise IllegalImage(
+            f"is {size}, but must be height x width, or height x width x channels; save one slice a file"
+        )
     _check_size(page.imagelength, page.imagewidth, num_bytes=page.samplesperpixel * page.bitspersample // 8)
     if page.samplesperpixel > MAX_CHANNELS:
-        raise _Illegal(f"has {page.samplesperpixel} channels, but at most {MAX_CHANNELS} are legal; save fewer")
+        raise IllegalImage(f"has {page.samplesperpixel} channels, but at most {MAX_CHANNELS} are legal; save fewer")
     if page.photometric not in (0, 1, 2) or str(page.dtype) not in _TIFF_TYPES:  # white is zero, black is zero, RGB
         kind = f"{getattr(page.photometric, 'name', page.photometric)} of {page.dtype}"
-        raise _Illegal(f"its pixels are {kind}, but must be grey or RGB of {', '.join(_TIFF_TYPES)}; convert it")
+        raise IllegalImage(f"its pixels are {kind}, but must be grey or RGB of {', '.join(_TIFF_TYPES)}; convert it")
 
 
 def _is_truncated(page: tifffile.TiffPage, num_bytes: int) -> bool:
@@ -159,78 +158,67 @@ def _decode_unusual(page: tifffile.TiffPage, content: bytes) -> np.ndarray:
     """Returns what OpenCV decodes: it knows LZW, which it also writes by default, without a further package."""
     pixels = _decode(content)
     if pixels.shape != page.shape or pixels.dtype != page.dtype or page.photometric == 0:
-        raise _Illegal(f"its compression {page.compression!r} cannot be decoded; save it uncompressed")
+        raise IllegalImage(f"its compression {page.compression!r} cannot be decoded; save it uncompressed")
     return pixels
 
 
 def _read_png(file: BinaryIO) -> np.ndarray:
     content = file.read()
-    depth, colour = _check_png(content)
+    header = _check_png(content)
     pixels = _decode(content)
     if pixels.shape[2:] == (4,):
         pixels = _without_alpha(pixels)
-    if colour in (0, 4) and pixels.ndim == 3:
+    if header.colour in (0, 4) and pixels.ndim == 3:
         pixels = pixels[..., 0]
     # OpenCV spreads grey values of 1, 2 and 4 bits over 0 to 255; labels would no longer be what the file says.
-    return pixels // (255 // (2**depth - 1)) if colour == 0 and depth < 8 else pixels
+    return pixels // (255 // (2**header.depth - 1)) if header.colour == 0 and header.depth < 8 else pixels
 
 
-def _check_png(content: bytes) -> tuple[int, int]:
-    """Returns the bit depth and the colour type that the header names."""
-    view, at, kind, depth, colour = memoryview(content), 8, b"", 0, 0
+def _check_png(content: bytes) -> PngHeader:
+    """Return the header of a PNG whose chunks are all there and undamaged."""
+    view, at, kind, header = memoryview(content), 8, b"", PngHeader(0, 0, 0, 0)
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", content, at) if at + 12 <= len(content) else (0, b"")
         end = at + 12 + length
         if not kind or end > len(content):
-            raise _Illegal("is truncated (there is no IEND chunk at its end); copy it again")
+            raise IllegalImage("is truncated (there is no IEND chunk at its end); copy it again")
         if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
-            raise _Illegal(f"is damaged (the checksum of chunk {kind.decode('latin-1')!r} is wrong); copy it again")
+            raise IllegalImage(f"is damaged (the checksum of chunk {kind.decode('latin-1')!r} is wrong); copy it again")
         if at == 8:
-            width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
-            _check_size(height, width)
+            header = png_header(content)
+            _check_size(header.height, header.width)
         if kind == b"acTL" and (num_frames := struct.unpack_from(">I", content, at + 8)[0]) > 1:
-            raise _Illegal(f"holds {num_frames} pages, but must hold one slice; split it into files")
+            raise IllegalImage(f"holds {num_frames} pages, but must hold one slice; split it into files")
         at = end
-    return depth, colour
+    return header
 
 
 def _read_jpeg(file: BinaryIO) -> np.ndarray:
     content = file.read()
-    height, width, num_channels = _jpeg_frame(content)
+    if JPEG_END not in (marker for marker, _ in jpeg_segments(content)):
+        raise IllegalImage("is truncated (there is no end marker); copy it again")
+    height, width, num_channels = jpeg_frame(content)
     _check_size(height, width)
     if num_channels not in (1, 3):
-        raise _Illegal(f"has {num_channels} channels (4 are CMYK), but must be grey or RGB; convert it")
+        raise IllegalImage(f"has {num_channels} channels (4 are CMYK), but must be grey or RGB; convert it")
     # A coded block takes one bit at least; libjpeg fills blocks that are missing with grey.
     if (height // 8) * (width // 8) > 8 * len(content):
-        raise _Illegal(f"is damaged ({height} x {width} pixels do not fit {len(content)} bytes); copy it again")
+        raise IllegalImage(f"is damaged ({height} x {width} pixels do not fit {len(content)} bytes); copy it again")
     return _decode(content)
-
-
-def _jpeg_frame(content: bytes) -> tuple[int, int, int]:
-    frame, at = (0, 0, 0), 2
-    while match := _JPEG_MARKER.search(content, at):
-        marker, at = match[1][0], match.end()
-        if marker == 0xD9:
-            return frame
-        if marker in _JPEG_FRAMES and at + 8 <= len(content):
-            frame = struct.unpack_from(">HHB", content, at + 3)
-        if marker not in (0x01, 0xD8):
-            at += int.from_bytes(content[at : at + 2])
-    raise _Illegal("is truncated (there is no end marker); copy it again")
 
 
 def _decode(content: bytes) -> np.ndarray:
     """Returns what OpenCV decodes, with channels in the file's order."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise _Illegal("its pixels are damaged, or coded in a rare way; copy it again or save it anew")
+        raise IllegalImage("its pixels are damaged, or coded in a rare way; copy it again or save it anew")
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 def _without_alpha(pixels: np.ndarray) -> np.ndarray:
     opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
     if (pixels[..., -1] != opaque).any():
-        raise _Illegal("its alpha channel is not opaque; remove it or, if it is an image, do not mark it as alpha")
+        raise IllegalImage("its alpha channel is not opaque; remove it or, if it is an image, do not mark it as alpha")
     return pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :-1]
 
 
@@ -239,15 +227,17 @@ def _of_plain_type(pixels: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             pixels = pixels.astype(np.float32)
         if num_illegal := np.count_nonzero(~np.isfinite(pixels)):
-            raise _Illegal(f"{num_illegal} values are NaN, infinite or above 3.4e38; replace them by finite values")
+            raise IllegalImage(f"{num_illegal} values are NaN, infinite or above 3.4e38; replace them by finite values")
     return np.ascontiguousarray(pixels, np.uint8 if pixels.dtype == bool else pixels.dtype.newbyteorder("="))
 
 
 def _check_size(height: int, width: int, *, num_bytes: int = 1) -> None:  # of a pixel
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise _Illegal(f"is {height} x {width}, but 1 to {MAX_SIDE} pixels a side are legal; resize or copy it again")
+        raise IllegalImage(
+            f"is {height} x {width}, but 1 to {MAX_SIDE} pixels a side are legal; resize or copy it again"
+        )
     if height * width * num_bytes > MAX_BYTES:
-        raise _Illegal(f"takes {height * width * num_bytes / 2**30:.1f} GiB decoded, but 1 is the most; resize it")
+        raise IllegalImage(f"takes {height * width * num_bytes / 2**30:.1f} GiB decoded, but 1 is the most; resize it")
 
 
 def _shown(values: np.ndarray) -> str:

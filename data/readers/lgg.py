@@ -6,12 +6,13 @@ slices whose channels are pre-contrast, FLAIR and post-contrast, and one-channel
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError, Problem
 from data.patient import Scan, SliceFiles, SlicePatient
-from data.readers.folder import ReadPair
+from data.readers.images import IMAGES, ReadPair
+from data.readers.reader import Options, Reader
 from data.readers.walk import require_folder, walk
 
 LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <PATIENT>_<NUMBER>_mask.tif"
@@ -35,7 +36,7 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
     Raises:
         DataError: source is missing or holds no patient, or there is no such channel.
     """
-    read_slice = ReadPair(channels=channel_indices(channels), grayscale=grayscale)
+    read_slice = ReadPair(channels=READER.channel_indices(channels), grayscale=grayscale)
     require_folder(source, LAYOUT)
     problems: list[Problem] = []
     by_id: dict[str, Path] = {}
@@ -59,15 +60,10 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
     return Scan(patients=tuple(sorted(patients, key=lambda patient: patient.id)), problems=tuple(problems))
 
 
-def channel_indices(channels: Sequence[str]) -> tuple[int, ...]:
-    """Returns where channels lie in an image; empty for none given, which means all.
-
-    Raises:
-        DataError: there is no such channel.
-    """
-    if unknown := [channel for channel in channels if channel not in CHANNELS]:
-        raise DataError(f"channels has {unknown[0]!r}, but the channels of the LGG layout are {', '.join(CHANNELS)}.")
-    return tuple(map(CHANNELS.index, channels))
+def looks_like(source: Path) -> bool:
+    """Return whether a TIFF called as a mask lies in source or at most 3 folders below it."""
+    paths = (path for depth in range(4) for path in source.glob("*/" * depth + "*_mask.tif*"))
+    return any(_FILE_NAME.fullmatch(path.name) for path in paths)
 
 
 def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[SliceFiles, ...]:
@@ -113,3 +109,23 @@ def _institution(patient_id: str) -> str:
     """Returns the institution in a TCGA barcode, `TCGA_DU`; nothing for other ids."""
     match = re.match(r"TCGA_[A-Z0-9]{2}(?=_)", patient_id)
     return match[0] if match else ""
+
+
+def _scan(source: Path, options: Options) -> Scan:
+    found = scan(source, channels=options.channels, grayscale=options.grayscale)
+    return replace(found, channel_names=options.channels or CHANNELS)
+
+
+READER = Reader(
+    scan=_scan,
+    recognise=looks_like,
+    files=IMAGES,
+    channels=CHANNELS,
+    options=("channels", "grayscale"),
+    description="TIFF slices in the layout of the LGG MRI Segmentation set",
+    licence=(
+        "The LGG MRI Segmentation set (Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002) is CC BY-NC-SA 4.0: "
+        "attribution, no commercial use, the same licence for what is made from it, this model too. Another set in its "
+        "layout has a licence of its own."
+    ),
+)

@@ -6,16 +6,25 @@ How axes become axial slices, and what is refused of a file, is `data.readers.ni
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from data.errors import DataError, Problem
 from data.patient import Patient, Scan, Volume
-from data.readers.nifti_file import SUFFIX, import_nibabel, join_channels, read_grids
-from data.readers.nifti_file import write_mask as write_mask
+from data.readers.nifti_file import (
+    SUFFIX,
+    count_values,
+    import_nibabel,
+    join_channels,
+    read_channels,
+    read_grids,
+    write_mask,
+)
+from data.readers.reader import FileKind, Options, Reader, Spacing
 from data.readers.walk import require_folder, walk
 
 LAYOUT = "expected <source>/<CASE>/<CASE>_<MODALITY>.nii.gz (or .nii), each case with its <CASE>_seg.nii.gz"
@@ -61,7 +70,7 @@ def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, .
             images = tuple(files[name] for name in modalities)
             case = NiftiPatient(id=case_id, group=group, images=images, segmentation=files["seg"], labels=labels)
             patients.append(case)
-    return Scan(patients=tuple(patients), problems=tuple(problems), warnings=warnings)
+    return Scan(patients=tuple(patients), problems=tuple(problems), warnings=warnings, channel_names=modalities)
 
 
 def looks_like(source: Path) -> bool:
@@ -159,3 +168,37 @@ def _shared_modalities(cases: list[dict[str, Path]]) -> tuple[tuple[str, ...], s
     rest = ", ".join(f"{name} ({counts[name]} of {most} cases)" for name in sorted(counts) if counts[name] < most)
     sentence = f"no modalities were named; the channels are those of every case: {', '.join(shared) or 'none'}"
     return shared, f"{sentence}; left out: {rest}" if rest else sentence
+
+
+def _scan(source: Path, options: Options) -> Scan:
+    return scan(source, modalities=options.modalities, labels=options.labels)
+
+
+def _read(paths: Sequence[Path], channels: tuple[int, ...], grayscale: bool) -> tuple[np.ndarray, Spacing | None]:
+    return read_channels(tuple(paths))  # a file is one channel already, and has no colours
+
+
+def _write_mask(stem: Path, mask: Bool[np.ndarray, "slices height width"], image: Path) -> Path:
+    path = stem.with_name(stem.name + ".nii.gz")
+    write_mask(path, mask, like=image)
+    return path
+
+
+NIFTI = FileKind(
+    name="nifti",
+    noun="NIfTI",
+    suffixes={".nii.gz": "application/gzip", ".nii": "application/x-nifti"},
+    holds="channel",
+    layout="expected a case's folder with <CASE>_<MODALITY>.nii.gz, or a folder of such folders",
+    read=_read,
+    write_mask=_write_mask,
+    count_values=count_values,
+)
+
+READER = Reader(
+    scan=_scan,
+    recognise=looks_like,
+    files=NIFTI,
+    options=("modalities", "labels"),
+    description="axial slices of NIfTI volumes in the BraTS layout",
+)

@@ -24,6 +24,7 @@ from jaxtyping import Bool, Shaped
 from data import atomic
 from data.errors import BadFiles, DataError, Problem, bad_file
 from data.patient import size_text
+from data.readers.image_header import count_product
 
 MAX_SIDE, MAX_VOXELS = 16384, 2**29  # 1024 x 1024 x 512: beyond MR of a head, within the memory of a workstation
 MAX_OFFSET_BYTES = 2**24  # what lies before the voxels is kilobytes; more is a damaged header, or a bomb
@@ -167,6 +168,22 @@ def write_mask(path: Path, mask: Bool[np.ndarray, "slices height width"], like: 
     image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     content = image(values.reshape(header.get_data_shape()), header.get_best_affine(), header).to_bytes()
     atomic.write(path, gzip.compress(content, mtime=0) if suffix["gz"] else content, sync=False)
+
+
+def count_values(path: Path) -> int:
+    """Return how many voxels a file's header promises; 0 where reading refuses the header.
+
+    Raises:
+        BadFiles: The header is damaged, or a side is below 1.
+    """
+    nibabel = import_nibabel()
+    with _open(path) as stream:
+        head = stream.read(540)
+        if head[344:348] == b"n+1\0":
+            return count_product(path, *nibabel.Nifti1Header(head[:348], check=False).get_data_shape())
+        if head[4:8] == b"n+2\0":
+            return count_product(path, *nibabel.Nifti2Header(head, check=False).get_data_shape())
+    return 0
 
 
 def import_nibabel() -> ModuleType:

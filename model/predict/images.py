@@ -3,23 +3,15 @@
 A mask that lies beside its image is passed over unread, so that a prediction can never depend on it.
 """
 
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-import tifffile
-from jaxtyping import UInt8
-
-from data import atomic
+from data.readers.reader import FileKind
 from data.readers.walk import walk
 
-TIFF = (".tif", ".tiff")
-SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg")
 NOT_IMAGES = ("_mask", "_overlay", "_seg")
 """Ends of the names of files that lie beside images and are none: the data set's masks, and what a prediction wrote."""
 
@@ -35,12 +27,14 @@ class Volume:
     patient: str
     folder: Path
     files: tuple[Path, ...]
-    """Slices in number order, or NIfTI files in the order of the model's channels."""
+    """Slices in number order, or volumes in the order of the model's channels; `kind.holds` says which."""
 
-    is_nifti: bool = False
+    kind: FileKind
 
 
-def find_slices(source: Path, problems: list[str], *, patient_pattern: re.Pattern | None = None) -> Iterator[Volume]:
+def find_slices(
+    source: Path, kind: FileKind, problems: list[str], *, patient_pattern: re.Pattern | None = None
+) -> Iterator[Volume]:
     """Yield the volumes of image files in a folder or below it; what cannot be told becomes a problem.
 
     A folder that holds images is a patient. Below a folder `images`, with or without its `masks`, they are told apart
@@ -50,33 +44,23 @@ def find_slices(source: Path, problems: list[str], *, patient_pattern: re.Patter
     for folder, subfolders, names in walk(top, problems_of_walk := []):
         if folder == top and top.name.lower() in _IMAGES:
             subfolders.clear()
-            yield from _in_images_folder(top, top.parent, patient_pattern, problems)
+            yield from _in_images_folder(top, top.parent, kind, patient_pattern, problems)
             continue
         images = [name for name in subfolders if name.lower() in _IMAGES]
         if images:
             subfolders[:] = [name for name in subfolders if name.lower() not in _IMAGES + _MASKS]
         for name in images:
-            yield from _in_images_folder(folder / name, top, patient_pattern, problems)
-        if paths := [folder / name for name in names if is_image(Path(name))]:
+            yield from _in_images_folder(folder / name, top, kind, patient_pattern, problems)
+        if paths := [folder / name for name in names if is_image(name, kind)]:
             # `resolve` gives "." a name.
-            yield Volume(patient=folder.resolve().name, folder=folder, files=_by_name(folder, paths, problems))
+            files = _by_name(folder, paths, problems)
+            yield Volume(patient=folder.resolve().name, folder=folder, files=files, kind=kind)
     problems += map(str, problems_of_walk)
 
 
-def is_image(path: Path) -> bool:
-    """Return whether a file's name is that of an image, and not of a mask or an overlay."""
-    return path.suffix.lower() in SUFFIXES and not path.stem.lower().endswith(NOT_IMAGES)
-
-
-def write_image(path: Path, pixels: UInt8[np.ndarray, "height width *channels"]) -> None:
-    """Write a TIFF or PNG as the suffix says, grey or RGB, whole or not at all."""
-    if path.suffix.lower() in TIFF:
-        buffer = io.BytesIO()
-        tifffile.imwrite(buffer, pixels, photometric="minisblack" if pixels.ndim == 2 else "rgb")
-        atomic.write(path, buffer.getvalue(), sync=False)
-    else:
-        encoded = cv2.imencode(path.suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1]
-        atomic.write(path, encoded.tobytes(), sync=False)
+def is_image(name: str, kind: FileKind) -> bool:
+    """Return whether a file's name is that of an image of this kind, and not of a mask or an overlay."""
+    return kind.suffix_of(name) != "" and not kind.stem_of(name).lower().endswith(NOT_IMAGES)
 
 
 def _by_name(folder: Path, images: list[Path], problems: list[str]) -> tuple[Path, ...]:
@@ -99,12 +83,14 @@ def _by_name(folder: Path, images: list[Path], problems: list[str]) -> tuple[Pat
     return tuple(numbered[number] for number in sorted(numbered))
 
 
-def _in_images_folder(images: Path, top: Path, pattern: re.Pattern | None, problems: list[str]) -> Iterator[Volume]:
+def _in_images_folder(
+    images: Path, top: Path, kind: FileKind, pattern: re.Pattern | None, problems: list[str]
+) -> Iterator[Volume]:
     found: dict[str, list[Path]] = defaultdict(list)
     group = images.parent.relative_to(top).as_posix().removeprefix(".")
     for folder, _, names in walk(images, problems_of_walk := []):
         below = folder.relative_to(images).as_posix()
-        for path in (folder / name for name in names if is_image(Path(name))):
+        for path in (folder / name for name in names if is_image(name, kind)):
             inside = path.relative_to(top).as_posix()
             if pattern is not None:
                 match = pattern.search(inside)
@@ -117,7 +103,7 @@ def _in_images_folder(images: Path, top: Path, pattern: re.Pattern | None, probl
                 problems.append(f'{path}: patient_pattern "{pattern.pattern}" finds no patient in {inside}; change it')
     problems += map(str, problems_of_walk)
     for patient, paths in sorted(found.items()):
-        yield Volume(patient=patient, folder=images, files=_by_last_digits(paths, problems))
+        yield Volume(patient=patient, folder=images, files=_by_last_digits(paths, problems), kind=kind)
 
 
 def _by_last_digits(paths: list[Path], problems: list[str]) -> tuple[Path, ...]:

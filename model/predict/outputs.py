@@ -22,9 +22,9 @@ from jaxtyping import Bool, Shaped
 
 from data import atomic
 from data.errors import DataError
-from data.readers.nifti_file import write_mask
+from data.readers.images import write_image
 from model.overlay import draw_overlay, overlay_levels
-from model.predict.images import TIFF, Volume, write_image
+from model.predict.images import Volume
 from model.predict.measurements import measure
 from model.predict.record import COLUMNS, RECORD, Origin, PredictionRecord, VolumeRow, read_record
 
@@ -142,19 +142,17 @@ class Outputs:
         )
 
     def _write_images(self, folder: Path, volume: Volume, images: np.ndarray, masks: np.ndarray) -> None:
-        if volume.is_nifti:
-            write_mask(folder / f"{volume.patient}_mask.nii.gz", masks, volume.files[0])
-        else:
-            _write_masks(folder, volume, masks)
+        volume.kind.write_masks(folder, volume.files, masks, patient=volume.patient)
         if self.overlays:
             self._write_overlays(folder, volume, images, masks)
 
     def _write_overlays(self, folder: Path, volume: Volume, images: np.ndarray, masks: np.ndarray) -> None:
         shown = overlay_levels(images, self.channel_names)
         for index, (image, mask) in enumerate(zip(shown, masks, strict=True)):
-            if volume.is_nifti and not mask.any():
+            is_volume = volume.kind.holds == "channel"
+            if is_volume and not mask.any():
                 continue  # most slices of a NIfTI volume have nothing to show
-            name = f"{volume.patient}_{index + 1}" if volume.is_nifti else volume.files[index].stem
+            name = f"{volume.patient}_{index + 1}" if is_volume else volume.kind.stem_of(volume.files[index].name)
             write_image(folder / f"{name}_overlay.png", draw_overlay(image, predicted=mask))
 
     @contextlib.contextmanager
@@ -176,12 +174,6 @@ def fingerprint(files: Iterable[Path]) -> str:
             name = os.fsencode(path.name)  # which need not be UTF-8
             digest.update(name + f"\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def _write_masks(folder: Path, volume: Volume, masks: np.ndarray) -> None:
-    for path, mask in zip(volume.files, masks, strict=True):
-        suffix = path.suffix if path.suffix.lower() in TIFF else ".png"  # JPEG would blur the outline
-        write_image(folder / f"{path.stem}_mask{suffix}", mask.astype(np.uint8) * 255)
 
 
 def _move(partial: Path, final: Path) -> None:

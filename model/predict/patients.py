@@ -36,7 +36,7 @@ def patients_of_sources(
         raise DataError("no INPUT is an image: all are named as masks or overlays")
     volumes = find_all(images, settings, patient_pattern=patient_pattern)
     outputs.check(volumes)
-    single = [volume.files[0].name for volume in volumes if len(volume.files) == 1 and not volume.is_nifti]
+    single = [volume.files[0].name for volume in volumes if len(volume.files) == 1 and volume.kind.holds == "slice"]
     if single:
         note(
             f"{len(single)} volume(s) have only one slice ({single[0]}), which is normalised by itself; "

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from data.readers.nifti_file import SUFFIX, write_mask
+from data.readers.images import IMAGES, write_image
+from data.readers.reader import FileKind
 from model.overlay import draw_overlay, draw_panel, overlay_levels
-from model.predict.images import TIFF, write_image
 from model.serve.upload import Case
 
 Output = Literal["mask", "overlay", "json"]
@@ -56,32 +56,24 @@ def describe(case: Case, masks: Bool[np.ndarray, "slices height width"], thresho
 
 def mask_file(case: Case, masks: Bool[np.ndarray, "slices height width"], folder: Path) -> Answer:
     """Return the masks as `model.predict` writes them: of several images a ZIP, of NIfTI a volume like the input's."""
-    if case.is_nifti:
-        path = folder / f"{SUFFIX.sub('', case.files[0].name)}_mask.nii.gz"
-        write_mask(path, masks, like=case.files[0])
-        return Answer(content=path.read_bytes(), name=path.name, media_type="application/gzip")
-    paths = []
-    for source, mask in zip(case.files, masks, strict=True):
-        suffix = source.suffix if source.suffix.lower() in TIFF else ".png"
-        paths.append(folder / f"{source.stem}_mask{suffix}")
-        write_image(paths[-1], mask.astype(np.uint8) * 255)
-    return _one_file(paths, "masks.zip")
+    paths = case.kind.write_masks(folder, case.files, masks, patient=case.kind.stem_of(case.files[0].name))
+    return _one_file(paths, "masks.zip", case.kind)
 
 
 def overlay_file(case: Case, masks: Bool[np.ndarray, "slices height width"], folder: Path) -> Answer:
     """Return the outlines drawn into the images: of several a ZIP, of NIfTI a panel of slices."""
     levels = overlay_levels(case.images, case.channel_names)
-    if case.is_nifti:
+    if case.kind.holds == "channel":
         shown = _shown(masks, PANEL_SLICES)
         captions = [f"slice {index + 1}" for index in shown]
         panel = draw_panel(levels[shown], masks[shown], columns=PANEL_COLUMNS, captions=captions)
-        name = f"{SUFFIX.sub('', case.files[0].name)}_overlay.png"
+        name = f"{case.kind.stem_of(case.files[0].name)}_overlay.png"
         return Answer(content=_png(panel), name=name, media_type="image/png")
     paths = []
     for source, image, mask in zip(case.files, levels, masks, strict=True):
-        paths.append(folder / f"{source.stem}_overlay.png")
+        paths.append(folder / f"{case.kind.stem_of(source.name)}_overlay.png")
         write_image(paths[-1], draw_overlay(image, predicted=mask))
-    return _one_file(paths, "overlays.zip")
+    return _one_file(paths, "overlays.zip", IMAGES)
 
 
 def json_answer(
@@ -92,7 +84,7 @@ def json_answer(
     mask = mask_file(case, masks, folder)
     overlays = [
         {
-            "name": f"slice {index + 1}" if case.is_nifti else case.files[index].name,
+            "name": f"slice {index + 1}" if case.kind.holds == "channel" else case.files[index].name,
             "tumour_pixels": int(masks[index].sum()),
             "png": _text(_png(draw_overlay(levels[index], predicted=masks[index]))),
         }
@@ -109,10 +101,10 @@ def _shown(masks: np.ndarray, most: int) -> np.ndarray:
     return candidates[np.unique(np.linspace(0, len(candidates) - 1, min(most, len(candidates))).round().astype(int))]
 
 
-def _one_file(paths: list[Path], name: str) -> Answer:
+def _one_file(paths: list[Path], name: str, kind: FileKind) -> Answer:
     if len(paths) == 1:
-        kind = "image/tiff" if paths[0].suffix.lower() in TIFF else "image/png"
-        return Answer(content=paths[0].read_bytes(), name=paths[0].name, media_type=kind)
+        media_type = kind.media_type_of(paths[0].name)
+        return Answer(content=paths[0].read_bytes(), name=paths[0].name, media_type=media_type)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in paths:

@@ -103,7 +103,7 @@ def build_service(
             "status": "ok",
             "model": model_name,
             "channels": settings.channel_names,
-            "takes": "nifti" if settings.data_format == "nifti" else "images",
+            "takes": settings.files.name,
             "size": settings.preprocessing.size,
             "threshold": settings.threshold,
             "max_megabytes": limits.max_megabytes,

@@ -12,7 +12,7 @@ from typing import Any
 
 from data.atomic import write
 from data.patient import Patient
-from data.source import channel_indices
+from data.readers.table import READERS
 from model.device import find_device
 from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network
@@ -115,7 +115,7 @@ def default_settings(config: SearchConfig, cohort: Cohort) -> Settings:
         preprocessing=config.preprocessing,
         channel_names=cohort.channel_names,
         data_format=cohort.format,
-        channel_indices=channel_indices(cohort.format, config.reading.channels),
+        channel_indices=READERS[cohort.format].channel_indices(config.reading.channels),
         grayscale=config.reading.grayscale,
     )
 

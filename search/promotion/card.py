@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from data.readers.table import READERS
 from model.settings import Settings
 from search.record.objectives import OBJECTIVES
 from search.record.trials import TrialRow, count_states
@@ -25,22 +26,6 @@ FILES = {
     "manifest.json": "size and SHA-256 of every file, versions, commit, fingerprint of the data",
 }
 """What each file of the folder is, in the order of the card."""
-
-DATA = {
-    "lgg": "TIFF slices in the layout of the LGG MRI Segmentation set",
-    "folder": "images and masks as PNG, JPEG or TIFF",
-    "nifti": "axial slices of NIfTI volumes in the BraTS layout",
-    "phantom": "synthetic patients, drawn by a program",
-}
-"""By format."""
-
-LICENCES = {
-    "lgg": "The LGG MRI Segmentation set (Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002) is CC BY-NC-SA 4.0: "
-    "attribution, no commercial use, the same licence for what is made from it, this model too. Another set in its "
-    "layout has a licence of its own.",
-    "phantom": "Synthetic patients are anyone's.",
-}
-"""Of the data, by format."""
 
 YOUR_LICENCE = (
     "The licence of your data applies to what is derived from it, this model too; this program cannot know it."
@@ -81,6 +66,7 @@ def write_card(
     )
     environment.filters |= {"cell": _cell, "value": _value, "interval": format_interval, "label": _label}
     present = {*files, "card.md", "manifest.json"}
+    reader = READERS.get(run["data"]["format"])
     return environment.get_template("card.md").render(
         run=run,
         config=run["config"],
@@ -96,8 +82,9 @@ def write_card(
         steps=_steps(settings),
         code=_code(settings),
         files={name: meaning for name, meaning in FILES.items() if name in present},
-        format=DATA.get(run["data"]["format"], run["data"]["format"]),
-        licence=LICENCES.get(run["data"]["format"], YOUR_LICENCE),
+        format=reader.description if reader else run["data"]["format"],
+        licence=(reader and reader.licence) or YOUR_LICENCE,
+        warning=reader.warning if reader else "",
         command=shlex.join(["python", "-m", "search.tune", *run["command"][1:]]),
     )
 

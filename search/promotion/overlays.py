@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from data.patient import Patient
+from data.readers.images import write_image
 from model.inference.volume import Network, predict_volume, to_masks
 from model.overlay import draw_panel, overlay_levels
-from model.predict.images import write_image
 from model.scoring.evaluate import PatientScore
 from model.settings import Settings
 

@@ -26,7 +26,7 @@ import tifffile
 from data.errors import BadFiles, DataError
 from data.patient import SliceFiles, SlicePatient, Volume
 from data.preprocess import Preprocessing
-from data.readers.folder import ReadPair
+from data.readers.images import ReadPair
 from data.readers.nifti import NiftiPatient
 from data.source import Reading, find_source
 from search.cohort import Cohort, read_cohort
@@ -917,7 +917,7 @@ REFUSED = [
     ),
     ("lgg", two_patients, {}, "^there are 2 patients, but must be at least 3"),
     ("lgg", empty_masks, {}, "^none of the 3 patients of side 'train' has a tumour, but without one Dice is undefined"),
-    ("lgg", None, {"channels": ("t1",)}, "^channels has 't1', but the channels of the LGG layout are pre, flair, post"),
+    ("lgg", None, {"channels": ("t1",)}, "^--channels is t1, but the channels of this layout are pre, flair, post"),
     ("lgg", None, {"channels": ("pre",), "grayscale": True}, "^--channels and --grayscale exclude each other"),
     ("lgg", None, {"labels": (1,)}, "^--labels is for nifti and folder, but the data is lgg"),
     ("lgg", None, {"modalities": ("t1",)}, "^--modalities is for nifti, but the data is lgg"),
@@ -927,9 +927,9 @@ REFUSED = [
         "folder",
         None,
         {"channels": ("flair",)},
-        "^--channels has 'flair', but the channels of a folder are numbers from 0",
+        "^--channels is flair, but the channels of this layout are numbers from 0",
     ),
-    ("folder", None, {"channels": ("-1",)}, "^--channels has '-1', but the channels of a folder are numbers from 0"),
+    ("folder", None, {"channels": ("-1",)}, "^--channels is -1, but the channels of this layout are numbers from 0"),
     ("folder", None, {"patient_pattern": "("}, r'^patient_pattern "\(" is illegal .*unterminated subpattern'),
     (
         "folder",
@@ -943,8 +943,8 @@ REFUSED = [
         {"patient_pattern": "nobody"},
         r'(?s)has 15 problem\(s\).*"nobody" finds no patient in images/P0/1',
     ),
-    ("nifti", None, {"channels": ("0",)}, "^--channels is for lgg and phantom and folder, but the data is nifti"),
-    ("nifti", None, {"grayscale": True}, "^--grayscale is for lgg and phantom and folder, but the data is nifti"),
+    ("nifti", None, {"channels": ("0",)}, "^--channels is for folder and lgg and phantom, but the data is nifti"),
+    ("nifti", None, {"grayscale": True}, "^--grayscale is for folder and lgg and phantom, but the data is nifti"),
     ("nifti", None, {"patient_pattern": "x"}, "^--patient-pattern is for folder, but the data is nifti"),
     ("nifti", None, {"modalities": ("t1", "T1")}, '^modalities are t1, t1, but must differ, and must not be "seg"'),
     ("nifti", None, {"modalities": ("seg",)}, '^modalities are seg, but must differ, and must not be "seg"'),

@@ -369,7 +369,7 @@ def test_inspect_takes_the_options_of_reading(tmp_path, capsys, three_phantoms):
     [
         ("missing", (), "does not exist"),
         ("good", ("--val-fraction", "0"), "val_fraction is 0.0, but must be above 0"),
-        ("good", ("--channels", "t9"), "channels has 't9'"),
+        ("good", ("--channels", "t9"), "channels is t9"),
         ("good", ("--labels", "1"), "--labels is for"),
         ("good", ("--out", "good/A/A_1.tif"), "File exists"),
         ("bad", (), "holds no file that can be used, out of 6 listed"),

@@ -9,7 +9,7 @@ import tifffile
 from data.errors import BadFiles, DataError
 from data.pack import join_packs, pack_patients
 from data.preprocess import Preprocessing, fit_image, volume_statistics
-from data.readers.folder import ReadPair
+from data.readers.images import ReadPair
 from data.readers.lgg import scan
 from tests.support.fakes import small_pack, write_lgg_patient
 

@@ -7,7 +7,7 @@ import pytest
 
 from data.errors import DataError
 from data.phantom import NUM_SLICES, draw_patient, write_phantom
-from data.readers.folder import ReadPair
+from data.readers.images import ReadPair
 from data.readers.lgg import scan
 
 draw = functools.cache(draw_patient)  # 60 ms a patient

@@ -1,13 +1,12 @@
 """The data source: one word or path, and what is said about nonsense."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+import numpy as np
 import pytest
 
-from data.errors import BadFiles, DataError
-from data.source import DEFAULT_NUM_PHANTOMS, Reading, channel_names, find_source
+from data.errors import BadFiles, DataError, UserError
+from data.readers.images import write_image
+from data.readers.phantom import DEFAULT_NUM_PHANTOMS
+from data.source import Reading, find_source
 from tests.support.fakes import write_lgg_patient
 
 
@@ -19,7 +18,7 @@ def test_source_writes_as_many_phantoms_as_asked(tmp_path):
 
 def test_source_has_a_default_number_of_phantoms(tmp_path, monkeypatch):
     assert DEFAULT_NUM_PHANTOMS == 24
-    monkeypatch.setattr("data.source.DEFAULT_NUM_PHANTOMS", 3)  # 24 take two seconds to write
+    monkeypatch.setattr("data.readers.phantom.DEFAULT_NUM_PHANTOMS", 3)  # 24 take two seconds to write
     assert len(find_source("phantom", phantom_root=tmp_path).patients) == 3
 
 
@@ -187,23 +186,34 @@ def test_reading_refuses_channels_twice():
 
 
 def test_reading_refuses_another_format():
-    # Elsewhere: here annotations are checked, and would refuse first.
-    command = [sys.executable, "-c", 'from data.source import Reading; Reading(data_format="dicom")']
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert "ValueError: data_format is 'dicom', but must be one of auto, lgg, folder, nifti" in done.stderr
+    with pytest.raises(UserError, match=r"data_format is 'dicom', but must be one of auto, nifti, folder, lgg$"):
+        Reading(data_format="dicom")
+
+
+RGB, GREY = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("format", "options", "num_channels", "expected"),
+    ("data", "options", "pixels", "expected"),
     [
-        ("lgg", {}, 3, ("pre", "flair", "post")),
-        ("lgg", {}, 1, ("0",)),
-        ("lgg", {"channels": ("flair", "pre")}, 2, ("flair", "pre")),
-        ("phantom", {}, 3, ("pre", "flair", "post")),
-        ("folder", {}, 2, ("0", "1")),
-        ("folder", {"channels": ("2", "0")}, 2, ("2", "0")),
-        ("folder", {"grayscale": True}, 1, ("grey",)),
+        (LGG, {}, RGB, ("pre", "flair", "post")),
+        (LGG, {}, GREY, ("0",)),
+        (LGG, {"channels": ("flair", "pre")}, RGB, ("flair", "pre")),
+        (LGG, {"grayscale": True}, RGB, ("grey",)),
+        (FOLDER, {}, RGB, ("0", "1", "2")),
+        (FOLDER, {"channels": ("2", "0")}, RGB, ("2", "0")),
+        (FOLDER, {"grayscale": True}, RGB, ("grey",)),
     ],
 )
-def test_channel_names_are_those_of_the_layout(format, options, num_channels, expected):
-    assert channel_names(format, Reading(**options), (), num_channels) == expected
+def test_channel_names_are_those_of_the_layout(tmp_path, data, options, pixels, expected):
+    image, mask = (tmp_path / name for name in data)
+    image.parent.mkdir(parents=True)
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    write_image(image, pixels)
+    write_image(mask, GREY)
+    found = found_in(tmp_path, **options)
+    assert found.name_channels(found.patients[0].read().images.shape[3]) == expected
+
+
+def test_phantoms_have_the_channel_names_of_the_lgg_layout(tmp_path):
+    assert find_source("phantom:3", phantom_root=tmp_path).name_channels(3) == ("pre", "flair", "post")

@@ -101,7 +101,7 @@ def test_scan_averages_colours(tmp_path):
 
 def test_scan_refuses_a_channel_that_there_is_not(tmp_path):
     write_lgg_patient(tmp_path, "A")
-    with pytest.raises(DataError, match="channels has 't2', but the channels of the LGG layout are pre, flair, post"):
+    with pytest.raises(DataError, match="channels is flair, t2, but the channels of this layout are pre, flair, post"):
         scan(tmp_path, channels=("flair", "t2"))
 
 

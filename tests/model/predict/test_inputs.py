@@ -147,10 +147,10 @@ def test_channels_on_other_grids_are_named(tmp_path):
 def test_a_model_is_not_given_files_of_another_kind(tmp_path):
     case, patient = write_case(tmp_path / "nifti", "A", "flair", "t1ce"), write_lgg_patient(tmp_path / "lgg", "A")
     for source in (tmp_path / "nifti", case / "A_flair.nii.gz"):
-        with pytest.raises(ModelError, match=r"is NIfTI, but the model was trained on image files \(pre, fla"):
+        with pytest.raises(ModelError, match=r"has NIfTI files, but the model was trained on image files \(pre, fla"):
             find_volumes(source, SETTINGS)
     for source in (tmp_path / "lgg", patient / "A_1.tif"):
-        with pytest.raises(ModelError, match=r"image files, but the model was trained on NIfTI volumes \(t1ce, "):
+        with pytest.raises(ModelError, match=r"has image files, but the model was trained on NIfTI files \(t1ce, "):
             find_volumes(source, NIFTI)
 
 

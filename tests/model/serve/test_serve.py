@@ -36,6 +36,7 @@ import tifffile
 import torch
 import tyro
 
+from data.errors import BadFiles
 from data.preprocess import Preprocessing
 from data.readers.nifti_file import read_grid
 from model.export.predictor import Predictor, torch_network
@@ -281,7 +282,7 @@ def test_service_draws_overlays_of_the_channel_that_predict_draws(nifti_port, tm
         (["a_t1.nii", "b_t1.nii"], 422, "it cannot be told which file is which"),
         (["a_t1.nii"], 422, "1 NIfTI file.s. came, but the model takes 2 NIfTI file.s., one for each of t1, flair"),
         (["a_t1.nii", "a_t1.nii"], 400, "two files are called a_t1.nii; rename one"),
-        (["a_t1.nii", "a_flair.png"], 400, "images and NIfTI files came; send either"),
+        (["a_t1.nii", "a_flair.png"], 400, r"files of several kinds came \(NIfTI, image\); send one kind"),
     ],
 )
 def test_service_never_guesses_which_nifti_is_which(nifti_port, tmp_path, names, status, message):
@@ -459,9 +460,8 @@ def nifti_of(*sides: int) -> bytes:
 )
 def test_sides_that_are_not_positive_are_refused_by_the_header(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(Refusal, match=said) as refused:
+    with pytest.raises(BadFiles, match=said):
         num_values(tmp_path / name)
-    assert refused.value.status == 400
 
 
 def test_a_negative_side_frees_no_memory_for_another_file(port):

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from model.predict.images import write_image
+from data.readers.images import write_image
 from search.experiment import exclusive_writer
 from search.record.trials import State
 from search.report.__main__ import main

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from model.predict.images import write_image
+from data.readers.images import write_image
 from search.record.trials import State, append_row
 from search.report.page import write_report
 from tests.search.report.test_report import EVIL

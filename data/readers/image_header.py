@@ -1,0 +1,158 @@
+"""What the header of a TIFF, PNG or JPEG file promises: read before anything is decoded, for a megabyte may decode to
+gigabytes.
+
+Pillow was tried in place of these lines: it opens a PNG without telling its bit depth or checking that it is whole, and
+its own limit on sizes is one number for the whole process.
+"""
+
+import math
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import tifffile
+
+from data.errors import BadFiles, bad_file
+
+FIRST_BYTES = {
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # the last two are BigTIFF
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+}
+JPEG_END = 0xD9
+
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette is decoded to the colours it shows
+# Any marker but those that occur inside the coded pixels: a stuffed zero and the restart markers D0 to D7.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_DEFLATE = (8, 32946)
+_TIFF_COMPRESSIONS = (1, 5, *_DEFLATE)  # none, LZW, Deflate: of these it is known how much they decode to
+
+
+class IllegalImage(ValueError):
+    """What is wrong with an image; whoever knows its path raises BadFiles from it."""
+
+
+class PngHeader(NamedTuple):
+    """The first chunk of a PNG."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+
+    @property
+    def num_channels(self) -> int:
+        """Channels that a decoder returns."""
+        return _PNG_CHANNELS.get(self.colour, 4)
+
+
+class JpegFrame(NamedTuple):
+    """The header of a JPEG's first frame: decoders take that one."""
+
+    height: int
+    width: int
+    num_channels: int
+
+
+def file_format(first_bytes: bytes) -> str | None:
+    """Return "TIFF", "PNG" or "JPEG", as the first 8 bytes of a file say; None if they are of another file."""
+    return next((kind for kind, starts in FIRST_BYTES.items() if first_bytes.startswith(starts)), None)
+
+
+def png_header(content: bytes) -> PngHeader:
+    """Return the header of a PNG, of which 26 bytes are enough.
+
+    Raises:
+        struct.error: There are fewer.
+    """
+    return PngHeader(*struct.unpack_from(">IIBB", content, 16))
+
+
+def jpeg_frame(content: bytes) -> JpegFrame:
+    """Return the header of a JPEG's frame.
+
+    Raises:
+        IllegalImage: There is none.
+    """
+    for marker, at in jpeg_segments(content):
+        if marker in _JPEG_FRAMES and at + 8 <= len(content):
+            return JpegFrame(*struct.unpack_from(">HHB", content, at + 3))
+    raise IllegalImage("does not say its size where a JPEG does; copy it again or save it anew")
+
+
+def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each marker of a JPEG, and where what belongs to it begins; the last is JPEG_END unless it is truncated."""
+    marker, at = 0, 2
+    while marker != JPEG_END and (match := _JPEG_MARKER.search(content, at)):
+        marker, at = match[1][0], match.end()
+        yield marker, at
+        if marker not in (0x01, 0xD8):  # all others are followed by their length
+            at += int.from_bytes(content[at : at + 2])
+
+
+def count_values(path: Path) -> int:
+    """Return how many values (pixels times channels) an image file decodes to; 0 where it is of no known format.
+
+    Raises:
+        BadFiles: The header is damaged, a side is below 1, or the file decodes to more than it promises.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+        kind = file_format(head)
+        if kind == "PNG":
+            header = png_header(head)
+            return count_product(path, header.width, header.height, header.num_channels)
+        if kind == "JPEG":
+            return count_product(path, *jpeg_frame(path.read_bytes()))
+        return _count_tiff_values(path) if kind == "TIFF" else 0
+    except BadFiles:
+        raise
+    except IllegalImage as error:
+        raise bad_file(path, str(error)) from None
+    except Exception as error:  # tifffile raises a wide family of errors for damaged files
+        reason = f"cannot be read ({type(error).__name__}: {error}); copy it again or save it anew"
+        raise bad_file(path, reason) from error
+
+
+def count_product(path: Path, *sides: int) -> int:
+    """Return how many values an array of these sides has.
+
+    Raises:
+        BadFiles: A side is below 1: TIFF and NIfTI may say negative ones.
+    """
+    if min(sides, default=1) < 1:
+        shown = " x ".join(map(str, sides))
+        raise bad_file(path, f"says that it is {shown}, but each side must be at least 1; save it anew")
+    return math.prod(sides)
+
+
+def _count_tiff_values(path: Path) -> int:
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        num_values = count_product(path, page.imagelength, page.imagewidth, page.samplesperpixel)
+        if min(page.tilelength, page.tilewidth, page.rowsperstrip) < 0:
+            raise IllegalImage("has tiles or strips of no size; save it anew")
+        # What is decoded at once; "all rows in one strip" may be written as 2**32 - 1 rows.
+        chunk = page.tilelength * page.tilewidth or min(page.rowsperstrip, page.imagelength) * page.imagewidth
+        chunk *= page.samplesperpixel
+        if page.compression not in _TIFF_COMPRESSIONS:
+            name = getattr(page.compression, "name", page.compression)
+            raise IllegalImage(f"is compressed by {name}; save it uncompressed, or by LZW or Deflate")
+        if len(page.dataoffsets) > math.prod(page.chunked):
+            raise IllegalImage("holds more strips than its size needs; save it anew")
+        if page.compression in _DEFLATE:
+            _check_deflate(path, page, most_bytes=chunk * max(1, page.dtype.itemsize if page.dtype else 1))
+        return max(num_values, chunk)
+
+
+def _check_deflate(path: Path, page: tifffile.TiffPage, *, most_bytes: int) -> None:
+    with path.open("rb") as file:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.seek(offset)
+            if len(zlib.decompressobj().decompress(file.read(count), most_bytes + 1)) > most_bytes:
+                raise IllegalImage("decodes to more than its header promises; save it anew")

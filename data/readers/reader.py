@@ -1,0 +1,149 @@
+"""What a layout of data is to the rest of the program: one `Reader`, a row of the table in `data.readers.table`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from data.errors import DataError, UserError
+from data.patient import Scan
+
+Spacing = tuple[float, float, float]
+"""Distance between slices, rows and columns, in mm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person may say about the files of a data source; `Reader.options` names those that a layout takes."""
+
+    channels: tuple[str, ...] = ()
+    """Channels to take, in this order: of the LGG layout by name (`pre`, `flair`, `post`), of a folder by number from
+    0. None given: all."""
+
+    grayscale: bool = False
+    """Whether the colours of a slice become one channel, weighted as ITU-R BT.601 does."""
+
+    modalities: tuple[str, ...] = ()
+    """Modalities of the BraTS layout to take as channels, in this order, such as `t1ce flair`. None given: all that
+    every case has."""
+
+    labels: tuple[int, ...] = ()
+    """Values of a mask that count as tumour. None given: of NIfTI every label above 0; other masks hold 0 and 255, or 0
+    and 1."""
+
+    patient_pattern: str | None = None
+    """Regular expression that finds the patient in an image's path below `images/`: its group `patient`, or its first
+    group, or all of it. None: the folder that an image lies in."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.channels)) < len(self.channels):
+            raise UserError(f"channels are {', '.join(self.channels)}, but each may be taken once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileKind:
+    """A kind of file, such as NIfTI: how prediction and the service read images without masks, and write masks."""
+
+    name: str
+    """The name that /healthz gives it."""
+
+    noun: str
+    """What messages call it, before the word "file"."""
+
+    suffixes: Mapping[str, str]
+    """Media type by suffix in lower case, the longest suffix first where one ends in another."""
+
+    holds: Literal["slice", "channel"]
+    """What a file holds: one slice with all its channels, or one channel with all its slices."""
+
+    layout: str
+    """How files must lie to be predicted; ends a message."""
+
+    read: Callable[
+        [Sequence[Path], tuple[int, ...], bool],
+        tuple[Shaped[np.ndarray, "slices height width channels"], Spacing | None],
+    ]
+    """Return the images in the files and their spacing, if the files say it. The arguments are the files of one patient
+    in order, the indices of the channels to take (empty for all), and whether colours become grey. Raises BadFiles."""
+
+    write_mask: Callable[[Path, np.ndarray, Path], Path]
+    """Write a mask (a slice or a volume, as `holds` says) for an image, and return its path. The arguments are the path
+    to write to without a suffix, the mask, and the image."""
+
+    count_values: Callable[[Path], int]
+    """Return how many values (pixels times channels) a file decodes to, from its header alone; 0 where `read` will
+    refuse the header. Raises BadFiles for a header that lies: the service is safe from bombs by this alone."""
+
+    def suffix_of(self, name: str) -> str:
+        """Return the end of a file's name that is a suffix of this kind, as it is spelt; empty if there is none."""
+        found = next((suffix for suffix in self.suffixes if name.lower().endswith(suffix)), "")
+        return name[len(name) - len(found) :]
+
+    def stem_of(self, name: str) -> str:
+        """Return a file's name without its suffix."""
+        return name.removesuffix(self.suffix_of(name))
+
+    def media_type_of(self, name: str) -> str:
+        """Return the media type of a file of this kind."""
+        return self.suffixes[self.suffix_of(name).lower()]
+
+    def write_masks(
+        self, folder: Path, files: Sequence[Path], masks: Bool[np.ndarray, "slices height width"], *, patient: str
+    ) -> list[Path]:
+        """Write the masks of one patient's files and return their paths: one a slice, or one volume."""
+        if self.holds == "channel":
+            return [self.write_mask(folder / f"{patient}_mask", masks, files[0])]
+        return [
+            self.write_mask(folder / f"{self.stem_of(path.name)}_mask", mask, path)
+            for path, mask in zip(files, masks, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A layout of data, and all that the program knows about it."""
+
+    scan: Callable[[Path, Options], Scan]
+    """Return the patients below a folder. Raises DataError."""
+
+    recognise: Callable[[Path], bool] | None = None
+    """Whether a folder has this layout; None for a source that is no folder."""
+
+    generate: Callable[[str | None, Path], Path] | None = None
+    """Where the source is no folder but the reader's name: return the folder that it stands for. The arguments are the
+    text after the colon (`40` in `phantom:40`; None without a colon) and the folder to write below."""
+
+    files: FileKind
+    """What the images of a patient are, when a trained model predicts others."""
+
+    channels: tuple[str, ...] = ()
+    """Names of an image's channels in the order of the file; empty where channels are numbered from 0."""
+
+    options: tuple[str, ...] = ()
+    """Fields of `Options` that mean something for this layout; the others are refused."""
+
+    description: str
+    """What the model card says of the data; follows the number of patients."""
+
+    licence: str = ""
+    """What the model card says of the data's licence; empty where nobody but the user knows it."""
+
+    warning: str = ""
+    """What the model card says first; empty for none."""
+
+    def channel_indices(self, channels: Sequence[str]) -> tuple[int, ...]:
+        """Return where channels lie in an image file, from 0; empty for none given, which means all.
+
+        Raises:
+            DataError: There is no such channel.
+        """
+        if self.channels:
+            legal, known = ", ".join(self.channels), all(channel in self.channels for channel in channels)
+        else:
+            legal, known = "numbers from 0", all(channel.isascii() and channel.isdigit() for channel in channels)
+        if not known:
+            raise DataError(f"--channels is {', '.join(channels)}, but the channels of this layout are {legal}")
+        return tuple(self.channels.index(name) if self.channels else int(name) for name in channels)

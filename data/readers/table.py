@@ -1,0 +1,34 @@
+"""The table of all layouts of data; adding one is a file with a `Reader`, and a row here."""
+
+from data.readers import folder, lgg, nifti, phantom
+from data.readers.reader import FileKind, Reader
+
+READERS: dict[str, Reader] = {
+    "nifti": nifti.READER,
+    "folder": folder.READER,
+    "lgg": lgg.READER,
+    "phantom": phantom.READER,
+}
+"""By the name that `--data-format`, models and the records of experiments use. A folder that several of them recognise
+is read by the first."""
+
+UNRECOGNISED = "lgg"
+"""Read a folder that no reader recognises as this; its messages then say what is expected."""
+
+AUTO = "auto"
+
+
+def data_formats() -> tuple[str, ...]:
+    """Return the legal values of `--data-format`."""
+    return (AUTO, *(name for name, reader in READERS.items() if reader.recognise))
+
+
+def file_kinds() -> list[FileKind]:
+    """Return the kinds of files that the readers know, each once."""
+    kinds = {reader.files.name: reader.files for reader in READERS.values()}
+    return list(kinds.values())
+
+
+def kind_of_file(name: str) -> FileKind | None:
+    """Return the kind of file that a name's suffix says; None for a suffix that no reader knows."""
+    return next((kind for kind in file_kinds() if kind.suffix_of(name)), None)
