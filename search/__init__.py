@@ -1,1 +1,40 @@
-"""Which configuration is best: the search, its trials, promotion, and the report."""
+"""Which configuration is best: the search, its trials, promotion, and the report.
+
+From Python, without the command line:
+
+    import search
+
+    result = search.run(search.SearchConfig(data="kaggle_3m", trials=20))
+    result.table()  # a pandas DataFrame with a row for each trial
+    result.model  # the folder of the exported model
+
+The names are imported when they are first used, so that `import search` is instant and needs neither torch nor Ray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.config import SearchConfig
+    from search.result import Result, load
+    from search.tune import resume, run
+
+__all__ = ["Result", "SearchConfig", "load", "resume", "run"]
+
+_MODULES = {
+    "Result": "search.result",
+    "SearchConfig": "search.config",
+    "load": "search.result",
+    "resume": "search.tune",
+    "run": "search.tune",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

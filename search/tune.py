@@ -4,6 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -29,34 +31,84 @@ from search.promote import promote
 from search.promotion.retraining import check_folds
 from search.record.files import read_experiment
 from search.record.trials import INTERRUPTED, TrialRow
+from search.result import Result, read_result
 from search.storage.download import sync_down
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
-Begin with a preset to change the defaults below: `smoke` (these: minutes on a laptop), `workstation` (one GPU, or a
-night on a CPU) or `cluster`, as in `python -m search.tune workstation --data kaggle_3m`. With RAY_ADDRESS set, the
-search runs on that Ray cluster. `--resume NAME` goes on with a search that was interrupted or killed."""
+Begin with a preset to change the defaults below: `smoke` (the defaults: minutes on a laptop), `workstation` (one GPU,
+or a night on a CPU) or `cluster`, as in `python -m search.tune workstation --data kaggle_3m`. With RAY_ADDRESS set, the
+search runs on that Ray cluster. `--resume NAME` continues a search that was interrupted or killed."""
+
+
+def run(config: SearchConfig) -> Result:
+    """Run a search, promote its best trial, and return what came of it.
+
+    The search runs on the Ray cluster that the environment variable RAY_ADDRESS names, else on this machine. Ctrl-C
+    ends the trials, and the best so far is promoted; `resume` continues them.
+
+    Raises:
+        UserError: The data, a folder, a bucket, the cluster or an option is not as it must be.
+    """
+    config = config.named()
+    check_folder(config)
+    known = {} if config.resume else warm_start.gather(config)
+    cohort = read_cohort(config)
+    check_folds(config, cohort)
+    if config.resume:  # so that a mistake is reported before Ray starts
+        check_fingerprint(read_experiment(config.folder), config, cohort)
+    with ray_cluster() as logs:
+        lanes = plan_on_cluster(config)
+        print_plan(config, cohort, lanes, console, others=describe_other_jobs(cluster_nodes()), logs=logs)
+        if config.dry_run:
+            return Result(folder=config.folder)
+        with open_experiment(config, cohort, lanes, known) as experiment:
+            rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack, logs=logs)
+    with exclusive_writer(config.folder):
+        status = promote(_without_training(config, rows), experiment, cohort, rows, console)
+    return read_result(config.folder) if status == 0 else Result(folder=config.folder, trials=tuple(rows))
+
+
+def resume(folder: Path | str, **changes: Any) -> Result:
+    """Continue the search in an experiment's folder, however it ended, and return what came of it.
+
+    Args:
+        changes: Fields of SearchConfig that are different from now on, such as `time_budget_seconds`.
+
+    Raises:
+        UserError: There is no such experiment, or a change is one that trials could not be compared over.
+    """
+    recorded = recorded_config(sync_down(Path(folder), light=True))
+    config = replace(recorded, resume=recorded.name, **changes)
+    check_changes(config, recorded)
+    return run(config)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 on a mistake in what was asked."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 after a mistake of the user."""
     try:
-        with sigterm_as_interrupt():
-            return _run(parse(sys.argv[1:] if argv is None else argv))
+        return _main(sys.argv[1:] if argv is None else argv)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; a search that had begun goes on with --resume NAME", file=sys.stderr)
+        print("interrupted; --resume NAME continues a search that had begun", file=sys.stderr)
         return 130
+
+
+def _main(argv: Sequence[str]) -> int:
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    with sigterm_as_interrupt():
+        config = parse(argv)
+        result = run(config)
+    return 0 if result.winner or config.dry_run else 1
 
 
 def parse(argv: Sequence[str]) -> SearchConfig:
     """Return the config of a command line: a preset, or the experiment to resume, changed by options.
 
     Raises:
-        ValueError: An option has a value that is not legal. (tyro itself ends on unknown options, with status 2.)
+        UserError: An option has a value that is not legal. (tyro itself ends on unknown options, with status 2.)
     """
     name, *options = argv if argv and argv[0] in PRESETS else ("smoke", *argv)
     config = _read_options(options, PRESETS[name]())
@@ -72,30 +124,12 @@ def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig
     return tyro.cli(SearchConfig, args=options, default=default, description=HELP, prog="python -m search.tune")
 
 
-def _run(config: SearchConfig) -> int:
-    check_folder(config)
-    known = {} if config.resume else warm_start.gather(config)
-    cohort = read_cohort(config)
-    check_folds(config, cohort)
-    if config.resume:  # a mistake is said before a Ray is started
-        check_fingerprint(read_experiment(config.folder), config, cohort)
-    with ray_cluster() as logs:
-        lanes = plan_on_cluster(config)
-        print_plan(config, cohort, lanes, console, others=describe_other_jobs(cluster_nodes()), logs=logs)
-        if config.dry_run:
-            return 0
-        with open_experiment(config, cohort, lanes, known) as experiment:
-            rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack, logs=logs)
-    with exclusive_writer(config.folder):
-        return promote(_without_training(config, rows), experiment, cohort, rows, console)
-
-
 def _without_training(config: SearchConfig, rows: list[TrialRow]) -> SearchConfig:
-    """Return the config of a promotion that trains nothing, if somebody has ended the search."""
+    """Return the config of a promotion that trains nothing, if a person has ended the search."""
     wanted = config.promotion
     if not (wanted.final_seeds or wanted.folds) or all(row.error != INTERRUPTED for row in rows):
         return config
-    print(f"note: nothing is trained any more; python -m search.promote {config.name} does it", file=sys.stderr)
+    print(f"note: nothing more is trained; python -m search.promote {config.name} does it", file=sys.stderr)
     return replace(config, promotion=replace(wanted, final_seeds=0, folds=0))
 
 

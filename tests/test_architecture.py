@@ -53,6 +53,7 @@ ROOMS = (
     "search.space",
     "search.storage",
     "search.suggestion",
+    "search.result",
     "search.config",
     "search.presets",
     "search.cluster.capacity",
@@ -73,6 +74,7 @@ ROOMS = (
     "search.fetch",
     "search.list",
     "search.tune",
+    "search.cli",
 )
 """In the order of their imports: each imports only from those before it. A module that lies directly in data, model or
 search is a room by itself."""
@@ -127,7 +129,7 @@ def imported_modules(module: Path) -> set[str]:
 
 
 def test_imports_point_one_way_from_room_to_room():
-    places = {room: place for place, room in enumerate(ROOMS)}
+    places = {room: place for place, room in enumerate((*ROOMS, "search"))}  # search/__init__.py: the Python API
     wrong = []
     for module in MODULES:
         room = room_of(".".join(module.with_suffix("").parts).removesuffix(".__init__"))

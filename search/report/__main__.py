@@ -10,7 +10,8 @@ import tyro
 
 from data.command import run_command
 from search.experiment import recorded_config
-from search.report.page import REPORT_FILE, write_report
+from search.record.files import REPORT_FILE
+from search.report.page import write_report
 from search.storage.download import sync_down
 from search.storage.lock import is_being_written
 from search.storage.working_folder import Out

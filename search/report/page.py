@@ -9,6 +9,7 @@ from typing import Any
 
 from data.atomic import write
 from search.promotion.card import format_interval
+from search.record.files import REPORT_FILE
 from search.record.objectives import OBJECTIVES
 from search.record.trial_errors import headline
 from search.record.trials import INTERRUPTED, State, best_first
@@ -20,8 +21,6 @@ from search.report.space_figures import parallel_coordinates, read_axes, slices,
 from search.report.style import DASH, Figure, render
 from search.report.timeline import lay_out, shares, timeline_figure
 from search.status import wall_seconds
-
-REPORT_FILE = "report.html"
 
 NAMES = {"dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy", "hd95": "HD95", "assd": "ASSD"}
 """What metrics are called for people, where that is not their name."""
