@@ -1,4 +1,4 @@
-"""The network: a U-Net for slices, its size set by four numbers.
+"""The U-Net: a network for slices whose size is set by four numbers.
 
 Reference: Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28, with the changes that nnU-Net made usual
 (padded convolutions, normalisation, leaky ReLU; doi:10.1038/s41592-020-01008-z).
@@ -6,28 +6,32 @@ Reference: Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28, with the c
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from data.errors import UserError
+from model.segmentation_network import NetworkConfig, SegmentationNetwork, check_slices
+
 TUMOUR_PRIOR = 0.1
-"""Probability of tumour that an untrained network gives every pixel. From a half, deep networks first need epochs to
-learn that nearly all pixels are none (LOG.md). Lin et al. 2017, arXiv:1708.02002, section 4.1, with 0.01."""
+"""Probability of tumour that an untrained network gives every pixel. If it were a half, deep networks would need whole
+epochs to learn that nearly all pixels are background (tests/benchmarks/LOG.md). Lin et al.
+2017, arXiv:1708.02002, section 4.1, take 0.01."""
 
 NORMS = {"instance": lambda channels: nn.InstanceNorm2d(channels, affine=True), "batch": nn.BatchNorm2d}
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetConfig:
+class UNetConfig(NetworkConfig):
     """The shape of one U-Net."""
 
-    in_channels: int = 3
-    """Channels of a slice; the LGG set has three (pre-contrast, FLAIR, post-contrast)."""
+    architecture: ClassVar[str] = "unet"
 
     depth: int = 4
-    """Times the resolution is halved; sides must be divisible by 2 ** depth. Four as in Ronneberger et al."""
+    """How often the resolution is halved; sides must be divisible by 2 ** depth. Four as in Ronneberger et al."""
 
     width: int = 16
     """Features at full resolution; doubled at every halving, as in Ronneberger et al. (who used 64)."""
@@ -41,24 +45,34 @@ class UNetConfig:
     def __post_init__(self) -> None:
         for name, low, high in (("in_channels", 1, 64), ("depth", 1, 7), ("width", 1, 256)):
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
+                raise UserError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
+            raise UserError(f"dropout is {self.dropout}, but must be at least 0 and below 1")
         if self.norm not in NORMS:
-            raise ValueError(f"norm is {self.norm!r}, but must be one of {', '.join(NORMS)}")
+            raise UserError(f"norm is {self.norm!r}, but must be one of {', '.join(NORMS)}")
 
     @property
     def side_multiple(self) -> int:
         """The number that a slice's sides must be divisible by, in pixels."""
         return 2**self.depth
 
+    @property
+    def min_side(self) -> int:
+        """Two pixels are left at the bottom of the U: a single one has no spread to normalise by."""
+        return 2 * self.side_multiple
 
-class UNet(nn.Module):
+    @property
+    def channels_last_on_cpu(self) -> bool:
+        """Batch norm is a quarter faster in channels_last; instance norm a quarter slower, because PyTorch copies its
+        input to the other layout and back (tests/benchmarks/LOG.md, 2026-11-21)."""
+        return self.norm == "batch"
+
+
+class UNet(SegmentationNetwork):
     """Maps normalised slices to logits of the same height and width."""
 
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         widths = [config.width * 2**level for level in range(config.depth + 1)]
         self.down = nn.ModuleList(
             _block(before, after, config, level)
@@ -67,22 +81,24 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in widths[:-1])
         self.merge = nn.ModuleList(_block(2 * width, width, config, level) for level, width in enumerate(widths[:-1]))
         self.head = nn.Conv2d(config.width, 1, 1)
+        assert self.head.bias is not None
         nn.init.constant_(self.head.bias, math.log(TUMOUR_PRIOR / (1 - TUMOUR_PRIOR)))
 
     def forward(self, slices: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
-        _check_shape(slices, self.config)
+        """Return the logit of tumour of every pixel.
+
+        Raises:
+            UserError: The slices do not suit the network.
+        """
+        check_slices(slices, self.config)
         skips = []
         for level, block in enumerate(self.down):
             slices = block(slices if level == 0 else F.max_pool2d(slices, 2))
             skips.append(slices)
         features = skips.pop()
-        for level in reversed(range(self.config.depth)):
+        for level in reversed(range(len(self.up))):
             features = self.merge[level](torch.cat([skips[level], self.up[level](features)], dim=1))
         return self.head(features)
-
-
-def num_parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _block(before: int, after: int, config: UNetConfig, level: int) -> nn.Sequential:
@@ -93,17 +109,3 @@ def _block(before: int, after: int, config: UNetConfig, level: int) -> nn.Sequen
     # Dropping maps at full resolution, where they are few, hurts the outline more than it regularises.
     dropout = [nn.Dropout2d(config.dropout)] if config.dropout and 2 * level >= config.depth else []
     return nn.Sequential(*convolution(before), *dropout, *convolution(after))
-
-
-def _check_shape(slices: Tensor, config: UNetConfig) -> None:
-    if torch.compiler.is_exporting():  # there the sides are symbols, and the exporter keeps its own guards
-        return
-    channels, height, width = slices.shape[1:]
-    if channels != config.in_channels:
-        raise ValueError(f"slices have {channels} channels, but this network was built for {config.in_channels}")
-    if height % config.side_multiple or width % config.side_multiple:
-        padded = [-(-side // config.side_multiple) * config.side_multiple for side in (height, width)]
-        raise ValueError(
-            f"slices are {height} x {width} pixels, but a U-Net of depth {config.depth} needs sides divisible by "
-            f"{config.side_multiple}: pad or resize to {padded[0]} x {padded[1]}, or choose a smaller depth"
-        )

@@ -1,13 +1,13 @@
-"""A predictor's weights as one safetensors file, with all that is needed to build the networks around them again.
+"""A predictor's weights as one safetensors file, with everything that is needed to rebuild the networks around them.
 
-The format is a list of names, shapes and places, and then numbers: reading it runs nothing, and what it claims is
-compared with the networks that its metadata describe before any memory is taken for them.
+The format is a list of names, shapes and positions, followed by numbers, so reading it executes nothing. What a file
+claims is compared with the networks that its metadata describe before any memory is allocated for them.
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,53 @@ import safetensors.torch
 import torch
 
 from data.atomic import write
+from data.errors import UserError
 from model.export.predictor import Predictor
 from model.inference.onnx_file import METADATA_KEY
+from model.networks import build, read_config
 from model.settings import ModelError
-from model.unet import UNet, UNetConfig
 
 WEIGHTS_NAME = "weights.safetensors"
 
-FORMAT = 1
-"""Raised when a field changes meaning; a file of another format is refused."""
+FORMAT = 2
+"""Raised when a field changes meaning; a newer file is refused."""
 
-FIELDS = {"format", "unets", "threshold", "flips", "temperature"}
+FORMATS = (1, FORMAT)
+"""The formats that are read. Format 1 knew only U-Nets: `networks` was called `unets`, in the metadata and in the names
+of the tensors, and no configuration named its architecture."""
 
 DTYPES = {torch.float32: "F32", torch.int64: "I64"}
-"""What a U-Net is made of, in the format's words."""
+"""The types of a network's tensors, as safetensors names them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Description:
+    """What the metadata of a file say of its predictor."""
+
+    networks: list[dict[str, Any]]
+    """The configuration of each network, as `NetworkConfig.to_dict` gives it."""
+
+    threshold: float
+    flips: bool
+    temperature: float
 
 
 def write_weights(predictor: Predictor, path: Path) -> None:
-    """Put the predictor's weights and configuration into the file, whole or not at all."""
-    description = {
-        "format": FORMAT,
-        "unets": [asdict(unet.config) for unet in predictor.unets],
-        "threshold": float(predictor.threshold),
-        "flips": predictor.flips,
-        "temperature": float(predictor.temperature),
-    }
+    """Write the predictor's weights and configuration to the file, whole or not at all."""
+    description = _Description(
+        networks=[config.to_dict() for config in predictor.configs],
+        threshold=float(predictor.threshold),
+        flips=predictor.flips,
+        temperature=float(predictor.temperature),
+    )
     # Copies: members of an ensemble may share memory, which the format does not know.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in predictor.state_dict().items()}
-    metadata = {"format": "pt", METADATA_KEY: json.dumps(description)}  # `format` is what other readers look for
-    write(path, safetensors.torch.save(tensors, metadata))
+    text = json.dumps({"format": FORMAT, **asdict(description)})
+    write(path, safetensors.torch.save(tensors, {"format": "pt", METADATA_KEY: text}))  # other readers look for "pt"
 
 
 def read_weights(path: Path) -> Predictor:
-    """Return the predictor of a file that `write_weights` wrote, bit for bit as it was, on the CPU, ready to evaluate.
+    """Return the predictor that `write_weights` wrote to a file, bit for bit, on the CPU and ready to evaluate.
 
     Raises:
         ModelError: The file is missing, damaged, of another program or version, or not what its own metadata say.
@@ -58,11 +72,12 @@ def read_weights(path: Path) -> Predictor:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             # The reader has checked by now that the header is of a sane length and describes this many bytes.
-            description = _description(file.metadata() or {})
-            predictor = _outline(description, num_tensors=len(file.keys()))
-            _check(predictor.state_dict(), {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
+            format, description = _read_description(file.metadata() or {})
+            stored = {_current_name(name, format): name for name in file.keys()}  # noqa: SIM118
+            predictor = _build_without_memory(description, num_tensors=len(stored))
+            _check(predictor.state_dict(), {name: file.get_slice(in_file) for name, in_file in stored.items()})
             # Copies: the reader maps the file, and a file may change or vanish.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(in_file).clone() for name, in_file in stored.items()}
     except (safetensors.SafetensorError, OSError) as error:
         raise ModelError(
             f"weights {path} cannot be read as safetensors: damaged, or something else ({error}); export them again"
@@ -73,8 +88,8 @@ def read_weights(path: Path) -> Predictor:
     return predictor.eval()
 
 
-def _description(metadata: dict[str, str]) -> dict[str, Any]:
-    """Return what the metadata say, of legal types."""
+def _read_description(metadata: Mapping[str, str]) -> tuple[int, _Description]:
+    """Return the format of a file, and what its metadata say, with legal types."""
     if METADATA_KEY not in metadata:
         raise ModelError(f"there is no {METADATA_KEY} in the metadata: the file is not of this program")
     text = metadata[METADATA_KEY]
@@ -82,37 +97,54 @@ def _description(metadata: dict[str, str]) -> dict[str, Any]:
         values = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"the metadata are {text[:80]!r}, but must be a JSON object") from error
-    if values.get("format") != FORMAT:
-        raise ModelError(f"the metadata have format {values.get('format')!r}, but this version reads format {FORMAT}")
-    if values.keys() != FIELDS:
-        raise ModelError(f"the metadata have {sorted(values)}, but must have exactly {sorted(FIELDS)}")
-    threshold, temperature = values["threshold"], values["temperature"]
+    format = values.pop("format", None)
+    if format not in FORMATS:
+        legal = " and ".join(map(str, FORMATS))
+        raise ModelError(f"the metadata have format {format!r}, but this version reads {legal}")
+    names = {field.name for field in fields(_Description)}
+    in_file = {"unets" if name == "networks" and format == 1 else name for name in names}
+    if values.keys() != in_file:
+        raise ModelError(f"the metadata have {sorted(values)}, but must have exactly {sorted(in_file)}")
+    if format == 1:
+        values["networks"] = values.pop("unets")
+    _check_types(values)
+    return format, _Description(**values)
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    networks, threshold, temperature = values["networks"], values["threshold"], values["temperature"]
+    if not isinstance(networks, list) or not networks or not all(isinstance(one, dict) for one in networks):
+        raise ModelError(f"networks are {str(networks)[:80]}, but must be a list of one configuration a network")
     if type(threshold) is not float or not 0 < threshold < 1:
         raise ModelError(f"threshold is {threshold!r}, but must be a number above 0 and below 1")
     if type(temperature) is not float or not 0 < temperature < math.inf:
         raise ModelError(f"temperature is {temperature!r}, but must be a number above 0")
     if type(values["flips"]) is not bool:
         raise ModelError(f"flips are {values['flips']!r}, but must be true or false")
-    return values
 
 
-def _outline(description: dict[str, Any], *, num_tensors: int) -> Predictor:
-    """Return the predictor of a description without memory for its weights, however large it says that they are."""
-    configs = description["unets"]
-    if not isinstance(configs, list) or not 0 < len(configs) <= num_tensors:
-        raise ModelError(f"unets are {str(configs)[:80]}, but must be a list of one configuration a network")
+def _current_name(name: str, format: int) -> str:
+    """Return how a tensor of a file is called in the predictor's state."""
+    return "networks." + name.removeprefix("unets.") if format == 1 and name.startswith("unets.") else name
+
+
+def _build_without_memory(description: _Description, *, num_tensors: int) -> Predictor:
+    """Return the predictor without memory for its weights, however large the description says that they are."""
+    configs = description.networks
+    if len(configs) > num_tensors:
+        raise ModelError(f"networks are {str(configs)[:80]}, but must be a list of one configuration a network")
     try:
         with torch.device("meta"):
-            unets = [UNet(UNetConfig(**config)) for config in configs]
-    except (TypeError, ValueError) as error:
+            networks = [build(read_config(config)) for config in configs]
+    except UserError as error:
         raise ModelError(f"a network's configuration is not legal: {error}") from error
-    if len({unet.config.in_channels for unet in unets}) > 1:
+    if len({network.config.in_channels for network in networks}) > 1:
         raise ModelError("the networks take different numbers of channels, but an ensemble sees one image")
     return Predictor(
-        unets,
-        threshold=description["threshold"],
-        flips=description["flips"],
-        temperature=description["temperature"],
+        networks,
+        threshold=description.threshold,
+        flips=description.flips,
+        temperature=description.temperature,
     )
 
 

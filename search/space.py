@@ -14,8 +14,9 @@ from optuna.distributions import (
 )
 
 from data.errors import UserError
+from model.networks import DEFAULT_ARCHITECTURE, find_architecture
+from model.segmentation_network import NetworkConfig
 from model.training.train import TrainConfig
-from model.unet import UNetConfig
 
 Space = dict[str, BaseDistribution]
 Sample = dict[str, Any]
@@ -53,21 +54,23 @@ class SharedSettings:
     seed: int
     measure_latency: bool = False
     loader_processes: int = 0
+    architecture: str = DEFAULT_ARCHITECTURE
 
 
-def to_configs(sample: Sample, fixed: SharedSettings) -> tuple[UNetConfig, TrainConfig]:
+def to_configs(sample: Sample, fixed: SharedSettings) -> tuple[NetworkConfig, TrainConfig]:
     """Return the network and the training that a sample of a space describes.
 
     Raises:
         ValueError: The sample has a key that neither config knows, or a value that one of them refuses.
     """
     values = {field.name: getattr(fixed, field.name) for field in fields(fixed)} | sample
-    unet_names, train_names = _names(UNetConfig), _names(TrainConfig)
-    if unknown := sorted(set(values) - unet_names - train_names):
-        legal = ", ".join(sorted(unet_names | train_names))
+    network_config = find_architecture(values.pop("architecture")).config
+    network_names, train_names = _names(network_config), _names(TrainConfig)
+    if unknown := sorted(set(values) - network_names - train_names):
+        legal = ", ".join(sorted(network_names | train_names))
         raise ValueError(f"unknown hyperparameter {', '.join(unknown)}; legal are {legal}")
     return (
-        UNetConfig(**{name: values[name] for name in unet_names & set(values)}),
+        network_config(**{name: values[name] for name in network_names & set(values)}),
         TrainConfig(**{name: values[name] for name in train_names & set(values)}),
     )
 
@@ -77,10 +80,11 @@ def describe(space: Space) -> dict[str, str]:
     return {name: _describe_axis(axis) for name, axis in space.items()}
 
 
-def largest_depth(space: Space) -> int:
-    """Return the depth of the deepest network in a space."""
-    axis = space.get("depth")
-    return axis.high if isinstance(axis, IntDistribution) else UNetConfig().depth
+def largest_network(space: Space, architecture: str = DEFAULT_ARCHITECTURE) -> NetworkConfig:
+    """Return the network with the largest value of every integer axis of a space, which needs the longest sides."""
+    config = find_architecture(architecture).config
+    axes = {name: axis for name, axis in space.items() if isinstance(axis, IntDistribution)}
+    return config(**{name: axes[name].high for name in _names(config) & set(axes)})
 
 
 def batch_sizes(space: Space, default: int) -> tuple[int, ...]:
@@ -90,13 +94,12 @@ def batch_sizes(space: Space, default: int) -> tuple[int, ...]:
 
 
 def check_image_size(name: str, size: int) -> None:
-    """Raise UserError if the deepest U-Net of a named space cannot halve images of `size` pixels often enough."""
-    depth = largest_depth(SPACES[name])
-    # A single pixel at the bottom of the U has no variance to normalise by, so there must be at least two by two.
-    if size < 2 * 2**depth or size % 2**depth:
+    """Raise UserError if the largest network of a named space cannot take images of `size` pixels."""
+    network = largest_network(SPACES[name])
+    if size < network.min_side or size % network.side_multiple:
         raise UserError(
-            f"size is {size}, but the space {name!r} has U-Nets of depth {depth}, which need a multiple of "
-            f"{2**depth} pixels, from {2 * 2**depth} to 1024: 128 or 256 are usual"
+            f"size is {size}, but the space {name!r} has networks that need a multiple of {network.side_multiple} "
+            f"pixels, from {network.min_side} to 1024: 128 or 256 are usual"
         )
 
 

@@ -86,10 +86,10 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[d
 
 def _in_space(row: TrialRow, config: SearchConfig, space: Space) -> Sample | None:
     try:
-        unet, train = to_configs(row.sample, config.fixed(3))  # the number of channels is no axis
+        network, train = to_configs(row.sample, config.fixed(3))  # the number of channels is no axis
     except ValueError:  # of another version
         return None
-    values = asdict(unet) | asdict(train)
+    values = network.to_dict() | asdict(train)
     sample = {name: values[name] for name in space}
     return sample if not _outside(sample, space) else None
 

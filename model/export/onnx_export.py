@@ -77,7 +77,7 @@ def export_onnx(
 
     A volume is "slices height width channels"; volumes may differ in their number of slices and in size.
 
-    The model maps `slices` (raw intensities, any number, sides that the U-Net's depth allows) and their volume's `mean`
+    The model maps `slices` (raw intensities, any number, sides that the network allows) and their volume's `mean`
     and `std` to `probability` and `mask`. The settings are in its metadata. The file is written, or an older one is
     replaced, only after the proof.
 

@@ -1,6 +1,7 @@
 """A trained network with all that belongs into its exported graph, and what runs it on torch."""
 
 import copy
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,32 +10,38 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from model.inference.volume import Network
-from model.unet import UNet
+from model.segmentation_network import SegmentationNetwork
 
 MIN_PROBABILITY = 1e-6
 """Averaged probabilities are kept this far from 0 and 1, where their logits would be infinite."""
 
 
 class Predictor(nn.Module):
-    """One U-Net or an ensemble of them, with the normalisation before, and flips, temperature and threshold behind."""
+    """One network or an ensemble, with the normalisation before it, and flips, temperature and threshold after it."""
 
     def __init__(
-        self, unets: Sequence[UNet], *, threshold: float = 0.5, flips: bool = False, temperature: float = 1.0
+        self,
+        networks: Sequence[SegmentationNetwork],
+        *,
+        threshold: float = 0.5,
+        flips: bool = False,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        assert unets, "at least one"
-        self.unets = nn.ModuleList(unets)
+        assert networks, "at least one"
+        self.networks = nn.ModuleList(networks)
+        self.configs = tuple(network.config for network in networks)
         self.threshold, self.flips, self.temperature = threshold, flips, temperature
 
     @property
     def in_channels(self) -> int:
         """Channels that the networks see."""
-        return self.unets[0].config.in_channels
+        return self.configs[0].in_channels
 
     @property
     def side_multiple(self) -> int:
         """What the sides of a slice must be divisible by."""
-        return max(unet.config.side_multiple for unet in self.unets)  # powers of two
+        return math.lcm(*(config.side_multiple for config in self.configs))
 
     @property
     def num_parameters(self) -> int:
@@ -49,10 +56,10 @@ class Predictor(nn.Module):
     ) -> tuple[Float[Tensor, "batch height width"], Bool[Tensor, "batch height width"]]:
         """Return the probability of tumour, and whether it reaches the threshold, of raw intensities."""
         normalised = (slices - mean[:, None, None]) / std[:, None, None]
-        logits = [unet(normalised) for unet in self.unets]
+        logits = [network(normalised) for network in self.networks]
         if self.flips:
             mirrored = normalised.flip(3)  # left and right of a head are alike, up and down are not
-            logits += [unet(mirrored).flip(3) for unet in self.unets]
+            logits += [network(mirrored).flip(3) for network in self.networks]
         probability = (_mean_logit(logits) / self.temperature).sigmoid().squeeze(1)
         return probability, probability >= self.threshold
 

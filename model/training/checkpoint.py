@@ -6,6 +6,7 @@ workers.
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.unet import UNet, UNetConfig
+from data.errors import UserError
+from model.networks import build, read_config
+from model.segmentation_network import NetworkConfig, SegmentationNetwork
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a field changes meaning; a newer file is refused."""
 
-FORMATS = (1, FORMAT)
-"""Those that are read. In the first there was no epoch under way: it is one that was written between two epochs."""
+FORMATS = (1, 2, FORMAT)
+"""The formats that are read. Format 1 was always written between two epochs, so no epoch is under way in it. Formats 1
+and 2 hold the configuration of a U-Net as `unet`, without the name of an architecture."""
 
 
-class CheckpointError(ValueError):
-    """A file that is not a checkpoint of this program, or not of this version, or not of this configuration."""
+class CheckpointError(UserError):
+    """A file is not a checkpoint of this program, of this version, or of this network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ class TrainState:
 
     def __init__(
         self,
-        network: UNet,
+        network: SegmentationNetwork,
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         scaler: torch.amp.GradScaler,
@@ -82,7 +86,7 @@ class TrainState:
         torch.save(
             {
                 "format": FORMAT,
-                "unet": asdict(self.network.config),
+                "network_config": self.network.config.to_dict(),
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
@@ -100,8 +104,8 @@ class TrainState:
             CheckpointError: The bytes are not a checkpoint, or one of another network.
         """
         state = _read(content, "checkpoint")
-        if state["unet"] != asdict(self.network.config):
-            raise CheckpointError(f"checkpoint is of {state['unet']}, but this training is of {self.network.config}")
+        if (found := _network_config(state, "checkpoint")) != self.network.config:
+            raise CheckpointError(f"checkpoint is of {found}, but this training is of {self.network.config}")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -110,19 +114,19 @@ class TrainState:
         self.under_way = UnderWay(**state.get("under_way", {}))
 
 
-def load_checkpoint(path: Path) -> tuple[UNet, list[dict[str, Any]]]:
+def load_checkpoint(path: Path) -> tuple[SegmentationNetwork, list[dict[str, Any]]]:
     """Return the network of a checkpoint, on the CPU and ready to evaluate, and the metrics of its epochs, in order.
 
     Raises:
         CheckpointError: The file is damaged, foreign, or of another version.
     """
     state = _read(path.read_bytes(), str(path))
-    network = UNet(UNetConfig(**state["unet"]))
+    network = build(_network_config(state, str(path)))
     network.load_state_dict(state["network"])
     return network.eval(), state["history"]
 
 
-def load_network(path: Path) -> UNet:
+def load_network(path: Path) -> SegmentationNetwork:
     """Return the network of a checkpoint; see `load_checkpoint`."""
     return load_checkpoint(path)[0]
 
@@ -134,7 +138,12 @@ def _read(content: bytes, name: str) -> dict[str, Any]:
         raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") not in FORMATS:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(
-            f"{name} has checkpoint format {found!r}, but this version reads {' and '.join(map(str, FORMATS))}"
-        )
+        raise CheckpointError(f"{name} has checkpoint format {found!r}, but this version reads 1, 2 and 3")
     return state
+
+
+def _network_config(state: Mapping[str, Any], name: str) -> NetworkConfig:
+    try:
+        return read_config(state["network_config"] if state["format"] == FORMAT else state["unet"])
+    except UserError as error:
+        raise CheckpointError(f"{name}: {error}") from error

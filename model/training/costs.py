@@ -6,8 +6,8 @@ import time
 import torch
 
 from model.device import Device
+from model.segmentation_network import SegmentationNetwork, num_parameters
 from model.training.checkpoint import TrainState
-from model.unet import UNet, num_parameters
 
 NUM_WARM_UP = 3
 NUM_RUNS = 15
@@ -31,7 +31,7 @@ def network_costs(
 
 
 @torch.inference_mode()
-def latency_ms(network: UNet, *, height: int, width: int, device: Device) -> float:
+def latency_ms(network: SegmentationNetwork, *, height: int, width: int, device: Device) -> float:
     """Return the median time in milliseconds from one slice on the device to its logits, in training's precision."""
     network.eval()
     slices = torch.zeros(1, network.config.in_channels, height, width, device=device.device)

@@ -10,7 +10,7 @@ from data.loaders import eval_batches
 from data.pack import Pack
 from model.device import Device
 from model.overlay import FLAIR
-from model.unet import UNet
+from model.segmentation_network import SegmentationNetwork
 
 MAX_SLICES = 8
 """Enough to see what a network does, in a screenful; each takes a few ms to predict and some 100 KB to store."""
@@ -47,7 +47,7 @@ def representative_slices(pack: Pack) -> Int64[np.ndarray, " slices"]:
 
 
 @torch.inference_mode()
-def predict_slices(network: UNet, pack: Pack, device: Device) -> PredictedSlices:
+def predict_slices(network: SegmentationNetwork, pack: Pack, device: Device) -> PredictedSlices:
     """Return what a network makes of the telling slices of a pack; it is left ready to evaluate, not to train."""
     network.eval()
     slices = representative_slices(pack)

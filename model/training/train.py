@@ -17,13 +17,14 @@ from torch import Tensor
 from data.loaders import Batch, num_train_batches
 from data.pack import Pack
 from model.device import PRECISIONS, Device, find_device
+from model.networks import build
+from model.segmentation_network import NetworkConfig
 from model.training import parallel
 from model.training.checkpoint import TrainState, UnderWay
 from model.training.costs import network_costs
 from model.training.loader_processes import train_loader
 from model.training.losses import bce_dice_loss
 from model.training.validate import validate
-from model.unet import UNet, UNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ class Halted(Exception):
 
 
 def train(
-    unet: UNetConfig,
+    network_config: NetworkConfig,
     config: TrainConfig,
     train_pack: Pack,
     val_pack: Pack,
@@ -136,10 +137,10 @@ def train(
         CheckpointError: `resume_from` is not a checkpoint of this network.
         ValueError: The batch cannot be shared among the workers, or the slices do not suit the network.
     """
-    device = find_device(config.precision, norm=unet.norm)
+    device = find_device(config.precision, channels_last_on_cpu=network_config.channels_last_on_cpu)
     torch.manual_seed(config.seed)  # the same weights on every rank
     steps_per_epoch = num_train_batches(train_pack, np.arange(train_pack.num_slices), batch_size=config.batch_size)
-    state = _start(unet, config, device, steps_per_epoch)
+    state = _start(network_config, config, device, steps_per_epoch)
     if resume_from is not None:
         state.restore(resume_from)
     if _is_finished(state.history, config):
@@ -171,8 +172,8 @@ def train(
                 return
 
 
-def _start(unet: UNetConfig, config: TrainConfig, device: Device, steps_per_epoch: int) -> TrainState:
-    network = UNet(unet).to(device.device, memory_format=device.memory_format)
+def _start(network_config: NetworkConfig, config: TrainConfig, device: Device, steps_per_epoch: int) -> TrainState:
+    network = build(network_config).to(device.device, memory_format=device.memory_format)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )

@@ -7,12 +7,12 @@ from data.loaders import eval_batches
 from data.pack import Pack
 from model.device import Device
 from model.scoring import metrics
+from model.segmentation_network import SegmentationNetwork
 from model.training import parallel
-from model.unet import UNet
 
 
 @torch.inference_mode()
-def validate(network: UNet, pack: Pack, device: Device, batch_size: int) -> dict[str, float | int]:
+def validate(network: SegmentationNetwork, pack: Pack, device: Device, batch_size: int) -> dict[str, float | int]:
     """Return the mean over patients of every metric, from counts that are added up over slices and ranks."""
     network.eval()
     counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)

@@ -79,8 +79,8 @@ class Experiment:
 
     def parameters(self, sample: Sample) -> dict[str, Any]:
         """Return all that a sample of the space means: what is no axis was fixed."""
-        unet, training = to_configs(sample, self.config.fixed(in_channels=1))
-        return asdict(unet) | asdict(training)
+        network, training = to_configs(sample, self.config.fixed(in_channels=1))
+        return network.to_dict() | asdict(training)
 
     def patients(self, side: str) -> frozenset[str]:
         """Return the patients of a side: `train`, `val` or `test`."""

@@ -139,6 +139,7 @@ def _winner(winner: Candidate, predictor: Predictor, settings: Settings, choices
         "sample": winner.row.sample,
         "epoch": winner.epoch,
         "num_networks": len(winner.networks),
+        "architectures": sorted({config.architecture for config in predictor.configs}),
         "num_parameters": predictor.num_parameters,
         "threshold": settings.threshold,
         "largest_component": settings.largest_component,

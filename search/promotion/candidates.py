@@ -12,9 +12,9 @@ from data.patient import Patient
 from model.device import find_device
 from model.export.predictor import Predictor, torch_network
 from model.scoring.evaluate import PatientScore, evaluate
+from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from model.training import checkpoint
-from model.unet import UNet
 from search.record.objectives import costs, in_order_of_promotion, merits, worth_keeping
 from search.record.trials import METRIC, TrialRow
 from search.storage.download import ensure_local
@@ -37,7 +37,7 @@ class Candidate:
     row: TrialRow
     """The trial that the configuration is of; of an ensemble, its best member's."""
 
-    networks: tuple[UNet, ...]
+    networks: tuple[SegmentationNetwork, ...]
     files: tuple[Path, ...]
     """The checkpoints of the networks."""
 
@@ -129,7 +129,9 @@ def score_checkpoint(
     )
 
 
-def score(networks: Sequence[UNet], patients: Sequence[Patient], settings: Settings) -> list[PatientScore]:
+def score(
+    networks: Sequence[SegmentationNetwork], patients: Sequence[Patient], settings: Settings
+) -> list[PatientScore]:
     """Return the scores of networks, their probabilities averaged, on the fastest device here."""
     return evaluate(torch_network(Predictor(networks), find_device().device), patients, settings=settings)
 

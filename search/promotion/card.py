@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data.readers.table import READERS
+from model.networks import DEFAULT_ARCHITECTURE, find_architecture
 from model.settings import Settings
 from search.record.objectives import OBJECTIVES
 from search.record.trials import TrialRow, count_states
@@ -72,6 +73,7 @@ def write_card(
         config=run["config"],
         data=run["data"],
         metrics=metrics,
+        network=_describe_network(metrics),
         assessment=metrics.get("assessment") or {},
         scores={name: summary for name, summary in metrics["test"].items() if isinstance(summary, dict)},
         num_trials=len(rows),
@@ -94,6 +96,16 @@ def format_interval(summary: dict[str, float]) -> str:
     if not all(isinstance(summary.get(name), float) and math.isfinite(summary[name]) for name in ("low", "high")):
         return "-"
     return f"{summary['low']:.4f} to {summary['high']:.4f}"
+
+
+def _describe_network(metrics: dict[str, Any]) -> str:
+    """Return what kind of model it is, as a sentence begins: `A U-Net`, `An ensemble of 3 U-Nets`."""
+    architectures = metrics.get("architectures", [DEFAULT_ARCHITECTURE])  # older experiments do not name it
+    titles = [find_architecture(name).title for name in architectures]
+    count = metrics.get("num_networks", 1)
+    if count == 1:
+        return f"{'An' if titles[0][0] in 'AEIO' else 'A'} {titles[0]}"
+    return f"An ensemble of {count} {titles[0]}s" if len(titles) == 1 else f"An ensemble of {' and '.join(titles)}s"
 
 
 def _rule(config: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ from model.export.predictor import Predictor, torch_network
 from model.inference.volume import Network, predict_volume, to_masks
 from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, best_threshold, count_probabilities
 from model.scoring.evaluate import evaluate_patient
+from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
-from model.unet import UNet
 from search.promotion.candidates import ROUNDING, paired_gain
 
 MIN_CALIBRATION_GAIN = 0.01
@@ -44,7 +44,7 @@ class Choice:
 
 
 def choose_inference(
-    networks: Sequence[UNet], settings: Settings, patients: Sequence[Patient], device: torch.device
+    networks: Sequence[SegmentationNetwork], settings: Settings, patients: Sequence[Patient], device: torch.device
 ) -> tuple[Predictor, Settings, list[Choice]]:
     """Return the networks with what helps around them, the settings with what helps after them, and what was tried.
 

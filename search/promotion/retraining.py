@@ -16,9 +16,9 @@ from data.pack import Pack, join_packs
 from data.patient import Patient
 from data.split import in_hash_order
 from model.scoring.evaluate import PatientScore, summarise
+from model.segmentation_network import NetworkConfig
 from model.settings import Settings
 from model.training.train import TrainConfig, train
-from model.unet import UNetConfig
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
@@ -115,7 +115,7 @@ def _averaged(file: Path) -> Path:
 
 def _configs(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, seed: int, tasks: TaskRunner
-) -> tuple[UNetConfig, TrainConfig, int]:
+) -> tuple[NetworkConfig, TrainConfig, int]:
     """Return what a trial of this configuration is, without early stopping, and the cores that it has."""
     fixed = config.fixed(cohort.train_pack.num_channels)
     fixed = replace(fixed, seed=seed, patience=0, measure_latency=False, loader_processes=tasks.loader_processes)
@@ -123,7 +123,7 @@ def _configs(
 
 
 def _train_to_file(
-    unet: UNetConfig, config: TrainConfig, num_threads: int, train_pack: Pack, val_pack: Pack, file: Path
+    network: NetworkConfig, config: TrainConfig, num_threads: int, train_pack: Pack, val_pack: Pack, file: Path
 ) -> str | None:
     """Train, and leave two states in files: after the best epoch, and with the last epochs' weights averaged.
 
@@ -131,7 +131,7 @@ def _train_to_file(
     """
     torch.set_num_threads(num_threads)
     best, content, average = -1.0, None, None
-    for result in train(unet, config, train_pack, val_pack):
+    for result in train(network, config, train_pack, val_pack):
         if result.failure:
             break
         if content is None or result.metrics[METRIC] > best:
@@ -149,7 +149,7 @@ def _train_to_file(
 
 
 def _train_and_score(
-    unet: UNetConfig,
+    network: NetworkConfig,
     config: TrainConfig,
     num_threads: int,
     pack: Pack,
@@ -160,7 +160,7 @@ def _train_and_score(
     torch.set_num_threads(num_threads)
     names = {patient.id for patient in held_out}
     *_, last = train(
-        unet, config, pack.select(name for name in pack.patient_ids if name not in names), pack.select(names)
+        network, config, pack.select(name for name in pack.patient_ids if name not in names), pack.select(names)
     )
     if last.failure:
         return f"the training without {', '.join(sorted(names)[:4])} failed: {last.failure}"

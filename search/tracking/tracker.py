@@ -46,7 +46,7 @@ class TrackedTrial:
     number: int
     sample: Sample
     config: dict[str, Any]
-    """Its sample, and all that the search fixed: the fields of its UNetConfig and its TrainConfig."""
+    """Its sample, and all that the search fixed: the fields of its NetworkConfig and its TrainConfig."""
 
     @property
     def name(self) -> str:
@@ -116,8 +116,8 @@ def make_tracker(tracking: Tracking) -> Tracker:
 
 def tracked_trial(number: int, sample: Sample, fixed: SharedSettings) -> TrackedTrial:
     """Return what a tracker is told of a trial."""
-    unet, train = to_configs(sample, fixed)
-    return TrackedTrial(number=number, sample=sample, config=asdict(unet) | asdict(train))
+    network, train = to_configs(sample, fixed)
+    return TrackedTrial(number=number, sample=sample, config=network.to_dict() | asdict(train))
 
 
 def run_id(group: str, number: int) -> str:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.unet import NORMS, UNet, UNetConfig, num_parameters
+from model.segmentation_network import num_parameters
+from model.unet import NORMS, UNet, UNetConfig
 
 
 def tiny(**options) -> UNet:
@@ -65,7 +66,7 @@ def test_unet_gives_every_parameter_a_gradient():
 
 
 def test_unet_names_the_sides_it_would_take():
-    with pytest.raises(ValueError, match=r"20 x 32 pixels, but .* depth 3 .* divisible by 8: .* to 24 x 32"):
+    with pytest.raises(ValueError, match=r"20 x 32 pixels, but .*depth=3.* divisible by 8: .* to 24 x 32"):
         tiny(depth=3)(torch.zeros(1, 3, 20, 32))
 
 

@@ -51,7 +51,7 @@ def test_weights_come_back_bit_for_bit(tmp_path, content):
     (tmp_path / "w").write_bytes(content)
     one, other = predictor(), read_weights(tmp_path / "w")
     assert not other.training
-    assert [unet.config for unet in other.unets] == [unet.config for unet in one.unets]
+    assert other.configs == one.configs
     assert (other.threshold, other.flips, other.temperature) == (0.3, True, 1.7)
     assert one.state_dict().keys() == other.state_dict().keys()
     inputs = torch.rand(2, 3, 8, 12) * 255, torch.full((3,), 100.0), torch.full((3,), 50.0)
@@ -61,10 +61,22 @@ def test_weights_come_back_bit_for_bit(tmp_path, content):
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
+def test_weights_from_before_architectures_had_names_are_read(tmp_path, content):
+    header, body = split(content)
+    header = {name.replace("networks.", "unets.", 1): tensor for name, tensor in header.items()}
+    values = json.loads(header["__metadata__"][METADATA_KEY]) | {"format": 1}
+    values["unets"] = values.pop("networks")
+    assert [config.pop("architecture") for config in values["unets"]] == ["unet", "unet"]
+    (tmp_path / "w").write_bytes(join(header | {"__metadata__": {METADATA_KEY: json.dumps(values)}}, body))
+    one, other = predictor(), read_weights(tmp_path / "w")
+    assert other.configs == one.configs
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
 def test_weights_of_one_network_twice_are_kept_twice(tmp_path):
     unet = UNet(UNetConfig(depth=1, width=2))
     write_weights(Predictor([unet, unet]), tmp_path / "w")
-    assert len(read_weights(tmp_path / "w").unets) == 2
+    assert len(read_weights(tmp_path / "w").networks) == 2
 
 
 def test_weights_hold_strings_and_numbers_alone(content):
@@ -98,21 +110,21 @@ def test_weights_that_are_damaged_or_foreign_are_refused(tmp_path, content, dama
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 9}, "the metadata have format 9, but this version reads format 1"),
+        ({"format": 9}, "the metadata have format 9, but this version reads 1 and 2"),
         ({"more": 1}, "must have exactly"),
         ({"threshold": 1.0}, "threshold is 1.0, but must be a number above 0 and below 1"),
         ({"temperature": float("nan")}, "temperature is nan, but must be a number above 0"),
         ({"temperature": 10**400}, "but must be a number above 0"),
         ({"flips": "yes"}, "flips are 'yes', but must be true or false"),
-        ({"unets": []}, "must be a list of one configuration a network"),
-        ({"unets": [{"depth": 1}] * 100_000}, "must be a list of one configuration a network"),
-        ({"unets": [{"deep": 1}]}, "a network's configuration is not legal: .*deep"),
-        ({"unets": [{"depth": 9}]}, "depth is 9, but must be from 1 to 7"),
-        ({"unets": [{"depth": 1}, {"depth": 1, "in_channels": 1}]}, "take different numbers of channels"),
-        ({"unets": [{"depth": 7, "width": 256}] * 2}, "tensors are missing"),  # 64 GB, if they were made
-        ({"unets": [{"depth": 1, "width": 2, "norm": "batch"}]}, "tensors belong to none of its networks"),
+        ({"networks": []}, "must be a list of one configuration a network"),
+        ({"networks": [{"depth": 1}] * 100_000}, "must be a list of one configuration a network"),
+        ({"networks": [{"deep": 1}]}, "a network's configuration is not legal: .*deep"),
+        ({"networks": [{"depth": 9}]}, "depth is 9, but must be from 1 to 7"),
+        ({"networks": [{"depth": 1}, {"depth": 1, "in_channels": 1}]}, "take different numbers of channels"),
+        ({"networks": [{"depth": 7, "width": 256}] * 2}, "tensors are missing"),  # 64 GB, if they were made
+        ({"networks": [{"depth": 1, "width": 2, "norm": "batch"}]}, "tensors belong to none of its networks"),
         (
-            {"unets": [{"depth": 1, "width": 2, "norm": "batch"}, {"depth": 2, "width": 256}]},
+            {"networks": [{"depth": 1, "width": 2, "norm": "batch"}, {"depth": 2, "width": 256}]},
             r"down\.0\.0\.weight is F32 of shape \[3, 3, 3, 3\], but must be F32 of shape \[256, 3, 3, 3\]",
         ),
     ],
@@ -137,10 +149,10 @@ def test_weights_of_another_program_are_refused(tmp_path, content):
 
 def test_weights_of_half_the_precision_are_refused(tmp_path, content):
     header, body = split(content)
-    name = "unets.1.head.weight"
+    name = "networks.1.head.weight"
     header[name] |= {"dtype": "BF16", "shape": [1, 6, 1, 1]}  # as many bytes
     (tmp_path / "w").write_bytes(join(header, body))
-    with pytest.raises(ModelError, match=r"unets\.1\.head\.weight is BF16"):
+    with pytest.raises(ModelError, match=r"networks\.1\.head\.weight is BF16"):
         read_weights(tmp_path / "w")
 
 

@@ -57,7 +57,7 @@ def test_default_is_smoke_and_all_presets_hold():
         ),
         (
             {"preprocessing": Preprocessing(size=100)},
-            "size is 100, but the space 'core' has U-Nets of depth 5, which need a multiple of 32 pixels, from 64 "
+            "size is 100, but the space 'core' has networks that need a multiple of 32 pixels, from 64 "
             "to 1024: 128 or 256 are usual",
         ),
         (
@@ -88,7 +88,7 @@ def test_config_refuses_names_that_are_no_folder(option, name):
 
 @pytest.mark.parametrize("size", [1, 32, 65, 1008])
 def test_config_refuses_sizes_that_the_deepest_network_cannot_halve(size):
-    with pytest.raises(ValueError, match="which need a multiple of 32 pixels"):
+    with pytest.raises(ValueError, match="networks that need a multiple of 32 pixels"):
         SearchConfig(preprocessing=Preprocessing(size=size))
 
 

@@ -1,12 +1,14 @@
 """The search space: every sample of it is a network and a training, and nothing else is."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from model.training.train import TrainConfig
 from model.unet import UNetConfig
-from search.space import CORE, SPACES, WIDE, SharedSettings, batch_sizes, describe, largest_depth, to_configs
+from search.space import CORE, SPACES, WIDE, SharedSettings, batch_sizes, describe, largest_network, to_configs
 
 FIXED = SharedSettings(in_channels=3, max_epochs=9, batch_size=16, width=12, patience=5, precision="float32", seed=4)
 
@@ -22,7 +24,7 @@ def test_every_sample_of_a_space_describes_a_network_and_a_training(name):
         unet, train = to_configs(sample, FIXED)
         for key, value in sample.items():
             assert getattr(unet if hasattr(unet, key) else train, key) == value
-        assert unet.depth <= largest_depth(SPACES[name])
+        assert unet.side_multiple <= largest_network(SPACES[name]).side_multiple
         assert train.batch_size in batch_sizes(SPACES[name], FIXED.batch_size)
 
 
@@ -68,8 +70,13 @@ def test_describe_says_each_axis_by_hand():
     }
 
 
+def test_to_configs_refuses_an_unknown_architecture():
+    with pytest.raises(ValueError, match="architecture is 'vgg', but must be one of unet"):
+        to_configs({}, replace(FIXED, architecture="vgg"))
+
+
 def test_space_without_an_axis_has_the_default():
-    assert largest_depth({}) == UNetConfig().depth
-    assert largest_depth({"depth": IntDistribution(1, 3)}) == 3
+    assert largest_network({}) == UNetConfig()
+    assert largest_network({"depth": IntDistribution(1, 3)}) == UNetConfig(depth=3)
     assert batch_sizes({}, 24) == (24,)
     assert batch_sizes(WIDE, 24) == (8, 16, 32)

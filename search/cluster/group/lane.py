@@ -124,8 +124,8 @@ class Lane(tune.Trainable):
             folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
             content = (folder / STATE_FILE).with_retries(StoragePath.read_bytes)
             self._history = json.loads((folder / METRICS_FILE).with_retries(StoragePath.read_bytes))["history"]
-        unet, train = to_configs(self._leg["sample"], self._fixed)
-        group.start(Trial(unet=unet, train=train, checkpoint=content))
+        network, train = to_configs(self._leg["sample"], self._fixed)
+        group.start(Trial(unet=network, train=train, checkpoint=content))
         self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)
         self._has_started = True
 

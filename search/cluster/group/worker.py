@@ -23,11 +23,11 @@ from ray.train import get_context
 from data.pack import Pack
 from model.device import find_device
 from model.memory import forget_peak, keep_to_share, peak_mb
+from model.segmentation_network import NetworkConfig, SegmentationNetwork
 from model.training.checkpoint import TrainState
 from model.training.loader_processes import ProcessLost
 from model.training.sample_slices import PredictedSlices, predict_slices
 from model.training.train import EpochResult, Halted, TrainConfig, train
-from model.unet import UNet, UNetConfig
 from search.cluster.group.channel import LocalChannel
 from search.storage.storage_path import StoragePath, write_with_retries
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 class Trial:
     """What a group trains next."""
 
-    unet: UNetConfig
+    network: NetworkConfig
     train: TrainConfig
     checkpoint: bytes | None
 
@@ -86,7 +86,7 @@ def serve_trials(config: dict[str, Any]) -> None:
                 state = None
                 forget_peak()
                 epochs = train(
-                    trial.unet,
+                    trial.network,
                     trial.train,
                     train_pack,
                     val_pack,
@@ -111,9 +111,10 @@ def _write(state: TrainState, file: StoragePath) -> None:
         state.write_to(target)
 
 
-def _predict_slices(network: UNet, val_pack: Pack, precision: str) -> PredictedSlices | None:
+def _predict_slices(network: SegmentationNetwork, val_pack: Pack, precision: str) -> PredictedSlices | None:
     try:
-        return predict_slices(network, val_pack, find_device(precision, norm=network.config.norm))
+        device = find_device(precision, channels_last_on_cpu=network.config.channels_last_on_cpu)
+        return predict_slices(network, val_pack, device)
     except Exception as error:  # pictures are worth no trial
         logger.warning("validation slices cannot be shown: %s: %s", type(error).__name__, error)
         if isinstance(error, torch.OutOfMemoryError):

@@ -99,9 +99,9 @@ def test_checkpoint_that_is_cut_off_is_refused(tmp_path, share):
     [
         (b"not a checkpoint", "checkpoint cannot be read as a checkpoint: "),
         (pickle.dumps({"format": 1}), "checkpoint "),
-        (torch_bytes([1, 2]), "checkpoint has checkpoint format 'list', but this version reads 1 and 2"),
-        (torch_bytes({"weights": 1}), "checkpoint has checkpoint format None, but this version reads 1 and 2"),
-        (torch_bytes({"format": 3}), "checkpoint has checkpoint format 3, but this version reads 1 and 2"),
+        (torch_bytes([1, 2]), "checkpoint has checkpoint format 'list', but this version reads 1, 2 and 3"),
+        (torch_bytes({"weights": 1}), "checkpoint has checkpoint format None, but this version reads 1, 2 and 3"),
+        (torch_bytes({"format": 4}), "checkpoint has checkpoint format 4, but this version reads 1, 2 and 3"),
     ],
     ids=["text", "pickle", "list", "foreign", "newer"],
 )
@@ -111,8 +111,27 @@ def test_restore_refuses_foreign_bytes(content, message):
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("format", [1, 2])
+def test_checkpoints_from_before_architectures_had_names_are_read(tmp_path, format):
+    saved, other = constant_state(1.5, depth=2), constant_state(0.0, depth=2)
+    saved.history.append({"epoch": 1, "val_dice": 0.5})
+    state = torch.load(io.BytesIO(saved.to_bytes()), weights_only=True) | {"format": format}
+    state["unet"] = state.pop("network_config")
+    assert state["unet"].pop("architecture") == "unet"
+    if format == 1:
+        del state["under_way"]
+    other.restore(torch_bytes(state))
+    assert other.history == saved.history
+    write(tmp_path / "checkpoint.pt", torch_bytes(state))
+    for network in (other.network, load_network(tmp_path / "checkpoint.pt")):
+        assert network.config == saved.network.config
+        assert all(
+            torch.equal(one, two) for one, two in zip(network.parameters(), saved.network.parameters(), strict=True)
+        )
+
+
 def test_restore_refuses_the_state_of_another_network():
-    with pytest.raises(CheckpointError, match=r"checkpoint is of .*'depth': 2.*this training is of .*depth=1"):
+    with pytest.raises(CheckpointError, match=r"checkpoint is of .*depth=2.*this training is of .*depth=1"):
         constant_state(0.0, depth=1).restore(constant_state(0.0, depth=2).to_bytes())
 
 

@@ -109,17 +109,19 @@ def test_clocks_of_an_epoch_that_was_halted_are_of_both_its_parts():
 def test_state_of_format_1_was_written_between_two_epochs(tmp_path):
     epochs = train(UNET, config(), PACK, PACK)
     next(epochs)
-    torch.save(without_under_way(next(epochs).state.to_bytes()), tmp_path / "old.pt")
+    torch.save(in_format_1(next(epochs).state.to_bytes()), tmp_path / "old.pt")
     whole, weights = run()
     rest, resumed = run(resume_from=(tmp_path / "old.pt").read_bytes())
     assert without_clocks(rest) == without_clocks(whole)[2:]
     assert same(resumed, weights)
 
 
-def without_under_way(content: bytes) -> dict:
+def in_format_1(content: bytes) -> dict:
     state = torch.load(io.BytesIO(content), weights_only=True)
     assert state.pop("under_way")["num_batches"] == 0
-    return state | {"format": 1}
+    config = state.pop("network_config")
+    assert config.pop("architecture") == "unet"
+    return state | {"format": 1, "unet": config}
 
 
 def test_losses_of_another_number_of_ranks_are_all_there():

@@ -170,7 +170,7 @@ def test_deliver_leaves_a_folder_that_its_manifest_vouches_for(delivered):
     assert (provenance.experiment, provenance.trial) == ("tiny", "t000")
     assert provenance.data_fingerprint == delivered.cohort.fingerprint
     assert torch.equal(
-        read_weights(best / "weights.safetensors").unets[0].head.weight,
+        read_weights(best / "weights.safetensors").networks[0].head.weight,
         load_network(best / "checkpoint.pt").head.weight,
     )
 

@@ -1,0 +1,64 @@
+"""The one door to networks: their names, and how a network is built from its configuration.
+
+A new network takes two files: its own, as model/unet.py is, and a row in this one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from data.errors import UserError
+from model.segmentation_network import NetworkConfig, SegmentationNetwork
+from model.unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One kind of network."""
+
+    config: type[NetworkConfig]
+    """The class of its configurations, whose `architecture` is the name in NETWORKS."""
+
+    network: Callable[[Any], SegmentationNetwork]
+    """Builds a network from such a configuration, with random weights."""
+
+    title: str
+    """What a model card calls such a network."""
+
+
+NETWORKS: dict[str, Architecture] = {
+    UNetConfig.architecture: Architecture(config=UNetConfig, network=UNet, title="U-Net"),
+}
+
+DEFAULT_ARCHITECTURE = UNetConfig.architecture
+"""The network of every file that names none: it was written when there was no other."""
+
+
+def build(config: NetworkConfig) -> SegmentationNetwork:
+    """Return a new network of this configuration, with random weights from torch's default generator."""
+    return find_architecture(config.architecture).network(config)
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the architecture of this name.
+
+    Raises:
+        UserError: There is none; the legal names are listed.
+    """
+    if name not in NETWORKS:
+        raise UserError(f"architecture is {name!r}, but must be one of {', '.join(NETWORKS)}")
+    return NETWORKS[name]
+
+
+def read_config(values: Mapping[str, Any]) -> NetworkConfig:
+    """Return the configuration that `NetworkConfig.to_dict` wrote; without an architecture, it is a U-Net's.
+
+    Raises:
+        UserError: The architecture is unknown, or a field is unknown or has an illegal value.
+    """
+    fields = dict(values)
+    architecture = find_architecture(str(fields.pop("architecture", DEFAULT_ARCHITECTURE)))
+    try:
+        return architecture.config(**fields)
+    except TypeError as error:
+        raise UserError(f"the configuration of a network is not legal: {error}") from error
