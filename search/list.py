@@ -14,9 +14,10 @@ from rich.text import Text
 
 from data.printable import printable
 from search.console import open_console
+from search.formatting import format_duration
 from search.record.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
 from search.record.trials import best_first, count_states, read_rows
-from search.status import experiment_names, format_duration, standing, wall_seconds
+from search.status import experiment_names, standing, wall_seconds
 from search.storage.download import sync_down_all
 from search.storage.working_folder import Out, format_out
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from search.formatting import format_duration as format_duration
 from search.record.files import BEST_FOLDER, CONFIG_FILE, LOCK_FILE, LOG_FILE, METRICS_FILE, TABLE_FILE
 from search.record.trials import INTERRUPTED, TIME_SPENT, TrialRow
 from search.storage.lock import is_being_written
@@ -58,13 +59,3 @@ def experiment_names(out: Path) -> list[str]:
         raise ValueError(f"--out {out} cannot be read ({error}): give the folder of all experiments") from error
     marks = (CONFIG_FILE, LOCK_FILE, TABLE_FILE, LOG_FILE)
     return sorted(path.name for path in folders if any((path / mark).exists() for mark in marks))
-
-
-def format_duration(seconds: float) -> str:
-    """Return seconds for people: `42 s`, `7 min 05 s`, `3 h 07 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -50,6 +50,7 @@ ROOMS = (
     "model.serve",
     "search.record",
     "search.console",
+    "search.formatting",
     "search.promotion_options",
     "search.scheduling",
     "search.space",

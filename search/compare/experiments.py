@@ -13,9 +13,9 @@ from search.config import SearchConfig
 from search.record.efficiency import Step, best_so_far
 from search.record.files import TABLE_FILE
 from search.record.trials import State, TrialRow, read_rows
+from search.report.axes import Axis, read_axes
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.snapshot import Snapshot, read_snapshot
-from search.report.space_figures import Axis, read_axes
 from search.space import Sample, to_configs
 from search.status import Standing, experiment_names, standing
 from search.storage.lock import is_being_written

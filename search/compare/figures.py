@@ -1,4 +1,4 @@
-"""The figures of a comparison: bests so far on one axis, importance side by side, test patients one by one."""
+"""The figures of a comparison: best Dice so far, importance of hyperparameters, Dice of each test patient."""
 
 from collections.abc import Sequence
 
@@ -7,24 +7,31 @@ import plotly.graph_objects as go
 from search.compare.experiments import Experiment
 from search.compare.significance import dices
 from search.report.figures import time_unit
+from search.report.importance import importance_bars
 from search.report.style import PALETTE, Figure, plot_text, styled
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 MAX_WIDTH = 3200
-"""Pixels of an axis of patients; of more than fit, not every one has its name below."""
+"""Maximum width of the figure of patients in pixels; where there are more patients, not all of them are labelled."""
 
 
 def all_figures(experiments: Sequence[Experiment]) -> dict[str, list[Figure]]:
-    """Return the figures that have something to show, by the table that they belong to."""
-    found = {"significance": [by_patient(experiments)], "efficiency": efficiency(experiments)}
-    found["importance"] = [importance(experiments)]
-    return {table: [figure for figure in figures if figure] for table, figures in found.items()}
+    """Return the figures that have something to show, by the id of the table that they follow."""
+    return {
+        "significance": _present(patients_figure(experiments)),
+        "efficiency": efficiency_figures(experiments),
+        "importance": _present(importance_figure(experiments)),
+    }
 
 
-def efficiency(experiments: Sequence[Experiment]) -> list[Figure]:
-    """Return the best so far over epochs and over wall clock."""
+def _present(figure: Figure | None) -> list[Figure]:
+    return [figure] if figure else []
+
+
+def efficiency_figures(experiments: Sequence[Experiment]) -> list[Figure]:
+    """Return figures of the best Dice so far, over epochs and over wall clock; none where no trial has a score."""
     scored = [(place, one) for place, one in enumerate(experiments) if one.steps]
     if not scored:
         return []
@@ -37,21 +44,21 @@ def efficiency(experiments: Sequence[Experiment]) -> list[Figure]:
     return [
         Figure(
             id="over-epochs",
-            title="Best so far over epochs spent",
-            plot=_finished(over_epochs, "epochs spent, of all trials together", "best validation Dice"),
+            title="Best validation Dice over epochs",
+            plot=_with_legend(over_epochs, "epochs of all trials together", "best validation Dice"),
             alt=f"Best validation Dice over epochs: {ends}.",
         ),
         Figure(
             id="over-clock",
-            title="Best so far over wall clock",
-            plot=_finished(over_clock, f"{unit} since the search began", "best validation Dice"),
+            title="Best validation Dice over wall clock",
+            plot=_with_legend(over_clock, f"{unit} since the search started", "best validation Dice"),
             alt=f"Best validation Dice over wall clock: {ends}.",
         ),
     ]
 
 
-def importance(experiments: Sequence[Experiment]) -> Figure | None:
-    """Return the importance of every hyperparameter in bars side by side; None where it is not known of any."""
+def importance_figure(experiments: Sequence[Experiment]) -> Figure | None:
+    """Return a figure of the importance of every hyperparameter; None where no experiment has enough trials."""
     names = dict.fromkeys(share.name for one in experiments for share in one.importances)
     if not names:
         return None
@@ -59,34 +66,26 @@ def importance(experiments: Sequence[Experiment]) -> Figure | None:
     for place, one in enumerate(experiments):
         if not one.importances:
             continue
-        figure.add_bar(
-            y=[plot_text(share.name) for share in one.importances],
-            x=[share.mean for share in one.importances],
-            name=plot_text(one.name),
-            orientation="h",
+        name = plot_text(one.name)
+        bars = importance_bars(one.importances).update(
+            name=name,
             marker={"color": PALETTE[place % len(PALETTE)]},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [share.high - share.mean for share in one.importances],
-                "arrayminus": [share.mean - share.low for share in one.importances],
-                "color": "#8c8c8c",
-            },
-            hovertemplate=f"{plot_text(one.name)}, %{{y}}: %{{x:.2f}}<extra></extra>",
+            hovertemplate=f"{name}, %{{y}}: %{{x:.2f}}<extra></extra>",
         )
-    plot = _finished(figure, "share of the variance", None)
+        figure.add_trace(bars)
+    plot = _with_legend(figure, "fraction of the variance", None)
     plot.update_layout(height=140 + 22 * len(names) * (len(figure.data) + 1), yaxis_autorange="reversed")
     return Figure(
         id="importances",
         title="Importance side by side",
         plot=plot,
-        alt="Importance of hyperparameters; the table has the numbers.",
-        note="The thin lines span resamplings of the trials: where they overlap, no difference is known.",
+        alt="Importance of hyperparameters in each experiment. The table has the numbers.",
+        note="The thin lines show the range over resamplings of the trials; where they overlap, no order is certain.",
     )
 
 
-def by_patient(experiments: Sequence[Experiment]) -> Figure | None:
-    """Return every test patient's Dice under each model; None where fewer than two share a patient."""
+def patients_figure(experiments: Sequence[Experiment]) -> Figure | None:
+    """Return a figure of every test patient's Dice with each model; None where no two models share a patient."""
     found = [(place, one, dices(one)) for place, one in enumerate(experiments) if one.metrics]
     shared = [patient for patient in {p for _, _, scores in found for p in scores} if _num_with(patient, found) > 1]
     if not shared:
@@ -104,13 +103,14 @@ def by_patient(experiments: Sequence[Experiment]) -> Figure | None:
             marker={"color": PALETTE[place % len(PALETTE)], "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 10},
             hovertemplate=f"{plot_text(one.name)}, %{{x}}: %{{y:.4f}}<extra></extra>",
         )
-    plot = _finished(figure, None, "test Dice")
+    plot = _with_legend(figure, None, "test Dice")
     return Figure(
         id="patients",
-        title="Test patients, one by one",
+        title="Dice of each test patient",
         plot=plot.update_layout(xaxis_type="category", xaxis_categoryarray=[plot_text(one) for one in patients]),
-        alt=f"Test Dice of {len(patients)} patients under each model.",
-        note="A patient's marks are a pair: what is tested is how far they are apart.",
+        alt=f"Test Dice of {len(patients)} patients with each model.",
+        note="The marks above one another are the same patient with different models. The tests look at the distances "
+        "between them.",
         min_width=min(120 + 16 * len(patients), MAX_WIDTH),
     )
 
@@ -130,7 +130,7 @@ def _curve(place: int, experiment: Experiment, xs: list[float], unit: str) -> go
         line={
             "shape": "hv",
             "color": PALETTE[place % len(PALETTE)],
-            "dash": DASHES[place % len(DASHES)],  # searches that begin alike lie upon each other
+            "dash": DASHES[place % len(DASHES)],  # the curves of similar searches cover each other
             "width": 2.5,
         },
         marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 7},
@@ -138,5 +138,5 @@ def _curve(place: int, experiment: Experiment, xs: list[float], unit: str) -> go
     )
 
 
-def _finished(figure: go.Figure, x: str | None, y: str | None) -> go.Figure:
+def _with_legend(figure: go.Figure, x: str | None, y: str | None) -> go.Figure:
     return styled(figure, x, y, legend=True).update_layout(xaxis_rangemode="tozero" if x else "normal")

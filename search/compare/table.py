@@ -1,28 +1,29 @@
-"""A table of a comparison, the same on the terminal and on the page."""
+"""A table of a comparison, which the terminal and the page both show."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from search.compare.experiments import Experiment
+from search.formatting import DASH as ABSENT
+from search.formatting import format_score as format_number
 
-ABSENT = "-"
-"""Stands for what is not there, or not defined."""
+__all__ = ["ABSENT", "Table", "by_experiment", "format_number", "names_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Properties of things that stand side by side."""
+    """A table with a column for each experiment, or for each pair of them."""
 
     id: str
     title: str
     header: tuple[str, ...]
-    """Of the things, without the column of properties."""
+    """The names of the columns, without the first one, which has the labels of the rows."""
 
     rows: tuple[tuple[str, ...], ...]
-    """Each with the property's name before the cells."""
+    """Each row with its label before the cells."""
 
     notes: tuple[str, ...] = ()
+    """Sentences about how to read it."""
 
 
 def by_experiment(
@@ -32,7 +33,7 @@ def by_experiment(
     rows: dict[str, Callable[[Experiment], str]],
     notes: Sequence[str],
 ) -> Table:
-    """Return a table with a column for each experiment; `rows` say by property what stands there."""
+    """Return a table with a column for each experiment; `rows` maps each label to the text for an experiment."""
     cells = tuple((label, *(text(one) for one in experiments)) for label, text in rows.items())
     return Table(id=id, title=title, header=names_of(experiments), rows=cells, notes=tuple(notes))
 
@@ -40,8 +41,3 @@ def by_experiment(
 def names_of(experiments: Sequence[Experiment]) -> tuple[str, ...]:
     """Return the header of such a table."""
     return tuple(one.name for one in experiments)
-
-
-def format_number(value: float | None, decimals: int = 4) -> str:
-    """Return a number for people; a dash where it is undefined."""
-    return ABSENT if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"

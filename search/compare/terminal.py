@@ -1,4 +1,4 @@
-"""The tables of a comparison on the terminal, in as many parts as its width asks for."""
+"""The tables of a comparison on the terminal, broken into parts where it is too narrow for all columns."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,23 +11,24 @@ from search.compare.table import Table
 
 LABEL_WIDTH = 32
 COLUMN_WIDTH = 30
-"""Characters beyond which a cell goes on below, where there is no room for all."""
+"""Maximum numbers of characters that are reserved for a label and a cell; a longer one may be wrapped."""
 
 GAP = 2
+"""Spaces between columns."""
 
 
 def print_tables(tables: Sequence[Table], console: Console) -> None:
-    """Print the tables with their notes."""
+    """Print the tables, each with its title and its notes."""
     for table in tables:
         console.print()
         console.print(Text(table.title, style="bold"))
-        for part in _parts(table, console.width) if table.rows else ():
-            console.print(_drawn(table, part))
+        for columns in _split_columns(table, console.width) if table.rows else ():
+            console.print(_rich_table(table, columns))
         for note in table.notes:
             console.print(Text(printable(note), style="dim"))
 
 
-def _drawn(table: Table, columns: Sequence[int]) -> RichTable:
+def _rich_table(table: Table, columns: Sequence[int]) -> RichTable:
     drawn = RichTable(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     drawn.add_column("", overflow="fold")
     for column in columns:
@@ -37,18 +38,18 @@ def _drawn(table: Table, columns: Sequence[int]) -> RichTable:
     return drawn
 
 
-def _parts(table: Table, width: int) -> Iterator[list[int]]:
-    """Yield the columns that stand side by side; each part has one at least."""
+def _split_columns(table: Table, width: int) -> Iterator[list[int]]:
+    """Yield groups of columns that fit side by side into the width; each group has at least one."""
     label = min(max(len(row[0]) for row in table.rows), LABEL_WIDTH)
-    part: list[int] = []
+    group: list[int] = []
     taken = label
     for column, name in enumerate(table.header):
         longest = max(len(name), *(len(row[column + 1]) for row in table.rows))
         needed = GAP + min(longest, COLUMN_WIDTH)
-        if part and taken + needed > width:
-            yield part
-            part, taken = [], label
-        part.append(column)
+        if group and taken + needed > width:
+            yield group
+            group, taken = [], label
+        group.append(column)
         taken += needed
-    if part:
-        yield part
+    if group:
+        yield group

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from search.formatting import format_value
 from search.record.efficiency import Step, best_so_far
 from search.record.objectives import OBJECTIVES, costs, pareto_front
 from search.record.trials import METRIC, State, TrialRow
 from search.report.snapshot import Phase
-from search.report.style import BEST_COLOUR, COLOURS, Figure, number, styled
+from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
 
 STATE_COLOURS = COLOURS | {Phase.PAUSED: "#cc79a7", Phase.RUNNING: "#e69f00", Phase.UNFINISHED: "#e69f00"}
 
@@ -96,7 +97,7 @@ def best_figures(rows: Sequence[TrialRow]) -> list[Figure]:
         id="best-clock",
         title="Best so far over wall clock",
         plot=_steps(steps, [step.seconds / unit for step in steps], f"{name} since the search began"),
-        alt=f"The best validation Dice rises to {last.dice:.4f} within {number(last.seconds / unit)} {name}.",
+        alt=f"The best validation Dice rises to {last.dice:.4f} within {format_value(last.seconds / unit)} {name}.",
     )
     return [spent, clock]
 
@@ -177,7 +178,7 @@ def reliability(metrics: dict[str, Any] | None) -> Figure | None:
         line={"color": BEST_COLOUR, "width": 3},
         hovertemplate="probability %{x:.3f}, tumour in %{y:.3f} of %{text}<extra></extra>",
     )
-    error = number(calibration["ece"])
+    error = format_value(calibration["ece"])
     return Figure(
         id="reliability",
         title="Reliability",

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic import write
+from search.formatting import DASH
 from search.promotion.card import format_interval
 from search.record.files import REPORT_FILE
 from search.record.objectives import OBJECTIVES
 from search.record.trial_errors import headline
 from search.record.trials import INTERRUPTED, State, best_first
+from search.report.axes import read_axes
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.rungs import read_rungs, rungs_figure
 from search.report.snapshot import Snapshot, read_snapshot
-from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
-from search.report.style import DASH, Figure, render
+from search.report.space_figures import dice_along_axes, dice_over_pairs, parallel_coordinates
+from search.report.style import Figure, render
 from search.report.timeline import lay_out, shares, timeline_figure
 from search.status import wall_seconds
 
@@ -190,8 +192,8 @@ def _space_figures(record: Snapshot) -> dict[str, Any]:
         "coordinates": parallel_coordinates(scored, axes),
         "importance": importance_figure(found, len(scored)) if found else None,
         "needed": needed_trials(axes),
-        "slices": slices(scored, by_importance),
-        "surfaces": surfaces(scored, by_importance) if len(scored) >= needed_trials(axes) else [],
+        "slices": dice_along_axes(scored, by_importance),
+        "surfaces": dice_over_pairs(scored, by_importance) if len(scored) >= needed_trials(axes) else [],
         "num_scored": len(scored),
     }
 

@@ -1,11 +1,10 @@
-"""How pages about searches look: their template, and figures that follow the reader between light and dark.
+"""How pages about searches look: their template, and figures in the light or dark colours that the reader prefers.
 
-A page holds everything that it needs, plotly.js too. Its figures lie in it as JSON, and its script (figures.js) draws
-one when it comes near the screen, in the colours of the reader's scheme.
+A page contains everything that it needs, plotly.js as well. It stores its figures as JSON, and its script (figures.js)
+draws each of them when it comes near the screen.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,60 +13,65 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.formatting import format_duration, format_score, format_value
 from search.record.trials import State
-from search.status import format_duration
 
 COLOURS = {State.COMPLETE: "#2a8ac0", State.PRUNED: "#8c8c8c", State.FAILED: "#d55e00"}
-"""Okabe and Ito's, told apart by everyone; the blue is lighter, to be seen on black too."""
+"""Okabe and Ito's colours, which colour-blind readers can tell apart; the blue is lighter, to be seen on black."""
 
 BEST_COLOUR = "#009e73"
 
+BAR_COLOUR = COLOURS[State.COMPLETE]
+
+NEUTRAL_COLOUR = "#8c8c8c"
+"""Of lines that only guide the eye."""
+
 PALETTE = ("#2a8ac0", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-"""Of lines that stand side by side; Okabe and Ito's."""
+"""Colours of experiments that are compared; Okabe and Ito's too."""
 
 SCALE = [[0.0, "#4a6fb5"], [0.35, "#2a9d9a"], [0.7, "#5fb53b"], [1.0, "#e6a800"]]
-"""From low to high; neither end is lost on white or on black."""
+"""A colour scale from low to high; both ends stand out on white and on black."""
 
 HEIGHT = 400
-
-DASH = "-"
-"""Stands for what is undefined or not known."""
+"""Pixels of a figure that asks for no other height."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure and what is said of it."""
+    """A figure, with the text around it."""
 
     id: str
-    """Of its element; unique on the page."""
+    """The id of its HTML element, unique on the page."""
 
     title: str
     plot: go.Figure
     alt: str
-    """What it shows, for those who cannot see it."""
+    """What it shows, for readers who cannot see it."""
 
     note: str = ""
-    """What must be known to read it."""
+    """The caption: how to read it."""
 
     min_width: int = 0
-    """Pixels below which it scrolls instead of shrinking."""
+    """Width in pixels below which the figure scrolls instead of shrinking."""
 
     @property
     def height(self) -> int:
-        """Its height in pixels, kept free before it is drawn."""
+        """Its height in pixels, which the page keeps free until the figure is drawn."""
         return int(self.plot.layout.height or HEIGHT)
 
     @property
     def spec(self) -> Markup:
-        """What plotly.js draws, as JSON that cannot end the script element it stands in."""
+        """The JSON that plotly.js draws; it cannot end the script element that contains it."""
         return script_json(self.plot.to_json())
 
 
 def render(template: str, *, package: str = "search.report", **values: Any) -> str:
-    """Return a page.
+    """Return the HTML of a page.
 
     Args:
-        template: Its file in the package; it may extend `base.html`, which is here.
+        template: The template's file in `package`. It can extend `base.html` and import `macros.html` of this package.
+        package: The Python package of the template.
+        **values: What the template shows.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("search.report", ".")]),
@@ -76,14 +80,14 @@ def render(template: str, *, package: str = "search.report", **values: Any) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": format_duration}
+    environment.filters |= {"number": format_value, "score": format_score, "duration": format_duration}
     return environment.get_template(template).render(
         **values, plotly=Markup(get_plotlyjs()), themes=script_json(json.dumps(_themes()))
     )
 
 
 def styled(figure: go.Figure, x: str | None = None, y: str | None = None, *, legend: bool = False) -> go.Figure:
-    """Return the figure with the titles of its axes, and without colours of its own: those are the scheme's."""
+    """Return the figure with titles on its axes and without a template: figures.js sets that by the colour scheme."""
     titles = {f"{axis}axis_title": title for axis, title in (("x", x), ("y", y)) if title}
     return figure.update_layout(
         **titles,
@@ -96,28 +100,19 @@ def styled(figure: go.Figure, x: str | None = None, y: str | None = None, *, leg
 
 
 def script_json(text: str) -> Markup:
-    """Return JSON that means the same, without a character that means anything in HTML."""
+    """Return equivalent JSON without any character that has a meaning in HTML."""
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 
 
-def plot_text(text: Any) -> str:
-    """Return text that plotly.js shows as it is: it reads tags and entities."""
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def number(value: Any) -> str:
-    """Return a value for people; a dash where it is undefined."""
-    if value is None:  # nan, read back from JSON
-        return DASH
-    if not isinstance(value, float):
-        return str(value)
-    return DASH if not math.isfinite(value) else f"{value:.4g}"
+def plot_text(text: str) -> str:
+    """Return text that plotly.js shows literally, although it interprets tags and entities."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _themes() -> dict[str, dict[str, Any]]:
-    """Return what plotly.js calls templates, by scheme; the page's own colours are in style.css."""
+    """Return the plotly.js template of each colour scheme. The colours of the page itself are in style.css."""
     return {"light": _theme("#333333", "#e4e4e4", "#ffffff"), "dark": _theme("#d6d6d6", "#3a3a3a", "#121212")}
 
 

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from search.experiment import exclusive_writer
+from search.formatting import format_duration
 from search.list import main, print_lines, read_line
 from search.record.trials import State, append_row
-from search.status import Standing, experiment_names, format_duration, standing, wall_seconds
+from search.status import Standing, experiment_names, standing, wall_seconds
 from search.storage.lock import is_being_written
 from tests.support.fakes import metrics_record, run_record, trial_row
 

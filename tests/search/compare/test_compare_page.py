@@ -118,7 +118,7 @@ def test_page_draws_every_experiment_that_has_something_to_draw(page):
     assert drawn["over-epochs"] == drawn["over-clock"] == list(NAMES)
     assert drawn["patients"] == list(NAMES[:3])
     assert drawn["importances"] == list(NAMES[:2])
-    assert page.figures["over-clock"]["layout"]["xaxis"]["title"]["text"] == "seconds since the search began"
+    assert page.figures["over-clock"]["layout"]["xaxis"]["title"]["text"] == "seconds since the search started"
 
 
 def test_page_of_experiments_without_anything(tmp_path):

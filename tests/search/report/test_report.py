@@ -135,7 +135,7 @@ def test_report_shows_what_others_wrote_as_text(tmp_path):
     assert page.tags.count("script") == len(page.figures) + 4  # tables.js, themes, plotly.js, figures.js
     assert any(EVIL in row[-1] for row in page.rows if row and row[0] == "t002")
     assert any(row[0] == EVIL for row in page.rows if row)
-    assert {"curves", "coordinates", "slices"} <= set(page.figures)
+    assert {"curves", "coordinates", "along-axes"} <= set(page.figures)
 
 
 def test_report_lists_failures_with_their_reasons_first_in_short(tmp_path):
@@ -282,7 +282,7 @@ def test_report_shows_notebooks_numbers_beside_ours_under_their_own_name(tmp_pat
 
 def test_report_says_how_the_model_was_promoted(tmp_path):
     page, html = make_page(tmp_path, metrics=metrics_record())
-    assert page.row("flips")[1:] == ["True", "mean Dice", "0.625", "0.6875", "yes"]
+    assert page.row("flips")[1:] == ["yes", "mean Dice", "0.625", "0.6875", "yes"]
     assert "123,456 parameters, threshold 0.5, averaged with its mirror image." in html
     assert "scored 1 times" not in html
     assert "Cross-validation" not in html

@@ -10,12 +10,14 @@ import pytest
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
 from search.experiment import recorded_config
+from search.formatting import format_value
 from search.record.trials import State
+from search.report.axes import read_axes
 from search.report.importance import importances, needed_trials
 from search.report.rungs import read_rungs
 from search.report.snapshot import read_snapshot
-from search.report.space_figures import parallel_coordinates, read_axes, slices, surfaces
-from search.report.style import number, plot_text, script_json
+from search.report.space_figures import dice_along_axes, dice_over_pairs, parallel_coordinates
+from search.report.style import plot_text, script_json
 from search.report.timeline import lay_out, shares
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import SPACES, describe
@@ -169,9 +171,9 @@ def test_axes_are_as_long_as_the_space_and_marked_at_round_values():
     assert norm.ticks() == ([0.0, 1.0], ["instance", "batch"])
     assert rate.ticks() == ([-4.0, -3.0, -2.0], ["0.0001", "0.001", "0.01"])
     assert depth.ticks() == ([2, 3, 4, 5], ["2", "3", "4", "5"])
-    assert list(depth.places([2, 5])) == [0.0, 1.0]
-    assert list(rate.places([1e-4, 0.05])) == [0.0, 1.0]  # a value beyond the space
-    assert list(norm.places(["instance", "batch"])) == [0.0, 1.0]
+    assert list(depth.fractions([2, 5])) == [0.0, 1.0]
+    assert list(rate.fractions([1e-4, 0.05])) == [0.0, 1.0]  # a value beyond the space
+    assert list(norm.fractions(["instance", "batch"])) == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_axis_without_a_spread_has_a_mark(description, values, marks):
     rows = [trial_row(place, [0.5], sample={"one": value}) for place, value in enumerate(values)]
     (axis,) = read_axes({"one": description}, rows)
     assert axis.ticks()[1] == marks
-    assert np.isfinite(axis.places(values)).all()
+    assert np.isfinite(axis.fractions(values)).all()
 
 
 def space_rows(num_trials, *, seed=0):
@@ -223,14 +225,14 @@ def test_space_figures_show_every_trial_in_few_traces():
     lines = parallel_coordinates(rows, axes).plot.data
     assert len(lines) <= 8
     assert sum(np.isnan(np.asarray(line.y)).sum() for line in lines) == 300  # a gap behind each
-    assert [len(trace.x) for trace in slices(rows, axes).plot.data] == [300] * 4
-    titles = [figure.title for figure in surfaces(rows, axes)]
+    assert [len(trace.x) for trace in dice_along_axes(rows, axes).plot.data] == [300] * 4
+    titles = [figure.title for figure in dice_over_pairs(rows, axes)]
     assert titles == ["learning_rate and depth", "learning_rate and dropout", "depth and dropout"]
 
 
 def test_surface_is_highest_where_the_trials_are_best():
     rows = space_rows(300)
-    contour = surfaces(rows, read_axes(CORE, rows))[0].plot.data[0]
+    contour = dice_over_pairs(rows, read_axes(CORE, rows))[0].plot.data[0]
     row, column = np.unravel_index(np.nanargmax(contour.z), contour.z.shape)
     assert contour.x[column] == pytest.approx(-3, abs=0.3)  # decades
     assert contour.y[row] < 3.5
@@ -238,7 +240,7 @@ def test_surface_is_highest_where_the_trials_are_best():
 
 def test_surface_is_empty_where_no_trial_is():
     rows = [row for row in space_rows(300) if row.sample["depth"] == 2 or row.sample["learning_rate"] > 3e-3]
-    contour = surfaces(rows, read_axes(CORE, rows))[0].plot.data[0]
+    contour = dice_over_pairs(rows, read_axes(CORE, rows))[0].plot.data[0]
     z = np.asarray(contour.z)
     assert np.isnan(z[-1, 0])
     assert np.isfinite(z[0, 0])
@@ -249,4 +251,4 @@ def test_text_stays_text():
     assert json.loads(script_json(json.dumps({"text": evil}))) == {"text": evil}
     assert not set("<>&\u2028") & set(script_json(json.dumps(evil, ensure_ascii=False)))
     assert plot_text("<b>&amp;") == "&lt;b&gt;&amp;amp;"
-    assert [number(value) for value in (None, math.nan, 0.123456, 3, "adam")] == ["-", "-", "0.1235", "3", "adam"]
+    assert [format_value(value) for value in (None, math.nan, 0.123456, 3, "adam")] == ["-", "-", "0.1235", "3", "adam"]
