@@ -1,0 +1,116 @@
+"""A layout that the program does not know is added by one row, and is then searched, predicted and served."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import model.predict.__main__ as predict
+import search.tune
+from data.errors import UserError
+from data.patient import Scan, SliceFiles, SlicePatient
+from data.readers.images import stack_slices
+from data.readers.reader import FileKind, Options, Reader
+from data.readers.table import READERS
+from data.source import Reading, find_source
+from search.record.trials import State, read_rows
+from tests.model.serve.test_serve import post, serving
+
+# --- the layout: slices as <PATIENT>/<PATIENT>_<NUMBER>.npy, each beside its <PATIENT>_<NUMBER>_mask.npy ---
+
+
+def read_slice(files: SliceFiles) -> tuple[np.ndarray, np.ndarray]:
+    return np.load(files.image), np.load(files.mask)
+
+
+def scan(source: Path, options: Options) -> Scan:
+    masks = {folder.name: sorted(folder.glob("*_mask.npy")) for folder in sorted(source.iterdir())}
+    slices = {
+        name: [
+            SliceFiles(number=k, image=Path(str(path).replace("_mask", "")), mask=path) for k, path in enumerate(paths)
+        ]
+        for name, paths in masks.items()
+    }
+    return Scan(
+        patients=tuple(SlicePatient(id=name, slices=tuple(own), read_slice=read_slice) for name, own in slices.items())
+    )
+
+
+def write_mask(stem: Path, mask: np.ndarray, image: Path) -> Path:
+    np.save(f"{stem}.npy", mask)
+    return Path(f"{stem}.npy")
+
+
+NPY = FileKind(
+    name="npy",
+    noun="NumPy",
+    suffixes={".npy": "application/octet-stream"},
+    holds="slice",
+    layout="expected a folder of <PATIENT>_<NUMBER>.npy",
+    read=lambda paths, channels, grayscale: (stack_slices(paths, np.load), None),
+    write_mask=write_mask,
+    count_values=lambda path: np.load(path, mmap_mode="r").size,
+)
+ROW = Reader(
+    scan=scan,
+    recognise=lambda source: any(source.glob("*/*_mask.npy")),
+    files=NPY,
+    description="slices as NumPy files",
+)
+
+# --- what follows from it ---
+
+
+@pytest.fixture(autouse=True)
+def _row(monkeypatch):
+    monkeypatch.setitem(READERS, "npy", ROW)
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """Six patients of three slices with two channels; the tumour is what is bright."""
+    rng = np.random.default_rng(0)
+    for patient in range(6):
+        folder = tmp_path / "patients" / f"P{patient}"
+        folder.mkdir(parents=True)
+        for number in range(3):
+            image = rng.integers(0, 100, (64, 64, 2), dtype=np.uint8)
+            mask = np.zeros((64, 64), bool)
+            mask[8:16, 4 + patient : 12] = True
+            image[mask] += 120
+            np.save(folder / f"P{patient}_{number}.npy", image)
+            np.save(folder / f"P{patient}_{number}_mask.npy", mask)
+    return tmp_path / "patients"
+
+
+@pytest.mark.ray
+def test_layout_of_one_row_is_searched_predicted_and_served(source, tmp_path, capsys):
+    options = ("--size", "64", "--width", "2", "--trials", "2", "--max-epochs", "1", "--tracking", "off", "--no-cache")
+    search.tune.main(["smoke", "--data", str(source), "--out", str(tmp_path / "runs"), "--name", "npy", *options])
+    printed = capsys.readouterr().out
+    assert f"{source} (npy)" in printed
+    folder = tmp_path / "runs" / "npy"
+    assert {row.state for row in read_rows(folder / "trials.jsonl")} == {State.COMPLETE}
+    assert "6 patients (slices as NumPy files)" in (folder / "best" / "card.md").read_text()
+
+    out = tmp_path / "masks"
+    predict.main([str(folder / "best"), str(source), "--out", str(out)])
+    assert len(list(out.glob("P*/P*_[0-9]_mask.npy"))) == 18
+    mask = np.load(out / "P0" / "P0_1_mask.npy")
+    assert (mask.shape, mask.dtype) == ((64, 64), bool)
+    assert len(list(out.glob("P*/*_overlay.png"))) == 18
+
+    with serving(folder / "best", tmp_path) as port:
+        reply = post(port, "P0_1.npy", (source / "P0" / "P0_1.npy").read_bytes())
+        assert reply.status == 200, reply
+        assert np.load(io.BytesIO(reply.body)).shape == (64, 64)
+        assert post(port, "scan.png", b"no image").status == 422
+
+
+def test_layout_of_one_row_is_recognised_and_can_be_named(source, tmp_path):
+    for reading in (Reading(), Reading(data_format="npy")):
+        found = find_source(str(source), reading=reading, phantom_root=tmp_path)
+        assert (found.format, len(found.patients), found.name_channels(2)) == ("npy", 6, ("0", "1"))
+    with pytest.raises(UserError, match="--labels is for nifti and folder, but the data is npy"):
+        find_source(str(source), reading=Reading(labels=(1,)), phantom_root=tmp_path)
