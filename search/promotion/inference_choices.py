@@ -1,13 +1,13 @@
-"""What is done around the winning networks, chosen on the validation patients: each kept only if it helps.
+"""How the promoted model predicts: what is chosen around its networks on the validation patients.
 
-To help is to raise the mean Dice by more than the standard error of the gain over patients, so that on four patients
-little is chosen, and on forty what is really there. A temperature, which changes probabilities and hardly a mask, is
-kept if it lowers the negative log-likelihood of all validation pixels by a hundredth.
+Mirror images, a threshold and the largest component are each kept only if they raise the mean Dice by more than the
+standard error of that gain over patients. So little is chosen on four patients, and only real gains on forty. A
+temperature changes probabilities but hardly any mask; it is kept if it lowers the negative log-likelihood of the
+validation pixels by at least one percent.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,21 +22,22 @@ from model.settings import Settings
 from search.promotion.candidates import ROUNDING, paired_gain
 
 MIN_CALIBRATION_GAIN = 0.01
-"""Share by which a temperature must lower the negative log-likelihood of the validation pixels."""
-
+"""Fraction by which a temperature must lower the negative log-likelihood of the validation pixels."""
 
 MIN_PATIENTS = 3
-"""Patients with a Dice below which a standard error says nothing."""
+"""Minimum number of patients with a Dice; a standard error over fewer says nothing."""
+
+DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Something that was tried on the validation patients."""
+    """A setting of the prediction that was tried on the validation patients."""
 
     name: str
     value: float | bool
     measure: str
-    """What was compared: mean Dice (more is better) or negative log-likelihood (less is)."""
+    """What was compared: `mean Dice`, where more is better, or `negative log-likelihood`, where less is."""
 
     before: float
     after: float
@@ -46,30 +47,30 @@ class Choice:
 def choose_inference(
     networks: Sequence[SegmentationNetwork], settings: Settings, patients: Sequence[Patient], device: torch.device
 ) -> tuple[Predictor, Settings, list[Choice]]:
-    """Return the networks with what helps around them, the settings with what helps after them, and what was tried.
+    """Return the predictor, the settings of the prediction, and everything that was tried.
 
-    Patients are predicted three or four times, one at a time. A temperature is applied before probabilities are resized
-    to a patient's own size, so it moves borders a little, and the threshold is chosen after it.
+    Patients are predicted three or four times, one at a time. The temperature is applied before probabilities are
+    resized to a patient's own size, which moves borders a little, so the threshold is chosen after it.
     """
     plain, flipped = (_count(Predictor(networks, flips=flips), settings, patients, device) for flips in (False, True))
-    choices = [_compare("flips", True, _dices(plain, 0.5), _dices(flipped, 0.5))]
-    flips = choices[-1].kept
-    counts = flipped if flips else plain
-    choices.append(_calibrate(counts))
-    temperature = choices[-1].value if choices[-1].kept else 1.0
+    mirror = _compare_dices("flips", True, _dices(plain), _dices(flipped))
+    counts = flipped if mirror.kept else plain
+    calibration = _calibrate(counts)
+    temperature = calibration.value if calibration.kept else 1.0
     if temperature != 1:
-        counts = _count(Predictor(networks, flips=flips, temperature=temperature), settings, patients, device)
-    found, _ = best_threshold(counts)
-    choices.append(_compare("threshold", found, _dices(counts, 0.5), _dices(counts, found)))
-    settings = replace(settings, threshold=found if choices[-1].kept else 0.5)
-    predictor = Predictor(networks, flips=flips, temperature=temperature, threshold=settings.threshold)
-    choices.append(_largest_component(torch_network(predictor, device), settings, patients))
-    return predictor, replace(settings, largest_component=choices[-1].kept), choices
+        counts = _count(Predictor(networks, flips=mirror.kept, temperature=temperature), settings, patients, device)
+    best, _ = best_threshold(counts)
+    cut = _compare_dices("threshold", best, _dices(counts), _dices(counts, best))
+    settings = replace(settings, threshold=best if cut.kept else DEFAULT_THRESHOLD)
+    predictor = Predictor(networks, flips=mirror.kept, temperature=temperature, threshold=settings.threshold)
+    component = _largest_component(torch_network(predictor, device), settings, patients)
+    return predictor, replace(settings, largest_component=component.kept), [mirror, calibration, cut, component]
 
 
 def _count(
     predictor: Predictor, settings: Settings, patients: Sequence[Patient], device: torch.device
 ) -> list[ProbabilityCounts]:
+    """Return how often each probability is predicted inside and outside the tumour, patient by patient."""
     network, counts = torch_network(predictor, device), []
     for patient in patients:
         volume = patient.read()
@@ -77,11 +78,11 @@ def _count(
     return counts
 
 
-def _dices(counts: Sequence[ProbabilityCounts], threshold: float) -> list[float]:
+def _dices(counts: Sequence[ProbabilityCounts], threshold: float = DEFAULT_THRESHOLD) -> list[float]:
     return [one.dice(threshold) for one in counts]
 
 
-def _compare(name: str, value: Any, before: Sequence[float], after: Sequence[float]) -> Choice:
+def _compare_dices(name: str, value: float | bool, before: Sequence[float], after: Sequence[float]) -> Choice:
     gain, error = paired_gain(before, after)
     means = [float(np.nanmean(dices)) if np.isfinite(dices).any() else float("nan") for dices in (before, after)]
     enough = np.isfinite([before, after]).any(0).sum() >= MIN_PATIENTS
@@ -110,11 +111,11 @@ def _calibrate(counts: Sequence[ProbabilityCounts]) -> Choice:
 
 
 def _largest_component(network: Network, settings: Settings, patients: Sequence[Patient]) -> Choice:
-    dices = {False: [], True: []}
+    dices: dict[bool, list[float]] = {False: [], True: []}
     for patient in patients:
         volume = patient.read()
         probability = predict_volume(network, volume.images, settings.preprocessing)
         for kept in dices:
             masks = to_masks(probability, replace(settings, largest_component=kept))
             dices[kept].append(evaluate_patient(patient.id, masks, volume.masks).dice)
-    return _compare("largest_component", True, dices[False], dices[True])
+    return _compare_dices("largest_component", True, dices[False], dices[True])

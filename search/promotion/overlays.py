@@ -1,4 +1,4 @@
-"""Pictures of the test patients: the best, the median and the worst by Dice."""
+"""Overlays of the test patients with the best, the median and the worst Dice."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def draw_test_patients(
     *,
     settings: Settings,
 ) -> dict[str, Path]:
-    """Return the pictures by their caption; patients whose Dice is undefined are not drawn."""
+    """Write the pictures and return their files by caption; patients whose Dice is undefined are left out."""
     ranked = sorted((score for score in scores if np.isfinite(score.dice)), key=lambda score: -score.dice)
     if not ranked:
         return {}
@@ -56,7 +56,9 @@ def _draw(network: Network, patient: Patient, path: Path, settings: Settings) ->
 
 
 def _choose_slices(marked: np.ndarray) -> np.ndarray:
-    """Return the slices to show: evenly over those where there is something to see."""
-    seen = np.flatnonzero(marked.any((1, 2)))
-    shown = seen if len(seen) else np.arange(len(marked))
-    return shown[np.unique(np.linspace(0, len(shown) - 1, min(SLICES_PER_PATIENT, len(shown))).round().astype(int))]
+    """Return the indices of the slices to show: evenly spaced among those with a mark, or among all if none has one."""
+    indices = np.flatnonzero(marked.any((1, 2)))
+    if not len(indices):
+        indices = np.arange(len(marked))
+    places = np.linspace(0, len(indices) - 1, min(SLICES_PER_PATIENT, len(indices)))
+    return indices[np.unique(places.round().astype(int))]

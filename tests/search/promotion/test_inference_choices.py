@@ -12,7 +12,7 @@ from model.export.predictor import torch_network
 from model.scoring.evaluate import evaluate
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
-from search.promotion.inference_choices import _compare, choose_inference
+from search.promotion.inference_choices import _compare_dices, choose_inference
 from tests.support.fakes import write_lgg_patient
 
 CPU = torch.device("cpu")
@@ -99,4 +99,4 @@ def test_choose_keeps_flips_where_one_side_is_blind(patients):
     ],
 )
 def test_a_choice_is_kept_where_its_gain_exceeds_its_standard_error(before, after, kept):
-    assert _compare("threshold", 0.4, before, after).kept == kept
+    assert _compare_dices("threshold", 0.4, before, after).kept == kept
