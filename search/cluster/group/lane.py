@@ -125,7 +125,7 @@ class Lane(tune.Trainable):
             content = (folder / STATE_FILE).with_retries(StoragePath.read_bytes)
             self._history = json.loads((folder / METRICS_FILE).with_retries(StoragePath.read_bytes))["history"]
         network, train = to_configs(self._leg["sample"], self._fixed)
-        group.start(Trial(unet=network, train=train, checkpoint=content))
+        group.start(Trial(network=network, train=train, checkpoint=content))
         self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)
         self._has_started = True
 
