@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from data.command import run_command
 from search import warm_start
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
@@ -86,14 +87,7 @@ def resume(folder: Path | str, **changes: Any) -> Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 after a mistake of the user."""
-    try:
-        return _main(sys.argv[1:] if argv is None else argv)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; --resume NAME continues a search that had begun", file=sys.stderr)
-        return 130
+    return run_command(_main, argv, interrupted="interrupted; --resume NAME continues a search that had begun")
 
 
 def _main(argv: Sequence[str]) -> int:
