@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic import write
+from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import Reading
 from search.cluster.capacity.lane_plan import LanePlan
@@ -53,7 +54,7 @@ def check_folder(config: SearchConfig) -> None:
     if config.resume:
         return
     if in_bucket or config.folder.exists():
-        raise ValueError(
+        raise UserError(
             f"{in_bucket or config.folder} exists already: go on with it by --resume {config.name}, choose another "
             "--name, or remove it"
         )
@@ -63,7 +64,7 @@ def check_folder(config: SearchConfig) -> None:
             file.write(bytes(1 << 20))  # a full disk creates files, but has no room in them
             file.flush()
     except OSError as error:
-        raise ValueError(f"--out {config.out} cannot be written ({error}): choose another folder") from error
+        raise UserError(f"--out {config.out} cannot be written ({error}): choose another folder") from error
 
 
 @contextmanager
@@ -116,7 +117,7 @@ def recorded_config(folder: Path) -> SearchConfig:
     values = read_experiment(folder)["config"]
     legal = {field.name for field in fields(SearchConfig)}
     if unknown := sorted(set(values) - legal):
-        raise ValueError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
+        raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
     # The folder's name and place hold, not those that it began with: it may be a copy.
     values |= {"out": folder.parent, "name": folder.name}
     if values.get("try_first"):
@@ -125,7 +126,7 @@ def recorded_config(folder: Path) -> SearchConfig:
         groups = {name: group(**_tuples(values.get(name, {}))) for name, group in GROUPS.items()}
         return SearchConfig(**_tuples(values) | groups)
     except TypeError as error:
-        raise ValueError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
+        raise UserError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
 
 
 def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
@@ -138,7 +139,7 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
     for name, now in _options(config).items():
         before = options_before[name]
         if now != before and name not in (*CHANGEABLE, "out", "resume"):
-            raise ValueError(
+            raise UserError(
                 f"{name} is {now!r}, but was {before!r} when {config.name} began; a search that goes on can "
                 f"change only {', '.join(CHANGEABLE)}"
             )
@@ -178,7 +179,7 @@ def check_fingerprint(experiment: dict[str, Any], config: SearchConfig, cohort: 
         ValueError: Their pixels differ.
     """
     if cohort.fingerprint != experiment["data"]["fingerprint"]:
-        raise ValueError(
+        raise UserError(
             f"the patients in {config.data} are not those that {config.name} began with (fingerprint "
             f"{cohort.fingerprint[:12]}, then {experiment['data']['fingerprint'][:12]}): give back the old ones, or "
             "begin a new search"

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from search.formatting import format_duration as format_duration
 from search.record.files import BEST_FOLDER, CONFIG_FILE, LOCK_FILE, LOG_FILE, METRICS_FILE, TABLE_FILE
 from search.record.trials import INTERRUPTED, TIME_SPENT, TrialRow
@@ -56,6 +57,6 @@ def experiment_names(out: Path) -> list[str]:
     try:
         folders = [path for path in out.iterdir() if path.is_dir()]
     except OSError as error:
-        raise ValueError(f"--out {out} cannot be read ({error}): give the folder of all experiments") from error
+        raise UserError(f"--out {out} cannot be read ({error}): give the folder of all experiments") from error
     marks = (CONFIG_FILE, LOCK_FILE, TABLE_FILE, LOG_FILE)
     return sorted(path.name for path in folders if any((path / mark).exists() for mark in marks))

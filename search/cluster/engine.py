@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from data.errors import UserError
 from data.pack import Pack
 from search import warm_start
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
@@ -87,7 +88,7 @@ def ray_cluster() -> Iterator[Path | None]:
             )
     except ConnectionError as error:
         hint = "" if "RAY_AUTH_MODE" in os.environ else " (one that asks for a token needs RAY_AUTH_MODE=token)"
-        raise ValueError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there{hint}: {error}") from error
+        raise UserError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there{hint}: {error}") from error
     try:
         session = getattr(context, "address_info", {}).get("session_dir")  # a client of ray:// has none
         yield Path(session) / "logs" if session else None

@@ -13,6 +13,7 @@ import torch
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from data.errors import UserError
 from data.patient import Patient
 from model.memory import keep_to_share
 from search.cluster.capacity.autoscaler import plan_on_cluster
@@ -81,7 +82,7 @@ class TaskRunner:
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except ray.exceptions.RayError as error:  # a node that died three times, or has too little memory
-            raise ValueError(f"a task of the promotion was lost: {error}") from error
+            raise UserError(f"a task of the promotion was lost: {error}") from error
 
     def _take_in(self, results: list[Any]) -> list[Any]:
         if self._folder is None:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from search.storage.storage_path import StoragePath
 
 LEASE_FILE = "lease.json"
@@ -139,7 +140,7 @@ def take_lease(
     time.sleep(settle_seconds)
     found = read_holder(file)
     if found is not None and found.session != lease.holder.session:
-        raise ValueError(f"{name} was taken at the same moment by {_describe(found)}: wait for its end, or stop it")
+        raise UserError(f"{name} was taken at the same moment by {_describe(found)}: wait for its end, or stop it")
     return lease
 
 
@@ -190,7 +191,7 @@ def _check_dead(found: Holder, file: StoragePath, name: str, stale_seconds: floa
             is_alive = file.filesystem.get_file_info(file.path).mtime != before
     now = read_holder(file) or found
     if is_alive and not now.released:
-        raise ValueError(f"{name} is being written by {_describe(now)}: wait for its end, or stop it")
+        raise UserError(f"{name} is being written by {_describe(now)}: wait for its end, or stop it")
 
 
 def _silent_seconds(file: StoragePath) -> float:

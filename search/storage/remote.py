@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
 from search.record.files import BEST_FOLDER
 from search.storage.download import sync_down, write_whole
 from search.storage.lock import is_locked
@@ -19,7 +20,7 @@ def upload_working_folder(folder: Path) -> None:
         ValueError: It does not take it.
     """
     if left := Uploader(folder, storage_path_of(folder)).send(all_of_it=True):
-        raise ValueError(f"{folder.name} cannot be promoted on the cluster: its bucket does not take {left[0]}")
+        raise UserError(f"{folder.name} cannot be promoted on the cluster: its bucket does not take {left[0]}")
 
 
 def run_remotely(folder: Path, uri: str, function: Callable, *arguments: Any) -> tuple[Any, dict[str, bytes]]:

@@ -18,6 +18,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from data.atomic import write
 from data.cache import default_folder
+from data.errors import UserError
 from search.storage.storage_path import StoragePath, local_path
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
@@ -116,7 +117,7 @@ def open_bucket(uri: str) -> StoragePath:
         with suppress(FileNotFoundError):  # nothing begins with the prefix yet
             filesystem.get_file_info(FileSelector(location.path))
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise ValueError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
+        raise UserError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
     return location
 
 
@@ -159,17 +160,17 @@ def check_uri(text: str) -> str:
     """
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES:
-        raise ValueError(f"out begins with {parts.scheme}://, but must be a folder or a bucket, such as {EXAMPLES}")
+        raise UserError(f"out begins with {parts.scheme}://, but must be a folder or a bucket, such as {EXAMPLES}")
     if parts.password is not None or (parts.username is not None and not parts.scheme.startswith("abfs")):
-        raise ValueError(
+        raise UserError(
             "out holds a user or a password, which would be written down: leave it out, and give credentials as the "
             "cloud has it (environment, profile, role)"
         )
     query = parse_qsl(parts.query)
     if secret := [key for key, _ in query if re.search("key|secret|token|password|credential", key)]:
-        raise ValueError(f"out has {secret[0]}=, which would be written down: give credentials by the environment")
+        raise UserError(f"out has {secret[0]}=, which would be written down: give credentials by the environment")
     if not parts.netloc:
-        raise ValueError(f"out is {text!r}, but names no bucket: it must be like {EXAMPLES}")
+        raise UserError(f"out is {text!r}, but names no bucket: it must be like {EXAMPLES}")
     uri = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     return _with_query(uri, _s3_options() | dict(query) if parts.scheme == "s3" else dict(query))
 

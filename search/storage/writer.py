@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from data.errors import UserError
 from search.console import say
 from search.record.files import LOCK_FILE
 from search.storage.download import SESSION_FILE, sync_down
@@ -37,7 +38,7 @@ def exclusive_writer(folder: Path) -> Iterator[None]:
         try:
             _lock(file)
         except BlockingIOError as error:
-            raise ValueError(f"another search is writing to {folder}: wait for its end, or stop it") from error
+            raise UserError(f"another search is writing to {folder}: wait for its end, or stop it") from error
         if bucket_uri(folder.parent) is None:
             yield
             return
@@ -132,7 +133,7 @@ def _said(uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
+        raise UserError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
 
 
 def _lock(file: IO[str]) -> None:

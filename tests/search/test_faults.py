@@ -60,7 +60,7 @@ def run(tmp_path, monkeypatch):
     """A function that runs the command in `tmp_path/out`, where also the report of a fault is written."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return lambda: tune.main(["--out", str(tmp_path / "out"), "--name", "mine", "--tracking", "off", *TINY])
+    return lambda: tune.main(["--out", str(tmp_path / "out"), "--name", "mine", *TINY])
 
 
 def reported_traceback(said: str, folder: Path) -> str:

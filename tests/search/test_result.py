@@ -77,5 +77,5 @@ def test_table_without_trials_is_empty(tmp_path):
 
 def test_resume_refuses_a_change_that_trials_cannot_be_compared_over(tmp_path):
     folder = write_experiment(tmp_path, "mine")
-    with pytest.raises(ValueError, match="seed is 1, but was 0 when mine began"):
+    with pytest.raises(UserError, match="seed is 1, but was 0 when mine began"):
         search.resume(folder, seed=1)

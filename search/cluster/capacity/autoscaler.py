@@ -13,6 +13,7 @@ from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from data.errors import UserError
 from search.cluster.capacity.lane_plan import LanePlan, MachineType, node_resources, plan_lanes, resources_by_node
 from search.cluster.capacity.placement_groups import REQUEST_PREFIX
 from search.config import SearchConfig
@@ -43,7 +44,7 @@ def plan_on_cluster(config: SearchConfig) -> LanePlan:
         if coming or not os.environ.get("RAY_ADDRESS"):
             raise
         if not config.cpus_per_worker or config.gpus_per_worker is None:
-            raise ValueError(
+            raise UserError(
                 f"{error}. Or, where an autoscaler could add a machine that fits, give both cpus_per_worker and "
                 "gpus_per_worker, and it is asked"
             ) from error
@@ -51,7 +52,7 @@ def plan_on_cluster(config: SearchConfig) -> LanePlan:
         worker = {"CPU": float(config.cpus_per_worker), "GPU": config.gpus_per_worker}
         worker = {name: amount for name, amount in worker.items() if amount}
         if not autoscaler_accepts([worker] * config.workers_per_trial):
-            raise ValueError(f"{error}. No autoscaler has said that it could add a machine that fits") from error
+            raise UserError(f"{error}. No autoscaler has said that it could add a machine that fits") from error
         at_most = config.workers_per_trial * (config.max_concurrent or config.trials)
         return plan_lanes(config, nodes, [MachineType(resources=worker, at_most=at_most)])
 

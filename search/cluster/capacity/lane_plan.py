@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from data.errors import UserError
 from search.cluster.capacity.draining import usable_nodes
 from search.config import SearchConfig
 
@@ -88,7 +89,7 @@ def plan_lanes(
         sizes = "; ".join(map(_size, nodes))
         more = f", and an autoscaler can add {'; '.join(map(str, coming))}" if coming else ""
         asked = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
-        raise ValueError(
+        raise UserError(
             f"a trial asks for {asked}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
             "gpus_per_worker"
         )
@@ -174,7 +175,7 @@ def _num_shares(amount: float, share: float, *, whole: bool = False) -> int:
 
 def _check_gpus(gpus: float | None) -> None:
     if gpus and (gpus < UNIT or (gpus > 1 and gpus != int(gpus))):
-        raise ValueError(
+        raise UserError(
             f"gpus_per_worker is {gpus:g}, but must be 0, a share of one GPU ({UNIT:g} to 1), or a whole number of them"
         )
 
