@@ -12,13 +12,17 @@ from data.readers.reader import Options, Reader
 from data.readers.table import AUTO, READERS, UNRECOGNISED, data_formats
 
 
+def _help() -> str:
+    layouts = (f"`{name}` ({READERS[name].description})" for name in data_formats() if name != AUTO)
+    return f"Layout of the data: {', '.join(layouts)}, or `auto`, which looks."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading(Options):
     """How the files of a data source are to be understood."""
 
-    data_format: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(data_formats())}}}")] = AUTO
-    """Layout of the data: `lgg` (Kaggle's LGG set), `folder` (`images/` and `masks/` with PNG, JPEG or TIFF), `nifti`
-    (the BraTS layout), or `auto`, which looks."""
+    data_format: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(data_formats())}}}", help=_help())] = AUTO
+    """Layout of the data: the name of a reader, or `auto`, which looks."""
 
     skip_bad_files: bool = False
     """Go on without the files that cannot be used, and record them; otherwise they all are listed, and nothing is done.
