@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from data.arguments import parse_arguments
 from data.command import run_command
 from search import warm_start
 from search.cluster.capacity.autoscaler import plan_on_cluster
@@ -115,7 +114,7 @@ def parse(argv: Sequence[str]) -> SearchConfig:
 
 
 def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig:
-    return tyro.cli(SearchConfig, args=options, default=default, description=HELP, prog="python -m search.tune")
+    return parse_arguments(SearchConfig, options, prog="python -m search.tune", default=default, description=HELP)
 
 
 def _without_training(config: SearchConfig, rows: list[TrialRow]) -> SearchConfig:

@@ -18,6 +18,7 @@ ROOMS = (
     "data.errors",
     "data.printable",
     "data.command",
+    "data.arguments",
     "data.atomic",
     "data.ahead",
     "data.preprocess",

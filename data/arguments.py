@@ -1,0 +1,64 @@
+"""The command line of every command: a dataclass whose fields are its options, and their docstrings the help."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+
+T = TypeVar("T")
+
+
+def parse_arguments(
+    kind: type[T], argv: Sequence[str] | None, *, prog: str, default: T | None = None, description: str | None = None
+) -> T:
+    """Return the arguments of a command; end with status 2 and say why if one of them is not legal.
+
+    Args:
+        kind: A dataclass with an option in each field; its docstring is the description of the command.
+        argv: The arguments; None: those of this process.
+        prog: How the command is called.
+        default: The values of the options that are not given; None: those of the dataclass.
+        description: A description other than the docstring.
+    """
+    _set_help(kind)
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    text = inspect.cleandoc(description or kind.__doc__ or "")
+    return tyro.cli(kind, args=argv, prog=prog, description=_join_lines(text), **options)
+
+
+def _set_help(kind: type) -> None:
+    """Give the fields of a dataclass, and of the dataclasses in it, their docstrings as help in whole lines.
+
+    tyro would break the help wherever a line of the source ends, if that line is indented (1.0.17).
+    """
+    docstrings = {name: text for base in reversed(kind.__mro__) for name, text in _docstrings(base).items()}
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        if field.name in docstrings:
+            help_text = _join_lines(inspect.cleandoc(docstrings[field.name]))
+            field.metadata = MappingProxyType({**field.metadata, "help": help_text})
+        if is_dataclass(hints[field.name]):
+            _set_help(hints[field.name])
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """Return the string below each field of a dataclass; none of a class that is not a dataclass."""
+    if not is_dataclass(kind):
+        return {}
+    [definition] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, following in zip(definition.body, definition.body[1:], strict=False):
+        match field, following:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = text
+    return found
+
+
+def _join_lines(text: str) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
