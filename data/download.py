@@ -25,6 +25,8 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from data.arguments import parse_arguments
+
 HANDLE = "mateuszbuda/lgg-mri-segmentation"
 ROOT = "kaggle_3m"
 ARCHIVE = "archive.zip"
@@ -82,7 +84,7 @@ class Arguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 with a complete data set, 1 with a message of what to do, 130 when interrupted."""
-    to = tyro.cli(Arguments, prog="python -m data.download", args=argv).to.expanduser()
+    to = parse_arguments(Arguments, argv, prog="python -m data.download").to.expanduser()
     there = (to / ROOT).exists()
     try:
         folder = download(to, LGG)

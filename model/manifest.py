@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from data.arguments import parse_arguments
 from data.atomic import write
 from data.command import run_command
 from model.settings import ModelError
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    folder = tyro.cli(Arguments, prog="python -m model.manifest", args=argv).folder
+    folder = parse_arguments(Arguments, argv, prog="python -m model.manifest").folder
     manifest = verify_manifest(folder)
     print(f"{folder}: {len(manifest.files)} file(s), all as they were written")
     return 0

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 from pyarrow.fs import FileInfo
 
+from data.arguments import parse_arguments
 from search.console import say
 from search.coordination.checkpoints import CHECKPOINT, leg_of
 from search.record.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER
@@ -44,7 +45,7 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch; return 0, or 2 on a mistake in what was asked."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    arguments = tyro.cli(Arguments, prog="python -m search.fetch", args=argv)
+    arguments = parse_arguments(Arguments, argv, prog="python -m search.fetch")
     try:
         say(fetch(arguments.out, arguments.name, arguments.to, checkpoints=arguments.checkpoints))
     except (ValueError, OSError) as error:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data.arguments import parse_arguments
 from data.printable import printable
 from search.console import open_console
 from search.formatting import format_duration
@@ -66,7 +66,7 @@ class Line:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the list; return 0, or 2 on a mistake in what was asked."""
-    arguments = tyro.cli(Arguments, prog="python -m search.list", args=argv)
+    arguments = parse_arguments(Arguments, argv, prog="python -m search.list")
     try:
         lines = [read_line(arguments.out / name) for name in experiment_names(sync_down_all(arguments.out))]
     except (ValueError, OSError) as error:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from data.arguments import parse_arguments
 from data.command import run_command
 from model.settings import Settings
 from search.cluster.stop import finishing, sigterm_as_interrupt
@@ -137,11 +138,12 @@ def _parse(argv: Sequence[str] | None) -> SearchConfig:
     Raises:
         ValueError: There is no such experiment, or an option is not legal.
     """
-    options = {"prog": "python -m search.promote", "args": argv}
-    arguments = tyro.cli(Arguments, **options)
+    prog = "python -m search.promote"
+    arguments = parse_arguments(Arguments, argv, prog=prog)
     recorded = recorded_config(sync_down(arguments.out / arguments.name, light=True))
     # A second time, for the options that were not given are those of the search.
-    arguments = tyro.cli(Arguments, default=replace(arguments, promotion=recorded.promotion), **options)
+    default = replace(arguments, promotion=recorded.promotion)
+    arguments = parse_arguments(Arguments, argv, prog=prog, default=default)
     return replace(recorded, data=arguments.data or recorded.data, promotion=arguments.promotion)
 
 

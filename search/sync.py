@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from data.arguments import parse_arguments
 from search.console import console, say
 from search.experiment import exclusive_writer, recorded_config
 from search.record.files import TABLE_FILE
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SE
     """Send; return 0 with all on the server, 1 where something is not, 2 on a mistake in what was asked."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     try:
-        arguments = tyro.cli(Arguments, args=argv, prog="python -m search.sync")
+        arguments = parse_arguments(Arguments, argv, prog="python -m search.sync")
         folder = sync_down(arguments.out / arguments.name, light=True)
         recorded_config(folder)  # the folder is an experiment's: only then there is something to hold
         with exclusive_writer(folder):

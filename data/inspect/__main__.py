@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from data.arguments import parse_arguments
 from data.errors import BadFiles, DataError, Problem
 from data.inspect.findings import LOOKS_SIDE, Channel, Finding, Summary, exact_duplicates, find, near_duplicates
 from data.inspect.page import facts, write_page
@@ -67,7 +68,7 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0 whatever was found; 2, with one sentence, if there is nothing to inspect or an option is illegal."""
-    arguments = tyro.cli(Arguments, prog="python -m data.inspect", args=argv)
+    arguments = parse_arguments(Arguments, argv, prog="python -m data.inspect")
     try:
         with tempfile.TemporaryDirectory() as phantom_root:
             _inspect(arguments, Path(phantom_root))

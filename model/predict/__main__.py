@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from data.arguments import parse_arguments
 from data.command import USER_ERROR, run_command
 from data.errors import UserError
 from model.inference.runtime import Runtime
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, prog="python -m model.predict", args=argv)
+    arguments = parse_arguments(Arguments, argv, prog="python -m model.predict")
     _accept_any_file_name()
     try:
         finished = _predict(arguments)

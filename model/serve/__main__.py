@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from data.arguments import parse_arguments
 from data.command import run_command
 from data.errors import UserError
 from model.inference.runtime import Runtime, choose_runtime, load_model
@@ -85,7 +86,7 @@ def _main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # this program logs the rest itself
     try:
-        _serve(tyro.cli(Arguments, prog="python -m model.serve", args=argv))
+        _serve(parse_arguments(Arguments, argv, prog="python -m model.serve"))
     except MemoryError as error:
         raise UserError("there is not enough memory for this model; close other programs") from error
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from data.arguments import parse_arguments
 from data.command import run_command
 from search.compare.context_tables import budget, differences, importance, winners
 from search.compare.experiments import Experiment, read_experiments
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, prog="python -m search.compare", args=argv)
+    arguments = parse_arguments(Arguments, argv, prog="python -m search.compare")
     path = arguments.html or arguments.out / default_name(arguments.names)
     console = open_console()
     experiments = read_experiments(sync_down_all(arguments.out), arguments.names)

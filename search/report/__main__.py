@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from data.arguments import parse_arguments
 from data.command import run_command
 from search.experiment import recorded_config
 from search.record.files import REPORT_FILE
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, prog="python -m search.report", args=argv)
+    arguments = parse_arguments(Arguments, argv, prog="python -m search.report")
     folder = sync_down(arguments.out / arguments.name, light=True)
     recorded_config(folder)  # a folder that is no experiment is refused before its lock is looked at
     is_running = is_being_written(folder)
