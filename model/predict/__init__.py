@@ -1,1 +1,1 @@
-"""`python -m model.predict MODEL INPUT... --out FOLDER`: from images to tumour masks."""
+"""Predict tumour masks for images: `python -m model.predict MODEL INPUT... --out FOLDER`."""

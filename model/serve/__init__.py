@@ -1,1 +1,1 @@
-"""`python -m model.serve MODEL`: a model as a small HTTP service."""
+"""Serve a model over HTTP: `python -m model.serve MODEL`."""

@@ -1,11 +1,11 @@
-"""A network that many threads call at once: slices that come within a few milliseconds run together.
+"""Run slices of several requests together: a network that many threads call at once.
 
-A network takes one mean and std for all its slices, and slices of several patients have several. So each patient's are
-normalised here, by the same arithmetic in float32, and the network is told mean 0 and std 1, which change nothing.
-For `model.predict` the network normalises itself, and where it computes in bfloat16 it rounds otherwise: probabilities
-may then differ by a few thousandths between the two, and with them a pixel at the threshold.
+A network takes one mean and one standard deviation for all its slices, but each patient has its own. So the slices are
+normalised here, by the same arithmetic in float32, and the network receives mean 0 and standard deviation 1, which
+change nothing. In `model.predict` the network normalises by itself, and in bfloat16 it rounds differently: the two may
+then differ by a few thousandths in probability, and a pixel at the threshold may change sides.
 
-On a CPU, full batches save little; there it matters more that one batch runs at a time, on all cores.
+On a CPU, full batches save little; what matters there is that one batch runs at a time, on all cores.
 """
 
 import queue
@@ -27,7 +27,7 @@ class BatchConfig:
     """When slices of several requests run together."""
 
     max_batch: int = 16
-    """Slices that go through the network at once; fewer need less memory."""
+    """Largest number of slices that go through the network at once; fewer need less memory."""
 
     wait_milliseconds: float = 5.0
     """How long a batch that is not full waits for slices of other requests."""
@@ -40,7 +40,7 @@ class BatchConfig:
 
 
 class Stopped(RuntimeError):
-    """The service is ending; what it had not begun is left undone."""
+    """The service is ending, and does not start the work that was asked for."""
 
 
 class _Job:
@@ -50,13 +50,13 @@ class _Job:
 
 
 class Batcher:
-    """A `Network` for many threads; one thread of its own runs it while the `with` block lasts."""
+    """A `Network` that many threads may call; one thread runs it until the `with` block ends."""
 
     def __init__(self, network: Network, config: BatchConfig) -> None:
         self._network, self._config = network, config
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._is_stopped = False
-        # A daemon: a network amid a batch must not hold up the end of the program.
+        # A daemon, so that a batch that is running does not delay the end of the program.
         self._thread = threading.Thread(target=self._work, name="network", daemon=True)
 
     def __enter__(self) -> "Batcher":
@@ -75,7 +75,7 @@ class Batcher:
         mean: Float32[np.ndarray, " channels"],
         std: Float32[np.ndarray, " channels"],
     ) -> Float32[np.ndarray, "batch height width"]:
-        """Return the probabilities of slices that share a mean and std, as soon as their batch has run.
+        """Return the probabilities of slices that share a mean and a standard deviation, once their batch has run.
 
         Raises:
             Stopped: The service is ending.
@@ -101,7 +101,7 @@ class Batcher:
                 left.found.set_exception(Stopped())
 
     def _gather(self, first: _Job) -> tuple[list[_Job], _Job | None]:
-        """Return the jobs of one batch, and the job that did not fit."""
+        """Return the jobs of one batch, and the job that did not fit into it."""
         batch, num_slices = [first], len(first.slices)
         deadline = time.monotonic() + self._config.wait_milliseconds / 1000
         while num_slices < self._config.max_batch:
@@ -110,7 +110,7 @@ class Batcher:
             except queue.Empty:
                 break
             if job is None:
-                self._jobs.put(None)  # for the loop above, after this batch
+                self._jobs.put(None)  # _work reads it after this batch
                 break
             if num_slices + len(job.slices) > self._config.max_batch:
                 return batch, job
@@ -123,7 +123,7 @@ class Batcher:
         channels = slices.shape[1]
         try:
             found = self._network(slices, np.zeros(channels, np.float32), np.ones(channels, np.float32))
-        except Exception as error:  # the thread must live on; each request fails by itself
+        except Exception as error:  # the thread must survive; each request raises the error itself
             for job in batch:
                 job.found.set_exception(error)
             return

@@ -1,7 +1,7 @@
-"""The border of the service: who may ask, how much they may send, and how long they may take over it.
+"""Check each request at the border of the service: its token, its size, and the time that the client takes.
 
-All of it happens before a request is parsed, and in one place, so that a new route cannot forget it. Each connection
-carries one request: what a silent client can hold up is then one timer a connection.
+All checks are in one place and happen before a request is parsed, so that a new route cannot forget them. Each
+connection carries one request, so one timer for each connection is enough to end it when a client is silent.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 GUARDED = "/predict"
-"""The route that costs something: it needs the token, and a free place."""
+"""The route that needs the token and counts towards `max_requests`."""
 
 LINGER_SECONDS = 5.0
-"""How long the rest of a refused request is read: a client that is still sending would not read the answer else."""
+"""How long the rest of a refused request is read: a client that is still sending would not read the answer."""
 
 HEADERS = {
     "Connection": "close",
@@ -41,11 +41,11 @@ HEADERS = {
 
 
 class Guard:
-    """An ASGI application behind its limits."""
+    """An ASGI application behind the checks."""
 
     def __init__(self, app: App, limits: Limits, *, token: str | None, is_local: bool) -> None:
         self._app, self._limits = app, limits
-        self._token = token and token.encode()
+        self._token = None if token is None else token.encode()
         self._is_local = is_local
         self._num_guarded = 0
 
@@ -55,42 +55,42 @@ class Guard:
         try:
             self._check(scope, is_guarded)
         except Refusal as refusal:
-            await refused(refusal)(scope, exchange.receive, exchange.send)
+            await refusal_response(refusal)(scope, exchange.receive, exchange.send)
             return
         self._num_guarded += is_guarded
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
-            # Only at the end of the service. What is answered is not what uvicorn would log with a traceback.
+            # This happens only when the service ends. Without an answer, uvicorn would log a traceback.
             if not exchange.has_answer:
-                await refused(Refusal(503, "the service is ending"))(scope, exchange.receive, exchange.send)
+                await refusal_response(Refusal(503, "the service is ending"))(scope, exchange.receive, exchange.send)
         finally:
             self._num_guarded -= is_guarded
 
     def _check(self, scope: MutableMapping[str, Any], is_guarded: bool) -> None:
         headers = Headers(scope=scope)
         if self._is_local and self._token is None and not _is_local_name(headers.get("host", "")):
-            # A page of another site, whose name was made to point here, would otherwise be served like our own.
-            raise Refusal(400, f"the host is {headers.get('host', '')!r}, but this service is for this machine alone")
+            # Otherwise another site could point its name at this machine and read the answers (DNS rebinding).
+            raise Refusal(400, f"the host is {headers.get('host', '')!r}, but this service is for this machine only")
         if is_guarded and self._token is not None:
             given = headers.get("authorization", "")
             scheme, _, token = given.partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
-                raise Refusal(401, "a bearer token is needed (Authorization: Bearer TOKEN), and this is not it")
+                raise Refusal(401, "a bearer token is needed (Authorization: Bearer TOKEN); it is missing or wrong")
         if (length := headers.get("content-length", "")).isdigit() and int(length[:20]) > self._limits.max_bytes:
             raise _too_large(self._limits)
         if is_guarded and self._num_guarded >= self._limits.max_requests:
-            raise Refusal(503, f"{self._num_guarded} requests are being worked on, which is the most; come again")
+            raise Refusal(503, f"{self._num_guarded} requests are running, which is the limit; try again later")
 
 
-def refused(refusal: Refusal) -> JSONResponse:
+def refusal_response(refusal: Refusal) -> JSONResponse:
     """Return the answer to a request that is declined."""
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(refusal.status)
     return JSONResponse({"error": str(refusal)}, refusal.status, headers)
 
 
 class _Exchange:
-    """One request and its answer, with the time and the bytes that they may take."""
+    """One request and its answer, with limits on their time and size."""
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, limits: Limits) -> None:
         self._scope, self._receive, self._send, self._limits = scope, receive, send, limits
@@ -104,13 +104,13 @@ class _Exchange:
         """Return the next part of the request.
 
         Raises:
-            Refusal: It takes too long, or has become too much.
+            Refusal: The request took too long or became too large.
         """
         left = self._began + self._limits.timeout_seconds - time.monotonic()
         try:
             message = await asyncio.wait_for(self._receive(), None if self._is_read else max(0, left))
         except TimeoutError:
-            self._is_read = True  # as far as it will be
+            self._is_read = True  # no more of it will be
             raise Refusal(408, f"the request took over {self._limits.timeout_seconds:g} s; send it faster") from None
         self._is_read = self._is_read or message["type"] == "http.disconnect" or not message.get("more_body")
         self._num_bytes += len(message.get("body", b""))
@@ -125,7 +125,7 @@ class _Exchange:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             milliseconds = (time.monotonic() - self._began) * 1000
-            # Neither the query nor names of files: they may name a patient.
+            # Neither the query nor names of files are logged, because they may name a patient.
             path = ascii(self._scope["path"][:80])
             logger.info("%s %s %s, %.0f ms", self._scope["method"], path, message["status"], milliseconds)
         elif not message.get("more_body") and not self._is_read:
@@ -145,7 +145,7 @@ class _Exchange:
 
 
 class Connection(H11Protocol):
-    """uvicorn's HTTP, for which a client may not take for ever: it has a timer only between two requests."""
+    """uvicorn's HTTP connection with a limit on the time of a client; its own timer runs only between two requests."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -153,7 +153,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # `close` waits until the client has taken the answer; this does not. Of an ended connection it does nothing.
+        # `close` would wait until the client has taken the answer; `abort` does not, and ignores a closed connection.
         self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
     def _end_without_request(self) -> None:
@@ -162,7 +162,7 @@ class Connection(H11Protocol):
 
 
 def _too_large(limits: Limits) -> Refusal:
-    return Refusal(413, f"the request has more than {limits.max_megabytes} MB, which is the most; send less")
+    return Refusal(413, f"the request has more than {limits.max_megabytes} MB, which is the limit; send less")
 
 
 def _is_local_name(host: str) -> bool:

@@ -1,7 +1,7 @@
-"""The service's pages, which load nothing from elsewhere.
+"""The pages of the service, which load nothing from other hosts.
 
-FastAPI's own pages of documentation take their JavaScript from another host; /docs is one of ours, and shows the same
-/openapi.json.
+FastAPI's own documentation loads its JavaScript from another host, so /docs is a page of this package that shows the
+same /openapi.json.
 """
 
 import base64
@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 
 
 def page(name: str) -> Callable[[], Awaitable[HTMLResponse]]:
-    """Return the route of a page that may run its own script, and speak to this service alone."""
+    """Return the route of a page that may run only its own script and contact only this service."""
     html = Path(__file__).with_name(name).read_text()
     blocks = {
         tag: "".join(

@@ -1,4 +1,4 @@
-"""The outlines: where they lie, which one is seen, and the grid of a panel."""
+"""Overlays: where the outlines lie, which one is on top, and the grid of a panel."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def square(low: int = 4, high: int = 9, size: int = 16) -> np.ndarray:
 
 
 def is_colour(canvas: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    return (canvas == colour).all(axis=2)
+    return np.all(canvas == colour, axis=2)
 
 
 def halve(canvas: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.model.serve.test_serve import TOKEN, nifti, post, serving, write_model
 from tests.support.browser import Browser, needs_browser
+from tests.support.service import TOKEN, nifti, post, serving, write_service_model
 
 pytestmark = needs_browser
 
@@ -17,7 +17,7 @@ pytestmark = needs_browser
 @pytest.fixture(scope="module")
 def port(tmp_path_factory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("service")
-    with serving(write_model(folder / "model.onnx", size=64), folder, "--max-megabytes", "1") as port:
+    with serving(write_service_model(folder / "model.onnx", size=64), folder, "--max-megabytes", "1") as port:
         yield port
 
 
@@ -95,8 +95,8 @@ def test_page_takes_slices_that_are_dropped_on_it(page):
     ("name", "content", "message"),
     [
         ("scan.png", b"no image", "scan.png: is no TIFF, PNG or JPEG (it begins with 6e 6f 20"),
-        ("notes.docx", b"PK", "the file 'notes.docx' came, but names must end in one of .nii.gz"),
-        ("huge.png", bytes(1_100_000), "The files have 1.1 MB, but this service takes at most 1."),
+        ("notes.docx", b"PK", "the file is called 'notes.docx', but names must end in one of .nii.gz"),
+        ("huge.png", bytes(1_100_000), "The files have 1.1 MB, but this service accepts at most 1 MB."),
     ],
 )
 def test_page_says_what_is_wrong(page, tmp_path, name, content, message):
@@ -120,7 +120,7 @@ def test_page_fits_a_phone(page, tmp_path):
 
 
 def test_page_shows_a_nifti_with_its_volume_once_the_token_is_given(browser, tmp_path):
-    model = write_model(tmp_path / "model.onnx", ("t1", "flair"))
+    model = write_service_model(tmp_path / "model.onnx", ("t1", "flair"))
     files = [nifti(tmp_path / f"C_{name}.nii.gz", seed, (40, 44, 6)) for seed, name in enumerate(("t1", "flair"))]
     with serving(model, tmp_path, token=TOKEN) as port:
         browser.open(f"http://127.0.0.1:{port}/")
@@ -134,7 +134,7 @@ def test_page_shows_a_nifti_with_its_volume_once_the_token_is_given(browser, tmp
         assert "C_flair.nii.gz" in browser.text("numbers")
         assert browser.run("return document.getElementById('slider').max") == "5"
     browser.type("files", str(files[0]))
-    assert "did not answer" in browser.wait("return document.getElementById('problem').innerText")
+    assert "did not respond" in browser.wait("return document.getElementById('problem').innerText")
     browser.console()
 
 

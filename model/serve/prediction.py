@@ -1,0 +1,83 @@
+"""The prediction of one request, from its files to its answer."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from starlette.responses import JSONResponse, Response
+
+from data.errors import BadFiles, DataError
+from model.inference.volume import Network, predict_volume, to_masks
+from model.serve.answer import FileAnswer, Output, Summary, json_answer, mask_file, overlay_file, summarise
+from model.serve.limits import Allowance, Refusal
+from model.serve.upload import Upload, num_values, read_upload, store
+from model.settings import ModelError, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadPredictor:
+    """Everything that a prediction needs besides the files of a request."""
+
+    network: Network
+    settings: Settings
+    folder: Path
+    """Holds what clients send until it is answered."""
+
+    allowance: Allowance
+    """Values (pixels times channels) that may be in memory at once."""
+
+    batch_size: int
+
+    def respond(self, uploads: Sequence[Upload], output: Output) -> Response:
+        """Return the answer to a request.
+
+        Raises:
+            Refusal: The files cannot be used, do not suit the model, or need too much memory.
+        """
+        with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as name:
+            received, written = Path(name) / "received", Path(name)
+            received.mkdir()
+            with _refusing_unusable_files(received):
+                stored = store(uploads, received)
+                with self.allowance.part(sum(num_values(path) for path in stored.values())):
+                    volume = read_upload(stored, self.settings)
+                    probability = predict_volume(
+                        self.network, volume.images, self.settings.preprocessing, batch_size=self.batch_size
+                    )
+                    masks = to_masks(probability, self.settings)
+                    summary = summarise(volume, masks, self.settings.threshold)
+                    if output == "json":
+                        return JSONResponse(asdict(json_answer(volume, masks, written, summary)))
+                    answer = (mask_file if output == "mask" else overlay_file)(volume, masks, written)
+        return _file_response(answer, summary)
+
+
+@contextmanager
+def _refusing_unusable_files(received: Path) -> Iterator[None]:
+    """Turn errors about the files of a request into refusals that do not show where the files are."""
+    try:
+        yield
+    except BadFiles as error:
+        reasons = (f"{problem.path.name}: {problem.reason}" for problem in error.problems)
+        raise Refusal(400, "; ".join(reasons)) from None
+    except (DataError, ModelError) as error:
+        status = 422 if isinstance(error, ModelError) else 400
+        sentence = str(error).replace(f"{received}/", "").replace(str(received), "the request")
+        raise Refusal(status, sentence) from None
+    except MemoryError:
+        raise Refusal(413, "the request needs more memory than this machine has left; send less") from None
+
+
+def _file_response(answer: FileAnswer, summary: Summary) -> Response:
+    headers = {
+        "Content-Disposition": f'attachment; filename="{answer.name}"',
+        "X-Tumour-Pixels": str(summary.tumour_pixels),
+        "X-Tumour-Share": str(summary.tumour_share),
+    }
+    if summary.tumour_ml is not None:
+        headers["X-Tumour-Ml"] = str(summary.tumour_ml)
+    if summary.note:
+        headers["X-Note"] = summary.note
+    return Response(answer.content, media_type=answer.media_type, headers=headers)

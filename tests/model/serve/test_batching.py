@@ -1,0 +1,37 @@
+"""Slices of several requests run together, and each volume gets the probabilities that it has alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from data.preprocess import Preprocessing
+from model.export.predictor import Predictor, torch_network
+from model.inference.volume import predict_volume
+from model.serve.batching import BatchConfig, Batcher
+from model.unet import NORMS, UNet, UNetConfig
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_batched_volumes_get_the_probabilities_they_have_alone(norm):
+    torch.manual_seed(0)
+    network = torch_network(Predictor([UNet(UNetConfig(depth=1, width=2, norm=norm))]), torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    # Of very different brightness: a mean and std taken from a neighbour would show.
+    volumes = [rng.integers(0, 20 + 30 * n, (3, 16, 16, 3)).astype(np.uint8) for n in range(8)]
+    sizes = []
+
+    def counted(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        sizes.append(len(slices))
+        return network(slices, mean, std)
+
+    alone = [predict_volume(network, volume, Preprocessing(size=16)) for volume in volumes]
+    config = BatchConfig(max_batch=12, wait_milliseconds=200.0)
+    with Batcher(counted, config) as batcher, ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda one: predict_volume(batcher, one, Preprocessing(size=16)), volumes))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert sum(sizes) == 24
+    assert max(sizes) == 12
+    assert len(sizes) <= 4
