@@ -20,7 +20,7 @@ from rich.console import Console
 from data.arguments import parse_arguments
 from data.command import run_command
 from model.settings import Settings
-from search.cluster.stop import finishing, sigterm_as_interrupt
+from search.cluster.signals import finish_despite_sigterm, sigterm_as_interrupt
 from search.cluster.task_runner import TaskRunner, open_task_runner
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
@@ -85,7 +85,7 @@ def promote(
     """
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
     atexit.register(gc.freeze)  # or the last collection visits all that torch's exporter has left: two seconds
-    with nullcontext() if training else finishing():
+    with nullcontext() if training else finish_despite_sigterm():
         return _promote(config, experiment, cohort, rows, console, training=training)
 
 

@@ -12,9 +12,10 @@ from data.command import run_command
 from search import warm_start
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
-from search.cluster.engine import ray_cluster, run_trials
+from search.cluster.engine import run_trials
 from search.cluster.plan import print_plan
-from search.cluster.stop import sigterm_as_interrupt
+from search.cluster.session import ray_session
+from search.cluster.signals import sigterm_as_interrupt
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.console import console
@@ -57,7 +58,7 @@ def run(config: SearchConfig) -> Result:
     check_folds(config, cohort)
     if config.resume:  # so that a mistake is reported before Ray starts
         check_fingerprint(read_experiment(config.folder), config, cohort)
-    with ray_cluster() as logs:
+    with ray_session() as logs:
         lanes = plan_on_cluster(config)
         print_plan(config, cohort, lanes, console, others=describe_other_jobs(cluster_nodes()), logs=logs)
         if config.dry_run:

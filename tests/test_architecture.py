@@ -60,6 +60,7 @@ ROOMS = (
     "search.result",
     "search.config",
     "search.presets",
+    "search.cluster.ray_internals",
     "search.cluster.capacity",
     "search.cohort",
     "search.experiment",
@@ -116,7 +117,10 @@ def test_imports_point_from_search_to_model_to_data():
 
 
 def room_of(module: str) -> str:
-    """Return the room of a dotted module: its folder, or itself where it lies directly in data, model or search."""
+    """Return the room of a dotted module: its folder, or itself where it lies directly in data, model or search, or
+    where ROOMS names it."""
+    if module in ROOMS:
+        return module
     folder = module if (ROOT / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
     return folder if "." in folder else module
 

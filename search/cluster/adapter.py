@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle, tune
-from ray.exceptions import RayTaskError
+from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.cluster.capacity.draining import Preempted
 from search.cluster.capacity.lane_capacity import LaneCapacity
 from search.cluster.capacity.placement_groups import describe_waiting_groups, remove_orphaned_groups
-from search.cluster.stop import StopRequest
+from search.cluster.ray_internals import read_trial_error
+from search.cluster.stop_request import StopRequest
 from search.coordination.checkpoints import Checkpoints
 from search.coordination.coordinator import Coordinator
 from search.record.trials import METRIC, trial_id
@@ -214,14 +214,10 @@ class LaneWatch(tune.Callback):
 
 
 def _error_of(trial: Any) -> str:
-    file = Path(trial.error_file)  # here; Tune copies it to the experiment's folder later
-    return file.read_text() if file.exists() else "lost without a message"
+    return read_trial_error(trial).text or "lost without a message"
 
 
 def _preemption_of(trial: Any) -> Preempted | None:
-    """Return what a lane said that left its node; None where a leg was lost."""
-    file = trial.pickled_error_file and Path(trial.pickled_error_file)
-    if not file or not file.exists():
-        return None
-    error = cloudpickle.loads(file.read_bytes())
-    return error.cause if isinstance(error, RayTaskError) and isinstance(error.cause, Preempted) else None
+    """Return what a lane said when it left its node; None where a leg was lost."""
+    cause = read_trial_error(trial).cause
+    return cause if isinstance(cause, Preempted) else None

@@ -1,9 +1,5 @@
 """Ray Tune, wired: lanes that stay warm, and a coordinator that says what they train."""
 
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +7,15 @@ from typing import Any
 import ray
 from ray import tune
 
-from data.errors import UserError
 from data.pack import Pack
 from search import warm_start
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
 from search.cluster.capacity.lane_capacity import open_lane_capacity
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.capacity.node_usage import avoid_spot_selector
-from search.cluster.environment import api_server, inherited
 from search.cluster.group.lane import Lane
 from search.cluster.group.worker_group import GroupConfig
-from search.cluster.stop import StopRequest, interrupts, own_handlers
+from search.cluster.stop_request import StopRequest, stop_on_signals
 from search.config import SearchConfig
 from search.console import say
 from search.coordination.checkpoints import Checkpoints
@@ -46,54 +40,6 @@ from search.tracking.mirrored import mirrored, sync_down_tracks
 from search.tracking.opening import open_runs, where_runs_are
 from search.tracking.outage import forget_outage
 from search.tracking.tracker import Tracking, make_tracker, tracking_of
-
-RAY_SETTINGS = {
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # lanes watch; it costs an actor, and restarts groups
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what a lane says that is left after Ctrl-C: else a screen of it
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same everywhere
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the table is ours; Tune's CSV, JSON and TensorBoard files cost time
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours too: it ends in a table and a promoted model
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # a lane in the middle of an epoch is not waited for
-    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its own state is written at the end alone: nothing is resumed from it
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost leg is one line of ours
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_prestart_worker_first_driver": "0",  # of a Ray of our own: a process for every core, and lanes need few
-}
-
-
-@contextmanager
-def ray_cluster() -> Iterator[Path | None]:
-    """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine, and let go of it in the end.
-
-    Yields the folder of Ray's logs: what workers print goes there, on every machine to its own.
-
-    Raises:
-        ValueError: There is no cluster at RAY_ADDRESS.
-    """
-    os.environ.update(RAY_SETTINGS)
-    # The driver prints what raylets report, a screen of it in yellow for every lost worker; it is in their logs, and a
-    # loss is a line of ours. The documented way (RAY_DEDUP_LOGS_SKIP_REGEX) must be taken before ray is imported.
-    ray._private.worker._worker_logs_enabled = False
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it counts lost legs as trials that failed
-    address = os.environ.get("RAY_ADDRESS")
-    try:
-        asked = api_server(address)
-        with own_handlers(), inherited(asked):
-            context = ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=None if address else False,
-                runtime_env={"env_vars": RAY_SETTINGS | asked} if address else None,  # a Ray of our own inherits them
-            )
-    except ConnectionError as error:
-        hint = "" if "RAY_AUTH_MODE" in os.environ else " (one that asks for a token needs RAY_AUTH_MODE=token)"
-        raise UserError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there{hint}: {error}") from error
-    try:
-        session = getattr(context, "address_info", {}).get("session_dir")  # a client of ray:// has none
-        yield Path(session) / "logs" if session else None
-    finally:
-        ray.shutdown()
 
 
 def run_trials(
@@ -168,7 +114,7 @@ def run_search(
         ),
     )
     if not coordinator.is_finished:
-        with screen.watched(), interrupts(stop):
+        with screen.watched(), stop_on_signals(stop):
             tuner.fit()
         watch.say_outage()
     coordinator.stop(stop.reason)

@@ -19,7 +19,7 @@ from model.memory import keep_to_share
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.draining import usable_nodes
 from search.cluster.capacity.lane_plan import LanePlan
-from search.cluster.engine import ray_cluster
+from search.cluster.session import ray_session
 from search.config import SearchConfig
 from search.storage import remote
 from search.storage.working_folder import bucket_uri, open_bucket
@@ -106,7 +106,7 @@ def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, train
     if not (training or os.environ.get("RAY_ADDRESS")):
         yield TaskRunner(None)
         return
-    with ray_cluster():
+    with ray_session():
         folder = config.folder.resolve()
         lanes, bucket = plan_on_cluster(config), folder if bucket_uri(folder.parent) else None
         if training:

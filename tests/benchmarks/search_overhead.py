@@ -31,7 +31,8 @@ import tyro
 from data.preprocess import Preprocessing
 from model.training.train import train
 from search.cluster.capacity.lane_plan import node_resources, plan_lanes
-from search.cluster.engine import ray_cluster, run_trials
+from search.cluster.engine import run_trials
+from search.cluster.session import ray_session
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.record.provenance import commit
@@ -99,7 +100,7 @@ def search(config: SearchConfig, cohort: Cohort) -> tuple[float, float, list[Sam
     shutil.rmtree(config.folder, ignore_errors=True)
     config.folder.mkdir(parents=True)
     started = time.perf_counter()
-    with ray_cluster():
+    with ray_session():
         lanes = plan_lanes(config, node_resources())
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     whole = time.perf_counter() - started

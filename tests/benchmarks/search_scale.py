@@ -30,7 +30,8 @@ import tyro
 from ray import cloudpickle, tune
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
-from search.cluster.engine import ray_cluster, run_search
+from search.cluster.engine import run_search
+from search.cluster.session import ray_session
 from search.config import SearchConfig
 from search.record.provenance import commit
 from search.record.trials import TrialRow, count_states
@@ -87,7 +88,7 @@ def main(arguments: Arguments) -> None:
         cloudpickle.register_pickle_by_value(module)
     sampler = Sampler(config.folder / "trials.jsonl")
     started = time.perf_counter()
-    with ray_cluster():
+    with ray_session():
         lane = tune.with_parameters(
             closed_form_lane.ClosedFormLane, max_epochs=config.max_epochs, epoch_seconds=arguments.epoch_seconds
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 from ray import cloudpickle, tune
 
 from search.cluster.capacity.autoscaler import plan_on_cluster
-from search.cluster.engine import ray_cluster, run_search
+from search.cluster.engine import run_search
+from search.cluster.session import ray_session
 from search.config import SearchConfig
 from tests.support import closed_form_lane, fakes
 
@@ -30,7 +31,7 @@ def main(out: str, name: str, trials: str, max_concurrent: str) -> None:
         cpus_per_worker=1,
     )
     config.folder.mkdir()
-    with ray_cluster():
+    with ray_session():
         lanes = plan_on_cluster(config)
         lane = tune.with_parameters(closed_form_lane.ClosedFormLane, max_epochs=MAX_EPOCHS, epoch_seconds=0.1)
         run_search(config, tune.with_resources(lane, {"CPU": 1}), num_lanes=lanes.num_lanes, lanes=lanes)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 from tests.support.process_tree import command_lines
+from tests.support.ray_internals import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 IDLE_MINUTES = 0.1
 """Shorter, and a busy machine takes a node back before a lane has begun on it."""

@@ -1,4 +1,4 @@
-"""How many lanes there is room for now: machines come and go while a search runs, and other searches use them too."""
+"""How many lanes there is room for now: machines come and go while a search runs, and other jobs use them too."""
 
 import os
 import time
@@ -17,23 +17,24 @@ from search.cluster.capacity.placement_groups import CapacityRequests
 from search.config import SearchConfig
 
 LOOK_SECONDS = 1.0
-"""How long a number of lanes is believed."""
+"""How long a number of lanes is used before the cluster is looked at again."""
 
-MOST_ASKED = 100
-"""Lanes for which machines are asked at a time; thousands of requests would slow Ray's scheduler down."""
+MOST_REQUESTED = 100
+"""Most lanes for which machines are requested at a time; thousands of requests would slow Ray's scheduler down."""
 
 
 def open_lane_capacity(config: SearchConfig, lanes: LanePlan, on_change: Callable[[int, str], None]) -> "LaneCapacity":
-    """Return the places of a search on the cluster that this process is connected to."""
-    # A Ray of this machine alone has nobody who could give more.
-    growth = CapacityRequests([lanes.worker_resources()] * lanes.num_workers) if os.environ.get("RAY_ADDRESS") else None
+    """Return the capacity of the cluster that this process is connected to, for a search."""
+    # A Ray that was started on this machine has no autoscaler that could be asked.
+    can_grow = bool(os.environ.get("RAY_ADDRESS"))
+    requests = CapacityRequests([lanes.worker_resources()] * lanes.num_workers) if can_grow else None
     return LaneCapacity(
-        lanes, num_trials=config.trials, max_concurrent=config.max_concurrent, on_change=on_change, growth=growth
+        lanes, num_trials=config.trials, max_concurrent=config.max_concurrent, on_change=on_change, requests=requests
     )
 
 
 class LaneCapacity:
-    """Says whether another lane would find a place, and makes an autoscaler see that more of them would be used."""
+    """Tells whether another lane could start, and requests machines while the search could use more lanes."""
 
     def __init__(
         self,
@@ -42,24 +43,24 @@ class LaneCapacity:
         num_trials: int,
         max_concurrent: int | None,
         on_change: Callable[[int, str], None],
-        growth: CapacityRequests | None,
+        requests: CapacityRequests | None,
         nodes: Callable[[], list[NodeUsage]] = cluster_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin without having looked.
 
         Args:
-            num_trials: Of the whole search; no more lanes than that are of use.
-            max_concurrent: Most lanes that a person allows.
-            on_change: Is told a number of lanes that is not the one planned or told before, and why it is no more; of
-                none, also when the reason changes.
-            growth: What asks for more machines; None where nobody could give them.
+            num_trials: Of the whole search; more lanes than that are of no use.
+            max_concurrent: The largest number of lanes that the user allows; None: any.
+            on_change: Is called with a new number of lanes and the reason why there are no more. With 0 lanes it is
+                called for a new reason, too.
+            requests: Asks for more machines; None where nobody could add any.
         """
         self._lanes = lanes
         self._num_trials = num_trials
         self._most = min(num_trials, max_concurrent or num_trials)
         self._on_change = on_change
-        self._growth = growth
+        self._requests = requests
         self._nodes = nodes
         self._clock = clock
         self._told = (lanes.num_lanes, "")
@@ -68,55 +69,57 @@ class LaneCapacity:
         self._next_look = clock()
 
     def has_room(self, *, num_busy: int, num_begun: int, num_unfinished: int = 0) -> bool:
-        """Return whether a lane beside the busy ones has a place.
+        """Return whether another lane could start beside the busy ones.
 
         Args:
-            num_busy: Lanes that train, or wait for their place.
-            num_begun: Trials that were begun until now.
-            num_unfinished: Of them, those that were cut off, and wait to go on.
+            num_busy: Lanes that train or wait for their place.
+            num_begun: Trials that have begun.
+            num_unfinished: Those of them that were interrupted and wait to continue.
         """
-        if self._clock() >= self._next_look:
-            # Where nothing is under way, something waits: a search that has nothing to do has ended.
+        if self._num_lanes is None or self._clock() >= self._next_look:
+            # With no lane busy at least one trial waits, perhaps a paused one: the search has not ended.
             num_waiting = max(self._num_trials - num_begun + num_unfinished, not num_busy)
-            self._look(num_busy, wanted=min(self._most, num_busy + num_waiting))
+            self._num_lanes = self._look(num_busy, wanted=min(self._most, num_busy + num_waiting))
             self._next_look = self._clock() + LOOK_SECONDS
         return num_busy < self._num_lanes
 
-    def _look(self, num_busy: int, *, wanted: int) -> None:
+    def _look(self, num_busy: int, *, wanted: int) -> int:
+        """Return the number of lanes there is room for, after telling of a change and requesting what is missing."""
         nodes = self._nodes()
         num_lanes = min(self._most, count_possible_lanes(self._lanes, nodes))
-        # A lane that ends is no longer this search's a moment before what it held is free: only what stays is told.
+        # A lane that ends stops being ours a moment before its resources are free: tell only of what lasts two looks.
         if num_lanes == self._num_lanes:
-            self._tell(nodes)
-        self._num_lanes = num_lanes
-        if self._growth is not None:
+            self._tell(num_lanes, nodes)
+        if self._requests is not None:
             has_got = any(node.got for node in nodes) or num_busy > count_held_lanes(self._lanes, nodes)
-            self._ask(self._growth, has_got, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
+            self._request(self._requests, has_got, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
+        return num_lanes
 
-    def _ask(self, growth: CapacityRequests, has_got: bool, *, num_free: int, num_more: int) -> None:
-        """Ask for more lanes than there is room for.
+    def _request(self, requests: CapacityRequests, has_got: bool, *, num_free: int, num_more: int) -> None:
+        """Request machines for the lanes that the search could use beyond the room there is.
 
-        What is free is for a lane, of this search or another: requests would take it from one that starts, and two
-        searches' requests from each other. What they have got is given back, and is room when it is seen to be free: a
-        lane that waited for it meanwhile would be given a machine too many. But a lane is not busy for a moment when it
-        gets its next trial; requests outlive that, for Ray remembers every placement group that there ever was.
+        Nothing is requested while anything is free: requests would take it from a lane that starts, in this search or
+        another, and two searches' requests would take it from each other. What requests have got is given back before a
+        lane may book it; if the lane waited for it at the same time, one machine too many would be started.
+
+        A lane between two trials counts as free for a moment. Requests are kept over that moment, because Ray remembers
+        every placement group that there ever was.
 
         Args:
-            has_got: Requests have got a place, or a lane that begins has not got its own yet.
-            num_free: Lanes that could begin.
+            has_got: Requests have got a place, or a lane that starts has not got its own yet.
+            num_free: Lanes that could start now.
             num_more: Lanes that could be used beyond the room that there is.
         """
         if has_got or (num_free > 0 and self._had_free):
-            growth.ask(0)
+            requests.ask_for(0)
         elif num_free <= 0:
-            growth.ask(min(max(0, num_more), MOST_ASKED))
+            requests.ask_for(min(max(0, num_more), MOST_REQUESTED))
         self._had_free = num_free > 0
 
-    def _tell(self, nodes: list[NodeUsage]) -> None:
-        num_lanes = self._num_lanes
+    def _tell(self, num_lanes: int, nodes: list[NodeUsage]) -> None:
         why = ""
         if not num_lanes:
-            why = explain_no_room(self._lanes, nodes) + ("; more are asked for" if self._growth else "")
+            why = explain_no_room(self._lanes, nodes) + ("; more are asked for" if self._requests else "")
         if (num_lanes, why) == self._told:
             return
         self._told = (num_lanes, why)

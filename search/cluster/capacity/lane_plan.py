@@ -1,4 +1,8 @@
-"""How many trials run at a time, and on what: computed from the cluster, so that nothing waits for ever."""
+"""How many trials run at a time, and what each books.
+
+A *lane* trains one trial at a time with one or several workers. Their number is computed from what the cluster has:
+Tune would accept a trial that fits nowhere, and wait for ever.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,31 +13,37 @@ from search.cluster.capacity.draining import usable_nodes
 from search.config import SearchConfig
 
 CPUS_PER_GPU_LIMIT = 8
-"""Cores that one GPU's loader can use; more of them find nothing to do."""
+"""Most cores of a worker with a GPU; the loading of slices does not use more."""
 
 CPUS_PER_CPU_WORKER = 4
-"""Cores of a worker without a GPU; a small U-Net gains little from more."""
+"""Most cores of a worker without a GPU; a small U-Net gains little from more."""
 
 UNIT = 1e-4
-"""Ray counts resources in ten-thousandths, and cuts off what is less."""
+"""Ray counts resources in ten-thousandths, and drops what is less."""
+
+
+class TooLarge(UserError):
+    """One trial needs more than all the nodes have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanePlan:
-    """The places at which trials run."""
+    """The lanes of a search, all alike."""
 
     num_lanes: int
+    """How many there are room for when the search starts."""
+
     num_workers: int
     """Workers of each lane."""
 
     cpus_per_worker: int
     gpus_per_worker: float
     object_store_bytes: int | None = None
-    """Memory of the smallest node for what all its workers share: the slices. None: no node says."""
+    """Size of the smallest node's object store, which holds the slices for all its workers; None where unknown."""
 
     @property
     def loader_processes(self) -> int:
-        """Cores of a worker that augment slices for its GPU; one is left to the worker itself. None without a GPU."""
+        """How many processes of a worker augment slices for its GPU, one core being left to the worker; 0 on a CPU."""
         return self.cpus_per_worker - 1 if self.gpus_per_worker else 0
 
     def worker_resources(self) -> dict[str, float]:
@@ -42,55 +52,56 @@ class LanePlan:
         return {name: amount for name, amount in resources.items() if amount}
 
     def actor_resources(self) -> dict[str, float]:
-        """Return what the Tune actor of a lane books: the worker's share if it is the worker, else next to nothing.
+        """Return what the Tune actor of a lane books: a worker's share where it is the worker, else one byte.
 
-        The workers of a larger group are booked by Ray Train. A share of a core for the actor, however small, would
-        leave no two whole cores of two; an empty request is refused by Ray; so it is one byte.
+        Ray Train books the workers of a larger group. If the actor booked a share of a core beside them, two cores
+        would have no room for two workers; and Ray refuses an empty request.
         """
         return self.worker_resources() if self.num_workers == 1 else {"memory": 1.0}
 
     def describe(self, num_lanes: int) -> str:
-        """Return what so many lanes book all together, for people."""
+        """Return what this many lanes book together, such as "4 CPU and 2 GPU"."""
         num_workers = num_lanes * self.num_workers
         return describe_resources({name: num_workers * amount for name, amount in self.worker_resources().items()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineType:
-    """Machines of one kind that an autoscaler could add."""
+    """A kind of machine that an autoscaler could add."""
 
     resources: Mapping[str, float]
-    """Of one of them."""
+    """What one of them has."""
 
-    at_most: int
+    max_count: int
 
     def __str__(self) -> str:
-        return f"{self.at_most} of {_size(self.resources)}"
+        return f"{self.max_count} of {_size(self.resources)}"
 
 
 def plan_lanes(
-    config: SearchConfig, nodes: Sequence[Mapping[str, float]], coming: Sequence[MachineType] = ()
+    config: SearchConfig, nodes: Sequence[Mapping[str, float]], addable: Sequence[MachineType] = ()
 ) -> LanePlan:
-    """Return the lanes that a search gets on nodes with these resources, were they its own.
+    """Return the lanes of a search that has nodes with these resources to itself.
 
     Args:
-        coming: What an autoscaler could add. Where no node has room for a trial, there are as many lanes as with them.
+        addable: What an autoscaler could add. Lanes are planned on it only if the nodes have no room for one trial.
 
     Raises:
-        ValueError: One trial needs more than there can be, or a share of GPUs that Ray does not give.
+        TooLarge: One trial needs more than there can be.
+        UserError: It needs a share of GPUs that Ray does not give.
     """
     _check_gpus(config.gpus_per_worker)
-    known = [*nodes, *(machines.resources for machines in coming)]
+    known = [*nodes, *(machines.resources for machines in addable)]
     gpus = _gpus_per_worker(config, known)
     cpus = config.cpus_per_worker or _cpus_per_worker(config, nodes, known, gpus)
     lane = LanePlan(num_lanes=1, num_workers=config.workers_per_trial, cpus_per_worker=cpus, gpus_per_worker=gpus)
-    possible = count_lanes(lane, nodes) or count_lanes(lane, nodes, coming)
+    possible = count_lanes(lane, nodes) or count_lanes(lane, nodes, addable)
     if possible == 0:
         sizes = "; ".join(map(_size, nodes))
-        more = f", and an autoscaler can add {'; '.join(map(str, coming))}" if coming else ""
-        asked = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
-        raise UserError(
-            f"a trial asks for {asked}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
+        more = f", and an autoscaler can add {'; '.join(map(str, addable))}" if addable else ""
+        wanted = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
+        raise TooLarge(
+            f"a trial asks for {wanted}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
             "gpus_per_worker"
         )
     return replace(
@@ -100,31 +111,31 @@ def plan_lanes(
     )
 
 
-def count_lanes(lanes: LanePlan, nodes: Sequence[Mapping[str, float]], coming: Sequence[MachineType] = ()) -> int:
-    """Return for how many lanes like these the nodes have room; the workers of one may lie on several nodes."""
+def count_lanes(lanes: LanePlan, nodes: Sequence[Mapping[str, float]], addable: Sequence[MachineType] = ()) -> int:
+    """Return how many such lanes the nodes have room for. The workers of one lane may be on several nodes."""
     slots = sum(_num_workers(node, lanes) for node in nodes)
-    slots += sum(machines.at_most * _num_workers(machines.resources, lanes) for machines in coming)
+    slots += sum(machines.max_count * _num_workers(machines.resources, lanes) for machines in addable)
     return slots // lanes.num_workers
 
 
 def workers_per_gpu(lanes: LanePlan) -> int:
-    """Return how many workers share one GPU where each has less than one; else 1."""
+    """Return how many workers share one GPU; 1 where each has a whole one or none."""
     return _num_shares(1.0, lanes.gpus_per_worker) if 0 < lanes.gpus_per_worker < 1 else 1
 
 
 def describe_resources(resources: Mapping[str, float]) -> str:
-    """Return the CPUs and GPUs among resources, for people."""
+    """Return the CPUs and GPUs among resources, such as "4 CPU and 1 GPU"; "none" where there are none."""
     named = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if resources.get(name)]
     return " and ".join(named) or "none"
 
 
 def node_resources() -> list[dict[str, float]]:
-    """Return the resources of every node of the cluster that lanes may be placed on."""
+    """Return the resources of every node that lanes may be placed on."""
     return list(resources_by_node().values())
 
 
 def resources_by_node() -> dict[str, dict[str, float]]:
-    """Return those resources by the node's id."""
+    """Return the resources of every node that lanes may be placed on, by the node's id."""
     return {node["NodeID"]: node["Resources"] for node in usable_nodes()}
 
 
@@ -140,7 +151,7 @@ def _cpus_per_worker(
     if gpus:
         shares = [(node.get("CPU", 0), _num_shares(node.get("GPU", 0), gpus)) for node in known]
         return max(1, min([CPUS_PER_GPU_LIMIT, *(int(cpus) // workers for cpus, workers in shares if workers)]))
-    cores = int(_most_cpus(nodes) or _most_cpus(known) or 1)  # of machines that are there, if any has cores
+    cores = int(_most_cpus(nodes) or _most_cpus(known) or 1)  # existing machines decide, if any has cores
     return max(1, min(CPUS_PER_CPU_WORKER, cores // config.workers_per_trial))
 
 
@@ -160,11 +171,11 @@ def _num_workers(node: Mapping[str, float], lanes: LanePlan) -> int:
 
 
 def _num_shares(amount: float, share: float, *, whole: bool = False) -> int:
-    """Return how often a share can be taken of an amount.
+    """Return how many shares there are in an amount.
 
     Args:
-        whole: The amount is one thing. Else a share below 1 is taken of one GPU: of three tenths each on two GPUs,
-            nobody gets a half.
+        whole: The amount can be divided freely, like cores. Otherwise it is made of single GPUs, and a share below 1
+            must fit into one of them: 0.3 of each of two GPUs has no room for a half.
     """
     num_units, wanted = round(amount / UNIT), math.floor(share / UNIT + 1e-6)
     if whole or share >= 1:

@@ -1,107 +1,94 @@
-"""Ray's placement groups of a search: what asks for a place in vain, and what a killed lane left behind."""
+"""A search's placement groups: those of lanes, those that ask for machines, and those that dead lanes have left."""
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import ray
-from ray import ActorID, PlacementGroupID
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group
 
 from search.cluster.capacity.lane_plan import describe_resources
+from search.cluster.ray_internals import GroupRecord, list_placement_groups
 
 REQUEST_PREFIX = "room-for-another-lane-"
-"""Names of placement groups that only ask for machines begin so."""
+"""How the names of placement groups begin that only ask for machines."""
 
 
 class CapacityRequests:
-    """Placement groups that nobody uses: an autoscaler sees them wait, and starts exactly the machines they need.
+    """Placement groups that nothing runs in: an autoscaler sees them wait, and starts exactly the machines they need.
 
-    They end with the search, however that ends. (`ray.autoscaler.sdk.request_resources` is one request for the whole
-    cluster: two searches would overwrite each other's, and that of a search that was killed would stay, and cost.)
+    They end with the search, however it ends. The public `ray.autoscaler.sdk.request_resources` keeps one request for
+    the whole cluster: two searches would overwrite each other's, and that of a killed search would stay and cost money.
     """
 
     def __init__(self, bundles: list[dict[str, float]]) -> None:
         self._bundles = bundles
         """What one lane books."""
 
-    def ask(self, num_lanes: int) -> None:
-        """Let room for so many lanes be wanted, and give back what was got: the lanes book it themselves.
+    def ask_for(self, num_lanes: int) -> None:
+        """Ask for room for this many more lanes, and give back what earlier requests got: the lanes book it themselves.
 
-        While a lane itself waits, nothing else does, for it could take the lane's place again and again; and an
-        autoscaler sees the lane.
+        While a lane itself waits, nothing is requested: a request could take the place of the lane again and again, and
+        the autoscaler sees the lane anyway.
         """
-        groups = list(_placement_groups())
+        groups = list(list_placement_groups())
         if _waiting(groups):
             num_lanes = 0
-        ours = [group for group in groups if _is_growth(group)]
-        waiting = [group for group in ours if _waits(group)]
-        for group in ours:
-            if group not in waiting[:num_lanes]:
-                remove_placement_group(_handle(group))
-        for _ in range(num_lanes - len(waiting)):
-            placement_group(self._bundles, name=f"{REQUEST_PREFIX}{uuid.uuid4()}")
+        requests = [group for group in groups if _is_request(group)]
+        pending = [group for group in requests if group.is_pending]
+        for group in requests:
+            if group not in pending[:num_lanes]:
+                group.remove()
+        for _ in range(num_lanes - len(pending)):
+            request_capacity(self._bundles)
+
+
+def request_capacity(bundles: list[dict[str, float]]) -> PlacementGroup:
+    """Return a placement group that asks for a place for these bundles until somebody removes it."""
+    return placement_group(bundles, name=f"{REQUEST_PREFIX}{uuid.uuid4()}")
 
 
 def remove_orphaned_groups() -> None:
-    """Give back what the workers of a lane that was killed had booked.
+    """Give back what the workers of a killed lane had booked.
 
-    With the lane its Ray Train run ends, but the placement group stays until the whole search has ended: Ray removes
-    it only when the job is over, too. Ray Train's own cleaner needs the dashboard, which costs start-up and CPU.
+    With the lane its Ray Train run ends, but Ray removes the run's placement group only when the whole job is over. Ray
+    Train's own cleaner needs the dashboard, which costs start-up time and CPU.
     """
-    for group in _placement_groups():
-        # Tune's own groups were made by the driver: no actor, which counts as dead.
-        if group.creator_actor_dead and not ActorID(group.creator_actor_id).is_nil():
-            remove_placement_group(_handle(group))
+    for group in list_placement_groups():
+        if group.is_orphan:
+            group.remove()
 
 
 def booked_by_node() -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, Mapping[str, float]]]:
-    """Return what this job's lanes hold, by the node's id; and what requests have got for lanes to come."""
+    """Return what this job's lanes hold, by the node's id; and, likewise, what its requests have got."""
     lanes: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    got: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for group in _placement_groups():
-        if group.state == PlacementGroupTableData.CREATED:
+    requests: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for group in list_placement_groups():
+        if group.is_created:
             for bundle in group.bundles:
-                (got if _is_growth(group) else lanes)[bundle.node_id.hex()].update(bundle.unit_resources)
-    return lanes, got
+                # A Counter adds amounts of any kind; its stub says integers.
+                (requests if _is_request(group) else lanes)[bundle.node_id].update(bundle.resources)  # pyright: ignore
+    return lanes, requests
 
 
-def is_waiting() -> bool:
-    """Return whether a lane, or workers, of this job ask for a place and do not get it."""
-    return bool(_waiting(_placement_groups()))
+def has_waiting_group() -> bool:
+    """Return whether a lane or workers of this job have asked for a place and not got it."""
+    return bool(_waiting(list_placement_groups()))
 
 
 def describe_waiting_groups() -> list[str]:
-    """Return what lanes and workers of this search ask for and do not get, with what there is; for a person."""
-    waiting = _waiting(_placement_groups())
+    """Return, for each lane or worker group that waits for a place, what it asked for and what is free."""
+    waiting = _waiting(list_placement_groups())
     if not waiting:
         return []
     free = describe_resources(ray.available_resources())
-    asked = [[describe_resources(bundle.unit_resources) for bundle in group.bundles] for group in waiting]
+    asked = [[describe_resources(bundle.resources) for bundle in group.bundles] for group in waiting]
     return [f"asked for {' + '.join(bundles)}, free are {free}" for bundles in asked]
 
 
-def _waiting(groups: Iterable[PlacementGroupTableData]) -> list[PlacementGroupTableData]:
-    """Return those of lanes and workers that do not get their place."""
-    return [group for group in groups if _waits(group) and not _is_growth(group)]
+def _waiting(groups: Iterable[GroupRecord]) -> list[GroupRecord]:
+    return [group for group in groups if group.is_pending and not _is_request(group)]
 
 
-def _waits(group: PlacementGroupTableData) -> bool:
-    return group.state == PlacementGroupTableData.PENDING
-
-
-def _is_growth(group: PlacementGroupTableData) -> bool:
+def _is_request(group: GroupRecord) -> bool:
     return group.name.startswith(REQUEST_PREFIX)
-
-
-def _handle(group: PlacementGroupTableData) -> PlacementGroup:
-    return PlacementGroup(PlacementGroupID(group.placement_group_id))
-
-
-def _placement_groups() -> Iterator[PlacementGroupTableData]:
-    job = ray.get_runtime_context().get_job_id()
-    for content in ray._private.state.state._connect_and_get_accessor().get_placement_group_table():
-        group = PlacementGroupTableData.FromString(content)
-        if group.state != PlacementGroupTableData.REMOVED and group.creator_job_id.hex() == job:
-            yield group

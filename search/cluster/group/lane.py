@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.train._internal.session import _TrainingResult
 
 from model.training.sample_slices import PredictedSlices
 from search.cluster.capacity.draining import DrainWatch, Preempted, address_of
 from search.cluster.group.worker import Failure, Halt, Report, Trial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
+from search.cluster.ray_internals import next_checkpoint_name, to_saved_checkpoint
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
 from search.record.trials import METRIC, State, state_after
 from search.space import SharedSettings, to_configs
@@ -70,19 +70,13 @@ class Lane(tune.Trainable):
         self._last = self._failed(reply) if isinstance(reply, Failure) else self._reported(reply)
         return self._last
 
-    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
-        """Return a checkpoint that the worker itself wrote where the experiment lies: a folder that all nodes share, or
-        a bucket.
-
-        Tune's `save` writes to a scratch folder, copies that, and removes it: with the 90 MB of a deep U-Net up to half
-        a second an epoch, where writing once takes a tenth (tests/benchmarks/LOG.md).
-        """
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Return a checkpoint that the worker itself wrote where all nodes reach it: a shared folder or a bucket."""
         assert checkpoint_dir is None
-        self._storage._update_checkpoint_index({})
-        folder = self._group_config.checkpoints / self._leg["leg"] / self._storage.checkpoint_dir_name
+        folder = self._group_config.checkpoints / self._leg["leg"] / next_checkpoint_name(self)
         is_whole = self._save(folder)
-        saved = tune.Checkpoint(path=folder.path, filesystem=folder.filesystem) if is_whole else None
-        return _TrainingResult(checkpoint=saved, metrics=dict(self._last_result))
+        checkpoint = tune.Checkpoint(path=folder.path, filesystem=folder.filesystem) if is_whole else None
+        return to_saved_checkpoint(self, checkpoint)
 
     def cleanup(self) -> None:
         """Let the group go."""
@@ -170,7 +164,6 @@ class Lane(tune.Trainable):
         if halt.num_batches == 0:
             return self._after_epoch
         self._halt = halt
-        self._last_result = self._last_result or {}  # Tune has none before the first epoch
         try:
             if self.save().checkpoint is None:
                 raise OSError("the bucket takes nothing")
@@ -184,7 +177,7 @@ class Lane(tune.Trainable):
 
     def _preempted(self, where: str) -> Preempted:
         assert self._leaves is not None
-        return Preempted(f"leaves {address_of(self._leaves)}, which is taken back; it goes on {where}elsewhere")
+        return Preempted(f"leaves {address_of(self._leaves)}, which will be reclaimed; it continues {where}elsewhere")
 
     def _finish_tracking(self) -> None:
         state = state_after(self._last) if self._last else State.PRUNED

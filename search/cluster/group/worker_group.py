@@ -15,7 +15,7 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from model.training.sample_slices import PredictedSlices
-from search.cluster.capacity.placement_groups import is_waiting
+from search.cluster.capacity.placement_groups import has_waiting_group
 from search.cluster.group.channel import Address, LocalChannel, WorkerListener, local_pair
 from search.cluster.group.worker import Failure, Halt, Report, Trial, serve_trials
 from search.storage.storage_path import StoragePath
@@ -75,7 +75,7 @@ class WorkerGroup:
             self._run = self._start_run(config, reception.address)
             try:
                 self._channels = reception.wait(
-                    self._run.is_alive, timeout_seconds=START_TIMEOUT_SECONDS, is_queueing=is_waiting
+                    self._run.is_alive, timeout_seconds=START_TIMEOUT_SECONDS, is_queueing=has_waiting_group
                 )
             except ConnectionError as error:
                 raise WorkerGroupLost(f"{error}; Ray Train said: {self._error}") from self._error

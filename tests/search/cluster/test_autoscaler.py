@@ -9,35 +9,22 @@ import pytest
 import ray
 import yaml
 from ray import cloudpickle, tune
-from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
-from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
-from ray.autoscaler.v2.utils import ResourceRequestUtil
-from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 from ray.util.placement_group import placement_group_table
 
 from search.cluster.capacity import autoscaler
 from search.cluster.capacity.autoscaler import plan_on_cluster, read_machine_types
 from search.cluster.capacity.lane_capacity import LaneCapacity
-from search.cluster.capacity.lane_plan import LanePlan, MachineType, plan_lanes
-from search.cluster.engine import RAY_SETTINGS, run_search
+from search.cluster.capacity.lane_plan import MachineType, plan_lanes
+from search.cluster.capacity.placement_groups import CapacityRequests
+from search.cluster.engine import run_search
+from search.cluster.session import RAY_SETTINGS
 from search.config import SearchConfig
 from tests.support import closed_form_lane, fakes
 from tests.support.fake_cloud import cluster_file, fake_cloud
+from tests.support.ray_internals import count_launched_machines
 
 GPU_MACHINE = {"CPU": 4, "GPU": 1}
 HEAD = {"CPU": 0.0, "memory": 1e9}
-
-
-def machines_launched(lanes: LanePlan, num_lanes: int, kind: dict[str, float]) -> int:
-    """Return how many machines of a kind Ray's autoscaler starts for so many lanes' placement groups."""
-    bundles = [ResourceRequestUtil.make(lanes.worker_resources()) for _ in range(lanes.num_workers)]
-    request = SchedulingRequest(
-        disable_launch_config_check=True,
-        node_type_configs={"gpu": NodeTypeConfig("gpu", 0, 100, resources=kind)},
-        max_num_nodes=100,
-        gang_resource_requests=[GangResourceRequest(requests=bundles) for _ in range(num_lanes)],
-    )
-    return sum(launch.count for launch in ResourceDemandScheduler().schedule(request).to_launch)
 
 
 @pytest.mark.parametrize(
@@ -61,30 +48,30 @@ def machines_launched(lanes: LanePlan, num_lanes: int, kind: dict[str, float]) -
 )  # fmt: skip
 def test_a_search_on_a_head_alone_is_given_exactly_the_machines_that_its_trials_fill(options, kind, expected):
     config = SearchConfig(**options)
-    lanes = plan_lanes(config, [HEAD], [MachineType(resources=kind, at_most=100)])
+    lanes = plan_lanes(config, [HEAD], [MachineType(resources=kind, max_count=100)])
     asked = []
-    growth = type("CapacityRequests", (), {"ask": staticmethod(asked.append)})
+    requests = type("Requests", (CapacityRequests,), {"ask_for": staticmethod(asked.append)})([])
     places = LaneCapacity(
         lanes,
         num_trials=config.trials,
         max_concurrent=config.max_concurrent,
         on_change=lambda *told: None,
-        growth=growth,
+        requests=requests,
         nodes=list,
     )
     assert not places.has_room(num_busy=0, num_begun=0)
-    assert machines_launched(lanes, asked[0], kind) == expected
+    assert count_launched_machines(asked[0] * [lanes.num_workers * [lanes.worker_resources()]], kind) == expected
 
 
 def test_machines_to_come_are_those_of_the_clusters_file_beside_the_head():
     kinds = {"gpu": {"resources": GPU_MACHINE, "max_workers": 9}, "never": {"resources": {"CPU": 1}, "max_workers": 0}}
-    assert read_machine_types(cluster_file(kinds, max_workers=4)) == [MachineType(resources=GPU_MACHINE, at_most=4)]
+    assert read_machine_types(cluster_file(kinds, max_workers=4)) == [MachineType(resources=GPU_MACHINE, max_count=4)]
     ours = yaml.safe_load((Path(__file__).parents[3] / "cluster.yaml").read_text())
     assert any(found.resources.get("GPU") for found in read_machine_types(ours))
 
 
 def test_a_head_alone_is_planned_with_the_machines_that_could_come():
-    coming = [MachineType(resources={"CPU": 16, "GPU": 4}, at_most=2)]
+    coming = [MachineType(resources={"CPU": 16, "GPU": 4}, max_count=2)]
     found = plan_lanes(SearchConfig(trials=100), [HEAD], coming)
     assert (found.num_lanes, found.cpus_per_worker, found.gpus_per_worker) == (8, 4, 1.0)
     idle = plan_lanes(SearchConfig(trials=100, gpus_per_worker=0), [{"CPU": 2.0}], coming)
@@ -97,7 +84,7 @@ def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes()
         "3 of 4 CPU and 1 GPU: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        plan_lanes(SearchConfig(gpus_per_worker=2), [HEAD], [MachineType(resources=GPU_MACHINE, at_most=3)])
+        plan_lanes(SearchConfig(gpus_per_worker=2), [HEAD], [MachineType(resources=GPU_MACHINE, max_count=3)])
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,16 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import ray.autoscaler._private
 import yaml
-from ray.autoscaler._private.local.config import LOCAL_CLUSTER_NODE_TYPE
-from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.dashboard.modules.job.cli import job_cli_group
-from ray.scripts.scripts import cli
+
+from tests.support.ray_internals import (
+    LOCAL_CLUSTER_NODE_TYPE,
+    azure_parameters,
+    cli,
+    job_cli_group,
+    prepare_config,
+    validate_config,
+)
 
 ROOT = Path(__file__).parents[3]
 AWS_WORDS = re.compile(r"\baws\b|InstanceType|Ebs|\bsg-|tumour-search-(head|worker)", re.IGNORECASE)
@@ -37,11 +41,6 @@ def variant(provider):
     """Return cluster.yaml with the README's block for this provider over it."""
     [block] = [block for block in map(yaml.safe_load, blocks("yaml")) if block["provider"]["type"] == provider]
     return cluster_yaml() | block
-
-
-def azure_parameters():
-    folder = Path(ray.autoscaler._private.__file__).parent / "_azure"
-    return json.loads((folder / "azure-vm-template.json").read_text())["parameters"]
 
 
 def once(name):

@@ -11,13 +11,16 @@ import yaml
 from moto import mock_aws
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from ray.autoscaler._private.aws.config import bootstrap_aws
-from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.dashboard.modules.job.job_manager import DEFAULT_JOB_START_TIMEOUT_SECONDS
-from ray.dashboard.modules.job.job_supervisor import JobSupervisor
 
 from search.cluster.capacity.lane_plan import plan_lanes
 from search.config import SearchConfig
+from tests.support.ray_internals import (
+    DEFAULT_JOB_START_TIMEOUT_SECONDS,
+    JobSupervisor,
+    bootstrap_aws,
+    prepare_config,
+    validate_config,
+)
 
 ROOT = Path(__file__).parents[3]
 

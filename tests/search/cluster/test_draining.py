@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 from ray.exceptions import RayTaskError
-from ray.train._internal.storage import StorageContext
 
 from search.cluster.adapter import LaneWatch, LegScheduler
 from search.cluster.capacity.draining import LOOK_SECONDS, DrainWatch, Preempted
@@ -20,6 +19,7 @@ from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.storage.storage_path import StoragePath, local_path
 from tests.support.fakes import SAMPLE
+from tests.support.ray_internals import StorageContext
 
 
 class Clock:
@@ -134,7 +134,8 @@ def test_lane_saves_the_epoch_under_way_and_leaves(tmp_path, draining):
     lane.save()
     with pytest.raises(Preempted) as left:
         run_while(draining, "there", lane)
-    assert str(left.value) == "leaves 10.0.0.8, which is taken back; it goes on after batch 40 of epoch 2 elsewhere"
+    expected = "leaves 10.0.0.8, which will be reclaimed; it continues after batch 40 of epoch 2 elsewhere"
+    assert str(left.value) == expected
     checkpoints = Checkpoints(tmp_path / "ray")
     newest = Path(checkpoints.newest(3))
     assert newest.read_bytes() == b"state"
@@ -160,7 +161,7 @@ def run_while(draining: set[str], node: str, lane: Lane) -> None:
 
 def test_lane_saves_the_first_epoch_under_way_too(tmp_path, draining):
     lane = open_lane(tmp_path, Group(Halt(epoch=0, num_batches=2)))
-    with pytest.raises(Preempted, match=r"it goes on after batch 2 of epoch 1 elsewhere$"):
+    with pytest.raises(Preempted, match=r"it continues after batch 2 of epoch 1 elsewhere$"):
         run_while(draining, "here", lane)
     newest = Path(Checkpoints(tmp_path / "ray").newest(3))
     assert json.loads(newest.with_name(METRICS_FILE).read_text()) == {"epoch": 0, "num_batches": 2, "history": []}
@@ -169,7 +170,7 @@ def test_lane_saves_the_first_epoch_under_way_too(tmp_path, draining):
 def test_lane_on_a_draining_node_leaves_before_it_trains(tmp_path, draining):
     draining.add("here")
     group = Group()
-    with pytest.raises(Preempted, match=r"^leaves 10.0.0.7, which is taken back; it goes on elsewhere$"):
+    with pytest.raises(Preempted, match=r"^leaves 10.0.0.7, which will be reclaimed; it continues elsewhere$"):
         open_lane(tmp_path, group).train()
     assert group.asked == []
     assert Checkpoints(tmp_path / "ray").newest(3) is None
@@ -180,7 +181,7 @@ def test_lane_whose_node_drains_between_two_epochs_leaves_before_the_next(tmp_pa
     lane = open_lane(tmp_path, group)
     run_while(draining, "here", lane)  # too late for this epoch
     lane.save()
-    with pytest.raises(Preempted, match=r"it goes on after epoch 1 elsewhere$"):
+    with pytest.raises(Preempted, match=r"it continues after epoch 1 elsewhere$"):
         lane.train()
     assert group.asked == ["start", "step", "save"]
 
@@ -189,7 +190,7 @@ def test_lane_halted_before_any_batch_keeps_the_checkpoint_that_there_is(tmp_pat
     group = Group(report(1), Halt(epoch=1, num_batches=0))
     lane = open_lane(tmp_path, group)
     lane.train()
-    with pytest.raises(Preempted, match=r"it goes on after epoch 1 elsewhere$"):
+    with pytest.raises(Preempted, match=r"it continues after epoch 1 elsewhere$"):
         run_while(draining, "here", lane)
     assert "save" not in group.asked
 
@@ -197,7 +198,7 @@ def test_lane_halted_before_any_batch_keeps_the_checkpoint_that_there_is(tmp_pat
 def test_lane_that_cannot_save_leaves_all_the_same_and_says_so(tmp_path, draining):
     lane = open_lane(tmp_path, Group(Halt(epoch=0, num_batches=2), fails_to_save=True))
     with pytest.raises(
-        Preempted, match=r"goes on \(later state could not be saved: OSError: the disk is full\) elsewhere"
+        Preempted, match=r"continues \(later state could not be saved: OSError: the disk is full\) elsewhere"
     ):
         run_while(draining, "here", lane)
     assert Checkpoints(tmp_path / "ray").newest(3) is None
@@ -228,7 +229,10 @@ class Told:
 
 @pytest.mark.parametrize(
     ("cause", "is_loss"),
-    [(Preempted("leaves 10.0.0.7, which is taken back; it goes on elsewhere"), False), (RuntimeError("broken"), True)],
+    [
+        (Preempted("leaves 10.0.0.7, which will be reclaimed; it continues elsewhere"), False),
+        (RuntimeError("broken"), True),
+    ],
 )
 def test_a_leg_that_was_preempted_is_no_loss_and_one_line(tmp_path, cause, is_loss):
     error = RayTaskError("step", "Traceback ...", cause)

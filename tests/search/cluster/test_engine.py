@@ -24,6 +24,7 @@ from search.cluster import engine
 from search.cluster.adapter import WAIT_SECONDS
 from search.cluster.capacity.lane_plan import LanePlan, node_resources, plan_lanes
 from search.cluster.capacity.placement_groups import describe_waiting_groups
+from search.cluster.session import RAY_SETTINGS, ray_session
 from search.config import SearchConfig
 from search.record.objectives import NUM_KEPT
 from search.record.trials import TIME_SPENT, State, TrialRow
@@ -56,7 +57,7 @@ def search(
     )
     config.folder.mkdir()
     train, val = small_pack([True] * 8, num_patients=2, size=64), small_pack([True] * 4, num_patients=2, size=64)
-    with engine.ray_cluster():
+    with ray_session():
         before()
         return engine.run_trials(config, plan_lanes(config, node_resources()), train, val)
 
@@ -72,7 +73,7 @@ def running_ray() -> Iterator[tuple[Path, str]]:
     # A process keeps the mode that it began with, and a Ray of its own makes that `token`: both must have the same.
     mode = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
     started = subprocess.run(
-        [*RAY, "start", *options], capture_output=True, text=True, env=os.environ | engine.RAY_SETTINGS | mode
+        [*RAY, "start", *options], capture_output=True, text=True, env=os.environ | RAY_SETTINGS | mode
     )
     assert started.returncode == 0, started.stdout + started.stderr
     address = (folder / "ray_current_cluster").read_text().strip()

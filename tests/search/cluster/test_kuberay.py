@@ -16,11 +16,11 @@ import jsonschema
 import pytest
 import yaml
 from packaging.requirements import Requirement
-from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from search.cluster.capacity.lane_plan import plan_lanes
 from search.config import SearchConfig
 from search.tune import parse
+from tests.support.ray_internals import kuberay_node_types
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "tests" / "cluster" / "kuberay"
@@ -65,11 +65,6 @@ def schema():
 
 def check(found, schema):
     jsonschema.validate(found, schema[found["kind"]] | {"$defs": schema["$defs"]})
-
-
-def autoscaling(cluster):
-    found = {"metadata": {"name": "name", "namespace": "space"}, "spec": cluster}
-    return _derive_autoscaling_config_from_ray_cr(found)["available_node_types"]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -118,7 +113,7 @@ def test_the_job_brings_the_cluster_that_the_other_file_has():
 
 
 def test_rays_autoscaler_reads_a_head_and_a_driver_without_cores_and_workers_with_a_gpu():
-    kinds = autoscaling(manifest("raycluster")["spec"])
+    kinds = kuberay_node_types(manifest("raycluster")["spec"])
     counted = {name: {key: kind["resources"].get(key, 0) for key in ("CPU", "GPU")} for name, kind in kinds.items()}
     assert counted == {
         "headgroup": {"CPU": 0, "GPU": 0},
@@ -129,7 +124,7 @@ def test_rays_autoscaler_reads_a_head_and_a_driver_without_cores_and_workers_wit
 
 
 def test_a_search_finds_room_on_the_pods_that_are_there_from_the_start():
-    kinds = autoscaling(manifest("raycluster")["spec"])
+    kinds = kuberay_node_types(manifest("raycluster")["spec"])
     nodes = [kinds["headgroup"]["resources"]]
     nodes += [kind["resources"] for kind in kinds.values() for _ in range(kind["min_workers"])]
     lanes = plan_lanes(SearchConfig(), nodes)
@@ -138,7 +133,7 @@ def test_a_search_finds_room_on_the_pods_that_are_there_from_the_start():
 
 def test_the_job_asks_for_what_the_group_driver_has():
     asked = json.loads(manifest("rayjob")["spec"]["entrypointResources"])
-    found = autoscaling(manifest("raycluster")["spec"])["driver"]["resources"]
+    found = kuberay_node_types(manifest("raycluster")["spec"])["driver"]["resources"]
     assert all(amount <= found[name] for name, amount in asked.items())
 
 

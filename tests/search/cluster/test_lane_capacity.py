@@ -11,11 +11,12 @@ from ray import cloudpickle, tune
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
-from search.cluster.capacity.lane_capacity import LOOK_SECONDS, MOST_ASKED, LaneCapacity
+from search.cluster.capacity.lane_capacity import LOOK_SECONDS, MOST_REQUESTED, LaneCapacity
 from search.cluster.capacity.lane_plan import LanePlan, plan_lanes
 from search.cluster.capacity.node_usage import NodeUsage, explain_no_room
 from search.cluster.capacity.placement_groups import CapacityRequests, describe_waiting_groups
-from search.cluster.engine import RAY_SETTINGS, run_search
+from search.cluster.engine import run_search
+from search.cluster.session import RAY_SETTINGS
 from search.config import SearchConfig
 from tests.support import closed_form_lane, fakes
 
@@ -36,7 +37,7 @@ class FakeCluster:
         self.told: list[tuple[int, str]] = []
         self.asked: list[int] = []
 
-    def ask(self, num_lanes: int) -> None:
+    def ask_for(self, num_lanes: int) -> None:
         self.asked.append(num_lanes)
 
     def places(
@@ -47,7 +48,7 @@ class FakeCluster:
             num_trials=trials,
             max_concurrent=max_concurrent,
             on_change=lambda *told: self.told.append(told),
-            growth=self,
+            requests=self,
             nodes=lambda: self.nodes,
             clock=lambda: self.now,
         )
@@ -157,7 +158,7 @@ def test_what_requests_got_is_given_back_before_it_is_room_and_left_to_a_lane_th
     ("num_nodes", "busy", "trials", "begun", "unfinished", "asked"),
     [
         (1, 1, 30, 1, 0, 29), (4, 4, 30, 4, 0, 26), (4, 4, 6, 6, 0, 0), (4, 4, 6, 6, 1, 1), (0, 0, 5, 2, 0, 3),
-        (0, 0, 5, 5, 2, 2), (0, 0, 5, 5, 0, 1), (1, 1, 1000, 1, 0, MOST_ASKED),
+        (0, 0, 5, 5, 2, 2), (0, 0, 5, 5, 0, 1), (1, 1, 1000, 1, 0, MOST_REQUESTED),
     ],
     ids=[
         "all that is left", "beside what it has", "none is left", "one was cut off", "from nothing",
@@ -245,29 +246,29 @@ def wait_for(happened) -> None:
 
 @pytest.mark.cluster
 def test_growth_asks_in_vain_without_a_word_and_gives_back_what_it_gets(two_nodes):
-    growth = CapacityRequests([ONE_CORE, ONE_CORE, ONE_CORE])
-    growth.ask(2)
+    requests = CapacityRequests([ONE_CORE, ONE_CORE, ONE_CORE])
+    requests.ask_for(2)
     wait_for(lambda: list(groups().values()) == ["PENDING"] * 2)
     assert describe_waiting_groups() == [], "nothing that a person should be told"
-    growth.ask(1)
+    requests.ask_for(1)
     assert list(groups().values()) == ["PENDING"]
     node = two_nodes.add_node(num_cpus=1)
     wait_for(lambda: list(groups().values()) == ["CREATED"])
-    growth.ask(0)
+    requests.ask_for(0)
     wait_for(lambda: groups() == {} and ray.available_resources().get("CPU") == 3)
     two_nodes.remove_node(node)
 
 
 @pytest.mark.cluster
 def test_growth_leaves_the_queue_to_a_lane_that_waits(two_nodes):
-    growth = CapacityRequests([ONE_CORE] * 3)
-    growth.ask(2)
+    requests = CapacityRequests([ONE_CORE] * 3)
+    requests.ask_for(2)
     lane = placement_group([ONE_CORE] * 4)
     wait_for(lambda: list(groups().values()) == ["PENDING"] * 3)
-    growth.ask(2)
+    requests.ask_for(2)
     assert groups() == {"": "PENDING"}
     remove_placement_group(lane)
-    growth.ask(2)
+    requests.ask_for(2)
     wait_for(lambda: len(groups()) == 2)
 
 

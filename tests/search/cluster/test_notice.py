@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from search.cluster import notice
-from search.cluster.notice import Raylet, Service, find_raylets, main
+from search.cluster.cloud_metadata import Service
+from search.cluster.notice import Raylet, find_raylets, main
 
 RAYLET = Raylet(node_id="ab12", gcs_address="10.0.0.1:6379")
 AWS_ACTION = "/latest/meta-data/spot/instance-action"
@@ -121,7 +122,7 @@ def test_aws_is_asked_with_a_token_until_there_is_an_action_and_ray_is_told_its_
     action = json.dumps({"action": "terminate", "time": "2035-01-02T08:22:00Z"})
     cloud = play(aws((404, ""), (404, ""), (200, action)))
     assert watch("aws", cloud) == 0
-    assert node.drained == [(RAYLET, SOON.timestamp(), "aws takes this machine back")]
+    assert node.drained == [(RAYLET, SOON.timestamp(), "aws will reclaim this machine")]
     (put, put_headers), *asked = cloud.asked
     assert put == "PUT /latest/api/token"
     assert put_headers["X-aws-ec2-metadata-token-ttl-seconds"] == "21600"
@@ -147,7 +148,7 @@ def test_gcp_says_true(node, play):
     cloud = play({f"GET {GCP_PREEMPTED}": [(200, "FALSE"), (200, "FALSE"), (200, "TRUE")]})
     assert watch("gcp", cloud) == 0
     [(raylet, deadline, reason)] = node.drained
-    assert (raylet, reason) == (RAYLET, "gcp takes this machine back")
+    assert (raylet, reason) == (RAYLET, "gcp will reclaim this machine")
     assert deadline == pytest.approx(time.time() + 30, abs=5)
     assert all(headers["Metadata-Flavor"] == "Google" for _, headers in cloud.asked)
 
@@ -156,7 +157,7 @@ def test_gcp_says_true(node, play):
 def test_azure_names_this_machine(node, play, kind):
     cloud = play(azure(event("Freeze", "workers_3"), event(kind, "workers_1", "workers_3")))
     assert watch("azure", cloud) == 0
-    assert node.drained == [(RAYLET, SOON.timestamp(), "azure takes this machine back")]
+    assert node.drained == [(RAYLET, SOON.timestamp(), "azure will reclaim this machine")]
     assert all(headers["Metadata"] == "true" for _, headers in cloud.asked)
 
 
@@ -180,14 +181,14 @@ def test_no_metadata_service_ends_in_a_line(node, capsys, cloud_name):
     arguments = [cloud_name, "--metadata", "http://127.0.0.1:9", "--look-seconds", "0"]
     assert main(arguments) == 1
     [line] = capsys.readouterr().out.splitlines()
-    assert f"no notices of {cloud_name}: http://127.0.0.1:9 does not answer" in line
-    assert "go on from their last whole epoch" in line
+    assert f"no notices from {cloud_name}: http://127.0.0.1:9 does not answer" in line
+    assert "continue from their last whole epoch" in line
 
 
 @pytest.mark.parametrize("cloud_name", ["aws", "gcp", "azure"])
 def test_the_metadata_service_of_another_cloud_ends_in_a_line(node, play, capsys, cloud_name):
     assert watch(cloud_name, play({})) == 1
-    assert f"no notices of {cloud_name}" in capsys.readouterr().out
+    assert f"no notices from {cloud_name}" in capsys.readouterr().out
     assert node.drained == []
 
 

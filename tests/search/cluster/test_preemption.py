@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 from optuna.distributions import CategoricalDistribution
 from ray.cluster_utils import Cluster
@@ -27,6 +26,7 @@ from search.cluster import engine
 from search.cluster.capacity.lane_plan import node_resources, plan_lanes
 from search.cluster.capacity.node_usage import MARKET, SPOT
 from search.cluster.notice import Raylet, drain
+from search.cluster.session import ray_session
 from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, Checkpoints
 from search.record.files import LOG_FILE, RAY_FOLDER
@@ -34,6 +34,7 @@ from search.record.jsonl import read_lines
 from search.record.trials import State, TrialRow
 from search.space import SPACES, to_configs
 from tests.support.fakes import small_pack
+from tests.support.ray_internals import list_actors
 
 # Cluster does not close all its sockets.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -132,7 +133,7 @@ def nodes_of(kind: str) -> list[str]:
     """Return the ids of the nodes on which actors of a class live or have lived."""
     return [
         actor["Address"]["NodeID"]
-        for actor in ray._private.state.actors().values()
+        for actor in list_actors()
         if actor["ActorClassName"].endswith(kind) and actor["State"] in ("ALIVE", "DEAD")
     ]
 
@@ -164,7 +165,7 @@ def search(tmp_path: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None
         wait_for(begun.exists, "no second epoch")
         meanwhile(config)
 
-    with engine.ray_cluster():
+    with ray_session():
         happens = threading.Thread(target=happen, daemon=True)
         happens.start()
         pack = with_slow_second_epoch(PACK, begun)
@@ -247,8 +248,8 @@ def check_left(row: TrialRow, checkpoint: dict, tmp_path: Path, said: str) -> No
     assert (checkpoint["epoch"], checkpoint["num_batches"] > 0) == (1, True)
     assert row.state == State.COMPLETE
     assert [epoch["epoch"] for epoch in row.epochs] == [1, 2]
-    where = f"it goes on after batch {checkpoint['num_batches']} of epoch 2 elsewhere"
-    assert re.search(rf"t000 leaves [\d.]+, which is taken back; {where}", said)
+    where = f"it continues after batch {checkpoint['num_batches']} of epoch 2 elsewhere"
+    assert re.search(rf"t000 leaves [\d.]+, which will be reclaimed; {where}", said)
     first, second = row.epochs
     gap = second["elapsed_seconds"] - first["elapsed_seconds"] - second["seconds"]
     print(f"{gap:.1f} s between the batch before and the next one; epochs of {first['seconds']:.1f} s")

@@ -16,6 +16,7 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 
 from search.record.jsonl import read_lines
 from search.record.trials import State, read_rows
+from tests.support.ray_internals import list_actors
 
 pytestmark = pytest.mark.cluster
 
@@ -65,9 +66,7 @@ class Stranger:
 def lane_pids() -> list[int]:
     """Return the processes of the searches' actors: they have no others."""
     own = ray.get_runtime_context().get_job_id()
-    return [
-        one["Pid"] for one in ray._private.state.actors().values() if one["JobID"] != own and one["State"] == "ALIVE"
-    ]
+    return [actor["Pid"] for actor in list_actors() if actor["JobID"] != own and actor["State"] == "ALIVE"]
 
 
 @pytest.mark.slow  # tests/cluster has two searches on two hosts

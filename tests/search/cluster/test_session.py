@@ -2,13 +2,13 @@
 
 import os
 
-from search.cluster.environment import NOBODY, api_server, inherited
+from search.cluster.session import NO_API_SERVER, api_server_variable, inherited
 
 
 def test_processes_ask_about_their_own_cluster_and_of_a_ray_of_this_machine_alone_nobody():
-    assert api_server("10.0.0.7:6379") == {"RAY_API_SERVER_ADDRESS": "10.0.0.7:6379"}
-    assert api_server(None) == api_server("local") == {"RAY_API_SERVER_ADDRESS": NOBODY}
-    assert api_server("ray://10.0.0.7:10001") == {}
+    assert api_server_variable("10.0.0.7:6379") == {"RAY_API_SERVER_ADDRESS": "10.0.0.7:6379"}
+    assert api_server_variable(None) == api_server_variable("local") == {"RAY_API_SERVER_ADDRESS": NO_API_SERVER}
+    assert api_server_variable("ray://10.0.0.7:10001") == {}
 
 
 def test_variables_are_inherited_only_meanwhile(monkeypatch):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from search.cluster.stop import finishing, own_handlers, sigterm_as_interrupt
+from search.cluster.signals import finish_despite_sigterm, keep_sigterm_handler, sigterm_as_interrupt
 
 
 def kill_politely() -> None:
@@ -21,7 +21,7 @@ def test_polite_kill_is_what_ctrl_c_is_and_only_meanwhile():
 
 
 def test_finishing_goes_on_after_a_polite_kill_and_says_so_but_not_after_two(capsys):
-    with finishing():
+    with finish_despite_sigterm():
         kill_politely()
         assert "the promotion is finished first" in capsys.readouterr().out
         with pytest.raises(KeyboardInterrupt):
@@ -29,13 +29,13 @@ def test_finishing_goes_on_after_a_polite_kill_and_says_so_but_not_after_two(cap
 
 
 def test_finishing_is_ended_by_ctrl_c_at_once():
-    with pytest.raises(KeyboardInterrupt), finishing():
+    with pytest.raises(KeyboardInterrupt), finish_despite_sigterm():
         os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_own_handlers_outlast_what_others_do_to_them():
     with sigterm_as_interrupt():
-        with own_handlers():
+        with keep_sigterm_handler():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as ray.init does, with a handler of its own
         with pytest.raises(KeyboardInterrupt):
             kill_politely()
@@ -46,7 +46,7 @@ def test_handlers_are_left_alone_outside_the_main_thread():
 
     def enter() -> None:
         try:
-            with sigterm_as_interrupt(), own_handlers(), finishing():
+            with sigterm_as_interrupt(), keep_sigterm_handler(), finish_despite_sigterm():
                 pass
         except Exception as error:  # a thread's own is lost
             errors.append(error)

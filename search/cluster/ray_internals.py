@@ -1,0 +1,241 @@
+"""Everything that the program uses of Ray without a promise of Ray's: private names and undocumented settings.
+
+Ray is pinned to one minor version (pyproject.toml) because of this module. No other module uses a private name of Ray.
+Each function says why the public API does not do; tests/search/cluster/test_ray_internals.py fails where Ray changes
+what is used here, so that an upgrade begins with that file.
+"""
+
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray._private import services, state, worker
+from ray.exceptions import RayTaskError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+# Protobuf makes its classes, and Cython its own, when they are imported: a type checker sees neither.
+from ray._raylet import GcsClient, PlacementGroupID  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
+from ray.core.generated.autoscaler_pb2 import (  # isort: skip
+    DrainNodeReason,  # pyright: ignore[reportAttributeAccessIssue]
+    GetClusterStatusReply,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
+
+if TYPE_CHECKING:  # search.cluster.notice must not load Tune, which takes seconds that a machine may no longer have
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint, Trainable
+
+UNDOCUMENTED_SETTINGS = {
+    # Lanes watch for preemption themselves. Ray Train's own watcher costs an actor for each group, and restarts groups.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Otherwise a lane that is still running after Ctrl-C fills the screen with its last error.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    # A Ray that the search starts itself would start a worker process for every core; lanes need a few.
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""Environment variables that Ray reads but does not document."""
+
+HEAD_RESOURCE = "node:__internal_head__"
+"""A resource that only the head node has. No public API says which node is the head."""
+
+
+def silence_raylets() -> None:
+    """Keep the driver from printing what raylets report: a screen of yellow text for every lost worker.
+
+    The same text is in Ray's log files, and the search prints one line of its own for a loss. The documented
+    RAY_DEDUP_LOGS_SKIP_REGEX is read when `ray` is imported, which is before the program can set it.
+    """
+    worker._worker_logs_enabled = False
+
+
+def resolve_address(address: str) -> str | None:
+    """Return host and port of the cluster that an address such as "auto" stands for; None for "local".
+
+    `ray.init` resolves an address too, but an environment variable that workers inherit must be set before it.
+
+    Raises:
+        ValueError: It is no address.
+        ConnectionError: It is "auto", and no Ray runs on this machine.
+    """
+    return services.canonicalize_bootstrap_address(address)
+
+
+def get_draining_nodes() -> frozenset[str]:
+    """Return the ids of the nodes that are draining. `ray.nodes()` does not tell them from others."""
+    return frozenset(state.state.get_draining_nodes())
+
+
+def get_free_resources() -> dict[str, dict[str, float]]:
+    """Return what is free on each node, by the node's id. `ray.available_resources()` gives the sum of all nodes."""
+    return state.state.available_resources_per_node()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """One place of a placement group."""
+
+    node_id: str
+    """Empty until the group has its places."""
+
+    resources: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRecord:
+    """A placement group, as Ray's head knows it."""
+
+    group_id: bytes
+    name: str
+    is_pending: bool
+    """Whether it waits for its places."""
+
+    is_created: bool
+    """Whether it has them all."""
+
+    is_orphan: bool
+    """Whether the actor that made it is dead. False for a group that a driver made."""
+
+    bundles: tuple[Bundle, ...]
+
+    def remove(self) -> None:
+        """Give its places back."""
+        remove_placement_group(PlacementGroup(PlacementGroupID(self.group_id)))
+
+
+def list_placement_groups() -> Iterator[GroupRecord]:
+    """Yield the placement groups of this job that are not removed.
+
+    `ray.util.placement_group_table` says neither which job made a group nor whether the maker is dead, and
+    `ray.util.state.list_placement_groups` asks the dashboard, which a search starts without.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    for content in state.state._connect_and_get_accessor().get_placement_group_table():
+        found = PlacementGroupTableData.FromString(content)
+        if found.state != PlacementGroupTableData.REMOVED and found.creator_job_id.hex() == job:
+            yield _to_record(found)
+
+
+def _to_record(found: Any) -> GroupRecord:
+    # Ray says of a group that a driver made, too, that its actor is dead.
+    is_made_by_actor = not ray.ActorID(found.creator_actor_id).is_nil()
+    return GroupRecord(
+        group_id=found.placement_group_id,
+        name=found.name,
+        is_pending=found.state == PlacementGroupTableData.PENDING,
+        is_created=found.state == PlacementGroupTableData.CREATED,
+        is_orphan=found.creator_actor_dead and is_made_by_actor,
+        bundles=tuple(
+            Bundle(node_id=bundle.node_id.hex(), resources=dict(bundle.unit_resources)) for bundle in found.bundles
+        ),
+    )
+
+
+def get_reported_machine_types() -> list[tuple[dict[str, float], int]]:
+    """Return resources and largest number (-1: no limit) of every machine type that an autoscaler has reported.
+
+    There is no public way to ask. The autoscalers of `ray up` and of KubeRay report nothing: then the list is empty.
+    """
+    reported = state.state.get_cluster_config()
+    if not reported:
+        return []
+    return [(dict(group.resources), group.max_count) for group in reported.node_group_configs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoscalerStatus:
+    """How far the autoscaler has looked at what is asked for."""
+
+    requested_version: int
+    """Grows whenever something is asked for."""
+
+    seen_version: int
+    """The newest version that the autoscaler has looked at."""
+
+    refused_groups: frozenset[str]
+    """Ids of the placement groups for which it has no machines to start."""
+
+
+def get_autoscaler_status() -> AutoscalerStatus:
+    """Return what the autoscaler said last.
+
+    `ray status` prints refusals only as text, and `ray.autoscaler.sdk` only takes requests.
+    """
+    client = worker.global_worker.gcs_client  # pyright: ignore[reportAttributeAccessIssue] (set after connecting)
+    return _to_status(client.get_cluster_status(timeout_s=10))
+
+
+def _to_status(content: bytes) -> AutoscalerStatus:
+    reply = GetClusterStatusReply.FromString(content)
+    refused = reply.autoscaling_state.infeasible_gang_resource_requests
+    return AutoscalerStatus(
+        requested_version=reply.cluster_resource_state.cluster_resource_state_version,
+        seen_version=reply.autoscaling_state.last_seen_cluster_resource_state_version,
+        refused_groups=frozenset(request.details.partition(":")[0] for request in refused),  # "GROUP_ID:STRATEGY"
+    )
+
+
+def drain_node(node_id: str, deadline: float, reason: str, *, gcs_address: str) -> str | None:
+    """Tell Ray that a machine will be reclaimed; return why Ray did not accept that, or None where it did.
+
+    The command `ray drain-node` is hidden, does the same call, and takes seconds to start.
+
+    Args:
+        deadline: When the machine ends (UNIX time).
+        gcs_address: Of Ray's head; this process need not be connected to it.
+    """
+    try:
+        accepted, objection = GcsClient(address=gcs_address).drain_node(
+            node_id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, reason, int(deadline * 1000)
+        )
+    except Exception as error:  # Ray's own kinds of errors, which no document lists; the caller tries again
+        return f"{type(error).__name__}: {error}"
+    return None if accepted else objection
+
+
+def next_checkpoint_name(trainable: "Trainable") -> str:
+    """Return the name of a trainable's next checkpoint folder, and count it.
+
+    With `to_saved_checkpoint` this stands in for `Trainable.save`, which writes to a scratch folder, copies that, and
+    removes it: up to half a second an epoch for the 90 MB of a deep U-Net, where writing once takes a tenth
+    (tests/benchmarks/LOG.md). Tune has no hook that avoids the copy.
+    """
+    storage = trainable._storage
+    assert storage is not None, "Tune gives every trainable its storage"
+    storage._update_checkpoint_index({})
+    return storage.checkpoint_dir_name
+
+
+def to_saved_checkpoint(trainable: "Trainable", checkpoint: "Checkpoint | None") -> "_TrainingResult":
+    """Return a checkpoint as `Trainable.save` returns it; None where there is none."""
+    from ray.train._internal.session import _TrainingResult
+
+    return _TrainingResult(checkpoint=checkpoint, metrics=dict(trainable._last_result or {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialError:
+    """What ended a trial of Tune's."""
+
+    text: str
+    """Empty where the trial ended without a message."""
+
+    cause: BaseException | None
+    """The exception that the trainable raised, where it could be sent to the driver."""
+
+
+def read_trial_error(trial: Any) -> TrialError:
+    """Return what ended one of Tune's trials.
+
+    The public `Trial.get_error` reads the copy in the experiment's folder, which Tune makes some time after it has
+    called schedulers and callbacks.
+    """
+    text, cause = "", None
+    if trial.error_file and Path(trial.error_file).exists():
+        text = Path(trial.error_file).read_text()
+    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        cause = error.cause if isinstance(error, RayTaskError) else error
+    return TrialError(text=text, cause=cause)

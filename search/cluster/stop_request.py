@@ -1,0 +1,82 @@
+"""How a search ends before all its trials have: by Ctrl-C, by SIGTERM, or because its time is up."""
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from search.cluster.signals import handlers
+from search.console import say
+from search.record.trials import INTERRUPTED, TIME_SPENT
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 8.0
+"""How long Tune may take to stop its lanes after Ctrl-C."""
+
+
+class StopRequest(tune.Stopper):
+    """Tells Tune to end the whole search once a person asks for it or the time budget is spent."""
+
+    def __init__(self, time_budget_seconds: float | None) -> None:
+        self._deadline = None if time_budget_seconds is None else time.monotonic() + time_budget_seconds
+        self._interrupted = False  # a plain bool, because Tune pickles its stoppers
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.reason is not None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the search ends early; None while it does not."""
+        if self._interrupted:
+            return INTERRUPTED
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return TIME_SPENT
+        return None
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+
+
+@contextmanager
+def stop_on_signals(stop: StopRequest) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a request to stop, and leave the block some seconds later if Ray has not.
+
+    A signal to the whole process group ends Ray's own daemons as well, and then Tune would never return.
+    """
+    gave_up = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.reason == INTERRUPTED:
+            raise KeyboardInterrupt
+        say("Stopping: the table is written and the best so far is promoted. Ctrl-C again ends at once.")
+        stop.interrupt()
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS, 1.0)  # repeated, because Ray may swallow the exception
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        nonlocal gave_up
+        gave_up = True
+        raise _StopTookTooLong
+
+    with handlers({signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGALRM: give_up}):
+        try:
+            yield
+        except BaseException:  # Ray's compiled code may turn _StopTookTooLong into an exception of its own
+            if not gave_up:
+                raise
+            logger.warning("Ray did not stop within %.0f seconds; the search ends without it", STOP_SECONDS)
+        finally:
+            if stop.reason == INTERRUPTED:  # only then has `handle` started the timer
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+
+class _StopTookTooLong(BaseException):
+    """Not an Exception, so that no caller on the way up takes it for a failed trial."""

@@ -1,0 +1,292 @@
+"""What the program uses of Ray without a promise: each test fails where Ray changes a name, a signature or a behaviour.
+
+An upgrade of Ray begins here. The tests without a mark need no Ray that runs.
+"""
+
+import ast
+import inspect
+import io
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray import tune
+from ray._private import services, state, worker
+from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import AutoscalingState, GangResourceRequest, GetClusterStatusReply
+from ray.exceptions import RayTaskError
+from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
+from ray.tune.experiment import Trial
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from search.cluster import ray_internals
+from search.cluster.notice import find_raylets
+from search.cluster.ray_internals import (
+    HEAD_RESOURCE,
+    UNDOCUMENTED_SETTINGS,
+    get_autoscaler_status,
+    get_draining_nodes,
+    get_free_resources,
+    get_reported_machine_types,
+    list_placement_groups,
+    next_checkpoint_name,
+    read_trial_error,
+    resolve_address,
+    silence_raylets,
+    to_saved_checkpoint,
+)
+from tests.support.ray_internals import StorageContext
+
+ROOT = Path(__file__).parents[3]
+PRIVATE = re.compile(
+    r"ray[\w.]*\._|ray\.core\.generated|ray[\w.]*\._internal|\b_(storage|last_result|TrainingResult)\b"
+    r"|\bpickled_error_file\b|__internal_head__"
+)
+
+
+def code_of(file: Path) -> str:
+    """Return a module's code without comments and docstrings."""
+    return ast.unparse(ast.parse(file.read_text()))
+
+
+def private_imports(file: Path) -> list[str]:
+    """Return the private modules and names of Ray that a module imports."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [
+                name
+                for name in names
+                if re.search(r"\._|ray\.core|ray\.autoscaler\.(_|v2)|ray\.dashboard|ray\.scripts", name)
+            ]
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if re.match(r"ray\.(\w+\.)*_", alias.name)]
+    return found
+
+
+def test_one_module_of_the_program_uses_private_names_of_ray():
+    modules = [file for room in ("data", "model", "search") for file in (ROOT / room).rglob("*.py")]
+    using = {
+        file.name
+        for file in modules
+        if private_imports(file) or ("ray" in code_of(file) and PRIVATE.search(code_of(file)))
+    }
+    assert using == {"ray_internals.py"}
+
+
+def test_one_file_of_each_tests_folder_uses_private_names_of_ray():
+    using = [file.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("*.py") if private_imports(file)]
+    assert sorted(using) == [
+        "tests/cluster/overlay.py",
+        "tests/search/cluster/test_ray_internals.py",
+        "tests/support/ray_internals.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (state.state.get_draining_nodes, []),
+        (state.state.available_resources_per_node, []),
+        (state.state._connect_and_get_accessor, []),
+        (state.state.get_cluster_config, []),
+        (services.canonicalize_bootstrap_address, ["addr", "temp_dir"]),
+        (tune.Trainable.save, ["self", "checkpoint_dir"]),
+        (StorageContext._update_checkpoint_index, ["self", "metrics"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_private_functions_of_ray_take_what_they_are_given(function, parameters):
+    assert list(inspect.signature(function).parameters) == parameters
+
+
+def test_ray_reads_the_undocumented_settings():
+    raylet = Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet"
+    [setting, *_] = re.findall(rb"prestart_worker_first_driver", raylet.read_bytes())
+    readers = {
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": ENABLE_PREEMPTION_WATCHER_ENV_VAR.encode(),
+        "RAY_IGNORE_UNHANDLED_ERRORS": inspect.getsource(worker).encode(),
+        "RAY_prestart_worker_first_driver": b"RAY_" + setting,  # the raylet puts RAY_ in front of its settings
+    }
+    assert readers.keys() == UNDOCUMENTED_SETTINGS.keys()
+    assert [name for name, text in readers.items() if name.encode() not in text] == []
+
+
+def test_raylets_are_silent_after_they_were_silenced(monkeypatch):
+    monkeypatch.setattr(worker, "_worker_logs_enabled", True)
+    report = {"pid": "raylet", "ip": "10.0.0.7", "lines": ["a worker died"], "is_err": True, "job": None}
+    loud, silent = io.StringIO(), io.StringIO()
+    worker.print_worker_logs(report, loud)
+    silence_raylets()
+    worker.print_worker_logs(report, silent)
+    assert ("a worker died" in loud.getvalue(), silent.getvalue()) == (True, "")
+
+
+def test_resolve_address_keeps_a_port_and_knows_local():
+    assert resolve_address("10.0.0.7:6379") == "10.0.0.7:6379"
+    assert resolve_address("local") is None
+    with pytest.raises(ValueError, match="nonsense"):
+        resolve_address("nonsense")
+
+
+def test_refusals_of_an_autoscaler_are_read_from_its_reply():
+    refused = [GangResourceRequest(details="ab12:PACK")]
+    reply = GetClusterStatusReply(
+        autoscaling_state=AutoscalingState(
+            last_seen_cluster_resource_state_version=7, infeasible_gang_resource_requests=refused
+        )
+    )
+    reply.cluster_resource_state.cluster_resource_state_version = 8
+    status = ray_internals._to_status(reply.SerializeToString())
+    assert (status.requested_version, status.seen_version, status.refused_groups) == (8, 7, {"ab12"})
+
+
+class Saver(tune.Trainable):
+    """Saves as Tune documents it."""
+
+    def setup(self, config: dict[str, Any]) -> None: ...
+
+    def step(self) -> dict[str, Any]:
+        return {"val_dice": 0.5}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        (Path(checkpoint_dir) / "state").write_text("x")
+
+
+class SelfSaver(Saver):
+    """Saves as a lane does."""
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        folder = Path(self.logdir) / next_checkpoint_name(self)
+        return to_saved_checkpoint(self, tune.Checkpoint.from_directory(folder))
+
+
+class Storage(StorageContext):
+    """Asks no running Ray for its folders."""
+
+    trial_working_directory = "/tmp"
+
+    @property
+    def experiment_driver_staging_path(self) -> str:
+        return f"{self.storage_fs_path}/staging"
+
+
+def test_a_self_saved_checkpoint_is_what_tunes_own_save_returns(tmp_path):
+    made = []
+    for kind in (Saver, SelfSaver):
+        storage = Storage(storage_path=str(tmp_path), experiment_dir_name=kind.__name__, trial_dir_name="trial")
+        trainable = kind({}, storage=storage)
+        trainable.train()
+        made.append([trainable.save() for _ in range(2)])
+    for theirs, ours in zip(*made, strict=True):
+        assert type(ours) is type(theirs)
+        assert vars(ours).keys() == vars(theirs).keys()
+        assert Path(ours.checkpoint.path).name == Path(theirs.checkpoint.path).name
+        assert ours.metrics["val_dice"] == theirs.metrics["val_dice"] == 0.5
+        assert ours.metrics.keys() == theirs.metrics.keys()
+
+
+def test_read_trial_error_knows_what_a_trainable_raised_and_said(tmp_path):
+    storage = Storage(storage_path=str(tmp_path), experiment_dir_name="search", trial_dir_name="t000-1")
+    trial = Trial("trainable", stub=True, storage=storage)
+    trial.init_local_path()
+    assert (read_trial_error(trial).text, read_trial_error(trial).cause) == ("", None)
+    trial.handle_error(RayTaskError("step", "Traceback: a bad depth", KeyError("depth")))
+    error = read_trial_error(trial)
+    assert "Traceback: a bad depth" in error.text
+    assert repr(error.cause) == repr(KeyError("depth"))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A Ray of a head without cores and a node with two, to which this process is connected."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def node_ids() -> tuple[str, str]:
+    """Return the ids of the head and of the other node."""
+    [head] = [node["NodeID"] for node in ray.nodes() if HEAD_RESOURCE in node["Resources"]]
+    [other] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != head]
+    return head, other
+
+
+def wait_for(happened: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@ray.remote(num_cpus=0)
+class Booker:
+    def book(self) -> None:
+        placement_group([{"memory": 1.0}], name="an actor's")
+
+
+@pytest.mark.cluster
+def test_ray_tells_what_is_free_and_who_holds_the_rest(cluster):
+    head, other = node_ids()
+    assert get_free_resources()[other]["CPU"] == 2
+    assert "CPU" not in get_free_resources()[head]
+    held, waiting = placement_group([{"CPU": 1.0}], name="held"), placement_group([{"CPU": 4.0}], name="waiting")
+    assert held.wait(30)
+    wait_for(lambda: get_free_resources()[other].get("CPU") == 1)
+    groups = {group.name: group for group in list_placement_groups()}
+    assert groups.keys() == {"held", "waiting"}
+    assert [(group.is_created, group.is_pending) for group in groups.values()].count((True, False)) == 1
+    assert groups["held"].is_created
+    assert groups["waiting"].is_pending
+    assert not groups["held"].is_orphan, "a driver is no actor that could be dead"
+    assert [(bundle.node_id, bundle.resources) for bundle in groups["held"].bundles] == [(other, {"CPU": 1.0})]
+    groups["held"].remove()
+    remove_placement_group(waiting)
+    wait_for(lambda: list(list_placement_groups()) == [])
+
+
+@pytest.mark.cluster
+def test_ray_tells_of_a_placement_group_that_its_actor_is_dead(cluster):
+    booker = Booker.remote()
+    ray.get(booker.book.remote())
+    assert [(group.name, group.is_orphan) for group in list_placement_groups()] == [("an actor's", False)]
+    ray.kill(booker)
+    wait_for(lambda: [group.is_orphan for group in list_placement_groups()] == [True])
+    for group in list_placement_groups():
+        group.remove()
+
+
+@pytest.mark.cluster
+def test_ray_answers_without_an_autoscaler(cluster):
+    assert get_reported_machine_types() == []
+    assert get_autoscaler_status().refused_groups == frozenset()
+
+
+@pytest.mark.cluster
+def test_a_node_is_found_on_its_machine_and_drains_when_it_is_told(cluster):
+    _, other = node_ids()
+    ours = {raylet.node_id: raylet for raylet in find_raylets() if raylet.gcs_address == cluster.address}
+    assert ours.keys() == {other}, "the head's is left out"
+    assert get_draining_nodes() == frozenset()
+    booked = placement_group([{"CPU": 1.0}])  # an idle node would end at once
+    assert booked.wait(30)
+    code = f"""
+import time
+from search.cluster.ray_internals import drain_node
+print(drain_node({other!r}, time.time() + 60, "a test", gcs_address={cluster.address!r}))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "None\n", "another process, which is not connected, was refused"
+    wait_for(lambda: get_draining_nodes() == {other})
+    remove_placement_group(booked)

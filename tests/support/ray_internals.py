@@ -1,0 +1,77 @@
+"""The private names of Ray that tests use, all in one place. What the program uses is in
+search/cluster/ray_internals.py.
+
+The checks of `ray up`, Ray's scheduler of machines, its fake cloud and the table of actors have no public counterpart:
+what `ray up` and KubeRay's autoscaler do with this project's files cannot be asked otherwise without a cloud.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ray.autoscaler._private
+from ray._private import state
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.autoscaler._private.local.config import LOCAL_CLUSTER_NODE_TYPE
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.autoscaler_pb2 import (
+    GangResourceRequest,  # pyright: ignore[reportAttributeAccessIssue] (protobuf makes it when it is imported)
+)
+from ray.dashboard.modules.job.cli import job_cli_group
+from ray.dashboard.modules.job.job_manager import DEFAULT_JOB_START_TIMEOUT_SECONDS
+from ray.dashboard.modules.job.job_supervisor import JobSupervisor
+from ray.scripts.scripts import cli
+from ray.train._internal.storage import StorageContext
+
+__all__ = [
+    "DEFAULT_JOB_START_TIMEOUT_SECONDS",
+    "FAKE_HEAD_NODE_ID",
+    "FAKE_HEAD_NODE_TYPE",
+    "LOCAL_CLUSTER_NODE_TYPE",
+    "JobSupervisor",
+    "StorageContext",
+    "bootstrap_aws",
+    "cli",
+    "job_cli_group",
+    "prepare_config",
+    "validate_config",
+]
+
+
+def list_actors() -> list[dict[str, Any]]:
+    """Return every actor of the cluster, dead ones included. The public list asks the dashboard, which is off here."""
+    return list(state.actors().values())
+
+
+def azure_parameters() -> dict[str, dict[str, Any]]:
+    """Return the parameters of the template with which `ray up` makes Azure's machines."""
+    folder = Path(ray.autoscaler._private.__file__).parent / "_azure"
+    return json.loads((folder / "azure-vm-template.json").read_text())["parameters"]
+
+
+def kuberay_node_types(cluster: dict[str, Any]) -> dict[str, Any]:
+    """Return the node types that Ray's autoscaler reads from a RayCluster's `spec`."""
+    found = {"metadata": {"name": "name", "namespace": "space"}, "spec": cluster}
+    return _derive_autoscaling_config_from_ray_cr(found)["available_node_types"]
+
+
+def count_launched_machines(groups: list[list[dict[str, float]]], machine: dict[str, float]) -> int:
+    """Return how many machines Ray's autoscaler starts for placement groups.
+
+    Args:
+        groups: The bundles of each.
+        machine: The resources of the only kind of machine that there is.
+    """
+    requests = [[ResourceRequestUtil.make(bundle) for bundle in bundles] for bundles in groups]
+    request = SchedulingRequest(
+        disable_launch_config_check=True,
+        node_type_configs={"only": NodeTypeConfig("only", 0, 100, resources=machine)},
+        max_num_nodes=100,
+        gang_resource_requests=[GangResourceRequest(requests=bundles) for bundles in requests],
+    )
+    return sum(launch.count for launch in ResourceDemandScheduler().schedule(request).to_launch)
