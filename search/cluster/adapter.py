@@ -210,7 +210,7 @@ class LaneWatch(tune.Callback):
             self._waiting_since, self._has_said = None, False
         if waiting and now > self._waiting_since + WAIT_SECONDS and not self._has_said:
             self._has_said = True
-            self._screen.say(f"waiting for a place: {'; '.join(waiting)}")
+            self._screen.say(f"waiting for resources: {'; '.join(waiting)}")
 
 
 def _error_of(trial: Any) -> str:

@@ -162,9 +162,9 @@ def _open_coordinator(
     if (folder / LOG_FILE).exists():
         with screen.quietly():
             coordinator.read_back(checkpoints.last_epoch)
-        clock.go_on(coordinator.trials.values())
+        clock.restore(coordinator.trials.values())
         recorder.go_on(coordinator.trials.values())
-        screen.go_on(coordinator.trials)
+        screen.restore(coordinator.trials)
     return coordinator
 
 

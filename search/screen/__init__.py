@@ -1,1 +1,1 @@
-"""What a person sees of a search."""
+"""What a person sees of a running search: a live table in a terminal, else lines."""

@@ -1,4 +1,4 @@
-"""What a person is shown of a search that goes on, brought up to date by what happens."""
+"""The state of a running search as a person is shown it, kept up to date by the events of the search."""
 
 import math
 import time
@@ -15,12 +15,12 @@ from search.screen.clock import Clock
 from search.screen.eta import Estimate, Plan, estimate
 
 ESTIMATE_SHARE = 0.02
-"""Of the driver's time: what estimates may cost. One of a thousand trials takes a tenth of a second."""
+"""Share of the driver's time that estimates may take; one of a search of a thousand trials takes 0.1 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A trial that is running."""
+class RunningTrial:
+    """What the table shows of a trial that is running."""
 
     number: int
     sample: Mapping[str, Any]
@@ -28,10 +28,10 @@ class Row:
     """Validation Dice after each epoch, first to last."""
 
     epoch: int
-    """The last one that ended."""
+    """The last epoch that ended; 0 before the first."""
 
     left_seconds: float | None
-    """Until its last epoch ends, if it is not stopped before; None before its first has ended."""
+    """Seconds until it is trained to the end, if it is not stopped before; None before its first epoch has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +46,28 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A search at a moment."""
+    """The state of a search at one moment."""
 
     elapsed_seconds: float
     plan: Plan
     counts: Mapping[State, int]
-    """Trials that ended, by how."""
+    """How many trials ended in each state."""
 
     num_paused: int
     best: Best | None
-    running: tuple[Row, ...]
+    running: tuple[RunningTrial, ...]
     left: Estimate | None
     waits_for: str = ""
-    """What a search without a lane waits for."""
+    """What the search waits for while it has no lane."""
 
     @property
     def num_ended(self) -> int:
-        """Trials that ended."""
+        """Number of trials that ended."""
         return sum(self.counts.values())
 
 
 class Board:
-    """Follows a search: its clock, how trials ended, the best, who runs, and how long it will still take."""
+    """Follows the events of a search, and tells its state: trials, the best so far, and the time that is left."""
 
     def __init__(
         self, plan: Plan, scheduler: Scheduler, clock: Clock, *, time_budget_seconds: float | None = None
@@ -82,16 +82,16 @@ class Board:
         self._began = time.monotonic()
         self._trials: dict[int, Progress] = {}
         self._since: dict[int, float] = {}
-        """When the present epoch of a running trial began."""
+        """When the current epoch of each running trial began."""
         self._starting: set[int] = set()
-        """The first trials of the lanes, whose first epochs wait for their worker groups."""
+        """The first trial of each lane, whose first epoch includes the start of the worker group."""
         self._overheads: list[float] = []
         self._estimate: tuple[float, Estimate] | None = None
-        """When, and what was left."""
+        """When the last estimate was made, and the estimate."""
         self._next_estimate = 0.0
 
-    def go_on(self, trials: Mapping[int, Progress]) -> None:
-        """Take in the trials of a search that was read back."""
+    def restore(self, trials: Mapping[int, Progress]) -> None:
+        """Take over the trials of a search that is resumed."""
         self._trials.update(trials)
         for trial in trials.values():
             for epoch, dice in trial.dices.items():
@@ -99,14 +99,14 @@ class Board:
         self._renew_estimate()
 
     def on_leg(self, trial: Progress) -> None:
-        """A leg begins."""
+        """Record that a leg begins."""
         self._trials[trial.number] = trial
         if len(self._since) < self.plan.num_lanes:
             self._starting.add(trial.number)
         self._since[trial.number] = time.monotonic()
 
     def on_epoch(self, trial: Progress, epoch: Mapping[str, Any]) -> bool:
-        """Return whether an epoch is the best so far."""
+        """Record the end of an epoch, and return whether it is the best so far."""
         now = time.monotonic()
         if trial.number in self._starting:
             self._starting.remove(trial.number)
@@ -119,17 +119,17 @@ class Board:
         return is_best
 
     def on_loss(self, trial: Progress) -> None:
-        """A leg was lost; the next one waits for a new group."""
+        """Record that a leg was lost; the next one waits for a new worker group."""
         self._since.pop(trial.number, None)
 
     def on_end(self, trial: Progress, state: State) -> None:
-        """The trial ended."""
+        """Record that a trial ended."""
         self._trials[trial.number] = trial
         self.counts[state] += 1
 
     @property
     def left(self) -> Estimate | None:
-        """How long it will still take; None before there is evidence."""
+        """How long the search will still take; None while too little is known."""
         if self._estimate is None:
             return None
         now = time.monotonic()
@@ -137,7 +137,7 @@ class Board:
         return found.after(now - when, at_most=self._budget_seconds(now))
 
     def view(self) -> View:
-        """Return what is to be shown now. Another thread may ask: what it copies, it copies in one go."""
+        """Return the state to show now. It is called from another thread, so every collection is copied at once."""
         trials = list(self._trials.values())
         running = [trial for trial in trials if trial.phase == "running"]
         return View(
@@ -157,12 +157,12 @@ class Board:
             self.best = Best(number=trial.number, epoch=epoch, dice=dice, sample=trial.sample)
         return is_best
 
-    def _row(self, trial: Progress) -> Row:
+    def _row(self, trial: Progress) -> RunningTrial:
         epochs = sorted(list(trial.epochs.items()))
         last = epochs[-1][0] if epochs else 0
         seconds = [epoch["seconds"] for _, epoch in epochs]
         spent = time.monotonic() - self._since.get(trial.number, time.monotonic())
-        return Row(
+        return RunningTrial(
             number=trial.number,
             sample=trial.sample,
             dices=tuple(epoch[METRIC] for _, epoch in epochs if METRIC in epoch),

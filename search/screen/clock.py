@@ -1,4 +1,4 @@
-"""How long a search has gone on, over all its lives."""
+"""How long a search has been running, without the time between an interruption and its resumption."""
 
 import time
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from search.coordination.progress import Progress
 
 
 class Clock:
-    """Counts from a search's beginning, without the time in which it was dead."""
+    """Counts the seconds that a search has been running, over all its processes."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -17,21 +17,21 @@ class Clock:
         """Seconds so far."""
         return round(time.monotonic() - self._started, 3)
 
-    def go_on(self, trials: Iterable[Progress]) -> None:
-        """Continue where the last epoch of a search that was read back ended."""
+    def restore(self, trials: Iterable[Progress]) -> None:
+        """Continue from the time at which the last epoch of a resumed search ended."""
         ends = [epoch["elapsed_seconds"] for trial in trials for epoch in trial.epochs.values()]
         self._started -= max(ends, default=0.0)
 
 
 def format_clock(seconds: float) -> str:
-    """Return seconds as a clock that began at 0:00 shows them."""
+    """Return seconds as on a stopwatch: 0:42, 12:03, 1:02:03."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def format_roughly(seconds: float) -> str:
-    """Return a length of time as a person would say it, to two figures or so."""
+    """Return a length of time as a person would say it, to about two figures: 40 s, 5 min, 3 h 20 min, 2 d 4 h."""
     if seconds < 60:
         return f"{max(5, round(seconds / 5) * 5)} s" if seconds < 57.5 else "1 min"
     minutes = round(seconds / 60)

@@ -1,8 +1,8 @@
-"""How long a search will still take: what is left of it, rehearsed with its own scheduler.
+"""How long a search will still take: the rest of it is simulated several times with copies of its own scheduler.
 
-Most trials are pruned, and at the end a few lanes train the last ones while the others stand still. Both follow from
-the scheduler's rules, the lanes and the epochs' lengths; so nothing is fitted: copies of the scheduler judge trials
-that go on, or begin, like some trial of this search did. What differs between rehearsals is which one.
+Most trials are pruned, and at the end a few lanes train the last trials while the others are idle. Both follow from the
+scheduler's rules, the number of lanes and the length of epochs, so nothing is fitted. In a simulation, each trial
+continues, or begins, like a trial of this search that is drawn at random.
 """
 
 import copy
@@ -18,13 +18,14 @@ from search.record.objectives import merits
 from search.record.trials import METRIC, State
 from search.scheduling.scheduler import Scheduler, Verdict
 
-NUM_REHEARSALS = 8
-"""Of a search of a few hundred trials; of a large one fewer, for it waits meanwhile, and its trials even out."""
+NUM_SIMULATIONS = 8
+"""Simulations of a search of up to 250 trials. Of a larger one there are fewer, because they take longer, the search
+waits meanwhile, and they differ less."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a search was going to do."""
+    """The size of a search."""
 
     num_trials: int
     max_epochs: int
@@ -34,15 +35,17 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """How long it will still take: the median of the rehearsals, the shortest and the longest."""
+    """How long a search will still take: the median, the shortest and the longest of the simulations."""
 
     seconds: float
     low_seconds: float
     high_seconds: float
 
     def after(self, seconds: float, *, at_most: float = math.inf) -> "Estimate":
-        """Return what is left of it after a while, of a search that ends at the latest `at_most` seconds from then."""
-        left = (max(0.0, min(at_most, one - seconds)) for one in (self.seconds, self.low_seconds, self.high_seconds))
+        """Return the estimate that is left after some seconds, if the search then ends within `at_most` seconds."""
+        left = (
+            max(0.0, min(at_most, length - seconds)) for length in (self.seconds, self.low_seconds, self.high_seconds)
+        )
         return Estimate(**dict(zip(("seconds", "low_seconds", "high_seconds"), left, strict=True)))
 
 
@@ -54,42 +57,44 @@ def estimate(
     overhead_seconds: float = 0.0,
     under_way: Mapping[int, float] | None = None,
 ) -> Estimate | None:
-    """Return how long the rest will take; None without lanes, and before as many trials as lanes have ended an epoch.
+    """Return how long the rest will take.
+
+    It is None while there are no lanes, and until as many trials as there are lanes have ended an epoch.
 
     Args:
-        overhead_seconds: What an epoch takes beside training and validation: its checkpoint, say.
-        under_way: By running trial, how long its present epoch has been going on.
+        overhead_seconds: What an epoch takes beside training and validation, such as its checkpoint.
+        under_way: For each running trial, how long ago its current epoch began.
     """
-    if not plan.num_lanes:  # all machines are gone, for a while
+    if not plan.num_lanes:  # the cluster has lost all its machines for a while
         return None
     models = [trial for trial in trials.values() if trial.epochs or trial.phase == "ended"]
     if sum(bool(trial.epochs) for trial in models) < min(plan.num_lanes, plan.num_trials):
         return None
     lengths = [
-        _Rehearsal(trials, models, scheduler, plan, overhead_seconds, seed).run(under_way or {})
-        for seed in range(max(2, min(NUM_REHEARSALS, 2000 // plan.num_trials)))
+        _Simulation(trials, models, scheduler, plan, overhead_seconds, seed).run(under_way or {})
+        for seed in range(max(2, min(NUM_SIMULATIONS, 2000 // plan.num_trials)))
     ]
     return Estimate(seconds=median(lengths), low_seconds=min(lengths), high_seconds=max(lengths))
 
 
 @dataclass
-class _Actor:
-    """A trial in a rehearsal."""
+class _SimulatedTrial:
+    """A trial in a simulation."""
 
     epoch: int
     merits: tuple[float, ...]
     model: Progress
-    """Whom it follows from here on."""
+    """The trial that it behaves like from here on."""
 
     seconds: float
-    """Of an epoch."""
+    """Length of an epoch."""
 
     last_epoch: int
-    """After which it ends by itself."""
+    """The epoch after which it ends by itself."""
 
 
-class _Rehearsal:
-    """The rest of a search, once."""
+class _Simulation:
+    """One simulation of the rest of a search."""
 
     def __init__(
         self,
@@ -102,7 +107,7 @@ class _Rehearsal:
     ) -> None:
         self._trials = trials
         self._random = random.Random(seed)
-        # A bootstrap: what a few trials can say of the others is in doubt itself.
+        # A bootstrap, because a few trials say little for certain about the others.
         self._models = self._random.choices(models, k=len(models))
         self._scheduler = copy.deepcopy(scheduler)
         self._plan = plan
@@ -110,32 +115,32 @@ class _Rehearsal:
         self._gains = _gains(models)
         self._usual_seconds = fmean(_seconds(trial) for trial in models if trial.epochs)
         self._num_begun = len(trials)
-        self._actors: dict[int, _Actor] = {}
+        self._simulated: dict[int, _SimulatedTrial] = {}
         self._waiting = [number for number, trial in trials.items() if trial.phase == "unfinished"]
         self._running: list[tuple[float, int]] = []
-        """When the present epoch of each running trial ends."""
+        """When the current epoch of each running trial ends, with the trial's number."""
 
     def run(self, under_way: Mapping[int, float]) -> float:
-        """Return the seconds until nothing is left to do."""
+        """Return the seconds until nothing is left to train."""
         clock = 0.0
         for number, trial in self._trials.items():
-            if trial.phase == "running" and trial.outcome is None:  # else its leg is over but for the last checkpoint
-                left = self._actor(number).seconds - under_way.get(number, 0.0)
+            if trial.phase == "running" and trial.outcome is None:  # otherwise only its last checkpoint is missing
+                left = self._trial(number).seconds - under_way.get(number, 0.0)
                 heapq.heappush(self._running, (max(0.0, left), number))
         while True:
             while len(self._running) < self._plan.num_lanes and (number := self._next()) is not None:
-                heapq.heappush(self._running, (clock + self._actor(number).seconds, number))
+                heapq.heappush(self._running, (clock + self._trial(number).seconds, number))
             if not self._running:
                 return clock
             clock, number = heapq.heappop(self._running)
-            if self._goes_on(number):
-                heapq.heappush(self._running, (clock + self._actor(number).seconds, number))
+            if self._end_epoch(number):
+                heapq.heappush(self._running, (clock + self._trial(number).seconds, number))
 
     def _next(self) -> int | None:
-        """Return who trains next, as the coordinator chooses."""
+        """Return the trial that is trained next, in the coordinator's order; None if there is none now."""
         if self._waiting:
             return self._waiting.pop()
-        running = [self._actor(number).epoch for _, number in self._running]
+        running = [self._trial(number).epoch for _, number in self._running]
         num_to_come = self._plan.num_trials - self._num_begun
         number = self._scheduler.next_promotable(num_to_come=num_to_come, running_epochs=running)
         if number is not None:
@@ -146,43 +151,45 @@ class _Rehearsal:
         self._num_begun += 1
         return self._num_begun - 1
 
-    def _goes_on(self, number: int) -> bool:
-        """Take the end of an epoch; return whether the trial goes on with the next."""
-        actor = self._actor(number)
-        if actor.epoch >= actor.last_epoch:  # its model failed before an epoch ended
+    def _end_epoch(self, number: int) -> bool:
+        """Record the end of an epoch, and return whether the trial continues with the next one."""
+        trial = self._trial(number)
+        if trial.epoch >= trial.last_epoch:  # its model failed before an epoch ended
             return False
-        actor.epoch += 1
-        actor.merits = self._merits_at(actor)
-        if actor.epoch >= actor.last_epoch:
+        trial.epoch += 1
+        trial.merits = self._next_merits(trial)
+        if trial.epoch >= trial.last_epoch:
             return False
-        return self._scheduler.judge(number, actor.epoch, *actor.merits) == Verdict.CONTINUE
+        return self._scheduler.judge(number, trial.epoch, *trial.merits) == Verdict.CONTINUE
 
-    def _actor(self, number: int) -> _Actor:
-        if number not in self._actors:
-            self._actors[number] = self._cast(number)
-        return self._actors[number]
+    def _trial(self, number: int) -> _SimulatedTrial:
+        if number not in self._simulated:
+            self._simulated[number] = self._begin(number)
+        return self._simulated[number]
 
-    def _cast(self, number: int) -> _Actor:
-        """Return a trial as it is now, with another that came further as its model; a new one begins as its model."""
+    def _begin(self, number: int) -> _SimulatedTrial:
+        """Return a trial as it is now, with one that has come further as its model; a new trial has any model."""
         trial = self._trials.get(number)
         epoch = max(trial.epochs, default=0) if trial else 0
-        further = [one for one in self._models if max(one.epochs, default=0) > epoch] if epoch else self._models
+        further = [model for model in self._models if max(model.epochs, default=0) > epoch] if epoch else self._models
         model = self._random.choice(further) if further else None
         known = next((one for one in (trial, model) if one and one.epochs), None)
-        return _Actor(
+        follows = model or trial
+        assert follows is not None  # without a trial of this number, any model will do
+        return _SimulatedTrial(
             epoch=epoch,
-            merits=_merits(trial, epoch, self._plan.objectives) if epoch else (),
-            model=model or trial,
+            merits=_merits(trial, epoch, self._plan.objectives) if trial and epoch else (),
+            model=follows,
             seconds=(_seconds(known) if known else self._usual_seconds) + self._overhead_seconds,
             last_epoch=_last_epoch(model, self._plan.max_epochs),
         )
 
-    def _merits_at(self, actor: _Actor) -> tuple[float, ...]:
-        """Return what an actor is worth now: it gains what its model gained, or else what trials usually do."""
-        if not actor.merits:
-            return _merits(actor.model, actor.epoch, self._plan.objectives)
-        gain = _gain(actor.model, actor.epoch)
-        return (actor.merits[0] + (self._gains.get(actor.epoch, 0.0) if gain is None else gain), *actor.merits[1:])
+    def _next_merits(self, trial: _SimulatedTrial) -> tuple[float, ...]:
+        """Return a trial's merits after its next epoch: Dice grows as its model's did, or else as it usually does."""
+        if not trial.merits:
+            return _merits(trial.model, trial.epoch, self._plan.objectives)
+        gain = _gain(trial.model, trial.epoch)
+        return (trial.merits[0] + (self._gains.get(trial.epoch, 0.0) if gain is None else gain), *trial.merits[1:])
 
 
 def _seconds(trial: Progress) -> float:
@@ -190,7 +197,7 @@ def _seconds(trial: Progress) -> float:
 
 
 def _last_epoch(model: Progress | None, max_epochs: int) -> int:
-    """Return after which epoch a trial ends by itself: one that was pruned would have gone on."""
+    """Return the epoch after which a trial ends by itself; one that was pruned would have continued to the last."""
     if model is None or model.outcome is None or model.outcome[0] not in (State.FAILED, State.COMPLETE):
         return max_epochs
     return max(model.epochs, default=0)
@@ -206,7 +213,7 @@ def _gain(trial: Progress, epoch: int) -> float | None:
 
 
 def _gains(models: Sequence[Progress]) -> dict[int, float]:
-    """Return by how much trials' Dice usually grows in an epoch."""
+    """Return, for each epoch, the median growth of Dice in it."""
     last = max(max(model.epochs, default=0) for model in models)
     found = {epoch: [_gain(model, epoch) for model in models] for epoch in range(2, last + 1)}
     known = {epoch: [gain for gain in gains if gain is not None] for epoch, gains in found.items()}

@@ -1,4 +1,4 @@
-"""What is said of a search while it goes on, an event a line: all there is where nobody watches a terminal."""
+"""A running search in lines, one for each event: for a pipe, a file, or a terminal that can show no table."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ from typing import Any
 from search.console import say
 from search.coordination.progress import Progress
 from search.record.trial_errors import error_file, headline
-from search.record.trials import State, trial_id
+from search.record.trials import METRIC, State, trial_id
 from search.screen.board import Board
 from search.screen.clock import format_clock, format_roughly
 from search.screen.eta import Estimate
 
 
 class Lines:
-    """A listener of the coordinator that says what happens, and for what a person waits."""
+    """A listener of the coordinator that prints what happens, and what the search waits for."""
 
     def __init__(self, board: Board, folder: Path) -> None:
         self._board = board
@@ -25,69 +25,69 @@ class Lines:
         self._is_quiet = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks, and nobody reads the copy: locks and threads cannot go along
+        return {}  # Tune pickles its callbacks but never reads the copy, and locks and threads cannot be pickled
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Hold the screen while the search goes on."""
+        """Do nothing before and after the search: lines need no screen of their own."""
         yield
 
     @contextmanager
     def quietly(self) -> Iterator[None]:
-        """Take in what happened before without a word."""
+        """Print nothing of the events that are replayed when a search is resumed."""
         self._is_quiet = True
         yield
         self._is_quiet = False
 
-    def go_on(self, trials: Mapping[int, Progress]) -> None:
-        """Say where a search that was read back goes on."""
-        self._board.go_on(trials)
+    def restore(self, trials: Mapping[int, Progress]) -> None:
+        """Take over the trials of a search that is resumed, and say how they stand."""
+        self._board.restore(trials)
         num_ended, num_trials = self._board.counts.total(), self._board.plan.num_trials
         phases = [trial.phase for trial in trials.values()]
         self.say(
-            f"resumed: {num_ended} of {num_trials} trials had ended, {phases.count('unfinished')} go on from their "
+            f"resumed: {num_ended} of {num_trials} trials had ended, {phases.count('unfinished')} continue from their "
             f"last checkpoint, {phases.count('paused')} are paused"
         )
 
     def on_lanes(self, num_lanes: int, why: str = "") -> None:
-        """Say that the cluster has grown, or shrunk; or for what the search waits."""
+        """Say that the number of lanes has changed, or what a search without lanes waits for."""
         before = self._board.plan.num_lanes
         self._board.plan = replace(self._board.plan, num_lanes=num_lanes)
         self._board.waits_for = "" if num_lanes else why
         if not num_lanes:
-            self.say(f"waiting for a place: {why}")
+            self.say(f"waiting for resources: {why}")
             return
         trials = "1 trial" if num_lanes == 1 else f"{num_lanes} trials"
         self.say(
-            f"the cluster has room for {trials} at a time now"
-            + (f", not for {before}" if before else "")
+            f"the cluster now has room for {trials} at a time"
+            + (f" instead of {before}" if before else "")
             + (f": {why}" if why else "")
         )
 
     def on_leg(self, trial: Progress) -> None:
-        """Take it in."""
+        """Record that a leg begins."""
         self._board.on_leg(trial)
 
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
-        """Say so if it is the best so far."""
+        """Say so if an epoch is the best so far."""
         if self._board.on_epoch(trial, epoch):
-            best = self._board.best
-            self.say(f"{trial_id(best.number)} epoch {best.epoch}: best so far, validation Dice {best.dice:.4f}")
+            number, dice = epoch["epoch"], epoch[METRIC]
+            self.say(f"{trial_id(trial.number)} epoch {number}: best so far, validation Dice {dice:.4f}")
 
     def on_loss(self, trial: Progress, error: str) -> None:
-        """Say that its worker group was lost."""
+        """Say that a trial has lost its worker group."""
         self._board.on_loss(trial)
-        reason = headline(error).split(". ")[0].rstrip(".")  # Ray's goes on with what it may have been
+        reason = headline(error).split(". ")[0].rstrip(".")  # Ray's message continues with possible causes
         self.say(f"{trial_id(trial.number)} lost its worker group ({reason}); {self._error_file(trial)}")
 
     def on_end(self, trial: Progress, state: State, error: str | None) -> None:
-        """Say how it ended; of those that were cut off, the search says how many."""
+        """Say how a trial ended. Trials that were cut off with the search are only counted, at its end."""
         self._board.on_end(trial, state)
         if trial.phase == "ended":
             self.say(self._ending(trial, state) + self._reason(trial, state, error))
 
     def say(self, line: str) -> None:
-        """Print a line with the time."""
+        """Print a line with the time at its beginning."""
         if not self._is_quiet:
             say(f"{format_clock(self._board.clock.elapsed_seconds):>6s}  {line}")
 
@@ -111,13 +111,13 @@ class Lines:
 
 
 def describe_sample(sample: Mapping[str, Any]) -> str:
-    """Return hyperparameters in a line."""
+    """Return hyperparameters in one line."""
     parts = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in sample.items())
     return " ".join(parts)
 
 
 def describe_left(left: Estimate) -> str:
-    """Return how long a search will still take: one length of time where it is known well, else two."""
+    """Return how long a search will still take: one length of time if it is known well, else a range."""
     low, high = format_roughly(left.low_seconds), format_roughly(left.high_seconds)
     if left.high_seconds <= 1.2 * left.low_seconds or low == high:
         return f"about {format_roughly(left.seconds)} left"

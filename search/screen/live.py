@@ -1,6 +1,6 @@
-"""One live table in a terminal: who runs, how far it came, what is the best, and how long it will still take.
+"""A live table at the bottom of a terminal: the running trials, the best so far, and the time that is left.
 
-What has happened is said above it, a line a trial, and scrolls away; the table stays small.
+Trials that ended are printed above it, a line each, and scroll away.
 """
 
 import logging
@@ -21,7 +21,7 @@ from data.printable import printable
 from search.console import console
 from search.coordination.progress import Progress
 from search.record.trials import State, trial_id
-from search.screen.board import Board, Row, View
+from search.screen.board import Board, RunningTrial, View
 from search.screen.clock import format_clock, format_roughly
 from search.screen.lines import Lines, describe_left, describe_sample
 
@@ -31,17 +31,17 @@ CURVE_WIDTH = 16
 GAP = "  "
 MAX_BEST_LINES = 3
 HISTORY_LINES = 6
-"""Of the terminal, for what is said above the table."""
+"""Lines of the terminal that are left for what is printed above the table."""
 
 LEAST_SAMPLE = 16
-"""Columns below which parameters are left out; they say nothing then."""
+"""The fewest columns in which hyperparameters are shown; in fewer they cannot be read."""
 
 
 def open_screen(board: Board, folder: Path, describe_lanes: Callable[[int], str] | None = None) -> Lines:
-    """Return a live table for a person at a terminal, else plain lines: a pipe, a file, TERM=dumb, or CI.
+    """Return a live table if a person sits at a terminal, else lines: for a pipe, a file, TERM=dumb, or in CI.
 
     Args:
-        describe_lanes: Says what so many lanes book all together.
+        describe_lanes: Returns what a number of lanes reserves in all, such as "4 CPU and 2 GPU".
     """
     if console.is_interactive and not os.environ.get("CI"):
         return LiveTable(board, folder, describe_lanes)
@@ -49,7 +49,7 @@ def open_screen(board: Board, folder: Path, describe_lanes: Callable[[int], str]
 
 
 class LiveTable(Lines):
-    """Says less of what happens, for the table below shows the rest."""
+    """Prints fewer events than Lines does, because the table below shows the others."""
 
     def __init__(self, board: Board, folder: Path, describe_lanes: Callable[[int], str] | None = None) -> None:
         super().__init__(board, folder)
@@ -57,20 +57,20 @@ class LiveTable(Lines):
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Show the table, and take it away in the end."""
+        """Show the table during the search, and remove it at the end."""
         table = Live(
             console=console,
             get_renderable=self._picture,
             refresh_per_second=REFRESHES_PER_SECOND,
             transient=True,
-            redirect_stderr=sys.stderr.isatty(),  # else it is for a file, and nothing there disturbs the table
+            redirect_stderr=sys.stderr.isatty(),  # stderr in a file does not disturb the table
         )
-        with table, _warnings_above():
-            console.show_cursor(True)  # nobody would bring it back after `kill -9`
+        with table, _log_messages_above():
+            console.show_cursor(True)  # it would stay hidden after `kill -9`
             yield
 
     def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
-        """Take it in: the table has it."""
+        """Record an epoch; the table shows it."""
         self._board.on_epoch(trial, epoch)
 
     def _picture(self) -> "Picture":
@@ -87,16 +87,16 @@ class LiveTable(Lines):
 
 @dataclass(frozen=True)
 class Picture:
-    """A view, drawn for the size that the terminal has at the moment."""
+    """The table, drawn for the current size of the terminal."""
 
     view: View
     lane_resources: str
-    """What the lanes book all together."""
+    """What the lanes reserve in all."""
 
-    def __rich_console__(self, terminal: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        above = [_heading(self.view), _counts(self.view), *_best(self.view, terminal, options)]
-        # A line each for the table's head, for what does not fit, for the resources, and for the cursor.
+        above = [_heading(self.view), _counts(self.view), *_best(self.view, console, options)]
+        # One line each for the table's head, for the trials that do not fit, for the resources, and for the cursor.
         room = max(2, options.size.height - HISTORY_LINES - len(above) - 4)
         rows = self.view.running[: room if len(self.view.running) <= room else room - 1]
         lines = [*above, *_table(self.view, rows, width, ascii_only=options.ascii_only)]
@@ -110,9 +110,10 @@ class Picture:
 
 
 def spark_line(values: Sequence[float], low: float, high: float, *, width: int, bars: str = BARS) -> str:
-    """Return a curve as characters from the lowest to the highest bar; every so many values where it is too long.
+    """Return a curve in at most `width` characters, each a bar between `low` and `high`.
 
-    A value that is not finite is a blank. The last value is always there.
+    If there are more values than characters, only every second, third, ... is shown, and always the last. A value that
+    is not finite is a blank.
     """
     step = max(1, math.ceil(len(values) / width))
     shown = values[::-1][::step][::-1]
@@ -141,7 +142,7 @@ def _counts(view: View) -> Text:
 
 
 def _best(view: View, terminal: Console, options: ConsoleOptions) -> list[Text]:
-    """Return the best so far and its parameters, in a few lines."""
+    """Return the best epoch so far and its hyperparameters, in up to three lines."""
     if view.best is None:
         return []
     best = view.best
@@ -156,14 +157,14 @@ def _best(view: View, terminal: Console, options: ConsoleOptions) -> list[Text]:
     return lines[:MAX_BEST_LINES]
 
 
-def _table(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) -> list[Text]:
-    """Return the table's lines; the curve and the parameters take the room that is left, the parameters last."""
+def _table(view: View, rows: Sequence[RunningTrial], width: int, *, ascii_only: bool) -> list[Text]:
+    """Return the lines of the table. The curve, and then the hyperparameters, take the room that is left."""
     left = ["" if row.left_seconds is None else format_roughly(row.left_seconds) for row in rows]
     columns = [
         ["trial", *(trial_id(row.number) for row in rows)],
         _to_the_right(["epoch", *(f"{row.epoch}/{view.plan.max_epochs}" for row in rows)]),
         _to_the_right(["Dice", *(f"{row.dices[-1]:.4f}" if row.dices else "" for row in rows)]),
-        _to_the_right(["at most", *left]),
+        _to_the_right(["max left", *left]),
     ]
     room = width - sum(len(GAP) + max(map(len, column)) for column in columns)
     columns.insert(3, ["curve", *_curves(view, rows, max(5, min(CURVE_WIDTH, room)), ascii_only=ascii_only)])
@@ -178,8 +179,8 @@ def _to_the_right(column: list[str]) -> list[str]:
     return [text.rjust(max(map(len, column))) for text in column]
 
 
-def _curves(view: View, rows: Sequence[Row], width: int, *, ascii_only: bool) -> list[str]:
-    """Return the rows' curves, all on the scale of what is running."""
+def _curves(view: View, rows: Sequence[RunningTrial], width: int, *, ascii_only: bool) -> list[str]:
+    """Return the curves of the rows, all on the scale of the running trials."""
     dices = [dice for row in view.running for dice in row.dices if math.isfinite(dice)]
     low, high = min(dices, default=0.0), max(dices, default=1.0)
     return [spark_line(row.dices, low, high, width=width, bars=ASCII_BARS if ascii_only else BARS) for row in rows]
@@ -189,12 +190,12 @@ def _resources(view: View, lane_resources: str) -> Text:
     lanes = f"{len(view.running)} of {view.plan.num_lanes} lane{'s'[: view.plan.num_lanes != 1]} busy"
     lanes += f", on {lane_resources}" if lane_resources else ""
     if view.waits_for:
-        lanes = f"waiting for a place: {view.waits_for}"
+        lanes = f"waiting for resources: {view.waits_for}"
     return Text("; ".join([lanes, *_memory()]), style="dim")
 
 
 def _memory() -> list[str]:
-    """Return how much of this machine's memory is in use; nothing where it does not say."""
+    """Return how much of this machine's memory is in use; [] where that is not known."""
     try:
         lines = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
     except OSError:
@@ -205,8 +206,8 @@ def _memory() -> list[str]:
 
 
 @contextmanager
-def _warnings_above() -> Iterator[None]:
-    """Let log messages appear above the table too: their handlers hold the terminal itself, and would write into it."""
+def _log_messages_above() -> Iterator[None]:
+    """Print log messages above the table too. Their handlers hold the terminal itself, and would write into it."""
     handlers = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
     before = [handler.setStream(sys.stderr) for handler in handlers]
     try:

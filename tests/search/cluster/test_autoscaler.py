@@ -137,7 +137,7 @@ def test_an_autoscaler_gives_a_search_of_quarters_two_machines_and_takes_them_ba
     assert [len(row.epochs) for row in rows] == [9] * 8
     assert max(counts) == 3, "not the head and two machines"
     said = capsys.readouterr().out
-    assert "waiting for a place: no machine has 1 CPU and 0.25 GPU; more are asked for" in said
+    assert "waiting for resources: no machine has 1 CPU and 0.25 GPU; more are asked for" in said
     assert "the cluster has room for" in said
     deadline = time.monotonic() + 60
     while num_alive() > 1:

@@ -82,7 +82,7 @@ def test_two_searches_at_once_share_two_cores_and_leave_each_other_alone(two_cor
         search(two_cores, tmp_path, "A", trials=num_trials["A"], max_concurrent=1) as a,
         search(two_cores, tmp_path, "B", trials=num_trials["B"], max_concurrent=0) as b,
     ):
-        waits = "waiting for a place: all 2 CPUs are in use, by other jobs"
+        waits = "waiting for resources: all 2 CPUs are in use, by other jobs"
         wait_for(lambda: all(waits in said[name].read_text() for name in "AB"))
         for group in taken:
             remove_placement_group(group)
@@ -98,4 +98,4 @@ def test_two_searches_at_once_share_two_cores_and_leave_each_other_alone(two_cor
     assert events.count("lost") == 1, "only the lane that was killed"
     left = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
     assert [(group["name"], group["state"]) for group in left] == [("a stranger's", "CREATED")]
-    assert "the cluster has room for 2 trials at a time now" in said["B"].read_text(), "A has ended before"
+    assert "the cluster now has room for 2 trials at a time" in said["B"].read_text(), "A has ended before"

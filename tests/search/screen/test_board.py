@@ -71,7 +71,7 @@ def test_estimate_ends_with_the_time_budget():
 def test_best_so_far_is_the_first_of_equals_and_goes_on_after_a_resume():
     board = make_board()
     trials = {0: progress(0, [0.5, math.nan, 0.75]), 1: progress(1, [0.75], phase="unfinished")}
-    board.go_on(trials)
+    board.restore(trials)
     assert board.best == Best(number=0, epoch=3, dice=0.75, sample=SAMPLE)
     add_epoch(board, trials[1], 0.75)
     assert board.best.number == 0

@@ -11,7 +11,7 @@ from tests.support.fakes import progress
 def test_clock_goes_on_where_the_last_epoch_ended():
     clock = Clock()
     assert clock.elapsed_seconds < 5
-    clock.go_on([progress(0, [0.5, 0.7]), progress(1, [0.6], elapsed_seconds=599.0), progress(2, [])])
+    clock.restore([progress(0, [0.5, 0.7]), progress(1, [0.6], elapsed_seconds=599.0), progress(2, [])])
     assert 600 <= clock.elapsed_seconds < 605
     before = clock.elapsed_seconds
     time.sleep(0.01)
@@ -20,7 +20,7 @@ def test_clock_goes_on_where_the_last_epoch_ended():
 
 def test_clock_of_a_search_without_epochs_begins_anew():
     clock = Clock()
-    clock.go_on([progress(0, [])])
+    clock.restore([progress(0, [])])
     assert clock.elapsed_seconds < 5
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from search import console
 from search.record.trials import State
 from search.screen import live
-from search.screen.board import Best, Row, View
+from search.screen.board import Best, RunningTrial, View
 from search.screen.eta import Estimate, Plan
 from search.screen.lines import Lines
 from search.screen.live import ASCII_BARS, LiveTable, Picture, open_screen, spark_line
@@ -29,7 +29,7 @@ LONG = dict.fromkeys(WIDE, 0.123456) | {"norm": "正規化" * 20, "augment": "\x
 def make_view(*, num_running: int, num_lanes: int = 16, left: Estimate | None = None, sample=LONG) -> View:
     best = Best(number=17, epoch=9, dice=0.8125, sample=sample)
     rows = [
-        Row(
+        RunningTrial(
             number=number,
             sample=sample,
             dices=tuple(epoch / 40 for epoch in range(number)),
@@ -82,10 +82,10 @@ def test_picture_says_what_a_person_asks_at_80_columns():
         "1:04:02  35/100 trials ended  about 5 min left",
         "3 running, 5 paused, 3 complete, 30 pruned, 2 failed",
         "best so far t017 epoch 9, validation Dice 0.8125: learning_rate 0.00123 depth 3",
-        "trial  epoch    Dice  curve  at most",
-        "t000    0/40                          learning_rate 0.00123 depth 3",
-        "t001    1/40  0.0000  ▁       39 min  learning_rate 0.00123 depth 3",
-        "t002    2/40  0.0250  ▁█      38 min  learning_rate 0.00123 depth 3",
+        "trial  epoch    Dice  curve  max left",
+        "t000    0/40                           learning_rate 0.00123 depth 3",
+        "t001    1/40  0.0000  ▁        39 min  learning_rate 0.00123 depth 3",
+        "t002    2/40  0.0250  ▁█       38 min  learning_rate 0.00123 depth 3",
     ]
     assert resources.startswith("3 of 4 lanes busy, on 32 CPU and 16 GPU; memory of this machine ")
 
@@ -94,9 +94,9 @@ def test_picture_at_40_columns_keeps_the_numbers():
     lines = draw(make_view(num_running=2, left=Estimate(seconds=300, low_seconds=290, high_seconds=310)), 40, 24)
     assert lines[0].rstrip() == "1:04:02  35/100 trials ended  about 5 m…"
     assert [line.rstrip() for line in lines[-4:-1]] == [
-        "trial  epoch    Dice  curve  at most",
+        "trial  epoch    Dice  curve  max left",
         "t000    0/40",
-        "t001    1/40  0.0000  ▁       39 min",
+        "t001    1/40  0.0000  ▁        39 min",
     ]
 
 
@@ -118,7 +118,7 @@ def test_picture_of_a_search_that_has_only_begun():
     assert lines[-1].startswith("0 of 1 lane busy, on ")
     waiting = replace(view, plan=replace(view.plan, num_lanes=0), waits_for="the only GPU is in use, by other jobs")
     assert draw(waiting, 120, 24)[-1].startswith(
-        "waiting for a place: the only GPU is in use, by other jobs; memory of "
+        "waiting for resources: the only GPU is in use, by other jobs; memory of "
     )
 
 

@@ -91,22 +91,22 @@ def test_lines_go_on_with_the_clock_the_counts_and_the_best(capsys):
     }
     with lines.quietly():
         lines.on_end(trials[0], State.COMPLETE, None)
-    clock.go_on(trials.values())
-    lines.go_on(trials)
+    clock.restore(trials.values())
+    lines.restore(trials)
     for epoch, dice in ((3, 0.65), (4, 0.75)):
         trials[1].epochs[epoch] = {"epoch": epoch, "val_dice": dice, "seconds": 2.0}
         lines.on_epoch(trials[1], trials[1].epochs[epoch])
     text = capsys.readouterr().out.splitlines()
     assert all(re.match(r" 10:0\d  ", line) for line in text)
     assert [line[8:] for line in text] == [
-        "resumed: 1 of 12 trials had ended, 2 go on from their last checkpoint, 1 are paused",
+        "resumed: 1 of 12 trials had ended, 2 continue from their last checkpoint, 1 are paused",
         "t001 epoch 4: best so far, validation Dice 0.7500",
     ]
 
 
 def test_lines_go_on_where_nothing_was_done(capsys):
-    make_lines().go_on({})
-    assert said(capsys) == ["resumed: 0 of 12 trials had ended, 0 go on from their last checkpoint, 0 are paused"]
+    make_lines().restore({})
+    assert said(capsys) == ["resumed: 0 of 12 trials had ended, 0 continue from their last checkpoint, 0 are paused"]
 
 
 def test_lines_say_how_long_it_will_still_take_once_they_know(capsys):
@@ -153,9 +153,9 @@ def test_lines_say_for_what_a_search_waits_and_never_that_there_is_room_for_none
     assert board.view().waits_for == ""
     lines.on_lanes(3)
     assert said(capsys) == [
-        "waiting for a place: all 4 GPUs are in use, by other jobs",
-        "the cluster has room for 1 trial at a time now: other jobs hold 3 GPU",
-        "the cluster has room for 3 trials at a time now, not for 1",
+        "waiting for resources: all 4 GPUs are in use, by other jobs",
+        "the cluster now has room for 1 trial at a time: other jobs hold 3 GPU",
+        "the cluster now has room for 3 trials at a time instead of 1",
     ]
 
 
@@ -164,4 +164,4 @@ def test_lines_say_that_the_cluster_has_grown_and_the_board_knows(tmp_path, caps
     before = board.plan.num_lanes
     Lines(board, tmp_path).on_lanes(7)
     assert board.plan.num_lanes == 7
-    assert f"the cluster has room for 7 trials at a time now, not for {before}" in capsys.readouterr().out
+    assert f"the cluster now has room for 7 trials at a time instead of {before}" in capsys.readouterr().out

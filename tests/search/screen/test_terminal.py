@@ -96,7 +96,7 @@ def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
         assert lines[said].endswith(f"errors/{row.id}.txt")
         assert "Traceback (most recent call last)" in file.read_text()
     assert any("trials ended" in line for line in lines)
-    assert any(re.fullmatch(r"trial +epoch +Dice +curve +at most", line.strip()) for line in lines)
+    assert any(re.fullmatch(r"trial +epoch +Dice +curve +max left", line.strip()) for line in lines)
     assert any(re.search(r"trials ended  .* left", line) for line in lines)
     assert any(re.match(r"1 of 1 lane busy, on \d+ CPU; memory of this machine", line) for line in lines)
     assert any(re.match(r"Ray's logs +/.*/logs", line) for line in lines)
