@@ -1,7 +1,7 @@
 """Results in order, computed by threads that stay a bounded number ahead of whoever asks for them."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def ahead(
     make: Callable[[Part], Result], parts: Iterable[Part], *, num_ahead: int, num_threads: int = 1, name: str = ""
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields make(part) for each part, in order; at most num_ahead beyond the one asked for are in work or waiting.
 
     Closing the iterator ends the threads. What make raises is raised where its result is asked for.

@@ -4,7 +4,7 @@ The order of an epoch and the augmentation of a slice depend on (seed, epoch, sl
 workers together see exactly what one worker alone would have seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ def train_batches(
     first: int = 0,
     augment: Augment | None = None,
     processes: Callable[[list[Part]], Iterator[Augmented]] | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Returns this rank's share of each global batch of the epoch: batch[rank::world_size].
 
     batch_size is that of the global batch. The order of `epoch_slices` is cut into global batches; a last short one is
@@ -110,7 +110,7 @@ def train_batches(
 
 def eval_batches(
     pack: Pack, slices: Int64[np.ndarray, " slices"], *, batch_size: int, rank: int = 0, world_size: int = 1
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Returns slices[rank::world_size] in order, un-augmented, in batches of at most batch_size.
 
     Over all ranks, each slice comes exactly once. A rank whose share is empty gets no batch.

@@ -1,7 +1,7 @@
-"""What a network learns: the U-Net, its loss, its training loop, its metrics, and the model that comes out."""
+"""Everything about a network: what it is, how it is trained and scored, and the model that is made of it."""
 
 import os
 
-# Threads of OpenMP that wait for each other burn a core for milliseconds before they let it go, which makes training
-# three times as long where somebody else computes too (tests/benchmarks/LOG.md). Read once, when torch is imported.
+# OpenMP threads that wait for each other spin for milliseconds before they release their core, which makes training
+# three times as slow when another process needs it (tests/benchmarks/LOG.md). Read once, when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -1,12 +1,15 @@
 """Where to train: the device, its fastest precision and its fastest memory layout."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.errors import UserError
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,6 +33,11 @@ class Device:
         if self.device.type == "cuda":  # from pinned memory, the copy overlaps with the step before
             tensor = tensor.pin_memory()
         return tensor.to(self.device, memory_format=self.memory_format, non_blocking=True)
+
+    def move(self, network: NetworkT) -> NetworkT:
+        """Move a network to the device, in the device's layout, and return it."""
+        return network.to(self.device, memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]  # torch's
+        # stub of Module.to lacks memory_format, which its documentation has
 
     def seed(self, *parts: int) -> None:
         """Seed torch's generators of the CPU and of the device from all the parts together.

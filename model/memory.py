@@ -1,4 +1,4 @@
-"""How much memory a process, or its GPU, has held at most; and may hold."""
+"""The memory that a process, or its GPU, has held at most, and a limit for it on a shared GPU."""
 
 import sys
 from pathlib import Path
@@ -9,41 +9,43 @@ import torch
 STATUS = Path("/proc/self/status")
 
 CONTEXT_BYTES = 700_000_000
-"""What CUDA itself takes of a GPU for every process, beside torch's tensors: its context and the libraries' kernels."""
+"""What CUDA itself occupies on a GPU for every process, beside torch's tensors: its context and the kernels."""
 
 
-def keep_to_share(share: float, *, cuda: Any = torch.cuda) -> None:
-    """Let this process take no more of its GPU's memory than a share, so that what wants more fails alone.
+def limit_gpu_memory(share: float, *, cuda: Any = torch.cuda) -> None:
+    """Limit this process to a share of its GPU's memory, so that a process that wants more fails alone.
 
-    Without it, the neighbour that asks next is the one who finds the memory full. A whole GPU, or none, has no limit.
+    Without the limit, whichever process allocates next would fail instead. A whole GPU, or none, has no limit.
     """
     if not 0 < share < 1 or not cuda.is_available():
         return
     _, total = cuda.mem_get_info()
-    # Half of a share that CUDA itself would use up is more than nothing, and says "out of memory" as torch does.
+    # If CUDA itself would use up the share, half of it still lets torch start and fail with its own "out of memory".
     cuda.set_per_process_memory_fraction(max(share / 2, share - CONTEXT_BYTES / total))
 
 
-def forget_peak() -> None:
-    """Begin to look for the peak anew: on the GPU, and of the process where Linux lets it."""
+def reset_peak_memory() -> None:
+    """Start to measure the peak anew: on the GPU, and of the process where Linux allows it."""
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak resident set to what is resident now
-    except OSError:  # another system, or /proc cannot be written: the peak stays that of the process's whole life
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): sets the peak to what is resident now
+    except OSError:  # on another system, or if /proc is read-only, the peak stays that of the process's whole life
         return
 
 
-def peak_mb() -> float:
-    """Return the most that was held since `forget_peak`, in 2**20 bytes: what torch allocated on the GPU, or, without
-    one, what the process held, data and libraries included."""
+def peak_memory_mb() -> float:
+    """Return the most memory held since `reset_peak_memory`, in 2**20 bytes.
+
+    It is what torch allocated on the GPU or, without a GPU, what the process held, with its data and libraries.
+    """
     allocated = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
-    return (allocated or peak_bytes_of_process()) / 2**20
+    return (allocated or process_peak_bytes()) / 2**20
 
 
-def peak_bytes_of_process() -> int:
-    """Return the most memory that this process has held."""
-    if STATUS.exists():  # on Linux getrusage may tell the peak of the process that started this one
+def process_peak_bytes() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    if STATUS.exists():  # on Linux, getrusage may return the peak of the process that started this one
         return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")) * 1024
     import resource  # not on Windows
 

@@ -16,7 +16,7 @@ from optuna.distributions import (
 from data.errors import UserError
 from model.networks import DEFAULT_ARCHITECTURE, find_architecture
 from model.segmentation_network import NetworkConfig
-from model.training.train import TrainConfig
+from model.training.train_config import TrainConfig
 
 Space = dict[str, BaseDistribution]
 Sample = dict[str, Any]

@@ -1,1 +1,1 @@
-"""What a network is worth: metrics, and what they say of patients it has not seen."""
+"""How good a network is: metrics from counts of pixels, scores per patient, and the full assessment of a model."""

@@ -1,4 +1,7 @@
-"""All that is said about a model on patients it has not seen: predicted once, one patient in memory at a time."""
+"""The full assessment of a model on patients that it has not seen.
+
+Each patient is predicted once, and only one is in memory at a time.
+"""
 
 import math
 import statistics
@@ -14,61 +17,64 @@ from torch import Tensor
 
 from data.patient import Patient
 from model.inference.volume import Network, predict_volume, to_masks
-from model.memory import peak_bytes_of_process
+from model.memory import process_peak_bytes
 from model.scoring import metrics
 from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, count_probabilities
-from model.scoring.diagnosis import Diagnosis, SliceCalls, call_slices, diagnose
 from model.scoring.evaluate import PatientScore, evaluate_patient, summarise, summarise_values
 from model.scoring.notebook_metrics import NotebookMetric, notebook_metrics, pixel_accuracy
+from model.scoring.slice_detection import SliceDetection, SlicePredictions, predict_per_slice, score_detection
 from model.settings import Settings
 
-# Lower bounds of the two larger classes. Fixed, not thirds of the patients at hand: those move with each split, and no
-# two reports could be compared. 5 ml is a ball of 2 cm, 30 ml one of 4 cm.
 SIZES_ML = (5.0, 30.0)
+"""Lower bounds of the two larger classes of lesions. They are fixed: thirds of the patients would differ from split to
+split, and reports could not be compared. 5 ml is a ball 2 cm across, 30 ml one of 4 cm."""
 
-# The same without a spacing, in per cent of the scan's pixels: bounds that part 20 patients of the LGG set 7, 7, 6.
 SIZES_PER_CENT = (0.5, 1.5)
+"""The same in per cent of the scan's pixels, for patients without a spacing. They divide 20 patients of the LGG set
+into 7, 7 and 6."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast patients were predicted, from slices in memory to masks, and in how much memory."""
+    """How fast patients were predicted, from slices in memory to masks, and how much memory that took."""
 
     seconds_per_patient: float
-    """The median over patients, which the first one, slower, does not move."""
+    """The median over patients; the first patient is slower, but does not move a median."""
 
     milliseconds_per_slice: float
-    """The median over patients of each one's mean."""
+    """The median over patients of the mean over a patient's slices."""
 
     peak_memory_mb: float
-    """The most that was held at a time, in 2**20 bytes."""
+    """The most memory held at a time, in 2**20 bytes."""
 
     memory_of: Literal["GPU", "process"]
-    """`GPU`: what torch allocated there since the assessment began. `process`: all that the process has held since it
-    was started, data and libraries included; without a GPU nothing finer can be known."""
+    """`GPU`: what torch has allocated there since the assessment began. `process`: what the process has held since it
+    was started, with its data and libraries, because nothing finer is known without a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Assessment:
-    """What is known of a model after one pass over patients."""
+    """What one pass over patients says about a model."""
 
     scores: list[PatientScore]
-    diagnosis: Diagnosis
+    detection: SliceDetection
     probabilities: list[ProbabilityCounts]
-    """A patient each; of validation patients they tell the best threshold, and added up the temperature."""
+    """One per patient. Those of validation patients give the best threshold and, added up, the temperature."""
 
     as_notebooks: list[NotebookMetric]
+    """The numbers that public notebooks report."""
+
     pixel_accuracy: float
     speed: Speed
 
     def to_record(self) -> dict[str, Any]:
-        """Return plain values for JSON, but for floats that may be nan."""
+        """Return plain values for metrics.json; floats may be nan."""
         return {
             "patients": [asdict(score) for score in self.scores],
             "summary": summarise(self.scores),
             "by_lesion_size": by_lesion_size(self.scores),
             "by_group": by_group(self.scores),
-            "diagnosis": asdict(self.diagnosis),
+            "diagnosis": asdict(self.detection),
             "calibration": _calibration(sum(self.probabilities, NO_PIXELS)),
             "as_notebooks": [asdict(one) for one in self.as_notebooks],
             "pixel_accuracy": self.pixel_accuracy,
@@ -77,11 +83,11 @@ class Assessment:
 
 
 def assess(network: Network, patients: Sequence[Patient], *, settings: Settings, batch_size: int = 16) -> Assessment:
-    """Return the assessment of a network; each patient is read and predicted once, and forgotten.
+    """Return the assessment of a network; each patient is read and predicted once, and then dropped.
 
     Raises:
         BadFiles: A patient cannot be read.
-        ValueError: The network gives nan.
+        ValueError: The network returns nan.
     """
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
@@ -89,7 +95,7 @@ def assess(network: Network, patients: Sequence[Patient], *, settings: Settings,
     counts = torch.cat([torch.zeros((0, 4), dtype=torch.int64), *(one.counts for one in found)])
     return Assessment(
         scores=[one.score for one in found],
-        diagnosis=diagnose([one.calls for one in found]),
+        detection=score_detection([one.slices for one in found]),
         probabilities=[one.probabilities for one in found],
         as_notebooks=notebook_metrics(counts),
         pixel_accuracy=pixel_accuracy(counts),
@@ -99,10 +105,10 @@ def assess(network: Network, patients: Sequence[Patient], *, settings: Settings,
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _PatientAssessment:
-    """What is kept of a patient: kilobytes."""
+    """The few kilobytes that are kept of a patient."""
 
     score: PatientScore
-    calls: SliceCalls
+    slices: SlicePredictions
     probabilities: ProbabilityCounts
     counts: Int64[Tensor, "slices 4"]
     seconds: float
@@ -117,7 +123,7 @@ def _assess_patient(network: Network, patient: Patient, settings: Settings, batc
     context = {"group": patient.group, "spacing_mm": volume.spacing_mm}
     return _PatientAssessment(
         score=evaluate_patient(patient.id, predicted, volume.masks, distances=True, **context),
-        calls=call_slices(probability, predicted, volume.masks),
+        slices=predict_per_slice(probability, predicted, volume.masks),
         probabilities=count_probabilities(probability, volume.masks),
         counts=metrics.count(torch.from_numpy(predicted), torch.from_numpy(volume.masks)),
         seconds=seconds,
@@ -125,10 +131,11 @@ def _assess_patient(network: Network, patient: Patient, settings: Settings, batc
 
 
 def by_lesion_size(scores: Sequence[PatientScore]) -> list[dict[str, Any]]:
-    """Return name, num_patients and dice of each class of true tumour volume that has patients, the smallest first.
+    """Return name, num_patients and dice of each class of true tumour volume that has patients, smallest first.
 
-    In millilitres (SIZES_ML) where all spacings are known, else by the share of the scan's pixels (SIZES_PER_CENT),
-    which depends on how much around the tumour was scanned. A patient without tumour is in a class of its own.
+    The classes are in millilitres (SIZES_ML) if all spacings are known. Otherwise they are shares of the scan's pixels
+    (SIZES_PER_CENT), which depend on how much was scanned around the tumour. Patients without tumour are a class of
+    their own.
     """
     known = all(score.true_ml >= 0 for score in scores)  # nan is not
     (small, large), unit = (SIZES_ML, "ml") if known else (SIZES_PER_CENT, "% of the scan")
@@ -141,9 +148,9 @@ def by_lesion_size(scores: Sequence[PatientScore]) -> list[dict[str, Any]]:
 
 
 def by_group(scores: Sequence[PatientScore]) -> list[dict[str, Any]]:
-    """Return name, num_patients and dice of the patients of each institution, in the order of their names.
+    """Return name, num_patients and dice of each group of patients (institution, or folder), sorted by name.
 
-    The name is empty where a patient's institution is unknown.
+    The name of the group of patients without one is empty.
     """
     members = defaultdict(list)
     for score in scores:
@@ -173,7 +180,7 @@ def _speed(seconds: Sequence[float], num_slices: Sequence[int]) -> Speed:
     return Speed(
         seconds_per_patient=_median(seconds),
         milliseconds_per_slice=1000 * _median(per_slice),
-        peak_memory_mb=(allocated or peak_bytes_of_process()) / 2**20,
+        peak_memory_mb=(allocated or process_peak_bytes()) / 2**20,
         memory_of="GPU" if allocated else "process",
     )
 

@@ -1,10 +1,10 @@
-"""Whether a probability of 0.8 is right eight times in ten, and which threshold is best: from histograms of pixels.
+"""Calibration, the best threshold and the temperature of a model, from histograms of its pixels' probabilities.
 
-A patient's millions of probabilities become two histograms of a few kilobytes, which add up over patients; so nothing
-here needs more than one patient in memory. The bins are equally wide in the logit, where a network's outputs are spread
-evenly: a pixel is taken to have the probability in the middle of its bin, wrong by at most 0.00625 (half a bin's width
-of 0.05, times the sigmoid's steepest slope of 1/4). Probabilities beyond the last edges, 0.000006 and 0.999994, fall
-into the end bins, so that a pixel that is certain and wrong costs 12 nats and not infinity.
+A patient's millions of probabilities become two histograms of a few kilobytes, which can be added up over patients, so
+only one patient need be in memory. The bins have equal widths in the logit, over which a network's outputs spread
+evenly. Every pixel counts with the probability in the middle of its bin, which is wrong by at most 0.00625: half the
+bin width of 0.05, times the steepest slope of the sigmoid, 1/4. The first and last bin take all probabilities below
+0.000006 and above 0.999994, so a pixel that is certain and wrong costs 12 nats and not infinity.
 """
 
 import math
@@ -20,22 +20,25 @@ BIN_WIDTH = 0.05
 MAX_LOGIT = 12.0
 NUM_BINS = round(2 * MAX_LOGIT / BIN_WIDTH)
 LOGITS = (np.arange(NUM_BINS) + 0.5) * BIN_WIDTH - MAX_LOGIT
-"""In the middle of each bin."""
+"""The logit in the middle of each bin."""
 
-# Between two bins: the lower bound of the upper one. float32 as the probabilities are, so that `probability >= edge`
-# says the same as the bins do.
 EDGES = expit((np.arange(1, NUM_BINS) - NUM_BINS // 2) * BIN_WIDTH).astype(np.float32)
+"""The probabilities between neighbouring bins; each belongs to the upper one. They are float32, as probabilities are,
+so that `probability >= edge` agrees with the bins."""
 
 THRESHOLDS: tuple[float, ...] = tuple(float(edge) for edge in EDGES if 0.05 <= edge <= 0.95)
-"""Thresholds to choose from: all edges from 0.05 to 0.95, 0.5 among them. At these, Dice is exact."""
+"""The thresholds to choose from: all edges from 0.05 to 0.95, with 0.5 among them. Dice is exact there."""
 
 TEMPERATURES = (0.1, 10.0)
-"""Bounds of a temperature: below 1 it makes a network surer, above 1 less sure."""
+"""Bounds of the temperature. Below 1 it makes a network more confident, above 1 less."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """What became of the pixels whose probability was between low and high; nan where there are none."""
+    """The pixels whose probability is between `low` and `high`.
+
+    `mean_probability` and `tumour_share` are nan if there are none.
+    """
 
     low: float
     high: float
@@ -46,7 +49,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProbabilityCounts:
-    """Pixels by the logit of their probability, one histogram for tumour and one for the others."""
+    """Histograms of pixels by the logit of their probability: one of tumour pixels, one of the others."""
 
     tumour: Int64[np.ndarray, " bins"]
     other: Int64[np.ndarray, " bins"]
@@ -56,21 +59,20 @@ class ProbabilityCounts:
         return ProbabilityCounts(tumour=self.tumour + more.tumour, other=self.other + more.other)
 
     def dice(self, threshold: float) -> float:
-        """Return the Dice of a mask from the threshold on; nan where prediction and mask are empty.
+        """Return the Dice of the mask of pixels at or above the threshold; nan if prediction and mask are empty.
 
-        Exact at the edges of bins, such as THRESHOLDS; any other threshold is moved to the edge that is nearest in
-        probability, at most 0.00625 away.
+        A threshold that is not an edge of a bin is moved to the nearest edge, which is at most 0.00625 away.
         """
         return float(self.dices_at(nearest_edges([threshold]))[0])
 
     def dices_at(self, edges: Int64[np.ndarray, " thresholds"]) -> Float64[np.ndarray, " thresholds"]:
-        """Return the Dice of masks from each of these places in EDGES on."""
+        """Return the Dice at each of some thresholds, which are given as indices into EDGES."""
         true, false = (counts[::-1].cumsum()[::-1][edges + 1] for counts in (self.tumour, self.other))
         total = true + false + self.tumour.sum()
         return np.divide(2 * true, total, out=np.full(len(total), math.nan), where=total > 0)
 
     def reliability(self, num_bins: int = 15) -> list[ReliabilityBin]:
-        """Return the reliability curve: bins equally wide in probability, from 0 to 1."""
+        """Return the reliability curve, in bins of equal widths from probability 0 to 1."""
         all_pixels, middle = self.tumour + self.other, expit(LOGITS)
         place = (middle * num_bins).astype(np.int64)  # below num_bins: the largest middle is below 1
         pixels, tumour, probability = (
@@ -88,10 +90,10 @@ class ProbabilityCounts:
         ]
 
     def expected_calibration_error(self, num_bins: int = 15) -> float:
-        """Return the mean distance between probability and share of tumour over the bins, weighted by their pixels.
+        """Return the mean over pixels of the gap between probability and share of tumour in their bin; nan without any.
 
-        Over all pixels, most of which are far from any tumour and easy: small numbers are the rule, and only those of
-        the same data can be compared. nan where there are no pixels. 15 bins are those of Guo et al. 2017.
+        Most pixels are easy, because they are far from any tumour, so the number is usually small and can be compared
+        only on the same data. 15 bins are what Guo et al. take.
 
         Reference: Naeini et al. 2015, AAAI, Obtaining well calibrated probabilities; Guo et al. 2017, arXiv:1706.04599.
         """
@@ -100,7 +102,10 @@ class ProbabilityCounts:
         return sum(gaps) / sum(row.num_pixels for row in filled) if filled else math.nan
 
     def negative_log_likelihood(self, temperature: float = 1.0) -> float:
-        """Return the mean of -log(probability of what the pixel is), logits divided by the temperature; nats."""
+        """Return the mean over pixels of -log(probability of the true class) in nats; nan without pixels.
+
+        Logits are divided by the temperature first.
+        """
         num_pixels = self.tumour.sum() + self.other.sum()
         logits = LOGITS / temperature
         loss = (self.tumour * np.logaddexp(0, -logits)).sum() + (self.other * np.logaddexp(0, logits)).sum()
@@ -109,15 +114,15 @@ class ProbabilityCounts:
     def fit_temperature(self) -> float:
         """Return the temperature with the least negative log-likelihood, within TEMPERATURES; nan without pixels.
 
-        Fit on validation patients: one that was fitted on the test patients says nothing of others.
+        Fit it on validation patients: fitted on test patients it says nothing about others.
 
         Reference: Guo et al. 2017, On calibration of modern neural networks, section 4.2, arXiv:1706.04599.
         """
         if not (self.tumour.any() or self.other.any()):
             return math.nan
-        from scipy.optimize import minimize_scalar  # most of a second, which every command would take to begin
+        from scipy.optimize import minimize_scalar  # here, because the import takes most of a second
 
-        # In the logarithm a tenth and ten are equally far; the loss is convex in 1 / T, so there is one valley.
+        # In the logarithm, 0.1 and 10 are equally far from 1. The loss is convex in 1 / T, so it has one minimum.
         found = minimize_scalar(
             lambda log_temperature: self.negative_log_likelihood(math.exp(log_temperature)),
             bounds=[math.log(bound) for bound in TEMPERATURES],
@@ -127,20 +132,20 @@ class ProbabilityCounts:
 
 
 NO_PIXELS = ProbabilityCounts(tumour=np.zeros(NUM_BINS, np.int64), other=np.zeros(NUM_BINS, np.int64))
-"""What a sum over patients begins with: `sum(per_patient, NO_PIXELS)`."""
+"""The start of a sum over patients: `sum(per_patient, NO_PIXELS)`."""
 
 
 def count_probabilities(
     probability: Float32[np.ndarray, "slices height width"], masks: Bool[np.ndarray, "slices height width"]
 ) -> ProbabilityCounts:
-    """Return a patient's pixels by probability.
+    """Return the histograms of a patient's pixels.
 
     Raises:
-        ValueError: A probability is not a number.
+        ValueError: A probability is nan.
     """
     if probability.size and np.isnan(probability.max()):
-        raise ValueError("probabilities have nan among them, but must be from 0 to 1; the network has diverged")
-    # torch's search uses all cores, numpy's one.
+        raise ValueError("some probabilities are nan, but must be from 0 to 1; the network has diverged")
+    # torch searches on all cores, numpy on one.
     places = torch.bucketize(torch.from_numpy(probability).ravel(), torch.from_numpy(EDGES), right=True, out_int32=True)
     tumour = np.bincount(places.numpy()[masks.ravel()], minlength=NUM_BINS)
     everything = np.bincount(places.numpy(), minlength=NUM_BINS)
@@ -148,19 +153,19 @@ def count_probabilities(
 
 
 def nearest_edges(thresholds: Sequence[float]) -> Int64[np.ndarray, " thresholds"]:
-    """Return the places in EDGES that are nearest to these thresholds."""
+    """Return the indices of the EDGES that are nearest to these thresholds."""
     return np.abs(EDGES.astype(np.float64) - np.array(thresholds, np.float64)[:, None]).argmin(1)
 
 
 def best_threshold(per_patient: Sequence[ProbabilityCounts], grid: Sequence[float] = THRESHOLDS) -> tuple[float, float]:
     """Return the threshold with the highest mean Dice over patients, and that mean, which is exact.
 
-    Thresholds of the grid are moved to the nearest edge of a bin, and it is the edge that is returned. A patient whose
-    Dice is nan is left out; of equals, the threshold nearest to 0.5 is taken, and 0.5 with nan where no patient has a
-    Dice. Keeping the largest component alone, where a model does, comes after the threshold and is not counted here.
+    Thresholds of the grid are moved to the nearest edge of a bin, which is what is returned. Patients whose Dice is nan
+    are left out. Of equal thresholds, the one nearest to 0.5 is returned; if no patient has a Dice, 0.5 and nan. The
+    largest component, which some models keep alone, is selected after the threshold and has no influence here.
 
     Raises:
-        ValueError: The grid is empty, or has what is no probability.
+        ValueError: The grid is empty, or has a value that is not between 0 and 1.
     """
     if not len(grid) or not all(0 < threshold < 1 for threshold in grid):
         raise ValueError(f"grid is {list(grid)}, but must be at least one threshold above 0 and below 1")

@@ -1,7 +1,7 @@
-"""How good a network is: a row per patient, then the mean over patients and how far to trust it.
+"""How good a network is: scores per patient, and their means with confidence intervals.
 
-Scores are volumetric, per patient, and at the resolution of the masks as they were drawn: a resized mask would flatter
-a network that never saw the fine outline.
+Scores are volumetric, per patient, and at the resolution in which the masks were drawn: resized masks would flatter a
+network that never saw the fine outline.
 """
 
 import math
@@ -24,10 +24,10 @@ DISTANCES = ("hd95", "assd")
 
 @dataclass(frozen=True, kw_only=True)
 class PatientScore:
-    """The metrics of one patient, all slices pooled; a metric is nan where its denominator is zero.
+    """The metrics of one patient, over all slices together; a metric is nan if its denominator is zero.
 
-    Millilitres are nan where the spacing is not known; distances where they were not measured, and where the mask or
-    the prediction is empty.
+    Millilitres are nan if the spacing is unknown. Distances are nan if they were not measured, or if the mask or the
+    prediction is empty.
     """
 
     patient: str
@@ -40,26 +40,27 @@ class PatientScore:
     predicted_pixels: int
     true_pixels: int
     num_pixels: int = 0
-    """Of all slices together."""
+    """Pixels of all slices together."""
 
     group: str = ""
-    """The institution, or the folder, that the patient belongs to."""
+    """The institution or folder that the patient belongs to; empty if unknown."""
 
     predicted_ml: float = math.nan
     true_ml: float = math.nan
     hd95: float = math.nan
-    """95 % Hausdorff distance; see model.surfaces."""
+    """95 % Hausdorff distance; see model.scoring.surfaces."""
 
     assd: float = math.nan
     """Average symmetric surface distance."""
 
     distance_unit: Literal["mm", "pixels"] | None = None
-    """None where distances were not measured. Pixels where the spacing is unknown: the next slice is one pixel away."""
+    """Unit of the distances; None if they were not measured. `pixels` if the spacing is unknown: then the next slice is
+    one pixel away."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean over patients and the bounds of its confidence interval; nan where there are too few patients."""
+    """A mean over patients and the bounds of its confidence interval; nan if there are too few patients."""
 
     mean: float
     low: float
@@ -73,7 +74,7 @@ def evaluate(
     settings: Settings,
     batch_size: int = 16,
 ) -> list[PatientScore]:
-    """Return the scores of the patients, in their order, at the original resolution of their masks; without distances.
+    """Return the scores of the patients, in their order and at the resolution of their masks, without distances.
 
     Raises:
         BadFiles: A patient cannot be read.
@@ -98,9 +99,10 @@ def evaluate_patient(
     spacing_mm: tuple[float, float, float] | None = None,
     distances: bool = False,
 ) -> PatientScore:
-    """Return one patient's scores; its slices are counted as one.
+    """Return the scores of one patient, over all slices together.
 
-    `distances` is whether those between surfaces are measured: up to a second for a large volume.
+    Args:
+        distances: Whether to measure distances between surfaces, which takes up to a second for a large volume.
     """
     counts = metrics.count(torch.from_numpy(predicted), torch.from_numpy(masks)).sum(0)
     predicted_pixels, true_pixels = int(predicted.sum()), int(masks.sum())
@@ -128,10 +130,10 @@ def _millilitres(pixels: int, spacing_mm: tuple[float, float, float] | None) -> 
 def bootstrap_interval(
     values: Sequence[float], *, seed: int = 0, num_resamples: int = 10_000, level: float = 0.95
 ) -> Interval:
-    """Return the mean of the values and its percentile bootstrap interval; nan values are left out.
+    """Return the mean of the finite values, one per patient, and its percentile bootstrap interval.
 
-    Whole patients are drawn anew, so the interval speaks of other patients like these, not of other trainings. Fewer
-    than two finite values have no interval: low and high are nan, and of no value at all the mean is, too.
+    Patients are resampled, so the interval says how the mean varies over patients like these, and not how it varies
+    over trainings. With fewer than two finite values low and high are nan; with none the mean is nan, too.
 
     Reference: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
 
@@ -149,15 +151,14 @@ def bootstrap_interval(
 
 
 def summarise(scores: Sequence[PatientScore]) -> dict[str, Any]:
-    """Return num_patients and, by metric, mean, median, low and high (95 %) over the patients where it is defined.
+    """Return num_patients and, for each metric, mean, median, low and high (95 %) over the patients that have it.
 
-    Where distances were measured, hd95 and assd are there, too, and `distance_unit`. Millimetres and pixels have no
-    mean: where patients have both, those in millimetres alone are summarised.
+    If distances were measured, there are also hd95, assd and `distance_unit`. Millimetres and pixels cannot be
+    averaged: if patients have both, only those in millimetres count.
     """
     summary: dict[str, Any] = {"num_patients": len(scores)}
     summary |= {name: summarise_values([getattr(score, name) for score in scores]) for name in metrics.METRICS}
-    units = {score.distance_unit for score in scores} - {None}
-    if units:
+    if units := {score.distance_unit for score in scores if score.distance_unit is not None}:
         summary["distance_unit"] = min(units)  # "mm" comes before "pixels"
         measured = [score for score in scores if score.distance_unit == summary["distance_unit"]]
         summary |= {name: summarise_values([getattr(score, name) for score in measured]) for name in DISTANCES}
@@ -165,7 +166,7 @@ def summarise(scores: Sequence[PatientScore]) -> dict[str, Any]:
 
 
 def summarise_values(values: Sequence[float]) -> dict[str, float]:
-    """Return mean, median, low and high (95 %) of the values, and num_patients, how many of them are finite."""
+    """Return mean, median, low and high (95 %) of the finite values, and `num_patients`, the number of them."""
     finite = [value for value in values if math.isfinite(value)]
     interval = bootstrap_interval(finite)
     return {

@@ -1,7 +1,7 @@
-"""The numbers that public notebooks report, from the same predictions, so that like can be compared with like.
+"""The numbers that public notebooks report, from the same predictions, so that they can be compared with ours.
 
-None of them is used to choose anything. All need only the counts of each slice (32 bytes), so patients are predicted
-once, and forgotten.
+Nothing is chosen by them. They need only the counts of each slice (32 bytes), so each patient is predicted once and
+need not stay in memory.
 """
 
 import math
@@ -16,21 +16,21 @@ from model.scoring import metrics
 from model.scoring.evaluate import PatientScore
 
 BATCH_SIZE = 16
-"""Slices of a batch of the batch-wise Dice; 16 and 32 are what notebooks use most."""
+"""Slices per batch of the batch-wise Dice; notebooks mostly use 16 or 32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotebookMetric:
-    """A number as notebooks report it; nan where there are no slices."""
+    """A number as notebooks report it; nan without slices."""
 
     name: str
     value: float
     description: str
-    """How it is computed, and why it flatters, in a sentence each."""
+    """A sentence on how it is computed, and one on why it flatters."""
 
 
 def notebook_metrics(counts: Int64[Tensor, "slices 4"]) -> list[NotebookMetric]:
-    """Return the notebooks' numbers for the slices of all patients, in order; counts are those of metrics.count."""
+    """Return the numbers that notebooks report, from the counts of all patients' slices, in order (metrics.count)."""
     return [
         NotebookMetric(name=name, value=metric(counts) if len(counts) else math.nan, description=description)
         for name, metric, description in _METRICS
@@ -38,20 +38,20 @@ def notebook_metrics(counts: Int64[Tensor, "slices 4"]) -> list[NotebookMetric]:
 
 
 def slice_dice(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the mean over slices of Dice; flatters: an empty slice that stays empty counts 1."""
+    """Return the mean over slices of Dice. It flatters: an empty slice that is predicted empty counts as 1."""
     return _dice_or_one(counts).mean().item()
 
 
 def batch_dice(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the mean over batches of Dice; flatters: large tumours hide small ones, and an empty batch counts 1."""
-    # Batches go on into the next patient, as they do in a loader; the last one may be short.
+    """Return the mean over batches of Dice. It flatters: large tumours hide small ones, an empty batch counts as 1."""
+    # As in a loader, a batch may reach into the next patient, and the last batch may be short.
     return _dice_or_one(torch.stack([batch.sum(0) for batch in counts.split(BATCH_SIZE)])).mean().item()
 
 
 def mean_iou(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the mean of the IoU of tumour and background; flatters: the background's is nearly 1, and is half of it.
+    """Return the mean of the IoU of tumour and that of background. It flatters: half of it is background, nearly 1.
 
-    Like Keras' MeanIoU, it leaves out a class that neither masks nor predictions have.
+    Like Keras' MeanIoU, it leaves out a class that is in neither masks nor predictions.
     """
     tumour = counts.sum(0)
     background = tumour[[metrics.TN, metrics.FN, metrics.FP, metrics.TP]]
@@ -59,7 +59,7 @@ def mean_iou(counts: Int64[Tensor, "slices 4"]) -> float:
 
 
 def pixel_accuracy(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the share of all pixels that are right; flatters: nearly all are background, and easy."""
+    """Return the share of all pixels that are correct. It flatters: nearly all are background, which is easy."""
     return metrics.accuracy(counts.sum(0)).item()
 
 

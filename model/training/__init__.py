@@ -1,1 +1,1 @@
-"""How a network is trained: the loop, its loss, its checkpoints."""
+"""How a network is trained: the loop (train), its losses, validation after every epoch, and checkpoints."""

@@ -1,8 +1,7 @@
-"""A training's whole state as bytes, and those bytes on disk: atomic, strict, and never a pickle.
+"""The whole state of a training as bytes: strict about what is read, and never a pickle.
 
-The state of the random generators is not stored because there is none to store: every batch seeds them from
-(seed, epoch, batch, rank), so the seed in the config and the numbers below are the generators' state, on any number of
-workers.
+The random generators have no state to store: every batch seeds them from (seed, epoch, batch, rank), so the seed in the
+config and the numbers below determine them, on any number of workers.
 """
 
 import io
@@ -31,21 +30,26 @@ class CheckpointError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnderWay:
-    """What is known of an epoch that is not over."""
+class PartialEpoch:
+    """The part of an epoch that is done when training halts."""
 
     num_batches: int = 0
     """Global batches that are done."""
 
     losses: Tensor | None = None
-    """By rank: the sum of its losses, and their number. None before the first batch."""
+    """A row per rank: the sum of its losses, and their number. None before the first batch."""
 
     seconds: float = 0.0
+    """How long these batches took."""
+
     waiting_seconds: float = 0.0
-    """What these batches took, and the part of it in which data was waited for."""
+    """The part of `seconds` in which training waited for data."""
 
     def losses_of(self, rank: int, num_ranks: int) -> Tensor:
-        """Return the sum and the number that a rank goes on from; of another number of ranks, the first has all."""
+        """Return the sum and the number that a rank continues from.
+
+        If the number of ranks has changed, the first rank has the sums of all, and the others have zeros.
+        """
         if self.losses is None:
             return torch.zeros(2)
         if len(self.losses) == num_ranks:
@@ -54,7 +58,7 @@ class UnderWay:
 
 
 class TrainState:
-    """What one training needs to go on as if it had never stopped."""
+    """Everything that a training needs to continue as if it had never stopped."""
 
     def __init__(
         self,
@@ -68,21 +72,23 @@ class TrainState:
         self.schedule = schedule
         self.scaler = scaler
         self.history: list[dict[str, Any]] = []
-        self.under_way = UnderWay()
+        """The metrics of every epoch that is done, in order."""
+
+        self.partial_epoch = PartialEpoch()
 
     @property
     def epoch(self) -> int:
-        """Epochs that are done."""
+        """The number of epochs that are done."""
         return len(self.history)
 
     def to_bytes(self) -> bytes:
-        """Return the state, readable by `torch.load(weights_only=True)`."""
+        """Return the state as `torch.load(weights_only=True)` reads it."""
         buffer = io.BytesIO()
         self.write_to(buffer)
         return buffer.getvalue()
 
     def write_to(self, file: io.BufferedIOBase) -> None:
-        """Write what `to_bytes` returns; to a file in two thirds of the time, because it is not copied."""
+        """Write what `to_bytes` returns, without a copy of it: a third faster for a file."""
         torch.save(
             {
                 "format": FORMAT,
@@ -92,16 +98,16 @@ class TrainState:
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "history": self.history,
-                "under_way": asdict(self.under_way),
+                "under_way": asdict(self.partial_epoch),
             },
-            file,
+            file,  # pyright: ignore[reportArgumentType]  # torch's stub names IO[bytes], which io's classes are not
         )
 
     def restore(self, content: bytes) -> None:
-        """Continue from the bytes of an earlier `to_bytes`.
+        """Take over the state that `to_bytes` returned earlier.
 
         Raises:
-            CheckpointError: The bytes are not a checkpoint, or one of another network.
+            CheckpointError: The bytes are not a checkpoint, or are one of another network.
         """
         state = _read(content, "checkpoint")
         if (found := _network_config(state, "checkpoint")) != self.network.config:
@@ -111,14 +117,14 @@ class TrainState:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.history = list(state["history"])
-        self.under_way = UnderWay(**state.get("under_way", {}))
+        self.partial_epoch = PartialEpoch(**state.get("under_way", {}))
 
 
 def load_checkpoint(path: Path) -> tuple[SegmentationNetwork, list[dict[str, Any]]]:
-    """Return the network of a checkpoint, on the CPU and ready to evaluate, and the metrics of its epochs, in order.
+    """Return a checkpoint's network, on the CPU and in evaluation mode, and the metrics of its epochs, in order.
 
     Raises:
-        CheckpointError: The file is damaged, foreign, or of another version.
+        CheckpointError: The file is damaged, of another program, or of another version.
     """
     state = _read(path.read_bytes(), str(path))
     network = build(_network_config(state, str(path)))

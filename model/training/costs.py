@@ -1,4 +1,4 @@
-"""What a network costs to run, measured where it trains."""
+"""What a network costs to run, measured on the device that trains it."""
 
 import statistics
 import time
@@ -17,13 +17,15 @@ NUM_RUNS = 15
 def network_costs(
     state: TrainState, side: tuple[int, int], device: Device, *, measure_latency: bool
 ) -> dict[str, float]:
-    """Return `million_parameters` and, if it is asked for, `latency_ms`; a training that goes on has what it had.
+    """Return `million_parameters` and, if `measure_latency` is set, `latency_ms`.
+
+    A training that resumes keeps the latency of its first epoch, which another device may have measured.
 
     Args:
         side: Height and width of a slice, in pixels.
     """
     costs = {"million_parameters": num_parameters(state.network) / 1e6}
-    if measure_latency and state.history:  # perhaps it began on another device
+    if measure_latency and state.history:
         costs["latency_ms"] = state.history[0]["latency_ms"]
     elif measure_latency:
         costs["latency_ms"] = latency_ms(state.network, height=side[0], width=side[1], device=device)
@@ -32,21 +34,21 @@ def network_costs(
 
 @torch.inference_mode()
 def latency_ms(network: SegmentationNetwork, *, height: int, width: int, device: Device) -> float:
-    """Return the median time in milliseconds from one slice on the device to its logits, in training's precision."""
+    """Return the median time from one slice on the device to its logits, in milliseconds, in training's precision."""
     network.eval()
     slices = torch.zeros(1, network.config.in_channels, height, width, device=device.device)
     slices = slices.to(memory_format=device.memory_format)
     seconds = []
     for _ in range(NUM_WARM_UP + NUM_RUNS):
-        _wait(device)
+        _synchronise(device)
         started = time.perf_counter()
         with device.autocast():
             network(slices)
-        _wait(device)
+        _synchronise(device)
         seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds[NUM_WARM_UP:])
 
 
-def _wait(device: Device) -> None:
+def _synchronise(device: Device) -> None:
     if device.device.type == "cuda":
         torch.cuda.synchronize(device.device)

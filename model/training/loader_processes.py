@@ -1,13 +1,13 @@
-"""A rank's training batches, augmented by a thread, or by processes for a device that is faster than a thread.
+"""A rank's training batches, augmented in a thread, or in processes if the device is faster than a thread.
 
-Augmentation holds Python's lock for most of its time: a second thread gains a sixth, a second process nearly doubles it
-(LOG.md).
+Augmentation holds Python's global lock for most of its time: a second thread gains a sixth, a second process nearly
+doubles the speed (tests/benchmarks/LOG.md).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,23 +17,25 @@ from data.augment import AugmentConfig, build_augment
 from data.loaders import Batch, augmented, train_batches
 from data.pack import Pack
 
-Part = TypeVar("Part")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 @contextmanager
 def train_loader(
     pack: Pack, *, batch_size: int, seed: int, rank: int, world_size: int, augment: float, num_processes: int
-) -> Iterator[Callable[..., Iterator[Batch]]]:
-    """Yields batches(epoch=..., first=...): `train_batches` of all slices, augmented with this strength.
+) -> Iterator[Callable[..., Generator[Batch, None, None]]]:
+    """Yield a function batches(epoch=..., first=...) that returns `train_batches` of all slices of the pack.
 
-    num_processes augment, as long as the context lasts; 0: a thread does, for each epoch.
+    Args:
+        augment: Strength of augmentation.
+        num_processes: Processes that augment while the context lasts; with 0, each epoch has a thread for it.
     """
     change = build_augment(AugmentConfig(strength=augment))
     with ExitStack() as stack:
         processes = None
         if num_processes and change:
-            processes = Processes(partial(augmented, pack, change), num_processes=num_processes)
+            processes = LoaderProcesses(partial(augmented, pack, change), num_processes=num_processes)
             stack.callback(processes.close)
         yield partial(
             train_batches,
@@ -49,39 +51,43 @@ def train_loader(
 
 
 class ProcessLost(RuntimeError):
-    """A process died, by a signal or for want of memory: what it computed is innocent."""
+    """A process died, from a signal or a lack of memory. The work that it was given is not at fault."""
 
 
-class Processes(Generic[Part, Result]):
-    """Processes that live until they are closed; forked at the first call, so that make's data are not copied."""
+class LoaderProcesses(Generic[Task, Result]):
+    """Processes that apply one function to tasks until they are closed.
 
-    def __init__(self, make: Callable[[Part], Result], *, num_processes: int) -> None:
+    They are forked at the first call, so that the function's data are shared and not copied.
+    """
+
+    def __init__(self, function: Callable[[Task], Result], *, num_processes: int) -> None:
         assert num_processes >= 1, num_processes
-        self._parts: list[Part] = []
-        self._loader: DataLoader | None = DataLoader(
-            _Made(make),
-            sampler=self._parts,
-            batch_size=None,  # a part is a batch already
-            collate_fn=_as_it_is,
+        self._tasks: list[Task] = []
+        self._loader: DataLoader[Result] | None = DataLoader(
+            _Computed(function),
+            sampler=self._tasks,
+            batch_size=None,  # a task is a whole batch already
+            collate_fn=_unchanged,
             num_workers=num_processes,
             persistent_workers=True,
             multiprocessing_context="fork",
-            generator=torch.Generator(),  # not the global one: dropout draws from that
+            generator=torch.Generator(),  # the global one belongs to dropout
         )
 
-    def __call__(self, parts: Sequence[Part]) -> Iterator[Result]:
-        """Returns make(part) for each part, in order; what an earlier call has not yet returned is dropped.
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[Result]:
+        """Return function(task) for each task, in order; results that an earlier call has not yet returned are dropped.
 
         Raises:
-            ProcessLost: A process died; from the iterator, as is what make raises.
+            ProcessLost: A process died. The iterator raises it, as it does what the function raises.
         """
-        self._parts[:] = parts
+        assert self._loader is not None, "the processes are closed"
+        self._tasks[:] = tasks
         return _results(iter(self._loader))
 
     def close(self) -> None:
-        """End the processes, once nothing iterates over their results any more.
+        """End the processes as soon as nothing iterates over their results any more.
 
-        Left to the garbage collector, which ends the queues before their loader, each would be waited for, for 5 s.
+        If the garbage collector did it, the queues would end before their loader, and each would be waited for for 5 s.
         """
         self._loader = None
 
@@ -90,19 +96,19 @@ def _results(found: Iterator[Result]) -> Iterator[Result]:
     try:
         yield from found
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):  # PyTorch has no type for it
+        if not str(error).startswith("DataLoader worker"):  # PyTorch has no exception of its own for it
             raise
         raise ProcessLost(str(error)) from error
 
 
-class _Made(Dataset):
-    def __init__(self, make: Callable) -> None:
-        self._make = make
+class _Computed(Dataset[Any]):
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
 
-    def __getitem__(self, part: Part) -> Result:
-        return self._make(part)
+    def __getitem__(self, task: Any) -> Any:
+        return self._function(task)
 
 
-def _as_it_is(result: Result) -> Result:
-    # Tensors would travel through /dev/shm, of which a container has 64 MB unless told otherwise.
+def _unchanged(result: Result) -> Result:
+    # Tensors would travel through /dev/shm, of which a container has 64 MB by default.
     return result

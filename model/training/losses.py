@@ -1,4 +1,4 @@
-"""The loss: binary cross-entropy and Dice on logits, in a weighted sum."""
+"""The loss: a weighted sum of binary cross-entropy and Dice, both computed from logits."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor
 from model.training import parallel
 
 SMOOTHING_PIXELS = 1.0
-"""Added above and below the Dice quotient, so that a batch without tumour has a finite gradient."""
+"""Added to the numerator and denominator of Dice, so that a batch without tumour has a finite gradient."""
 
 
 def bce_dice_loss(
@@ -19,10 +19,10 @@ def bce_dice_loss(
 ) -> Float[Tensor, ""]:
     """Return `bce_weight * BCE + (1 - bce_weight) * (1 - Dice)`.
 
-    BCE is the mean over this rank's pixels. Dice pools the whole global batch, over ranks too, before it divides: a
-    slice without tumour then counts as false positives only, and the loss does not depend on the number of workers.
+    BCE is the mean over this rank's pixels. Dice pools the whole global batch, over all ranks, before it divides: a
+    slice without tumour then contributes false positives only, and the loss does not depend on the number of workers.
 
-    Reference: soft Dice, Milletari et al. 2016, doi:10.1109/3DV.2016.79, with the sums (not the squares) below.
+    Reference: soft Dice, Milletari et al. 2016, doi:10.1109/3DV.2016.79, with plain sums in place of sums of squares.
     """
     bce = F.binary_cross_entropy_with_logits(logits, masks)
     probabilities = logits.sigmoid()

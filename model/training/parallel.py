@@ -1,4 +1,4 @@
-"""The process group that a training runs in, if there is one: rank, number of workers, sums over them."""
+"""The process group that a training runs in, if there is one: rank, number of workers, and sums over them."""
 
 from collections.abc import Callable
 
@@ -11,23 +11,23 @@ from model.device import Device
 
 
 def rank() -> int:
-    """Return this process's place in its group; 0 without one."""
+    """Return this process's rank in its group; 0 without a group."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Return the number of processes of the group; 1 without one."""
+    """Return the number of processes in the group; 1 without a group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def sum_over_ranks(tensor: Tensor) -> None:
-    """Put the sum over all processes into the tensor, on each of them."""
+    """Replace the tensor, on every process, by its sum over all processes."""
     if world_size() > 1:
         dist.all_reduce(tensor)
 
 
-def rows_of_ranks(row: Tensor) -> Tensor:
-    """Return what each process has as a row of its own, the same table on all of them."""
+def gather_rows(row: Tensor) -> Tensor:
+    """Return a table with one row per process, the same on all of them."""
     rows = torch.zeros(world_size(), *row.shape, dtype=row.dtype, device=row.device)
     rows[rank()] = row
     sum_over_ranks(rows)
@@ -35,29 +35,30 @@ def rows_of_ranks(row: Tensor) -> Tensor:
 
 
 class Votes:
-    """Asks all processes, at every batch, whether one of them wants something; the answer comes with the next batch.
+    """A question that all processes are asked at every batch; it is answered yes if one of them says yes.
 
-    So nobody waits for it: until then it has travelled beside the gradients. A process alone has it at once.
+    The answer comes one batch later, so that nobody waits for it: until then it travels beside the gradients. A process
+    that is alone has its answer at once.
     """
 
     def __init__(self, device: Device) -> None:
         self._device = device.device
-        self._answer: Callable[[], bool] | None = None
-        """Of the question before."""
+        self._previous: Callable[[], bool] | None = None
+        """Returns the answer to the previous question."""
 
     def ask(self, mine: bool) -> bool:
-        """Return whether a process wanted it when it was asked before: the same on all of them."""
+        """Put in this process's vote, and return whether any process voted yes at the previous batch."""
         if world_size() == 1:
             return mine
-        before, self._answer = self._answer, _vote(mine, self._device)
-        return before is not None and before()
+        previous, self._previous = self._previous, _vote(mine, self._device)
+        return previous is not None and previous()
 
 
 def differentiable_sum(tensor: Tensor) -> Tensor:
-    """Return the sum over all processes; after `distribute` has averaged gradients, they are those of the sum.
+    """Return the sum over all processes, with the right gradients once `distribute` has averaged them.
 
-    A process knows the gradient of its own share only, and the average divides it by the number of processes: so that
-    many times as much of it goes in. Nothing is exchanged backwards.
+    A process knows the gradient of its own summand only, and the average divides it by the number of processes, so the
+    gradient is multiplied by that number here. The backward pass needs no communication.
     """
     if world_size() == 1:
         return tensor
@@ -67,27 +68,28 @@ def differentiable_sum(tensor: Tensor) -> Tensor:
 
 
 def distribute(network: nn.Module, device: Device) -> nn.Module:
-    """Return the network with its gradients averaged over all processes; itself, if there is only this one."""
+    """Return the network with gradients averaged over all processes; without others, the network itself."""
     if world_size() == 1:
         return network
     return DistributedDataParallel(network, device_ids=[device.device.index] if device.device.type == "cuda" else None)
 
 
 def _vote(mine: bool, device: torch.device) -> Callable[[], bool]:
-    """Begin to add up what all processes want; return what waits for the sum."""
+    """Start to add up the votes of all processes; return a function that waits for the sum."""
     votes = torch.full((1,), float(mine), device=device)
-    sent = dist.all_reduce(votes, async_op=True)
+    pending = dist.all_reduce(votes, async_op=True)
+    assert pending is not None, "this process belongs to the group"
     if device.type != "cuda":
-        return lambda: sent.wait() and votes.item() > 0
-    # On a GPU all this is queued behind the batch before. So the next batch is queued, too, before this is waited for,
-    # and the GPU never is.
-    sent.wait()
-    found = torch.empty(1, pin_memory=True).copy_(votes, non_blocking=True)
+        return lambda: pending.wait() and votes.item() > 0
+    # On a GPU all of this is queued behind the previous batch, and the next batch is queued before the answer is waited
+    # for. So the GPU never idles.
+    pending.wait()
+    on_host = torch.empty(1, pin_memory=True).copy_(votes, non_blocking=True)
     arrived = torch.cuda.Event()
     arrived.record()
 
     def answer() -> bool:
         arrived.synchronize()
-        return found.item() > 0
+        return on_host.item() > 0
 
     return answer

@@ -1,4 +1,5 @@
-"""A handful of slices as a network sees them while it is trained: the same for all trainings on a pack."""
+"""A few validation slices and what a network in training predicts for them; the slices are the same for every training
+on a pack."""
 
 from dataclasses import dataclass
 
@@ -13,31 +14,32 @@ from model.overlay import FLAIR
 from model.segmentation_network import SegmentationNetwork
 
 MAX_SLICES = 8
-"""Enough to see what a network does, in a screenful; each takes a few ms to predict and some 100 KB to store."""
+"""Enough to see what a network does; they fill a screen. Each takes a few ms to predict and about 100 KB to store."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PredictedSlices:
-    """Slices, their true masks, and those that a network gives."""
+    """Slices with their true masks and the masks that a network predicts."""
 
     patients: tuple[str, ...]
     numbers: Int64[np.ndarray, " slices"]
     images: UInt8[np.ndarray, "slices size size"]
-    """In grey: the channel in which overlays show a tumour."""
+    """Grey levels of the channel in which overlays show a tumour."""
 
     true: Bool[np.ndarray, "slices size size"]
     predicted: Bool[np.ndarray, "slices size size"]
 
     @property
     def dices(self) -> Float[np.ndarray, " slices"]:
-        """The Dice of each slice by itself; nan where neither mask has a pixel."""
+        """The slice-wise Dice; nan where both masks are empty."""
         both = (self.true & self.predicted).sum((1, 2))
         either = self.true.sum((1, 2)) + self.predicted.sum((1, 2))
         return np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan)
 
 
 def representative_slices(pack: Pack) -> Int64[np.ndarray, " slices"]:
-    """Return the slice with the most tumour of each of the first patients, the middle one of a patient without."""
+    """Return one slice of each of the first MAX_SLICES patients: the one with the most tumour, or the middle one of a
+    patient without tumour."""
     chosen = []
     for patient in range(min(MAX_SLICES, len(pack.patient_ids))):
         slices = np.flatnonzero(pack.patient_of_slice == patient)
@@ -48,7 +50,7 @@ def representative_slices(pack: Pack) -> Int64[np.ndarray, " slices"]:
 
 @torch.inference_mode()
 def predict_slices(network: SegmentationNetwork, pack: Pack, device: Device) -> PredictedSlices:
-    """Return what a network makes of the telling slices of a pack; it is left ready to evaluate, not to train."""
+    """Return the representative slices of a pack as a network predicts them; it is left in evaluation mode."""
     network.eval()
     slices = representative_slices(pack)
     [batch] = eval_batches(pack, slices, batch_size=len(slices))

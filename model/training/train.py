@@ -1,118 +1,72 @@
-"""The training loop, as a generator: one result an epoch, and no callback, no trainer, no Ray.
+"""The training loop, as a generator: it yields one result per epoch, and needs no callback, no trainer and no Ray.
 
-Whoever iterates is in charge: a search, a test, or three lines in a notebook. With a `torch.distributed` process group
-it trains data-parallel; without one, alone. Both see the same global batches.
+Whoever iterates is in charge: a search, a test, or a few lines in a notebook. In a `torch.distributed` process group it
+trains data-parallel; without one, alone. Both see the same global batches.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.loaders import Batch, num_train_batches
 from data.pack import Pack
-from model.device import PRECISIONS, Device, find_device
+from model.device import Device, find_device
 from model.networks import build
 from model.segmentation_network import NetworkConfig
 from model.training import parallel
-from model.training.checkpoint import TrainState, UnderWay
+from model.training.checkpoint import PartialEpoch, TrainState
 from model.training.costs import network_costs
 from model.training.loader_processes import train_loader
 from model.training.losses import bce_dice_loss
+from model.training.train_config import TrainConfig
 from model.training.validate import validate
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How one network is trained."""
-
-    max_epochs: int
-    """Epochs of the whole schedule; the learning rate reaches zero at its end."""
-
-    learning_rate: float = 1e-3
-    """Peak learning rate of AdamW."""
-
-    weight_decay: float = 1e-2
-    """AdamW's decoupled weight decay; PyTorch's default."""
-
-    batch_size: int = 16
-    """Slices in a global batch, shared among the workers."""
-
-    bce_weight: float = 0.5
-    """Share of binary cross-entropy in the loss; the rest is Dice."""
-
-    augment: float = 1.0
-    """Strength of augmentation: 0 is none, 1 the usual, 2 twice that."""
-
-    warmup_fraction: float = 0.05
-    """Share of the schedule in which the learning rate rises linearly, before the cosine."""
-
-    clip_norm: float = 1.0
-    """Largest norm of the whole gradient; instance norm and Dice give rare large ones."""
-
-    patience: int = 0
-    """Epochs without a better validation Dice after which training ends early; 0 never ends early."""
-
-    precision: str = "auto"
-    """'float32', 'bf16', 'fp16', or 'auto': the fastest that the device has units for."""
-
-    seed: int = 0
-    """Seeds weights, order, augmentation and dropout."""
-
-    measure_latency: bool = False
-    """Whether the metrics have the network's `latency_ms`, measured once, before the first epoch."""
-
-    loader_processes: int = 0
-    """Processes that augment slices; 0: a thread does, which is enough for a CPU (LOG.md)."""
-
-    def __post_init__(self) -> None:
-        for name, low in (("max_epochs", 1), ("batch_size", 1), ("loader_processes", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {low}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}, but must be > 0")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay is {self.weight_decay}, but must be at least 0")
-        for name in ("bce_weight", "warmup_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be from 0 to 1")
-        if not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}, but must be > 0")
-        if self.precision not in ("auto", *PRECISIONS):
-            raise ValueError(f"precision is {self.precision!r}, but must be one of auto, {', '.join(PRECISIONS)}")
-        if self.patience < 0:
-            raise ValueError(f"patience is {self.patience}, but must be at least 0 (0 never ends early)")
-
-
-@dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """What one epoch brought. Metrics without `train` are of the validation patients, volumetric and per patient."""
+    """The outcome of one epoch."""
 
     metrics: dict[str, float | int]
-    """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds (of
-    which val_seconds, waiting_seconds); million_parameters, and latency_ms if asked for, are the network's."""
+    """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds (of which
+    val_seconds and waiting_seconds), million_parameters, and latency_ms if it was measured. Validation metrics are
+    volumetric, means over patients; they are missing after a failure."""
 
     state: TrainState
-    """The training as it stands; it lives on, so take its bytes before asking for the next epoch."""
+    """The training as it is now. The next epoch changes it, so take its bytes before that."""
 
     finished: bool
-    """This was the last epoch, by schedule, by patience or by failure."""
+    """Whether this was the last epoch, by schedule, by patience or by failure."""
 
     failure: str | None = None
-    """Why the training cannot go on, the same on all ranks."""
+    """Why the training cannot continue, the same on all ranks; None if it can."""
 
 
 class Halted(Exception):
-    """Training stopped between two batches of an epoch, as it was asked to, and goes on there from `state`."""
+    """Training stopped on request between two batches of an epoch; it can be resumed there from `state`."""
 
     def __init__(self, state: TrainState) -> None:
-        super().__init__(f"halted after batch {state.under_way.num_batches} of epoch {state.epoch + 1}")
+        super().__init__(f"halted after batch {state.partial_epoch.num_batches} of epoch {state.epoch + 1}")
         self.state = state
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What the epochs of one training share."""
+
+    config: TrainConfig
+    device: Device
+    state: TrainState
+    network: nn.Module
+    """The state's network, with gradients averaged over all ranks."""
+
+    batches: Callable[..., Generator[Batch, None, None]]
+    halt: Callable[[], bool]
 
 
 def train(
@@ -124,16 +78,16 @@ def train(
     resume_from: bytes | None = None,
     halt: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochResult]:
-    """Return the epochs of one training, each computed when it is asked for.
+    """Yield the result of each epoch of a training; an epoch is computed when the iterator is asked for it.
 
     Args:
-        resume_from: The bytes of a `TrainState`; training goes on after its last batch. If that was the last one of
-            all, the last epoch's result is yielded once more, so that there is always a result.
-        halt: Is asked before every batch whether training shall stop there; one rank that says so is enough. The epoch
-            is finished all the same if all its batches are done.
+        resume_from: The bytes of a `TrainState`. Training continues after its last batch. If nothing was left to do,
+            the last epoch's result is yielded once more, so that there is always a result.
+        halt: Called before every batch; training stops there if it returns True on at least one rank. If all batches
+            of the epoch are done, the epoch is finished all the same.
 
     Raises:
-        Halted: `halt` said so.
+        Halted: `halt` returned True.
         CheckpointError: `resume_from` is not a checkpoint of this network.
         ValueError: The batch cannot be shared among the workers, or the slices do not suit the network.
     """
@@ -145,35 +99,20 @@ def train(
         state.restore(resume_from)
     if _is_finished(state.history, config):
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
-    costs = network_costs(state, train_pack.masks.shape[1:], device, measure_latency=config.measure_latency)
+    height, width = train_pack.masks.shape[1:]
+    costs = network_costs(state, (height, width), device, measure_latency=config.measure_latency)
     network = parallel.distribute(state.network, device)
     with _train_loader(train_pack, config) as batches:
+        training = _Training(config=config, device=device, state=state, network=network, batches=batches, halt=halt)
         while not _is_finished(state.history, config):
-            started = time.perf_counter() - state.under_way.seconds
-            loss, waited = _train_epoch(network, state, config, batches, device, halt)
-            trained = time.perf_counter()
-            failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
-            scores = {} if failure else validate(state.network, val_pack, device, config.batch_size)
-            epoch = {
-                "epoch": state.epoch + 1,
-                "train_loss": loss,
-                **{f"val_{name}": score for name, score in scores.items()},
-                "learning_rate": state.schedule.get_last_lr()[0],
-                "seconds": time.perf_counter() - started,
-                "val_seconds": time.perf_counter() - trained,
-                "waiting_seconds": waited,
-                **costs,
-            }
-            state.history.append(epoch)
-            state.under_way = UnderWay()
-            finished = failure is not None or _is_finished(state.history, config)
-            yield EpochResult(metrics=epoch, state=state, finished=finished, failure=failure)
-            if failure:
+            yield (result := _run_epoch(training, val_pack, costs))
+            if result.failure:
                 return
 
 
 def _start(network_config: NetworkConfig, config: TrainConfig, device: Device, steps_per_epoch: int) -> TrainState:
-    network = build(network_config).to(device.device, memory_format=device.memory_format)
+    """Return the state before the first batch."""
+    network = device.move(build(network_config))
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -190,7 +129,9 @@ def _start(network_config: NetworkConfig, config: TrainConfig, device: Device, s
     return TrainState(network, optimizer, schedule, scaler)
 
 
-def _train_loader(pack: Pack, config: TrainConfig) -> AbstractContextManager[Callable[..., Iterator[Batch]]]:
+def _train_loader(
+    pack: Pack, config: TrainConfig
+) -> AbstractContextManager[Callable[..., Generator[Batch, None, None]]]:
     return train_loader(
         pack,
         batch_size=config.batch_size,
@@ -202,51 +143,69 @@ def _train_loader(pack: Pack, config: TrainConfig) -> AbstractContextManager[Cal
     )
 
 
-def _train_epoch(
-    network: torch.nn.Module,
-    state: TrainState,
-    config: TrainConfig,
-    batches: Callable[..., Iterator[Batch]],
-    device: Device,
-    halt: Callable[[], bool],
-) -> tuple[float, float]:
+def _run_epoch(training: _Training, val_pack: Pack, costs: dict[str, float]) -> EpochResult:
+    """Train and validate for one epoch, or for what is left of it."""
+    state, config = training.state, training.config
+    started = time.perf_counter() - state.partial_epoch.seconds
+    loss, waited = _train_epoch(training)
+    trained = time.perf_counter()
+    failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
+    scores = {} if failure else validate(state.network, val_pack, training.device, config.batch_size)
+    metrics = {
+        "epoch": state.epoch + 1,
+        "train_loss": loss,
+        **{f"val_{name}": score for name, score in scores.items()},
+        "learning_rate": state.schedule.get_last_lr()[0],
+        "seconds": time.perf_counter() - started,
+        "val_seconds": time.perf_counter() - trained,
+        "waiting_seconds": waited,
+        **costs,
+    }
+    state.history.append(metrics)
+    state.partial_epoch = PartialEpoch()
+    finished = failure is not None or _is_finished(state.history, config)
+    return EpochResult(metrics=metrics, state=state, finished=finished, failure=failure)
+
+
+def _train_epoch(training: _Training) -> tuple[float, float]:
     """Return the mean loss over the global batches of an epoch, and the seconds spent waiting for data."""
-    epoch, done = state.epoch + 1, state.under_way
-    network.train()
+    state, config, device = training.state, training.config, training.device
+    epoch, done = state.epoch + 1, state.partial_epoch
+    training.network.train()
     rank, votes = parallel.rank(), parallel.Votes(device)
     total = done.losses_of(rank, parallel.world_size()).to(device.device)
     waited, began = done.waiting_seconds, time.perf_counter()
-    with closing(batches(epoch=epoch, first=done.num_batches)) as found:
+    with closing(training.batches(epoch=epoch, first=done.num_batches)) as batches:
         asked = began
-        for index, batch in enumerate(found, start=done.num_batches):
+        for index, batch in enumerate(batches, start=done.num_batches):
             waited += time.perf_counter() - asked
-            if votes.ask(halt()):
-                state.under_way = UnderWay(
+            if votes.ask(training.halt()):
+                state.partial_epoch = PartialEpoch(
                     num_batches=index,
-                    losses=parallel.rows_of_ranks(total).cpu(),
+                    losses=parallel.gather_rows(total).cpu(),
                     seconds=done.seconds + time.perf_counter() - began,
                     waiting_seconds=waited,
                 )
                 raise Halted(state)
             device.seed(config.seed, epoch, index, rank)
-            loss = _train_step(network, state, config, batch, device)
+            loss = _train_step(training, batch)
             total += torch.stack([loss.detach(), torch.ones_like(loss)])
             asked = time.perf_counter()
     parallel.sum_over_ranks(total)
     return (total[0] / total[1]).item(), waited
 
 
-def _train_step(
-    network: torch.nn.Module, state: TrainState, config: TrainConfig, batch: Batch, device: Device
-) -> Tensor:
+def _train_step(training: _Training, batch: Batch) -> Tensor:
+    """Return the loss of a batch, after the step that it led to."""
+    state, config, device = training.state, training.config, training.device
     images, masks = device.put(batch.images), device.put(batch.masks)
     with device.autocast():
-        logits = network(images)
+        logits = training.network(images)
     loss = bce_dice_loss(logits.float(), masks, bce_weight=config.bce_weight)
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
     state.scaler.unscale_(state.optimizer)
-    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    torch.nn.utils.clip_grad_norm_(training.network.parameters(), config.clip_norm)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.schedule.step()

@@ -1,4 +1,4 @@
-"""What a network in training is worth on the validation patients."""
+"""The metrics of a network in training on the validation patients."""
 
 import numpy as np
 import torch
@@ -12,8 +12,11 @@ from model.training import parallel
 
 
 @torch.inference_mode()
-def validate(network: SegmentationNetwork, pack: Pack, device: Device, batch_size: int) -> dict[str, float | int]:
-    """Return the mean over patients of every metric, from counts that are added up over slices and ranks."""
+def validate(network: SegmentationNetwork, pack: Pack, device: Device, batch_size: int) -> dict[str, float]:
+    """Return the mean over patients of every metric; each patient's counts are summed over its slices and all ranks.
+
+    A metric is nan where it is undefined for every patient. The network is left in evaluation mode.
+    """
     network.eval()
     counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)
     patient_of_slice = torch.from_numpy(pack.patient_of_slice.copy()).to(device.device)

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from data.errors import UserError
 from data.patient import Patient
-from model.memory import keep_to_share
+from model.memory import limit_gpu_memory
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.draining import usable_nodes
 from search.cluster.capacity.lane_plan import LanePlan
@@ -147,7 +147,7 @@ def run_here_if_unreadable(tasks: TaskRunner, patients: Sequence[Patient], folde
 
 
 def _call(gpus: float, function: Callable, *arguments: Any) -> Any:
-    keep_to_share(gpus)
+    limit_gpu_memory(gpus)
     return function(*arguments)
 
 

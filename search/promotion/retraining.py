@@ -18,7 +18,8 @@ from data.split import in_hash_order
 from model.scoring.evaluate import PatientScore, summarise
 from model.segmentation_network import NetworkConfig
 from model.settings import Settings
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.suppor
 
 from model.device import find_device
 from model.training import parallel
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from search.cluster.group.channel import WorkerListener, local_pair
 from tests.support.fakes import small_pack

@@ -30,7 +30,8 @@ from data.patient import SliceFiles, SlicePatient
 from data.preprocess import Preprocessing, fit_image, fit_mask
 from data.source import find_source
 from model.training.loader_processes import train_loader
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from search.record.provenance import commit
 

@@ -22,7 +22,8 @@ from data.source import find_source
 from model.export.predictor import Predictor, torch_network
 from model.scoring.evaluate import PatientScore, evaluate, summarise
 from model.settings import Settings
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from search.promotion.best_folder import without_nan
 from search.record.provenance import commit

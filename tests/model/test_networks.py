@@ -20,7 +20,8 @@ from model.networks import DEFAULT_ARCHITECTURE, NETWORKS, Architecture, build, 
 from model.segmentation_network import NetworkConfig, SegmentationNetwork, check_slices
 from model.settings import Settings
 from model.training.checkpoint import CheckpointError, load_checkpoint
-from model.training.train import EpochResult, TrainConfig, train
+from model.training.train import EpochResult, train
+from model.training.train_config import TrainConfig
 from model.unet import UNet, UNetConfig
 from model.weights import read_weights, write_weights
 from tests.support.fakes import small_pack

@@ -55,14 +55,15 @@ def test_unet_drops_features_only_in_training():
 
 def test_unet_drops_features_only_in_the_lower_half():
     network = tiny(depth=4, dropout=0.5)
-    levels = [any(isinstance(part, nn.Dropout2d) for part in block) for block in network.down]
+    levels = [any(isinstance(part, nn.Dropout2d) for part in block.children()) for block in network.down]
     assert levels == [False, False, True, True, True]
 
 
 def test_unet_gives_every_parameter_a_gradient():
     network = tiny(depth=2)
     network(torch.randn(1, 3, 8, 8)).square().mean().backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
 
 
 def test_unet_names_the_sides_it_would_take():

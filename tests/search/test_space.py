@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from model.training.train import TrainConfig
+from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from search.space import CORE, SPACES, WIDE, SharedSettings, batch_sizes, describe, largest_network, to_configs
 

@@ -22,12 +22,13 @@ from ray.train import get_context
 
 from data.pack import Pack
 from model.device import find_device
-from model.memory import forget_peak, keep_to_share, peak_mb
+from model.memory import limit_gpu_memory, peak_memory_mb, reset_peak_memory
 from model.segmentation_network import NetworkConfig, SegmentationNetwork
 from model.training.checkpoint import TrainState
 from model.training.loader_processes import ProcessLost
 from model.training.sample_slices import PredictedSlices, predict_slices
-from model.training.train import EpochResult, Halted, TrainConfig, train
+from model.training.train import EpochResult, Halted, train
+from model.training.train_config import TrainConfig
 from search.cluster.group.channel import LocalChannel
 from search.storage.storage_path import StoragePath, write_with_retries
 
@@ -76,7 +77,7 @@ def serve_trials(config: dict[str, Any]) -> None:
     address = config["address"]
     channel = address if isinstance(address, LocalChannel) else address.connect(get_context().get_world_rank())
     torch.set_num_threads(max(1, config["threads"]))
-    keep_to_share(config["gpus"])
+    limit_gpu_memory(config["gpus"])
     train_pack, val_pack = ray.get(list(config["packs"]))
     epochs: Iterator[EpochResult] = iter(())
     state: TrainState | None = None
@@ -84,7 +85,7 @@ def serve_trials(config: dict[str, Any]) -> None:
         match request:
             case ("start", trial):
                 state = None
-                forget_peak()
+                reset_peak_memory()
                 epochs = train(
                     trial.network,
                     trial.train,
@@ -127,7 +128,7 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Fa
         result = next(epochs)
     except Halted as halted:
         state = halted.state
-        return state, Halt(epoch=state.epoch, num_batches=state.under_way.num_batches)
+        return state, Halt(epoch=state.epoch, num_batches=state.partial_epoch.num_batches)
     except ProcessLost:  # as good as this worker's own death: the trial goes on from its checkpoint on another group
         raise
     except Exception as error:  # whatever training can raise belongs to the trial, not to the group
@@ -135,7 +136,7 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Fa
             torch.cuda.empty_cache()
         message = f"{type(error).__name__}: {error}"
         return None, Failure(message=message, traceback=traceback.format_exc())
-    metrics = result.metrics | {"peak_memory_mb": peak_mb()}
+    metrics = result.metrics | {"peak_memory_mb": peak_memory_mb()}
     return result.state, Report(metrics=metrics, finished=result.finished, failure=result.failure)
 
 

@@ -29,7 +29,10 @@ class MadePatient(Patient):
     num_slices: int = 3
     spacing_mm: tuple[float, float, float] | None = None
     seed: int = 0
-    files: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return ()
 
     def read(self) -> Volume:
         rng = np.random.default_rng(self.seed)
@@ -91,8 +94,8 @@ def test_assessment_measures_distances(spacing_mm):
 
 def test_assessment_counts_every_slice_and_pixel_once():
     assessment = found()
-    assert assessment.diagnosis.num_tumour_slices == 1 + 2 + 3
-    assert assessment.diagnosis.num_other_slices == 3
+    assert assessment.detection.num_tumour_slices == 1 + 2 + 3
+    assert assessment.detection.num_other_slices == 3
     pooled = sum(assessment.probabilities, NO_PIXELS)
     assert pooled.tumour.sum() == sum(one.true_pixels for one in assessment.scores)
     assert pooled.tumour.sum() + pooled.other.sum() == 9 * 16 * 16
@@ -174,5 +177,5 @@ def test_assess_names_what_a_diverged_network_gives():
     def diverged(slices, mean, std):
         return np.full_like(slices[:, 0], math.nan)
 
-    with pytest.raises(ValueError, match="probabilities have nan among them"):
+    with pytest.raises(ValueError, match="some probabilities are nan"):
         assess(diverged, three_patients(), settings=SETTINGS)

@@ -151,7 +151,7 @@ def test_calibration_of_no_pixels_is_nan():
 
 
 def test_count_probabilities_refuses_nan():
-    with pytest.raises(ValueError, match="probabilities have nan among them, but must be from 0 to 1"):
+    with pytest.raises(ValueError, match="some probabilities are nan, but must be from 0 to 1"):
         of_pixels([0.5, math.nan], [True, False])
 
 

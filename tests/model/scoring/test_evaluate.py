@@ -47,8 +47,17 @@ def settings(size: int) -> Settings:
 
 
 def score(name: str, dice: float) -> PatientScore:
-    rest = {"iou": dice / 2, "precision": 1.0, "recall": 0.5, "accuracy": 0.9}
-    return PatientScore(patient=name, num_slices=1, dice=dice, predicted_pixels=1, true_pixels=1, **rest)
+    return PatientScore(
+        patient=name,
+        num_slices=1,
+        dice=dice,
+        iou=dice / 2,
+        precision=1.0,
+        recall=0.5,
+        accuracy=0.9,
+        predicted_pixels=1,
+        true_pixels=1,
+    )
 
 
 def test_evaluate_patient_has_the_values_worked_by_hand():

@@ -1,4 +1,4 @@
-"""The metrics: against scipy and sets of pixels, by hand, and where they are undefined."""
+"""The metrics, compared with scipy and sets of pixels, worked by hand, and where they are undefined."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from model.scoring import metrics
 def random_masks(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return prediction and mask of three slices."""
     rng = np.random.default_rng(seed)
-    return tuple(torch.from_numpy(rng.random((3, 8, 8)) < rng.uniform(0.1, 0.9)) for _ in range(2))
+    prediction, mask = (torch.from_numpy(rng.random((3, 8, 8)) < rng.uniform(0.1, 0.9)) for _ in range(2))
+    return prediction, mask
 
 
 @pytest.mark.parametrize("seed", range(10))

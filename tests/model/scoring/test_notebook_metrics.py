@@ -1,4 +1,4 @@
-"""What notebooks report: against scikit-learn, by hand, and that it flatters as its description says."""
+"""What notebooks report, compared with scikit-learn and worked by hand; it flatters as its description says."""
 
 import math
 
@@ -22,7 +22,8 @@ from model.scoring.notebook_metrics import (
 def random_slices(seed: int, num_slices: int = 37) -> tuple[np.ndarray, np.ndarray]:
     """Return predicted and true masks, many of them empty."""
     rng = np.random.default_rng(seed)
-    return tuple(rng.random((num_slices, 6, 6)) < 0.4 * (rng.random((num_slices, 1, 1)) < 0.5) for _ in range(2))
+    predicted, masks = (rng.random((num_slices, 6, 6)) < 0.4 * (rng.random((num_slices, 1, 1)) < 0.5) for _ in range(2))
+    return predicted, masks
 
 
 def count(predicted: np.ndarray, masks: np.ndarray) -> torch.Tensor:
@@ -35,7 +36,7 @@ def test_notebook_metrics_agree_with_scikit_learn(seed):
     counts = count(predicted, masks)
 
     def dice_of(part: slice) -> float:
-        return f1_score(masks[part].ravel(), predicted[part].ravel(), zero_division=1.0)
+        return f1_score(masks[part].ravel(), predicted[part].ravel(), zero_division=1.0)  # pyright: ignore[reportArgumentType]  # the stub knows only "warn"
 
     slices = [dice_of(slice(i, i + 1)) for i in range(37)]
     batches = [dice_of(slice(i, i + 16)) for i in (0, 16, 32)]

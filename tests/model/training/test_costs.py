@@ -9,7 +9,8 @@ import torch
 from model.device import find_device
 from model.segmentation_network import num_parameters
 from model.training.costs import latency_ms, network_costs
-from model.training.train import EpochResult, TrainConfig, train
+from model.training.train import EpochResult, train
+from model.training.train_config import TrainConfig
 from model.unet import UNet, UNetConfig
 from tests.support.fakes import constant_state, small_pack
 
@@ -32,7 +33,7 @@ def latencies(results: list[EpochResult]) -> list[float]:
 
 def latency(unet: UNetConfig, *, height: int, width: int, precision: str = "float32") -> float:
     device = find_device(precision, channels_last_on_cpu=unet.channels_last_on_cpu)
-    network = UNet(unet).to(device.device, memory_format=device.memory_format)
+    network = device.move(UNet(unet))
     return latency_ms(network, height=height, width=width, device=device)
 
 

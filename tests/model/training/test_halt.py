@@ -1,4 +1,4 @@
-"""Training that is halted in the middle of an epoch, and goes on as if it never had been."""
+"""Training that is halted in the middle of an epoch continues as if it had never been halted."""
 
 import io
 import itertools
@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 
 from model.device import find_device
 from model.training import parallel
-from model.training.checkpoint import TrainState, UnderWay
+from model.training.checkpoint import PartialEpoch, TrainState
 from model.training.train import EpochResult, Halted, train
 from model.unet import NORMS, UNetConfig
 from tests.model.training.test_train import PACK, UNET, Weights, config, run, same, without_clocks
@@ -24,7 +25,7 @@ STEPS = 3
 
 
 def at(*questions: int) -> Callable[[], bool]:
-    """Return what says halt at these questions, counted from 0; it is asked before every batch."""
+    """Return a `halt` that returns True at these of its calls, counted from 0; there is one call before every batch."""
     count = itertools.count()
     return lambda: next(count) in questions
 
@@ -45,7 +46,7 @@ def test_halted_anywhere_and_resumed_equals_uninterrupted(question):
     whole, weights = run(augment=1.0)
     before, state = run_until_halted(at(question))
     assert len(before) == state.epoch == question // STEPS
-    assert state.under_way.num_batches == question % STEPS
+    assert state.partial_epoch.num_batches == question % STEPS
     rest, resumed = run(resume_from=state.to_bytes())
     assert without_clocks(before + rest) == without_clocks(whole)
     assert same(resumed, weights)
@@ -70,7 +71,7 @@ def test_halted_after_every_single_batch_equals_uninterrupted():
         epochs, state = run_until_halted(at(1), resume_from=content)
         results += epochs
         content = state.to_bytes()
-        if state.epoch == 3 and state.under_way.num_batches == 2:
+        if state.epoch == 3 and state.partial_epoch.num_batches == 2:
             break
     rest, resumed = run(resume_from=content)
     assert without_clocks(results + rest) == without_clocks(whole)
@@ -79,7 +80,7 @@ def test_halted_after_every_single_batch_equals_uninterrupted():
 
 def test_halted_before_any_batch_is_the_state_it_began_with():
     _, state = run_until_halted(at(0))
-    assert (state.epoch, state.under_way.num_batches) == (0, 0)
+    assert (state.epoch, state.partial_epoch.num_batches) == (0, 0)
     assert same(run(resume_from=state.to_bytes())[1], run()[1])
 
 
@@ -96,9 +97,9 @@ def test_halted_says_where():
 
 def test_clocks_of_an_epoch_that_was_halted_are_of_both_its_parts():
     _, state = run_until_halted(at(2))
-    part = state.under_way
+    part = state.partial_epoch
     assert 0 <= part.waiting_seconds < part.seconds
-    state.under_way = UnderWay(num_batches=2, losses=part.losses, seconds=1000.0, waiting_seconds=900.0)
+    state.partial_epoch = PartialEpoch(num_batches=2, losses=part.losses, seconds=1000.0, waiting_seconds=900.0)
     first = run(resume_from=state.to_bytes())[0][0].metrics
     assert 1000 < first["seconds"] < 1100
     assert 900 < first["waiting_seconds"] < 1000
@@ -125,10 +126,11 @@ def in_format_1(content: bytes) -> dict:
 
 
 def test_losses_of_another_number_of_ranks_are_all_there():
-    part = UnderWay(num_batches=2, losses=torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
-    assert [part.losses_of(rank, 3).tolist() for rank in range(3)] == part.losses.tolist()
+    losses = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    part = PartialEpoch(num_batches=2, losses=losses)
+    assert [part.losses_of(rank, 3).tolist() for rank in range(3)] == losses.tolist()
     assert torch.stack([part.losses_of(rank, 2) for rank in range(2)]).sum(0).tolist() == [9.0, 12.0]
-    assert UnderWay().losses_of(0, 2).tolist() == [0.0, 0.0]
+    assert PartialEpoch().losses_of(0, 2).tolist() == [0.0, 0.0]
 
 
 WIDE = small_pack([True, False] * 6)
@@ -144,7 +146,7 @@ def results_of(rank: int, halt: Callable[[], bool], content: bytes | None) -> tu
         state = results[-1].state
     except Halted as halted:
         state = halted.state
-    return without_clocks(results), state.to_bytes(), state.under_way.num_batches
+    return without_clocks(results), state.to_bytes(), state.partial_epoch.num_batches
 
 
 def run_rank(rank: int, folder: Path) -> None:
@@ -152,7 +154,7 @@ def run_rank(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     never = lambda: False  # noqa: E731
     whole, weights, _ = results_of(rank, never, None)
-    # One rank alone is told, in the middle of the second epoch; the other goes on until it hears of it.
+    # One rank alone is told to halt, in the middle of the second epoch; the other continues until it hears of it.
     before, content, num_batches = results_of(rank, at(8) if rank == 1 else never, None)
     from_first = [content]
     dist.broadcast_object_list(from_first, src=0)  # rank 0's is what a lane keeps
@@ -168,7 +170,7 @@ def network_of(content: bytes) -> Weights:
 
 
 def test_two_workers_halt_at_the_same_batch_and_go_on_bit_for_bit(tmp_path):
-    torch.multiprocessing.spawn(run_rank, (tmp_path,), nprocs=2)
+    spawn(run_rank, (tmp_path,), nprocs=2)
     for rank in range(2):
         whole, again, num_batches, weights, resumed = torch.load(tmp_path / f"{rank}.pt")
         assert num_batches == 3, "asked before the third batch, the answer comes before the fourth"

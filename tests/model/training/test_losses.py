@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 import torch.nn.functional as F
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from model.training.losses import bce_dice_loss
@@ -45,6 +46,7 @@ def test_loss_vanishes_for_a_sure_and_right_prediction():
 def test_loss_of_a_batch_without_tumour_still_pushes_down(bce_weight):
     logits = torch.zeros(2, 1, 8, 8, requires_grad=True)
     bce_dice_loss(logits, torch.zeros(2, 1, 8, 8), bce_weight=bce_weight).backward()
+    assert logits.grad is not None
     assert (logits.grad > 0).all()
     assert logits.grad.isfinite().all()
 
@@ -54,6 +56,7 @@ def test_loss_is_finite_for_huge_logits():
     loss = bce_dice_loss(logits, torch.zeros(1, 1, 4, 4), bce_weight=0.5)
     loss.backward()
     assert loss.isfinite()
+    assert logits.grad is not None
     assert logits.grad.isfinite().all()
 
 
@@ -77,6 +80,7 @@ def step(rank: int, world_size: int) -> tuple[float, torch.Tensor]:
     slices, masks = random_batch(1)
     loss = bce_dice_loss(parallel(slices[rank::world_size]), masks[rank::world_size], bce_weight=0.3)
     loss.backward()
+    assert network.weight.grad is not None
     return loss.item(), network.weight.grad
 
 
@@ -91,7 +95,7 @@ def run_rank(rank: int, address: str, results) -> None:
 
 def test_loss_and_gradient_on_two_workers_are_those_of_one(tmp_path):
     results = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    torch.multiprocessing.spawn(run_rank, (f"file://{tmp_path}/rendezvous", results), nprocs=2)
+    spawn(run_rank, (f"file://{tmp_path}/rendezvous", results), nprocs=2)
     losses, gradients = zip(*[results.get() for _ in range(2)], strict=True)
     loss, gradient = step(0, 1)
     assert sum(losses) / 2 == pytest.approx(loss, rel=1e-5)

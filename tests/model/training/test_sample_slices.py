@@ -8,7 +8,8 @@ import torch
 
 from model.device import find_device
 from model.training.sample_slices import MAX_SLICES, PredictedSlices, predict_slices, representative_slices
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from tests.support.fakes import constant_state, small_pack
 
@@ -66,8 +67,10 @@ def test_training_is_the_same_whether_slices_are_shown_or_not():
     config = TrainConfig(max_epochs=3, batch_size=2, precision="float32")
     weights = []
     for shows in (False, True):
+        results = []
         for result in train(UNetConfig(depth=2, width=4, dropout=0.3), config, pack, pack):
+            results.append(result)
             if shows:
                 predict_slices(result.state.network, pack, DEVICE)
-        weights.append(result.state.network.state_dict())
+        weights.append(results[-1].state.network.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

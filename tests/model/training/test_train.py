@@ -10,7 +10,8 @@ import torch
 
 from data.preprocess import normalise
 from model.training.checkpoint import CheckpointError
-from model.training.train import EpochResult, TrainConfig, train
+from model.training.train import EpochResult, train
+from model.training.train_config import TrainConfig
 from model.unet import NORMS, UNetConfig
 from tests.support.fakes import small_pack
 

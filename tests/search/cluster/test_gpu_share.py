@@ -8,7 +8,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from model.device import find_device
-from model.memory import CONTEXT_BYTES, keep_to_share
+from model.memory import CONTEXT_BYTES, limit_gpu_memory
 from model.training.parallel import distribute, sum_over_ranks
 from model.unet import UNet, UNetConfig
 from search.cluster.group.worker_group import GroupConfig, backend
@@ -36,21 +36,21 @@ class FakeCuda:
 
 def test_four_trials_and_their_contexts_fit_into_a_gpu():
     cuda = FakeCuda()
-    keep_to_share(0.25, cuda=cuda)
+    limit_gpu_memory(0.25, cuda=cuda)
     assert cuda.fraction == pytest.approx(0.25 - CONTEXT_BYTES / 24e9)
     assert 4 * (cuda.fraction * 24e9 + CONTEXT_BYTES) == pytest.approx(24e9)
 
 
 def test_a_share_that_cuda_itself_would_use_up_leaves_something():
     cuda = FakeCuda()
-    keep_to_share(0.01, cuda=cuda)
+    limit_gpu_memory(0.01, cuda=cuda)
     assert cuda.fraction == 0.005
 
 
 @pytest.mark.parametrize(("share", "num_gpus"), [(0.0, 1), (1.0, 1), (2.0, 2), (0.5, 0)])
 def test_a_whole_gpu_or_none_has_no_limit(share, num_gpus):
     cuda = FakeCuda(num_gpus=num_gpus)
-    keep_to_share(share, cuda=cuda)
+    limit_gpu_memory(share, cuda=cuda)
     assert cuda.fraction is None
 
 
@@ -66,7 +66,7 @@ def test_workers_that_may_share_a_gpu_talk_by_gloo(num_workers, gpus, expected):
 
 
 def _take_more_than_a_tenth(rank: int) -> None:
-    keep_to_share(0.1)
+    limit_gpu_memory(0.1)
     _, total = torch.cuda.mem_get_info()
     held = torch.empty(int(0.05 * total), dtype=torch.uint8, device="cuda")
     with pytest.raises(torch.OutOfMemoryError):

@@ -25,7 +25,8 @@ from model.inference.runtime import load_model
 from model.inference.volume import predict_volume, to_masks
 from model.manifest import verify_manifest
 from model.training.checkpoint import load_network
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from model.weights import read_weights
 from search.cluster.capacity.lane_plan import plan_lanes

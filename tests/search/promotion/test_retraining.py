@@ -9,7 +9,8 @@ import torch
 
 from data.preprocess import Preprocessing
 from model.training.checkpoint import load_network
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from search.cluster.task_runner import TaskRunner
 from search.cohort import read_cohort
 from search.config import SearchConfig
