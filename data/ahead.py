@@ -1,8 +1,8 @@
-"""Results in order, computed by threads that stay a bounded number ahead of whoever asks for them."""
+"""Results in order, computed by threads a bounded number of items ahead of the consumer."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Part = TypeVar("Part")
@@ -12,12 +12,12 @@ Result = TypeVar("Result")
 def ahead(
     make: Callable[[Part], Result], parts: Iterable[Part], *, num_ahead: int, num_threads: int = 1, name: str = ""
 ) -> Generator[Result, None, None]:
-    """Yields make(part) for each part, in order; at most num_ahead beyond the one asked for are in work or waiting.
+    """Yield make(part) for each part, in order; at most num_ahead results beyond the requested one are in progress.
 
-    Closing the iterator ends the threads. What make raises is raised where its result is asked for.
+    Closing the iterator ends the threads. An exception in make is raised when its result is requested.
     """
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
-    pending = deque()
+    pending: deque[Future[Result]] = deque()
     try:
         for part in parts:
             pending.append(pool.submit(make, part))

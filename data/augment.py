@@ -1,4 +1,4 @@
-"""Random changes of a training slice and its mask: the same seed gives the same change, on any machine and rank."""
+"""Random augmentation of a training slice and its mask; the same seed gives the same result on any machine and rank."""
 
 import os
 import threading
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
+
+from data.errors import UserError
 
 MAX_STRENGTH = 2.0
 
@@ -27,27 +29,27 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= MAX_STRENGTH:
-            raise ValueError(f"strength is {self.strength}, but must be from 0 (no augmentation) to {MAX_STRENGTH:g}.")
+            raise UserError(f"strength is {self.strength}, but must be from 0 (no augmentation) to {MAX_STRENGTH:g}.")
 
 
 def build_augment(config: AugmentConfig) -> Augment | None:
-    """Returns augment(image, mask, seed) -> (image, mask), or None when strength is 0.
+    """Return augment(image, mask, seed) -> (image, mask), or None when strength is 0.
 
-    Image and mask are moved alike, the mask by nearest neighbour, and only the image changes its grey levels. The
-    result depends on the arguments alone: neither on earlier calls nor on a global generator. The inputs are not
-    written to. It can be called from several threads, but not be sent to another process: build it where it is used.
+    Image and mask are moved alike, the mask by nearest neighbour; only the image changes its grey levels. The result
+    depends on the arguments alone, not on earlier calls or a global generator, and the inputs are not written to.
+    Several threads may call it, but it cannot be pickled: build it in the process that uses it.
     """
     if config.strength == 0:
         return None
     # OpenCV's own threads gain at most 0.03 ms on a slice of 50 kB (measured) and would take cores from torch.
     cv2.setNumThreads(0)
     transforms = _transforms(config.strength)
-    lock = threading.Lock()  # a transform holds its generator and its last parameters
+    lock = threading.Lock()  # a transform keeps its generator and its last parameters
 
     def augment(image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
         data = {"image": image, "mask": mask.view(np.uint8)}
-        # A seed for each transform, and no Compose: Compose.set_random_seed gives all of them one seed, so that all
-        # draw the same first number and are applied together or not at all (200 of 200 draws, albumentations 2.0.8).
+        # Compose.set_random_seed gives all transforms one seed: all then draw the same first number and are applied
+        # together or not at all (200 of 200 draws, albumentations 2.0.8). So each transform gets a seed of its own.
         seeds = np.random.SeedSequence(seed).generate_state(len(transforms))
         with lock:
             for transform, transform_seed in zip(transforms, seeds, strict=True):
@@ -59,8 +61,8 @@ def build_augment(config: AugmentConfig) -> Augment | None:
 
 
 def _transforms(strength: float) -> list:
-    # Imported here: it costs 1.7 s and is part of the [search] extra; a command line only needs the config above.
-    # The variable stops the look-up of a newer version on the network during import.
+    # The import takes 1.7 s and needs the [search] extra; a command line only needs the config above.
+    # The variable stops albumentations from looking for a newer version on the network during the import.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations as A
 
@@ -75,7 +77,7 @@ def _transforms(strength: float) -> list:
             mask_interpolation=cv2.INTER_NEAREST,
             p=0.8,
         ),
-        # Displacements of about 2 pixels at strength 1; the dearest transform, hence rare.
+        # Displacements of about 2 pixels at strength 1. It is the most expensive transform, so it is rare.
         A.ElasticTransform(alpha=100 * s, sigma=8, mask_interpolation=cv2.INTER_NEAREST, p=min(1.0, 0.2 * s)),
         A.RandomGamma(gamma_limit=(100 / gamma, 100 * gamma), p=0.5),
         A.RandomBrightnessContrast(brightness_limit=0.05 * s, contrast_limit=0.2 * s, p=0.5),

@@ -1,8 +1,8 @@
-"""Packs on disk: a data set is decoded once, whichever search or command asks for it next.
+"""Packs on disk, so that a data set is decoded once for all searches and commands.
 
-A pack's folder is named by what went into it: the preprocessing, and the names, sizes and times of all files. It
-appears whole or not at all, so two searches that start at once cannot harm each other, and one that is killed leaves
-nothing to be mistaken for a pack.
+A pack's folder is named by a hash of its preprocessing and of the names, sizes and times of its files. The folder
+appears whole or not at all: two searches that start at once do not disturb each other, and a killed one leaves no half
+pack.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from data.patient import Patient
 from data.preprocess import Preprocessing
 
 VERSION = 1
-"""Raise it when a reader, the preprocessing or the files below change: older packs are then made anew."""
+"""Raise it when a reader, the preprocessing or the format of a pack changes; older packs are then made again."""
 
 MAX_PACKS = 8
-"""Packs that are kept; of more, those that were used longest ago are removed."""
+"""Number of packs that are kept; the least recently used ones beyond it are removed."""
 
 ARRAYS = ("images", "masks", "patient_of_slice", "slice_numbers", "mean", "std", "original_shapes")
 FACTS_FILE = "pack.json"
@@ -35,16 +35,16 @@ logger = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
-    """Returns where packs are kept: `tumour-search/packs` in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
+    """Return the folder of packs: `tumour-search/packs` in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tumour-search" / "packs"
 
 
 def cached_pack(
     patients: Sequence[Patient], preprocessing: Preprocessing, folder: Path, make: Callable[[], Pack]
 ) -> Pack:
-    """Returns the pack of these patients, mapped from the disk; made first, if it is not there or damaged.
+    """Return the pack of these patients, mapped from the disk; make it first if it is missing or damaged.
 
-    A folder that cannot be written is warned of, and the pack stays in memory.
+    If the folder cannot be written, log a warning and return the pack in memory.
     """
     target = folder / _key(patients, preprocessing)
     pack = _load(target, preprocessing)
@@ -54,7 +54,9 @@ def cached_pack(
     try:
         _save(made, target)
     except OSError as error:
-        logger.warning("the pack of slices cannot be kept in %s (%s): the next search will decode again", folder, error)
+        logger.warning(
+            "cannot keep the pack of slices in %s (%s); the next search will decode the files again", folder, error
+        )
         return made
     _remove_oldest(folder, kept=target)
     return _load(target, preprocessing) or made
@@ -71,7 +73,7 @@ def _key(patients: Sequence[Patient], preprocessing: Preprocessing) -> str:
 def _state(path: Path) -> str:
     try:
         found = path.stat()
-    except OSError as error:  # whoever reads it says what is wrong
+    except OSError as error:  # reading the file will say what is wrong
         return type(error).__name__
     return f"{found.st_size} {found.st_mtime_ns}"
 
@@ -82,9 +84,7 @@ def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:
     try:
         facts = json.loads((target / FACTS_FILE).read_text())
         arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
-        damaged = [
-            name for name in ARRAYS if zlib.crc32(np.ascontiguousarray(arrays[name])) != facts["checksums"][name]
-        ]
+        damaged = [name for name in ARRAYS if _checksum(arrays[name]) != facts["checksums"][name]]
         if damaged or facts["preprocessing"] != asdict(preprocessing):
             raise ValueError(f"{', '.join(damaged) or 'preprocessing'} is not what was written")
         os.utime(target)
@@ -95,7 +95,7 @@ def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:
             fingerprint=facts["fingerprint"],
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        logger.warning("the pack in %s is damaged (%s) and is made anew", target, error)
+        logger.warning("the pack in %s is damaged (%s) and is made again", target, error)
         shutil.rmtree(target, ignore_errors=True)
         return None
 
@@ -108,9 +108,13 @@ def _save(pack: Pack, target: Path) -> None:
             "patient_ids": pack.patient_ids,
             "preprocessing": asdict(pack.preprocessing),
             "fingerprint": pack.fingerprint,
-            "checksums": {name: zlib.crc32(np.ascontiguousarray(getattr(pack, name))) for name in ARRAYS},
+            "checksums": {name: _checksum(getattr(pack, name)) for name in ARRAYS},
         }
         (partial / FACTS_FILE).write_text(json.dumps(facts))
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _remove_oldest(folder: Path, *, kept: Path) -> None:

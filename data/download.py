@@ -1,7 +1,7 @@
-"""Brings the LGG set here: `python -m data.download lgg --to FOLDER`.
+"""Download the LGG set: `python -m data.download lgg --to FOLDER`.
 
-kagglehub downloads, and goes on where it was interrupted. Without network, an archive.zip that a browser saved in
-FOLDER is unpacked instead. All of it happens in FOLDER/.partial; FOLDER/kaggle_3m appears by one rename, complete.
+kagglehub downloads, and continues an interrupted download. Without a network, an archive.zip that a browser saved in
+FOLDER is unpacked instead. All work happens in FOLDER/.partial; FOLDER/kaggle_3m appears by one rename, complete.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ import sys
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json import JSONDecodeError
@@ -26,6 +26,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from data.arguments import parse_arguments
+from data.command import run_command
+from data.errors import UserError
 
 HANDLE = "mateuszbuda/lgg-mri-segmentation"
 ROOT = "kaggle_3m"
@@ -34,34 +36,34 @@ LICENCE = "Licence: CC BY-NC-SA 4.0. Cite Buda et al. 2019, doi:10.1016/j.compbi
 BY_HAND = """By hand:
   1. Open https://www.kaggle.com/datasets/{handle}, sign in, and click Download (archive.zip, about 750 MB).
   2. Put the file at {archive}.
-  3. Run the same command again: it unpacks the file, and needs no network."""
+  3. Run the same command again: it unpacks the file and needs no network."""
 
 # The archive holds two copies of 7,860 files, 1 GB each.
 MAX_ENTRIES = 100_000
 MAX_BYTES = 8_000_000_000
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError)
-_DAMAGE = (*_BROKEN, FileExistsError, NotADirectoryError)  # an entry twice; a file that is a folder too
+_DAMAGE = (*_BROKEN, FileExistsError, NotADirectoryError)  # the last two: names of entries that exclude each other
 
 
-class DownloadError(ValueError):
-    """The data set could not be brought here, or is not what it must be."""
+class DownloadError(UserError):
+    """The data set could not be downloaded, or is not complete."""
 
 
-class BusyError(ValueError):
-    """Another process brings the data set to the same folder."""
+class BusyError(UserError):
+    """Another process downloads to the same folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What a folder of patients holds, by the names of its files alone."""
+    """Number of patients and files in a folder, counted by names alone."""
 
     num_patients: int
     num_slices: int
-    """Images that have their mask."""
+    """Number of images that have a mask."""
 
     num_unpaired: int = 0
-    """Images without mask, and masks without image."""
+    """Number of images without a mask and masks without an image."""
 
     def __str__(self) -> str:
         unpaired = f" (and {self.num_unpaired} files without their mask or image)" if self.num_unpaired else ""
@@ -73,51 +75,45 @@ LGG = Counts(num_patients=110, num_slices=3929)
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Download a data set and check that it is complete; run again, it goes on where it was interrupted."""
+    """Download a data set and check that it is complete. Run it again to continue after an interruption."""
 
     name: Annotated[Literal["lgg"], tyro.conf.Positional]
     """The LGG MRI Segmentation set of Buda et al. 2019, from Kaggle: 110 patients. CC BY-NC-SA 4.0."""
 
     to: Path
-    """Folder that will hold kaggle_3m; needs 3 GB meanwhile. If it holds archive.zip, that is unpacked instead."""
+    """Folder for kaggle_3m; needs 3 GB while the command runs. If it holds archive.zip, that is unpacked instead."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 with a complete data set, 1 with a message of what to do, 130 when interrupted."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run_command(_main, argv, interrupted="interrupted; run the same command again to continue")
+
+
+def _main(argv: list[str]) -> int:
     to = parse_arguments(Arguments, argv, prog="python -m data.download").to.expanduser()
-    there = (to / ROOT).exists()
+    was_there = (to / ROOT).exists()
     try:
         folder = download(to, LGG)
     except DownloadError as error:
-        return _failed(f"{error}\n{BY_HAND.format(handle=HANDLE, archive=to / ARCHIVE)}")
-    except BusyError as error:
-        return _failed(str(error))
+        raise DownloadError(f"{error}\n{BY_HAND.format(handle=HANDLE, archive=to / ARCHIVE)}") from error
     except OSError as error:
-        return _failed(f"{error}; --to must be a folder to read and write, with 3 GB free")
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    print(f"{folder} is {'already ' if there else ''}complete: {LGG}.")
-    if not there and (to / ARCHIVE).exists():
-        print(f"{to / ARCHIVE} is needed no more.")
+        raise UserError(f"{error}; --to must be a folder to read and write, with 3 GB free") from error
+    print(f"{folder} is {'already ' if was_there else ''}complete: {LGG}.")
+    if not was_there and (to / ARCHIVE).exists():
+        print(f"{to / ARCHIVE} is no longer needed.")
     print(LICENCE)
-    print(f"Go on with: python -m search.tune workstation --data {shlex.quote(str(folder))}")
+    print(f"Next: python -m search.tune workstation --data {shlex.quote(str(folder))}")
     return 0
 
 
-def _failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1
-
-
 def download(to: Path, expected: Counts) -> Path:
-    """Returns to/kaggle_3m, complete: as it is there, unpacked from to/archive.zip, or downloaded.
+    """Return to/kaggle_3m, complete: found there, unpacked from to/archive.zip, or downloaded.
 
     Raises:
-        DownloadError: Kaggle cannot be reached, kagglehub is missing, the archive is unsafe or damaged, or the counts
-            are not the expected ones.
-        BusyError: another process is doing the same.
-        OSError: to cannot be read or written.
+        DownloadError: Kaggle cannot be reached, kagglehub is not installed, the archive is unsafe or damaged, or the
+            counts are not the expected ones.
+        BusyError: Another process downloads to the same folder.
+        OSError: The folder cannot be read or written.
     """
     final, partial, archive = to / ROOT, to / ".partial", to / ARCHIVE
     if final.exists():
@@ -136,7 +132,7 @@ def download(to: Path, expected: Counts) -> Path:
 
 
 def count(folder: Path) -> Counts:
-    """Returns what the patients' folders in folder hold; no file is opened."""
+    """Return the counts of the patients' folders in folder; no file is opened."""
     num_patients = num_slices = num_unpaired = 0
     for patient in folder.iterdir():
         stems = {path.stem for path in patient.glob("*.tif")}
@@ -160,7 +156,7 @@ def _only_writer(partial: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BusyError(f"another download writes to {partial}: wait for its end, or stop it") from error
+            raise BusyError(f"another download writes to {partial}; wait until it ends, or stop it") from error
         yield
 
 
@@ -171,24 +167,24 @@ def _fetch(partial: Path, expected: Counts) -> Path:
         from requests import RequestException
     except ImportError as error:
         raise DownloadError("downloading needs kagglehub: pip install 'tumour-search[download]'") from error
-    print(f"Downloading {HANDLE} from Kaggle (about 750 MB); interrupted, the same command goes on.", flush=True)
+    print(f"Downloading {HANDLE} from Kaggle (about 750 MB); run the command again to continue.", flush=True)
     try:
-        # Not output_dir: kagglehub refuses to go on there with a download that was interrupted.
+        # Not by output_dir: there kagglehub refuses to continue an interrupted download.
         with _environment("KAGGLEHUB_CACHE", str(cache)):
             folder = Path(kagglehub.dataset_download(HANDLE))
         found = _first_root(path.relative_to(folder) for path in folder.rglob(ROOT) if path.is_dir())
         if found is None:
             raise DownloadError(f"what Kaggle sent holds no folder {ROOT}")
         _check(folder / found, expected, "Kaggle may have changed the set: run the same command again")
-    except Exception as error:  # kagglehub, and what it builds upon, have classes of their own for each failure
-        if not isinstance(error, OSError | JSONDecodeError):  # not the disk, not the network: what was sent is wrong,
-            shutil.rmtree(cache, ignore_errors=True)  # and kagglehub would never send for it again
+    except Exception as error:  # kagglehub and its dependencies have a class of their own for each failure
+        if not isinstance(error, OSError | JSONDecodeError):  # neither the disk nor the network failed
+            shutil.rmtree(cache, ignore_errors=True)  # so the content is wrong, and kagglehub would not fetch it again
         if isinstance(error, DownloadError) or (isinstance(error, OSError) and not isinstance(error, RequestException)):
             raise
-        # A signed address is a key: what follows the ? is not for a log.
+        # A signed address is a key, so the part after the ? must not be shown.
         reason = textwrap.shorten(re.sub(r"\?\S+", "?...", str(error)), 300, placeholder=" ...")
         failure = f"{HANDLE} could not be downloaded ({type(error).__name__}: {reason})"
-        raise DownloadError(f"{failure}; the same command goes on where it stopped") from error
+        raise DownloadError(f"{failure}; run the same command again to continue") from error
     return folder / found
 
 
@@ -218,13 +214,13 @@ def _unpack(file: Path, partial: Path, expected: Counts) -> Path:
         _check(folder, expected, f"delete {file}, which is not the whole set, and download it again")
     except _DAMAGE as error:
         with file.open("rb") as head:
-            what = "is cut short or damaged" if head.read(2) == b"PK" else "is no zip archive"
+            what = "is cut short or damaged" if head.read(2) == b"PK" else "is not a zip archive"
         raise DownloadError(f"{file} {what} ({error}); delete it and download it again") from error
     return folder
 
 
 def _members(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """The files of the first kaggle_3m (the archive of Kaggle holds it twice), with their paths in it."""
+    """Return the files of the first kaggle_3m (Kaggle's archive holds it twice) with their paths in it."""
     entries = archive.infolist()
     num_bytes = sum(entry.file_size for entry in entries)
     if len(entries) > MAX_ENTRIES or num_bytes > MAX_BYTES:
@@ -252,7 +248,7 @@ def _first_root(roots: Iterable[PurePath]) -> PurePath | None:
 
 
 def _unsafe(archive: zipfile.ZipFile, what: str) -> DownloadError:
-    return DownloadError(f"{archive.filename} {what}: it is not the archive of Kaggle; delete it and download it again")
+    return DownloadError(f"{archive.filename} {what}, so it is not Kaggle's archive; delete it and download it again")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Batches of a pack's slices: seeded, balanced, the same for any number of workers, prepared one thread ahead.
+"""Batches of a pack's slices: seeded, balanced, the same for any number of workers, prepared ahead by a thread.
 
-The order of an epoch and the augmentation of a slice depend on (seed, epoch, slice) and never on the rank, so that two
+The order of an epoch and the augmentation of a slice depend on (seed, epoch, slice) and never on the rank, so two
 workers together see exactly what one worker alone would have seen.
 """
 
@@ -12,16 +12,17 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from data.ahead import ahead
 from data.augment import Augment
+from data.errors import UserError
 from data.pack import Pack
 from data.preprocess import as_channels, neighbours, normalise
 
-# Two batches hide the time of one; a third would only cost memory.
+# Two batches hide the time that one takes; a third would only cost memory.
 NUM_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What the network sees at once; `images` has channels last in memory (see `preprocess.normalise`)."""
+    """Slices that the network sees at once; `images` has channels last in memory (see `preprocess.normalise`)."""
 
     images: Float32[np.ndarray, "batch channels height width"]
     masks: Float32[np.ndarray, "batch 1 height width"]
@@ -31,7 +32,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What the slices of a batch look like depends on this alone."""
+    """All that the content of a batch depends on."""
 
     slices: Int64[np.ndarray, " batch"]
     seed: int
@@ -44,11 +45,11 @@ Augmented = tuple[UInt8[np.ndarray, "batch height width channels"], Bool[np.ndar
 def epoch_slices(
     pack: Pack, slices: Int64[np.ndarray, " slices"], *, seed: int, epoch: int
 ) -> Int64[np.ndarray, " chosen"]:
-    """Returns the order of one training epoch, balanced: every tumour slice once, and as many slices without tumour.
+    """Return the slices of one training epoch in order: every tumour slice once, and as many slices without tumour.
 
-    The slices without tumour are a fresh sample in each epoch, without replacement; all of them when there are fewer
-    than tumour slices. Without a single tumour slice it is all slices. Two thirds of the LGG slices are empty: seen in
-    full they cost most of the time and teach the network to answer "nothing".
+    The slices without tumour are a fresh sample in each epoch, without replacement, or all of them if there are fewer
+    than tumour slices. If no slice has a tumour, return all slices. Two thirds of the LGG slices are empty: in full
+    they would take most of the time and teach the network to answer "nothing".
     """
     rng = np.random.default_rng([seed, epoch])
     tumour = pack.tumour_slices[slices]
@@ -59,7 +60,7 @@ def epoch_slices(
 
 
 def num_train_batches(pack: Pack, slices: Int64[np.ndarray, " slices"], *, batch_size: int) -> int:
-    """Returns the number of global batches of `train_batches`, which is the same in all epochs and on all ranks."""
+    """Return the number of global batches of `train_batches`, which is the same in all epochs and on all ranks."""
     num_tumour = int(pack.tumour_slices[slices].sum())
     num_empty = len(slices) - num_tumour
     num_chosen = num_tumour + (min(num_tumour, num_empty) if num_tumour else num_empty)
@@ -79,18 +80,23 @@ def train_batches(
     augment: Augment | None = None,
     processes: Callable[[list[Part]], Iterator[Augmented]] | None = None,
 ) -> Generator[Batch, None, None]:
-    """Returns this rank's share of each global batch of the epoch: batch[rank::world_size].
+    """Return this rank's share of each global batch of the epoch: batch[rank::world_size].
 
-    batch_size is that of the global batch. The order of `epoch_slices` is cut into global batches; a last short one is
-    dropped, unless it is the only one: that is padded from its own start to a multiple of world_size, so that no rank
-    waits for another. Those before the batch `first`, counted from 0, are passed over unread. A thread prepares two
-    batches ahead; closing the iterator ends it. `processes` augment in its stead, with the same result.
+    The order of `epoch_slices` is cut into global batches. A short last batch is dropped, unless it is the only one:
+    then it is padded from its own start to a multiple of world_size, so that no rank waits for another. A thread
+    prepares two batches ahead; closing the iterator ends it.
+
+    Args:
+        batch_size: Slices in a global batch.
+        first: Global batches before this one, counted from 0, are skipped without being read.
+        processes: Augment in the place of the thread, with the same result.
 
     Raises:
-        ValueError: batch_size is not a positive multiple of world_size, or there is no slice to train on.
+        UserError: batch_size is not a positive multiple of world_size.
+        ValueError: There is no slice to train on.
     """
     if batch_size < 1 or batch_size % world_size:
-        raise ValueError(
+        raise UserError(
             f"batch_size is {batch_size}, but must be a positive multiple of the number of workers ({world_size}); it "
             "counts the slices of all workers together."
         )
@@ -111,9 +117,9 @@ def train_batches(
 def eval_batches(
     pack: Pack, slices: Int64[np.ndarray, " slices"], *, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Generator[Batch, None, None]:
-    """Returns slices[rank::world_size] in order, un-augmented, in batches of at most batch_size.
+    """Return slices[rank::world_size] in order, without augmentation, in batches of at most batch_size.
 
-    Over all ranks, each slice comes exactly once. A rank whose share is empty gets no batch.
+    All ranks together get each slice exactly once. A rank whose share is empty gets no batch.
     """
     assert batch_size >= 1, batch_size
     share = slices[rank::world_size]
@@ -128,7 +134,7 @@ def eval_batches(
 
 
 def augmented(pack: Pack, augment: Augment | None, part: Part) -> Augmented:
-    """Returns the images, with their context as channels, and the masks of a batch, changed at random; copies."""
+    """Return copies of the images, with their context as channels, and of the masks of a batch, after augmentation."""
     seen = neighbours(part.slices, pack.patient_of_slice, pack.preprocessing.context_slices)
     images, masks = as_channels(pack.images[seen]), pack.masks[part.slices]
     if augment is not None:

@@ -1,7 +1,7 @@
-"""All slices of all patients as one uint8 array: decoded and resized once, then mapped by every worker of a machine.
+"""All slices of all patients as one uint8 array, decoded and resized once and then mapped by every worker of a machine.
 
-uint8 because the slices are; a float pack would be four times as large and hold nothing more. The array may be larger
-than memory (see `data.rows`).
+The slices are uint8 themselves; a pack of floats would be four times as large and hold nothing more. The array may be
+larger than memory (see `data.rows`).
 """
 
 import hashlib
@@ -21,10 +21,10 @@ from data.patient import Patient
 from data.preprocess import Preprocessing, prepare
 from data.rows import Rows
 
-# Decoding releases the interpreter's lock only in part; more threads hide a network disk's latency, not computation.
+# Decoding releases the interpreter's lock only in part: more threads hide the latency of a network disk, no more.
 NUM_THREADS = 4
 
-# Patients that wait to be written, where the disk is slower than the decoding.
+# Decoded patients that may wait to be written if the disk is slower than the decoding.
 NUM_PATIENTS_AHEAD = 8
 
 
@@ -39,14 +39,14 @@ class Pack:
     """Index into patient_ids; the slices of a patient are neighbours, in the order of their numbers."""
     slice_numbers: Int64[np.ndarray, " slices"]
     mean: Float32[np.ndarray, "patients channels"]
-    """Of each patient's own volume, over the head: see `preprocess.volume_statistics`."""
+    """Mean of each patient's own volume over the head; see `preprocess.volume_statistics`."""
     std: Float32[np.ndarray, "patients channels"]
     original_shapes: Int64[np.ndarray, "patients 2"]
     """Height and width of each patient's slices before they were fitted."""
     preprocessing: Preprocessing
     fingerprint: str
-    """sha256 over the preprocessing, and the id, slice numbers and decoded pixels of each patient: equal for equal data
-    wherever it lies, whenever it was copied, and however it is compressed."""
+    """SHA-256 of the preprocessing and of each patient's id, slice numbers and decoded pixels. It does not depend on
+    where the files lie, when they were copied, or how they are compressed."""
 
     @property
     def size(self) -> int:
@@ -55,29 +55,29 @@ class Pack:
 
     @property
     def num_channels(self) -> int:
-        """Channels of what a network sees: those of a slice and of its context."""
+        """Number of channels that the network sees: those of a slice and of its context."""
         return self.images.shape[3] * self.preprocessing.num_slices_seen
 
     @property
     def num_slices(self) -> int:
-        """Slices of all patients together."""
+        """Number of slices of all patients together."""
         return len(self.images)
 
     @property
     def num_bytes(self) -> int:
-        """What the slices take, on a disk or in memory."""
+        """Size of the slices on a disk or in memory."""
         return self.images.nbytes + self.masks.nbytes
 
     @cached_property
     def tumour_slices(self) -> Bool[np.ndarray, " slices"]:
         """Whether a slice's mask has a tumour pixel, at the pack's size."""
-        return self.masks.reshape(self.num_slices, -1).any(axis=1)
+        return np.any(self.masks.reshape(self.num_slices, -1), axis=1)
 
     def select(self, patient_ids: Iterable[str]) -> "Pack":
-        """Returns a pack of these patients only, in this pack's order; the arrays are copies, with nobody else in them.
+        """Return a pack of these patients only, in this pack's order; its arrays are copies without the other patients.
 
         Raises:
-            DataError: no id is given, or one is not in the pack.
+            DataError: No id is given, or an id is not in the pack.
         """
         asked = set(patient_ids)
         unknown = sorted(asked - set(self.patient_ids))
@@ -108,13 +108,14 @@ class Pack:
 
 
 def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, progress: bool = False) -> Pack:
-    """Returns the pack of patients, in their order, each read once.
+    """Return the pack of patients, in their order; each is read once.
 
-    progress shows a bar on stderr.
+    Args:
+        progress: Whether to show a progress bar on stderr.
 
     Raises:
-        BadFiles: files that cannot be read, or differ in channels from most patients; all in one message.
-        DataError: there is no room for the slices.
+        BadFiles: Files cannot be read, or have other channels than most patients; the message lists all of them.
+        DataError: The disk is full.
     """
     read: list[tuple[Patient, _Facts]] = []
     problems: list[Problem] = []
@@ -154,7 +155,7 @@ def _join(
 
 
 def join_packs(packs: Sequence[Pack]) -> Pack:
-    """Returns the pack of all patients of packs that were preprocessed alike, one pack after the other."""
+    """Return the pack of all patients of packs that were preprocessed alike, one pack after the other."""
     first = packs[0]
     assert all(pack.preprocessing == first.preprocessing for pack in packs), "one preprocessing"
     starts = np.cumsum([0, *(len(pack.patient_ids) for pack in packs[:-1])])
@@ -180,7 +181,7 @@ def join_packs(packs: Sequence[Pack]) -> Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What is kept in memory of a patient."""
+    """What stays in memory of a patient whose slices are written."""
 
     num_channels: int
     mean: np.ndarray
@@ -192,7 +193,7 @@ class _Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    """A patient, read and fitted."""
+    """A patient's slices at the size of the pack."""
 
     images: np.ndarray
     masks: np.ndarray
@@ -214,8 +215,8 @@ def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
     except BadFiles as error:
         return error
     prepared = prepare(volume.images, preprocessing)
-    digest = hashlib.sha256(np.ascontiguousarray(volume.images))
-    digest.update(np.ascontiguousarray(volume.masks))
+    digest = hashlib.sha256(np.ascontiguousarray(volume.images).data)
+    digest.update(np.ascontiguousarray(volume.masks).data)
     return _Fitted(
         images=prepared.images,
         masks=np.stack([prepared.fit_mask(mask) for mask in volume.masks]),
@@ -231,7 +232,7 @@ def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
 
 
 def _mismatches(read: Sequence[tuple[Patient, _Facts]]) -> list[Problem]:
-    """Returns the files of the patients that have other channels than most."""
+    """Return the files of the patients whose number of channels is not the usual one."""
     counts = Counter(facts.num_channels for _, facts in read)
     if len(counts) < 2:
         return []

@@ -1,6 +1,6 @@
-"""What every reader returns: patients, and what a patient's files hold once they are read.
+"""Patients, which every reader returns, and the volume that a patient's files hold.
 
-Readers only find files; decoding waits until `Patient.read`, so that a folder can be checked in milliseconds.
+Readers only find files; `Patient.read` decodes them. So a folder can be checked in milliseconds.
 """
 
 from abc import ABC, abstractmethod
@@ -17,47 +17,47 @@ from data.errors import BadFiles, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """All slices of a patient, as they are in the files."""
+    """All slices of a patient as they are in the files."""
 
     images: Shaped[np.ndarray, "slices height width channels"]
-    """Of any integer or floating type, finite; what the values mean, only the scanner knows."""
+    """Finite values of any integer or floating type, in the scanner's own unit."""
 
     masks: Bool[np.ndarray, "slices height width"]
     numbers: tuple[int, ...]
-    """Of the slices within the patient, ascending; a number that is missing is a gap."""
+    """Number of each slice within the patient, ascending; a missing number is a gap."""
 
     spacing_mm: tuple[float, float, float] | None = None
-    """Distance between neighbours: slices, rows, columns. None where the files do not say."""
+    """Distance between slices, rows and columns; None if the files do not say."""
 
 
 class Patient(ABC):
-    """One patient: a unique id, and files to read."""
+    """A patient: a unique id and files to read."""
 
     id: str
     group: str
-    """The institution or the folder that a patient belongs to; what intensities may depend on."""
+    """The institution or the folder that a patient belongs to, on which intensities may depend."""
 
     @property
     @abstractmethod
     def files(self) -> tuple[Path, ...]:
-        """All files that `read` reads."""
+        """The files that `read` reads."""
 
     @abstractmethod
     def read(self) -> Volume:
-        """Return what the files hold.
+        """Return the volume in the files.
 
         Raises:
-            BadFiles: Those that cannot be used, with reasons.
+            BadFiles: Files cannot be used; the error lists them with reasons.
         """
 
     @abstractmethod
     def without(self, paths: Collection[Path]) -> "Patient | None":
-        """Return the patient without what needs these files; None if nothing is left."""
+        """Return the patient without the slices that need these files; None if nothing is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceFiles:
-    """Where one slice lies: its number within the volume, its image and its mask."""
+    """The files of one slice, and its number within the volume."""
 
     number: int
     image: Path
@@ -65,12 +65,12 @@ class SliceFiles:
 
 
 ReadSlice = Callable[[SliceFiles], tuple[np.ndarray, np.ndarray]]
-"""Decodes an image "height width channels" and a mask "height width"; raises BadFiles."""
+"""Return an image "height width channels" and a mask "height width". Raises BadFiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlicePatient(Patient):
-    """A patient whose slices are files of their own, ordered by number."""
+    """A patient whose slices are files, ordered by number."""
 
     id: str
     group: str = ""
@@ -106,27 +106,28 @@ class SlicePatient(Patient):
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """What a reader found in a folder, before anything is decoded."""
+    """The patients that a reader found in a folder, before anything is decoded."""
 
     patients: tuple[Patient, ...]
     """Sorted by id."""
 
     problems: tuple[Problem, ...] = ()
-    """Files that belong to no patient, or should; with these, only a person can say whether the rest is what was meant.
+    """Files that belong to no patient, or that lack their counterpart. Only a person can tell whether the rest is
+    right.
     """
 
     warnings: tuple[str, ...] = ()
-    """What a person should know, though nothing is wrong."""
+    """Facts that a person should know although nothing is wrong."""
 
     channel_names: tuple[str, ...] = ()
     """Names of the channels in order; empty where the files tell none, and the channels are numbered."""
 
 
 def size_text(shape: Sequence[int]) -> str:
-    """Returns the sides as messages name them: `16 x 16 x 3`."""
+    """Return the sides as text for messages, such as `16 x 16 x 3`."""
     return " x ".join(map(str, shape))
 
 
 def kind_of(image: np.ndarray) -> str:
-    """Returns what slices of one volume have in common: `16 x 16 x 3 of uint8`."""
+    """Return the size and type of an image as text, such as `16 x 16 x 3 of uint8`; they are equal within a volume."""
     return f"{size_text(image.shape)} of {image.dtype}"

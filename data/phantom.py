@@ -1,8 +1,8 @@
-"""Synthetic patients in the LGG layout: something to run, test and tune on without a download.
+"""Synthetic patients in the LGG layout, to run, test and tune on without a download.
 
-They are drawn to be learnable but not by a threshold: each patient has gains, a bias field, noise and a contrast of its
-own, lesions have irregular borders that fade into the tissue, and some bright things are no tumour. The look is that of
-LGG slices; no anatomy is claimed.
+A network can learn them, but a threshold cannot: each patient has its own gains, bias field, noise and contrast,
+lesions have irregular borders that fade into the tissue, and some bright things are not tumours. They look like LGG
+slices, but claim no anatomy.
 """
 
 import json
@@ -16,7 +16,7 @@ from jaxtyping import Bool, UInt8
 from data.atomic import new_folder
 from data.errors import DataError
 
-VERSION = 1  # raise it when a drawn pixel changes: phantoms that were written before are then written anew
+VERSION = 1  # raise it when a drawn pixel changes; older phantoms are then written again
 SIZE = 128
 NUM_SLICES = 12
 MARKER = "phantom.json"
@@ -32,12 +32,12 @@ _Z = np.linspace(-0.5, 0.9, NUM_SLICES, dtype=np.float32)[:, None, None]  # -1 a
 
 
 def write_phantom(root: Path, *, num_patients: int, seed: int = 0) -> Path:
-    """Returns the folder, below root, that holds this phantom; written on the first call and reused afterwards.
+    """Return the folder below root that holds these phantoms; the first call writes it and later ones reuse it.
 
     It holds `kaggle_3m/PHANTOM_0001/PHANTOM_0001_1.tif` and so on. Patient k depends on (seed, k) alone.
 
     Raises:
-        DataError: the folder is there but is not what was once written.
+        DataError: The folder exists but was changed after it was written.
     """
     parameters = {"version": VERSION, "seed": seed, "num_patients": num_patients}
     final = root / f"phantom_v{VERSION}_seed{seed}_{num_patients}"
@@ -51,7 +51,7 @@ def write_phantom(root: Path, *, num_patients: int, seed: int = 0) -> Path:
 
 
 def draw_patient(seed: int, k: int) -> tuple[UInt8[np.ndarray, "12 128 128 3"], Bool[np.ndarray, "12 128 128"]]:
-    """Returns the images and masks of phantom patient k, the lowest slice first; at least one slice has a tumour."""
+    """Return the images and masks of phantom patient k, lowest slice first; at least one slice has a tumour."""
     rng = np.random.default_rng([seed, k])
     radius, u, v = _head(rng)
     tissue, brain, ventricles = _tissue(rng, radius, u, v)
@@ -62,7 +62,8 @@ def draw_patient(seed: int, k: int) -> tuple[UInt8[np.ndarray, "12 128 128 3"], 
 
 
 def _head(rng: Rng) -> Fields:
-    """Head coordinates: radius is 1 on the scalp of every slice; u (left to right) and v (front to back) in -1 to 1."""
+    """Return head coordinates: the radius, 1 on the scalp of every slice; u (left to right) and v (front to back), -1
+    to 1."""
     angle = rng.normal(0, 0.06)
     x, y = _X - rng.normal(0, 0.03), _Y - rng.normal(0, 0.03)
     u = (x * np.cos(angle) + y * np.sin(angle)) / rng.uniform(0.66, 0.78)
@@ -102,13 +103,13 @@ def _ventricles(rng: Rng, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _lesions(rng: Rng, u: np.ndarray, v: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mask, and the depth: 1 in a lesion's core, 0 on its border, negative outside."""
+    """Return the mask and the depth, which is 1 in a lesion's core, 0 on its border and negative outside."""
     depth = np.full(allowed.shape, -np.inf, np.float32)
     side = int(rng.choice([-1, 1]))
     for n in range(1 + (rng.random() < 0.2)):
         shrink = 1.0 if n == 0 else 0.6
         lesion = _lesion_depth(rng, u, v, side, shrink)
-        while not (allowed & (lesion > 0.3)).any():  # the place fell into a ventricle or out of the brain: another one
+        while not (allowed & (lesion > 0.3)).any():  # in a ventricle or outside of the brain: draw another place
             lesion = _lesion_depth(rng, u, v, side, shrink)
         depth = np.maximum(depth, lesion)
     return allowed & (depth > 0), depth
@@ -174,11 +175,11 @@ def _scan(rng: Rng, scene: np.ndarray) -> np.ndarray:
 
 
 def _smooth_noise(rng: Rng, *, cells: int) -> np.ndarray:
-    """Noise of about unit variance that varies over 1/cells of the slice and over about three slices."""
+    """Return noise of about unit variance that varies over 1/cells of the slice and over about three slices."""
     coarse = rng.standard_normal((cells + 1, cells + 1, NUM_SLICES + 2), dtype=np.float32)
     coarse = (coarse[..., :-2] + coarse[..., 1:-1] + coarse[..., 2:]) / np.sqrt(3)
     fine = cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(fine.transpose(2, 0, 1)) * 1.2  # 1.2: interpolation took that much of the variance
+    return np.ascontiguousarray(fine.transpose(2, 0, 1)) * 1.2  # interpolation reduced the deviation by this factor
 
 
 def _step(x: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -207,6 +208,6 @@ def _check_complete(final: Path, parameters: dict[str, int]) -> None:
     num_files, expected = len(list(final.glob("kaggle_3m/*/*.tif"))), 2 * NUM_SLICES * parameters["num_patients"]
     if found != json.dumps(parameters) or num_files != expected:
         raise DataError(
-            f"{final}: holds {num_files} slice files and its {MARKER} is {found}, but a complete phantom holds "
-            f"{expected} and {json.dumps(parameters)}; delete this folder and it is written anew."
+            f"{final} holds {num_files} slice files and its {MARKER} is {found}, but a complete phantom holds "
+            f"{expected} and {json.dumps(parameters)}; delete this folder, and it will be written again."
         )

@@ -1,7 +1,7 @@
-"""From a volume of any size and type to the network's input and back, by the same code in training and prediction.
+"""From a volume of any size and type to the network's input and back; training and prediction use the same code.
 
-Everything is relative to the patient's own volume: MR intensities have no unit, and gain differs from scanner to
-scanner.
+Intensities are taken relative to the patient's own volume, because MR intensities have no unit and the gain differs
+from scanner to scanner.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
-# A pixel belongs to the head when any channel exceeds this share of its 99th percentile. Air is below 2 % in the LGG
-# slices, grey matter above 25 %; the percentile instead of the maximum ignores single bright vessels.
+from data.errors import UserError
+
+# A pixel belongs to the head if any channel exceeds this share of its 99th percentile. In the LGG slices air is below 2
+# % and grey matter above 25 %. Unlike the maximum, the percentile ignores single bright vessels.
 HEAD_THRESHOLD = 0.1
 HEAD_PERCENTILE = 0.99
 
-# In grey levels; a constant channel would otherwise divide by zero.
+# In grey levels, so that a constant channel does not divide by zero.
 MIN_STD = 1.0
 
-# Shares of the values below and above which they are cut off; nnU-Net and BraTS pipelines use the same.
+# Quantiles at which values are cut off; nnU-Net and BraTS pipelines use the same.
 WINDOW = (0.005, 0.995)
 
-# A value that so many voxels share is background that somebody has set: air, or what skull stripping removed.
+# A value that this share of all voxels has is background: air, or what skull stripping removed.
 BACKGROUND_SHARE = 0.1
 
 MAX_CONTEXT = 5
@@ -30,7 +32,8 @@ MAX_CONTEXT = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What is done to a patient's slices before a network sees them; a model records it, prediction repeats it."""
+    """What is done to a patient's slices before the network sees them; the model records it and prediction repeats
+    it."""
 
     size: int = 128
     """Side in pixels that slices are resized to, after padding them to a square."""
@@ -39,15 +42,15 @@ class Preprocessing:
     """Whether slices are first cut to the box around the head in the whole volume: `head` or `none`."""
 
     intensities: Literal["auto", "full", "percentile"] = "auto"
-    """How values become the 256 grey levels of the pack: `full`, all from the volume's lowest to its highest;
-    `percentile`, those between the 0.5th and the 99.5th percentile; `auto`, 8-bit slices as they are, others by
-    percentile. Background, one value that a tenth of all voxels share, becomes 0."""
+    """How values become the 256 grey levels of the pack. `full`: from the volume's lowest value to its highest;
+    `percentile`: from the 0.5th percentile to the 99.5th; `auto`: 8-bit slices stay as they are, others are treated by
+    percentile. The background, one value that a tenth of all voxels share, becomes 0."""
 
     normalisation: Literal["zscore", "unit"] = "zscore"
-    """`zscore`: zero mean and unit deviation over the head of the volume; `unit`: grey levels to 0 to 1."""
+    """`zscore`: zero mean and unit deviation over the head of the volume; `unit`: grey levels from 0 to 1."""
 
     context_slices: int = 0
-    """Neighbours above and below that a slice brings along as channels (2.5-D); at the ends, the last one is repeated.
+    """Neighbours above and below that are added to a slice as channels (2.5-D); at the ends, the last one is repeated.
     """
 
     def __post_init__(self) -> None:
@@ -57,15 +60,15 @@ class Preprocessing:
             ("normalisation", ("zscore", "unit")),
         ):
             if getattr(self, name) not in legal:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
         for name, low, high in (("size", 1, 1024), ("context_slices", 0, MAX_CONTEXT)):
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
-                raise ValueError(f"{name} is {value!r}, but must be a whole number from {low} to {high}")
+                raise UserError(f"{name} is {value!r}, but must be a whole number from {low} to {high}")
 
     @property
     def num_slices_seen(self) -> int:
-        """Slices whose channels the network sees at once: one, and its neighbours."""
+        """Number of slices whose channels the network sees at once: one slice and its neighbours."""
         return 2 * self.context_slices + 1
 
 
@@ -77,17 +80,17 @@ class Prepared:
     mean: Float32[np.ndarray, " channels"]
     std: Float32[np.ndarray, " channels"]
     shape: tuple[int, int]
-    """Height and width of the slices as they were."""
+    """Height and width of the original slices."""
 
     box: tuple[int, int, int, int]
-    """Top, left, height and width of what was kept of them."""
+    """Top, left, height and width of the part that was kept."""
 
     def fit_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "size size"]:
-        """Returns a mask of the volume as its slices were fitted."""
+        """Return a mask of the volume at the network's size, fitted like the images."""
         return fit_mask(_cut(mask, self.box), self.images.shape[1])
 
     def unfit(self, probability: Float32[np.ndarray, "size size"]) -> Float32[np.ndarray, "height width"]:
-        """Returns a probability at the slice's own size; 0 outside of what was kept."""
+        """Return a probability at the slice's own size; it is 0 outside of the box."""
         top, left, height, width = self.box
         restored = np.zeros(self.shape, np.float32)
         restored[top : top + height, left : left + width] = unfit(probability, height, width)
@@ -95,18 +98,21 @@ class Prepared:
 
 
 def prepare(images: Shaped[np.ndarray, "slices height width channels"], preprocessing: Preprocessing) -> Prepared:
-    """Returns all slices of a patient as a network is to see them, up to the normalisation by `mean` and `std`."""
+    """Return all slices of a patient at the network's size; only the normalisation by `mean` and `std` is left to
+    do."""
     levels = to_grey_levels(images, preprocessing.intensities)
     box = head_box(levels) if preprocessing.crop == "head" else (0, 0, *levels.shape[1:3])
     fitted = np.stack([fit_image(_cut(image, box), preprocessing.size) for image in levels])
-    mean, std = volume_statistics(fitted) if preprocessing.normalisation == "zscore" else _unit(fitted.shape[3])
+    mean, std = np.zeros(fitted.shape[3], np.float32), np.full(fitted.shape[3], 255, np.float32)
+    if preprocessing.normalisation == "zscore":
+        mean, std = volume_statistics(fitted)
     return Prepared(images=fitted, mean=mean, std=std, shape=images.shape[1:3], box=box)
 
 
 def to_grey_levels(
     images: Shaped[np.ndarray, "slices height width channels"], intensities: str
 ) -> UInt8[np.ndarray, "slices height width channels"]:
-    """Returns the volume in 256 grey levels, each channel by itself; see `Preprocessing.intensities`."""
+    """Return the volume in 256 grey levels, each channel on its own; see `Preprocessing.intensities`."""
     if images.dtype == np.uint8 and intensities == "auto":
         return images
     shares = (0.0, 1.0) if intensities == "full" else WINDOW
@@ -122,7 +128,7 @@ def _to_grey_levels(values: np.ndarray, shares: tuple[float, float]) -> np.ndarr
         inside, lowest = np.ones(values.shape, bool), 0
     if not inside.any():
         return np.zeros(values.shape, np.uint8)
-    # float64, for the difference of two float32 may be too small for one.
+    # float64, because the difference of two float32 may be too small for a float32.
     low, high = np.quantile(values[inside].astype(np.float64), shares)
     if not high > low:
         return np.where(inside, 255, 0).astype(np.uint8)
@@ -131,18 +137,19 @@ def _to_grey_levels(values: np.ndarray, shares: tuple[float, float]) -> np.ndarr
 
 
 def head_box(images: UInt8[np.ndarray, "slices height width channels"]) -> tuple[int, int, int, int]:
-    """Returns top, left, height and width of the box that holds the head in all slices; all, if there is no head."""
+    """Return top, left, height and width of the box around the head in all slices; of the whole slice without a
+    head."""
     head = find_head(images).any(axis=0)
     if not head.any():
         return 0, 0, *images.shape[1:3]
-    rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
+    rows, columns = np.flatnonzero(np.any(head, axis=1)), np.flatnonzero(np.any(head, axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
 
 
 def neighbours(
     slices: Int64[np.ndarray, " chosen"], patient_of_slice: Int64[np.ndarray, " slices"], context_slices: int
 ) -> Int64[np.ndarray, "chosen seen"]:
-    """Returns, for each slice, its neighbours from below to above and itself amid; never one of another patient."""
+    """Return each slice with its neighbours, from below to above; none of them is of another patient."""
     patients = patient_of_slice[slices]
     first = np.searchsorted(patient_of_slice, patients, side="left")
     last = np.searchsorted(patient_of_slice, patients, side="right") - 1
@@ -153,7 +160,7 @@ def neighbours(
 def as_channels(
     images: UInt8[np.ndarray, "chosen seen height width channels"],
 ) -> UInt8[np.ndarray, "chosen height width stacked"]:
-    """Returns each slice with the channels of its neighbours beside its own, slice after slice."""
+    """Return each slice with the channels of its neighbours, slice after slice."""
     chosen, _, height, width, _ = images.shape
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1, 4).reshape(chosen, height, width, -1))
 
@@ -161,13 +168,13 @@ def as_channels(
 def fit_image(
     image: UInt8[np.ndarray, "height width channels"], size: int
 ) -> UInt8[np.ndarray, "{size} {size} channels"]:
-    """Returns the image padded to a centred square with zeros, then resized: area average down, linear up."""
+    """Return the image padded with zeros to a centred square and resized: by area average down, linearly up."""
     square = _pad_to_square(image)
     return _resize(square, size, cv2.INTER_AREA if size < len(square) else cv2.INTER_LINEAR)
 
 
 def fit_mask(mask: Bool[np.ndarray, "height width"], size: int) -> Bool[np.ndarray, "{size} {size}"]:
-    """Returns the mask padded and resized like its image; down, a pixel is tumour when at least half of it was."""
+    """Return the mask padded and resized like its image; downwards, a pixel is tumour if at least half of it was."""
     square = _pad_to_square(mask[..., None].astype(np.float32))
     # NEAREST_EXACT samples at pixel centres, as INTER_LINEAR does for the image; INTER_NEAREST would shift the mask.
     interpolation = cv2.INTER_AREA if size < len(square) else cv2.INTER_NEAREST_EXACT
@@ -177,7 +184,7 @@ def fit_mask(mask: Bool[np.ndarray, "height width"], size: int) -> Bool[np.ndarr
 def unfit(
     probability: Float32[np.ndarray, "size size"], height: int, width: int
 ) -> Float32[np.ndarray, "{height} {width}"]:
-    """Returns the probability at the slice's own size: resized linearly to the padded square, the padding cut off."""
+    """Return the probability at the slice's own size: resized linearly to the padded square, without the padding."""
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     square = _resize(probability[..., None], side, cv2.INTER_LINEAR)[..., 0]
@@ -187,9 +194,9 @@ def unfit(
 def volume_statistics(
     images: UInt8[np.ndarray, "slices height width channels"],
 ) -> tuple[Float32[np.ndarray, " channels"], Float32[np.ndarray, " channels"]]:
-    """Returns mean and standard deviation of every channel over the head's pixels of the whole volume, in grey levels.
+    """Return the mean and standard deviation of every channel over the head in the whole volume, in grey levels.
 
-    The head is where any channel exceeds 0.1 of its 99th percentile over the volume. A standard deviation is at least
+    The head is where any channel exceeds 0.1 of its 99th percentile over the volume. The standard deviation is at least
     1.0. A volume that is black everywhere has mean 0 and standard deviation 1. Training and prediction both call this
     after `fit_image`.
     """
@@ -210,9 +217,9 @@ def normalise(
     mean: Float32[np.ndarray, "batch channels"],
     std: Float32[np.ndarray, "batch channels"],
 ) -> Float32[np.ndarray, "batch channels height width"]:
-    """Returns (image - mean) / std with channels first, as a view of memory in which channels are last.
+    """Return (image - mean) / std with channels first, as a view of memory in which channels are last.
 
-    That is the layout torch calls channels_last: `torch.from_numpy` takes it over without a copy.
+    torch calls this layout channels_last; `torch.from_numpy` uses it without a copy.
     """
     result = np.subtract(images, mean[:, None, None, :], dtype=np.float32)
     result /= std[:, None, None, :]
@@ -222,15 +229,11 @@ def normalise(
 def find_head(
     images: UInt8[np.ndarray, "slices height width channels"],
 ) -> Bool[np.ndarray, "slices height width"]:
-    """Returns where any channel exceeds 0.1 of its 99th percentile over the volume."""
+    """Return where any channel exceeds 0.1 of its 99th percentile over the volume."""
     head = np.zeros(images.shape[:3], bool)
     for channel in range(images.shape[3]):
         head |= images[..., channel] > HEAD_THRESHOLD * _percentile(images[..., channel])
     return head
-
-
-def _unit(num_channels: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(num_channels, np.float32), np.full(num_channels, 255, np.float32)
 
 
 def _cut(array: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Arrays that may be larger than memory: rows are written to a temporary file one after the other, and then mapped.
+"""Arrays that may be larger than memory: rows are appended to a temporary file, which is then mapped.
 
-The operating system keeps in memory as much of the file as it has room for, and reads the rest when it is needed.
+The operating system keeps as much of the file in memory as there is room for, and reads the rest when it is needed.
 """
 
 import tempfile
@@ -11,9 +11,9 @@ from data.errors import DataError
 
 
 class Rows:
-    """An array that grows at its end; its file has no name, so that nothing is left of it, however the process ends.
+    """An array that grows at its end, in a file without a name: nothing is left of it, however the process ends.
 
-    A context, within which it grows; what `array` returned lives on.
+    It grows within a `with` block; arrays that `array` returned stay valid after it.
     """
 
     def __init__(self) -> None:
@@ -27,10 +27,10 @@ class Rows:
         self._file.close()
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows, which must have the type, and but for the first axis the shape, of those before.
+        """Append rows, which must have the type of those before and, except for the first axis, their shape.
 
         Raises:
-            DataError: The file system of temporary files is full.
+            DataError: The disk for temporary files is full.
         """
         self._kind = (rows.dtype, rows.shape[1:])
         self._length += len(rows)
@@ -39,12 +39,12 @@ class Rows:
             self._file.flush()
         except OSError as error:
             raise DataError(
-                f"{self._file.tell() / 1e9:.1f} GB of slices are in a temporary file in {tempfile.gettempdir()}, and "
-                f"more cannot be written ({error}): make room there, or name another folder in TMPDIR"
+                f"a temporary file in {tempfile.gettempdir()} holds {self._file.tell() / 1e9:.1f} GB of slices, and no "
+                f"more can be written ({error}); free space there, or set TMPDIR to another folder"
             ) from error
 
     def array(self) -> np.ndarray:
         """Return all rows, read-only."""
         dtype, shape = self._kind
-        # asarray: the plain array, which pickle hands on without a copy as it does not np.memmap.
+        # A plain array: unlike np.memmap, pickle passes it on without a copy.
         return np.asarray(np.memmap(self._file, dtype=dtype, mode="r", shape=(self._length, *shape)))

@@ -1,4 +1,4 @@
-"""Where patients come from: a folder in one of the layouts of the readers, or patients that a reader generates."""
+"""The patients of a data source: a folder in one of the layouts of the readers, or patients that a reader generates."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,14 +19,13 @@ def _help() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading(Options):
-    """How the files of a data source are to be understood."""
+    """How to understand the files of a data source."""
 
     data_format: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(data_formats())}}}", help=_help())] = AUTO
     """Layout of the data: the name of a reader, or `auto`, which looks."""
 
     skip_bad_files: bool = False
-    """Go on without the files that cannot be used, and record them; otherwise they all are listed, and nothing is done.
-    """
+    """Go on without the files that cannot be used, and record them. Otherwise list all of them and stop."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,13 +43,13 @@ class Source:
     patients: tuple[Patient, ...]
     warnings: tuple[str, ...]
     skipped: tuple[Problem, ...]
-    """Files that are left out because `skip_bad_files` allowed it."""
+    """Files that are left out, as `skip_bad_files` allows."""
 
     channel_names: tuple[str, ...]
-    """What the files, or the options, call the channels; empty where nothing does."""
+    """Names of the channels in the files or the options; empty if neither tells any."""
 
     def name_channels(self, num_channels: int) -> tuple[str, ...]:
-        """Return a name for each of the channels that were read: their numbers where there are not as many names."""
+        """Return a name for each channel that was read: its number if there are not as many names as channels."""
         return self.channel_names if len(self.channel_names) == num_channels else tuple(map(str, range(num_channels)))
 
 
@@ -62,7 +61,7 @@ def find_source(source: str, *, reading: Reading | None = None, phantom_root: Pa
 
     Raises:
         DataError: The number of phantoms is illegal, or the folder is not a data set.
-        BadFiles: There are files that belong to no patient, or should.
+        BadFiles: Files belong to no patient, or lack their counterpart.
     """
     reading = reading or Reading()
     name, path = _locate(source, reading, phantom_root)

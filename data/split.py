@@ -1,7 +1,7 @@
-"""Which patients are trained on, validated on and tested on: decided by a hash of the patient's id, never by slice.
+"""The split into training, validation and test patients, by a hash of the patient's id and never by slice.
 
-A hash instead of a shuffle: adding patients to a folder never moves an earlier one, so that a test patient of last
-month cannot become a training patient of today.
+Unlike a shuffle, a hash does not move earlier patients when others are added to a folder: last month's test patient
+cannot become a training patient today.
 """
 
 import hashlib
@@ -14,8 +14,9 @@ from data.errors import DataError
 MIN_PATIENTS = 3
 
 SALT = "7607"
-"""Part of what is hashed. A hash divides few patients unevenly; this salt divides the default phantoms with seed 0 as
-14 / 5 / 5, 40 of them as 24 / 8 / 8, and 20 patients of the LGG set as 12 / 4 / 4. Changing it changes every split."""
+"""Text that is hashed with each id. A hash divides few patients unevenly; this salt divides the default phantoms with
+seed 0 as 14 / 5 / 5, 40 of them as 24 / 8 / 8, and 20 patients of the LGG set as 12 / 4 / 4. Changing it changes every
+split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,16 @@ class Split:
 def split_patients(
     patient_ids: Iterable[str], *, seed: int, val_fraction: float = 0.2, test_fraction: float = 0.2
 ) -> Split:
-    """Returns the split: each patient in exactly one of train, val and test, whatever the order of the ids.
+    """Return the split: each patient is in exactly one of train, val and test, whatever the order of the ids.
 
-    A patient's position is sha256 of "salt:seed:id" as a number in [0, 1): below test_fraction it is a test patient,
-    in the next val_fraction a validation patient, else a training patient. The sizes are therefore the fractions only
-    on average. A side that would stay empty (few patients) receives the patient whose position is nearest to that
-    side's interval, taken from a side that has more than one; only such a patient can move when others are added.
+    A patient's position is the SHA-256 of "salt:seed:id" as a number in [0, 1). Below test_fraction it is a test
+    patient, in the next val_fraction a validation patient, above that a training patient. So the sizes equal the
+    fractions only on average. A side that would be empty, among few patients, receives the patient whose position is
+    nearest to its interval, from a side that has more than one; only such a patient can move when others are added.
 
     Raises:
-        DataError: fewer than three patients, an id twice, a fraction outside (0, 1), or no room left for training.
+        DataError: There are fewer than three patients, an id is there twice, a fraction is outside (0, 1), or no
+            patient is left for training.
     """
     ids = sorted(patient_ids)
     _check(ids, val_fraction, test_fraction)
@@ -58,19 +60,19 @@ def split_patients(
 
 
 def in_hash_order(patient_ids: Iterable[str], *, seed: int) -> list[str]:
-    """Returns the ids in an order that depends on them and the seed alone, not on how they are given."""
+    """Return the ids in an order that depends on them and the seed alone, not on the order given."""
     return sorted(patient_ids, key=lambda patient_id: (_position(seed, patient_id), patient_id))
 
 
 def _check(ids: list[str], val_fraction: float, test_fraction: float) -> None:
     if len(ids) < MIN_PATIENTS:
         raise DataError(
-            f"there are {len(ids)} patients, but must be at least {MIN_PATIENTS}: one each to train on, validate on "
-            "and test on; add patients."
+            f"there are {len(ids)} patients, but there must be at least {MIN_PATIENTS}: one each to train on, validate "
+            "on and test on; add patients."
         )
     twice = [patient_id for patient_id, count in Counter(ids).items() if count > 1]
     if twice:
-        raise DataError(f"patient ids must be unique, but these are there twice: {', '.join(twice[:10])}; rename them.")
+        raise DataError(f"patient ids must be unique, but these appear twice: {', '.join(twice[:10])}; rename them.")
     for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1:
             raise DataError(f"{name} is {fraction}, but must be above 0 and below 1, for example 0.2.")

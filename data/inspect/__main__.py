@@ -67,7 +67,7 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0 whatever was found; 2, with one sentence, if there is nothing to inspect or an option is illegal."""
+    """Return 0 whatever was found; 2, with one sentence, if there is nothing to inspect or an option is illegal."""
     arguments = parse_arguments(Arguments, argv, prog="python -m data.inspect")
     try:
         with tempfile.TemporaryDirectory() as phantom_root:
@@ -107,7 +107,7 @@ def _split(arguments: Arguments, ids: Sequence[str]) -> Split:
 
 
 def _preview(arguments: Arguments, summaries: Sequence[Summary]) -> str:
-    """Returns what the search would train, validate and test on."""
+    """Return what the search would train, validate and test on."""
     if len(summaries) < MIN_PATIENTS:
         return f"needs at least {MIN_PATIENTS} patients"
     by_id = {summary.id: summary for summary in summaries}
@@ -127,7 +127,7 @@ def channel_names(source: Source) -> tuple[str, ...]:
 def read_summaries(
     patients: Sequence[Patient], names: Sequence[str]
 ) -> tuple[tuple[Patient, ...], tuple[Summary, ...], tuple[Problem, ...]]:
-    """Returns the patients without the files that cannot be used, their summaries, and these files."""
+    """Return the patients without the files that cannot be used, their summaries, and these files."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         results = pool.map(lambda patient: _read(patient, names), patients)
         read = list(track(results, "reading patients", total=len(patients), console=Console(stderr=True)))
@@ -152,7 +152,7 @@ def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, Summary | No
 
 
 def summarise(patient: Patient, volume: Volume, channel_names: Sequence[str] = ()) -> Summary:
-    """Returns the summary; channels are numbered where there are not as many names."""
+    """Return the summary; channels are numbered where there are not as many names."""
     levels = to_grey_levels(volume.images, "auto")
     head = find_head(levels)
     num_channels = levels.shape[3]

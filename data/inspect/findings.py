@@ -96,7 +96,7 @@ class Finding:
 
 
 def lesion_volumes(summaries: Sequence[Summary]) -> tuple[list[float], str]:
-    """Returns the volume of every patient's tumour and its unit, pixels unless all patients have a spacing."""
+    """Return the volume of every patient's tumour and its unit, pixels unless all patients have a spacing."""
     pixels, spacings = [float(one.tumour_pixels.sum()) for one in summaries], [one.spacing_mm for one in summaries]
     if None in spacings:
         return pixels, "pixels"
@@ -106,7 +106,7 @@ def lesion_volumes(summaries: Sequence[Summary]) -> tuple[list[float], str]:
 def quantiles(
     channels: Sequence[Channel], shares: Sequence[float], *, head: bool = False
 ) -> Float64[np.ndarray, " shares"]:
-    """Returns the values below which these shares of all pixels lie, or of those of the head."""
+    """Return the values below which these shares of all pixels lie, or of those of the head."""
     values = np.concatenate([one.values for one in channels]).astype(float)
     counts = np.concatenate([one.head_counts if head else one.counts for one in channels]).astype(float)
     order = np.argsort(values, kind="stable")
@@ -115,7 +115,7 @@ def quantiles(
 
 
 def by_channel(summaries: Sequence[Summary]) -> dict[str, list[Channel]]:
-    """Returns the channels of all patients by name."""
+    """Return the channels of all patients by name."""
     by_name = defaultdict(list)
     for summary in summaries:
         for channel in summary.channels:
@@ -124,7 +124,7 @@ def by_channel(summaries: Sequence[Summary]) -> dict[str, list[Channel]]:
 
 
 def exact_duplicates(summaries: Sequence[Summary]) -> list[Match]:
-    """Returns each slice that has all pixels of an earlier one, with the first of these; blank slices are left out."""
+    """Return each slice that has all pixels of an earlier one, with the first of these; blank slices are left out."""
     first: dict[str, tuple[int, int]] = {}
     matches = []
     for p, summary in enumerate(summaries):
@@ -135,7 +135,7 @@ def exact_duplicates(summaries: Sequence[Summary]) -> list[Match]:
 
 
 def near_duplicates(summaries: Sequence[Summary]) -> list[Match]:
-    """Returns slices with the one of another patient that looks most like it, where that is above MIN_CORRELATION.
+    """Return slices with the one of another patient that looks most like it, where that is above MIN_CORRELATION.
 
     Neighbours within a patient look alike by nature, and exact duplicates are told elsewhere: both are left out.
     """
@@ -158,7 +158,7 @@ def near_duplicates(summaries: Sequence[Summary]) -> list[Match]:
 def find(
     summaries: Sequence[Summary], exact: Sequence[Match] = (), near: Sequence[Match] = (), bad: Sequence[Problem] = ()
 ) -> list[Finding]:
-    """Returns everything odd, kind by kind; what holds for all patients in the same words is one finding."""
+    """Return everything odd, kind by kind; what holds for all patients in the same words is one finding."""
     findings = [Finding(kind="unusable file", where=str(problem.path), text=problem.reason) for problem in bad]
     findings += _by_pair("same pixels", summaries, exact)
     findings += _by_pair("look alike", summaries, near)

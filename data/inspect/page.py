@@ -41,7 +41,7 @@ def facts(
     near: Sequence[Match] = (),
     num_bad: int = 0,
 ) -> list[tuple[str, str]]:
-    """Returns the numbers of a data set as rows: a label, and a text of one line or several."""
+    """Return the numbers of a data set as rows: a label, and a text of one line or several."""
     num_slices = sum(len(one.numbers) for one in summaries)
     num_tumour = sum(one.num_tumour_slices for one in summaries)
     sizes, types, spacings, groups = Counter(), Counter(), Counter(), Counter()
@@ -95,7 +95,7 @@ def _number(value: float) -> str:
 
 
 def choose(summaries: Sequence[Summary], *, seed: int) -> list[tuple[str, int, int]]:
-    """Returns captions and slices (of a patient, within it): the extreme lesions, and a sample half with tumour."""
+    """Return captions and slices (of a patient, within it): the extreme lesions, and a sample half with tumour."""
     volumes, unit = lesion_volumes(summaries)
     ill = sorted((volume, p) for p, volume in enumerate(volumes) if volume)
     chosen = []
@@ -118,7 +118,7 @@ def _name(summary: Summary, s: int) -> str:
 def draw_outline(
     grey: UInt8[np.ndarray, "height width"], mask: Bool[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Returns the slice as RGB with the mask's outline just outside of it, at a size that can be judged."""
+    """Return the slice as RGB with the mask's outline just outside of it, at a size that can be judged."""
     scale = max(round(MIN_SIDE / max(grey.shape)), 1) * min(1.0, MAX_SIDE / max(grey.shape))
     rows, columns = (max(1, round(scale * length)) for length in grey.shape)
     shown = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
@@ -131,7 +131,7 @@ def draw_outline(
 def _draw(
     choices: Sequence[tuple[str, int, int]], summaries: Sequence[Summary], patients: Sequence[Patient]
 ) -> list[dict[str, Any]]:
-    """Reads each patient once more: keeping every slice until the sample is drawn would take gigabytes."""
+    """Read each patient once more: keeping every slice until the sample is drawn would take gigabytes."""
     pictures: dict[tuple[str, int, int], dict[str, Any]] = {}
     for p in sorted({p for _, p, _ in choices}):
         volume, names = patients[p].read(), [channel.name for channel in summaries[p].channels][:MAX_CHANNELS]
@@ -155,7 +155,7 @@ def _uri(image: UInt8[np.ndarray, "rows columns 3"]) -> str:
 
 
 def largest_groups(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """Returns the patients of at most MAX_GROUPS groups, by name."""
+    """Return the patients of at most MAX_GROUPS groups, by name."""
     groups = defaultdict(list)
     for summary in summaries:
         groups[summary.group].append(summary)
@@ -163,7 +163,7 @@ def largest_groups(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
 
 
 def histograms(summaries: Sequence[Summary]) -> dict[str, Any]:
-    """Returns lines over the head's intensities, one a channel for each group, all on the same axes."""
+    """Return lines over the head's intensities, one a channel for each group, all on the same axes."""
     edges = _edges([channel for summary in summaries for channel in summary.channels])
     colours = dict(zip(by_channel(summaries), COLOURS, strict=False))
     groups = defaultdict(list)
@@ -197,7 +197,7 @@ def _edges(channels: Sequence[Channel]) -> np.ndarray:
 
 
 def balance(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
-    """Returns how many slices of each group have a tumour."""
+    """Return how many slices of each group have a tumour."""
     rows = []
     for name, members in largest_groups(summaries).items():
         tumour = sum(one.num_tumour_slices for one in members)
@@ -207,7 +207,7 @@ def balance(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
 
 
 def shares(summaries: Sequence[Summary]) -> dict[str, Any]:
-    """Returns a bar for each patient's tumour share, the largest first."""
+    """Return a bar for each patient's tumour share, the largest first."""
     found = sorted((100 * summary.tumour_share for summary in summaries), reverse=True)
     top, width = max(found) or 1.0, PLOT[0] / len(found)
     gap = 0.15 if width > 2 else 0.0
@@ -232,7 +232,7 @@ def write_page(
     """Write the page.
 
     Raises:
-        DataError: jinja2 is missing, or a patient cannot be read again.
+        DataError: Jinja2 is missing, or a patient cannot be read again.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape

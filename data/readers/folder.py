@@ -1,7 +1,7 @@
-"""Reader of a folder of `images` beside a folder of `masks`, the layout that most 2D segmentation data comes in.
+"""Reader of a folder `images` beside a folder `masks`, the layout of most 2D segmentation data.
 
-Names differ from set to set, so nothing is guessed that could be wrong in silence: what belongs together is matched by
-name, whose slices they are is said by a pattern or by folders, and everything that matches nothing is a problem.
+Names differ between data sets, and a wrong guess would go unnoticed. So images and masks are matched by name, patients
+are told by folders or by a pattern, and every file without a match is a problem.
 """
 
 import re
@@ -22,22 +22,27 @@ LAYOUT = (
 )
 PATTERN_EXAMPLE = r"--patient-pattern '([^/]+)_[0-9]+\.' takes TCGA_CS_4941 from images/TCGA_CS_4941_12.tif"
 
-MAX_DEPTH = 3  # of folders above an images folder, as far as `looks_like` searches
+MAX_DEPTH = 3  # folders above an images folder that `looks_like` searches
 _IMAGES, _MASKS = ("images", "image", "imgs"), ("masks", "mask")
 _MASK_ENDING = re.compile(r"[_-](mask|seg)$", re.IGNORECASE)
 
-# At most 9 digits: the number is stored as an int64, and a longer one is a date or an id that was mistaken for it.
+# At most 9 digits: a longer number is a date or an id rather than the number of a slice.
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{1,9}(?![0-9])")
 
 
 @dataclass
 class _Found:
-    """What the walk through the folders gathers: by patient id, each image with its mask and group."""
+    """Results of the walk through the folders."""
 
     pairs: dict[str, list[tuple[Path, Path, str]]] = field(default_factory=lambda: defaultdict(list))
+    """Each image with its mask and group, by the id of the patient."""
+
     problems: list[Problem] = field(default_factory=list)
-    num_unknown: Counter[str] = field(default_factory=Counter)  # files that are no images, by suffix
-    num_alone: int = 0  # images that neither a folder nor a pattern gives to a patient
+    num_unknown: Counter[str] = field(default_factory=Counter)
+    """Files that are not images, by suffix."""
+
+    num_alone: int = 0
+    """Images directly in an images folder, whose patient neither a folder nor a pattern tells."""
 
     def bad(self, path: Path, reason: str) -> None:
         self.problems.append(Problem(path=path, reason=reason))
@@ -51,20 +56,23 @@ def scan(
     channels: tuple[int, ...] = (),
     grayscale: bool = False,
 ) -> Scan:
-    """Returns the patients below source, sorted by id, their slices ordered by number.
+    """Return the patients below source, sorted by id, with their slices ordered by number.
 
-    A folder `images`, `image` or `imgs` lies beside `masks` or `mask`, anywhere below source, in any case. An image and
-    its mask have one path below these, without the suffix; the mask's may end in _mask or _seg, also with a hyphen.
-    Hidden files are passed over, links are followed; nothing is decoded.
+    A folder `images`, `image` or `imgs` lies beside `masks` or `mask`, anywhere below source, in upper or lower case.
+    An image and its mask have the same path below these folders, apart from the suffix; the name of the mask may end in
+    _mask or _seg, also with a hyphen. Hidden files are left out, links are followed, and nothing is decoded.
 
-    The patient's id is what patient_pattern, a regular expression, finds in the image's path relative to source: its
-    group "patient", else its first group, else all of the match. Without a pattern it is the image's folder below
-    `images`, or, for an image directly in `images`, the folder above and the file's name: a patient by itself. A slash
-    becomes "_". A patient's group is the folder above `images`, relative to source. Slices are numbered by the last
-    digits of their names (at most 9) or, if no slice of the patient has any, from 1 in natural order.
+    A patient's group is the folder above `images`, relative to source. Slices are numbered by the last digits of their
+    names (at most 9) or, if no slice of the patient has any, from 1 in natural order.
+
+    Args:
+        patient_pattern: Regular expression that finds the patient's id in the image's path relative to source: its
+            group "patient", else its first group, else the whole match. None: the id is the image's folder below
+            `images`; an image directly in `images` is a patient of its own, named by the folder above and the file. A
+            slash in an id becomes "_".
 
     Raises:
-        DataError: source is missing or holds no such folders, or an argument is illegal.
+        DataError: source does not exist or holds no such folders, or an argument is illegal.
     """
     require_folder(source, LAYOUT)
     if min(channels, default=0) < 0:
@@ -89,7 +97,7 @@ def scan(
 
 
 def looks_like(source: Path) -> bool:
-    """Returns whether an images folder lies beside a masks folder, at most MAX_DEPTH folders below source."""
+    """Return whether an images folder lies beside a masks folder at most MAX_DEPTH folders below source."""
     return any(_folder_pairs(source, _Found(), max_depth=MAX_DEPTH))
 
 
@@ -110,14 +118,15 @@ def _folder_pairs(source: Path, found: _Found, *, max_depth: int | None = None) 
 
 
 def _match(images: Path, masks: Path, found: _Found) -> Iterator[tuple[Path, Path]]:
-    """Yields the images that have one mask, with it, ordered by path; the others are problems."""
+    """Yield the images that have exactly one mask, and the mask, ordered by path; the others are problems."""
     by_stem, masks_of_stem = _by_stem(images, found), defaultdict(list)
     for stem, paths in _by_stem(masks, found).items():
         masks_of_stem[stem if stem in by_stem else _MASK_ENDING.sub("", stem)] += paths
     for stem, paths in sorted(by_stem.items()):
         own = masks_of_stem.pop(stem, [])
         if len(paths) > 1:
-            found.bad(paths[0], f"has the name of {paths[1].name}, so it is unclear whose the mask is; remove one")
+            reason = f"has the name of {paths[1].name}, so it is unclear to which the mask belongs; remove one"
+            found.bad(paths[0], reason)
         elif len(own) > 1:
             found.bad(paths[0], f"has {len(own)} masks ({', '.join(map(str, own))}), but must have one; remove others")
         elif not own:
@@ -145,13 +154,13 @@ def _assign(image: Path, mask: Path, images: Path, source: Path, pattern: re.Pat
     path, folder = image.relative_to(source).as_posix(), image.parent.relative_to(images).as_posix()
     if pattern is not None:
         match = pattern.search(path)
-        patient_id = match and match["patient" if "patient" in pattern.groupindex else min(pattern.groups, 1)]
+        patient_id = match["patient" if "patient" in pattern.groupindex else min(pattern.groups, 1)] if match else ""
     elif folder == ".":
         found.num_alone += 1
         patient_id = f"{group}/{image.stem}".removeprefix("/")
     else:
         patient_id = folder
-    if patient_id:
+    if pattern is None or patient_id:
         found.pairs[patient_id.replace("/", "_")].append((image, mask, group))
     else:
         found.bad(image, f'patient_pattern "{pattern.pattern}" finds no patient in {path}; change the pattern')
@@ -160,7 +169,7 @@ def _assign(image: Path, mask: Path, images: Path, source: Path, pattern: re.Pat
 def _number(pairs: list[tuple[Path, Path, str]], found: _Found) -> tuple[SliceFiles, ...]:
     numbers = [_NUMBER.findall(image.stem) for image, _, _ in pairs]
     if not any(numbers):
-        # Padded, the runs of digits that are too long for a number still sort as numbers.
+        # With padding, even runs of digits that are too long for a number sort as numbers.
         pairs = sorted(pairs, key=lambda pair: re.sub("[0-9]+", lambda run: run[0].zfill(255), pair[0].as_posix()))
         numbers = [[str(i)] for i in range(1, len(pairs) + 1)]
     slices: dict[int, SliceFiles] = {}
@@ -191,7 +200,7 @@ def _warnings(found: _Found) -> Iterator[str]:
     if found.num_unknown:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.num_unknown.most_common(4))
         total = found.num_unknown.total()
-        yield f"{total} file(s) in images and masks folders are no images and are left out ({kinds})."
+        yield f"{total} file(s) in images and masks folders are not images and are left out ({kinds})."
 
 
 def _scan(source: Path, options: Options) -> Scan:

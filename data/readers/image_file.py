@@ -1,8 +1,8 @@
-"""One image file as an array, or why it cannot be one.
+"""An image file as an array, after checks that decoders leave out.
 
-Decoders fill what a truncated file lacks with black, without a word; so each format is checked by what it promises:
+Decoders silently fill the missing part of a truncated file with black. So each format is checked by what it offers:
 TIFF by its strips, PNG by its checksums, JPEG by its end marker. Sizes are read from the header before anything is
-decoded. Values are those in the file, never scaled.
+decoded. The values are those in the file, never scaled.
 """
 
 import stat
@@ -34,21 +34,21 @@ MAX_SIDE, MAX_CHANNELS, MAX_BYTES = 16384, 64, 2**30
 
 _FORMAT_OF_SUFFIX = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 IMAGE_SUFFIXES = tuple(_FORMAT_OF_SUFFIX)
-"""Of the files that `read_pixels` reads, in lower case."""
+"""Suffixes, in lower case, of the files that `read_pixels` reads."""
 
 _TIFF_TYPES = ("bool", "uint8", "uint16", "int16", "float32", "float64")
 
 
 def read_pixels(path: Path) -> Shaped[np.ndarray, "height width *channels"]:
-    """Returns the pixels of a TIFF, PNG or JPEG file: "height width", or "height width channels" in the file's order.
+    """Return the pixels of a TIFF, PNG or JPEG file: "height width", or "height width channels" in the file's order.
 
-    The type is the file's own: uint8, uint16, int16 or float32; bits become uint8 of 0 and 1, float64 becomes float32.
-    A palette PNG comes as the RGB colours it shows, not as indices. An alpha channel is dropped where it is opaque
-    everywhere. EXIF orientation and a TIFF's white-is-zero are ignored: the values are those that are stored, which is
-    what ImageJ and Python programs mean by them in masks.
+    The type is that of the file: uint8, uint16, int16 or float32. Bits become uint8 of 0 and 1, and float64 becomes
+    float32. A PNG with a palette comes as the RGB colours that it shows, not as indices. An alpha channel that is
+    opaque everywhere is dropped. EXIF orientation and a TIFF's white-is-zero are ignored: ImageJ and Python programs
+    mean the stored values when they write masks.
 
     Raises:
-        BadFiles: with one problem: the file cannot be read, is not what its suffix says, is damaged or truncated, holds
+        BadFiles: With one problem: the file cannot be read, has the wrong suffix, is damaged or truncated, or holds
             several pages, more than MAX_SIDE pixels a side, values that are not finite, or another kind of pixels.
     """
     kind = "an image"
@@ -63,7 +63,7 @@ def read_pixels(path: Path) -> Shaped[np.ndarray, "height width *channels"]:
         reason = str(error)
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error}); check that it exists and that you may read it"
-    except Exception as error:  # the decoders raise a wide family of errors for damaged files: each is the file's fault
+    except Exception as error:  # decoders raise many kinds of errors for a damaged file
         reason = f"cannot be decoded as {kind} ({type(error).__name__}: {error}); copy it again or save it anew"
     raise bad_file(path, reason)
 
@@ -71,14 +71,13 @@ def read_pixels(path: Path) -> Shaped[np.ndarray, "height width *channels"]:
 def as_mask(
     path: Path, pixels: Shaped[np.ndarray, "height width *channels"], labels: Collection[int] = ()
 ) -> Bool[np.ndarray, "height width"]:
-    """Returns where the mask that was read from path shows tumour.
+    """Return where the mask that was read from path shows tumour.
 
-    Without labels that is every pixel above 0, and the values must be 0 and 1, or 0 and 255. With labels it is every
-    pixel whose value is one of them, and the values must be whole numbers. A mask has one channel, or several that are
-    equal.
+    Without labels this is every pixel above 0, and the values must be 0 and 1, or 0 and 255. With labels it is every
+    pixel with one of these values, and the values must be whole numbers. A mask has one channel, or several equal ones.
 
     Raises:
-        BadFiles: with one problem: the mask is coloured, or its values are not legal.
+        BadFiles: With one problem: the mask is coloured, or its values are illegal.
     """
     if pixels.ndim == 3 and (pixels != pixels[..., :1]).any():
         raise bad_file(path, "the mask is coloured, but must have one channel; save it as grey values, not colours")
@@ -145,7 +144,7 @@ def _check_page(page: tifffile.TiffPage) -> None:
 
 
 def _is_truncated(page: tifffile.TiffPage, num_bytes: int) -> bool:
-    # tifffile fills strips that are missing or lie beyond the end of the file with zeros, without a word.
+    # tifffile silently fills strips that are missing, or lie beyond the end of the file, with zeros.
     offsets, counts = page.dataoffsets, page.databytecounts
     if len(offsets) != len(counts) or len(offsets) < np.prod(page.chunked) or min(counts) == 0:
         return True
@@ -155,7 +154,7 @@ def _is_truncated(page: tifffile.TiffPage, num_bytes: int) -> bool:
 
 
 def _decode_unusual(page: tifffile.TiffPage, content: bytes) -> np.ndarray:
-    """Returns what OpenCV decodes: it knows LZW, which it also writes by default, without a further package."""
+    """Return what OpenCV decodes: it needs no further package for LZW, by which it compresses TIFF itself."""
     pixels = _decode(content)
     if pixels.shape != page.shape or pixels.dtype != page.dtype or page.photometric == 0:
         raise IllegalImage(f"its compression {page.compression!r} cannot be decoded; save it uncompressed")
@@ -170,7 +169,7 @@ def _read_png(file: BinaryIO) -> np.ndarray:
         pixels = _without_alpha(pixels)
     if header.colour in (0, 4) and pixels.ndim == 3:
         pixels = pixels[..., 0]
-    # OpenCV spreads grey values of 1, 2 and 4 bits over 0 to 255; labels would no longer be what the file says.
+    # OpenCV spreads grey values of 1, 2 and 4 bits over 0 to 255, which would change labels.
     return pixels // (255 // (2**header.depth - 1)) if header.colour == 0 and header.depth < 8 else pixels
 
 
@@ -201,14 +200,14 @@ def _read_jpeg(file: BinaryIO) -> np.ndarray:
     _check_size(height, width)
     if num_channels not in (1, 3):
         raise IllegalImage(f"has {num_channels} channels (4 are CMYK), but must be grey or RGB; convert it")
-    # A coded block takes one bit at least; libjpeg fills blocks that are missing with grey.
+    # A coded block takes at least one bit; libjpeg fills missing blocks with grey.
     if (height // 8) * (width // 8) > 8 * len(content):
         raise IllegalImage(f"is damaged ({height} x {width} pixels do not fit {len(content)} bytes); copy it again")
     return _decode(content)
 
 
 def _decode(content: bytes) -> np.ndarray:
-    """Returns what OpenCV decodes, with channels in the file's order."""
+    """Return the pixels that OpenCV decodes, with channels in the order of the file."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise IllegalImage("its pixels are damaged, or coded in a rare way; copy it again or save it anew")

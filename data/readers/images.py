@@ -23,7 +23,7 @@ _ITU_R_601 = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class ReadPair:
-    """Decodes the two files of one slice; it can be pickled."""
+    """Decode the two files of one slice; it can be pickled."""
 
     labels: tuple[int, ...] = ()
     """Mask values that are tumour; empty where masks hold 0 and 1, or 0 and 255."""

@@ -18,23 +18,26 @@ from data.readers.walk import require_folder, walk
 LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <PATIENT>_<NUMBER>_mask.tif"
 
 CHANNELS = ("pre", "flair", "post")
-"""Of an image, in the order of the file."""
+"""Channels of an image, in the order of the file."""
 
-# At most 9 digits: the number is stored as an int64, and a longer one is a date or an id that was mistaken for it.
+# At most 9 digits: a longer number is a date or an id rather than the number of a slice.
 _FILE_NAME = re.compile(r"(?P<prefix>.+)_(?P<number>[0-9]{1,9})(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
 
 
 def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = False) -> Scan:
-    """Returns the patients below source, sorted by id, their slices ordered by number (`_2` before `_10`).
+    """Return the patients below source, sorted by id, with their slices ordered by number (`_2` before `_10`).
 
-    A patient is a folder that holds TIFF files; its name is the id. source is kaggle_3m, a folder above it, or a single
-    patient's folder. Hidden files and folders are passed over. Nothing is decoded. Problems are images without a mask,
-    masks without an image, and whatever else would make training wrong in silence, such as a number or an id twice.
+    A patient is a folder that holds TIFF files, and the folder's name is the id. source is kaggle_3m, a folder above
+    it, or the folder of one patient. Hidden files and folders are left out. Nothing is decoded. Problems are images
+    without a mask, masks without an image, and all that would spoil training unnoticed, such as a number or an id
+    twice.
 
-    channels takes some of CHANNELS, in that order; grayscale averages all three to one.
+    Args:
+        channels: Those of CHANNELS to take, in this order; all if empty.
+        grayscale: Whether the three channels become one.
 
     Raises:
-        DataError: source is missing or holds no patient, or there is no such channel.
+        DataError: source does not exist or holds no patient, or there is no such channel.
     """
     read_slice = ReadPair(channels=READER.channel_indices(channels), grayscale=grayscale)
     require_folder(source, LAYOUT)
@@ -61,13 +64,13 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
 
 
 def looks_like(source: Path) -> bool:
-    """Return whether a TIFF called as a mask lies in source or at most 3 folders below it."""
+    """Return whether a TIFF named as a mask lies in source or at most 3 folders below it."""
     paths = (path for depth in range(4) for path in source.glob("*/" * depth + "*_mask.tif*"))
     return any(_FILE_NAME.fullmatch(path.name) for path in paths)
 
 
 def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[SliceFiles, ...]:
-    """Returns the slices; none of a folder or a number of which it is not certain what belongs together."""
+    """Return the slices, without those whose files are ambiguous; what is wrong is added to problems."""
     claimed: dict[bool, dict[int, list[Path]]] = {False: defaultdict(list), True: defaultdict(list)}
     prefixes = set()
     for name in names:
@@ -79,7 +82,7 @@ def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[Slic
         prefixes.add(match["prefix"])
         claimed[bool(match["mask"])][int(match["number"])].append(folder / name)
     if len(prefixes) > 1:
-        # Two patients under one id would be told apart nowhere, and could then not be split apart either.
+        # Two patients under one id could not be told apart, and the split would mix them.
         shown = ", ".join(sorted(prefixes)[:4])
         reason = f"holds slices of {len(prefixes)} patients ({shown}); give each a folder of its own"
         problems.append(Problem(path=folder, reason=reason))
@@ -106,7 +109,7 @@ def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[Slic
 
 
 def _institution(patient_id: str) -> str:
-    """Returns the institution in a TCGA barcode, `TCGA_DU`; nothing for other ids."""
+    """Return the institution in a TCGA barcode, such as `TCGA_DU`; empty for other ids."""
     match = re.match(r"TCGA_[A-Z0-9]{2}(?=_)", patient_id)
     return match[0] if match else ""
 

@@ -1,6 +1,6 @@
 """Reader of NIfTI volumes in the BraTS layout: one folder a case, `CASE_t1.nii.gz` beside `CASE_seg.nii.gz`.
 
-How axes become axial slices, and what is refused of a file, is `data.readers.nifti_file`.
+`data.readers.nifti_file` turns the axes of a file into axial slices and checks the file.
 """
 
 import os
@@ -33,15 +33,19 @@ _SEGMENTATION = re.compile(r"(?P<case>.+)[_-]seg\.nii(\.gz)?", re.IGNORECASE)
 
 
 def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, ...] = ()) -> Scan:
-    """Returns the cases below source, sorted by id: each is a folder of NIfTI files that are named for it.
+    """Return the cases below source, sorted by id: each is a folder of NIfTI files that bear its name.
 
-    source is a folder above the cases, or one case. Hidden files and folders are passed over; modalities are spelt in
-    lower case. modalities are the channels, in this order; without them, all that every case has, sorted, and a warning
-    that names them. labels are what counts as tumour; without them, every label above 0. Nothing is decoded. Problems
-    are a missing segmentation or modality, and whatever leaves it open what belongs together.
+    source is a folder above the cases, or one case. Hidden files and folders are left out. Nothing is decoded. Problems
+    are a missing segmentation or modality, and files of which it is unclear to what they belong.
+
+    Args:
+        modalities: The channels, in this order and in any case. If empty, all modalities that every case has, sorted; a
+            warning then names them.
+        labels: Values that count as tumour; if empty, every value above 0.
 
     Raises:
-        DataError: source is missing or holds no case; modalities or labels are illegal; nibabel is not installed.
+        DataError: source does not exist or holds no case, modalities or labels are illegal, or nibabel is not
+            installed.
     """
     modalities = tuple(name.lower() for name in modalities)
     if "seg" in modalities or len(set(modalities)) < len(modalities):
@@ -74,27 +78,27 @@ def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, .
 
 
 def looks_like(source: Path) -> bool:
-    """Returns whether a segmentation (`_seg.nii`, `-seg.nii.gz`) lies in source or at most 3 folders below it."""
+    """Return whether a segmentation (`_seg.nii`, `-seg.nii.gz`) lies in source or at most 3 folders below it."""
     paths = (path for depth in range(4) for path in source.glob("*/" * depth + "*"))
     return any(_SEGMENTATION.fullmatch(path.name) and "/." not in f"/{path.relative_to(source)}" for path in paths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NiftiPatient(Patient):
-    """A case: modalities, in the order of the channels, and a segmentation, each a volume in a file of its own."""
+    """A case: a file for each modality, in the order of the channels, and one for the segmentation."""
 
     id: str
     group: str = ""
-    """The folders between the source and the case's own, such as HGG."""
+    """The folders between the source and that of the case, such as HGG."""
 
     images: tuple[Path, ...]
     segmentation: Path
     labels: tuple[int, ...] = ()
-    """What counts as tumour; every label above 0 if empty."""
+    """Values that count as tumour; if empty, every value above 0."""
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the channels are, as the files' names say, in lower case."""
+        """The names of the channels in the files' names, in lower case."""
         return tuple(SUFFIX.sub("", path.name)[len(self.id) + 1 :].lower() for path in self.images)
 
     @property
@@ -105,14 +109,14 @@ class NiftiPatient(Patient):
         return None if any(path in paths for path in self.files) else self
 
     def read(self) -> Volume:
-        """Returns axial slices from inferior (number 1) to superior; row 0 is anterior, column 0 the patient's right.
+        """Return axial slices from inferior (number 1) to superior; row 0 is anterior, column 0 the patient's right.
 
-        images are of one integer type if all files hold unscaled integers, else float32 with scl_slope and scl_inter
-        applied; negative values stay. spacing_mm is that of the first image.
+        The images are of one integer type if all files hold unscaled integers; else they are float32, with scl_slope
+        and scl_inter applied. Negative values stay. The spacing is that of the first image.
 
         Raises:
-            BadFiles: files that are damaged, hold no finite volume, or differ in their grids; all of them at once.
-            DataError: nibabel is not installed.
+            BadFiles: Files are damaged, hold no finite volume, or differ in their grids; the error lists all of them.
+            DataError: Nibabel is not installed.
         """
         grids = read_grids(self.files, segmentation=self.segmentation, whose=f" of patient {self.id}")
         labels = grids[self.segmentation].values
@@ -126,7 +130,7 @@ class NiftiPatient(Patient):
 
 
 def _cases(root: Path, problems: list[Problem]) -> dict[str, tuple[Path, dict[str, Path]]]:
-    """Returns folder and files by case id."""
+    """Return the folder and the files of each case by its id."""
     cases: dict[str, tuple[Path, dict[str, Path]]] = {}
     for path, _, names in walk(root, problems):
         volumes = [name for name in names if SUFFIX.search(name)]
@@ -139,7 +143,7 @@ def _cases(root: Path, problems: list[Problem]) -> dict[str, tuple[Path, dict[st
 
 
 def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str, Path]:
-    """Returns the files of a case by modality, the segmentation as "seg"; nothing where it is not certain which."""
+    """Return the files of a case by modality, the segmentation as "seg"; empty if it is unclear which file is which."""
     segmented = {match["case"] for name in names if (match := _SEGMENTATION.fullmatch(name))}
     if others := sorted(segmented - {folder.name}):
         reason = f"holds the segmentation of {', '.join(others[:4])}; give each case a folder, and both the same name"
@@ -161,7 +165,7 @@ def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str,
 
 
 def _shared_modalities(cases: list[dict[str, Path]]) -> tuple[tuple[str, ...], str]:
-    """Returns what every case with an image has, and a sentence about it."""
+    """Return the modalities that every case with an image has, and a sentence about them."""
     counts = Counter(name for files in cases for name in files if name != "seg")
     most = sum(files.keys() != {"seg"} for files in cases)
     shared = tuple(name for name in sorted(counts) if counts[name] == most)

@@ -1,11 +1,11 @@
-"""One NIfTI file as axial slices, or why it cannot be, and a mask on such slices as a NIfTI file.
+"""A NIfTI file as axial slices, and a mask on such slices as a NIfTI file.
 
-Every file says how its axes lie in the head. Here all become axial slices as radiologists look at them: slices from
-inferior to superior, row 0 anterior, column 0 the patient's right. Oblique volumes are not resampled: each axis goes to
-the direction that it is closest to. A file without qform and sform is taken as nibabel takes it, which is as LAS.
+A file says how its axes lie in the head. All become axial slices as radiologists look at them: from inferior to
+superior, with row 0 anterior and column 0 the patient's right. Oblique volumes are not resampled; each axis takes the
+direction that it is closest to. A file without qform and sform is taken as LAS, as nibabel does.
 
-nibabel interprets headers, affines and scaling. Bytes are read here, and no more of them than the header promises:
-nibabel would allocate and inflate before it looks.
+nibabel interprets headers, affines and scaling. The bytes are read here, and no more of them than the header promises:
+nibabel would allocate and inflate before it checks.
 """
 
 import gzip
@@ -37,19 +37,22 @@ _MM = {1: 1e3, 3: 1e-3}  # NIFTI_UNITS_METER and _MICRON; all else is mm, or not
 
 
 class Grid(NamedTuple):
-    """What one file holds."""
+    """The volume in a file."""
 
-    values: np.ndarray  # "slices height width"; integers as stored, or float32
-    affine: np.ndarray  # of these axes, so that equal grids are equal however their files order them
+    values: np.ndarray  # "slices height width": integers as stored, or float32
+    affine: np.ndarray  # of these axes, so equal grids compare equal however their files order the axes
     spacing_mm: tuple[float, float, float] | None
 
 
 def read_grid(path: Path, *, labels: bool) -> Grid:
-    """Returns the volume of a file; labels are whole numbers, and rounded to them.
+    """Return the volume of a file.
+
+    Args:
+        labels: Whether the values are labels: they are rounded, and must be whole numbers.
 
     Raises:
-        BadFiles: the file is damaged, holds more or less than it promises, or no finite volume of real numbers.
-        DataError: nibabel is not installed.
+        BadFiles: The file is damaged, holds more or less than it promises, or holds no finite volume of real numbers.
+        DataError: Nibabel is not installed.
     """
     orientations, apply_scaling = import_nibabel().orientations, import_nibabel().volumeutils.apply_read_scaling
     with _open(path) as stream:
@@ -63,7 +66,7 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
         promised = offset + math.prod(shape) * dtype.itemsize
         most = path.stat().st_size * (MAX_GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1)
         stream.seek(0)
-        # One byte more than promised shows an excess, and has gzip check its checksum.
+        # One byte more than promised reveals an excess, and makes gzip verify its checksum.
         content = stream.read(promised + 1) if promised <= most and offset <= MAX_OFFSET_BYTES else b""
         if len(content) != promised:
             what = "more" if len(content) > promised else "less"
@@ -87,25 +90,27 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
 def read_channels(
     paths: Sequence[Path],
 ) -> tuple[Shaped[np.ndarray, "slices height width channels"], tuple[float, float, float] | None]:
-    """Returns the volumes of several files on one grid as the channels of one, and the first one's spacing.
+    """Return the volumes of several files on one grid as the channels of one, and the first one's spacing.
 
     They are of one integer type if all files hold unscaled integers, else float32.
 
     Raises:
-        BadFiles: files that are damaged, hold no finite volume, or differ in their grids; all of them at once.
-        DataError: nibabel is not installed.
+        BadFiles: Files are damaged, hold no finite volume, or differ in their grids; the error lists all of them.
+        DataError: Nibabel is not installed.
     """
     grids = read_grids(paths)
     return join_channels([grid.values for grid in grids.values()]), grids[paths[0]].spacing_mm
 
 
 def read_grids(paths: Sequence[Path], *, segmentation: Path | None = None, whose: str = "") -> dict[Path, Grid]:
-    """Returns the volumes of several files, one of which may hold labels, on one grid.
+    """Return the volumes of several files on one grid; the segmentation holds labels.
+
+    Args:
+        whose: Words that the headline of BadFiles puts behind the number of files.
 
     Raises:
-        BadFiles: files that are damaged, hold no finite volume, or differ in their grids; all of them at once. whose
-            stands in its headline.
-        DataError: nibabel is not installed.
+        BadFiles: Files are damaged, hold no finite volume, or differ in their grids; the error lists all of them.
+        DataError: Nibabel is not installed.
     """
     grids: dict[Path, Grid] = {}
     problems: list[Problem] = []
@@ -126,31 +131,33 @@ def read_grids(paths: Sequence[Path], *, segmentation: Path | None = None, whose
 def join_channels(
     channels: Sequence[Shaped[np.ndarray, "slices height width"]],
 ) -> Shaped[np.ndarray, "slices height width channels"]:
-    """Returns volumes as the channels of one: of one integer type if all are of integers, else float32."""
-    dtype = np.result_type(*channels)  # of uint64 and int64 that is float64
+    """Return volumes as the channels of one, of one integer type if all hold integers, else float32."""
+    dtype = np.result_type(*channels)  # float64 for uint64 and int64
     dtype = dtype.newbyteorder("=") if dtype.kind in "iu" else np.float32
-    images = np.empty((*channels[0].shape, len(channels)), dtype)  # np.stack would keep the files' order in memory
+    images = np.empty((*channels[0].shape, len(channels)), dtype)  # np.stack would keep the order of the files' axes
     for k, channel in enumerate(channels):
         images[..., k] = channel
     return images
 
 
 def difference(grid: Grid, first: Grid) -> str:
-    """Returns in what grid and first differ, a text that first's name completes; empty if they do not."""
+    """Return how grid differs from first, as text that the name of first's file completes; empty if it does not."""
     if grid.values.shape != first.values.shape:
         return f"is {size_text(grid.values.shape)} (slices, rows, columns), but {size_text(first.values.shape)} is"
     off = np.abs(grid.affine - first.affine).max()
-    return "" if off <= AFFINE_TOLERANCE else f"lies elsewhere: its affine is off by {off:.3g} from that of"
+    return "" if off <= AFFINE_TOLERANCE else f"lies elsewhere: its affine differs by {off:.3g} from that of"
 
 
 def write_mask(path: Path, mask: Bool[np.ndarray, "slices height width"], like: Path) -> None:
-    """Writes a mask on the slices of `NiftiPatient.read` as 0 and 1 in uint8: axes, shape and affine are those of like.
+    """Write a mask on the slices that `NiftiPatient.read` returns, as 0 and 1 in uint8, whole or not at all.
 
-    path ends in .nii or .nii.gz; it is written whole or not at all.
+    Args:
+        path: Ends in .nii or .nii.gz.
+        like: The image whose axes, shape and affine the file gets.
 
     Raises:
-        DataError: path ends otherwise, mask is not of like's size, or nibabel is not installed.
-        BadFiles: like cannot be read.
+        DataError: path has another suffix, the mask and the image differ in size, or nibabel is not installed.
+        BadFiles: The image cannot be read.
     """
     if not (suffix := SUFFIX.search(path.name)):
         raise DataError(f"mask file {path} must end in .nii or .nii.gz.")
@@ -158,13 +165,13 @@ def write_mask(path: Path, mask: Bool[np.ndarray, "slices height width"], like: 
     with _open(like) as stream:
         header, shape, axes = _read_header(like, stream)
     values = np.zeros(shape, np.uint8)
-    slices = nibabel.orientations.apply_orientation(values, axes)  # a view: what is put there, values hold
+    slices = nibabel.orientations.apply_orientation(values, axes)  # a view of values
     if slices.shape != mask.shape:
         raise DataError(f"the mask is {size_text(mask.shape)}, but the slices of {like} are {size_text(slices.shape)}.")
     slices[:] = mask
     header.set_data_dtype(np.uint8)
-    header.set_data_offset(0)  # "directly behind the header": like's extensions are not copied
-    header["cal_min"] = header["cal_max"] = 0  # the window in which viewers show like would hide the mask
+    header.set_data_offset(0)  # "directly behind the header": the image's extensions are not copied
+    header["cal_min"] = header["cal_max"] = 0  # the image's window would hide the mask in a viewer
     image = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     content = image(values.reshape(header.get_data_shape()), header.get_best_affine(), header).to_bytes()
     atomic.write(path, gzip.compress(content, mtime=0) if suffix["gz"] else content, sync=False)
@@ -187,7 +194,7 @@ def count_values(path: Path) -> int:
 
 
 def import_nibabel() -> ModuleType:
-    """Returns nibabel, which is optional: it is imported where it is used."""
+    """Return nibabel; its import takes time, so it waits until a file needs it."""
     try:
         import nibabel
     except ImportError as error:
@@ -196,7 +203,8 @@ def import_nibabel() -> ModuleType:
 
 
 def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Any, tuple[int, ...], np.ndarray]:
-    """Returns the header, the three sides of the volume, and how its axes become slices, rows and columns."""
+    """Return the header, the sides of the volume, and the orientation that turns its axes into slices, rows,
+    columns."""
     nibabel, head = import_nibabel(), stream.read(540)
     if head[344:348] == b"n+1\0":
         header = nibabel.Nifti1Header(head[:348], check=False)
@@ -223,7 +231,7 @@ def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Any, tuple[int, ..
 
 @contextmanager
 def _open(path: Path) -> Iterator[BufferedIOBase]:
-    """Opens a file; what gzip, numpy and nibabel raise at damaged files, a wide family of errors, becomes BadFiles."""
+    """Open a file, and raise BadFiles for all that gzip, numpy and nibabel raise for a damaged file."""
     try:
         if not path.is_file():
             raise bad_file(path, "is missing, or is a folder or a device; put the file there")

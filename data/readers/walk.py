@@ -1,4 +1,4 @@
-"""The walk that every reader makes through a data source, and the check of where it begins."""
+"""The walk through a data source that all readers share."""
 
 import os
 from collections.abc import Iterator
@@ -8,10 +8,13 @@ from data.errors import DataError, Problem
 
 
 def require_folder(source: Path, layout: str) -> None:
-    """Returns nothing; layout ends the message, and says what the folder should hold.
+    """Check that source is a folder.
+
+    Args:
+        layout: What the folder should hold; the end of the message.
 
     Raises:
-        DataError: source is a file, or missing.
+        DataError: source is a file or does not exist.
     """
     if not source.is_dir():
         what = "is a file" if source.exists() else "does not exist"
@@ -19,12 +22,12 @@ def require_folder(source: Path, layout: str) -> None:
 
 
 def walk(top: Path, problems: list[Problem]) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Yields top and the folders below it, each with the names of its folders and of its files, sorted.
+    """Yield top and the folders below it, each with the sorted names of its folders and of its files.
 
-    Hidden folders and files are passed over. Folders whose names are removed from the list are not entered. One that
-    cannot be listed becomes a problem.
+    Hidden folders and files are left out. The caller keeps the walk out of a folder by removing its name from the list.
+    A folder that cannot be listed is added to problems.
     """
-    # Links are followed because large data sets are often linked into place; `seen` ends a cycle of links.
+    # Large data sets are often linked into place, so links are followed; `seen` ends a cycle of links.
     seen = set()
 
     def cannot_list(error: OSError) -> None:
@@ -38,5 +41,5 @@ def walk(top: Path, problems: list[Problem]) -> Iterator[tuple[Path, list[str], 
             continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        # An office program leaves "~$NAME" beside a file that it has open.
+        # Office programs leave "~$NAME" beside an open file.
         yield Path(folder), subfolders, sorted(name for name in names if not name.startswith((".", "~$")))

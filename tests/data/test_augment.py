@@ -13,7 +13,7 @@ def import_albumentations():
 
 
 def slice_of(seed):
-    """Returns an image whose middle channel is its mask, at grey levels that survive every change of grey levels."""
+    """Return an image whose middle channel is its mask, at grey levels that survive every change of grey levels."""
     mask = np.zeros((32, 32), bool)
     mask[8:18, 10:24] = True
     image = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)

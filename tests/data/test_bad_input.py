@@ -61,7 +61,7 @@ def write_png(path, pixels, suffix=".png"):
 
 
 def write_nifti(path, slices):
-    """Writes slices from inferior to superior, their rows to the back and their columns to the patient's left."""
+    """Write slices from inferior to superior, their rows to the back and their columns to the patient's left."""
     affine = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], float)
     nibabel.Nifti1Image(slices, affine).to_filename(path)
 
@@ -119,7 +119,7 @@ def config_of(source, **reading):
 
 
 def slices_of(cohort: Cohort):
-    """Returns image and mask of every slice of every side by (patient, number)."""
+    """Return image and mask of every slice of every side by (patient, number)."""
     found = {}
     for pack in (cohort.train_pack, cohort.val_pack):
         for i, number in enumerate(pack.slice_numbers.tolist()):
@@ -160,7 +160,7 @@ def wrote(write, relative, pixels, **options):
 
 
 def content(relative, make):
-    """Returns a damage that replaces the bytes of a file by make(bytes)."""
+    """Return a damage that replaces the bytes of a file by make(bytes)."""
     return lambda source: (source / relative).write_bytes(make((source / relative).read_bytes()))
 
 
@@ -181,7 +181,7 @@ def renamed(old, new):
 
 
 def replaced(relative, make):
-    """Returns a damage that makes something else of a file, such as a link or a folder."""
+    """Return a damage that makes something else of a file, such as a link or a folder."""
 
     def damage(source):
         (source / relative).unlink()
@@ -191,7 +191,7 @@ def replaced(relative, make):
 
 
 def put(offset, value, dtype):
-    """Returns a change of bytes: what lies at offset (nifti1.h says what that is) becomes value."""
+    """Return a change of bytes: what lies at offset (nifti1.h says what that is) becomes value."""
 
     def change(old):
         written = np.array(value, dtype).tobytes()
@@ -221,7 +221,7 @@ def chunk(kind, content):
 
 
 def png(pixels, *, colour=0, width=SIDE, palette=b""):
-    """Returns a PNG of 8-bit samples, "height width" or "height width channels", with a header of its own choosing."""
+    """Return a PNG of 8-bit samples, "height width" or "height width channels", with a header of its own choosing."""
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, len(pixels), 8, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), *([(b"PLTE", palette)] if palette else []), (b"IDAT", zlib.compress(rows))]
@@ -565,7 +565,7 @@ NIFTI = [
         lambda source: nibabel.Nifti1Image(
             VOLUME, [[0, 0, -1, 5], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
         ).to_filename(source / T1),
-        {T1: "lies elsewhere: its affine is off by 5 from that of P1_flair.nii.gz"},
+        {T1: "lies elsewhere: its affine differs by 5 from that of P1_flair.nii.gz"},
         WHOLE,
     ),
     Case(
@@ -711,7 +711,7 @@ def test_too_few_patients_that_are_left_stop_the_run(copy):
     source = copy("nifti")
     for patient in ("P0", "P1", "P2"):
         (source / patient / f"{patient}_t2.nii.gz").write_bytes(b"")
-    with pytest.raises(DataError, match=r"^there are 2 patients, but must be at least 3"):
+    with pytest.raises(DataError, match=r"^there are 2 patients, but there must be at least 3"):
         read_cohort(config_of(source, data_format="nifti", skip_bad_files=True))
 
 
@@ -915,7 +915,7 @@ REFUSED = [
         {"data_format": "nifti"},
         "holds no case: no .nii or .nii.gz file is in it or below it",
     ),
-    ("lgg", two_patients, {}, "^there are 2 patients, but must be at least 3"),
+    ("lgg", two_patients, {}, "^there are 2 patients, but there must be at least 3"),
     ("lgg", empty_masks, {}, "^none of the 3 patients of side 'train' has a tumour, but without one Dice is undefined"),
     ("lgg", None, {"channels": ("t1",)}, "^--channels is t1, but the channels of this layout are pre, flair, post"),
     ("lgg", None, {"channels": ("pre",), "grayscale": True}, "^--channels and --grayscale exclude each other"),
@@ -1080,7 +1080,7 @@ def mutate(old, rng):
 
 
 def fuzz_target(kind, folder):
-    """Returns a patient and the file of it that is to be damaged."""
+    """Return a patient and the file of it that is to be damaged."""
     small = (slice(0, 20), slice(0, 14))
     image, mask = np.ascontiguousarray(image_of("P0", 1)[small]), np.ascontiguousarray(mask_of("P0", 1)[small])
     if kind.startswith("nii"):
@@ -1100,7 +1100,7 @@ def fuzz_target(kind, folder):
 
 
 def fuzz_files(kind, folder, count, seed):
-    """Returns how many mutations were read and how many refused; anything else fails the test."""
+    """Return how many mutations were read and how many refused; anything else fails the test."""
     patient, paths = fuzz_target(kind, folder)
     originals = [path.read_bytes() for path in paths]
     assert isinstance(patient.read(), Volume)
@@ -1154,7 +1154,7 @@ def id_mask(patient, number):
 
 
 def write_ids(layout, source):
-    """Writes four patients of three slices whose image and mask both say which slice they are."""
+    """Write four patients of three slices whose image and mask both say which slice they are."""
     for patient in range(1, 5):
         if layout == "nifti":
             (source / f"P{patient}").mkdir(parents=True)

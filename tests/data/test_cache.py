@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_pack_stays_in_memory(so
     pack, decoded = read(source, tmp_path / "packs")
     assert decoded
     assert pack.num_slices == 6
-    assert "cannot be kept" in caplog.text
+    assert "cannot keep the pack" in caplog.text
 
 
 def test_only_the_packs_used_last_are_kept(source, tmp_path):

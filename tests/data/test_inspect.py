@@ -93,7 +93,7 @@ def summary_of(*args, **options) -> Summary:
 
 
 def squares(num_slices=3, *, size=16, tumour=(), channels=1) -> tuple[np.ndarray, np.ndarray]:
-    """Returns noise in a frame of black, and masks of 4 x 4 pixels in the slices of tumour."""
+    """Return noise in a frame of black, and masks of 4 x 4 pixels in the slices of tumour."""
     images = np.zeros((num_slices, size, size, channels), np.uint8)
     images[:, 2:-2, 2:-2] = np.random.default_rng(0).integers(100, 256, images[:, 2:-2, 2:-2].shape)
     masks = np.zeros(images.shape[:3], bool)
@@ -120,7 +120,7 @@ def three_phantoms():
 
 
 def inspect(capsys, source, *options) -> tuple[list[tuple[str, str, str]], str]:
-    """Returns the findings (kind, where, text) that were printed, and all of the output."""
+    """Return the findings (kind, where, text) that were printed, and all of the output."""
     assert main([str(source), *map(str, options)]) == 0
     out = capsys.readouterr().out
     kinds = "|".join(map(re.escape, KINDS))
@@ -287,7 +287,7 @@ def test_inspect_drops_a_patient_that_has_no_file_left(tmp_path, capsys, three_p
 
 
 def rows_of(out) -> dict[str, str]:
-    """Returns the printed table; a cell's further lines follow after a semicolon."""
+    """Return the printed table; a cell's further lines follow after a semicolon."""
     rows, label = {}, ""
     for left, right in re.findall(r"^[│|](.*?)[│|](.*?)[│|]$", out, re.MULTILINE):
         if left.strip():

@@ -186,7 +186,7 @@ def test_train_batches_refuses_no_slices():
 
 
 def context_pack(context_slices, *, channels=2, size=8):
-    """Returns a pack of patients of three, one and two slices; channel c of slice i is i * 10 + c everywhere."""
+    """Return a pack of patients of three, one and two slices; channel c of slice i is i * 10 + c everywhere."""
     small = small_pack([True, False, True, True, False, True], num_patients=3, size=size)
     values = np.arange(6)[:, None] * 10 + np.arange(channels)
     images = np.tile(values.astype(np.uint8)[:, None, None], (1, size, size, 1))

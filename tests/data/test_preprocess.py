@@ -116,7 +116,7 @@ def test_volume_statistics_of_a_constant_channel_keep_a_deviation():
 
 
 def levels_of(values, intensities, *, dtype=np.float32):
-    """Returns the grey levels of a volume of one row, as a list."""
+    """Return the grey levels of a volume of one row, as a list."""
     images = np.array(values, dtype).reshape(1, 1, -1, 1)
     levels = to_grey_levels(images, intensities)
     assert levels.dtype == np.uint8
@@ -207,7 +207,7 @@ def test_grey_levels_of_a_constant_channel_are_0(intensities, value):
 
 
 def volume_with_head(*boxes, shape=(3, 12, 10), channels=2):
-    """Returns a volume that is black but for one box a slice and channel: (slice, channel, rows, columns)."""
+    """Return a volume that is black but for one box a slice and channel: (slice, channel, rows, columns)."""
     images = np.zeros((*shape, channels), np.uint8)
     for index, channel, rows, columns in boxes:
         images[index, slice(*rows), slice(*columns), channel] = 200

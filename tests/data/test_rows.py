@@ -34,5 +34,5 @@ def test_rows_say_that_there_is_no_room(tmp_path, monkeypatch):
         return open("/dev/full", "r+b", buffering=0)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with Rows() as rows, pytest.raises(DataError, match=r"cannot be written .*No space left.*TMPDIR"):
+    with Rows() as rows, pytest.raises(DataError, match=r"can be written .*No space left.*TMPDIR"):
         rows.append(np.zeros(10, np.uint8))

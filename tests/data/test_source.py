@@ -45,7 +45,7 @@ def test_source_refuses_a_path_that_is_none(tmp_path, source, message):
 
 
 def touch(source, *paths):
-    """Makes empty files: a scan opens none of them."""
+    """Make empty files: a scan opens none of them."""
     for path in paths:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).touch()

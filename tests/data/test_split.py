@@ -59,12 +59,12 @@ def test_split_fills_an_empty_side_with_the_nearest_patient_that_can_be_spared()
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_split_refuses_fewer_than_three_patients(count):
-    with pytest.raises(DataError, match=f"there are {count} patients, but must be at least 3"):
+    with pytest.raises(DataError, match=f"there are {count} patients, but there must be at least 3"):
         split_patients(ids(count), seed=0)
 
 
 def test_split_refuses_an_id_twice():
-    with pytest.raises(DataError, match="there twice: TCGA_0001"):
+    with pytest.raises(DataError, match="appear twice: TCGA_0001"):
         split_patients([*ids(4), "TCGA_0001"], seed=0)
 
 

@@ -18,7 +18,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
 
 def touch(top, *paths):
-    """Makes empty files: a scan opens none of them."""
+    """Make empty files: a scan opens none of them."""
     for path in paths:
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).touch()
@@ -34,12 +34,12 @@ def scan_folder(source, *, pattern=None, labels=(), **options):
 
 
 def numbers(found):
-    """Returns the slice numbers of every patient by id."""
+    """Return the slice numbers of every patient by id."""
     return {patient.id: [one.number for one in patient.slices] for patient in found.patients}
 
 
 def problems(found, source):
-    """Returns the problems as text, with paths relative to source."""
+    """Return the problems as text, with paths relative to source."""
     return [str(problem).replace(f"{source}/", "") for problem in found.problems]
 
 
@@ -164,7 +164,10 @@ def test_scan_numbers_slices_by_their_last_digits_or_in_natural_order(tmp_path, 
         (["masks/P/2.png"], r"masks/P/2\.png: mask without image in .*images"),
         (["masks/P/1_mask.png"], r"images/P/1\.png: has 2 masks \(masks/P/1\.png, masks/P/1_mask\.png\), but must"),
         (["masks/P/1.tif"], r"images/P/1\.png: has 2 masks \(masks/P/1\.png, masks/P/1\.tif\), but must have one"),
-        (["images/P/1.tif"], r"images/P/1\.png: has the name of 1\.tif, so it is unclear whose the mask is; remove"),
+        (
+            ["images/P/1.tif"],
+            r"images/P/1\.png: has the name of 1\.tif, so it is unclear to which the mask",
+        ),
         (
             ["images/P/01.tif", "masks/P/01.tif"],
             r"images/P/1\.png: slice number 1 is already that of images/P/01\.tif;",
@@ -213,7 +216,7 @@ def test_scan_counts_files_that_are_no_images_and_passes_over_hidden_ones(tmp_pa
     found = scan_folder(tmp_path)
     assert found.problems == ()
     (warning,) = found.warnings
-    assert re.match(r"4 file\(s\) in images and masks folders are no images and are left out \(2 \.npy, ", warning)
+    assert re.match(r"4 file\(s\) in images and masks folders are not images and are left out \(2 \.npy, ", warning)
 
 
 def test_scan_follows_links_and_ends_in_a_cycle_of_them(tmp_path):

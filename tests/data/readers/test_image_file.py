@@ -18,20 +18,20 @@ def chunk(kind, content):
 
 
 def png(rows, *, width, height=None, depth=8, colour=0, before=b""):
-    """Returns a PNG made by hand of rows of bytes; height as in the header, if that is to lie."""
+    """Return a PNG made by hand of rows of bytes; height as in the header, if that is to lie."""
     header = struct.pack(">IIBBBBB", width, height or len(rows), depth, colour, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def encoded(suffix, pixels):
-    """Returns the file that OpenCV makes of RGB or grey pixels."""
+    """Return the file that OpenCV makes of RGB or grey pixels."""
     pixels = pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
     return cv2.imencode(suffix, pixels)[1].tobytes()
 
 
 def jpeg(height=16, width=24, *, header_height=None, num_channels=None):
-    """Returns a grey JPEG whose frame header may lie about its height and number of channels."""
+    """Return a grey JPEG whose frame header may lie about its height and number of channels."""
     content = bytearray(encoded(".jpg", np.full((height, width), 90, np.uint8)))
     at = content.index(b"\xff\xc0")
     if header_height is not None:
@@ -57,7 +57,7 @@ def write(path, content):
 
 
 def reason_of(path):
-    """Returns why path cannot be read: its only problem."""
+    """Return why path cannot be read: its only problem."""
     with pytest.raises(BadFiles) as caught:
         read_pixels(path)
     (problem,) = caught.value.problems

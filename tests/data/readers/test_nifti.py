@@ -25,7 +25,7 @@ DISPLAY = nibabel.orientations.axcodes2ornt("SPL")
 
 
 def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibabel.Nifti1Image):
-    """Returns a NIfTI image whose axes run as codes say, and that shows slices where they are in the head."""
+    """Return a NIfTI image whose axes run as codes say, and that shows slices where they are in the head."""
     displayed = np.array([[0, 0, -1, 40], [0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 0, 1]]) @ np.diag([*spacing, 1.0])
     there = nibabel.orientations.ornt_transform(DISPLAY, nibabel.orientations.axcodes2ornt(codes))
     values = nibabel.orientations.apply_orientation(slices, there)
@@ -35,7 +35,7 @@ def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibab
 
 
 def write_case(source, case="A", *, codes="RAS", suffix=".nii.gz", modalities=("t1", "flair"), separator="_", **seg):
-    """Returns the folder of a case whose modality k holds SLICES + 1000 k; seg are arguments of its segmentation."""
+    """Return the folder of a case whose modality k holds SLICES + 1000 k; seg are arguments of its segmentation."""
     folder = source / case
     folder.mkdir(parents=True)
     for k, name in enumerate(modalities):
@@ -449,7 +449,7 @@ NOT_NIFTI = "is not NIfTI in one file: its header has no n+1 or n+2; copy it aga
         ),
         (
             lambda path: as_nifti(SLICES, spacing=(3, 2, 1.5)).to_filename(path),
-            "lies elsewhere: its affine is off by 0.5 from that of A_t1{suffix}; resample them to one grid",
+            "lies elsewhere: its affine differs by 0.5 from that of A_t1{suffix}; resample them to one grid",
         ),
     ],
 )
