@@ -1,4 +1,4 @@
-"""What must be known beside the weights to use a model; it travels inside the model's file."""
+"""The settings that using a model needs besides its weights; they are stored in the model's file."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -10,37 +10,37 @@ from data.readers.reader import FileKind
 from data.readers.table import READERS
 
 FORMAT = 3
-"""Raised when a setting changes meaning; a model of another format is refused."""
+"""Raised when a setting changes its meaning; a model of another format is refused."""
 
 
 class ModelError(UserError):
-    """A file that is not a model of this program, or a model that does not suit the images."""
+    """A file is not a model of this program, or a model does not suit the images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How images become a model's input, and its probabilities a mask."""
+    """How images become the input of a model, and its probabilities a mask."""
 
     preprocessing: Preprocessing
-    """As in training."""
+    """The same as in training."""
 
     channel_names: tuple[str, ...]
-    """Of a slice's channels, in order, without its context."""
+    """Names of the channels of a slice, in order, without its context."""
 
     threshold: float = 0.5
-    """Probability from which on a pixel is tumour."""
+    """Lowest probability at which a pixel is tumour."""
 
     largest_component: bool = False
-    """Whether of a patient's mask only the largest connected part is kept."""
+    """Whether only the largest connected component of a patient's mask is kept."""
 
     data_format: str = "lgg"
-    """Layout of the patients that it was trained on, a name in READERS."""
+    """Layout of the data that the model was trained on, a name in READERS."""
 
     channel_indices: tuple[int, ...] = ()
-    """Which channels of an image file the channels are, from 0; empty for all."""
+    """Indices of the channels in an image file, from 0; empty for all."""
 
     grayscale: bool = False
-    """Whether the colours of an image file become one channel."""
+    """Whether the colours of an image file are converted to one channel."""
 
     def __post_init__(self) -> None:
         if not self.channel_names or not all(isinstance(name, str) for name in self.channel_names):
@@ -50,20 +50,21 @@ class Settings:
 
     @property
     def files(self) -> FileKind:
-        """The kind of files that it was trained on, and predicts."""
+        """The kind of files that the model was trained on, and predicts."""
         return READERS[self.data_format].files
 
     @property
     def num_channels(self) -> int:
-        """Channels of a slice, without its context."""
+        """Number of channels of a slice, without its context."""
         return len(self.channel_names)
 
     @property
     def num_inputs(self) -> int:
-        """Channels that the network sees: those of a slice and of its context."""
+        """Number of channels that the network sees: those of a slice and of its context."""
         return self.num_channels * self.preprocessing.num_slices_seen
 
     def to_json(self) -> str:
+        """Return the text that is stored with a model; `from_json` reads it."""
         return json.dumps({"format": FORMAT, **asdict(self)})
 
     @classmethod
@@ -71,7 +72,7 @@ class Settings:
         """Return the settings that `to_json` wrote.
 
         Raises:
-            ModelError: The text is not that of settings, or of another format.
+            ModelError: The text does not hold settings, or has another format.
         """
         try:
             values = dict(json.loads(text))
@@ -82,21 +83,28 @@ class Settings:
         names = {field.name for field in fields(cls)}
         if values.keys() != names:
             raise ModelError(f"settings have {sorted(values)}, but must have exactly {sorted(names)}")
+        _check_types(values)
         try:
             preprocessing = Preprocessing(**values["preprocessing"])
         except (TypeError, ValueError) as error:
             raise ModelError(f"settings have a preprocessing that is not legal: {error}") from error
-        for name in ("channel_names", "channel_indices"):
-            if not isinstance(values[name], list):
-                raise ModelError(f"{name} are {values[name]!r}, but must be a list")
-            values[name] = tuple(values[name])
-        _check_types(values)
-        return cls(**values | {"preprocessing": preprocessing})
+        return cls(
+            preprocessing=preprocessing,
+            channel_names=tuple(values["channel_names"]),
+            threshold=values["threshold"],
+            largest_component=values["largest_component"],
+            data_format=values["data_format"],
+            channel_indices=tuple(values["channel_indices"]),
+            grayscale=values["grayscale"],
+        )
 
 
 def _check_types(values: dict[str, Any]) -> None:
-    """Refuse what JSON can hold and settings cannot; the rest is checked where settings are made."""
-    indices, data_format = values["channel_indices"], values["data_format"]
+    """Check the types that JSON does not; `Settings` itself checks the rest."""
+    for name in ("channel_names", "channel_indices"):
+        if not isinstance(values[name], list):
+            raise ModelError(f"{name} are {values[name]!r}, but must be a list")
+    indices, data_format = tuple(values["channel_indices"]), values["data_format"]
     if not all(type(index) is int and index >= 0 for index in indices):
         raise ModelError(f"channel_indices are {indices!r}, but must be whole numbers from 0 on")
     if not isinstance(data_format, str) or data_format not in READERS:

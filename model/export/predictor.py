@@ -1,4 +1,4 @@
-"""A trained network with all that belongs into its exported graph, and what runs it on torch."""
+"""A trained network with everything that its exported graph contains, and a way to run it in torch."""
 
 import copy
 import math
@@ -13,7 +13,7 @@ from model.inference.volume import Network
 from model.segmentation_network import SegmentationNetwork
 
 MIN_PROBABILITY = 1e-6
-"""Averaged probabilities are kept this far from 0 and 1, where their logits would be infinite."""
+"""Distance that averaged probabilities keep from 0 and 1, where their logits would be infinite."""
 
 
 class Predictor(nn.Module):
@@ -28,24 +28,24 @@ class Predictor(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        assert networks, "at least one"
+        assert networks, "there is at least one"
         self.networks = nn.ModuleList(networks)
         self.configs = tuple(network.config for network in networks)
         self.threshold, self.flips, self.temperature = threshold, flips, temperature
 
     @property
     def in_channels(self) -> int:
-        """Channels that the networks see."""
+        """Number of channels that the networks see."""
         return self.configs[0].in_channels
 
     @property
     def side_multiple(self) -> int:
-        """What the sides of a slice must be divisible by."""
+        """Number by which the sides of a slice must be divisible."""
         return math.lcm(*(config.side_multiple for config in self.configs))
 
     @property
     def num_parameters(self) -> int:
-        """Weights of all networks together."""
+        """Number of weights of all networks together."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(
@@ -54,11 +54,11 @@ class Predictor(nn.Module):
         mean: Float[Tensor, " channels"],
         std: Float[Tensor, " channels"],
     ) -> tuple[Float[Tensor, "batch height width"], Bool[Tensor, "batch height width"]]:
-        """Return the probability of tumour, and whether it reaches the threshold, of raw intensities."""
+        """Return the probability of tumour for raw intensities, and whether it reaches the threshold."""
         normalised = (slices - mean[:, None, None]) / std[:, None, None]
         logits = [network(normalised) for network in self.networks]
         if self.flips:
-            mirrored = normalised.flip(3)  # left and right of a head are alike, up and down are not
+            mirrored = normalised.flip(3)  # left and right of a head look alike, up and down do not
             logits += [network(mirrored).flip(3) for network in self.networks]
         probability = (_mean_logit(logits) / self.temperature).sigmoid().squeeze(1)
         return probability, probability >= self.threshold
@@ -73,13 +73,13 @@ def _mean_logit(logits: list[Tensor]) -> Tensor:
 
 
 def torch_network(predictor: Predictor, device: torch.device) -> Network:
-    """Return what runs a predictor in float32 on a device; a copy, so that a training may go on with the original."""
+    """Return a function that runs a copy of the predictor in float32 on a device; the original may go on training."""
     predictor = copy.deepcopy(predictor).to(device, torch.float32).eval()
 
     @torch.inference_mode()
     def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         batch, mean_, std_ = (torch.from_numpy(array).to(device) for array in (slices, mean, std))
-        # TF32, which a GPU uses for convolutions unless told otherwise, keeps 10 of float32's 23 bits.
+        # TF32, the default of a GPU for convolutions, keeps 10 of the 23 bits of float32.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return predictor(batch, mean_, std_)[0].cpu().numpy()
 

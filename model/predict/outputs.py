@@ -24,9 +24,9 @@ from data import atomic
 from data.errors import DataError
 from data.readers.images import write_image
 from model.overlay import draw_overlay, overlay_levels
-from model.predict.images import Volume
 from model.predict.measurements import measure
 from model.predict.record import COLUMNS, RECORD, Origin, PredictionRecord, VolumeRow, read_record
+from model.predict.volume_files import VolumeFiles
 
 TABLE = "volumes.csv"
 
@@ -50,7 +50,7 @@ class Outputs:
     rows: list[VolumeRow] = field(default_factory=list)
     _written_at: float = -math.inf
 
-    def check(self, volumes: Iterable[Volume]) -> None:
+    def check(self, volumes: Iterable[VolumeFiles]) -> None:
         """Check that the folder can be written, and that no file of another origin would be overwritten.
 
         Raises:
@@ -68,7 +68,7 @@ class Outputs:
                     "wrote; choose another folder"
                 )
 
-    def find(self, volume: Volume, input_sha256: str) -> VolumeRow | None:
+    def find(self, volume: VolumeFiles, input_sha256: str) -> VolumeRow | None:
         """Return the row of a patient whose outputs were made by this model from this input; None if there are none.
 
         Raises:
@@ -85,7 +85,7 @@ class Outputs:
 
     def write(
         self,
-        volume: Volume,
+        volume: VolumeFiles,
         input_sha256: str,
         images: Shaped[np.ndarray, "slices height width channels"],
         masks: Bool[np.ndarray, "slices height width"],
@@ -141,12 +141,12 @@ class Outputs:
             model_sha256=self.model_sha256, runtime=self.runtime, overlays=self.overlays, input_sha256=input_sha256
         )
 
-    def _write_images(self, folder: Path, volume: Volume, images: np.ndarray, masks: np.ndarray) -> None:
+    def _write_images(self, folder: Path, volume: VolumeFiles, images: np.ndarray, masks: np.ndarray) -> None:
         volume.kind.write_masks(folder, volume.files, masks, patient=volume.patient)
         if self.overlays:
             self._write_overlays(folder, volume, images, masks)
 
-    def _write_overlays(self, folder: Path, volume: Volume, images: np.ndarray, masks: np.ndarray) -> None:
+    def _write_overlays(self, folder: Path, volume: VolumeFiles, images: np.ndarray, masks: np.ndarray) -> None:
         shown = overlay_levels(images, self.channel_names)
         for index, (image, mask) in enumerate(zip(shown, masks, strict=True)):
             is_volume = volume.kind.holds == "channel"

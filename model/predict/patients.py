@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data.errors import DataError
-from model.predict.images import Volume
 from model.predict.inputs import find_all, find_volumes, is_mask
 from model.predict.outputs import Outputs
 from model.predict.pipeline import Failed
+from model.predict.volume_files import VolumeFiles
 from model.settings import ModelError, Settings
 
 
@@ -19,7 +19,7 @@ def patients_of_sources(
     *,
     patient_pattern: re.Pattern[str] | None,
     note: Callable[[str], None],
-) -> tuple[Volume, ...]:
+) -> tuple[VolumeFiles, ...]:
     """Return the patients in files and folders; files that are named as masks or overlays are skipped.
 
     Args:
@@ -47,7 +47,7 @@ def patients_of_sources(
 
 def patients_of_lines(
     lines: Iterable[str], settings: Settings, outputs: Outputs, *, patient_pattern: re.Pattern[str] | None
-) -> Iterator[Volume | Failed]:
+) -> Iterator[VolumeFiles | Failed]:
     """Yield the patients that each line names, as it comes; a patient that came before is not repeated.
 
     Raises:
@@ -59,8 +59,8 @@ def patients_of_lines(
 
 def _patients_of_lines(
     lines: Iterable[str], settings: Settings, outputs: Outputs, patient_pattern: re.Pattern[str] | None
-) -> Iterator[Volume | Failed]:
-    known: dict[str, Volume] = {}
+) -> Iterator[VolumeFiles | Failed]:
+    known: dict[str, VolumeFiles] = {}
     for source in (Path(line.rstrip("\r\n")) for line in lines if line.strip()):
         if is_mask(source):
             continue
@@ -78,5 +78,5 @@ def _patients_of_lines(
                 yield Failed(name=str(source), error=DataError(reason))
 
 
-def _resolved(volume: Volume) -> list[Path]:
+def _resolved(volume: VolumeFiles) -> list[Path]:
     return [path.resolve() for path in volume.files]

@@ -15,10 +15,10 @@ from data.ahead import ahead
 from data.errors import DataError
 from data.preprocess import Prepared, prepare
 from model.inference.volume import Network, predict_prepared, to_masks
-from model.predict.images import Volume
 from model.predict.inputs import read_volume
 from model.predict.outputs import Outputs, fingerprint
 from model.predict.record import VolumeRow
+from model.predict.volume_files import VolumeFiles
 from model.settings import ModelError, Settings
 
 
@@ -43,7 +43,7 @@ class Done:
 class _Read:
     """A patient whose files were read."""
 
-    volume: Volume
+    volume: VolumeFiles
     input_sha256: str
     images: np.ndarray
     prepared: Prepared
@@ -54,7 +54,7 @@ class _Read:
 class _Segmented:
     """A patient that the network has seen."""
 
-    volume: Volume
+    volume: VolumeFiles
     input_sha256: str
     images: np.ndarray
     spacing_mm: tuple[float, float, float] | None
@@ -77,7 +77,7 @@ class Pipeline:
 
     _has_predicted: bool = False
 
-    def run(self, patients: Iterable[Volume | Failed], *, num_ahead: int) -> Iterator[Done | Failed]:
+    def run(self, patients: Iterable[VolumeFiles | Failed], *, num_ahead: int) -> Iterator[Done | Failed]:
         """Yield each patient when it is finished.
 
         Args:
@@ -94,7 +94,7 @@ class Pipeline:
         ):
             yield from written
 
-    def _read(self, patient: Volume | Failed) -> _Read | Done | Failed:
+    def _read(self, patient: VolumeFiles | Failed) -> _Read | Done | Failed:
         if isinstance(patient, Failed):
             return patient
         try:

@@ -1,5 +1,6 @@
 """`model.predict`, run in the process of a test."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ def failure(capsys: pytest.CaptureFixture[str], model: Path, *arguments: object,
     capsys.readouterr()
     assert _status(model, arguments, out) == 2
     return capsys.readouterr().err.strip()
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    """Return the rows of volumes.csv."""
+    return list(csv.DictReader((out / "volumes.csv").read_text().splitlines()))
 
 
 def _status(model: Path, arguments: tuple[object, ...], out: Path) -> int:

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from data.patient import SlicePatient
 from data.preprocess import Preprocessing
+from data.readers.image_file import read_pixels
 from data.readers.lgg import scan
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.runtime import load_model
@@ -24,13 +26,8 @@ from model.predict import __main__ as command
 from model.settings import Settings
 from tests.support.fakes import write_lgg_patient
 from tests.support.faults import assert_fault
-from tests.support.hand_model import NAMES, SETTINGS, write_model
+from tests.support.hand_model import NAMES, write_model
 from tests.support.predict_command import failure, run
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path / "model.onnx", {METADATA_KEY: SETTINGS.to_json()})
 
 
 def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
@@ -41,6 +38,7 @@ def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").read_text().splitlines()))
     assert [row["patient"] for row in rows] == ["A", "B"]
     for patient, row in zip(patients, rows, strict=True):
+        assert isinstance(patient, SlicePatient)
         images = patient.read().images
         expected = predict_volume(load_model(model, runtime="onnxruntime")[0], images, Preprocessing(size=16)) >= 0.5
         folder = tmp_path / "out" / patient.id
@@ -71,7 +69,7 @@ def test_command_never_reads_a_mask(model, tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "mask_suffix"), [(".png", ".png"), (".jpg", ".png"), (".tif", ".tif")])
-def test_command_takes_a_single_image_as_a_volume_of_one_slice(model, tmp_path, capsys, suffix, mask_suffix):
+def test_single_image_is_a_volume_of_one_slice(model, tmp_path, capsys, suffix, mask_suffix):
     image = np.zeros((24, 32, 3), np.uint8)
     image[..., 1], image[4:12, 8:16, 1], image[..., 0] = 60, 250, 30  # red is not FLAIR: a swap of channels would show
     image[12:20, 8:16, 2] = 200
@@ -85,22 +83,22 @@ def test_command_takes_a_single_image_as_a_volume_of_one_slice(model, tmp_path, 
         {METADATA_KEY: Settings(preprocessing=Preprocessing(size=32), threshold=0.6, channel_names=NAMES).to_json()},
     )
     run(model_32, source, out=tmp_path / "out")
-    mask = cv2.imread(str(tmp_path / "out" / "scan" / f"scan_mask{mask_suffix}"), cv2.IMREAD_UNCHANGED)
+    mask = read_pixels(tmp_path / "out" / "scan" / f"scan_mask{mask_suffix}")
     expected = np.zeros((24, 32), np.uint8)
     expected[4:12, 8:16] = 255
     assert (mask != expected).mean() < (0.02 if suffix == ".jpg" else 1e-9)
-    overlay = cv2.imread(str(tmp_path / "out" / "scan" / "scan_overlay.png"))
+    overlay = read_pixels(tmp_path / "out" / "scan" / "scan_overlay.png")
     assert overlay.shape == (48, 64, 3)
     assert "scan" in capsys.readouterr().out.splitlines()[0]
 
 
-def test_command_names_a_patient_folder_that_is_the_working_directory(model, tmp_path, monkeypatch):
+def test_working_directory_can_be_the_patient(model, tmp_path, monkeypatch):
     monkeypatch.chdir(write_lgg_patient(tmp_path, "A"))
     run(model, Path("."), "--no-overlays", out=tmp_path / "out")
     assert (tmp_path / "out" / "A" / "A_1_mask.tif").exists()
 
 
-def test_command_refuses_to_write_over_the_true_masks(model, tmp_path, capsys):
+def test_command_refuses_to_overwrite_the_true_masks(model, tmp_path, capsys):
     folder = write_lgg_patient(tmp_path / "in", "A")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     for source in (tmp_path / "in", folder):
@@ -108,7 +106,7 @@ def test_command_refuses_to_write_over_the_true_masks(model, tmp_path, capsys):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_command_leaves_nothing_half_written(model, tmp_path, capsys):
+def test_command_leaves_nothing_incomplete(model, tmp_path, capsys):
     folder = write_lgg_patient(tmp_path / "in", "A")
     (folder / "A_2.tif").write_bytes((folder / "A_2.tif").read_bytes()[:400])
     assert "A_2.tif: is truncated" in failure(capsys, model, folder, out=tmp_path / "out")
@@ -168,13 +166,13 @@ def break_twin(folder):
         (break_twin, "a patient of this name is already in"),
     ],
 )
-def test_command_names_what_is_wrong_with_the_images(model, tmp_path, capsys, damage, message):
+def test_command_names_problems_of_the_images(model, tmp_path, capsys, damage, message):
     damage(write_lgg_patient(tmp_path / "in", "A"))
     assert message in failure(capsys, model, tmp_path / "in", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_command_names_what_is_wrong_with_its_arguments(model, tmp_path, capsys):
+def test_command_names_mistakes_in_its_arguments(model, tmp_path, capsys):
     folder, out = write_lgg_patient(tmp_path / "in", "A"), tmp_path / "out"
     one_channel = write_model(
         tmp_path / "one.onnx",
@@ -187,7 +185,7 @@ def test_command_names_what_is_wrong_with_its_arguments(model, tmp_path, capsys)
     (tmp_path / "notes.txt").write_text("no image")
     assert "error: model nothing does not exist" in failure(capsys, Path("nothing"), folder, out=out)
     assert "elsewhere does not exist; expected a patient's folder" in failure(capsys, model, Path("elsewhere"), out=out)
-    assert "notes.txt is no image: its suffix must be one of" in failure(capsys, model, tmp_path / "notes.txt", out=out)
+    assert "notes.txt is not an image: its suffix must be" in failure(capsys, model, tmp_path / "notes.txt", out=out)
     assert "has 3 channels, but the model takes 1 (grey)" in failure(capsys, one_channel, folder, out=out)
     assert "batch_size is 0, but must be at least 1" in failure(capsys, model, folder, "--batch-size", 0, out=out)
 

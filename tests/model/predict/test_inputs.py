@@ -1,4 +1,4 @@
-"""Which volumes a file or a folder stands for, and which refusals it meets."""
+"""Which volumes a file or a folder holds, and how unclear ones are refused."""
 
 import re
 from pathlib import Path
@@ -34,11 +34,11 @@ def write_case(source: Path, case: str, *modalities: str, shape=(4, 5, 6), endin
 
 
 def found(source: Path, settings: Settings = SETTINGS, pattern: str | None = None) -> dict[str, list[str]]:
-    volumes = find_volumes(source, settings, patient_pattern=pattern and re.compile(pattern))
+    volumes = find_volumes(source, settings, patient_pattern=None if pattern is None else re.compile(pattern))
     return {volume.patient: [path.name for path in volume.files] for volume in volumes}
 
 
-def test_folders_below_images_are_patients_and_masks_are_passed_over(tmp_path):
+def test_folders_below_images_are_patients_and_masks_are_skipped(tmp_path):
     for kind in ("images", "masks"):
         write_images(tmp_path / kind / "P" / "first", "s_10.png", "s_9.png")
         write_images(tmp_path / kind / "Q", "b.png", "a.png")
@@ -53,12 +53,12 @@ def test_folders_below_images_are_patients_and_masks_are_passed_over(tmp_path):
     assert found(tmp_path / "images") == expected
 
 
-def test_images_without_masks_may_lie_deeper(tmp_path):
+def test_images_without_masks_are_found_in_subfolders(tmp_path):
     write_images(tmp_path / "site" / "images", "x.png")
     assert found(tmp_path) == {"site_x": ["x.png"]}
 
 
-def test_a_pattern_tells_the_patients_below_images(tmp_path):
+def test_pattern_names_the_patients_below_images(tmp_path):
     write_images(tmp_path / "images", "P1_2.png", "P1_1.png", "P2_1.png")
     assert found(tmp_path, pattern=r"([^/]+)_[0-9]+\.") == {"P1": ["P1_1.png", "P1_2.png"], "P2": ["P2_1.png"]}
     with pytest.raises(DataError, match=r'patient_pattern "zzz" finds no patient in images/P1_1.png'):
@@ -72,7 +72,7 @@ def test_a_pattern_tells_the_patients_below_images(tmp_path):
         (("s_1.png", "t_01.png"), "t_01.png: has the number of s_1.png"),
     ],
 )
-def test_slices_below_images_whose_order_is_open_are_named(tmp_path, names, message):
+def test_slices_below_images_without_a_clear_order_are_named(tmp_path, names, message):
     write_images(tmp_path / "images" / "P", *names)
     with pytest.raises(DataError, match=message):
         found(tmp_path)
@@ -82,28 +82,30 @@ def test_slices_below_images_whose_order_is_open_are_named(tmp_path, names, mess
     ("folders", "names", "pattern"),
     [((".",), ("a.png", "a.jpg"), None), (("x", "y"), ("P.png",), r"([^/]+)\."), (("P",), ("s.png", "s.jpg"), None)],
 )
-def test_slices_whose_masks_would_have_one_name_are_named(tmp_path, folders, names, pattern):
+def test_slices_whose_masks_would_share_a_name_are_named(tmp_path, folders, names, pattern):
     for folder in folders:
         write_images(tmp_path / "images" / folder, *names)
     stem = names[0].partition(".")[0]
-    with pytest.raises(DataError, match=rf"{stem}\.\w+: its mask would be called as that of .*{stem}\.\w+; rename one"):
+    with pytest.raises(
+        DataError, match=rf"{stem}\.\w+: its mask would have the name of the mask of .*{stem}\.\w+; rename one"
+    ):
         found(tmp_path, pattern=pattern)
 
 
-def test_hidden_folders_are_passed_over(tmp_path):
+def test_hidden_folders_are_skipped(tmp_path):
     write_lgg_patient(tmp_path, "A")
     write_images(tmp_path / ".A.partial", "A_1.png")
     assert list(found(tmp_path)) == ["A"]
 
 
 @pytest.mark.parametrize("name", ["a_mask.png", "a_seg.nii.gz", "a_overlay.png", "a_SEG.nii", "b.c_mask.tif"])
-def test_masks_are_told_by_name(tmp_path, name):
+def test_masks_are_recognised_by_name(tmp_path, name):
     (tmp_path / name).touch()
     assert is_mask(tmp_path / name)
     assert not is_mask(tmp_path / "mask.png")
 
 
-def test_cases_have_the_channels_of_the_model_in_its_order(tmp_path):
+def test_cases_have_the_channels_of_the_model_in_order(tmp_path):
     write_case(tmp_path, "B", "flair", "t1", "T1CE", "seg")
     write_case(tmp_path / "deep", "A", "flair", "t1ce", "mask", ending=".nii")
     assert found(tmp_path, NIFTI) == {"A": ["A_t1ce.nii", "A_flair.nii"], "B": ["B_T1CE.nii.gz", "B_flair.nii.gz"]}
@@ -113,15 +115,15 @@ def test_cases_have_the_channels_of_the_model_in_its_order(tmp_path):
     assert spacing == (3, 2, 1)
 
 
-def test_a_model_of_one_channel_takes_one_nifti_file(tmp_path):
+def test_model_of_one_channel_takes_one_nifti_file(tmp_path):
     folder = write_case(tmp_path, "A", "flair", "seg")
     one = Settings(preprocessing=Preprocessing(size=16), channel_names=("flair",), data_format="nifti")
     assert found(folder / "A_flair.nii.gz", one) == {"A_flair": ["A_flair.nii.gz"]}
-    with pytest.raises(ModelError, match=r"A_flair.nii.gz is one volume, but the model takes 2 \(t1ce, flair\): name"):
+    with pytest.raises(ModelError, match=r"A_flair.nii.gz is one channel, but the model takes 2 \(t1ce, flair\): name"):
         found(folder / "A_flair.nii.gz", NIFTI)
 
 
-def test_a_case_without_a_modality_is_named(tmp_path):
+def test_case_without_a_modality_is_named(tmp_path):
     write_case(tmp_path, "A", "t1ce", "seg")
     write_case(tmp_path, "B", "t1ce", "flair", "FLAIR")
     write_case(tmp_path, "C", "t1ce", "flair")
@@ -136,7 +138,7 @@ def test_a_case_without_a_modality_is_named(tmp_path):
         assert message in str(refused.value)
 
 
-def test_channels_on_other_grids_are_named(tmp_path):
+def test_channels_on_different_grids_are_named(tmp_path):
     folder = write_case(tmp_path, "A", "t1ce")
     write_case(tmp_path, "A", "flair", shape=(4, 5, 7))
     (folder / "A_t1.nii.gz").write_bytes(b"damaged")
@@ -144,7 +146,7 @@ def test_channels_on_other_grids_are_named(tmp_path):
         read_volume(find_volumes(folder, NIFTI)[0], NIFTI)
 
 
-def test_a_model_is_not_given_files_of_another_kind(tmp_path):
+def test_files_of_another_kind_than_the_model_takes_are_refused(tmp_path):
     case, patient = write_case(tmp_path / "nifti", "A", "flair", "t1ce"), write_lgg_patient(tmp_path / "lgg", "A")
     for source in (tmp_path / "nifti", case / "A_flair.nii.gz"):
         with pytest.raises(ModelError, match=r"has NIfTI files, but the model was trained on image files \(pre, fla"):
@@ -154,7 +156,9 @@ def test_a_model_is_not_given_files_of_another_kind(tmp_path):
             find_volumes(source, NIFTI)
 
 
-def test_a_patient_of_two_sources_is_named(tmp_path):
+def test_patient_in_two_sources_is_named(tmp_path):
     one, other = write_lgg_patient(tmp_path / "one", "A"), write_lgg_patient(tmp_path / "two", "A")
-    with pytest.raises(DataError, match=r"two/A: a patient of this name is already in .*one/A; predict them apart"):
+    with pytest.raises(
+        DataError, match=r"two/A: a patient of this name is already in .*one/A; predict them separately"
+    ):
         find_all([one, other], SETTINGS)

@@ -1,38 +1,19 @@
-"""A prediction on disk: whole patients only, none of them stale, and every way of asking for it."""
+"""The files that a prediction writes: complete patients only, and none of them out of date."""
 
-import csv
 import hashlib
 import json
 import os
-import signal
 import struct
-import subprocess
-import sys
-import time
-from functools import partial
 from pathlib import Path
 
-import cv2
 import nibabel
 import numpy as np
 import pytest
 
 from data.preprocess import Preprocessing
 from tests.model.predict.test_inputs import write_case
-from tests.support.fakes import write_lgg_patient
 from tests.support.hand_model import write_model_of
-from tests.support.predict_command import failure, run
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model_of(tmp_path / "model.onnx")
-
-
-def table(out: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((out / "volumes.csv").read_text().splitlines()))
+from tests.support.predict_command import failure, run, table
 
 
 def files(out: Path) -> dict[str, int]:
@@ -45,14 +26,7 @@ def written(before: dict[str, int], after: dict[str, int]) -> set[str]:
     return {Path(name).parts[0] for name in after if before.get(name) != after[name]} - {"volumes.csv"}
 
 
-@pytest.fixture
-def source(tmp_path):
-    for seed, name in enumerate("ABC"):
-        write_lgg_patient(tmp_path / "in", name, seed=seed)
-    return tmp_path / "in"
-
-
-def test_run_goes_on_where_another_ended(model, source, tmp_path, capsys):
+def test_run_continues_where_another_ended(model, source, tmp_path, capsys):
     out = tmp_path / "out"
     run(model, source / "B", out=out)
     (out / ".C.partial").mkdir()  # of a run that was killed
@@ -107,7 +81,7 @@ def remove_slice(source, out):
     [change_input, change_output, remove_output, cut_record, remove_row, forge_record, remove_slice],
     ids=lambda change: change.__name__,
 )
-def test_run_passes_nothing_stale_over(model, source, tmp_path, change):
+def test_run_replaces_every_output_that_is_out_of_date(model, source, tmp_path, change):
     out = tmp_path / "out"
     run(model, source, out=out)
     change(source, out)
@@ -142,7 +116,7 @@ def test_run_refuses_a_record_of_an_unknown_format(model, source, tmp_path, caps
     assert written(before, files(out)) == set()
 
 
-def test_run_with_another_model_or_option_writes_all_again(model, source, tmp_path):
+def test_run_with_another_model_or_option_writes_everything_again(model, source, tmp_path):
     out = tmp_path / "out"
     run(model, source, out=out)
     before = files(out)
@@ -154,7 +128,7 @@ def test_run_with_another_model_or_option_writes_all_again(model, source, tmp_pa
     assert written(before, files(out)) == {"A", "B", "C"}
 
 
-def test_run_knows_a_model_by_its_content_and_not_by_its_name(model, source, tmp_path):
+def test_run_recognises_a_model_by_its_content(model, source, tmp_path):
     out = tmp_path / "out"
     run(model, source, out=out)
     before = files(out)
@@ -164,7 +138,7 @@ def test_run_knows_a_model_by_its_content_and_not_by_its_name(model, source, tmp
     assert written(before, files(out)) == set()
 
 
-def test_run_leaves_a_damaged_patient_out_and_says_so(model, source, tmp_path, capsys):
+def test_run_skips_a_damaged_patient_and_reports_it(model, source, tmp_path, capsys):
     damaged = source / "B" / "B_2.tif"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:300])
@@ -178,7 +152,7 @@ def test_run_leaves_a_damaged_patient_out_and_says_so(model, source, tmp_path, c
     assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "B", "C"]
 
 
-def test_run_refuses_an_image_of_gigapixels_by_its_head(model, tmp_path, capsys):
+def test_run_refuses_an_image_of_gigapixels_by_its_header(model, tmp_path, capsys):
     head = struct.pack("<2sHI", b"II", 42, 8)
     entries = [(256, 4, 100_000), (257, 4, 50_000), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (279, 4, 1)]
     body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
@@ -189,7 +163,7 @@ def test_run_refuses_an_image_of_gigapixels_by_its_head(model, tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
-def test_run_refuses_a_folder_that_it_cannot_write_to(model, source, tmp_path, capsys):
+def test_run_refuses_a_folder_that_it_cannot_write(model, source, tmp_path, capsys):
     (tmp_path / "file").touch()
     said = failure(capsys, model, source, out=tmp_path / "file" / "out")
     assert f"cannot be written: {tmp_path / 'file'} is a file; choose another folder" in said
@@ -198,14 +172,14 @@ def test_run_refuses_a_folder_that_it_cannot_write_to(model, source, tmp_path, c
         assert "is not writable" in failure(capsys, model, source, out=tmp_path / "locked")
 
 
-def test_run_refuses_to_write_over_what_it_did_not_write(model, source, tmp_path, capsys):
+def test_run_refuses_to_overwrite_what_it_did_not_write(model, source, tmp_path, capsys):
     (tmp_path / "out" / "B").mkdir(parents=True)
     (tmp_path / "out" / "B" / "B_1_mask.tif").write_bytes(b"drawn by hand")
     assert "would overwrite masks or other files in" in failure(capsys, model, source, out=tmp_path / "out")
     assert files(tmp_path / "out").keys() == {"B/B_1_mask.tif"}
 
 
-def test_several_inputs_are_taken_and_masks_among_them_passed_over(model, source, tmp_path, capsys):
+def test_masks_among_several_inputs_are_skipped(model, source, tmp_path, capsys):
     run(model, *sorted((source / "A").iterdir()), source / "B", out=tmp_path / "out")
     assert [row["patient"] for row in table(tmp_path / "out")] == ["A_1", "A_10", "A_2", "B"]
     said = capsys.readouterr().out
@@ -214,17 +188,17 @@ def test_several_inputs_are_taken_and_masks_among_them_passed_over(model, source
 
 
 @pytest.mark.parametrize("inputs", [(), ("-", "x")])
-def test_inputs_that_are_none_are_named(model, tmp_path, capsys, inputs):
+def test_illegal_inputs_are_named(model, tmp_path, capsys, inputs):
     said = failure(capsys, model, *inputs, out=tmp_path / "out")
     assert "INPUT must be files and folders, at least one, or - (standard input) alone" in said
 
 
-def test_a_pattern_that_is_none_is_named(model, source, tmp_path, capsys):
+def test_illegal_pattern_is_named(model, source, tmp_path, capsys):
     said = failure(capsys, model, source, "--patient-pattern", "(", out=tmp_path / "out")
     assert 'patient_pattern "(" is not a regular expression' in said
 
 
-def test_nifti_masks_lie_where_their_volumes_lie(tmp_path):
+def test_nifti_masks_have_the_geometry_of_their_volumes(tmp_path):
     settings = {"channel_names": ("t1ce", "flair"), "data_format": "nifti", "preprocessing": Preprocessing(size=8)}
     model = write_model_of(tmp_path / "model.onnx", **settings)
     folder = write_case(tmp_path / "in", "A", "t1ce", shape=(8, 8, 3))
@@ -234,7 +208,7 @@ def test_nifti_masks_lie_where_their_volumes_lie(tmp_path):
     for name, content in (("t1ce", values * 0 + 1), ("flair", values)):
         nibabel.save(nibabel.Nifti1Image(content, affine), folder / f"A_{name}.nii.gz")
     run(model, tmp_path / "in", out=tmp_path / "out")
-    mask = nibabel.load(tmp_path / "out" / "A" / "A_mask.nii.gz")
+    mask = nibabel.Nifti1Image.from_filename(tmp_path / "out" / "A" / "A_mask.nii.gz")
     np.testing.assert_array_equal(mask.affine, affine)
     assert mask.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(np.asarray(mask.dataobj), values > 50)
@@ -244,82 +218,6 @@ def test_nifti_masks_lie_where_their_volumes_lie(tmp_path):
     assert [path.name for path in (tmp_path / "out" / "A").glob("*.png")] == ["A_2_overlay.png"]
 
 
-def test_volume_in_ml_is_empty_where_pixels_have_no_size(model, source, tmp_path):
+def test_volume_in_ml_is_empty_without_a_pixel_size(model, source, tmp_path):
     run(model, source / "A", out=tmp_path / "out")
     assert table(tmp_path / "out")[0]["tumour_ml"] == ""
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"{path} did not come"
-        time.sleep(0.01)
-
-
-def test_stream_predicts_each_line_as_it_comes_and_ctrl_c_keeps_what_is_finished(model, source, tmp_path):
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "model.predict", str(model), "-", "--out", str(out), "--runtime", "onnxruntime"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )
-    for line, patient in ((f"{source / 'A'}\n", "A"), (f"\n{tmp_path / 'nothing'}\n{source / 'B'}\n", "B")):
-        process.stdin.write(line)
-        process.stdin.flush()
-        wait_for(out / patient / "prediction.json", process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "nothing does not exist" in errors
-    assert "interrupted: finished patients are kept; run the same command again to predict the others." in errors
-    assert "Traceback" not in errors
-    assert [row["patient"] for row in table(out)] == ["A", "B"]
-    assert sorted(path.name for path in out.iterdir()) == ["A", "B", "volumes.csv"]
-
-
-@pytest.mark.parametrize("by_stream", [False, True])
-def test_names_that_are_not_utf_8_are_predicted_like_others(model, source, tmp_path, by_stream):
-    names = [b"caf\xe9_1.tif", b"caf\xe9_2.tif"]
-    folder = os.fsencode(tmp_path / "latin") + b"/caf\xe9"
-    os.makedirs(folder)
-    for name, path in zip(names, sorted((source / "A").glob("A_?.tif")), strict=True):
-        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(path.read_bytes())
-    alone = os.path.join(folder, names[0])
-    lines, inputs = b"\n".join([folder, alone, folder + b"/\xff"]), ["-"] if by_stream else [folder, alone]
-    done = subprocess.run(
-        [sys.executable, "-m", "model.predict", str(model), *inputs, "--out", str(tmp_path / "out")],
-        input=lines if by_stream else None,
-        capture_output=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
-    )
-    assert done.returncode == (2 if by_stream else 0), done.stderr
-    assert (b"udcff does not exist" in done.stderr) == by_stream
-    assert b"Traceback" not in done.stderr
-    written = (tmp_path / "out" / "volumes.csv").read_bytes().splitlines()[1:]
-    assert [row.split(b",")[:2] for row in written] == [[b"caf\xe9", b"2"], [b"caf\xe9_1", b"1"]]
-    assert os.path.exists(os.path.join(os.fsencode(tmp_path), b"out", b"caf\xe9", b"caf\xe9_2_mask.tif"))
-
-
-def test_stream_predicts_files_once_and_names_what_cannot_be_predicted(model, source, tmp_path, capsys, monkeypatch):
-    lines = tmp_path / "lines"
-    cv2.imwrite(str(tmp_path / "A.png"), np.zeros((8, 8, 3), np.uint8))
-    twice = [
-        source / "A",
-        source / "A" / "A_1_mask.tif",
-        source / "A",
-        source / ".." / "in" / "A",
-        source / "A" / "A_1.tif",
-    ]
-    lines.write_text("\n".join(map(str, [*twice, twice[-1], tmp_path / "A.png", source / "C"])))
-    with lines.open() as file:
-        monkeypatch.setattr(sys, "stdin", file)
-        said = failure(capsys, model, "-", out=tmp_path / "out")
-    assert f"A.png: a patient of this name is already in {source / 'A'}; predict them separately" in said
-    assert "error: 1 of 4 patient(s) could not be predicted" in said
-    assert [row["patient"] for row in table(tmp_path / "out")] == ["A", "A_1", "C"]

@@ -151,7 +151,8 @@ def test_images_that_do_not_suit_the_model_are_refused(port):
     grey = post(port, "scan.png", encoded(image(channels=1), ".png"))
     assert (grey.status, grey.error) == (
         422,
-        "scan.png has 1 channels, but the model takes 3 (pre, flair, post): predict images like those of its training",
+        "scan.png has 1 channels, but the model takes 3 (pre, flair, post): predict images like those "
+        "that it was trained on",
     )
     two = [("f", name, encoded(image(height=height), ".png")) for name, height in (("A_1.png", 9), ("A_2.png", 8))]
     assert "A_2.png: is 8 x 12 x 3 of uint8, but A_1.png" in post_form(port, *two).error

@@ -1,0 +1,29 @@
+"""The files of one patient to predict, and the names by which images are told from masks and overlays.
+
+A mask beside its image is never read, so that a prediction cannot depend on it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.readers.reader import FileKind
+
+NOT_IMAGES = ("_mask", "_overlay", "_seg")
+"""Ends of the names of files that lie beside images: masks of the data set, and what a prediction wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeFiles:
+    """The files of one patient."""
+
+    patient: str
+    folder: Path
+    files: tuple[Path, ...]
+    """Slices in the order of their numbers, or channels in the order of the model; `kind.holds` says which."""
+
+    kind: FileKind
+
+
+def is_image(name: str, kind: FileKind) -> bool:
+    """Return whether a file's name is that of an image of this kind, and not of a mask or an overlay."""
+    return kind.suffix_of(name) != "" and not kind.stem_of(name).lower().endswith(NOT_IMAGES)
