@@ -15,11 +15,11 @@ def square(low: int = 4, high: int = 9, size: int = 16) -> np.ndarray:
 
 
 def is_colour(canvas: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    return np.all(canvas == colour, axis=2)
+    return np.logical_and.reduce(canvas == colour, axis=2)
 
 
 def halve(canvas: np.ndarray) -> np.ndarray:
-    return canvas.reshape(canvas.shape[0] // 2, 2, canvas.shape[1] // 2, 2).any(axis=(1, 3))
+    return np.logical_or.reduce(canvas.reshape(canvas.shape[0] // 2, 2, canvas.shape[1] // 2, 2), axis=(1, 3))
 
 
 @pytest.mark.parametrize("seed", range(5))
