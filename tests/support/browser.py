@@ -1,6 +1,6 @@
-"""A real browser, driven over WebDriver: as much of it as tests of pages need.
+"""A real browser, driven over WebDriver, as far as the tests of pages need it.
 
-Chromium's own log is read as well: no error on the console, and no request to any other host.
+Its logs can be read too, so that a test can claim that a page causes no error and asks no other host.
 """
 
 import base64
@@ -26,17 +26,18 @@ needs_browser = [
         reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)",
     ),
 ]
-"""Marks of a module whose tests need it."""
+"""Marks for a module whose tests need a browser."""
 
 FLAGS = (
     *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
     *("disable-component-update", "disable-sync", "disable-dev-shm-usage", "disable-default-apps"),
 )
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for a reference (https://www.w3.org/TR/webdriver2/)
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+"""The key of a reference to an element (https://www.w3.org/TR/webdriver2/)."""
 
 
 class Browser:
-    """One window of it."""
+    """One window of the browser."""
 
     def __init__(self, port: int, profile: Path) -> None:
         self._base = f"http://127.0.0.1:{port}/session"
@@ -56,19 +57,23 @@ class Browser:
             raise AssertionError(error.read().decode()[:500]) from None
 
     def open(self, url: str) -> None:
+        """Load a page."""
         self._ask("POST", "/url", {"url": url})
 
     def run(self, script: str, *arguments: object) -> Any:
+        """Return what a script returns on the page."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
     def type(self, identifier: str, text: str) -> None:
-        found = self._ask("POST", "/element", {"using": "css selector", "value": f"#{identifier}"})
-        self._ask("POST", f"/element/{found[ELEMENT]}/value", {"text": text})
+        """Type into the element with an id."""
+        self.press(f"#{identifier}", text)
 
     def text(self, identifier: str) -> str:
+        """Return the visible text of the element with an id."""
         return self.run("return document.getElementById(arguments[0]).innerText", identifier)
 
     def wait(self, script: str) -> Any:
+        """Return what a script returns as soon as that is true; fail after 20 seconds."""
         deadline = time.monotonic() + 20
         while not (value := self.run(script)):
             assert time.monotonic() < deadline, script
@@ -76,13 +81,15 @@ class Browser:
         return value
 
     def emulate(self, command: str, **values: object) -> None:
+        """Run a command of the DevTools protocol's domain Emulation."""
         self._ask("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{command}", "params": values})
 
     def console(self) -> list[str]:
+        """Return the messages on the console since the last call."""
         return [one["message"] for one in self._ask("POST", "/se/log", {"type": "browser"})]
 
     def hosts(self) -> set[str]:
-        """Return which hosts were asked, for anything, since the last call."""
+        """Return the hosts to which the browser has sent requests since the last call."""
         events = [
             json.loads(one["message"])["message"] for one in self._ask("POST", "/se/log", {"type": "performance"})
         ]
@@ -90,21 +97,24 @@ class Browser:
         return {urlsplit(url).netloc for url in urls if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
 
     def press(self, selector: str, keys: str) -> None:
+        """Press keys in the element that a CSS selector finds."""
         found = self._ask("POST", "/element", {"using": "css selector", "value": selector})
         self._ask("POST", f"/element/{found[ELEMENT]}/value", {"text": keys})
 
     def picture(self) -> bytes:
-        """Return the window as PNG."""
+        """Return a screenshot of the window as PNG."""
         return base64.b64decode(self._ask("GET", "/screenshot"))
 
     def quit(self) -> None:
+        """Close the window, and the browser with it."""
         self._ask("DELETE", "")
 
 
 @contextmanager
 def open_browser(profile: Path) -> Iterator[Browser]:
-    """Yields a browser with an empty profile, and ends it."""
+    """Yield a browser with an empty profile, and end it."""
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout
     try:
         port = next(int(found[1]) for line in driver.stdout if (found := re.search(r"on port (\d+)\.", line)))
         browser = Browser(port, profile)

@@ -1,6 +1,6 @@
-"""A model in three nodes of ONNX, written by hand: probability = sigmoid((FLAIR - mean) / std).
+"""A model that is written by hand in a few ONNX nodes: probability = sigmoid((FLAIR - mean) / std).
 
-A pixel is tumour where FLAIR, channel 1 or the only one, is not below the mean of the head.
+A pixel is tumour where FLAIR, channel 1 or the only one, is at least the mean of the head.
 """
 
 from pathlib import Path
@@ -20,12 +20,12 @@ _INPUTS = {"slices": 1, "mean": 0, "std": 0}
 
 
 def flair_network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return what the hand-written model returns."""
+    """Return the probabilities of the hand-written model, computed with numpy."""
     return 1 / (1 + np.exp(-(slices[:, 1] - mean[1]) / std[1]))
 
 
 def write_model(path: Path, metadata: dict[str, str], *, num_channels: int = 3) -> Path:
-    """Return the path of the hand-written model with these entries of metadata."""
+    """Write the hand-written model with these entries of metadata, and return its path."""
     node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     picked = [node("Gather", [name, "flair"], [f"{name}_flair"], axis=axis) for name, axis in _INPUTS.items()]
     vectors = [value(name, 1, [num_channels]) for name in ("mean", "std")]
@@ -48,7 +48,7 @@ def write_model(path: Path, metadata: dict[str, str], *, num_channels: int = 3) 
 
 
 def write_model_of(path: Path, **changes: Any) -> Path:
-    """Return the path of the hand-written model with SETTINGS, changed."""
+    """Write the hand-written model with SETTINGS, some of them changed, and return its path."""
     values = {name: getattr(SETTINGS, name) for name in SETTINGS.__dataclass_fields__} | changes
     settings = Settings(**values)
     return write_model(path, {METADATA_KEY: settings.to_json()}, num_channels=settings.num_inputs)
