@@ -1,1 +1,1 @@
-"""`python -m search.compare NAME NAME...`: experiments side by side, on the terminal and as one HTML file."""
+"""Comparison of experiments, on the terminal and as one HTML file."""

@@ -1,4 +1,4 @@
-"""`python -m search.compare NAME NAME...`: what experiments spent and reached, and whether their models differ."""
+"""`python -m search.compare NAME NAME...`: compare the budgets and results of experiments, and test their models."""
 
 import shlex
 import sys
@@ -23,17 +23,17 @@ from search.storage.download import sync_down_all
 from search.storage.working_folder import Out, bucket_uri, format_out, storage_path_of
 
 MAX_FILE_NAME = 150
-"""Characters; file systems end at 255 bytes."""
+"""Maximum number of characters in the default name of the page; file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Set experiments side by side, on the terminal and in one HTML file: budget, scores, best so far at equal budgets,
-    whether the models differ on the test patients, winners, importance of hyperparameters, and what differed in
-    options and data. They may still run, or have ended without a model."""
+    """Compare experiments on the terminal and in one HTML file: scores, whether the models differ on the test patients,
+    best Dice at equal budgets, budgets, winners, importance of hyperparameters, and differences in options and data.
+    The experiments may still be running, or have ended without a model."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME NAME...")]
-    """The experiments, two or more."""
+    """Two or more experiments."""
 
     out: Out = Path("runs")
     """Folder of all experiments, or a bucket: s3://bucket/prefix."""
@@ -63,7 +63,7 @@ def _main(argv: list[str]) -> int:
 
 
 def all_tables(experiments: Sequence[Experiment], pairs: Sequence[Pair]) -> list[Table]:
-    """Return the tables, what matters most first."""
+    """Return the tables of a comparison, the most important first."""
     return [
         scores(experiments),
         significance(pairs),
@@ -76,7 +76,7 @@ def all_tables(experiments: Sequence[Experiment], pairs: Sequence[Pair]) -> list
 
 
 def default_name(names: Sequence[str]) -> str:
-    """Return the file of a comparison; of many, the first names and how many more."""
+    """Return the name of the file of a comparison; for many experiments, the first names and the number of others."""
     shown = list(names)
     while len(shown) > 1 and len("-".join(shown)) > MAX_FILE_NAME:
         shown.pop()

@@ -1,1 +1,1 @@
-"""From a table of trials to the folder `best/`."""
+"""Promotion: choosing the best trial after a search, and making a model of it in `best/`."""
