@@ -1,4 +1,4 @@
-"""The loss: a weighted sum of binary cross-entropy and Dice, both computed from logits."""
+"""The loss of training: a weighted sum of binary cross-entropy and Dice, both computed from logits."""
 
 import torch
 import torch.nn.functional as F
@@ -6,9 +6,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.training import parallel
+from model.training.train_config import TrainConfig
 
 SMOOTHING_PIXELS = 1.0
 """Added to the numerator and denominator of Dice, so that a batch without tumour has a finite gradient."""
+
+
+def training_loss(
+    logits: Float[Tensor, "batch 1 height width"], masks: Float[Tensor, "batch 1 height width"], config: TrainConfig
+) -> Float[Tensor, ""]:
+    """Return the loss that the settings of a training choose."""
+    return bce_dice_loss(logits, masks, bce_weight=config.bce_weight)
 
 
 def bce_dice_loss(

@@ -23,7 +23,7 @@ from model.training import parallel
 from model.training.checkpoint import PartialEpoch, TrainState
 from model.training.costs import network_costs
 from model.training.loader_processes import train_loader
-from model.training.losses import bce_dice_loss
+from model.training.losses import training_loss
 from model.training.train_config import TrainConfig
 from model.training.validate import validate
 
@@ -201,7 +201,7 @@ def _train_step(training: _Training, batch: Batch) -> Tensor:
     images, masks = device.put(batch.images), device.put(batch.masks)
     with device.autocast():
         logits = training.network(images)
-    loss = bce_dice_loss(logits.float(), masks, bce_weight=config.bce_weight)
+    loss = training_loss(logits.float(), masks, config)
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
     state.scaler.unscale_(state.optimizer)
