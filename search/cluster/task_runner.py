@@ -22,7 +22,8 @@ from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.session import ray_session
 from search.config import SearchConfig
 from search.storage import remote
-from search.storage.working_folder import bucket_uri, open_bucket
+from search.storage.bucket import open_bucket
+from search.storage.working_folder import bucket_uri
 
 logger = logging.getLogger(__name__)
 

@@ -1,25 +1,25 @@
-"""What nobody needs any more is removed: from a folder at once, from a bucket by threads that nobody waits for."""
+"""Remove folders that are no longer needed: on a disk at once, in a bucket from background threads."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from search.storage.storage_path import StoragePath
 
 NUM_THREADS = 4
-"""To remove a checkpoint takes a bucket five requests, one after the other: some 0.2 s."""
+"""Removing a checkpoint takes a bucket five requests in sequence, about 0.2 s."""
 
 END_SECONDS = 30.0
-"""How long the last removals are waited for; what is left then, a resumed search finds."""
+"""How long to wait for the last removals. A resumed search removes what is left then."""
 
 
 class FolderRemover:
-    """Removes folders."""
+    """Removes folders, in a bucket without making the caller wait."""
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
         self._futures: list[Future] = []
 
     def remove(self, folder: StoragePath) -> None:
-        """Remove a folder, now or soon."""
+        """Remove a folder: at once on a disk, soon in a bucket."""
         if not folder.is_bucket:
             folder.remove_folder()
             return
@@ -28,7 +28,7 @@ class FolderRemover:
         self._futures.append(self._threads.submit(folder.remove_folder))
 
     def end(self, *, seconds: float = END_SECONDS) -> None:
-        """Wait for what is under way, a while."""
+        """Wait for removals that have begun, but no longer than this."""
         wait(self._futures, seconds)
         if self._threads:
             self._threads.shutdown(wait=False, cancel_futures=True)

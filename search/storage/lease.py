@@ -1,8 +1,8 @@
-"""Who writes to an experiment in a bucket: an object that its holder renews, for a bucket has no locks.
+"""The lease of an experiment in a bucket: an object that its holder renews, because a bucket has no locks.
 
-Whoever begins writes it, waits a moment and reads it again: of two who begin at once, the later writer stays. A holder
-on this machine is alive or not, and that can be seen. One on another machine is alive if it renews its lease while
-somebody looks; how long it was silent before is measured by the bucket's own clock, so that clocks need not agree.
+To take a lease, a process writes it, waits a moment, and reads it again: of two that write at the same time, the later
+one has it. Whether a holder on this machine lives can be seen. A holder on another machine lives if it renews its lease
+while we watch. How long it has been silent is measured by the bucket's clock, so the machines' clocks need not agree.
 """
 
 import json
@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,24 @@ LEASE_FILE = "lease.json"
 RENEW_SECONDS = 10.0
 
 STALE_SECONDS = 60.0
-"""After so long without a renewal a holder on another machine counts as dead: it has missed five."""
+"""After this time without a renewal a holder on another machine counts as dead: it has missed five."""
 
 SETTLE_SECONDS = 0.5
-"""Between writing a lease and reading who has it: far more than two writers' requests may lie apart, once both have
-found it free."""
+"""Between writing a lease and reading it again: much longer than the requests of two processes that both found it
+free can be apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """A process that writes to an experiment."""
+    """The process that writes to an experiment."""
 
     session: str
-    """Of this time of writing alone: who finds its own session has nothing to learn from the bucket."""
+    """New each time that a lease is taken. A working folder with this session has everything that the bucket has."""
 
     host: str
     pid: int
     machine: str
-    """Tells apart, together with pid and start, all processes of all machines."""
+    """Identifies a process among those of all machines, together with pid and start."""
 
     start: str
     since: str
@@ -51,21 +51,21 @@ class Holder:
 
 
 POLL_SECONDS = 2.0
-"""Between two looks at a lease that may be renewed."""
+"""How often the lease of a process on another machine is looked at, while waiting for a renewal."""
 
 
 class LeaseLost(Exception):
-    """Another process has taken the experiment over."""
+    """Another process has taken over the experiment."""
 
 
 class Lease:
-    """An experiment in a bucket, held."""
+    """Holds an experiment in a bucket for this process."""
 
     def __init__(self, location: StoragePath, holder: Holder, *, last_session: str | None = None) -> None:
-        """Begin with a lease that is not taken yet (`take_lease`).
+        """Begin with a lease that is not taken yet (see `take_lease`).
 
         Args:
-            last_session: Of who held it before.
+            last_session: The session of the holder before.
         """
         self._file = location / LEASE_FILE
         self.holder = holder
@@ -74,7 +74,7 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def keep(self, on_lost: Callable[[str], None], *, renew_seconds: float = RENEW_SECONDS) -> None:
-        """Renew it from a thread of its own, until `release`; tell of its loss once, and then leave it alone."""
+        """Renew the lease from a thread until `release`, or until it is lost, which `on_lost` is told."""
 
         def renew() -> None:
             while not self._ended.wait(renew_seconds):
@@ -82,26 +82,26 @@ class Lease:
                     self.renew()
                 except LeaseLost as error:
                     return on_lost(str(error))
-                except OSError:  # an outage; the mirror says so
+                except OSError:  # an outage; the uploader tells the user
                     continue
 
         self._thread = threading.Thread(target=renew, daemon=True, name="lease")
         self._thread.start()
 
     def renew(self) -> None:
-        """Say that the holder lives.
+        """Show that the holder lives.
 
         Raises:
-            LeaseLost: It is somebody else's now.
+            LeaseLost: Another process holds it now.
             OSError: The bucket does not answer.
         """
         found = read_holder(self._file)
         if found is not None and found.session != self.holder.session:
             raise LeaseLost(f"{found.host} (process {found.pid}) has taken it over, {found.since}")
-        self._write(self.holder)
+        self.write(self.holder)
 
     def release(self) -> None:
-        """Let go; the session stays known, for who comes next.
+        """Release the lease. The session stays in it for the next holder.
 
         Raises:
             OSError: The bucket does not answer.
@@ -111,9 +111,10 @@ class Lease:
             self._thread.join(5.0)
         found = read_holder(self._file)
         if found is None or found.session == self.holder.session:
-            self._write(Holder(**asdict(self.holder) | {"released": True}))
+            self.write(replace(self.holder, released=True))
 
-    def _write(self, holder: Holder) -> None:
+    def write(self, holder: Holder) -> None:
+        """Write a holder into the lease, whoever had it."""
         self._file.write_bytes(json.dumps(asdict(holder)).encode())
 
 
@@ -125,18 +126,19 @@ def take_lease(
     settle_seconds: float = SETTLE_SECONDS,
     poll_seconds: float = POLL_SECONDS,
 ) -> Lease:
-    """Return the lease of an experiment, taken: at once, unless its last holder was on another machine and may live.
+    """Return the lease of an experiment after taking it. That is quick, unless its holder is on another machine and may
+    live.
 
     Raises:
-        ValueError: Somebody holds it.
+        UserError: Another process holds it.
         OSError: The bucket does not answer.
     """
     file = location / LEASE_FILE
     found = read_holder(file)
-    lease = Lease(location, _myself(), last_session=found and found.session)
+    lease = Lease(location, _this_process(), last_session=found.session if found else None)
     if found is not None and not found.released:
         _check_dead(found, file, name, stale_seconds, poll_seconds)
-    lease._write(lease.holder)
+    lease.write(lease.holder)
     time.sleep(settle_seconds)
     found = read_holder(file)
     if found is not None and found.session != lease.holder.session:
@@ -145,7 +147,7 @@ def take_lease(
 
 
 def read_holder(file: StoragePath | Path) -> Holder | None:
-    """Return who holds a lease or has released it last; None where nobody ever did.
+    """Return the holder of a lease, or the last one if it is released; None where nobody ever held it.
 
     Raises:
         OSError: The bucket does not answer.
@@ -155,12 +157,12 @@ def read_holder(file: StoragePath | Path) -> Holder | None:
         return Holder(**values)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):  # not of this version: as good as none
+    except (ValueError, TypeError):  # written by another version: treat it as none
         return None
 
 
 def is_live(holder: Holder, silent_seconds: float, *, stale_seconds: float = STALE_SECONDS) -> bool:
-    """Whether a holder is at work, as far as can be seen from here."""
+    """Return whether a holder lives, as far as can be seen from this machine."""
     if holder.released:
         return False
     if holder.machine == _machine():
@@ -169,10 +171,10 @@ def is_live(holder: Holder, silent_seconds: float, *, stale_seconds: float = STA
 
 
 def _check_dead(found: Holder, file: StoragePath, name: str, stale_seconds: float, poll_seconds: float) -> None:
-    """Make sure that the holder of a lease is dead. One of another machine is watched, until it renews or is silent.
+    """Check that the holder of a lease is dead. On another machine, that means to watch it for a while.
 
     Raises:
-        ValueError: It is alive.
+        UserError: It lives.
     """
     if found.machine == _machine():
         is_alive = is_live(found, 0.0)
@@ -181,7 +183,7 @@ def _check_dead(found: Holder, file: StoragePath, name: str, stale_seconds: floa
         if silent < stale_seconds:
             print(
                 f"note: {name} is held by {_describe(found)}; waiting up to {stale_seconds - silent:.0f} s to see "
-                "whether that lives",
+                "whether it is alive",
                 file=sys.stderr,
             )
         deadline = time.monotonic() + stale_seconds - silent
@@ -195,7 +197,7 @@ def _check_dead(found: Holder, file: StoragePath, name: str, stale_seconds: floa
 
 
 def _silent_seconds(file: StoragePath) -> float:
-    """Return how long a lease was not renewed, by the bucket's clock."""
+    """Return how long ago a lease was renewed, by the bucket's clock."""
     clock = StoragePath(file.filesystem, f"{file.path}.clock")
     clock.write_bytes(b"now")
     now, then = (file.filesystem.get_file_info(one.path).mtime for one in (clock, file))
@@ -207,7 +209,7 @@ def _describe(holder: Holder) -> str:
     return f"process {holder.pid} of {holder.host} since {holder.since}"
 
 
-def _myself() -> Holder:
+def _this_process() -> Holder:
     return Holder(
         session=uuid.uuid4().hex,
         host=socket.gethostname(),
@@ -219,16 +221,16 @@ def _myself() -> Holder:
 
 
 def _machine() -> str:
-    """Return what tells process numbers apart: the machine, since it was started, and its space of processes."""
+    """Return what a process id is unique in: a machine since it was booted, and a namespace of processes."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return f"{socket.gethostname()} {uuid.getnode()}"
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process was started, in the machine's own words; empty if there is none."""
+    """Return when a process was started, as the system spells it; empty if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if stat[0] in "ZX" else stat[19]

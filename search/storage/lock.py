@@ -1,4 +1,4 @@
-"""Whether a process writes to an experiment now: its lock on this machine, its lease on the bucket."""
+"""Whether a process is writing to an experiment: it holds a lock on the folder, and a lease in the bucket."""
 
 import fcntl
 import time
@@ -9,7 +9,7 @@ from search.storage.lease import LEASE_FILE, is_live, read_holder
 
 
 def is_being_written(folder: Path) -> bool:
-    """Whether a process writes to an experiment now: to its folder, or to its bucket from another machine."""
+    """Return whether a process is writing to an experiment, here or, in a bucket, on another machine."""
     if is_locked(folder):
         return True
     try:
@@ -21,7 +21,7 @@ def is_being_written(folder: Path) -> bool:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process of this machine writes to an experiment's folder now."""
+    """Return whether a process on this machine is writing to an experiment's folder."""
     try:
         file = (folder / LOCK_FILE).open()
     except OSError:

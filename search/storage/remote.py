@@ -1,4 +1,4 @@
-"""Work on an experiment of a bucket where its driver is not: what is written there comes back with the result."""
+"""Work on an experiment in a bucket from a machine without the driver; the files that are written there come back."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,24 +14,25 @@ from search.storage.working_folder import mark_working_folder, storage_path_of
 
 
 def upload_working_folder(folder: Path) -> None:
-    """Make sure that the bucket has what the working folder has, for those who work elsewhere.
+    """Upload everything in the working folder, so that other machines find it in the bucket.
 
     Raises:
-        ValueError: It does not take it.
+        UserError: The bucket does not accept it.
     """
-    if left := Uploader(folder, storage_path_of(folder)).send(all_of_it=True):
-        raise UserError(f"{folder.name} cannot be promoted on the cluster: its bucket does not take {left[0]}")
+    if left := Uploader(folder, storage_path_of(folder)).upload(everything=True):
+        raise UserError(f"{folder.name} cannot be promoted on the cluster: its bucket does not accept {left[0]}")
 
 
 def run_remotely(folder: Path, uri: str, function: Callable, *arguments: Any) -> tuple[Any, dict[str, bytes]]:
-    """Return what a function returns, and the files of the experiment that it wrote, if this is not the driver's
-    machine.
+    """Return what a function returns, and the files of the experiment that it wrote.
+
+    Where the driver runs on this machine, the files are in its folder already, and none are returned.
 
     Args:
-        folder: The experiment's working folder, on every machine.
-        uri: Of the bucket with all experiments.
+        folder: The experiment's working folder, which has the same path on every machine.
+        uri: The bucket of all experiments.
     """
-    if is_locked(folder):  # by the driver
+    if is_locked(folder):  # the driver holds the lock
         return function(*arguments), {}
     folder.mkdir(parents=True, exist_ok=True)
     mark_working_folder(folder.parent, uri)
@@ -43,7 +44,7 @@ def run_remotely(folder: Path, uri: str, function: Callable, *arguments: Any) ->
 
 
 def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put into the working folder what was written elsewhere; a model takes the place of the one before, whole."""
+    """Write into the working folder what was written elsewhere. A new model replaces the old one as a whole."""
     if any(name.startswith(f"{BEST_FOLDER}/") for name in files):
         shutil.rmtree(folder / BEST_FOLDER, ignore_errors=True)
     for name, content in files.items():

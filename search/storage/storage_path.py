@@ -1,4 +1,4 @@
-"""A path on a file system of pyarrow's: one code path for a folder of this machine and for a bucket."""
+"""A path on one of pyarrow's file systems, so that the same code reads and writes a folder and a bucket."""
 
 import json
 import logging
@@ -13,20 +13,19 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 60.0
-"""How long a trial waits for a bucket that does not take its checkpoint; pyarrow itself tries three times, in 6 s."""
-
+RETRY_SECONDS = 60.0
+"""How long a trial waits for a bucket that does not accept its checkpoint. pyarrow itself gives up after 6 s."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StoragePath:
-    """A file or a folder. It can be sent to other processes: what it is asked, it asks from there."""
+    """A file or a folder. It can be sent to other processes, and works there."""
 
     filesystem: FileSystem
     path: str
-    """In the file system's own words: absolute in a folder, `bucket/prefix/...` in a bucket."""
+    """As the file system spells it: absolute on a disk, `bucket/prefix/...` in a bucket."""
 
     def __truediv__(self, name: str | PurePosixPath) -> "StoragePath":
         return StoragePath(self.filesystem, f"{self.path}/{name}")
@@ -36,21 +35,21 @@ class StoragePath:
 
     @property
     def is_bucket(self) -> bool:
-        """Whether it costs requests, and other machines reach it without a mount."""
+        """Whether it is in a bucket, which other machines reach without a mount, and where each access is a request."""
         return not isinstance(self.filesystem, LocalFileSystem)
 
     def read_bytes(self) -> bytes:
         """Return a file's content.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: There is no such file.
             OSError: The bucket does not answer, or refuses.
         """
         with self.filesystem.open_input_file(self.path) as file:
             return file.read()
 
     def read_json(self) -> Any:
-        """Return what a file says; None where there is none, or half of one.
+        """Return a JSON file's content; None if the file is missing or cut off.
 
         Raises:
             OSError: The bucket does not answer, or refuses.
@@ -61,8 +60,8 @@ class StoragePath:
 
     @contextmanager
     def open_to_write(self) -> Iterator[Any]:
-        """Yield a file to write. In a bucket it appears when it is closed, and takes one request if it is small."""
-        if not self.is_bucket:  # in a bucket, a folder is what its files' names begin with
+        """Yield a file to write. In a bucket it appears when it is closed."""
+        if not self.is_bucket:  # a bucket has no folders
             self.filesystem.create_dir(str(PurePosixPath(self.path).parent))
         with self.filesystem.open_output_stream(self.path) as file:
             yield file
@@ -76,16 +75,16 @@ class StoragePath:
         self,
         action: "Callable[[StoragePath], T]",
         *,
-        patience_seconds: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
         pause_seconds: float = 2.0,
     ) -> T:
-        """Return what an action on this location returns: in a bucket, tried again for a while.
+        """Return the result of an action on this path. In a bucket it is tried again for a while if it fails.
 
         Raises:
             FileNotFoundError: There is no such file.
-            OSError: The bucket did not take it, or give it, all that time.
+            OSError: It failed to the end.
         """
-        deadline = time.monotonic() + (patience_seconds if self.is_bucket else 0)
+        deadline = time.monotonic() + (retry_seconds if self.is_bucket else 0)
         while True:
             try:
                 return action(self)
@@ -97,39 +96,38 @@ class StoragePath:
                 time.sleep(pause_seconds)
 
     def list_folder(self, *, recursive: bool = False) -> list[FileInfo]:
-        """Return what lies in a folder; nothing where there is none. In a bucket, a request for a thousand of them."""
+        """Return the files and folders in a folder, none if it does not exist; a request per thousand in a bucket."""
         selector = FileSelector(self.path, recursive=recursive, allow_not_found=True)
         try:
             return self.filesystem.get_file_info(selector)
-        except FileNotFoundError:  # a folder that is removed meanwhile
+        except FileNotFoundError:  # the folder was removed in the meantime
             return []
 
     def relative_name(self, info: FileInfo) -> str:
-        """Return where a file of this folder lies in it."""
+        """Return the path of a file relative to this folder."""
         return str(PurePosixPath(info.path).relative_to(self.path))
 
     def make_folder(self) -> None:
-        """Make a folder that stays when it is empty."""
-        # Not in a bucket's way, which makes an object of every folder above as well.
+        """Make a folder that exists while it is empty."""
+        # In a bucket, recursive=True would write an object for every folder above it, too.
         self.filesystem.create_dir(self.path, recursive=not self.is_bucket)
 
     def remove_folder(self) -> None:
-        """Remove a folder with all in it, if it is there."""
+        """Remove a folder and its content, if it exists."""
         with suppress(FileNotFoundError):
             self.filesystem.delete_dir(self.path)
 
     def remove(self) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         with suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path)
 
 
 def write_with_retries(file: StoragePath, write: Callable[[StoragePath], None]) -> bool:
-    """Return whether a file was written. What stops a folder is raised; a bucket may be out for longer than anybody
-    waits, and then whoever writes goes on without.
+    """Return whether a file was written. A bucket that refuses for too long costs the file, and only a warning.
 
     Raises:
-        OSError: A file of this machine cannot be written.
+        OSError: A file on a disk cannot be written.
     """
     try:
         file.with_retries(write)
@@ -142,10 +140,10 @@ def write_with_retries(file: StoragePath, write: Callable[[StoragePath], None]) 
 
 
 def local_path(folder: Path) -> StoragePath:
-    """Return a folder of this machine."""
+    """Return the storage path of a local folder."""
     return StoragePath(LocalFileSystem(), str(folder.resolve()))
 
 
 def is_file(info: FileInfo) -> bool:
-    """Whether it is no folder."""
+    """Return whether it is a file, not a folder."""
     return info.type == FileType.File

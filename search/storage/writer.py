@@ -1,4 +1,4 @@
-"""One process alone writes to an experiment: to its folder by a lock, and to its bucket by a lease and a mirror."""
+"""Only one process at a time writes to an experiment: it locks the folder and, in a bucket, holds the lease."""
 
 import fcntl
 import os
@@ -14,25 +14,27 @@ from typing import IO
 from data.errors import UserError
 from search.console import say
 from search.record.files import LOCK_FILE
+from search.storage.bucket import explained_bucket_errors
 from search.storage.download import SESSION_FILE, sync_down
 from search.storage.lease import RENEW_SECONDS, SETTLE_SECONDS, take_lease
 from search.storage.lock import is_being_written, is_locked
 from search.storage.storage_path import StoragePath
-from search.storage.uploader import PATIENCE_SECONDS, Uploader
-from search.storage.working_folder import bucket_uri, explain_bucket_error, format_out, storage_path_of
+from search.storage.uploader import FINAL_SECONDS, Uploader
+from search.storage.working_folder import bucket_uri, format_out, storage_path_of
 
 LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
-"""How often the folder is tried, and the seconds between."""
+"""How often to try the lock, and the seconds in between."""
 
 
 @contextmanager
 def exclusive_writer(folder: Path) -> Iterator[None]:
-    """Hold an experiment alone; the lock goes with the process, however that ends.
+    """Be the only process that writes to an experiment during the block. The lock ends with the process, however it
+    ends.
 
-    Of one in a bucket, the folder is brought up to it first, and what is written is sent there, to the last file.
+    For an experiment in a bucket, the folder is brought up to date first, and everything that is written is uploaded.
 
     Raises:
-        ValueError: Another process holds it, or the bucket cannot be used.
+        UserError: Another process writes to it, or the bucket cannot be used.
     """
     with (folder / LOCK_FILE).open("w") as file:
         try:
@@ -42,20 +44,20 @@ def exclusive_writer(folder: Path) -> Iterator[None]:
         if bucket_uri(folder.parent) is None:
             yield
             return
-        with _mirrored(folder, storage_path_of(folder)):
+        with _uploaded(folder, storage_path_of(folder)):
             yield
 
 
 @contextmanager
 def publish_file(folder: Path, name: str) -> Iterator[None]:
-    """Let a command write a file of an experiment, whoever holds that: it reaches the bucket, if there is one.
+    """Let the block write one file of an experiment, even while another process writes to it, and upload the file.
 
-    Where nobody holds it, all else that was not sent is sent too.
+    Where no process writes to the experiment, everything else that the bucket lacks is uploaded, too.
 
     Raises:
-        ValueError: The bucket cannot be used.
+        UserError: The bucket cannot be used.
     """
-    if bucket_uri(folder.parent) is None or is_locked(folder):  # whoever holds it here sends it
+    if bucket_uri(folder.parent) is None or is_locked(folder):  # the process on this machine uploads it
         yield
     elif is_being_written(folder):
         yield
@@ -67,16 +69,17 @@ def publish_file(folder: Path, name: str) -> Iterator[None]:
 
 
 def check_bucket_writable(folder: Path) -> str | None:
-    """Return where an experiment is in its bucket, if it is there, after making sure that it can be written.
+    """Return where an experiment is in its bucket, after checking that the bucket can be written; None if it is not
+    there.
 
     Raises:
-        ValueError: The bucket cannot be used; the message says what to do.
+        UserError: The bucket cannot be used. The message says what to do.
     """
     uri = bucket_uri(folder.parent)
     if uri is None:
         return None
     location = storage_path_of(folder)
-    with _said(uri):
+    with explained_bucket_errors(uri):
         probe = storage_path_of(folder.parent) / f".{folder.name}.probe"
         probe.write_bytes(b"may this be written?")
         probe.remove()
@@ -84,8 +87,8 @@ def check_bucket_writable(folder: Path) -> str | None:
 
 
 @contextmanager
-def _mirrored(folder: Path, location: StoragePath) -> Iterator[None]:
-    with _said(format_out(folder.parent)):
+def _uploaded(folder: Path, location: StoragePath) -> Iterator[None]:
+    with explained_bucket_errors(bucket_uri(folder.parent)):
         lease = take_lease(location, folder.name, settle_seconds=SETTLE_SECONDS)
         try:
             sync_down(folder, lease=lease)
@@ -93,51 +96,40 @@ def _mirrored(folder: Path, location: StoragePath) -> Iterator[None]:
             lease.release()
             raise
     (folder / SESSION_FILE).write_text(lease.holder.session)
-    mirror = Uploader(folder, location, say=say)
+    uploader = Uploader(folder, location, say=say)
 
     def on_lost(who: str) -> None:
-        mirror.stop()
+        uploader.stop()
         is_lost.append(who)
-        say(f"{folder.name} is ours no longer: {who}. The search stops; what it has done since is in {folder}")
+        say(f"{folder.name} was taken over: {who}. The search stops; what it has done since is in {folder}")
         os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
 
     is_lost: list[str] = []
     lease.keep(on_lost, renew_seconds=RENEW_SECONDS)
-    mirror.start()
+    uploader.start()
     try:
         yield
     finally:
         if is_lost:
-            mirror.stop()
+            uploader.stop()
         else:
-            left = mirror.close(patience_seconds=PATIENCE_SECONDS)
+            left = uploader.close(retry_seconds=FINAL_SECONDS)
             with suppress(OSError):
                 lease.release()
             if left:
-                _say_what_is_left(folder, left)
+                _report_left(folder, left)
 
 
-def _say_what_is_left(folder: Path, left: list[str]) -> None:
+def _report_left(folder: Path, left: list[str]) -> None:
     command = shlex.join(["python", "-m", "search.report", folder.name, "--out", format_out(folder.parent)])
     more = f" and {len(left) - 5} more" if len(left) > 5 else ""
-    print(f"note: not in the bucket, but in {folder}: {', '.join(left[:5])}{more}. {command} sends it", file=sys.stderr)
-
-
-@contextmanager
-def _said(uri: str) -> Iterator[None]:
-    """Turn a bucket's refusal into what to do.
-
-    Raises:
-        ValueError: It refused.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
+    print(
+        f"note: not in the bucket, but in {folder}: {', '.join(left[:5])}{more}. {command} uploads it", file=sys.stderr
+    )
 
 
 def _lock(file: IO[str]) -> None:
-    """Lock a file; who only looks whether it is locked (search/status.py) holds it for an instant, and is waited for.
+    """Lock a file. Try several times, because a process that only checks the lock (search/status.py) holds it briefly.
 
     Raises:
         BlockingIOError: Another process holds it.

@@ -58,7 +58,7 @@ class MirroredTracker:
         """It ended, or waits for a leg that may never come."""
         self._tracker.finish(state, reason)
         if self._mirror is not None:
-            self._mirror.send(all_of_it=True)
+            self._mirror.upload(everything=True)
 
     def _open(self) -> Uploader | None:
         folder = self._tracking.folder

@@ -9,7 +9,7 @@ def command_lines() -> dict[int, str]:
     commands = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended in between
-            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return commands
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from search.storage import working_folder
+from search.storage import bucket as bucket_module
 from search.storage.storage_path import StoragePath
 
 with warnings.catch_warnings():
@@ -110,4 +110,4 @@ def bucket(s3_server: S3Server, tmp_path, monkeypatch) -> str:
 
 def location(uri: str) -> StoragePath:
     """Returns the place that a URI names."""
-    return working_folder.open_bucket(uri)
+    return bucket_module.open_bucket(uri)

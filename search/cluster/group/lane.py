@@ -17,7 +17,7 @@ from search.cluster.ray_internals import next_checkpoint_name, to_saved_checkpoi
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
 from search.record.trials import METRIC, State, state_after
 from search.space import SharedSettings, to_configs
-from search.storage.storage_path import PATIENCE_SECONDS, StoragePath, write_with_retries
+from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
 from search.tracking.tracker import Tracker, tracked_trial, why
 
 FIRST_EPOCH_SECONDS = 3600.0
@@ -96,7 +96,7 @@ class Lane(tune.Trainable):
                 return False
             metrics = self._last["metrics"]
         assert self._group is not None
-        timeout_seconds = self._timeout_seconds() + PATIENCE_SECONDS
+        timeout_seconds = self._timeout_seconds() + RETRY_SECONDS
         if not self._group.save(folder / STATE_FILE, timeout_seconds=timeout_seconds):
             return False
         # After the state: where this file is whole, so is the state (search.coordination.checkpoints).

@@ -99,7 +99,7 @@ def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_goes_on(tm
     for row in rows:
         if row.sample["depth"] == 7:
             assert row.state == State.FAILED
-            assert row.error.startswith("ValueError: slices are 64 x 64 pixels")
+            assert row.error.startswith("UserError: slices are 64 x 64 pixels")
             assert row.epochs == []
         elif row.sample["learning_rate"] == 1e30:
             assert row.state == State.FAILED
@@ -147,7 +147,7 @@ def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=3, workers_per_trial=2)
     assert {row.state for row in rows} >= {State.FAILED}
     assert any(row.state != State.FAILED for row in rows)
-    assert all(row.error.startswith("ValueError") for row in rows if row.state == State.FAILED)
+    assert all(row.error.startswith("UserError") for row in rows if row.state == State.FAILED)
 
 
 @pytest.mark.slow

@@ -15,9 +15,10 @@ from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
 from search.cluster.group.lane import Lane
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.storage.bucket import check_uri, open_bucket
 from search.storage.lease import LEASE_FILE, LeaseLost, take_lease
-from search.storage.storage_path import PATIENCE_SECONDS, StoragePath, local_path, write_with_retries
-from search.storage.working_folder import bucket_uri, check_uri, format_out, open_bucket, parse_out, storage_path_of
+from search.storage.storage_path import RETRY_SECONDS, StoragePath, local_path, write_with_retries
+from search.storage.working_folder import bucket_uri, format_out, parse_out, storage_path_of
 from tests.support.s3_server import location
 
 
@@ -148,7 +149,7 @@ class OneRank:
     """A worker group that writes as a worker does."""
 
     def save(self, file: StoragePath, *, timeout_seconds: float) -> bool:
-        assert timeout_seconds > PATIENCE_SECONDS
+        assert timeout_seconds > RETRY_SECONDS
         return write_with_retries(file, lambda target: target.write_bytes(b"state"))
 
 
@@ -174,7 +175,7 @@ def test_lane_saves_the_same_way_in_a_folder_and_a_bucket(place):
 
 
 def test_lane_goes_on_without_a_checkpoint_that_its_bucket_does_not_take(s3_server, bucket, monkeypatch, caplog):
-    monkeypatch.setattr(StoragePath.with_retries, "__kwdefaults__", {"patience_seconds": 0.0, "pause_seconds": 0.0})
+    monkeypatch.setattr(StoragePath.with_retries, "__kwdefaults__", {"retry_seconds": 0.0, "pause_seconds": 0.0})
     lane = lane_of(location(bucket) / "ray")
     with s3_server.refusing():
         assert lane.save().checkpoint is None

@@ -63,22 +63,22 @@ def test_mirror_sends_what_changed_and_what_is_needed_most_first(s3_server, fold
     put(folder, sent | {"ray/t000-1/error.txt": "x", "lock": "", "best.partial/model.onnx": "half", "a.partial": "h"})
     mirror = Uploader(folder, place)
     s3_server.requests.clear()
-    assert mirror.send() == []
+    assert mirror.upload() == []
     assert in_bucket(place) == sent
     order = puts(s3_server.requests)
     assert order[:3] == ["config.json", EVENTS, "trials.jsonl"]
     assert order[-1] == "best/manifest.json"
     s3_server.requests.clear()
-    assert mirror.send() == []
+    assert mirror.upload() == []
     assert s3_server.requests == [], "nothing has changed"
     put(folder, {EVENTS: "one\ntwo\n"})
     shutil.rmtree(folder / "wandb")
-    assert mirror.send(all_of_it=True) == []
+    assert mirror.upload(everything=True) == []
     assert puts(s3_server.requests)[0] == EVENTS
     del sent["wandb/run/a.wandb"]
     assert in_bucket(place) == sent | {EVENTS: "one\ntwo\n"}
     s3_server.requests.clear()
-    assert Uploader(folder, place).send() == []
+    assert Uploader(folder, place).upload() == []
     assert s3_server.requests == [], "another mirror knows what was sent"
 
 
@@ -86,7 +86,7 @@ def test_mirror_leaves_what_others_put_there(folder):
     place = storage_path_of(folder)
     (place / "wandb/of another machine").write_bytes(b"x")
     put(folder, {"config.json": "{}"})
-    Uploader(folder, place).send()
+    Uploader(folder, place).upload()
     assert set(in_bucket(place)) == {"config.json", "wandb/of another machine"}
 
 
@@ -95,9 +95,9 @@ def test_mirror_sends_a_file_that_grows_no_more_often_than_its_size_allows(folde
     monkeypatch.setattr(uploader, "BYTES_PER_SECOND", 1.0)
     put(folder, {EVENTS: "1234567890"})
     one = Uploader(folder, place)
-    one.send()
+    one.upload()
     put(folder, {EVENTS: "12345678901"})
-    assert one.send() == []
+    assert one.upload() == []
     assert in_bucket(place)[EVENTS] == "1234567890"
     assert one.close() == []
     assert in_bucket(place)[EVENTS] == "12345678901"
@@ -108,10 +108,10 @@ def test_mirror_says_once_that_a_bucket_refuses_and_sends_it_later(s3_server, fo
     put(folder, {"config.json": "{}", EVENTS: "one\n"})
     one = Uploader(folder, place, say=said.append)
     with s3_server.refusing():
-        assert one.send() == one.send() == ["config.json", EVENTS]
+        assert one.upload() == one.upload() == ["config.json", EVENTS]
     assert len(said) == 1
-    assert "does not take what is written" in said[0]
-    assert one.send() == []
+    assert "does not accept what is written" in said[0]
+    assert one.upload() == []
     assert in_bucket(place) == {"config.json": "{}", EVENTS: "one\n"}
 
 
@@ -120,8 +120,8 @@ def test_mirror_at_its_end_waits_for_a_bucket_a_while_and_says_what_it_lacks(s3_
     put(folder, {"config.json": "{}"})
     one = Uploader(folder, storage_path_of(folder), say=said.append)
     with s3_server.refusing():
-        assert one.close(patience_seconds=0.2, pause_seconds=0.05) == ["config.json"]
-    assert said[-1].endswith("does not take 1 files: waiting up to 0 seconds")
+        assert one.close(retry_seconds=0.2, pause_seconds=0.05) == ["config.json"]
+    assert said[-1].endswith("does not accept 1 files: waiting up to 0 seconds")
     assert one.close() == []
 
 
@@ -272,14 +272,14 @@ def test_only_writer_stops_where_another_machine_has_taken_over(folder, monkeypa
 
 
 def test_only_writer_says_what_the_bucket_lacks_and_what_sends_it(s3_server, folder, bucket, monkeypatch, capsys):
-    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(writer, "FINAL_SECONDS", 0.0)
     with exclusive_writer(folder):
         put(folder, {EVENTS: "one\n"})
         s3_server.refusal = "503 Slow Down"
     s3_server.refusal = None
     said = capsys.readouterr().err
     assert f"note: not in the bucket, but in {folder}: {EVENTS}. " in said
-    assert f"python -m search.report mine --out '{bucket}' sends it" in said
+    assert f"python -m search.report mine --out '{bucket}' uploads it" in said
     place = storage_path_of(folder)
     lease = json.loads(in_bucket(place)[LEASE_FILE])
     (place / LEASE_FILE).write_bytes(json.dumps(lease | {"start": "of a process that has ended"}).encode())
@@ -330,14 +330,14 @@ def test_fetch_brings_what_is_new_and_completes_what_was_cut_off(folder, tmp_pat
     to = tmp_path / "there"
     arguments = ["mine", "--out", bucket, "--to", str(to)]
     assert fetch.main(arguments) == 0
-    assert "3 files brought" in capsys.readouterr().out
+    assert "3 files copied" in capsys.readouterr().out
     assert sorted(path.name for path in (to / "mine").iterdir()) == ["config.json", EVENTS, "trials.jsonl"]
     put(folder, {EVENTS: "one\ntwo\n"})
     with exclusive_writer(folder):
         pass
     (to / "mine/trials.jsonl").unlink()
     assert fetch.main([*arguments, "--checkpoints"]) == 0
-    assert "3 files brought" in capsys.readouterr().out
+    assert "3 files copied" in capsys.readouterr().out
     assert (to / "mine" / state).read_bytes() == b"state"
     assert (to / "mine" / EVENTS).read_text() == "one\ntwo\n"
     assert recorded_config(to / "mine").out == to
