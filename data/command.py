@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from data.errors import UserError
+from data.printable import printable
 
 FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit statuses; 0 is success, and a command may return 1 itself, where it found nothing to do."""
@@ -60,7 +61,7 @@ def run_command(
 def _fail(error: Exception, status: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {printable(str(error))}", file=sys.stderr)
     return status
 
 

@@ -15,8 +15,8 @@ FORBIDDEN = {
     "search": set(),
 }
 ROOMS = (
-    "data.errors",
     "data.printable",
+    "data.errors",
     "data.command",
     "data.arguments",
     "data.atomic",
@@ -28,7 +28,6 @@ ROOMS = (
     "data.split",
     "data.augment",
     "data.loaders",
-    "data.phantom",
     "data.readers",
     "data.source",
     "data.cache",

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DataError
-from data.phantom import write_phantom
 from data.readers import lgg
+from data.readers.phantom_drawing import write_phantom
 
 DEFAULT_NUM_PHANTOMS = 24
 MIN_PHANTOMS, MAX_PHANTOMS = 3, 10_000  # below three there is no split; above, hours and 8 GB

@@ -32,8 +32,8 @@ import tifffile
 import torch
 import tyro
 
-from data.phantom import draw_patient
 from data.preprocess import Preprocessing, prepare
+from data.readers.phantom_drawing import draw_patient
 from data.source import find_source
 from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network

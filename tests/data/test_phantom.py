@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from data.phantom import NUM_SLICES, draw_patient, write_phantom
 from data.readers.images import ReadPair
 from data.readers.lgg import scan
+from data.readers.phantom_drawing import NUM_SLICES, draw_patient, write_phantom
 
 draw = functools.cache(draw_patient)  # 60 ms a patient
 

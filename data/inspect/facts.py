@@ -1,0 +1,74 @@
+"""The numbers of a data set, as rows of a table."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data.inspect.duplicates import Match
+from data.inspect.summary import Summary, by_channel, lesion_volumes, quantiles
+
+MAX_LINES = 20  # of a cell of the table
+
+
+def facts(
+    format_name: str,
+    summaries: Sequence[Summary],
+    *,
+    split: str,
+    seed: int,
+    exact: Sequence[Match] = (),
+    near: Sequence[Match] = (),
+    num_bad: int = 0,
+) -> list[tuple[str, str]]:
+    """Return the numbers of a data set as rows of a label and a text, which may have several lines."""
+    num_slices = sum(len(one.numbers) for one in summaries)
+    num_tumour = sum(one.num_tumour_slices for one in summaries)
+    sizes, types, spacings, groups = Counter(), Counter(), Counter(), Counter()
+    for one in summaries:
+        sizes[f"{one.size[0]} x {one.size[1]}"] += len(one.numbers)
+        types[one.dtype] += 1
+        spacings["unknown" if one.spacing_mm is None else " x ".join(f"{x:.3g}" for x in one.spacing_mm) + " mm"] += 1
+        groups[one.group] += 1
+    volumes, unit = lesion_volumes(summaries)
+    return [
+        ("format", format_name),
+        ("patients", str(len(summaries))),
+        ("slices", str(num_slices)),
+        ("slices with tumour", f"{num_tumour} ({100 * num_tumour / num_slices:.1f} %)"),
+        ("slices without tumour", f"{num_slices - num_tumour} ({100 - 100 * num_tumour / num_slices:.1f} %)"),
+        ("slice sizes (slices)", _counts(sizes)),
+        ("pixel types (patients)", _counts(types)),
+        *_intensities(summaries),
+        ("voxel spacing (patients)", _counts(spacings)),
+        ("tumour share per patient", _spread([100 * one.tumour_share for one in summaries], " %")),
+        ("lesion volume per patient", _spread([volume for volume in volumes if volume], f" {unit}")),
+        ("groups (patients)", _counts(groups)),
+        (f"split by patient, seed {seed}", split),
+        ("duplicates", f"{len(exact)} slice(s) with the same pixels, {len(near)} pair(s) that look alike"),
+        ("unusable files", str(num_bad)),
+    ]
+
+
+def _intensities(summaries: Sequence[Summary]) -> Iterator[tuple[str, str]]:
+    for name, channels in by_channel(summaries).items():
+        low, high = min(one.low for one in channels), max(one.high for one in channels)
+        first, median, last = quantiles(channels, (0.01, 0.5, 0.99))
+        text = f"{low:.4g} to {high:.4g}; 1st percentile {first:.4g}, median {median:.4g}, 99th {last:.4g}"
+        yield f"intensity of {name}", text
+
+
+def _counts(counter: Counter[str]) -> str:
+    rest = [f"and {len(counter) - MAX_LINES} more"] if len(counter) > MAX_LINES else []
+    return "\n".join([f"{value} ({count})" for value, count in counter.most_common(MAX_LINES)] + rest)
+
+
+def _spread(values: Sequence[float], unit: str) -> str:
+    if not values:
+        return "no patient has a tumour"
+    low, median, high = map(format_number, np.quantile(values, (0, 0.5, 1)))
+    return f"min {low}, median {median}, max {high}{unit}"
+
+
+def format_number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"

@@ -1,0 +1,82 @@
+"""Figures of the page of an inspection, as coordinates for its SVG."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data.inspect.summary import Channel, Summary, by_channel, quantiles
+from data.printable import printable
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+MAX_GROUPS = 12  # of histograms and bars; more make no comparison
+NUM_BINS = 64
+PLOT = (300.0, 120.0)  # width and height of a figure's axes, in units of the page's SVG
+
+
+def largest_groups(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
+    """Return the patients of the MAX_GROUPS largest groups, sorted by name."""
+    groups = defaultdict(list)
+    for summary in summaries:
+        groups[summary.group].append(summary)
+    return {name: groups[name] for name in sorted(sorted(groups), key=lambda name: -len(groups[name]))[:MAX_GROUPS]}
+
+
+def histograms(summaries: Sequence[Summary]) -> dict[str, Any]:
+    """Return a histogram of the head's intensities for each group, with a line for each channel, all on equal axes."""
+    edges = _edges([channel for summary in summaries for channel in summary.channels])
+    colours = dict(zip(by_channel(summaries), COLOURS, strict=False))
+    groups = defaultdict(list)
+    for group, members in largest_groups(summaries).items():
+        for name, channels in by_channel(members).items():
+            values = np.concatenate([one.values for one in channels])
+            counts = np.concatenate([one.head_counts for one in channels]).astype(float)
+            height, _ = np.histogram(values, edges, weights=counts)
+            if name in colours:
+                groups[printable(group)].append((colours[name], 100 * height / max(counts.sum(), 1)))
+    top = max(float(height.max()) for lines in groups.values() for _, height in lines) or 1.0
+    x = PLOT[0] * (np.arange(len(edges) - 1) + 0.5) / (len(edges) - 1)
+    for lines in groups.values():
+        for k, (colour, height) in enumerate(lines):
+            y = PLOT[1] * (1 - height / top)
+            lines[k] = colour, " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return {
+        "ticks": [(at * PLOT[0], f"{edges[0] + at * (edges[-1] - edges[0]):.4g}") for at in (0, 0.5, 1)],
+        "top": f"{top:.2g}",
+        "names": [(printable(name), colour) for name, colour in colours.items()],
+        "groups": groups,
+    }
+
+
+def _edges(channels: Sequence[Channel]) -> np.ndarray:
+    low, high = quantiles(channels, (0.001, 0.999), head=True).tolist()
+    if any((one.values % 1).any() for one in channels):
+        return np.linspace(low, max(high, low + 1e-6), NUM_BINS + 1)
+    step = math.ceil(
+        (high - low + 1) / NUM_BINS
+    )  # a whole number, because bins of 3 and of 4 grey levels in turn would look like a comb
+    return np.arange(low, high + step + 1, step)
+
+
+def balance(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """Return the number of slices with and without tumour in each group."""
+    rows = []
+    for name, members in largest_groups(summaries).items():
+        tumour = sum(one.num_tumour_slices for one in members)
+        total = sum(len(one.numbers) for one in members)
+        rows.append({"name": printable(name), "tumour": tumour, "total": total, "width": PLOT[0] * tumour / total})
+    return rows
+
+
+def shares(summaries: Sequence[Summary]) -> dict[str, Any]:
+    """Return a bar for each patient's tumour share, largest first."""
+    found = sorted((100 * summary.tumour_share for summary in summaries), reverse=True)
+    top, width = max(found) or 1.0, PLOT[0] / len(found)
+    gap = 0.15 if width > 2 else 0.0
+    bars = [
+        f"M{i * width:.2f} {PLOT[1]}v{-PLOT[1] * share / top:.2f}h{width * (1 - gap):.2f}V{PLOT[1]}z"
+        for i, share in enumerate(found)
+    ]
+    return {"path": "".join(bars), "top": f"{top:.2g}", "middle": f"{top / 2:.2g}", "count": len(found)}

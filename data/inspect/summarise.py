@@ -1,0 +1,128 @@
+"""Summaries of patients, read a few at a time, so that only a few volumes are in memory."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations, pairwise
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from data.errors import BadFiles, Problem
+from data.inspect.duplicates import LOOKS_SIDE
+from data.inspect.summary import Channel, Summary
+from data.patient import Patient, SlicePatient, Volume
+from data.preprocess import find_head, to_grey_levels
+
+# Each thread has one volume in memory; a BraTS volume of four modalities takes about 0.5 GB with intermediate results.
+NUM_THREADS = 3
+
+# The tips of all heads look alike; a slice is compared only if the head fills this share of it.
+MIN_HEAD_SHARE = 0.1
+
+MAX_SPECK_PIXELS = 10  # a contour of this area is noise in the air and not part of the head
+
+SAMPLE_SIZE = 10_000
+"""Number of values from which the quantiles of a channel are estimated, unless it has 8 bits."""
+
+
+def read_summaries(
+    patients: Sequence[Patient], names: Sequence[str]
+) -> tuple[tuple[Patient, ...], tuple[Summary, ...], tuple[Problem, ...]]:
+    """Return the patients without the files that cannot be used, their summaries, and those files."""
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        results = pool.map(lambda patient: _read(patient, names), patients)
+        read = list(track(results, "reading patients", total=len(patients), console=Console(stderr=True)))
+    left = [(patient, summary) for patient, summary, _ in read if summary]
+    problems = tuple(problem for *_, found in read for problem in found)
+    return tuple(patient for patient, _ in left), tuple(summary for _, summary in left), problems
+
+
+def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, Summary | None, list[Problem]]:
+    problems: list[Problem] = []
+    left: Patient | None = patient
+    while left:
+        try:
+            summary = summarise(patient, left.read(), names)
+        except BadFiles as error:
+            problems += error.problems
+            rest = left.without({problem.path for problem in error.problems})
+            left = rest if rest and len(rest.files) < len(left.files) else None
+        else:
+            return left, summary, problems
+    return patient, None, problems
+
+
+def summarise(patient: Patient, volume: Volume, channel_names: Sequence[str] = ()) -> Summary:
+    """Return the summary of a volume; its channels are numbered if there are not as many names as channels."""
+    levels = to_grey_levels(volume.images, "auto")
+    head = find_head(levels)
+    num_channels = levels.shape[3]
+    names = channel_names if len(channel_names) == num_channels else [f"channel {c}" for c in range(num_channels)]
+    flat = volume.images.reshape(len(levels), -1, num_channels)
+    equal = [pair for pair in combinations(range(num_channels), 2) if (flat[..., pair[0]] == flat[..., pair[1]]).all()]
+    numbers = [one.number for one in patient.slices] if isinstance(patient, SlicePatient) else volume.numbers
+    return Summary(
+        id=patient.id,
+        group=patient.group or "(none)",
+        numbers=volume.numbers,
+        gaps=tuple((low + 1, high - 1) for low, high in pairwise(numbers) if high - low > 1),
+        size=levels.shape[1:3],
+        dtype=str(volume.images.dtype),
+        spacing_mm=volume.spacing_mm,
+        channels=tuple(_channel(name, volume.images[..., c], head) for c, name in enumerate(names)),
+        copies=tuple((names[a], names[b]) for a, b in equal),
+        tumour_pixels=volume.masks.sum(axis=(1, 2), dtype=np.int64),
+        outside_pixels=np.array([_num_outside(*pair) for pair in zip(head, volume.masks, strict=True)], np.int64),
+        blank_channels=(flat == flat[:, :1]).all(axis=1),
+        digests=tuple(_digest(image) for image in volume.images),
+        looks=np.stack([_look(*pair) for pair in zip(levels, head, strict=True)]),
+    )
+
+
+def _channel(name: str, pixels: np.ndarray, head: np.ndarray) -> Channel:
+    if pixels.dtype == np.uint8:
+        values = np.arange(256)
+        counts, in_head = (np.bincount(some.ravel(), minlength=256) for some in (pixels, pixels[head]))
+    else:
+        at = np.arange(pixels.size)
+        if pixels.size > SAMPLE_SIZE:
+            at = np.random.default_rng(0).integers(pixels.size, size=SAMPLE_SIZE)
+        values, index = np.unique(pixels.ravel()[at], return_inverse=True)
+        scale = pixels.size / len(at)
+        counts, in_head = (np.bincount(index, weights=some) * scale for some in (None, head.ravel()[at]))
+    return Channel(
+        name=name,
+        low=float(pixels.min()),
+        high=float(pixels.max()),
+        values=values.astype(np.float32),
+        counts=counts.astype(np.float32),
+        head_counts=in_head.astype(np.float32),
+    )
+
+
+def _num_outside(head: np.ndarray, mask: np.ndarray) -> int:
+    if not mask.any():
+        return 0
+    contours, _ = cv2.findContours(head.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours = [one for one in contours if cv2.contourArea(one) > MAX_SPECK_PIXELS]
+    filled = cv2.drawContours(np.zeros(head.shape, np.uint8), contours, -1, 1, cv2.FILLED)
+    return int(np.count_nonzero(mask & (filled == 0)))
+
+
+def _digest(image: np.ndarray) -> str:
+    digest = hashlib.blake2b(f"{image.shape} {image.dtype.kind}{image.dtype.itemsize}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def _look(levels: np.ndarray, head: np.ndarray) -> np.ndarray:
+    if head.mean() < MIN_HEAD_SHARE:
+        return np.zeros(LOOKS_SIDE**2, np.float32)
+    grey = levels.mean(axis=2, dtype=np.float32)
+    look = cv2.resize(grey, (LOOKS_SIDE, LOOKS_SIDE), interpolation=cv2.INTER_AREA).ravel()
+    look -= look.mean()
+    norm = np.linalg.norm(look)
+    return look / norm if norm > 1 else np.zeros_like(look)
