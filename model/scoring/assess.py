@@ -6,7 +6,6 @@ Each patient is predicted once, and only one is in memory at a time.
 import math
 import statistics
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -20,18 +19,11 @@ from model.inference.volume import Network, predict_volume, to_masks
 from model.memory import process_peak_bytes
 from model.scoring import metrics
 from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, count_probabilities
-from model.scoring.evaluate import PatientScore, evaluate_patient, summarise, summarise_values
+from model.scoring.evaluate import PatientScore, evaluate_patient
 from model.scoring.notebook_metrics import NotebookMetric, notebook_metrics, pixel_accuracy
 from model.scoring.slice_detection import SliceDetection, SlicePredictions, predict_per_slice, score_detection
+from model.scoring.summary import by_group, by_lesion_size, summarise
 from model.settings import Settings
-
-SIZES_ML = (5.0, 30.0)
-"""Lower bounds of the two larger classes of lesions. They are fixed: thirds of the patients would differ from split to
-split, and reports could not be compared. 5 ml is a ball 2 cm across, 30 ml one of 4 cm."""
-
-SIZES_PER_CENT = (0.5, 1.5)
-"""The same in per cent of the scan's pixels, for patients without a spacing. They divide 20 patients of the LGG set
-into 7, 7 and 6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +61,18 @@ class Assessment:
 
     def to_record(self) -> dict[str, Any]:
         """Return plain values for metrics.json; floats may be nan."""
+        pixels = sum(self.probabilities, NO_PIXELS)
         return {
             "patients": [asdict(score) for score in self.scores],
-            "summary": summarise(self.scores),
-            "by_lesion_size": by_lesion_size(self.scores),
-            "by_group": by_group(self.scores),
+            "summary": summarise(self.scores).to_record(),
+            "by_lesion_size": [asdict(one) for one in by_lesion_size(self.scores)],
+            "by_group": [asdict(one) for one in by_group(self.scores)],
             "diagnosis": asdict(self.detection),
-            "calibration": _calibration(sum(self.probabilities, NO_PIXELS)),
+            "calibration": {
+                "ece": pixels.expected_calibration_error(),
+                "nll": pixels.negative_log_likelihood(),
+                "bins": [asdict(one) for one in pixels.reliability()],
+            },
             "as_notebooks": [asdict(one) for one in self.as_notebooks],
             "pixel_accuracy": self.pixel_accuracy,
             "speed": asdict(self.speed),
@@ -128,50 +125,6 @@ def _assess_patient(network: Network, patient: Patient, settings: Settings, batc
         counts=metrics.count(torch.from_numpy(predicted), torch.from_numpy(volume.masks)),
         seconds=seconds,
     )
-
-
-def by_lesion_size(scores: Sequence[PatientScore]) -> list[dict[str, Any]]:
-    """Return name, num_patients and dice of each class of true tumour volume that has patients, smallest first.
-
-    The classes are in millilitres (SIZES_ML) if all spacings are known. Otherwise they are shares of the scan's pixels
-    (SIZES_PER_CENT), which depend on how much was scanned around the tumour. Patients without tumour are a class of
-    their own.
-    """
-    known = all(score.true_ml >= 0 for score in scores)  # nan is not
-    (small, large), unit = (SIZES_ML, "ml") if known else (SIZES_PER_CENT, "% of the scan")
-    names = (f"below {small:g} {unit}", f"{small:g} to {large:g} {unit}", f"from {large:g} {unit} on")
-    members: dict[str, list[PatientScore]] = {name: [] for name in ("no tumour", *names)}
-    for score in scores:
-        size = score.true_ml if known else 100 * score.true_pixels / score.num_pixels
-        members[names[(size >= small) + (size >= large)] if size else "no tumour"].append(score)
-    return [_row(name, chosen) for name, chosen in members.items() if chosen]
-
-
-def by_group(scores: Sequence[PatientScore]) -> list[dict[str, Any]]:
-    """Return name, num_patients and dice of each group of patients (institution, or folder), sorted by name.
-
-    The name of the group of patients without one is empty.
-    """
-    members = defaultdict(list)
-    for score in scores:
-        members[score.group].append(score)
-    return [_row(name, members[name]) for name in sorted(members)]
-
-
-def _row(name: str, scores: Sequence[PatientScore]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "num_patients": len(scores),
-        "dice": summarise_values([score.dice for score in scores]),
-    }
-
-
-def _calibration(counts: ProbabilityCounts) -> dict[str, Any]:
-    return {
-        "ece": counts.expected_calibration_error(),
-        "nll": counts.negative_log_likelihood(),
-        "bins": [asdict(one) for one in counts.reliability()],
-    }
 
 
 def _speed(seconds: Sequence[float], num_slices: Sequence[int]) -> Speed:

@@ -1,4 +1,4 @@
-"""How good a network is: scores per patient, and their means with confidence intervals.
+"""How good a network is: the scores of each patient.
 
 Scores are volumetric, per patient, and at the resolution in which the masks were drawn: resized masks would flatter a
 network that never saw the fine outline.
@@ -7,7 +7,7 @@ network that never saw the fine outline.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,8 +18,6 @@ from model.inference.volume import Network, predict_volume, to_masks
 from model.scoring import metrics
 from model.scoring.surfaces import surface_distances
 from model.settings import Settings
-
-DISTANCES = ("hd95", "assd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +54,6 @@ class PatientScore:
     distance_unit: Literal["mm", "pixels"] | None = None
     """Unit of the distances; None if they were not measured. `pixels` if the spacing is unknown: then the next slice is
     one pixel away."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean over patients and the bounds of its confidence interval; nan if there are too few patients."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def evaluate(
@@ -125,54 +114,3 @@ def evaluate_patient(
 
 def _millilitres(pixels: int, spacing_mm: tuple[float, float, float] | None) -> float:
     return pixels * math.prod(spacing_mm) / 1000 if spacing_mm else math.nan
-
-
-def bootstrap_interval(
-    values: Sequence[float], *, seed: int = 0, num_resamples: int = 10_000, level: float = 0.95
-) -> Interval:
-    """Return the mean of the finite values, one per patient, and its percentile bootstrap interval.
-
-    Patients are resampled, so the interval says how the mean varies over patients like these, and not how it varies
-    over trainings. With fewer than two finite values low and high are nan; with none the mean is nan, too.
-
-    Reference: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
-
-    Raises:
-        ValueError: `num_resamples` is below 1, or `level` is not between 0 and 1.
-    """
-    if num_resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"num_resamples is {num_resamples} and level {level}, but must be at least 1, and in (0, 1)")
-    finite = np.array([value for value in values if math.isfinite(value)])
-    if len(finite) < 2:
-        return Interval(mean=float(finite[0]) if len(finite) else math.nan, low=math.nan, high=math.nan)
-    drawn = np.random.default_rng(seed).integers(len(finite), size=(num_resamples, len(finite)))
-    low, high = np.quantile(finite[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean=float(finite.mean()), low=float(low), high=float(high))
-
-
-def summarise(scores: Sequence[PatientScore]) -> dict[str, Any]:
-    """Return num_patients and, for each metric, mean, median, low and high (95 %) over the patients that have it.
-
-    If distances were measured, there are also hd95, assd and `distance_unit`. Millimetres and pixels cannot be
-    averaged: if patients have both, only those in millimetres count.
-    """
-    summary: dict[str, Any] = {"num_patients": len(scores)}
-    summary |= {name: summarise_values([getattr(score, name) for score in scores]) for name in metrics.METRICS}
-    if units := {score.distance_unit for score in scores if score.distance_unit is not None}:
-        summary["distance_unit"] = min(units)  # "mm" comes before "pixels"
-        measured = [score for score in scores if score.distance_unit == summary["distance_unit"]]
-        summary |= {name: summarise_values([getattr(score, name) for score in measured]) for name in DISTANCES}
-    return summary
-
-
-def summarise_values(values: Sequence[float]) -> dict[str, float]:
-    """Return mean, median, low and high (95 %) of the finite values, and `num_patients`, the number of them."""
-    finite = [value for value in values if math.isfinite(value)]
-    interval = bootstrap_interval(finite)
-    return {
-        "mean": interval.mean,
-        "median": float(np.median(finite)) if finite else math.nan,
-        "low": interval.low,
-        "high": interval.high,
-        "num_patients": len(finite),
-    }

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import PermutationMethod, wilcoxon
 
-from model.scoring.evaluate import Interval, bootstrap_interval
+from model.scoring.summary import Interval, bootstrap_interval
 from search.compare.experiments import Experiment
 
 MIN_PATIENTS = 6

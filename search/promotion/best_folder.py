@@ -20,8 +20,9 @@ from model.export.torch_program import PROGRAM_NAME, export_program
 from model.inference.onnx_file import MODEL_NAME
 from model.manifest import Provenance, write_manifest
 from model.scoring.assess import assess
-from model.scoring.evaluate import evaluate, summarise
+from model.scoring.evaluate import evaluate
 from model.scoring.notebook_metrics import training_accuracy
+from model.scoring.summary import summarise
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
 from search.cohort import Cohort
@@ -95,7 +96,7 @@ def write_best_folder(
             "test_patients": record.pop("patients"),
             "assessment": record,
             "num_test_scorings": len(read_lines(folder / SCORINGS_FILE)),
-            "validation": summarise(winner.scores),
+            "validation": summarise(winner.scores).to_record(),
             "validation_patients": [asdict(score) for score in winner.scores],
             "candidates": [candidate.record() for candidate in candidates],
             **parity,

@@ -15,7 +15,8 @@ from data.errors import UserError
 from data.pack import Pack, join_packs
 from data.patient import Patient
 from data.split import in_hash_order
-from model.scoring.evaluate import PatientScore, summarise
+from model.scoring.evaluate import PatientScore
+from model.scoring.summary import summarise
 from model.segmentation_network import NetworkConfig
 from model.settings import Settings
 from model.training.train import train
@@ -90,8 +91,8 @@ def cross_validate(
     return {
         "num_folds": len(folds),
         "failures": failures,
-        "summary": summarise([one for scores in found for one in scores]),
-        "folds": [summarise(scores) for scores in found],
+        "summary": summarise([one for scores in found for one in scores]).to_record(),
+        "folds": [summarise(scores).to_record() for scores in found],
         "patients": [asdict(one) | {"fold": fold} for fold, scores in enumerate(found, start=1) for one in scores],
     }
 

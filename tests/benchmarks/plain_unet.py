@@ -20,7 +20,8 @@ from data.pack import pack_patients
 from data.preprocess import Preprocessing
 from data.source import find_source
 from model.export.predictor import Predictor, torch_network
-from model.scoring.evaluate import PatientScore, evaluate, summarise
+from model.scoring.evaluate import PatientScore, evaluate
+from model.scoring.summary import summarise
 from model.settings import Settings
 from model.training.train import train
 from model.training.train_config import TrainConfig
@@ -74,7 +75,7 @@ def main(arguments: Arguments) -> None:
         )
         scores += found
     result = {
-        "summary": summarise(scores),
+        "summary": summarise(scores).to_record(),
         "patients": [asdict(score) for score in scores],
         "arguments": asdict(arguments),
         "seconds": round(time.perf_counter() - started, 1),

@@ -1,4 +1,4 @@
-"""The assessment: one pass that agrees with each of its parts, plain values for JSON, and fair classes."""
+"""The assessment: one pass over patients that agrees with each of its parts, as plain values for JSON."""
 
 import json
 import math
@@ -11,9 +11,10 @@ import pytest
 
 from data.patient import Patient, Volume
 from data.preprocess import Preprocessing
-from model.scoring.assess import Assessment, assess, by_group, by_lesion_size
+from model.scoring.assess import Assessment, assess
 from model.scoring.calibration import NO_PIXELS
-from model.scoring.evaluate import PatientScore, evaluate, summarise
+from model.scoring.evaluate import evaluate
+from model.scoring.summary import summarise
 from model.scoring.surfaces import surface_distances
 from model.settings import Settings
 
@@ -63,11 +64,6 @@ def found(spacing_mm: tuple[float, float, float] | None = None) -> Assessment:
     return assess(bright_is_tumour, three_patients(spacing_mm), settings=SETTINGS, batch_size=2)
 
 
-def score(name: str, **changes) -> PatientScore:
-    rest = {"iou": 0.5, "precision": 1.0, "recall": 0.5, "accuracy": 0.9, "num_pixels": 1000, "num_slices": 1}
-    return PatientScore(**{"patient": name, "dice": 0.5, "predicted_pixels": 1, "true_pixels": 1} | rest | changes)
-
-
 def kinds_of(value: Any) -> set[type]:
     """Return the types of a value and of all that it holds."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -80,7 +76,7 @@ def test_assessment_has_the_scores_of_evaluate(spacing_mm):
     nothing = {"hd95": math.nan, "assd": math.nan, "distance_unit": None}
     scores = evaluate(bright_is_tumour, three_patients(spacing_mm), settings=SETTINGS)
     assert [replace(one, **nothing) for one in assessment.scores] == scores
-    assert assessment.to_record()["summary"] == summarise(assessment.scores)
+    assert assessment.to_record()["summary"] == summarise(assessment.scores).to_record()
 
 
 @pytest.mark.parametrize("spacing_mm", [None, (3.0, 1.0, 1.0)])
@@ -135,7 +131,7 @@ def test_to_record_has_what_a_report_needs():
     assert 10 < record["speed"]["peak_memory_mb"] < 100_000
 
 
-def test_assessment_of_nobody_is_nan():
+def test_assessment_without_patients_is_nan():
     record = assess(bright_is_tumour, [], settings=SETTINGS).to_record()
     assert record["patients"] == record["by_group"] == record["by_lesion_size"] == []
     assert math.isnan(record["pixel_accuracy"])
@@ -143,37 +139,7 @@ def test_assessment_of_nobody_is_nan():
     assert math.isnan(record["speed"]["seconds_per_patient"])
 
 
-def test_by_lesion_size_takes_millilitres_where_all_are_known():
-    sizes = {"A": 4.9, "B": 5.0, "C": 29.0, "D": 30.0, "E": 0.0}
-    rows = by_lesion_size([score(name, true_ml=size) for name, size in sizes.items()])
-    counts = [(row["name"], row["num_patients"]) for row in rows]
-    assert counts == [("no tumour", 1), ("below 5 ml", 1), ("5 to 30 ml", 2), ("from 30 ml on", 1)]
-
-
-def test_by_lesion_size_takes_shares_where_a_spacing_is_unknown():
-    unknown = [score(name, true_pixels=pixels) for name, pixels in (("B", 5), ("C", 15))]
-    rows = by_lesion_size([score("A", true_ml=100.0, true_pixels=4), *unknown])
-    assert [row["name"] for row in rows] == [
-        "below 0.5 % of the scan",
-        "0.5 to 1.5 % of the scan",
-        "from 1.5 % of the scan on",
-    ]
-
-
-def test_by_lesion_size_leaves_out_a_class_without_patients_and_summarises_dice():
-    small = score("A", true_ml=1.0)
-    (row,) = by_lesion_size([small, replace(small, dice=0.7), replace(small, dice=math.nan)])
-    assert (row["num_patients"], row["dice"]["num_patients"]) == (3, 2)
-    assert row["dice"]["mean"] == pytest.approx(0.6)
-
-
-def test_by_group_is_in_the_order_of_names():
-    rows = by_group([score("A", group="b"), score("B", group=""), score("C", group="b", dice=0.7)])
-    assert [row["name"] for row in rows] == ["", "b"]
-    assert rows[1]["dice"]["mean"] == pytest.approx(0.6)
-
-
-def test_assess_names_what_a_diverged_network_gives():
+def test_assess_refuses_the_nan_of_a_diverged_network():
     def diverged(slices, mean, std):
         return np.full_like(slices[:, 0], math.nan)
 

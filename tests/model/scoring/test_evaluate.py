@@ -1,7 +1,6 @@
-"""Evaluation: a patient's score by hand, at the masks' own size, and intervals that can be trusted."""
+"""The scores of a patient, worked by hand, and at the resolution of the masks."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,7 @@ from data.errors import BadFiles
 from data.patient import Patient, ReadSlice, SliceFiles, SlicePatient
 from data.preprocess import Preprocessing, normalise
 from model.export.predictor import Predictor, torch_network
-from model.scoring.evaluate import (
-    PatientScore,
-    bootstrap_interval,
-    evaluate,
-    evaluate_patient,
-    summarise,
-)
+from model.scoring.evaluate import evaluate, evaluate_patient
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
 
@@ -44,20 +37,6 @@ def bright_is_tumour(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> n
 
 def settings(size: int) -> Settings:
     return Settings(preprocessing=Preprocessing(size=size), channel_names=("pre", "flair", "post"))
-
-
-def score(name: str, dice: float) -> PatientScore:
-    return PatientScore(
-        patient=name,
-        num_slices=1,
-        dice=dice,
-        iou=dice / 2,
-        precision=1.0,
-        recall=0.5,
-        accuracy=0.9,
-        predicted_pixels=1,
-        true_pixels=1,
-    )
 
 
 def test_evaluate_patient_has_the_values_worked_by_hand():
@@ -124,80 +103,6 @@ def test_evaluate_names_the_patient_whose_slices_differ():
 
     with pytest.raises(BadFiles, match=r"A_1: is 8 x 9 x 3 of uint8, but most slices of patient A are 8 x 8 x 3"):
         evaluate(bright_is_tumour, [patient("A", 2, read_slice)], settings=settings(8))
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_bootstrap_interval_holds_the_mean_and_is_repeatable(seed):
-    values = np.random.default_rng(seed).beta(8, 2, 22).tolist()
-    interval = bootstrap_interval(values, seed=seed, num_resamples=500)
-    assert interval.mean == pytest.approx(np.mean(values))
-    assert interval.low < interval.mean < interval.high
-    assert interval == bootstrap_interval(values, seed=seed, num_resamples=500)
-
-
-def test_bootstrap_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    intervals = [bootstrap_interval(rng.beta(8, 2, 30).tolist(), seed=i, num_resamples=400) for i in range(200)]
-    covered = np.mean([interval.low <= 0.8 <= interval.high for interval in intervals])
-    assert 0.88 <= covered <= 0.99  # 0.95 but for 200 draws, and the bootstrap's known optimism with 30 values
-
-
-def test_bootstrap_interval_is_near_the_normal_one_for_many_values():
-    values = np.random.default_rng(0).normal(0.8, 0.1, 1000).tolist()
-    interval = bootstrap_interval(values, num_resamples=2000)
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.1 / math.sqrt(1000), rel=0.1)
-
-
-def test_bootstrap_interval_leaves_nan_out():
-    assert bootstrap_interval([0.5, math.nan, 0.7]) == bootstrap_interval([0.5, 0.7])
-
-
-@pytest.mark.parametrize(("values", "mean"), [([], math.nan), ([math.nan], math.nan), ([0.5, math.nan], 0.5)])
-def test_bootstrap_interval_of_fewer_than_two_values_has_no_bounds(values, mean):
-    interval = bootstrap_interval(values)
-    assert interval.mean == pytest.approx(mean, nan_ok=True)
-    assert math.isnan(interval.low)
-    assert math.isnan(interval.high)
-
-
-def test_bootstrap_interval_refuses_an_illegal_level():
-    with pytest.raises(ValueError, match=r"level 95.0, but must be .* in \(0, 1\)"):
-        bootstrap_interval([0.1, 0.2], level=95.0)
-
-
-def test_summarise_has_the_values_worked_by_hand():
-    summary = summarise([score("A", 0.5), score("B", 0.9), score("C", 0.7), score("D", math.nan)])
-    assert summary["num_patients"] == 4
-    assert summary["dice"]["mean"] == pytest.approx(0.7)
-    assert summary["dice"]["median"] == pytest.approx(0.7)
-    assert 0.5 <= summary["dice"]["low"] < 0.7 < summary["dice"]["high"] <= 0.9
-    assert summary["precision"] == {"mean": 1, "median": 1, "low": 1, "high": 1, "num_patients": 4}
-    assert summary["dice"]["num_patients"] == 3  # where it is defined
-    assert "hd95" not in summary  # nothing was measured
-
-
-def test_summarise_of_nobody_is_nan():
-    summary = summarise([])
-    assert summary["num_patients"] == 0
-    assert all(math.isnan(summary["dice"][name]) for name in ("mean", "median", "low", "high"))
-
-
-def test_summarise_has_distances_where_they_were_measured():
-    near = replace(score("A", 0.5), hd95=2.0, assd=1.0, distance_unit="mm")
-    far = replace(score("B", 0.5), hd95=4.0, assd=2.0, distance_unit="mm")
-    missed = replace(score("C", 0.0), distance_unit="mm")
-    summary = summarise([near, far, missed])
-    assert (summary["hd95"]["mean"], summary["assd"]["median"]) == (3, 1.5)
-    assert (summary["hd95"]["num_patients"], summary["num_patients"]) == (2, 3)
-    assert summary["distance_unit"] == "mm"
-
-
-def test_summarise_never_mixes_millimetres_and_pixels():
-    known, unknown = replace(score("A", 0.5), hd95=2.0, distance_unit="mm"), score("B", 0.5)
-    unknown = replace(unknown, hd95=40.0, distance_unit="pixels")
-    assert summarise([unknown, known])["hd95"]["mean"] == 2
-    assert summarise([unknown])["hd95"]["mean"] == 40
-    assert summarise([unknown])["distance_unit"] == "pixels"
 
 
 def test_torch_network_normalises_like_the_training():
