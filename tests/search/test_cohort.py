@@ -16,7 +16,7 @@ from data.split import split_patients
 from search import cohort as cohort_module
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from tests.data.test_bad_input import (
+from tests.support.sources import (
     ALL,
     MODALITIES,
     NUMBERS,

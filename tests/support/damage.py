@@ -1,0 +1,140 @@
+"""Ways to damage a file of a source, and what a user must then be told."""
+
+import gzip
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tifffile
+
+from tests.support.sources import (
+    NUMBERS,
+    SIDE,
+    image_of,
+    mask_of,
+    write_tiff,
+)
+
+IMAGE, MASK = "P1/P1_2.tif", "P1/P1_2_mask.tif"
+PNG_IMAGE, PNG_MASK = "images/P1/2.png", "masks/P1/2.png"
+T1, SEG = "P1/P1_t1.nii.gz", "P1/P1_seg.nii.gz"
+
+
+class Case(NamedTuple):
+    name: str
+    damage: Callable
+    """Of the source, in place."""
+    problems: dict[str, str]
+    """By path relative to the source, what the reason begins with, as a regular expression."""
+    lost: set | None
+    """Slices that are missing with skip_bad_files."""
+
+
+def wrote(write, relative, pixels, **options):
+    return lambda source: write(source / relative, pixels, **options)
+
+
+def content(relative, make):
+    """Return a damage that replaces the bytes of a file by make(bytes)."""
+    return lambda source: (source / relative).write_bytes(make((source / relative).read_bytes()))
+
+
+def gz_content(relative, make):
+    return content(relative, lambda old: gzip.compress(make(bytearray(gzip.decompress(old))), 1))
+
+
+def removed(*relative):
+    return lambda source: [(source / path).unlink() for path in relative]
+
+
+def copied(old, new):
+    return lambda source: shutil.copy(source / old, source / new)
+
+
+def renamed(old, new):
+    return lambda source: (source / old).rename(source / new)
+
+
+def replaced(relative, make):
+    """Return a damage that makes something else of a file, such as a link or a folder."""
+
+    def damage(source):
+        (source / relative).unlink()
+        make(source / relative)
+
+    return damage
+
+
+def put(offset, value, dtype):
+    """Return a change of bytes: what lies at offset (nifti1.h says what that is) becomes value."""
+
+    def change(old):
+        written = np.array(value, dtype).tobytes()
+        old[offset : offset + len(written)] = written
+        return bytes(old)
+
+    return change
+
+
+def tags(relative, **changes):
+    def damage(source):
+        with tifffile.TiffFile(source / relative, mode="r+b") as tiff:
+            for name, value in changes.items():
+                tiff.pages.first.tags[name].overwrite(value)
+
+    return damage
+
+
+def with_value(pixels, value, dtype):
+    pixels = pixels.astype(dtype)
+    pixels[3, 4] = value
+    return pixels
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(pixels, *, colour=0, width=SIDE, palette=b""):
+    """Return a PNG of 8-bit samples, "height width" or "height width channels", with a header of its own choosing."""
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, len(pixels), 8, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), *([(b"PLTE", palette)] if palette else []), (b"IDAT", zlib.compress(rows))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in [*chunks, (b"IEND", b"")])
+
+
+def jpeg(pixels, *, channels=None):
+    encoded = bytearray(cv2.imencode(".jpg", pixels)[1].tobytes())
+    if channels is not None:
+        encoded[encoded.index(b"\xff\xc0") + 9] = channels
+    return bytes(encoded)
+
+
+def image_and_mask(write, image_path, mask_path, side):
+    def damage(source):
+        write(source / image_path, image_of("P1", 2)[:side, :side])
+        write(source / mask_path, mask_of("P1", 2)[:side, :side])
+
+    return damage
+
+
+def grey_patient(source):
+    for number in NUMBERS:
+        write_tiff(source / f"P1/P1_{number}.tif", image_of("P1", number)[..., 0])
+
+
+def folder_instead(source):
+    (source / "P1/P1_2.tif").unlink()
+    (source / "P1/P1_2.tif").mkdir()
+
+
+def patient_twice(source):
+    shutil.copytree(source / "P1", source / "sub" / "P1")
+
+
+COLOURS = np.dstack([mask_of("P1", 2), mask_of("P1", 2) // 2, mask_of("P1", 2)])
+EMPTY = r"is empty \(0 bytes\); copy it again$"
