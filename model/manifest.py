@@ -55,7 +55,7 @@ class Provenance:
     written: str | None = None
     """Date and time in ISO 8601."""
 
-    def known(self) -> dict[str, Any]:
+    def known(self) -> dict[str, object]:
         """Return the facts that are known, by name, as JSON can hold them."""
         return {name: fact for name, fact in asdict(self).items() if fact is not None}
 
@@ -123,20 +123,27 @@ def verify_manifest(folder: Path) -> Manifest:
         ModelError: There is no manifest; or files are missing, were added, or differ, in which case all are named.
     """
     manifest = read_manifest(folder)
-    listed, found = manifest.files, _files_below(folder)
-    problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
-    problems += [f"{name} is not in the manifest" for name in sorted(found.keys() - listed.keys())]
-    for name in sorted(listed.keys() & found.keys()):
-        num_bytes, expected = found[name].stat().st_size, listed[name]
-        if num_bytes != expected.num_bytes:
-            problems.append(f"{name} has {num_bytes} bytes, but had {expected.num_bytes}")
-        elif sha256(found[name]) != expected.sha256:
-            problems.append(f"{name} has other content than it had")
-    if problems:
+    if problems := _differences(manifest.files, _files_below(folder)):
         raise ModelError(
             f"{folder} is not as it was written: {'; '.join(problems)}. Copy the folder again, or export it again"
         )
     return manifest
+
+
+def _differences(listed: Mapping[str, FileEntry], found: Mapping[str, Path]) -> list[str]:
+    """Return what differs between the files that a manifest lists and those in its folder."""
+    problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
+    problems += [f"{name} is not in the manifest" for name in sorted(found.keys() - listed.keys())]
+    for name in sorted(listed.keys() & found.keys()):
+        path, expected = found[name], listed[name]
+        try:
+            if (num_bytes := path.stat().st_size) != expected.num_bytes:
+                problems.append(f"{name} has {num_bytes} bytes, but had {expected.num_bytes}")
+            elif sha256(path) != expected.sha256:
+                problems.append(f"{name} has other content than it had")
+        except OSError as error:
+            problems.append(f"{name} cannot be read ({error.strerror or error})")
+    return problems
 
 
 def check_content(path: Path, content: bytes) -> None:
@@ -168,6 +175,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelError(f"{path} has {path.stat().st_size} bytes, but a manifest has at most {MAX_BYTES}")
     try:
         values = dict(json.loads(path.read_text()))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error}); check it and the disk") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a manifest, but must be a JSON object: {error}") from error
     try:

@@ -6,11 +6,7 @@ cluster to a machine that only predicts, and its batching is what the hundred li
 
 import ipaddress
 import logging
-import math
-import os
-import re
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,20 +22,14 @@ from data.command import run_command
 from data.errors import UserError
 from model.inference.runtime import Runtime, choose_runtime, load_model
 from model.inference.volume import Network
+from model.serve.access_token import TOKEN_VARIABLE, read_token
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Limits, ServeError
+from model.serve.server import listen, make_server
 from model.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
-
-TOKEN_VARIABLE = "TUMOUR_SEARCH_TOKEN"
-
-MIN_TOKEN_LENGTH = 16
-"""Characters; as hexadecimal digits that is 64 bits, which nobody guesses over a network."""
-
-SPARE_CONNECTIONS = 64
-"""Connections beyond those of running requests, for pages, health checks and refusals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,17 +102,17 @@ def _serve(arguments: Arguments) -> None:
             tempfile.TemporaryDirectory(prefix="tumour-search-", ignore_cleanup_errors=True) as folder,
             Batcher(network, arguments.batching) as batcher,
         ):
-            server = make_server(arguments, batcher, settings, folder=Path(folder), token=token, is_local=is_local)
+            server = prepare_server(arguments, batcher, settings, folder=Path(folder), token=token, is_local=is_local)
             shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
             print(f"runtime: {choice}")
             print(f"Serving {arguments.model} on http://{shown}:{port} (Ctrl-C ends it)", flush=True)
             server.run(sockets=[listener])
 
 
-def make_server(
+def prepare_server(
     arguments: Arguments, network: Network, settings: Settings, *, folder: Path, token: str | None, is_local: bool
 ) -> "uvicorn.Server":
-    """Return a server for a network that many threads may call at once.
+    """Return a server that is ready to run, for a network that many threads may call at once.
 
     Args:
         folder: Holds what clients send while it is needed.
@@ -133,9 +123,6 @@ def make_server(
         ServeError: FastAPI or uvicorn is not installed.
     """
     try:
-        import uvicorn  # imported late, so that mistakes in the arguments are reported without the `serve` extra too
-
-        from model.serve.guard import Connection
         from model.serve.service import build_service
     except ImportError as error:
         raise ServeError(f"serving needs {error.name}: pip install 'tumour-search[serve]'") from error
@@ -149,66 +136,7 @@ def make_server(
         token=token,
         is_local=is_local,
     )
-    config = uvicorn.Config(
-        service,
-        loop="asyncio",
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=arguments.limits.max_requests + SPARE_CONNECTIONS,
-        timeout_keep_alive=math.ceil(arguments.limits.timeout_seconds),
-        timeout_graceful_shutdown=1,  # of the two seconds within which Ctrl-C must end the service
-    )
-    return uvicorn.Server(config)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to the first address of a host.
-
-    Raises:
-        ServeError: There is no such address, or the port is in use.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # despite connections that have ended
-            listener.bind(address)
-            listener.listen()
-        except BaseException:
-            listener.close()
-            raise
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ServeError(f"cannot listen at {host}, port {port} ({reason}); choose another --host or --port") from error
-    return listener
-
-
-def read_token(path: Path | None) -> str | None:
-    """Return the bearer token in the file or, without a file, in the environment; None if there is neither.
-
-    Raises:
-        ServeError: The file cannot be read, or the token is too short or holds characters that a header cannot carry.
-            The message does not show the token.
-    """
-    try:
-        text = os.environ.get(TOKEN_VARIABLE) if path is None else path.read_text()
-    except UnicodeDecodeError:
-        text = ""
-    except OSError as error:
-        raise ServeError(f"token file {path} cannot be read ({error.strerror or error}); check --token-file") from error
-    if text is None:
-        return None
-    if not re.fullmatch(rf"[A-Za-z0-9._~+/-]{{{MIN_TOKEN_LENGTH},}}=*", text.strip()):
-        raise ServeError(
-            f"the token in {path or TOKEN_VARIABLE} is not legal: it must be at least {MIN_TOKEN_LENGTH} letters, "
-            "digits or any of . _ ~ + / -, such as `openssl rand -hex 32` prints"
-        )
-    return text.strip()
+    return make_server(service, arguments.limits)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """The manifest lists every file of a folder with its hash, and names every file that has changed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -124,6 +125,15 @@ def test_manifest_of_an_earlier_version_is_read_without_its_unknown_facts(folder
     content = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(content | {"unknown": 1}))
     assert read_manifest(folder).provenance == PROVENANCE
+
+
+def test_verify_names_a_file_that_cannot_be_read(folder, capsys, monkeypatch):
+    def fail(_: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(module, "sha256", fail)
+    assert main([str(folder)]) == 2
+    assert "model.onnx cannot be read (Input/output error)" in capsys.readouterr().err
 
 
 def test_fault_of_the_command_keeps_its_traceback(folder, capsys, monkeypatch):

@@ -23,7 +23,7 @@ def halve(canvas: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_overlay_is_the_flair_image_in_grey_where_nothing_was_found(seed):
+def test_overlay_without_a_prediction_is_the_flair_image_in_grey(seed):
     image = np.random.default_rng(seed).integers(0, 256, (16, 12, 3), dtype=np.uint8)
     canvas = draw_overlay(image, predicted=np.zeros((16, 12), bool))
     assert canvas.shape == (32, 24, 3)
@@ -31,7 +31,7 @@ def test_overlay_is_the_flair_image_in_grey_where_nothing_was_found(seed):
         assert (canvas[::2, ::2, channel] == image[..., FLAIR]).all()
 
 
-def test_overlay_draws_the_prediction_just_inside_and_the_truth_just_outside():
+def test_prediction_is_drawn_just_inside_and_truth_just_outside():
     mask = square()
     canvas = draw_overlay(np.zeros((16, 16, 3), np.uint8), predicted=mask, true=mask)
     assert (halve(is_colour(canvas, PREDICTED)) == (mask & ~square(5, 8))).all()
@@ -43,13 +43,13 @@ def test_overlay_shows_a_lesion_of_one_pixel():
     assert is_colour(canvas, PREDICTED).sum() == 4
 
 
-def test_overlay_closes_the_outline_only_within_the_image():
+def test_outline_stays_open_at_the_edge_of_the_image():
     mask = np.ones((16, 16), bool)
     canvas = draw_overlay(np.zeros((16, 16, 3), np.uint8), predicted=mask, true=mask)
     assert not is_colour(canvas, PREDICTED).any()  # the whole slice has no border inside
 
 
-def test_overlay_keeps_the_size_of_a_large_slice_and_its_input():
+def test_overlay_keeps_the_size_of_a_large_slice():
     image = np.full((256, 200, 3), 9, np.uint8)
     assert draw_overlay(image, predicted=np.ones((256, 200), bool)).shape == (256, 200, 3)
     assert (image == 9).all()
@@ -85,12 +85,12 @@ def test_panel_refuses_what_it_cannot_draw():
 @pytest.mark.parametrize(
     ("names", "shown"), [(("t1", "flair"), [1]), (("flair", "pre"), [0]), (("t1", "t2"), [0, 1]), ((), [0, 1])]
 )
-def test_overlay_levels_are_those_of_the_channel_called_flair(names, shown):
+def test_overlay_levels_show_the_channel_called_flair(names, shown):
     images = np.random.default_rng(0).normal(0, 9, (2, 8, 8, 2)).astype(np.float32)
     assert (overlay_levels(images, names) == to_grey_levels(images, "auto")[..., shown]).all()
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, 0), (2, 0), (3, 1), (4, 0)])
-def test_overlay_shows_flair_of_three_channels_and_else_the_first(channels, shown):
+def test_overlay_shows_flair_of_three_channels_or_else_the_first(channels, shown):
     image = np.zeros((300, 300, channels), np.uint8) + np.arange(10, 10 + channels, dtype=np.uint8)
     assert (draw_overlay(image, predicted=np.zeros((300, 300), bool)) == 10 + shown).all()

@@ -17,8 +17,9 @@ import tyro
 
 from data.preprocess import Preprocessing
 from model.inference.runtime import load_model
-from model.serve.__main__ import Arguments, listen, make_server
+from model.serve.__main__ import Arguments, prepare_server
 from model.serve.batching import Batcher
+from model.serve.server import listen
 from tests.support.hand_model import write_model_of
 
 RGB = ("pre", "flair", "post")
@@ -45,7 +46,7 @@ def serving(
         return network(*batch)
 
     with listen("127.0.0.1", 0) as listener, Batcher(run, arguments.batching) as batcher:
-        server = make_server(arguments, batcher, settings, folder=folder, token=token, is_local=True)
+        server = prepare_server(arguments, batcher, settings, folder=folder, token=token, is_local=True)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

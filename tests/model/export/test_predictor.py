@@ -1,4 +1,4 @@
-"""The predictor: an ensemble is the mean of its members, flips mirror, and temperature moves no mask."""
+"""An ensemble is the mean of its members, flips are symmetric, and temperature changes no mask at one half."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def probability(predictor: Predictor, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def test_predictor_of_an_ensemble_is_the_mean_of_its_members():
+def test_ensemble_is_the_mean_of_its_members():
     members = [unet(0), unet(1, depth=2), unet(2)]
     found = probability(Predictor(members), slices())
     expected = torch.stack([probability(Predictor([one]), slices()) for one in members]).mean(0)
@@ -34,7 +34,7 @@ def test_predictor_of_an_ensemble_is_the_mean_of_its_members():
 
 
 @torch.inference_mode()
-def test_predictor_with_flips_sees_left_and_right_alike():
+def test_flips_treat_left_and_right_alike():
     predictor = Predictor([unet(0)], flips=True)
     found = probability(predictor, slices())
     torch.testing.assert_close(found, probability(predictor, slices().flip(3)).flip(2), atol=1e-6, rtol=0)
@@ -45,7 +45,7 @@ def test_predictor_with_flips_sees_left_and_right_alike():
 
 @torch.inference_mode()
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
-def test_predictor_temperature_divides_the_logit_and_moves_no_pixel_over_a_half(temperature):
+def test_temperature_divides_the_logit_and_keeps_the_mask_at_one_half(temperature):
     plain, scaled = Predictor([unet(0)]), Predictor([unet(0)], temperature=temperature)
     torch.testing.assert_close(
         probability(scaled, slices()).logit(), probability(plain, slices()).logit() / temperature

@@ -27,7 +27,7 @@ def test_load_model_returns_the_network_from_a_file_or_its_folder(model):
         assert settings == SETTINGS
 
 
-def test_load_model_names_what_is_missing(tmp_path):
+def test_load_model_names_a_missing_file(tmp_path):
     with pytest.raises(ModelError, match=r"model.onnx does not exist; name an exported model.onnx, or the folder"):
         load_model(tmp_path)
 
@@ -46,7 +46,7 @@ def test_load_model_refuses_a_foreign_model(tmp_path):
 
 
 def written(**changes) -> str:
-    """Return settings as a model holds them, with changes; what is None is left out."""
+    """Return settings as a model stores them, with changes; a change to None removes the setting."""
     values = {
         "format": 3,
         "preprocessing": {},
@@ -89,14 +89,14 @@ def written(**changes) -> str:
         (written(largest_component="no"), "largest_component is 'no', but must be true or false"),
     ],
 )
-def test_load_model_names_what_is_wrong_with_its_settings(tmp_path, text, message):
+def test_load_model_names_illegal_settings(tmp_path, text, message):
     path = write_model(tmp_path / "model.onnx", {METADATA_KEY: text})
     with pytest.raises(ModelError, match=rf"model.onnx: .*{message}.*; export it again"):
         load_model(path)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_settings_survive_the_file(seed):
+def test_settings_are_read_as_they_were_written(seed):
     rng = np.random.default_rng(seed)
     settings = Settings(
         preprocessing=Preprocessing(size=int(rng.integers(1, 512))), threshold=float(rng.random()), channel_names=NAMES

@@ -37,7 +37,7 @@ def test_predict_volume_has_the_values_worked_by_hand():
     assert probability[0, :, 0] == pytest.approx([0.268941, 0.268941, 0.731059, 0.731059], abs=1e-5)
 
 
-def test_predict_volume_gives_the_network_what_training_gave_it(tmp_path):
+def test_predict_volume_normalises_as_training_does(tmp_path):
     write_lgg_patient(tmp_path, "A", height=20, width=12)
     (patient,) = scan(tmp_path).patients
     pack = pack_patients([patient], Preprocessing(size=16))
@@ -79,7 +79,7 @@ class VolumePatient(Patient):
 
 
 def volume_in_air(dtype: type, channels: int) -> np.ndarray:
-    """Returns 5 slices of 20 x 14 whose head is rows 3 to 16, columns 4 to 11; floats are negative in part."""
+    """Return 5 slices of 20 x 14 whose head is rows 3 to 16, columns 4 to 11; floats are negative in part."""
     rng = np.random.default_rng(channels)
     images = np.zeros((5, 20, 14, channels), dtype)
     head = rng.integers(90, 256, (5, 14, 8, channels)) if dtype is np.uint8 else rng.normal(0, 40, (5, 14, 8, channels))
@@ -98,7 +98,7 @@ GRID = [
 
 @pytest.mark.parametrize("preprocessing", GRID, ids=str)
 @pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.float32, 2)])
-def test_predict_volume_shows_the_network_bit_for_bit_what_training_shows(preprocessing, dtype, channels):
+def test_network_gets_bit_for_bit_what_training_gave_it(preprocessing, dtype, channels):
     images = volume_in_air(dtype, channels)
     masks = np.zeros(images.shape[:3], bool)
     pack = pack_patients([VolumePatient(Volume(images=images, masks=masks, numbers=(1, 2, 3, 4, 5)))], preprocessing)

@@ -1,4 +1,4 @@
-"""A model's file is refused before it is opened, and runs the same by either runtime."""
+"""A model runs the same in both runtimes, and files that are not models are refused before a runtime opens them."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def test_runtimes_agree(exported):
         assert np.abs(found - expected).mean() < 0.002
 
 
-def test_openvino_does_not_write_over_what_it_returned(model):
+def test_openvino_does_not_overwrite_what_it_returned(model):
     pytest.importorskip("openvino")
     network, settings = load_model(model, runtime="openvino")
     assert settings == SETTINGS
@@ -64,7 +64,7 @@ def test_openvino_does_not_write_over_what_it_returned(model):
     np.testing.assert_allclose(found, flair_network(slices, mean, std), atol=0.01)
 
 
-def test_auto_takes_openvino_where_the_processor_computes_in_bfloat16_and_there_is_no_cuda():
+def test_auto_takes_openvino_with_bfloat16_and_without_cuda():
     openvino, onnxruntime = pytest.importorskip("openvino"), pytest.importorskip("onnxruntime")
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -79,7 +79,7 @@ def test_auto_takes_onnxruntime_without_openvino(model, monkeypatch):
         load_model(model, runtime="openvino")
 
 
-def test_a_runtime_that_there_is_not_is_named(model, monkeypatch):
+def test_unknown_and_missing_runtimes_are_named(model, monkeypatch):
     with pytest.raises(ModelError, match="runtime is 'torch', but must be one of auto, onnxruntime, openvino"):
         load_model(model, runtime="torch")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -108,7 +108,7 @@ def write_checkpoint(path):
 
 def write_large(path):
     with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)  # sparse: it takes no room
+        file.truncate(MAX_BYTES + 1)  # a sparse file, which takes no space
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_load_model_opens_no_foreign_file(tmp_path, monkeypatch, write, message)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_load_model_refuses_a_file_that_was_cut_anywhere(model, runtime):
+def test_load_model_refuses_a_file_truncated_at_any_byte(model, runtime):
     pytest.importorskip(runtime)
     content = model.read_bytes()
     for num_bytes in range(0, len(content), 7):
@@ -142,7 +142,7 @@ def test_load_model_refuses_a_file_that_was_cut_anywhere(model, runtime):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_load_model_refuses_a_graph_that_is_none_and_says_why(model, runtime):
+def test_load_model_says_why_a_runtime_rejects_a_graph(model, runtime):
     pytest.importorskip(runtime)
     content = model.read_bytes()
     model.write_bytes(content.replace(b"Sigmoid", b"Sigmund"))
@@ -152,7 +152,7 @@ def test_load_model_refuses_a_graph_that_is_none_and_says_why(model, runtime):
     assert len(str(refused.value)) < len(str(model)) + 500
 
 
-def test_load_model_calls_no_file_damaged_for_want_of_memory(model, monkeypatch):
+def test_load_model_does_not_call_a_file_damaged_if_memory_is_short(model, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime")
 
     def exhausted(*_: object, **__: object) -> None:
@@ -167,7 +167,7 @@ def write_manifest(folder: Path, files: object) -> None:
     (folder / "manifest.json").write_text(json.dumps({"format": 1, "files": files}))
 
 
-def test_manifest_is_compared_with_the_file(model):
+def test_file_is_compared_with_its_manifest(model):
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     write_manifest(model.parent, {"model.onnx": {"sha256": digest, "bytes": model.stat().st_size}})
     assert load_model(model, runtime="onnxruntime")[1] == SETTINGS
@@ -178,7 +178,7 @@ def test_manifest_is_compared_with_the_file(model):
     assert load_model(model, runtime="onnxruntime")[1] == SETTINGS
 
 
-def test_read_model_reads_a_file_once_and_into_one_copy(model):
+def test_read_model_reads_a_file_once_and_keeps_one_copy(model):
     graph = onnx.load(model)
     graph.doc_string = "x" * 20_000_000
     onnx.save(graph, model)
@@ -203,13 +203,13 @@ def test_read_model_reads_a_file_once_and_into_one_copy(model):
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"format": 1, "files": 1}', '{"format": 1, "files": {"model.onnx": {}}}']
 )
-def test_manifest_that_is_damaged_is_named(model, text):
+def test_damaged_manifest_is_named(model, text):
     (model.parent / "manifest.json").write_text(text)
     with pytest.raises(ModelError, match=r"manifest\.json "):
         load_model(model)
 
 
-def test_running_a_model_opens_no_socket_and_reports_nothing(model, tmp_path):
+def test_running_a_model_opens_no_socket(model, tmp_path):
     code = (
         "import sys\n"
         "def refuse(event, arguments):\n"

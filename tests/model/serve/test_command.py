@@ -55,7 +55,7 @@ def test_fault_of_the_command_keeps_its_traceback(model, capsys, monkeypatch):
     def fail(*_: object) -> None:
         raise ValueError("planted")
 
-    monkeypatch.setattr("model.serve.__main__.make_server", lambda *_, **__: fail())
+    monkeypatch.setattr("model.serve.__main__.prepare_server", lambda *_, **__: fail())
     assert_fault(capsys, main, [str(model), "--port", "0"])
 
 

@@ -1,4 +1,4 @@
-"""The service's page in a real browser: an image is chosen or dropped, its outline is shown."""
+"""The page of the service in a real browser: choose or drop an image, see its outline."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def port(tmp_path_factory) -> Iterator[int]:
 
 @pytest.fixture
 def page(browser, port) -> Iterator[Browser]:
-    """Yield the browser at the page; at the end, nothing must have gone wrong, or elsewhere."""
+    """Yield the browser at the page; afterwards check that it logged no error and contacted no other host."""
     browser.hosts()
     browser.open(f"http://127.0.0.1:{port}/")
     browser.wait("return document.getElementById('model').innerText.includes('pre, flair, post')")
@@ -81,7 +81,7 @@ def test_page_shows_the_outline_of_a_chosen_image(page, port, tmp_path):
     assert page.text("problem") == ""
 
 
-def test_page_takes_slices_that_are_dropped_on_it(page):
+def test_page_accepts_dropped_slices(page):
     page.run(DROP)
     page.wait(RESULT)
     assert "2 of 2" in page.text("numbers")
@@ -119,7 +119,7 @@ def test_page_fits_a_phone(page, tmp_path):
         page.emulate("clearDeviceMetricsOverride")
 
 
-def test_page_shows_a_nifti_with_its_volume_once_the_token_is_given(browser, tmp_path):
+def test_page_shows_a_nifti_with_its_volume_after_the_token(browser, tmp_path):
     model = write_service_model(tmp_path / "model.onnx", ("t1", "flair"))
     files = [nifti(tmp_path / f"C_{name}.nii.gz", seed, (40, 44, 6)) for seed, name in enumerate(("t1", "flair"))]
     with serving(model, tmp_path, token=TOKEN) as port:
@@ -138,7 +138,7 @@ def test_page_shows_a_nifti_with_its_volume_once_the_token_is_given(browser, tmp
     browser.console()
 
 
-def test_page_for_programs_lists_the_routes(browser, port):
+def test_docs_page_lists_the_routes(browser, port):
     browser.hosts()
     browser.open(f"http://127.0.0.1:{port}/docs")
     assert "POST /predict" in browser.wait("return document.getElementById('routes').innerText")

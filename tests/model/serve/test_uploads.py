@@ -1,4 +1,4 @@
-"""Damaged, hostile and unknown files are refused with a sentence, and honest ones are accepted."""
+"""Damaged, hostile and unknown files are refused with a sentence, and sound ones are accepted."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png_of(side: int) -> bytes:
-    """Return a PNG that promises side x side pixels and holds none."""
+    """Return a PNG whose header says side x side pixels, and which holds none."""
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
@@ -110,7 +110,7 @@ def tiff_of(width: int, height: int, channels: int = 1, *more: tuple[int, int]) 
 
 
 def nifti_of(*sides: int) -> bytes:
-    """Return the header of a NIfTI file with these sides, and nothing behind it."""
+    """Return the header of a NIfTI file with these sides, and nothing after it."""
     return struct.pack("<i36x8h", 348, len(sides), *sides, *[1] * (7 - len(sides))).ljust(344, b"\0") + b"n+1\0" * 50
 
 
