@@ -1,255 +1,30 @@
-"""The NIfTI reader: one Volume however the axes lie, masks that go back, and a reason for each thing that is wrong."""
+"""A NIfTI case is one volume however its axes lie; damaged files are named with a reason."""
 
 import gzip
 import pickle
 import re
 import shutil
-import sys
 import tracemalloc
 
 import nibabel
 import numpy as np
 import pytest
 
-from data.errors import BadFiles, DataError
-from data.readers.nifti import NiftiPatient, looks_like, scan, write_mask
+from data.errors import BadFiles
+from data.readers.nifti import NiftiPatient, scan
 from data.readers.nifti_file import MAX_SIDE, MAX_VOXELS
-
-# In display order: 4 slices upwards, 5 rows to the back, 6 columns to the patient's left. No two voxels are alike.
-SLICES = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 20
-LABELS = np.zeros((4, 5, 6), np.uint8)
-LABELS[1, 2, 3:5], LABELS[1, 2, 5], LABELS[2, 0, 1] = 1, 2, 4
-SPACING_MM = (3.0, 2.0, 1.0)
-ORIENTATIONS = ("RAS", "LPS", "LAS", "ASL", "SPL", "IRP", "PIR")
-DISPLAY = nibabel.orientations.axcodes2ornt("SPL")
-
-
-def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibabel.Nifti1Image):
-    """Return a NIfTI image whose axes run as codes say, and that shows slices where they are in the head."""
-    displayed = np.array([[0, 0, -1, 40], [0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 0, 1]]) @ np.diag([*spacing, 1.0])
-    there = nibabel.orientations.ornt_transform(DISPLAY, nibabel.orientations.axcodes2ornt(codes))
-    values = nibabel.orientations.apply_orientation(slices, there)
-    affine = displayed @ nibabel.orientations.inv_ornt_aff(there, slices.shape)
-    assert "".join(nibabel.aff2axcodes(affine)) == codes
-    return image(values, affine, dtype=dtype or slices.dtype)
-
-
-def write_case(source, case="A", *, codes="RAS", suffix=".nii.gz", modalities=("t1", "flair"), separator="_", **seg):
-    """Return the folder of a case whose modality k holds SLICES + 1000 k; seg are arguments of its segmentation."""
-    folder = source / case
-    folder.mkdir(parents=True)
-    for k, name in enumerate(modalities):
-        as_nifti(SLICES + np.int16(1000 * k), codes).to_filename(folder / f"{case}{separator}{name}{suffix}")
-    as_nifti(LABELS, codes, **seg).to_filename(folder / f"{case}{separator}seg{suffix}")
-    return folder
-
-
-def patient_of(folder, *, suffix=".nii.gz", **options):
-    paths = [folder / f"{folder.name}_{name}{suffix}" for name in ("t1", "flair", "seg")]
-    return NiftiPatient(id=folder.name, images=tuple(paths[:2]), segmentation=paths[2], **options)
-
-
-def problems_of(patient):
-    with pytest.raises(BadFiles) as caught:
-        patient.read()
-    return {problem.path.name: problem.reason for problem in caught.value.problems}
-
-
-def rewrite(path, change):
-    """Rewrites the bytes of a .nii or .nii.gz file, inflated."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rb") as file:
-        content = bytearray(file.read())
-    content = change(content) or content
-    with opened(path, "wb") as file:
-        file.write(content)
-
-
-def put(content, offset, value, dtype):
-    """Overwrites what lies at offset (nifti1.h says what that is)."""
-    written = np.array(value, dtype).tobytes()
-    content[offset : offset + len(written)] = written
-
-
-# --- scan ---
-
-
-def test_scan_returns_cases_by_id_with_groups_and_channels_in_order(tmp_path):
-    write_case(tmp_path / "HGG", "B", modalities=("t2", "t1", "flair"))
-    write_case(tmp_path / "x" / "LGG", "A", modalities=("t1", "t2"), suffix=".nii")
-    write_case(tmp_path, "BraTS-GLI-00000-000", modalities=("t1", "t2", "t1c"), separator="-")
-    found = scan(tmp_path, labels=(1, 4))
-    assert [(patient.id, patient.group) for patient in found.patients] == [
-        ("A", "x/LGG"),
-        ("B", "HGG"),
-        ("BraTS-GLI-00000-000", ""),
-    ]
-    assert [path.name for path in found.patients[1].files] == ["B_t1.nii.gz", "B_t2.nii.gz", "B_seg.nii.gz"]
-    assert found.patients[2].images[0].name == "BraTS-GLI-00000-000-t1.nii.gz"
-    assert found.patients[0].labels == (1, 4)
-    assert found.problems == ()
-    assert found.warnings == (
-        "no modalities were named; the channels are those of every case: t1, t2; "
-        "left out: flair (1 of 3 cases), t1c (1 of 3 cases)",
-    )
-
-
-def test_scan_takes_named_modalities_in_their_order(tmp_path):
-    write_case(tmp_path, "A", modalities=("T1", "flair", "t2"))
-    found = scan(tmp_path, modalities=("t2", "t1"))
-    assert [path.name for path in found.patients[0].images] == ["A_t2.nii.gz", "A_T1.nii.gz"]
-    assert found.warnings == ()
-
-
-@pytest.mark.parametrize("above", [".", "brats", "brats/HGG", "brats/HGG/A"])
-def test_scan_and_looks_like_take_any_folder_above_the_case(tmp_path, above):
-    write_case(tmp_path / "brats" / "HGG")
-    (tmp_path / "brats" / "survival.csv").touch()
-    assert [patient.id for patient in scan(tmp_path / above).patients] == ["A"]
-    assert looks_like(tmp_path / above)
-
-
-def test_scan_passes_over_hidden_files_and_folders(tmp_path):
-    folder = write_case(tmp_path)
-    (folder / "._A_t1.nii.gz").write_bytes(b"left by macOS")
-    shutil.copytree(folder, tmp_path / ".cache" / "A")
-    assert len(scan(tmp_path).patients) == 1
-
-
-def test_scan_ends_in_a_cycle_of_links(tmp_path):
-    folder = write_case(tmp_path / "data")
-    (folder / "loop").symlink_to(tmp_path)
-    (tmp_path / "again").symlink_to(folder)
-    assert len(scan(tmp_path / "data").patients) == 1
-
-
-def test_scan_decodes_nothing(tmp_path):
-    for path in write_case(tmp_path).iterdir():
-        path.write_bytes(b"")
-    assert len(scan(tmp_path).patients) == 1
-
-
-@pytest.mark.parametrize(
-    ("source", "arguments", "message"),
-    [
-        (
-            "nowhere",
-            {},
-            r"nowhere does not exist, but must be a folder; expected <source>/<CASE>/<CASE>_<MODALITY>\.nii\.gz",
-        ),
-        ("file", {}, "file is a file, but must be a folder"),
-        (".", {}, r"holds no case: no \.nii or \.nii\.gz file is in it.*<CASE>_seg\.nii\.gz"),
-        (".", {"modalities": ("t1", "T1")}, 'modalities are t1, t1, but must differ, and must not be "seg"'),
-        (".", {"modalities": ("seg",)}, "modalities are seg, but"),
-        (".", {"labels": (0, 1)}, "labels are 0, 1, but must be above 0"),
-    ],
+from tests.support.nifti import (
+    LABELS,
+    ORIENTATIONS,
+    SLICES,
+    SPACING_MM,
+    as_nifti,
+    patient_of,
+    problems_of,
+    put,
+    rewrite,
+    write_case,
 )
-def test_scan_says_what_it_expects(tmp_path, source, arguments, message):
-    (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=message):
-        scan(tmp_path / source, **arguments)
-
-
-def touching(name):
-    return lambda folder: (folder / name).touch()
-
-
-@pytest.mark.parametrize(
-    ("damage", "path", "reason"),
-    [
-        (lambda folder: (folder / "A_seg.nii.gz").unlink(), "A", "has no seg (A_seg.nii.gz); it has flair, t1"),
-        (
-            lambda folder: [(folder / f"A_{name}.nii.gz").unlink() for name in ("t1", "flair")],
-            "A",
-            "has no flair and no t1 (A_flair.nii.gz); it has seg",
-        ),
-        (touching("A_t1.nii"), "A/A_t1.nii.gz", "is there twice: A_t1.nii is the same modality; remove one of the two"),
-        (
-            touching("A-seg.nii.gz"),
-            "A/A_seg.nii.gz",
-            "is there twice: A-seg.nii.gz is the same modality; remove one of the two",
-        ),
-        (
-            lambda folder: shutil.copytree(folder, folder.parent / "copy" / "A"),
-            "copy/A",
-            "case id A is already that of {source}/A; remove or rename one of the two",
-        ),
-        (touching("B_seg.nii.gz"), "A", "holds the segmentation of B; give each case a folder, and both the same name"),
-        (
-            touching("A_2_seg.nii"),
-            "A",
-            "holds the segmentation of A_2; give each case a folder, and both the same name",
-        ),
-        (
-            touching("B_t1.nii.gz"),
-            "A/B_t1.nii.gz",
-            "the name is not A_<MODALITY>.nii.gz; rename it, or move it out of the source",
-        ),
-        (
-            touching("A_.nii"),
-            "A/A_.nii",
-            "the name is not A_<MODALITY>.nii.gz; rename it, or move it out of the source",
-        ),
-    ],
-)
-def test_scan_names_the_problem_and_keeps_other_cases(tmp_path, damage, path, reason):
-    write_case(tmp_path, "Z")
-    damage(write_case(tmp_path))
-    found = scan(tmp_path)
-    assert "Z" in [patient.id for patient in found.patients]
-    assert [(problem.path, problem.reason) for problem in found.problems] == [
-        (tmp_path / path, reason.format(source=tmp_path))
-    ]
-
-
-def test_scan_names_what_a_case_lacks_of_the_named_modalities(tmp_path):
-    write_case(tmp_path, "A")
-    write_case(tmp_path, "B", modalities=("t1", "t2"))
-    found = scan(tmp_path, modalities=("t1", "t2"))
-    assert [patient.id for patient in found.patients] == ["B"]
-    assert [problem.reason for problem in found.problems] == ["has no t2 (A_t2.nii.gz); it has flair, seg, t1"]
-
-
-def test_scan_without_a_common_modality_is_a_problem(tmp_path):
-    write_case(tmp_path, "A", modalities=("t1",))
-    write_case(tmp_path, "B", modalities=("t2",))
-    found = scan(tmp_path)
-    assert found.patients == ()
-    assert found.warnings == ()
-    assert [problem.reason for problem in found.problems] == [
-        "no modalities were named; the channels are those of every case: none; "
-        "left out: t1 (1 of 2 cases), t2 (1 of 2 cases)"
-    ]
-
-
-def test_nibabel_that_is_not_installed_is_named(tmp_path, monkeypatch):
-    patient = patient_of(write_case(tmp_path))
-    monkeypatch.setitem(sys.modules, "nibabel", None)
-    for use in (
-        lambda: scan(tmp_path),
-        patient.read,
-        lambda: write_mask(tmp_path / "m.nii", LABELS > 0, patient.segmentation),
-    ):
-        with pytest.raises(DataError, match=r"^reading NIfTI needs nibabel: pip install nibabel$"):
-            use()
-
-
-@pytest.mark.parametrize("name", ["a/b/c/A-seg.nii", "A_SEG.NII.GZ"])
-def test_looks_like_finds_a_segmentation(tmp_path, name):
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).touch()
-    assert looks_like(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["a/b/c/d/A_seg.nii", ".a/A_seg.nii", "A_t1.nii.gz", "A_seg.tif", "seg.nii"])
-def test_looks_like_passes_over_all_else(tmp_path, name):
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).touch()
-    assert not looks_like(tmp_path)
-    assert not looks_like(tmp_path / name)
-
-
-# --- read ---
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -547,9 +322,6 @@ def test_read_refuses_a_bomb_without_inflating_it(tmp_path, make):
     assert peak < 2**22
 
 
-# --- the patient ---
-
-
 def test_patient_is_left_out_whole(tmp_path):
     patient = patient_of(write_case(tmp_path))
     assert patient.without([tmp_path / "other"]) is patient
@@ -559,72 +331,3 @@ def test_patient_is_left_out_whole(tmp_path):
 def test_patient_travels_to_workers(tmp_path):
     patient = scan(write_case(tmp_path)).patients[0]
     assert pickle.loads(pickle.dumps(patient)) == patient
-
-
-# --- write_mask ---
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("codes", ORIENTATIONS)
-def test_write_mask_inverts_read(tmp_path, codes, suffix):
-    patient = patient_of(write_case(tmp_path, codes=codes))
-    written = tmp_path / f"mask{suffix}"
-    write_mask(written, patient.read().masks, patient.segmentation)
-    original, mask = nibabel.load(patient.segmentation), nibabel.load(written)
-    np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(original.dataobj) > 0)
-    np.testing.assert_array_equal(mask.affine, original.affine)
-    assert mask.get_data_dtype() == np.uint8
-    np.testing.assert_array_equal(NiftiPatient(**{**vars(patient), "segmentation": written}).read().masks, LABELS > 0)
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [written.name]
-
-
-def test_write_mask_keeps_form_and_drops_window_scaling_and_extensions(tmp_path):
-    image = as_nifti(SLICES, "LPS", image=nibabel.Nifti2Image)
-    like = nibabel.Nifti2Image(np.asarray(image.dataobj)[..., None], image.affine)
-    like.set_qform(image.affine, 1)
-    like.header["cal_max"] = 500
-    like.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"private" * 20))
-    like.header.set_slope_inter(2, 5)
-    like.to_filename(tmp_path / "like.nii.gz")
-    write_mask(tmp_path / "m.nii.gz", LABELS > 0, tmp_path / "like.nii.gz")
-    mask = nibabel.load(tmp_path / "m.nii.gz")
-    assert isinstance(mask, nibabel.Nifti2Image)
-    assert mask.shape == (6, 5, 4, 1)
-    assert mask.get_fdata().sum() == np.count_nonzero(LABELS)
-    assert (int(mask.header["qform_code"]), float(mask.header["cal_max"])) == (1, 0.0)
-    assert mask.header.get_zooms()[:3] == (1.0, 2.0, 3.0)
-    assert len(mask.header.extensions) == 0
-
-
-def test_write_mask_writes_the_same_bytes_again(tmp_path):
-    like = write_case(tmp_path) / "A_t1.nii.gz"
-    write_mask(tmp_path / "a.nii.gz", LABELS > 0, like)
-    write_mask(tmp_path / "b.nii.gz", LABELS > 0, like)
-    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
-
-
-def test_write_mask_says_what_is_legal(tmp_path):
-    like = write_case(tmp_path) / "A_t1.nii.gz"
-    with pytest.raises(DataError, match=r"m\.png must end in \.nii or \.nii\.gz"):
-        write_mask(tmp_path / "m.png", LABELS > 0, like)
-    with pytest.raises(DataError, match=r"the mask is 3 x 5 x 6, but the slices of .*A_t1\.nii\.gz are 4 x 5 x 6"):
-        write_mask(tmp_path / "m.nii", LABELS[:3] > 0, like)
-    like.write_bytes(b"")
-    with pytest.raises(BadFiles, match="is empty"):
-        write_mask(tmp_path / "m.nii", LABELS > 0, like)
-
-
-def test_write_mask_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
-    like = write_case(tmp_path) / "A_t1.nii.gz"
-    written = tmp_path / "m.nii"
-    write_mask(written, LABELS > 0, like)
-    before = written.read_bytes()
-
-    def fail(path, target):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.replace", fail)
-    with pytest.raises(OSError, match="No space left"):
-        write_mask(written, LABELS == 4, like)
-    assert written.read_bytes() == before
-    assert not (tmp_path / "m.nii.partial").exists()

@@ -1,0 +1,65 @@
+"""NIfTI cases whose voxels are known, in any orientation."""
+
+import gzip
+
+import nibabel
+import numpy as np
+import pytest
+
+from data.errors import BadFiles
+from data.readers.nifti import NiftiPatient
+
+# In display order: 4 slices upwards, 5 rows to the back, 6 columns to the patient's left. No two voxels are alike.
+SLICES = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 20
+LABELS = np.zeros((4, 5, 6), np.uint8)
+LABELS[1, 2, 3:5], LABELS[1, 2, 5], LABELS[2, 0, 1] = 1, 2, 4
+SPACING_MM = (3.0, 2.0, 1.0)
+ORIENTATIONS = ("RAS", "LPS", "LAS", "ASL", "SPL", "IRP", "PIR")
+DISPLAY = nibabel.orientations.axcodes2ornt("SPL")
+
+
+def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibabel.Nifti1Image):
+    """Return a NIfTI image whose axes run as codes say, and that shows slices where they are in the head."""
+    displayed = np.array([[0, 0, -1, 40], [0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 0, 1]]) @ np.diag([*spacing, 1.0])
+    there = nibabel.orientations.ornt_transform(DISPLAY, nibabel.orientations.axcodes2ornt(codes))
+    values = nibabel.orientations.apply_orientation(slices, there)
+    affine = displayed @ nibabel.orientations.inv_ornt_aff(there, slices.shape)
+    assert "".join(nibabel.aff2axcodes(affine)) == codes
+    return image(values, affine, dtype=dtype or slices.dtype)
+
+
+def write_case(source, case="A", *, codes="RAS", suffix=".nii.gz", modalities=("t1", "flair"), separator="_", **seg):
+    """Return the folder of a case whose modality k holds SLICES + 1000 k; seg are arguments of its segmentation."""
+    folder = source / case
+    folder.mkdir(parents=True)
+    for k, name in enumerate(modalities):
+        as_nifti(SLICES + np.int16(1000 * k), codes).to_filename(folder / f"{case}{separator}{name}{suffix}")
+    as_nifti(LABELS, codes, **seg).to_filename(folder / f"{case}{separator}seg{suffix}")
+    return folder
+
+
+def patient_of(folder, *, suffix=".nii.gz", **options):
+    paths = [folder / f"{folder.name}_{name}{suffix}" for name in ("t1", "flair", "seg")]
+    return NiftiPatient(id=folder.name, images=tuple(paths[:2]), segmentation=paths[2], **options)
+
+
+def problems_of(patient):
+    with pytest.raises(BadFiles) as caught:
+        patient.read()
+    return {problem.path.name: problem.reason for problem in caught.value.problems}
+
+
+def rewrite(path, change):
+    """Rewrites the bytes of a .nii or .nii.gz file, inflated."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        content = bytearray(file.read())
+    content = change(content) or content
+    with opened(path, "wb") as file:
+        file.write(content)
+
+
+def put(content, offset, value, dtype):
+    """Overwrites what lies at offset (nifti1.h says what that is)."""
+    written = np.array(value, dtype).tobytes()
+    content[offset : offset + len(written)] = written
