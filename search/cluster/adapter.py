@@ -1,7 +1,7 @@
-"""The coordinator in Ray Tune's words: its searcher, its scheduler, and a callback that watches the lanes.
+"""The coordinator as Ray Tune sees it: a searcher, a scheduler, and a callback that watches the lanes.
 
-To Tune, every leg is a trial of its own, and never tried again. So Tune needs to know nothing of pauses, rungs, losses
-or resumed searches. A leg is given out when there is a place for it.
+To Tune, each leg is a trial of its own that is never retried. So Tune needs to know nothing of pauses, rungs, losses
+and resumed searches. A leg is handed out only when a lane has room to start.
 """
 
 import math
@@ -27,10 +27,10 @@ from search.screen.lines import Lines
 from search.tracking.outage import noted_outage
 
 ORPHAN_SECONDS = 120.0
-"""How long after a loss orphaned placement groups are looked for, once a second."""
+"""How long after a loss to look for orphaned placement groups, once a second."""
 
 WAIT_SECONDS = 5.0
-"""How long a lane or its workers may wait for a place before a person is told."""
+"""How long a lane or its workers may wait for resources before the user is told."""
 
 
 class LegSearcher(Searcher):
@@ -42,17 +42,17 @@ class LegSearcher(Searcher):
         checkpoints: Checkpoints,
         *,
         checkpoints_gb: float | None,
-        places: LaneCapacity | None = None,
+        capacity: LaneCapacity | None = None,
         stop: StopRequest | None = None,
     ) -> None:
-        """Begin with nothing given out.
+        """Begin with no leg handed out.
 
         Args:
-            places: Says how many legs may be out; None: that is Tune's affair.
-            stop: Says that the search ends before its time: while nothing runs, Tune itself asks for legs only.
+            capacity: How many lanes have room; None: Tune limits their number.
+            stop: Tells whether the search ends early. Tune itself does not ask while no leg runs.
         """
         super().__init__(metric=METRIC, mode="max")
-        self._places = places
+        self._capacity = capacity
         self._stop = stop
         self._coordinator = coordinator
         self._checkpoints = checkpoints
@@ -60,16 +60,17 @@ class LegSearcher(Searcher):
         self._numbers: dict[str, int] = {}
         self._best_dice = -math.inf
         for number in coordinator.trials:
-            self._look_at(number)
+            self._update_best_dice(number)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the config of a leg."""
+    # Searcher's annotation forgets Searcher.FINISHED, which is a string.
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the config of the next leg, None if there is none yet, or FINISHED."""
         if self._stop is not None and self._stop.reason:
             return Searcher.FINISHED
         if not self.has_room():
             return None
         for number in self._numbers.values():
-            self._look_at(number)
+            self._update_best_dice(number)
         leg = self._coordinator.next_leg()
         if leg is None:
             return Searcher.FINISHED if self._coordinator.is_finished else None
@@ -84,20 +85,20 @@ class LegSearcher(Searcher):
         }
 
     def has_room(self) -> bool:
-        """Return whether another leg would find a place; ask for machines while none would."""
-        if self._places is None:
+        """Return whether a lane for another leg has room; request machines while none has."""
+        if self._capacity is None:
             return True
         unfinished = sum(trial.phase == "unfinished" for trial in self._coordinator.active.values())
-        return self._places.has_room(
+        return self._capacity.has_room(
             num_busy=len(self._numbers), num_begun=len(self._coordinator.trials), num_unfinished=unfinished
         )
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the coordinator; the last checkpoint is on disk by now."""
+        """Tell the coordinator that a leg has ended. Its last checkpoint is written by now."""
         if trial_id not in self._numbers:
             return
         number = self._numbers.pop(trial_id)
-        self._look_at(number)
+        self._update_best_dice(number)
         self._checkpoints.tidy(number, goes_on=True)
         self._coordinator.end_leg(number)
         reason = f"its checkpoints made room: all together they may take {self._checkpoints_gb:g} GB (checkpoints_gb)"
@@ -105,8 +106,7 @@ class LegSearcher(Searcher):
             if not self._coordinator.give_up_worst(reason):
                 return
 
-    def _look_at(self, number: int) -> None:
-        """Learn the best Dice of the search from a trial."""
+    def _update_best_dice(self, number: int) -> None:
         self._best_dice = max(self._best_dice, *self._coordinator.trials[number].dices.values(), -math.inf)
 
     def save(self, checkpoint_path: str) -> None:
@@ -117,7 +117,7 @@ class LegSearcher(Searcher):
 
 
 class LegScheduler(FIFOScheduler):
-    """Tells the coordinator what comes out of a leg, and Tune whether it goes on."""
+    """Reports a leg's epochs to the coordinator, and tells Tune whether the leg continues."""
 
     def __init__(self, coordinator: Coordinator, clock: Clock) -> None:
         super().__init__()
@@ -125,21 +125,21 @@ class LegScheduler(FIFOScheduler):
         self._clock = clock
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Return STOP for a leg that ends, else CONTINUE."""
+        """Return STOP if the leg ends with this epoch, else CONTINUE."""
         return TrialScheduler.CONTINUE if self._report(trial, result) else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Report the last epoch of a training, which Tune shows to nobody before."""
+        """Report the last epoch of a trial, for which Tune does not call `on_trial_result`."""
         if result.get("finished"):
             self._report(trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Report a leg whose worker group was lost. One that was preempted is only over: it goes on elsewhere."""
+        """Report a leg whose worker group was lost. A preempted leg is no loss: its trial continues elsewhere."""
         if _preemption_of(trial) is None:
             self._coordinator.lose(trial.config["number"], _error_of(trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Leave the choice to Tune's queue: there is at most one leg that waits, and looking for it costs time."""
+        """Return None, to leave the choice to Tune's queue: at most one leg waits, and searching for it costs time."""
         return
 
     def _report(self, trial: Any, result: dict[str, Any]) -> bool:
@@ -154,7 +154,7 @@ class LegScheduler(FIFOScheduler):
 
 
 class LaneWatch(tune.Callback):
-    """Says when a trial waits for a place or leaves its node, or W&B is out; clears up checkpoints and orphans."""
+    """Tells the user of lanes that wait or leave their node; removes old checkpoints and what dead lanes have left."""
 
     def __init__(
         self, screen: Lines, checkpoints: Checkpoints, folder: Path, look: Callable[[], Any] = lambda: None
@@ -162,8 +162,8 @@ class LaneWatch(tune.Callback):
         """Begin without having looked.
 
         Args:
-            look: Looks for room. While a leg waits for its place, Tune asks for no other; and what came of asking for
-                machines must not be kept from it.
+            look: Called once a second to look for room. Tune asks for no other leg while one waits for its place; yet
+                what requests have got must be given back for it.
         """
         self._look = look
         self._screen = screen
@@ -175,17 +175,17 @@ class LaneWatch(tune.Callback):
         self._has_said_outage = False
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
-        """Remove the checkpoints that the new one makes useless."""
+        """Remove the checkpoints that the new one replaces."""
         self._checkpoints.saved(trial.config["number"], checkpoint.path, trial.last_result["metrics"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Begin to look for what the lost group left behind; say that a lane left its node."""
+        """Start to look for what the lost group has left behind; tell the user if the lane has left its node."""
         self._last_loss = time.monotonic()
         if preemption := _preemption_of(trial):
             self._screen.say(f"{trial_id(trial.config['number'])} {preemption}")
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
-        """Once a second, look for what waits; Ray needs a while to see that a killed lane's Train run is dead."""
+        """Look around once a second. It takes Ray a while to notice that a killed lane's Train run is dead, too."""
         now = time.monotonic()
         if now < self._last_look + 1.0:
             return
@@ -206,9 +206,10 @@ class LaneWatch(tune.Callback):
         if waiting := describe_waiting_groups():
             self._last_waiting = now
             self._waiting_since = self._waiting_since or now
-        elif now > self._last_waiting + WAIT_SECONDS:  # Ray Train gives its request back once a minute, and asks again
+        elif now > self._last_waiting + WAIT_SECONDS:  # Ray Train withdraws its request once a minute, and asks again
             self._waiting_since, self._has_said = None, False
-        if waiting and now > self._waiting_since + WAIT_SECONDS and not self._has_said:
+        since = self._waiting_since
+        if waiting and since is not None and now > since + WAIT_SECONDS and not self._has_said:
             self._has_said = True
             self._screen.say(f"waiting for resources: {'; '.join(waiting)}")
 
@@ -218,6 +219,6 @@ def _error_of(trial: Any) -> str:
 
 
 def _preemption_of(trial: Any) -> Preempted | None:
-    """Return what a lane said when it left its node; None where a leg was lost."""
+    """Return what a lane said when it left its node; None if the leg was lost."""
     cause = read_trial_error(trial).cause
     return cause if isinstance(cause, Preempted) else None

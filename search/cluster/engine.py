@@ -88,9 +88,9 @@ def run_search(
     screen = open_screen(board, folder, lanes.describe if lanes else None)
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
-    places = open_lane_capacity(config, lanes, screen.on_lanes) if lanes else None
+    capacity = open_lane_capacity(config, lanes, screen.on_lanes) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
-    searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, places=places, stop=stop)
+    searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, capacity=capacity, stop=stop)
     watch = LaneWatch(screen, checkpoints, folder, searcher.has_room)
     tuner = tune.Tuner(
         trainable,
@@ -98,7 +98,7 @@ def run_search(
             search_alg=searcher,
             scheduler=LegScheduler(coordinator, clock),
             num_samples=-1,  # the coordinator says when it is over
-            max_concurrent_trials=config.trials if places else num_lanes,
+            max_concurrent_trials=config.trials if capacity else num_lanes,
             reuse_actors=True,
             trial_name_creator=_leg_name,
             trial_dirname_creator=_leg_name,
@@ -180,8 +180,9 @@ def _trainable(
     )
     tracker = mirrored(make_tracker(tracking), tracking)
     lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=tracker)
-    place = {} if lanes.num_workers == 1 else {"bundle_label_selector": avoid_spot_selector()}
-    lane = tune.with_resources(lane, tune.PlacementGroupFactory([lanes.actor_resources()], **place))
+    selector = None if lanes.num_workers == 1 else avoid_spot_selector()
+    place = tune.PlacementGroupFactory([lanes.actor_resources()], bundle_label_selector=selector)
+    lane = tune.with_resources(lane, place)
     lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
     return lane
 

@@ -1,4 +1,4 @@
-"""The plan of a search, in a table on the screen, before anything is trained."""
+"""The plan of a search, printed as a table before anything is trained."""
 
 from pathlib import Path
 
@@ -29,11 +29,11 @@ def print_plan(
     others: str = "",
     logs: Path | None = None,
 ) -> None:
-    """Print patients and slices by side, the space, the budget, the machines, and what will be written where.
+    """Print patients and slices of each part of the split, space, budget, lanes, and which files will be written.
 
     Args:
-        others: What other jobs hold of the machines.
-        logs: Ray's, on this machine.
+        others: What other jobs hold of the cluster.
+        logs: The folder of Ray's log files on this machine.
     """
     table = Table(
         title=f"Search {config.name}", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0)

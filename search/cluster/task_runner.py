@@ -1,4 +1,4 @@
-"""Where the work after a search runs: in this process, or as tasks of Ray with a trial's resources."""
+"""Where the work after a search runs: in this process, or as tasks on a Ray cluster with the resources of a trial."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -27,12 +28,15 @@ from search.storage.working_folder import bucket_uri
 
 logger = logging.getLogger(__name__)
 
-PLACE_SECONDS = 10
-"""How long scoring and export wait for a place; the lanes of the search that has just ended leave in less."""
+RESERVE_SECONDS = 10
+"""How long scoring and export wait for a place. The lanes of the search that has just ended are gone sooner."""
+
+NUM_RETRIES = 3
+"""How often a task is started again whose worker or node was lost."""
 
 
 class TaskRunner:
-    """Runs functions one beside the other; without lanes, one after the other in this process."""
+    """Runs functions: side by side on a cluster, or one after another in this process."""
 
     def __init__(
         self, lanes: LanePlan | None, place: PlacementGroup | None = None, *, folder: Path | None = None
@@ -40,9 +44,10 @@ class TaskRunner:
         """Begin with nothing to run.
 
         Args:
-            lanes: What a task books; None: they run here.
-            place: What was booked for them, one at a time; None: each waits for a place of its own.
-            folder: An experiment's whose bucket all machines reach; None: all machines share its folder.
+            lanes: A task books what a worker of these lanes books; None: functions run in this process.
+            place: A reserved place in which tasks run one at a time; None: each waits for a place of its own.
+            folder: The experiment's working folder, if the experiment is in a bucket; None: all machines share its
+                folder.
         """
         self._lanes = lanes
         self._place = place
@@ -50,42 +55,52 @@ class TaskRunner:
 
     @property
     def num_threads(self) -> int:
-        """Cores that a function may use."""
+        """How many cores a function may use."""
         return self._lanes.cpus_per_worker if self._lanes else torch.get_num_threads()
 
     @property
     def loader_processes(self) -> int:
-        """Processes that a training function may start."""
+        """How many processes a function that trains may start."""
         return self._lanes.loader_processes if self._lanes else 0
 
     def share(self, value: Any) -> Any:
-        """Return what stands for a large value in the arguments of functions: it is sent to a machine once."""
+        """Return a stand-in for a large argument of functions, which is sent to each machine once."""
         return ray.put(value) if self._lanes else value
 
     def map(self, function: Callable, calls: Sequence[tuple]) -> list[Any]:
         """Return the function's results, one for each tuple of arguments, in order.
 
         Raises:
-            Exception: What a function raised.
+            Exception: What a function raised; on a cluster its cause has the traceback of the remote process.
+            UserError: A task was lost again and again, because its machine died or has too little memory.
         """
         if self._lanes is None:
             return [function(*arguments) for arguments in calls]
-        resources = self._lanes.worker_resources()
-        task = ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=3)(_call)
-        if self._place:
-            task = task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(self._place))
         if self._folder:
             remote.upload_working_folder(self._folder)
-            function = partial(remote.run_remotely, self._folder, bucket_uri(self._folder.parent), function)
-        references = [task.remote(resources.get("GPU", 0), function, *arguments) for arguments in calls]
+            uri = bucket_uri(self._folder.parent)
+            assert uri is not None, "a working folder has a bucket"
+            function = partial(remote.run_remotely, self._folder, uri, function)
+        task, num_gpus = self._task(self._lanes)
+        references = [task.remote(num_gpus, function, *arguments) for arguments in calls]
         try:
-            return self._take_in(ray.get(references))
-        except ray.exceptions.RayTaskError as error:
+            return self._write_results(ray.get(references))
+        except RayTaskError as error:
             raise error.cause from error
-        except ray.exceptions.RayError as error:  # a node that died three times, or has too little memory
-            raise UserError(f"a task of the promotion was lost: {error}") from error
+        except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as error:
+            raise UserError(f"a task of the promotion was lost {NUM_RETRIES + 1} times: {error}") from error
 
-    def _take_in(self, results: list[Any]) -> list[Any]:
+    def _task(self, lanes: LanePlan) -> tuple[Any, float]:
+        """Return the remote function that runs a function on the cluster, and the GPUs that it books."""
+        resources = lanes.worker_resources()
+        num_gpus = resources.get("GPU", 0)
+        options = {"num_cpus": resources.get("CPU", 1), "num_gpus": num_gpus, "max_retries": NUM_RETRIES}
+        if self._place:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._place)
+        return ray.remote(_call).options(**options), num_gpus
+
+    def _write_results(self, results: list[Any]) -> list[Any]:
+        """Return the results, after writing the files that came with them into the working folder."""
         if self._folder is None:
             return results
         for _, files in results:
@@ -99,60 +114,61 @@ class TaskRunner:
 
 @contextmanager
 def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, training: bool) -> Iterator[TaskRunner]:
-    """Hold a place for tasks: Ray where RAY_ADDRESS names a cluster, or where there is something to train.
+    """Yield a runner: on Ray where RAY_ADDRESS names a cluster or something is to be trained, else in this process.
 
-    A cluster whose nodes cannot read the patients' files is used for nothing; one that another search keeps busy, be it
-    for days, for training alone, which waits for a place.
+    A cluster whose nodes cannot read the patients' files is not used. Training waits for a place on a busy cluster,
+    perhaps for days; scoring and export then run in this process.
     """
     if not (training or os.environ.get("RAY_ADDRESS")):
         yield TaskRunner(None)
         return
     with ray_session():
         folder = config.folder.resolve()
-        lanes, bucket = plan_on_cluster(config), folder if bucket_uri(folder.parent) else None
+        lanes, working_folder = plan_on_cluster(config), folder if bucket_uri(folder.parent) else None
         if training:
-            yield run_here_if_unreadable(TaskRunner(lanes, folder=bucket), patients, folder)
+            yield run_here_if_unreadable(TaskRunner(lanes, folder=working_folder), patients, folder)
             return
         with reserve_place(lanes.worker_resources()) as place:
-            tasks = TaskRunner(lanes, place, folder=bucket)
+            tasks = TaskRunner(lanes, place, folder=working_folder)
             yield run_here_if_unreadable(tasks, patients, folder) if place else TaskRunner(None)
 
 
 @contextmanager
 def reserve_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None]:
-    """Book a place for one task at a time; none if the cluster has none to give for a while."""
+    """Yield a reserved place for one task at a time; None if the cluster has had none for a while."""
     place = placement_group([resources])
     try:
-        is_booked = place.wait(PLACE_SECONDS)
-        if not is_booked:
-            logger.warning("no place of the cluster was free for %.0f seconds: what follows runs here", PLACE_SECONDS)
-        yield place if is_booked else None
+        is_reserved = place.wait(RESERVE_SECONDS)
+        if not is_reserved:
+            logger.warning("no place of the cluster was free for %.0f seconds: what follows runs here", RESERVE_SECONDS)
+        yield place if is_reserved else None
     finally:
         remove_placement_group(place)
 
 
 def run_here_if_unreadable(tasks: TaskRunner, patients: Sequence[Patient], folder: Path) -> TaskRunner:
-    """Return the tasks if every node can read the patients' and the experiment's files; else some that run here."""
+    """Return the runner, or one for this process if a node cannot read the patients' or the experiment's files."""
     paths = [bucket_uri(folder.parent) or str(folder), *(str(patient.files[0]) for patient in patients)]
-    places = [
+    nodes = [
         NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         for node in usable_nodes()
         if node["Resources"].get("CPU")
     ]
-    asked = [ray.remote(num_cpus=0)(_unreadable).options(scheduling_strategy=place).remote(paths) for place in places]
-    unreadable = [path for paths in ray.get(asked) for path in paths]
+    checks = [ray.remote(num_cpus=0)(_unreadable).options(scheduling_strategy=node).remote(paths) for node in nodes]
+    unreadable = [path for paths in ray.get(checks) for path in paths]
     if not unreadable:
         return tasks
     logger.warning("a node of the cluster cannot read %s: what follows runs here instead", unreadable[0])
     return TaskRunner(None)
 
 
-def _call(gpus: float, function: Callable, *arguments: Any) -> Any:
-    limit_gpu_memory(gpus)
+def _call(num_gpus: float, function: Callable, *arguments: Any) -> Any:
+    limit_gpu_memory(num_gpus)
     return function(*arguments)
 
 
 def _unreadable(paths: Sequence[str]) -> list[str]:
+    """Return the first path that cannot be read on this machine, or nothing."""
     return [path for path in paths if not _can_read(path)][:1]
 
 
@@ -161,5 +177,5 @@ def _can_read(path: str) -> bool:
         return os.access(path, os.R_OK)
     try:
         return open_bucket(path).is_bucket
-    except ValueError:
+    except UserError:
         return False

@@ -1,4 +1,4 @@
-"""A lane: the Tune actor that keeps one worker group warm and gives it trial after trial."""
+"""A lane: the Tune actor that keeps one worker group warm and hands it one trial after another."""
 
 import json
 import math
@@ -21,16 +21,18 @@ from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_r
 from search.tracking.tracker import Tracker, tracked_trial, why
 
 FIRST_EPOCH_SECONDS = 3600.0
-"""How long an epoch may take before any has ended."""
+"""How long the first epoch may take."""
 
 SLOWEST_FACTOR = 10.0
-"""An epoch that takes so many times the slowest so far, and over a minute, hangs."""
+"""An epoch that takes this many times as long as the slowest so far, and over a minute, counts as hung."""
 
 
 class Lane(tune.Trainable):
-    """Trains one leg after the other; the coordinator decides, through Tune, of which trial and how long."""
+    """Trains one leg after another. Through Tune, the coordinator decides of which trial, and when a leg ends."""
 
-    def setup(self, config: dict[str, Any], *, group: GroupConfig, fixed: SharedSettings, tracker: Tracker) -> None:
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride] (tune.with_parameters gives the keywords)
+        self, config: dict[str, Any], *, group: GroupConfig, fixed: SharedSettings, tracker: Tracker
+    ) -> None:
         self._group_config = group
         self._fixed = fixed
         self._tracker = tracker
@@ -40,12 +42,12 @@ class Lane(tune.Trainable):
         self._group: WorkerGroup | None = None
         self._watch = DrainWatch()
         self._leaves: str | None = None
-        """The id of the node that is taken back."""
+        """The id of the draining node that makes this lane leave."""
         self._start_group()
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial. Never raises: Tune does not retry a trial whose reset failed."""
+        """Take the next leg. This never raises, because Tune does not retry a trial whose reset failed."""
         self._finish_tracking()
         self._take(new_config)
         return True
@@ -54,8 +56,8 @@ class Lane(tune.Trainable):
         """Return the result of one epoch.
 
         Raises:
-            WorkerGroupLost: The trial then goes on from its newest checkpoint, in another lane.
-            Preempted: The same; its newest checkpoint is of now, and this lane is to end.
+            WorkerGroupLost: The trial continues from its newest checkpoint, in another lane.
+            Preempted: The same, but its newest checkpoint is of this moment; the lane must end.
         """
         group = self._group or self._start_group()
         if self._must_leave():
@@ -71,7 +73,7 @@ class Lane(tune.Trainable):
         return self._last
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Return a checkpoint that the worker itself wrote where all nodes reach it: a shared folder or a bucket."""
+        """Return a checkpoint that a worker has written where all nodes reach it: in a shared folder or a bucket."""
         assert checkpoint_dir is None
         folder = self._group_config.checkpoints / self._leg["leg"] / next_checkpoint_name(self)
         is_whole = self._save(folder)
@@ -79,17 +81,17 @@ class Lane(tune.Trainable):
         return to_saved_checkpoint(self, checkpoint)
 
     def cleanup(self) -> None:
-        """Let the group go."""
-        self._end_group()  # first: Tune does not wait for long
+        """End the group."""
+        self._end_group()  # first, because Tune does not wait for long
         self._finish_tracking()
 
     def _save(self, folder: StoragePath) -> bool:
-        """Write the state after the last batch; return whether it is there: there is none if training raised.
+        """Write the state after the last batch; return whether that was done. There is no state if training raised.
 
-        A bucket that takes nothing for a while costs the checkpoint, not the trial, which goes on from an earlier one.
+        A bucket that accepts nothing for a while costs the checkpoint, but not the trial.
         """
         if self._halt is not None:
-            metrics = asdict(self._halt)  # without a Dice, so it is nobody's best
+            metrics = asdict(self._halt)  # without a Dice, so that it is never a trial's best
         else:
             assert self._last is not None
             if self._last["raised"]:
@@ -99,7 +101,7 @@ class Lane(tune.Trainable):
         timeout_seconds = self._timeout_seconds() + RETRY_SECONDS
         if not self._group.save(folder / STATE_FILE, timeout_seconds=timeout_seconds):
             return False
-        # After the state: where this file is whole, so is the state (search.coordination.checkpoints).
+        # Written after the state: if this file is whole, so is the state (see search.coordination.checkpoints).
         content = json.dumps(metrics | {"history": self._history}).encode()
         return write_with_retries(folder / METRICS_FILE, lambda file: file.write_bytes(content))
 
@@ -112,7 +114,7 @@ class Lane(tune.Trainable):
         self._halt: Halt | None = None
 
     def _start_trial(self, group: WorkerGroup) -> None:
-        """Hand the group its trial, with the checkpoint of the leg before."""
+        """Hand the group its trial, with the newest checkpoint of the leg before."""
         content = None
         if self._leg["checkpoint"]:
             folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
@@ -128,7 +130,7 @@ class Lane(tune.Trainable):
         if report.metrics["epoch"] > 0:
             self._history.append(report.metrics)
         return {
-            METRIC: report.metrics.get(METRIC, math.nan),  # Tune refuses a result without its metric
+            METRIC: report.metrics.get(METRIC, math.nan),  # Tune requires its metric in every result
             "metrics": report.metrics,
             "finished": report.finished,
             "failure": report.failure,
@@ -137,7 +139,7 @@ class Lane(tune.Trainable):
         }
 
     def _slices_of_new_best(self, metrics: dict[str, float]) -> PredictedSlices | None:
-        """Return what the network makes of a few validation slices, if no trial was as good before."""
+        """Return a few validation slices as the network predicts them, if no trial has been as good before."""
         dice = metrics.get(METRIC, math.nan)
         if not dice > self._best_dice:
             return None
@@ -149,7 +151,7 @@ class Lane(tune.Trainable):
 
     def _failed(self, failure: Failure) -> dict[str, Any]:
         if self._group_config.num_workers > 1:
-            # The ranks may have stopped at different places of an exchange; the next trial gets a group of its own.
+            # The ranks may have stopped at different collective operations, so the next trial gets a new group.
             self._end_group()
         report = Report(metrics={"epoch": 0}, finished=True, failure=f"{failure.message}\n{failure.traceback}")
         return self._reported(report) | {"raised": True}
@@ -160,14 +162,14 @@ class Lane(tune.Trainable):
         return self._leaves is not None
 
     def _save_halted(self, halt: Halt) -> str:
-        """Return from where the trial goes on, after what is possible was done for it."""
+        """Save the epoch under way if that is possible; return from where the trial continues, for a message."""
         if halt.num_batches == 0:
             return self._after_epoch
         self._halt = halt
         try:
             if self.save().checkpoint is None:
-                raise OSError("the bucket takes nothing")
-        except Exception as error:  # then it is as if there had been no notice
+                raise OSError("the bucket accepts nothing")
+        except Exception as error:  # then the trial continues as if there had been no notice
             return f"{self._after_epoch}(later state could not be saved: {type(error).__name__}: {error}) "
         return f"after batch {halt.num_batches} of epoch {halt.epoch + 1} "
 

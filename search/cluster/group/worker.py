@@ -1,19 +1,20 @@
-"""What a worker of a group does: it serves requests, the same to every rank at the same time.
+"""A worker of a group: it serves its lane's requests, which go to every rank at the same time.
 
-("start", Trial)   the next trial, from its checkpoint if it has one    -> nothing is computed yet
-("step",)          one epoch                                            -> Report, Failure, or Halt
-("halt",)          end the epoch under way at the next batch; it is the
-                   only request that comes before the last is answered  -> no answer of its own
-("save", file)     the state after the last batch, by rank 0 alone      -> whether a bucket took it
-("where",)         the node that it runs on                             -> its id
-("slices",)        a few validation slices, by rank 0 alone             -> PredictedSlices, or None
-("end",)           no more trials; the run ends
+("start", Trial)   take the next trial; training begins with the first step     -> no reply
+("step",)          train one epoch                                              -> Report, Failure or Halt
+("halt",)          end the epoch under way at the next batch; the only request
+                   that is sent before the one before it is answered            -> no reply of its own
+("save", file)     write the state after the last batch; rank 0 only            -> whether it was written
+("where",)         say on which node the worker runs                            -> the node's id
+("slices",)        predict a few validation slices; rank 0 only                 -> PredictedSlices, or None
+("end",)           end the run                                                  -> no reply
 """
 
 import logging
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -46,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a rank says of an epoch."""
+    """A rank's reply after an epoch."""
 
     metrics: dict[str, float]
     finished: bool
@@ -55,7 +56,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What a rank says when training raised."""
+    """A rank's reply when training raised an exception."""
 
     message: str
     traceback: str
@@ -63,17 +64,17 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Halt:
-    """What a rank says of an epoch that it was told to end before its time."""
+    """A rank's reply when it was told to stop in the middle of an epoch."""
 
     epoch: int
-    """The last whole one; 0 before the first has ended."""
+    """The last whole epoch; 0 if the first has not ended."""
 
     num_batches: int
-    """Of the next, those that are done."""
+    """How many batches of the next epoch are done."""
 
 
 def serve_trials(config: dict[str, Any]) -> None:
-    """Serve requests until the lane ends or is gone: the training function that Ray Train runs on every worker."""
+    """Serve requests until the lane ends the run or is gone. Ray Train runs this function on every worker."""
     address = config["address"]
     channel = address if isinstance(address, LocalChannel) else address.connect(get_context().get_world_rank())
     torch.set_num_threads(max(1, config["threads"]))
@@ -81,9 +82,10 @@ def serve_trials(config: dict[str, Any]) -> None:
     train_pack, val_pack = ray.get(list(config["packs"]))
     epochs: Iterator[EpochResult] = iter(())
     state: TrainState | None = None
+    trial: Trial | None = None
     while (request := _next_request(channel)) != ("end",):
         match request:
-            case ("start", trial):
+            case ("start", Trial() as trial):
                 state = None
                 reset_peak_memory()
                 epochs = train(
@@ -92,18 +94,21 @@ def serve_trials(config: dict[str, Any]) -> None:
                     train_pack,
                     val_pack,
                     resume_from=trial.checkpoint,
-                    halt=lambda: channel.poll(0.0),  # during an epoch, nothing comes but that; or the lane is gone
+                    halt=lambda: channel.poll(0.0),  # only ("halt",) comes during an epoch, or the lane is gone
                 )
             case ("step",):
                 state, reply = _step(epochs)
                 channel.send(reply)
-            case ("halt",):  # nobody read it before the epoch had ended, or it was read and obeyed
+            case ("halt",):  # it came too late for an epoch that had ended, or was obeyed already
                 pass
             case ("save", file):
-                channel.send(write_with_retries(file, lambda file, state=state: _write(state, file)))
+                assert state is not None
+                channel.send(write_with_retries(file, partial(_write, state)))
             case ("where",):
                 channel.send(ray.get_runtime_context().get_node_id())
             case ("slices",):
+                assert state is not None
+                assert trial is not None
                 channel.send(_predict_slices(state.network, val_pack, trial.train.precision))
 
 
@@ -116,7 +121,7 @@ def _predict_slices(network: SegmentationNetwork, val_pack: Pack, precision: str
     try:
         device = find_device(precision, channels_last_on_cpu=network.config.channels_last_on_cpu)
         return predict_slices(network, val_pack, device)
-    except Exception as error:  # pictures are worth no trial
+    except Exception as error:  # a picture is not worth a trial
         logger.warning("validation slices cannot be shown: %s: %s", type(error).__name__, error)
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
@@ -129,9 +134,9 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Fa
     except Halted as halted:
         state = halted.state
         return state, Halt(epoch=state.epoch, num_batches=state.partial_epoch.num_batches)
-    except ProcessLost:  # as good as this worker's own death: the trial goes on from its checkpoint on another group
+    except ProcessLost:  # like the death of this worker: the trial continues from its checkpoint on another group
         raise
-    except Exception as error:  # whatever training can raise belongs to the trial, not to the group
+    except Exception as error:  # the trial fails, and the group lives on
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
         message = f"{type(error).__name__}: {error}"
@@ -143,5 +148,5 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Fa
 def _next_request(channel: Any) -> tuple:
     try:
         return channel.recv()
-    except (EOFError, OSError):  # the lane is gone, and with it the reason to be
+    except (EOFError, OSError):  # the lane is gone, so there is nobody to serve
         return ("end",)

@@ -1,7 +1,7 @@
 """A warm worker group: one long-lived Ray Train run that trains trial after trial.
 
-Starting a Ray Train run costs seconds, and starting one for every trial would cost more than training a small one
-(tests/benchmarks/LOG.md). So a group starts once and then serves requests (search.cluster.group.worker).
+To start a Ray Train run takes seconds, longer than to train a small trial (tests/benchmarks/LOG.md). So a group starts
+once and then serves requests (see search.cluster.group.worker).
 """
 
 import threading
@@ -21,48 +21,48 @@ from search.cluster.group.worker import Failure, Halt, Report, Trial, serve_tria
 from search.storage.storage_path import StoragePath
 
 START_TIMEOUT_SECONDS = 300.0
-"""Two workers start in 15 to 25 s on two cores. That they wait for a place, which others may hold, does not count."""
+"""How long workers may take to start, not counting the wait for resources. Two take 15 to 25 s on two cores."""
 
 POLL_SECONDS = 1.0
-"""How often a lane that waits looks whether its run still lives, and whether it must leave."""
+"""How often a waiting lane checks that its run still lives, and whether it must leave its node."""
 
 AGREEMENT_SECONDS = 10.0
-"""After one rank failed, how long the others have to say the same before the group counts as lost."""
+"""After one rank has failed, how long the others have to report the same before the group counts as lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupConfig:
-    """What a group is made of and where."""
+    """What a group consists of and where it writes."""
 
     num_workers: int
     worker_resources: dict[str, float]
-    """What each worker books, of CPU and GPU."""
+    """The CPU and GPU that each worker books."""
 
     packs: tuple[ray.ObjectRef, ray.ObjectRef]
     """The training and the validation patients, in Ray's object store."""
 
     storage: str
-    """Ray Train's own folder, on whichever node a lane is; nobody reads it."""
+    """A folder for Ray Train, on the lane's node. Nobody reads it."""
 
     checkpoints: StoragePath
-    """Where legs leave their checkpoints: what all nodes reach."""
+    """The folder for the checkpoints of all legs, which all nodes reach."""
 
 
 class WorkerGroupLost(RuntimeError):
-    """Workers died, hang, or never came: the trial is innocent and goes on from its checkpoint on another group."""
+    """Workers died, hung or never came. It is not the trial's fault, which continues from its checkpoint elsewhere."""
 
 
 def backend(config: GroupConfig) -> str | None:
-    """Return by what the workers talk; None: NCCL between GPUs, else gloo.
+    """Return the backend of `torch.distributed`; None for the default: NCCL between GPUs, gloo otherwise.
 
-    Workers with less than a GPU may lie on the same one, where NCCL refuses to start ("Duplicate GPU detected").
+    Workers that book less than a GPU may share one, where NCCL refuses to start ("Duplicate GPU detected").
     """
     is_shared = 0 < config.worker_resources.get("GPU", 0.0) < 1
     return "gloo" if config.num_workers > 1 and is_shared else None
 
 
 class WorkerGroup:
-    """A running group, seen from the lane that owns it."""
+    """A running group, as its lane uses it."""
 
     def __init__(self, config: GroupConfig) -> None:
         self._error: BaseException | None = None
@@ -71,26 +71,26 @@ class WorkerGroup:
             self._run = self._start_run(config, theirs)
             self._channels: list[Any] = [ours]
         else:
-            reception = WorkerListener(_own_host(), config.num_workers)
-            self._run = self._start_run(config, reception.address)
+            listener = WorkerListener(_own_host(), config.num_workers)
+            self._run = self._start_run(config, listener.address)
             try:
-                self._channels = reception.wait(
+                self._channels = listener.wait(
                     self._run.is_alive, timeout_seconds=START_TIMEOUT_SECONDS, is_queueing=has_waiting_group
                 )
             except ConnectionError as error:
                 raise WorkerGroupLost(f"{error}; Ray Train said: {self._error}") from self._error
         self.nodes = {ray.get_runtime_context().get_node_id()} | self._worker_nodes()
-        """The ids of those that it needs, its lane's among them."""
+        """The ids of the nodes that its lane and its workers run on."""
 
     def start(self, trial: Trial) -> None:
-        """Make every worker drop its trial and take this one."""
+        """Make every worker take this trial instead of the one before."""
         self._send(("start", trial))
 
     def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool] = lambda: False) -> Report | Failure | Halt:
-        """Return rank 0's report of one more epoch, or the first failure if all ranks failed.
+        """Train one more epoch; return rank 0's reply, or the first failure if all ranks failed.
 
         Args:
-            must_halt: Is asked about once a second, until it says so: then the epoch ends at the next batch.
+            must_halt: Called about once a second. Once it returns True, the epoch ends at the next batch.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
@@ -109,7 +109,7 @@ class WorkerGroup:
         for rank in range(len(self._channels)):
             reply = self._receive(rank, deadline, while_waiting)
             if isinstance(reply, Failure):
-                # The others fail the same way, or wait for this rank for ever, or died and took it along.
+                # The others fail the same way, wait for this rank for ever, or died before it.
                 deadline = min(deadline, time.monotonic() + AGREEMENT_SECONDS)
             replies.append(reply)
         failures = [reply for reply in replies if isinstance(reply, Failure)]
@@ -118,7 +118,7 @@ class WorkerGroup:
         return failures[0] if failures else replies[0]
 
     def save(self, file: StoragePath, *, timeout_seconds: float) -> bool:
-        """Let rank 0 write the state after the last batch to a file that its node reaches; return whether it is there.
+        """Let rank 0 write the state after the last batch to a file; return whether it was written.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
@@ -127,7 +127,7 @@ class WorkerGroup:
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def slices(self, *, timeout_seconds: float) -> PredictedSlices | None:
-        """Return what rank 0's network makes of a few validation slices after the last epoch; None if it cannot say.
+        """Return a few validation slices as rank 0's network predicts them now; None if that failed.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
@@ -136,18 +136,18 @@ class WorkerGroup:
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def end(self, *, timeout_seconds: float = 10.0) -> None:
-        """Let the run end and wait for it, a while."""
+        """End the run, and wait for it no longer than this."""
         for channel in self._channels:
             try:
                 channel.send(("end",))
-            except OSError:  # that worker is gone already
+            except OSError:  # this worker is gone already
                 continue
         self._run.join(timeout_seconds)
         for channel in self._channels:
             channel.close()
 
     def _start_run(self, config: GroupConfig, address: Address | LocalChannel) -> threading.Thread:
-        local = config.num_workers == 1  # then Ray Train runs the workers' function in this very process
+        local = config.num_workers == 1  # then Ray Train runs the worker's function in this process
         trainer = TorchTrainer(
             serve_trials,
             train_loop_config={
@@ -168,7 +168,7 @@ class WorkerGroup:
         def run() -> None:
             try:
                 trainer.fit()
-            except BaseException as error:  # kept for the lane's thread, which says it
+            except BaseException as error:  # kept for the lane's thread, which reports it
                 self._error = error
 
         thread = threading.Thread(target=run, daemon=True, name="ray-train-run")
@@ -204,6 +204,6 @@ class WorkerGroup:
 
 
 def _own_host() -> str:
-    """Return the address to listen on: this host alone if it is the whole cluster."""
+    """Return the address to listen on: the loopback if the cluster is one host."""
     nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     return "127.0.0.1" if len(nodes) == 1 else ray.util.get_node_ip_address()

@@ -83,7 +83,7 @@ def make_searcher(tmp_path: Path, **options) -> LegSearcher:
 
 def test_legs_wait_for_their_places_and_trials_that_were_cut_off_are_counted(tmp_path):
     places = FakePlaces(1)
-    searcher = make_searcher(tmp_path, places=places)
+    searcher = make_searcher(tmp_path, capacity=places)
     assert searcher.suggest("a")["number"] == 0
     assert searcher.suggest("b") is None
     searcher.on_trial_complete("a", error=True)
@@ -95,7 +95,7 @@ def test_legs_wait_for_their_places_and_trials_that_were_cut_off_are_counted(tmp
 
 def test_a_search_that_waits_for_a_place_ends_when_it_is_asked_to(tmp_path):
     stop = SimpleNamespace(reason=None)
-    searcher = make_searcher(tmp_path, places=FakePlaces(0), stop=stop)
+    searcher = make_searcher(tmp_path, capacity=FakePlaces(0), stop=stop)
     assert searcher.suggest("a") is None
     stop.reason = "time is up"
     assert searcher.suggest("a") == Searcher.FINISHED

@@ -209,7 +209,8 @@ def test_lane_whose_bucket_takes_nothing_leaves_and_says_so(tmp_path, draining):
     lane = open_lane(tmp_path, group)
     lane.train()
     group.takes = False
-    with pytest.raises(Preempted, match=r"after epoch 1 \(later state could not be saved: .*takes nothing\) elsewhere"):
+    words = r"after epoch 1 \(later state could not be saved: .*accepts nothing\) elsewhere"
+    with pytest.raises(Preempted, match=words):
         run_while(draining, "here", lane)
 
 

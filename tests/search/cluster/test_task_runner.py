@@ -58,7 +58,7 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
 
 def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that there is a place where others leave one. (In another test's Ray: to start one takes seconds.)"""
-    monkeypatch.setattr("search.cluster.task_runner.PLACE_SECONDS", 1)
+    monkeypatch.setattr("search.cluster.task_runner.RESERVE_SECONDS", 1)
     lanes = plan_lanes(config, node_resources())
     every_core = {"CPU": ray.cluster_resources()["CPU"]}
     with reserve_place(lanes.worker_resources()) as place:
