@@ -1,4 +1,4 @@
-"""The patients of one search: read once, checked, split. The search is handed what it may see, and no more."""
+"""The patients of one search: read once, checked, and split. The search only receives those that it may see."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from search.config import SearchConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Patients by side. The test patients are not in the packs: nothing that Ray runs can reach them."""
+    """The patients by side: training, validation, test. Test patients are in no pack, so that no trial can see them."""
 
     format: str
     channel_names: tuple[str, ...]
@@ -25,25 +25,25 @@ class Cohort:
     val_patients: tuple[Patient, ...]
     test_patients: tuple[Patient, ...]
     num_slices: dict[str, int]
-    """By side."""
+    """Number by side."""
 
     num_tumour_slices: dict[str, int]
-    """By side."""
+    """Number by side."""
 
     fingerprint: str
-    """Of all patients' pixels, and of how they were preprocessed."""
+    """Hash of all patients' pixels and of the preprocessing."""
 
     skipped: tuple[Problem, ...] = ()
-    """Files that could not be used, and were left out because the config allows it."""
+    """Files that cannot be used, and were left out because the config allows it."""
 
 
 def read_cohort(config: SearchConfig) -> Cohort:
-    """Return the patients that a config names. Every slice is decoded here, so that no bad file ends a trial.
+    """Return the patients that a config names. Every slice is decoded here, so that no bad file can end a trial later.
 
     Raises:
-        DataError: What is wrong with the folder, its files, or the split.
+        DataError: The folder, a file in it, or the split is not as it must be.
     """
-    # Whatever is wrong is gathered before anything is said of it.
+    # All bad files are collected before any is reported.
     found = find_source(config.data, reading=replace(config.reading, skip_bad_files=True), phantom_root=config.out)
     for warning in found.warnings:
         print(f"note: {warning}", file=sys.stderr)
@@ -83,7 +83,7 @@ def _read(
     """Return the pack, the patients in it, and the files that were left out.
 
     Raises:
-        BadFiles: There are any that may not be left out, or nothing is left.
+        BadFiles: There are bad files and the config does not allow to leave them out, or nothing is left without them.
     """
     pack = None
     while pack is None and patients:

@@ -1,21 +1,21 @@
-"""The named presets that a command line starts from."""
+"""The presets with which a command line can begin."""
 
 from data.preprocess import Preprocessing
 from search.config import SearchConfig
 
 
 def smoke() -> SearchConfig:
-    """The default: synthetic patients, minutes on a laptop."""
+    """Return the default search: synthetic patients, minutes on a laptop."""
     return SearchConfig()
 
 
 def workstation() -> SearchConfig:
-    """One machine with a GPU, or a night on a CPU."""
+    """Return a search for one machine with a GPU, or for a night on a CPU."""
     return SearchConfig(trials=60, max_epochs=54, space="wide", patience=15)
 
 
 def cluster() -> SearchConfig:
-    """A cluster of GPUs: a large space, long trials."""
+    """Return a search for a cluster of GPUs: a large space and long trials."""
     return SearchConfig(
         trials=200, max_epochs=81, preprocessing=Preprocessing(size=256), width=32, space="wide", patience=20
     )

@@ -1,4 +1,4 @@
-"""How a model is made of a search's trials: the options of promotion."""
+"""The options of promotion: how the winner of a search is chosen and becomes a model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,33 +7,33 @@ from data.errors import UserError
 from search.record.objectives import NUM_KEPT
 
 MAX_MEMBERS = 10
-"""Networks in an ensemble; every one costs its whole latency."""
+"""The most networks in an ensemble; each adds its whole latency."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """How the winner is chosen once the search is over; validation patients decide, test patients never do."""
+    """How the winner is chosen after the search. Validation patients decide, and never test patients."""
 
     candidates: int = 3
-    """Trials whose best checkpoints are scored again on the validation patients, at the masks' own size."""
+    """Number of trials whose best checkpoints are scored again on the validation patients, at the masks' own size."""
 
     ties: Literal["smaller", "best"] = "smaller"
-    """Of candidates whose mean Dice is within one standard error of the best one's (of the difference, over patients),
-    the one with the fewest parameters wins; `best`: the best mean wins, whatever its size."""
+    """Which candidate wins a tie. `smaller`: the one with the fewest parameters among those whose mean Dice is within
+    one standard error of the best (of the difference, over patients). `best`: the one with the best mean Dice."""
 
     choose: bool = True
-    """Whether threshold, largest component, flips and temperature are chosen on the validation patients, each kept only
-    if it helps; otherwise the threshold is 0.5, and the rest is left out."""
+    """Whether threshold, largest component, flips and temperature are chosen on the validation patients. Each is kept
+    only if it helps. Otherwise the threshold is 0.5 and the others are not used."""
 
     final_seeds: int = 0
-    """Seeds with which the winning configuration is trained again for all its epochs. These are candidates too, each
-    after its best epoch, and with the weights of its last quarter of epochs averaged."""
+    """Number of further seeds with which the winning configuration is trained for all its epochs. Each training adds two
+    candidates: the network after its best epoch, and the average of the weights of its last quarter of epochs."""
 
     ensemble: int = 1
-    """Most candidates whose probabilities are averaged, where that is better on the validation patients than one."""
+    """The most candidates whose probabilities are averaged, if that is better on the validation patients than one."""
 
     folds: int = 0
-    """Folds of a cross-validation, by patient, of the winning configuration on the training and validation patients;
+    """Folds of a cross-validation of the winning configuration, by patient, on the training and validation patients.
     0: none."""
 
     def __post_init__(self) -> None:

@@ -90,7 +90,9 @@ def largest_network(space: Space, architecture: str = DEFAULT_ARCHITECTURE) -> N
 def batch_sizes(space: Space, default: int) -> tuple[int, ...]:
     """Return every global batch size that a trial can have; `default` if the space has no such axis."""
     axis = space.get("batch_size")
-    return axis.choices if isinstance(axis, CategoricalDistribution) else (default,)
+    if not isinstance(axis, CategoricalDistribution):
+        return (default,)
+    return tuple(choice for choice in axis.choices if isinstance(choice, int))
 
 
 def check_image_size(name: str, size: int) -> None:
@@ -117,4 +119,5 @@ def _names(config: type) -> set[str]:
 def _describe_axis(axis: BaseDistribution) -> str:
     if isinstance(axis, CategoricalDistribution):
         return "one of " + ", ".join(str(choice) for choice in axis.choices)
+    assert isinstance(axis, FloatDistribution | IntDistribution)
     return f"{axis.low:g} to {axis.high:g}" + (", log" if getattr(axis, "log", False) else "")

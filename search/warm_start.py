@@ -1,6 +1,6 @@
-"""What a search knows before its first trial: trials of earlier experiments, and configurations to try first.
+"""What a search knows before its first trial: the trials of earlier experiments, and configurations to try first.
 
-Both are copied into config.json when the search begins, so that it can be resumed when their origin is gone.
+Both are copied into config.json when the search begins, so that it can be resumed after their source is gone.
 """
 
 import json
@@ -23,10 +23,10 @@ from search.suggestion.searcher import Observation
 
 
 def gather(config: SearchConfig) -> dict[str, Any]:
-    """Return what a config's `warm_start` and `try_first` name, as config.json holds it under `known`.
+    """Return the trials and samples that a config's `warm_start` and `try_first` name, as config.json keeps them.
 
     Raises:
-        UserError: An experiment or file cannot be read, or a sample does not lie in the space.
+        UserError: An experiment or file cannot be read, or a sample lies outside the space.
     """
     space = SPACES[config.space]
     earlier: list[dict[str, Any]] = []
@@ -43,8 +43,8 @@ def gather(config: SearchConfig) -> dict[str, Any]:
 
 
 def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
-    """Return the trials of earlier experiments and the samples to try first that an experiment began with."""
-    if not (folder / CONFIG_FILE).exists():  # a search that somebody runs from Python
+    """Return the earlier trials and the samples to try first with which an experiment began."""
+    if not (folder / CONFIG_FILE).exists():  # run_search without an experiment, as tests do
         return [], []
     known = read_experiment(folder).get("known", {"earlier": [], "first": []})
     earlier = [
@@ -61,10 +61,10 @@ def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
 
 
 def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[dict[str, Any]]:
-    """Return the trials of an experiment that lie in this space and have this search's costs, on its schedule.
+    """Return the trials of an experiment that lie in this search's space and have its objectives.
 
-    An axis that the earlier space lacked has the value that all its trials had. Epochs count as shares of the whole
-    schedule, because the learning rate follows that.
+    An axis that the earlier space lacked takes the value that all its trials shared. Epochs are scaled to this search's
+    max_epochs, because the learning rate follows the share of the schedule that is done.
     """
     recorded = recorded_config(folder)
     stretch = config.max_epochs / recorded.max_epochs
@@ -78,8 +78,9 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[d
         }
         if sample is None or not values or row.state == State.FAILED:
             continue
-        if all(name in row.best_epoch for name in costs(config.objective)):
-            cost = {name: row.best_epoch[name] for name in costs(config.objective)}
+        best = row.best_epoch
+        if best is not None and all(name in best for name in costs(config.objective)):
+            cost = {name: best[name] for name in costs(config.objective)}
             found.append({"sample": sample, "values": values, "costs": cost, "state": row.state})
     return found
 
@@ -87,7 +88,7 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[d
 def _in_space(row: TrialRow, config: SearchConfig, space: Space) -> Sample | None:
     try:
         network, train = to_configs(row.sample, config.fixed(3))  # the number of channels is no axis
-    except ValueError:  # of another version
+    except ValueError:  # the trial is of another version of the program
         return None
     values = network.to_dict() | asdict(train)
     sample = {name: values[name] for name in space}
@@ -112,7 +113,7 @@ def _read_samples(path: Path, space: Space) -> list[Sample]:
 
 
 def _is_of_kind(value: Any, axis: BaseDistribution) -> bool:
-    """Whether a value has the axis's type: JSON's 3.0 is no depth, and its true no weight."""
+    """Return whether a value has an axis's type: a depth is no 3.0, and a weight no `true`."""
     if isinstance(axis, CategoricalDistribution):
         return any(value == choice and type(value) is type(choice) for choice in axis.choices)
     kinds = (int,) if isinstance(axis, IntDistribution) else (int, float)
@@ -120,7 +121,7 @@ def _is_of_kind(value: Any, axis: BaseDistribution) -> bool:
 
 
 def _outside(sample: Sample, space: Space) -> str | None:
-    """Return what lies outside the space; None if nothing does."""
+    """Return a sentence about the first value that lies outside the space; None if there is none."""
     for name, value in sample.items():
         axis = space[name]
         if not (_is_of_kind(value, axis) and axis._contains(axis.to_internal_repr(value))):

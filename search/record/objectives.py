@@ -6,7 +6,7 @@ better in one; those that no other dominates are the *Pareto front*, from which 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from search.record.trials import METRIC, TrialRow, best_first
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Objective:
     """A metric of every epoch that a search can be after."""
 
-    direction: str
-    """Optuna's word: 'maximize' or 'minimize'."""
+    direction: Literal["maximize", "minimize"]
+    """In Optuna's words."""
 
     label: str
     """For people."""

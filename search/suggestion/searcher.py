@@ -191,8 +191,11 @@ class OptunaSearcher:
 def _create_study(objectives: Sequence[str], file: Path | None, name: str) -> StudyView:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search itself prints what happens
     storage = JournalStorage(JournalFileBackend(str(file))) if file else InMemoryStorage()
-    directions = [OBJECTIVES[objective].direction for objective in objectives]
-    optuna.create_study(storage=storage, study_name=name, directions=directions)
+    optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=[OBJECTIVES[objective].direction for objective in objectives],
+    )
     study = StudyView(study_name=name, storage=storage)
     if len(objectives) > 1:
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):

@@ -96,6 +96,7 @@ def test_the_packs_hold_no_slice_of_a_test_patient(tmp_path, seed):
     for pack in packs:
         for array in (pack.images, pack.masks):
             assert len(pickle.dumps(array)) < array.nbytes + 1000, "the other patients would go where trials run"
+            assert array.base is not None
             assert array.base.nbytes == array.nbytes, "the file behind it holds other patients"
 
 
@@ -143,7 +144,7 @@ def test_warnings_are_printed_to_stderr(tmp_path, capsys):
     assert "note: " not in capsys.readouterr().err
 
 
-def test_skipped_files_of_the_scan_and_of_the_decoding_are_recorded_together(tmp_path):
+def test_files_that_scan_or_decoding_skipped_are_recorded_together(tmp_path):
     config = config_of(tmp_path, skip_bad_files=True)
     source = tmp_path / "lgg"
     (source / "P0" / "P0_1_mask.tif").unlink()

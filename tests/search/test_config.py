@@ -107,7 +107,7 @@ def test_config_accepts_its_bounds():
 
 
 @pytest.mark.parametrize(("option", "names"), [("searcher", SAMPLERS), ("scheduler", SCHEDULERS)])
-def test_config_accepts_every_searcher_and_scheduler_and_its_help_names_them(option, names, capsys):
+def test_help_names_every_searcher_and_scheduler_that_a_config_accepts(option, names, capsys):
     for name in names:
         assert getattr(parse([f"--{option}", name]), option) == name
     with pytest.raises(SystemExit):

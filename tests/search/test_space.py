@@ -28,14 +28,15 @@ def test_every_sample_of_a_space_describes_a_network_and_a_training(name):
         assert train.batch_size in batch_sizes(SPACES[name], FIXED.batch_size)
 
 
-def test_to_configs_of_an_empty_sample_are_the_fixed_values_and_the_defaults():
+def test_to_configs_of_an_empty_sample_are_shared_settings_and_defaults():
     unet, train = to_configs({}, FIXED)
     assert unet == UNetConfig(in_channels=3, width=12)
     assert train == TrainConfig(max_epochs=9, batch_size=16, patience=5, precision="float32", seed=4)
 
 
-def test_to_configs_sample_overrides_what_is_fixed():
+def test_to_configs_sample_overrides_shared_settings():
     unet, train = to_configs({"width": 8, "batch_size": 32}, FIXED)
+    assert isinstance(unet, UNetConfig)
     assert (unet.width, train.batch_size) == (8, 32)
 
 
@@ -48,7 +49,7 @@ def test_to_configs_names_unknown_keys_and_the_legal_ones():
         assert legal in str(caught.value)
 
 
-def test_to_configs_hands_on_what_a_config_refuses():
+def test_to_configs_raises_what_a_config_refuses():
     with pytest.raises(ValueError, match=r"dropout is 1\.5, but must be at least 0 and below 1"):
         to_configs({"dropout": 1.5}, FIXED)
 

@@ -136,7 +136,7 @@ def test_predict_runs_the_promoted_model(plain, tmp_path):
     assert len(list(tmp_path.glob("PHANTOM_0001/*_mask.tif"))) == 12
 
 
-def test_search_whose_lane_is_killed_goes_on_and_whose_driver_is_killed_is_resumed_to_the_same_table_and_model(plain):
+def test_search_that_loses_its_lane_and_its_driver_ends_in_the_same_model(plain):
     out, _ = plain
     name = "killed"
     process = start(out, name, "--tracking", "off")
@@ -165,7 +165,7 @@ def test_search_whose_lane_is_killed_goes_on_and_whose_driver_is_killed_is_resum
 
 @pytest.mark.slow  # tests/cluster loses a host of a group of two
 @pytest.mark.parametrize("victim", ["RayTrainWorker", "Lane"])
-def test_search_goes_on_after_a_part_of_a_group_of_two_is_killed(plain, victim):
+def test_search_continues_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     out, _ = plain
     options = ("--workers-per-trial", "2", "--trials", "2", "--max-epochs", "9", "--scheduler", "none")
     process = start(out, victim, *options, "--tracking", "off")

@@ -110,7 +110,7 @@ def test_gather_takes_the_bounds_of_the_space(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 8, "width": 24}])
-def test_gather_fills_axes_that_were_fixed_so_that_a_sample_means_the_same(tmp_path, options):
+def test_gather_fills_in_axes_that_an_earlier_space_held_constant(tmp_path, options):
     old = write_experiment(tmp_path, "old", [row(0, [0.5])], **options)
     new = starting_from(tmp_path, "old", space="wide", batch_size=32, width=8)
     [found] = gather(new)["earlier"]
@@ -119,7 +119,7 @@ def test_gather_fills_axes_that_were_fixed_so_that_a_sample_means_the_same(tmp_p
 
 
 @pytest.mark.parametrize("options", [{"width": 12}, {"batch_size": 4}])
-def test_gather_refuses_an_experiment_whose_fixed_values_are_not_on_an_axis(tmp_path, options):
+def test_gather_refuses_an_experiment_whose_constants_lie_on_no_axis(tmp_path, options):
     write_experiment(tmp_path, "old", [row(0, [0.5])], **options)
     message = f"no trial of {tmp_path / 'old'} lies in the space 'wide': nothing to start from"
     assert refusal(starting_from(tmp_path, "old", space="wide")) == message
@@ -238,6 +238,7 @@ def test_gather_refuses_a_file_that_is_not_json(tmp_path, content):
 
 def test_gather_refuses_a_file_that_cannot_be_read(tmp_path):
     binary = trying(tmp_path, "")
+    assert binary.try_first is not None
     binary.try_first.write_bytes(b"\xff\xfe\x00")
     folder = SearchConfig(out=tmp_path, name="new", try_first=tmp_path)
     gone = SearchConfig(out=tmp_path, name="new", try_first=tmp_path / "gone.json")
@@ -301,7 +302,7 @@ def costly_row(number: int, dices: list[float], **costs: float) -> TrialRow:
         (("val_dice", "latency_ms", "million_parameters"), {0.75: {"latency_ms": 8.0, "million_parameters": 4.0}}),
     ],
 )
-def test_gather_leaves_out_trials_without_what_this_search_is_after(tmp_path, objectives, expected):
+def test_gather_leaves_out_trials_without_the_objectives_of_this_search(tmp_path, objectives, expected):
     rows = [
         row(0, [0.25]),
         costly_row(1, [0.5], million_parameters=2.0),
@@ -321,7 +322,7 @@ def test_gather_says_which_cost_no_trial_has(tmp_path):
     )
 
 
-def test_load_gives_the_costs_that_a_searcher_for_two_objectives_learns_from(tmp_path):
+def test_load_returns_the_costs_that_a_search_for_two_objectives_needs(tmp_path):
     write_experiment(tmp_path, "old", [costly_row(0, [0.5, 0.25], latency_ms=8.0), row(1, [0.75])])
     new = starting_from(tmp_path, "old", objective=("val_dice", "latency_ms"))
     with open_experiment(new, small_cohort(), LANES, gather(new)):

@@ -41,23 +41,27 @@ def random_search(
     The hopeless trials are dropped and added to `hopeless` if that is given; otherwise they stay.
     """
     generator = random.Random(seed)
-    running, paused, begun = {}, {}, 0
+    running: dict[int, int] = {}
+    paused: dict[int, int] = {}
+    begun = 0
     while True:
         num_to_come = asked.num_trials - begun
         promotable = scheduler.next_promotable(num_to_come=num_to_come, running_epochs=running.values())
         moves = [*running, *["begin"] * bool(num_to_come), *["promote"] * (promotable is not None)]
         if not moves:
             return
-        move = generator.choice(moves)
+        move: int | str = generator.choice(moves)
         if move == "begin":
             running[begun] = 0
             begun += 1
             continue
         if move == "promote":
+            assert promotable is not None
             running[promotable] = paused.pop(promotable)
             scheduler.mark_promoted(promotable)
             number, verdict = promotable, None
         else:
+            assert isinstance(move, int)
             number = move
             running[number] += 1
             verdict = scheduler.judge(number, running[number], value_of(seed, number, running[number]))

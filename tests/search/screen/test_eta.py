@@ -1,10 +1,11 @@
-"""How long a search will still take: estimates in the middle of simulated searches, and how long these then took."""
+"""How long a search will still take: estimates in the middle of simulated searches against the time they then took."""
 
 import itertools
 import math
 import random
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ MAX_EPOCHS = 9
 
 
 class Search:
-    """A search in simulated time that can be asked how long it will still take."""
+    """A search in simulated time, and its estimates."""
 
     def __init__(self, *, trials: int, num_lanes: int, scheduler: str = "asha", log: Path | None = None) -> None:
         self.plan = Plan(num_trials=trials, max_epochs=MAX_EPOCHS, num_lanes=num_lanes)
@@ -34,7 +35,7 @@ class Search:
         self.ends: dict[int, float] = {}
 
     def run(self, **options):
-        """Yields the clock after every epoch."""
+        """Yield the time after every epoch."""
         epochs = simulate(
             self.coordinator,
             lambda leg, epoch: learning_curve(leg.sample, epoch),
@@ -48,9 +49,14 @@ class Search:
             yield clock
 
     def estimate(self, clock: float) -> Estimate | None:
-        """Return what is left; the epochs that are under way began when the ones before ended."""
+        """Return the estimate at a time; each current epoch began when the one before it ended."""
         under_way = {number: clock - end for number, end in self.ends.items()}
         return estimate(self.coordinator.trials, self.scheduler, self.plan, under_way=under_way)
+
+    def seconds_left(self, clock: float) -> float:
+        found = self.estimate(clock)
+        assert found is not None
+        return found.seconds
 
 
 def deeper_is_slower(leg: Leg) -> float:
@@ -58,7 +64,7 @@ def deeper_is_slower(leg: Leg) -> float:
 
 
 WORST = {"asha": 0.2, "hyperband": 0.25, "none": 0.3, "median": 0.65}
-"""By how much of a whole search an estimate may be wrong. What the median rule stops, chance decides."""
+"""By what share of a whole search an estimate may be wrong. What the median rule stops is a matter of chance."""
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -76,22 +82,22 @@ def test_estimate_is_near_what_the_search_then_takes(scheduler, trials, num_lane
 
 
 def test_estimate_knows_that_most_trials_are_pruned():
-    """A third of the trials go on at each of two rungs: 27 + 9 * 2 + 3 * 6 epochs, and not 27 * 9."""
+    """A third of the trials is promoted at each of two rungs: 27 + 9 * 2 + 3 * 6 epochs, not 27 * 9."""
     search = Search(trials=27, num_lanes=1)
     next(search.run())
     seconds = fmean(epoch["seconds"] for epoch in search.coordinator.trials[0].epochs.values())
-    assert search.estimate(search.ends[0]).seconds / seconds == pytest.approx(27 + 9 * 2 + 3 * 6 - 1, rel=0.15)
+    assert search.seconds_left(search.ends[0]) / seconds == pytest.approx(27 + 9 * 2 + 3 * 6 - 1, rel=0.15)
 
 
-def test_estimate_knows_that_lanes_stand_still_at_the_end():
-    """Of three trials on three lanes, one goes on: two lanes have nothing to do."""
+def test_estimate_knows_that_lanes_are_idle_at_the_end():
+    """Of three trials on three lanes, one is promoted, and two lanes have nothing to do."""
     search = Search(trials=3, num_lanes=3)
     *_, clock = itertools.islice(search.run(), 3)
     best = max(search.coordinator.trials.values(), key=lambda trial: max(trial.dices.values(), default=0))
-    assert search.estimate(clock).seconds == pytest.approx(8 * best.epochs[1]["seconds"], rel=0.05)
+    assert search.seconds_left(clock) == pytest.approx(8 * best.epochs[1]["seconds"], rel=0.05)
 
 
-def test_there_is_no_estimate_before_there_is_evidence():
+def test_estimate_is_none_before_as_many_trials_as_lanes_ended_an_epoch():
     search = Search(trials=12, num_lanes=4)
     assert search.estimate(0.0) is None
     known = [search.estimate(clock) is not None for clock in itertools.islice(search.run(), 8)]
@@ -99,19 +105,17 @@ def test_there_is_no_estimate_before_there_is_evidence():
     assert known[-1]
 
 
-def test_estimate_of_a_resumed_search_is_that_of_the_search_before(tmp_path):
+def test_estimate_of_a_resumed_search_is_that_before_the_interruption(tmp_path):
     whole = Search(trials=24, num_lanes=2, log=tmp_path / "log.jsonl")
-    for place, clock in enumerate(whole.run()):
-        if place == 20:
-            before = whole.estimate(clock)
-            log = (tmp_path / "log.jsonl").read_bytes()
-    (tmp_path / "cut.jsonl").write_bytes(log)
+    *_, clock = itertools.islice(whole.run(), 21)
+    before = whole.seconds_left(clock)
+    (tmp_path / "cut.jsonl").write_bytes((tmp_path / "log.jsonl").read_bytes())
     resumed = Search(trials=24, num_lanes=2, log=tmp_path / "cut.jsonl")
     resumed.coordinator.read_back(lambda number: max(resumed.coordinator.trials[number].epochs, default=0))
-    assert resumed.estimate(0.0).seconds == pytest.approx(before.seconds, rel=0.2)
+    assert resumed.seconds_left(0.0) == pytest.approx(before, rel=0.2)
     *_, took = resumed.run()
-    assert resumed.estimate(took).seconds == 0
-    assert took == pytest.approx(before.seconds, rel=0.3)
+    assert resumed.seconds_left(took) == 0
+    assert took == pytest.approx(before, rel=0.3)
 
 
 def trial(number: int, dices: list[float], *, outcome=None, phase: str = "ended") -> Progress:
@@ -119,14 +123,16 @@ def trial(number: int, dices: list[float], *, outcome=None, phase: str = "ended"
     return Progress(number=number, sample={}, attrs={}, epochs=epochs, outcome=outcome, phase=phase)
 
 
-def rest(trials: list[Progress], *, num_trials: int, num_lanes: int = 1, **options) -> Estimate | None:
-    """Return the estimate of a search that stops nothing."""
+def rest(trials: list[Progress], *, num_trials: int, num_lanes: int = 1, **options: Any) -> Estimate:
+    """Return the estimate for a search that stops no trial."""
     budget = Budget(num_trials=num_trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
     plan = Plan(num_trials=num_trials, max_epochs=MAX_EPOCHS, num_lanes=num_lanes)
-    return estimate({one.number: one for one in trials}, SCHEDULERS["none"].make(budget), plan, **options)
+    found = estimate({one.number: one for one in trials}, SCHEDULERS["none"].make(budget), plan, **options)
+    assert found is not None
+    return found
 
 
-def test_estimate_expects_what_befell_earlier_trials():
+def test_estimate_expects_trials_to_end_as_earlier_ones_did():
     patient = [trial(number, [0.5] * 3, outcome=(State.COMPLETE, None)) for number in range(4)]  # `--patience`
     assert rest(patient, num_trials=6).seconds == 2 * 3 * 10
     failed = [trial(number, [0.5, math.nan], outcome=(State.FAILED, "odd")) for number in range(4)]
@@ -140,7 +146,7 @@ def test_estimate_expects_what_befell_earlier_trials():
     )
 
 
-def test_estimate_counts_the_epoch_under_way_and_what_epochs_cost_beside_training():
+def test_estimate_counts_the_current_epoch_and_the_overhead_of_epochs():
     running = [trial(0, [0.5] * 7, phase="running")]
     assert rest(running, num_trials=1).seconds == 20
     assert rest(running, num_trials=1, under_way={0: 4.0}).seconds == 16
@@ -148,7 +154,7 @@ def test_estimate_counts_the_epoch_under_way_and_what_epochs_cost_beside_trainin
     assert rest(running, num_trials=1, overhead_seconds=1.0).seconds == 22
 
 
-def test_estimate_after_a_while_never_is_negative_and_ends_with_the_time_budget():
+def test_estimate_after_a_while_is_within_zero_and_the_time_budget():
     found = Estimate(seconds=30, low_seconds=20, high_seconds=50)
     assert found.after(25) == Estimate(seconds=5, low_seconds=0, high_seconds=25)
     assert found.after(99) == Estimate(seconds=0, low_seconds=0, high_seconds=0)

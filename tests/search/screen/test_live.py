@@ -60,7 +60,7 @@ def draw(view: View, width: int, height: int, *, encoding: str = "utf-8") -> lis
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 24), (200, 50), (80, 10), (20, 24)])
 @pytest.mark.parametrize("num_running", [0, 1, 16, 64])
-def test_picture_fits_and_says_how_many_more_there_are(width, height, num_running):
+def test_picture_fits_and_counts_the_trials_that_it_leaves_out(width, height, num_running):
     lines = draw(make_view(num_running=num_running), width, height)
     assert len(lines) < height
     assert all(cell_len(line) <= width for line in lines)
@@ -72,7 +72,7 @@ def test_picture_fits_and_says_how_many_more_there_are(width, height, num_runnin
     assert len(lines) <= max(height - 6, 10)  # what was said above is to be seen too
 
 
-def test_picture_says_what_a_person_asks_at_80_columns():
+def test_picture_at_80_columns_by_hand():
     sample = {"learning_rate": 0.00123456, "depth": 3}
     view = make_view(
         num_running=3, num_lanes=4, left=Estimate(seconds=300, low_seconds=290, high_seconds=310), sample=sample
@@ -177,7 +177,7 @@ class Terminal(io.StringIO):
         (io.StringIO(), {"TERM": "xterm"}, Lines),
     ],
 )
-def test_the_table_is_for_a_person_at_a_terminal(tmp_path, monkeypatch, file, environment, screen):
+def test_open_screen_is_a_table_only_for_a_person_at_a_terminal(tmp_path, monkeypatch, file, environment, screen):
     for name in ("TERM", "CI", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -199,7 +199,7 @@ def watch_until_interrupted(table: LiveTable) -> None:
         raise KeyboardInterrupt
 
 
-def test_what_is_said_and_warned_appears_in_whole_lines_above_the_table(tmp_path, monkeypatch):
+def test_lines_and_warnings_appear_whole_above_the_table(tmp_path, monkeypatch):
     terminal = Terminal()
     shared = Console(file=terminal, width=80, height=24, force_terminal=True, color_system=None)
     for module in (live, console):

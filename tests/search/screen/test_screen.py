@@ -65,12 +65,12 @@ def test_lines_say_a_lost_group_in_one_line(capsys):
     assert said(capsys) == ["t003 lost its worker group (The actor died); errors/t003.txt"]
 
 
-def test_lines_say_nothing_of_each_trial_that_was_cut_off(capsys):
+def test_lines_do_not_list_the_trials_that_were_cut_off(capsys):
     make_lines().on_end(progress(0, [0.5], phase="paused"), State.PRUNED, "interrupted")
     assert said(capsys) == []
 
 
-def test_lines_read_back_quietly_and_speak_again(capsys):
+def test_lines_replay_events_quietly_and_then_print_again(capsys):
     lines = make_lines()
     with lines.quietly():
         lines.on_end(progress(0, [0.5]), State.COMPLETE, None)
@@ -80,7 +80,7 @@ def test_lines_read_back_quietly_and_speak_again(capsys):
     assert "[3/12]" in said(capsys)[0]
 
 
-def test_lines_go_on_with_the_clock_the_counts_and_the_best(capsys):
+def test_restored_lines_continue_clock_counts_and_best(capsys):
     clock = Clock()
     lines = make_lines(clock=clock)
     trials = {
@@ -104,12 +104,12 @@ def test_lines_go_on_with_the_clock_the_counts_and_the_best(capsys):
     ]
 
 
-def test_lines_go_on_where_nothing_was_done(capsys):
+def test_restored_lines_of_a_search_that_had_done_nothing(capsys):
     make_lines().restore({})
     assert said(capsys) == ["resumed: 0 of 12 trials had ended, 0 continue from their last checkpoint, 0 are paused"]
 
 
-def test_lines_say_how_long_it_will_still_take_once_they_know(capsys):
+def test_lines_tell_the_time_left_once_it_is_known(capsys):
     lines = make_lines(num_lanes=1)
     first, second = progress(0, []), progress(1, [], phase="running")
     lines.on_end(first, State.FAILED, "odd")
@@ -126,7 +126,7 @@ def test_lines_can_be_pickled_as_tune_does():
     assert isinstance(pickle.loads(pickle.dumps(make_lines())), Lines)
 
 
-def test_say_prints_names_as_they_are_but_nothing_that_a_terminal_obeys(capsys):
+def test_say_prints_names_unchanged_but_no_control_characters(capsys):
     say("[bold]肿瘤[/bold] \x1b[31m \x07 " + "x" * 200)
     assert capsys.readouterr().out == "[bold]肿瘤[/bold] �[31m � " + "x" * 200 + "\n"
 
@@ -144,7 +144,7 @@ def test_describe_left_by_hand(low, middle, high, text):
     assert describe_left(Estimate(seconds=middle, low_seconds=low, high_seconds=high)) == text
 
 
-def test_lines_say_for_what_a_search_waits_and_never_that_there_is_room_for_none(capsys):
+def test_lines_say_what_a_search_without_lanes_waits_for(capsys):
     board = make_board(num_lanes=4)
     lines = Lines(board, Path("runs/x"))
     lines.on_lanes(0, "all 4 GPUs are in use, by other jobs")
@@ -159,7 +159,7 @@ def test_lines_say_for_what_a_search_waits_and_never_that_there_is_room_for_none
     ]
 
 
-def test_lines_say_that_the_cluster_has_grown_and_the_board_knows(tmp_path, capsys):
+def test_lines_say_that_the_cluster_has_grown(tmp_path, capsys):
     board = make_board()
     before = board.plan.num_lanes
     Lines(board, tmp_path).on_lanes(7)

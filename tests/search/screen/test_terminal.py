@@ -107,7 +107,7 @@ def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
     assert text.rfind(HIDE_CURSOR) < text.find(SHOW_CURSOR, text.rfind(HIDE_CURSOR))
 
 
-def test_search_that_is_interrupted_says_so_in_three_lines_promotes_what_it_has_and_leaves_no_process(tmp_path):
+def test_interrupted_search_promotes_what_it_has_and_leaves_no_process(tmp_path):
     options = ["--out", str(tmp_path), "--name", "cut", "--trials", "40", *TINY, "--max-epochs", "50"]
     command = [sys.executable, "-m", "search.tune", *options]
     status, text = run_in_terminal(command, when=lambda text: "t001" in text, most_seconds=60)
@@ -120,6 +120,7 @@ def test_search_that_is_interrupted_says_so_in_three_lines_promotes_what_it_has_
     assert any(line.startswith("Winner      t") for line in lines[cut_off:])
     assert read_rows(tmp_path / "cut" / "trials.jsonl")[-1].error == "interrupted"
     assert (tmp_path / "cut" / "best" / "model.onnx").exists()
-    session = re.search(r"/session_[\d_-]+", text)[0]
-    assert not [line for line in command_lines().values() if session in line]
+    session = re.search(r"/session_[\d_-]+", text)
+    assert session is not None
+    assert not [line for line in command_lines().values() if session[0] in line]
     assert not any(word in text for word in ("Warning", "WARNING", "deprecat", "Traceback", "Usage stats"))

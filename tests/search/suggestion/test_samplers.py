@@ -1,0 +1,63 @@
+"""What holds for each sampler of the table."""
+
+import json
+import statistics
+
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from search.record.trials import State
+from search.space import CORE, WIDE
+from search.suggestion.samplers import SAMPLERS
+from tests.support.fakes import learning_curve
+from tests.support.searching import MAX_EPOCHS, in_space, make_searcher, samples_of, search
+
+# Optuna calls two samplers and an argument of theirs experimental, once for every one that is made.
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+@pytest.mark.parametrize("space", [CORE, WIDE], ids=["core", "wide"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_searcher_suggests_every_axis_within_its_bounds(sampler, space):
+    suggested = samples_of(search(make_searcher(sampler, space=space), 7, (State.COMPLETE,)))
+    assert all(in_space(sample, space) for sample in suggested)
+    assert len({json.dumps(sample) for sample in suggested}) == 7
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_searcher_repeats_with_its_seed_and_not_with_another(sampler):
+    one, same, other = (
+        samples_of(search(make_searcher(sampler, seed=seed), 5, (State.COMPLETE,))) for seed in (0, 0, 1)
+    )
+    assert one == same
+    assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+def test_grid_tries_every_point_once():
+    space = {"depth": IntDistribution(2, 5), "dropout": FloatDistribution(0.0, 0.75)}
+    searcher = make_searcher("grid", space=space, num_trials=16)
+    suggested = [searcher.suggest().sample for _ in range(16)]
+    assert sorted((sample["depth"], sample["dropout"]) for sample in suggested) == [
+        (depth, dropout) for depth in (2, 3, 4, 5) for dropout in (0.0, 0.25, 0.5, 0.75)
+    ]
+
+
+def test_grid_that_is_used_up_repeats_its_points():
+    searcher = make_searcher("grid", space={"depth": IntDistribution(2, 3)})
+    tried = []
+    for number in range(5):
+        tried.append(searcher.suggest().sample["depth"])
+        searcher.report(number, 1, 0.5)
+        searcher.end(number, State.COMPLETE)
+    assert sorted(tried[:2]) == [2, 3]
+    assert set(tried) == {2, 3}
+
+
+def test_tpe_beats_random_search():
+    def best(sampler: str, seed: int) -> float:
+        suggested = samples_of(search(make_searcher(sampler, seed=seed, num_trials=30), 30, (State.COMPLETE,)))
+        return max(learning_curve(sample, MAX_EPOCHS) for sample in suggested)
+
+    searched, chance = ([best(sampler, seed) for seed in range(6)] for sampler in ("tpe", "random"))
+    assert statistics.mean(searched) > statistics.mean(chance) + 0.005
+    assert min(searched) > 0.87  # of 0.89
