@@ -26,7 +26,7 @@ class Promotion:
     only if it helps. Otherwise the threshold is 0.5 and the others are not used."""
 
     final_seeds: int = 0
-    """Number of further seeds with which the winning configuration is trained for all its epochs. Each training adds two
+    """Number of seeds with which the winning configuration is trained again for all its epochs. Each training adds two
     candidates: the network after its best epoch, and the average of the weights of its last quarter of epochs."""
 
     ensemble: int = 1
