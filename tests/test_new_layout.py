@@ -15,7 +15,7 @@ from data.readers.reader import FileKind, Options, Reader
 from data.readers.table import READERS
 from data.source import Reading, find_source
 from search.record.trials import State, read_rows
-from tests.model.serve.test_serve import post, serving
+from tests.support.service import post, serving
 
 # --- the layout: slices as <PATIENT>/<PATIENT>_<NUMBER>.npy, each beside its <PATIENT>_<NUMBER>_mask.npy ---
 
