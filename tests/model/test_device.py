@@ -1,4 +1,4 @@
-"""The device: what was asked for, or the fastest that there is."""
+"""The device with the precision that was asked for, or the fastest."""
 
 import pytest
 import torch

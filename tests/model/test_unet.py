@@ -1,4 +1,4 @@
-"""The U-Net: shapes at every depth, its size by hand, what its norms may see, and messages."""
+"""The U-Net: shapes at every depth, its size worked by hand, what its norms see, and its error messages."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_unet_gives_every_parameter_a_gradient():
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
 
 
-def test_unet_names_the_sides_it_would_take():
+def test_unet_names_the_nearest_legal_sides():
     with pytest.raises(ValueError, match=r"20 x 32 pixels, but .*depth=3.* divisible by 8: .* to 24 x 32"):
         tiny(depth=3)(torch.zeros(1, 3, 20, 32))
 
@@ -86,7 +86,7 @@ def test_unet_names_the_channels_it_was_built_for():
         ({"norm": "layer"}, "norm is 'layer', but must be one of instance, batch"),
     ],
 )
-def test_unet_config_refuses_what_is_no_network(wrong, message):
+def test_unet_config_refuses_illegal_shapes(wrong, message):
     with pytest.raises(ValueError, match=message):
         UNetConfig(**wrong)
 

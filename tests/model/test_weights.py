@@ -1,4 +1,4 @@
-"""The weights file: bit for bit what was written, and nothing that is not exactly that."""
+"""The weights file returns what was written, bit for bit, and anything else is refused."""
 
 import json
 import pickle
@@ -57,7 +57,7 @@ def test_weights_come_back_bit_for_bit(tmp_path, content):
     inputs = torch.rand(2, 3, 8, 12) * 255, torch.full((3,), 100.0), torch.full((3,), 50.0)
     with torch.inference_mode():
         assert torch.equal(one(*inputs)[0], other(*inputs)[0])
-    (tmp_path / "w").write_bytes(b"")  # the predictor does not depend on the file any more
+    (tmp_path / "w").write_bytes(b"")  # the predictor no longer depends on the file
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
@@ -121,7 +121,7 @@ def test_weights_that_are_damaged_or_foreign_are_refused(tmp_path, content, dama
         ({"networks": [{"deep": 1}]}, "a network's configuration is not legal: .*deep"),
         ({"networks": [{"depth": 9}]}, "depth is 9, but must be from 1 to 7"),
         ({"networks": [{"depth": 1}, {"depth": 1, "in_channels": 1}]}, "take different numbers of channels"),
-        ({"networks": [{"depth": 7, "width": 256}] * 2}, "tensors are missing"),  # 64 GB, if they were made
+        ({"networks": [{"depth": 7, "width": 256}] * 2}, "tensors are missing"),  # it would take 64 GB
         ({"networks": [{"depth": 1, "width": 2, "norm": "batch"}]}, "tensors belong to none of its networks"),
         (
             {"networks": [{"depth": 1, "width": 2, "norm": "batch"}, {"depth": 2, "width": 256}]},
@@ -150,7 +150,7 @@ def test_weights_of_another_program_are_refused(tmp_path, content):
 def test_weights_of_half_the_precision_are_refused(tmp_path, content):
     header, body = split(content)
     name = "networks.1.head.weight"
-    header[name] |= {"dtype": "BF16", "shape": [1, 6, 1, 1]}  # as many bytes
+    header[name] |= {"dtype": "BF16", "shape": [1, 6, 1, 1]}  # the same number of bytes
     (tmp_path / "w").write_bytes(join(header, body))
     with pytest.raises(ModelError, match=r"networks\.1\.head\.weight is BF16"):
         read_weights(tmp_path / "w")

@@ -1,4 +1,4 @@
-"""Calibration and thresholds from histograms: against scikit-learn and whole arrays of pixels, and by hand."""
+"""Calibration and thresholds from histograms, compared with scikit-learn and with whole arrays, and by hand."""
 
 import math
 
@@ -23,7 +23,7 @@ HALF_A_BIN = 0.00625  # in probability: half of 0.05 in the logit, times the ste
 
 
 def pixels(seed: int, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities and masks; calibrated where the temperature is 1, too sure where it is above 1."""
+    """Return probabilities and masks. They are calibrated if the temperature is 1, and overconfident if it is above."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(-1, 1.5, (3, 40, 40))
     return expit(temperature * logits).astype(np.float32), rng.random(logits.shape) < expit(logits)
@@ -115,7 +115,7 @@ def test_expected_calibration_error_has_the_value_worked_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_expected_calibration_error_tells_sure_from_too_sure(seed):
+def test_expected_calibration_error_is_larger_for_an_overconfident_network(seed):
     honest, sure = (count_probabilities(*pixels(seed, t)).expected_calibration_error() for t in (1, 3))
     assert honest < 0.03 < 0.06 < sure
 
@@ -137,7 +137,7 @@ def test_negative_log_likelihood_of_certain_mistakes_is_twelve():
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_fit_temperature_finds_by_how_much_a_network_is_too_sure(seed, temperature):
+def test_fit_temperature_finds_how_overconfident_a_network_is(seed, temperature):
     counts = count_probabilities(*pixels(seed, temperature))
     found = counts.fit_temperature()
     assert found == pytest.approx(temperature, rel=0.1)
@@ -189,6 +189,6 @@ def test_best_threshold_leaves_patients_without_dice_out():
 
 
 @pytest.mark.parametrize("grid", [(), (0.0, 0.5), (math.nan,)])
-def test_best_threshold_refuses_what_is_no_threshold(grid):
+def test_best_threshold_refuses_illegal_thresholds(grid):
     with pytest.raises(ValueError, match=r"grid is \[.*\], but must be at least one threshold above 0 and below 1"):
         best_threshold([], grid)

@@ -36,7 +36,8 @@ def test_notebook_metrics_agree_with_scikit_learn(seed):
     counts = count(predicted, masks)
 
     def dice_of(part: slice) -> float:
-        return f1_score(masks[part].ravel(), predicted[part].ravel(), zero_division=1.0)  # pyright: ignore[reportArgumentType]  # the stub knows only "warn"
+        true, found = masks[part].ravel(), predicted[part].ravel()
+        return f1_score(true, found, zero_division=1.0)  # pyright: ignore[reportArgumentType]  # its stub says str
 
     slices = [dice_of(slice(i, i + 1)) for i in range(37)]
     batches = [dice_of(slice(i, i + 16)) for i in (0, 16, 32)]
@@ -76,7 +77,7 @@ def test_mean_iou_leaves_out_a_class_that_does_not_occur():
     assert mean_iou(torch.tensor([[5, 0, 4, 0]])) == pytest.approx((5 / 9 + 0) / 2)
 
 
-def test_notebook_metrics_of_nobody_are_nan():
+def test_notebook_metrics_without_patients_are_nan():
     assert all(math.isnan(one.value) for one in notebook_metrics(torch.zeros((0, 4), dtype=torch.int64)))
 
 

@@ -1,4 +1,4 @@
-"""Distances between surfaces: against all pairs of surface voxels, by hand, and where there is no surface."""
+"""Distances between surfaces, compared with all pairs of voxels, worked by hand, and without a surface."""
 
 import math
 
@@ -10,7 +10,7 @@ from model.scoring.surfaces import surface_distances
 
 
 def surface_voxels(masks: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Return where the surface's voxels lie, found one by one."""
+    """Return the coordinates of the surface's voxels, which are examined one by one."""
     padded = np.pad(masks, 1)
     found = [
         place

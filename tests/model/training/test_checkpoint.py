@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, strict about what they are, and never executed."""
+"""Checkpoints are written whole or not at all, are read strictly, and are never executed."""
 
 import io
 import pickle
@@ -73,7 +73,7 @@ def test_write_that_fails_leaves_the_old_file_whole(tmp_path):
     assert path.read_bytes() == b"old"
 
 
-def test_write_leaves_nothing_of_what_found_no_room(tmp_path):
+def test_write_leaves_no_partial_file_on_a_full_disk(tmp_path):
     path = tmp_path / "checkpoint.pt"
     write(path, b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, and the time of a slice, measured once and then remembered."""
+"""What a network costs: its parameters, and its latency, which is measured once per training."""
 
 import math
 from itertools import islice
@@ -18,7 +18,7 @@ PACK = small_pack([True, False, True, False])
 
 
 def run(unet: UNetConfig, *, measure_latency: bool, resume_from: bytes | None = None, stop_after: int = 3):
-    """Return the results of a training of three epochs, or of its first ones."""
+    """Return the results of the first epochs of a training of three."""
     config = TrainConfig(max_epochs=3, batch_size=2, precision="float32", measure_latency=measure_latency)
     return list(islice(train(unet, config, PACK, PACK, resume_from=resume_from), stop_after))
 
@@ -53,14 +53,14 @@ def test_million_parameters_by_hand():
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_latency_is_a_positive_number_for_slices_that_are_no_squares(precision, norm):
+def test_latency_is_a_positive_number_for_slices_that_are_not_square(precision, norm):
     found = latency(UNetConfig(depth=2, width=2, in_channels=4, norm=norm), height=8, width=16, precision=precision)
     assert 0 < found < math.inf
 
 
 def test_latency_of_a_deep_wide_network_is_longer():
     small, large = UNetConfig(depth=1, width=2), UNetConfig(depth=4, width=16)
-    # About 40 times on two busy cores; the least of three, lest a neighbour's burst hit the small one.
+    # About 40 times on two busy cores; the least of three, so that a busy neighbour cannot slow down the small one.
     small_ms = min(latency(small, height=32, width=32) for _ in range(3))
     assert latency(large, height=32, width=32) > 2 * small_ms
 
@@ -74,7 +74,7 @@ def test_train_learns_the_same_whether_latency_is_measured(norm):
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
-def test_train_has_the_costs_in_every_epoch_and_latency_only_if_it_is_asked_for():
+def test_train_has_costs_in_every_epoch_and_latency_only_on_request():
     unet = UNetConfig(depth=1, width=2)
     asked, not_asked = (run(unet, measure_latency=measured) for measured in (True, False))
     assert len(latencies(asked)) == 3
@@ -84,7 +84,7 @@ def test_train_has_the_costs_in_every_epoch_and_latency_only_if_it_is_asked_for(
     assert [result.metrics["million_parameters"] for result in asked + not_asked] == [millions] * 6
 
 
-def test_train_that_goes_on_keeps_the_latency_it_had():
+def test_train_resumed_keeps_the_latency_it_had():
     unet = UNetConfig(depth=1, width=2)
     first = run(unet, measure_latency=True, stop_after=1)
     state = first[0].state

@@ -1,4 +1,4 @@
-"""The loss: its two ends, a value by hand, empty masks, and the same on two workers as on one."""
+"""The loss at both ends of its weight, worked by hand, with empty masks, and on two workers as on one."""
 
 import math
 import os
@@ -37,13 +37,13 @@ def test_loss_has_the_value_worked_by_hand():
     assert bce_dice_loss(logits, masks, bce_weight=1.0).item() == pytest.approx(math.log(2))
 
 
-def test_loss_vanishes_for_a_sure_and_right_prediction():
+def test_loss_is_zero_for_a_confident_and_correct_prediction():
     _, masks = random_batch(0)
     assert bce_dice_loss(200 * masks - 100, masks, bce_weight=0.5).item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("bce_weight", [0.0, 0.5, 1.0])
-def test_loss_of_a_batch_without_tumour_still_pushes_down(bce_weight):
+def test_loss_of_a_batch_without_tumour_pushes_logits_down(bce_weight):
     logits = torch.zeros(2, 1, 8, 8, requires_grad=True)
     bce_dice_loss(logits, torch.zeros(2, 1, 8, 8), bce_weight=bce_weight).backward()
     assert logits.grad is not None
@@ -90,7 +90,7 @@ def run_rank(rank: int, address: str, results) -> None:
     results.put((loss, gradient.item()))
     dist.barrier()
     dist.destroy_process_group()
-    os._exit(0)  # gloo's threads are not always gone yet, and the interpreter's own end would abort over them
+    os._exit(0)  # gloo's threads may still run, and would abort the interpreter's normal exit
 
 
 def test_loss_and_gradient_on_two_workers_are_those_of_one(tmp_path):

@@ -1,4 +1,4 @@
-"""The slices that are shown while a network is trained: which they are, and what is said of them."""
+"""The validation slices that are shown during training: which are chosen, and how they are predicted."""
 
 from dataclasses import replace
 
@@ -23,24 +23,24 @@ def grown(pack, index: int):
     return replace(pack, masks=masks)
 
 
-def test_telling_slice_of_a_patient_is_the_one_with_the_most_tumour():
+def test_representative_slice_is_the_one_with_the_most_tumour():
     pack = small_pack([True, True, True, False, True, False], num_patients=2)
     assert representative_slices(pack).tolist() == [0, 4]
     assert representative_slices(grown(pack, 2)).tolist() == [2, 4]
 
 
-def test_telling_slice_of_a_patient_without_tumour_is_the_middle_one():
+def test_representative_slice_of_a_patient_without_tumour_is_the_middle():
     assert representative_slices(small_pack([False] * 10, num_patients=2)).tolist() == [2, 7]
 
 
-def test_telling_slices_are_a_handful_of_the_first_patients():
+def test_representative_slices_are_of_the_first_patients_only():
     pack = small_pack([True] * 60, num_patients=20)
     slices = representative_slices(pack)
     assert pack.patient_of_slice[slices].tolist() == list(range(MAX_SLICES))
 
 
 @pytest.mark.parametrize(("logit", "share"), [(1.0, 1.0), (-1.0, 0.0)])
-def test_predicted_slices_are_the_networks(logit, share):
+def test_predict_slices_returns_what_the_network_predicts(logit, share):
     pack = small_pack([True, False, True, False], num_patients=2)
     shown = predict_slices(constant_state(logit).network, pack, DEVICE)
     assert shown.patients == ("P0", "P1")
@@ -62,7 +62,7 @@ def test_slice_dice_by_hand():
     assert np.isnan(shown.dices[2])
 
 
-def test_training_is_the_same_whether_slices_are_shown_or_not():
+def test_training_is_the_same_whether_slices_are_predicted_or_not():
     pack = small_pack([True, True, False, False, True, True], size=16)
     config = TrainConfig(max_epochs=3, batch_size=2, precision="float32")
     weights = []

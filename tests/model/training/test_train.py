@@ -1,8 +1,7 @@
-"""The training loop: it repeats itself bit for bit, goes on as if never stopped, and knows when to end."""
+"""The training loop repeats itself bit for bit, resumes as if it had never stopped, and ends when it should."""
 
 import math
 import re
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,47 +9,14 @@ import torch
 
 from data.preprocess import normalise
 from model.training.checkpoint import CheckpointError
-from model.training.train import EpochResult, train
-from model.training.train_config import TrainConfig
+from model.training.train import train
 from model.unet import NORMS, UNetConfig
 from tests.support.fakes import small_pack
-
-UNET = UNetConfig(depth=1, width=2, dropout=0.3)
-PACK = small_pack([True, False, True, False, True, False])
-"""All six slices are in an epoch: three steps of two."""
-
-Weights = dict[str, torch.Tensor]
-
-
-def config(**changes) -> TrainConfig:
-    return TrainConfig(**{"max_epochs": 4, "batch_size": 2, "precision": "float32"} | changes)
-
-
-def run(unet: UNetConfig = UNET, *, resume_from: bytes | None = None, **changes) -> tuple[list[EpochResult], Weights]:
-    """Return all results of a training and its last weights."""
-    results = list(train(unet, config(**changes), PACK, PACK, resume_from=resume_from))
-    return results, results[-1].state.network.state_dict()
-
-
-def without_clocks(results: list[EpochResult]) -> list[str]:
-    """Return the metrics of every epoch, each float in full, as text: nan equals itself there."""
-    return [
-        repr({name: value for name, value in result.metrics.items() if not name.endswith("seconds")})
-        for result in results
-    ]
-
-
-def same(one: Weights, other: Weights) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def bytes_after(num_epochs: int, unet: UNetConfig = UNET, **changes) -> bytes:
-    epochs = train(unet, config(**changes), PACK, PACK)
-    return list(islice(epochs, num_epochs))[-1].state.to_bytes()
+from tests.support.training import PACK, UNET, bytes_after, run_training, same_weights, small_training, without_clocks
 
 
 def test_train_yields_one_result_an_epoch_and_only_the_last_is_finished():
-    results, _ = run()
+    results, _ = run_training()
     assert [result.metrics["epoch"] for result in results] == [1, 2, 3, 4]
     assert [result.finished for result in results] == [False, False, False, True]
     assert all(result.failure is None for result in results)
@@ -61,62 +27,63 @@ def test_train_yields_one_result_an_epoch_and_only_the_last_is_finished():
 
 
 def test_train_learns():
-    results, _ = run(max_epochs=12, learning_rate=1e-2, augment=0.0)
+    results, _ = run_training(max_epochs=12, learning_rate=1e-2, augment=0.0)
     assert results[-1].metrics["train_loss"] < results[0].metrics["train_loss"]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_train_with_one_seed_repeats_bit_for_bit(seed):
-    (one, weights), (other, other_weights) = run(seed=seed), run(seed=seed)
+    (one, weights), (other, other_weights) = run_training(seed=seed), run_training(seed=seed)
     assert without_clocks(one) == without_clocks(other)
-    assert same(weights, other_weights)
+    assert same_weights(weights, other_weights)
 
 
 def test_train_with_loader_processes_is_the_same_training():
-    [here, weights], [there, others] = run(augment=2.0), run(augment=2.0, loader_processes=2)
+    [here, weights], [there, others] = run_training(augment=2.0), run_training(augment=2.0, loader_processes=2)
     assert without_clocks(here) == without_clocks(there)
-    assert same(weights, others)
+    assert same_weights(weights, others)
 
 
 def test_train_with_another_seed_differs():
-    assert not same(run(seed=0)[1], run(seed=1)[1])
+    assert not same_weights(run_training(seed=0)[1], run_training(seed=1)[1])
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_train_resumed_equals_uninterrupted(norm, stop_after):
     unet = UNetConfig(depth=1, width=2, dropout=0.3, norm=norm)
-    whole, weights = run(unet)
-    rest, resumed_weights = run(unet, resume_from=bytes_after(stop_after, unet))
+    whole, weights = run_training(unet)
+    rest, resumed_weights = run_training(unet, resume_from=bytes_after(stop_after, unet))
     assert without_clocks(rest) == without_clocks(whole)[stop_after:]
-    assert same(resumed_weights, weights)
+    assert same_weights(resumed_weights, weights)
 
 
 def test_train_resumed_keeps_the_history_of_its_patience():
     frozen = {"learning_rate": 1e-30, "patience": 2, "max_epochs": 9}
-    assert [result.metrics["epoch"] for result in run(resume_from=bytes_after(2, **frozen), **frozen)[0]] == [3]
+    results, _ = run_training(resume_from=bytes_after(2, **frozen), **frozen)
+    assert [result.metrics["epoch"] for result in results] == [3]
 
 
 def test_train_resumed_at_its_last_epoch_yields_that_result_once_more():
-    whole, weights = run()
-    again, same_weights = run(resume_from=bytes_after(4))
+    whole, weights = run_training()
+    again, weights_again = run_training(resume_from=bytes_after(4))
     assert [result.metrics["epoch"] for result in again] == [4]
     assert without_clocks(again) == without_clocks(whole)[-1:]
     assert again[0].finished
-    assert same(same_weights, weights)
+    assert same_weights(weights_again, weights)
 
 
-def test_train_bytes_of_an_epoch_do_not_change_when_it_goes_on():
-    epochs = train(UNET, config(), PACK, PACK)
+def test_train_bytes_of_an_epoch_do_not_change_with_the_next_epoch():
+    epochs = train(UNET, small_training(), PACK, PACK)
     content = next(epochs).state.to_bytes()
     copy = bytes(content)
     next(epochs)
     assert content == copy
-    assert run(resume_from=content)[0][0].metrics["epoch"] == 2
+    assert run_training(resume_from=content)[0][0].metrics["epoch"] == 2
 
 
 def test_train_ends_with_a_failure_when_the_loss_is_not_finite():
-    results, _ = run(learning_rate=1e30)
+    results, _ = run_training(learning_rate=1e30)
     assert len(results) == 1
     assert results[0].finished
     assert results[0].failure == "train_loss was nan in epoch 1"
@@ -125,16 +92,16 @@ def test_train_ends_with_a_failure_when_the_loss_is_not_finite():
 
 
 @pytest.mark.parametrize(("patience", "num_epochs"), [(0, 6), (1, 2), (2, 3), (9, 6)])
-def test_train_with_frozen_weights_ends_when_patience_does(patience, num_epochs):
-    results, _ = run(learning_rate=1e-30, max_epochs=6, patience=patience)
+def test_train_with_frozen_weights_ends_when_its_patience_is_over(patience, num_epochs):
+    results, _ = run_training(learning_rate=1e-30, max_epochs=6, patience=patience)
     assert len(results) == num_epochs
     assert results[-1].finished
     assert results[-1].failure is None
 
 
 def test_train_learning_rate_follows_warmup_and_cosine_by_hand():
-    # Two epochs of three steps, two of the six are warm-up. What is shown is the rate of the step that comes next.
-    results, _ = run(max_epochs=2, learning_rate=1e-3, warmup_fraction=1 / 3)
+    # Two of the six steps are warm-up. The metrics show the rate of the next step.
+    results, _ = run_training(max_epochs=2, learning_rate=1e-3, warmup_fraction=1 / 3)
     after_three, after_six = (result.metrics["learning_rate"] for result in results)
     assert after_three == pytest.approx(1e-3 * (1 + math.cos(math.pi / 4)) / 2)
     assert after_six == pytest.approx(0, abs=1e-12)
@@ -142,7 +109,7 @@ def test_train_learning_rate_follows_warmup_and_cosine_by_hand():
 
 def test_train_val_dice_is_the_mean_over_patients_of_pooled_slices():
     val = small_pack([True, False, False, True, True], num_patients=2, seed=3)  # 5 slices: the last batch is short
-    *_, result = train(UNET, config(max_epochs=12, learning_rate=3e-2, bce_weight=0.0, augment=0.0), PACK, val)
+    *_, result = train(UNET, small_training(max_epochs=12, learning_rate=3e-2, bce_weight=0.0, augment=0.0), PACK, val)
     patients = val.patient_of_slice
     images = normalise(val.images.copy(), val.mean[patients], val.std[patients])
     with torch.inference_mode():
@@ -157,18 +124,20 @@ def test_train_val_dice_is_the_mean_over_patients_of_pooled_slices():
 
 
 def test_train_in_bf16_stays_near_float32():
-    losses = [run(max_epochs=1, precision=precision)[0][0].metrics["train_loss"] for precision in ("float32", "bf16")]
+    losses = [
+        run_training(max_epochs=1, precision=precision)[0][0].metrics["train_loss"] for precision in ("float32", "bf16")
+    ]
     assert losses[0] == pytest.approx(losses[1], abs=0.02)
 
 
 def test_train_refuses_the_checkpoint_of_another_network():
     with pytest.raises(CheckpointError, match=r"checkpoint is of .*width=2.*but this training is of .*width=4"):
-        run(UNetConfig(depth=1, width=4, dropout=0.3), resume_from=bytes_after(1))
+        run_training(UNetConfig(depth=1, width=4, dropout=0.3), resume_from=bytes_after(1))
 
 
 def test_train_refuses_slices_that_the_network_cannot_halve():
     with pytest.raises(ValueError, match=r"slices are 8 x 8 pixels, but .*depth=4.* needs .* 16 x 16"):
-        run(UNetConfig(depth=4, width=2))
+        run_training(UNetConfig(depth=4, width=2))
 
 
 @pytest.mark.parametrize(
@@ -187,6 +156,6 @@ def test_train_refuses_slices_that_the_network_cannot_halve():
         ({"patience": -1}, "patience is -1, but must be at least 0 (0 never ends early)"),
     ],
 )
-def test_train_config_refuses(changes, message):
+def test_train_config_refuses_illegal_settings(changes, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        config(**changes)
+        small_training(**changes)
