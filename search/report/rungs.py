@@ -11,7 +11,6 @@ from search.record.trials import METRIC, State, TrialRow
 from search.report.figures import STATE_COLOURS
 from search.report.snapshot import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
-from search.scheduling.halving import Asha, Hyperband
 from search.scheduling.schedulers import SCHEDULERS
 
 
@@ -45,19 +44,10 @@ class Rung:
 def read_rungs(config: SearchConfig, rows: Sequence[TrialRow]) -> list[Rung]:
     """Return the rungs that anybody reached, of each bracket the lowest first; none for a scheduler without rungs."""
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
-    if isinstance(scheduler, Asha):
-        brackets = [(scheduler, list(rows))]
-    elif isinstance(scheduler, Hyperband):
-        brackets = [
-            (bracket, [row for row in rows if scheduler.bracket_of(row.number) == place])
-            for place, bracket in enumerate(scheduler.brackets)
-        ]
-    else:
-        return []
     rungs = [
-        _rung(place, epoch, group)
-        for place, (bracket, group) in enumerate(brackets, 1)
-        for epoch in bracket.rung_epochs
+        _rung(bracket + 1, epoch, [row for row in rows if scheduler.bracket_of(row.number) == bracket])
+        for bracket, epochs in enumerate(scheduler.rung_epochs)
+        for epoch in epochs
     ]
     return [rung for rung in rungs if rung.num_reached]
 

@@ -46,9 +46,13 @@ class Asha:
             epoch *= budget.reduction_factor
 
     @property
-    def rung_epochs(self) -> list[int]:
-        """The epochs after which trials are compared, in ascending order."""
-        return list(self._rungs)
+    def rung_epochs(self) -> list[list[int]]:
+        """The epochs of the rungs of the only bracket, in ascending order."""
+        return [list(self._rungs)]
+
+    def bracket_of(self, number: int) -> int:
+        """Return 0: there is one bracket."""
+        return 0
 
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
         """Return CONTINUE between rungs and for a promotable trial, else PAUSE; STOP for a merit that is not finite."""
@@ -132,6 +136,11 @@ class Hyperband:
             Asha(replace(budget, grace_period=epoch, num_trials=sizes[index]))
             for index, epoch in enumerate(grace_periods)
         ]
+
+    @property
+    def rung_epochs(self) -> list[list[int]]:
+        """The epochs of the rungs of each bracket, in ascending order; none for the last bracket."""
+        return [epochs for bracket in self.brackets for epochs in bracket.rung_epochs]
 
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
         """Return the verdict of the trial's bracket."""

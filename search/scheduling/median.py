@@ -24,6 +24,15 @@ class Median:
         """For each epoch, the means of all trials that have reached it, in ascending order."""
         self._stopped: set[int] = set()
 
+    @property
+    def rung_epochs(self) -> list[list[int]]:
+        """A single bracket without rungs: trials are compared after every epoch."""
+        return [[]]
+
+    def bracket_of(self, number: int) -> int:
+        """Return 0: there is one bracket."""
+        return 0
+
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
         """Return STOP or CONTINUE by the first merit, validation Dice; STOP if it is not finite."""
         value = merits[0]

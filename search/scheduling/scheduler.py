@@ -36,6 +36,15 @@ class Budget:
 class Scheduler(Protocol):
     """Judges trials, which it knows by their numbers."""
 
+    @property
+    def rung_epochs(self) -> list[list[int]]:
+        """For each bracket, the epochs of its rungs in ascending order, after which it compares trials."""
+        ...
+
+    def bracket_of(self, number: int) -> int:
+        """Return the index of a trial's bracket in `rung_epochs`."""
+        ...
+
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
         """Return what becomes of a trial after an epoch. An epoch that is trained again gets the same answer.
 

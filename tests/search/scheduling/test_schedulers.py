@@ -2,12 +2,21 @@
 
 import math
 import random
+from collections.abc import Iterable
 
 import pytest
 
+from data.errors import UserError
+from search.config import SearchConfig
+from search.coordination.coordinator import Coordinator
 from search.record.objectives import dominates
-from search.scheduling.schedulers import SCHEDULERS
+from search.scheduling.scheduler import Budget, Verdict
+from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
+from search.space import CORE
+from search.suggestion.searcher import OptunaSearcher
+from tests.support.fakes import Rows
 from tests.support.scheduling import CONTINUE, PAUSE, SEEDS, STOP, budget, promote_all, random_search
+from tests.support.simulation import simulate
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
@@ -100,3 +109,52 @@ def test_scheduler_stops_a_cost_that_is_not_finite_and_does_not_count_it(schedul
     assert promote_all(judge, num_to_come=0) == []
     assert judge.drop_worst() is None
     assert judge.judge(10, 3, 0.1, -1.0) == PAUSE  # the first of its rung
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "rungs"),
+    [("asha", [[1, 3]]), ("hyperband", [[1, 3], [3], []]), ("median", [[]]), ("none", [[]])],
+)
+def test_rung_epochs_of_each_bracket_by_hand(scheduler, rungs):
+    found = SCHEDULERS[scheduler].make(budget())
+    assert found.rung_epochs == rungs
+    assert {found.bracket_of(number) for number in range(27)} == set(range(len(rungs)))
+
+
+class Halfway:
+    """A toy scheduler: it stops every second trial half-way."""
+
+    def __init__(self, asked: Budget) -> None:
+        self._epoch = asked.max_epochs // 2
+        self.rung_epochs = [[self._epoch]]
+
+    def bracket_of(self, number: int) -> int:
+        return 0
+
+    def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
+        return STOP if number % 2 and epoch >= self._epoch else CONTINUE
+
+    def next_promotable(self, *, num_to_come: int, running_epochs: Iterable[int]) -> int | None:
+        return None
+
+    def mark_promoted(self, number: int) -> None: ...
+
+    def remove(self, number: int) -> None: ...
+
+    def drop_hopeless(self) -> list[int]:
+        return []
+
+    def drop_worst(self) -> int | None:
+        return None
+
+
+def test_new_scheduler_is_one_class_and_one_row(monkeypatch):
+    monkeypatch.setitem(SCHEDULERS, "halfway", SchedulerKind(make=Halfway, description="a toy"))
+    config = SearchConfig(scheduler="halfway", trials=4, max_epochs=4)
+    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
+    searcher = OptunaSearcher(CORE, sampler="random", seed=0, num_trials=4, max_epochs=4)
+    coordinator = Coordinator(searcher, scheduler, num_trials=4, listener=Rows())
+    epochs = [(leg.number, epoch) for _, leg, epoch, _ in simulate(coordinator, lambda leg, epoch: 0.5, max_epochs=4)]
+    assert epochs == [(number, epoch) for number in range(4) for epoch in range(1, 3 if number % 2 else 5)]
+    with pytest.raises(UserError, match="must be one of asha, hyperband, median, none, halfway"):
+        SearchConfig(scheduler="third-way")

@@ -5,10 +5,13 @@ import statistics
 
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler
 
+from data.errors import UserError
+from search.config import SearchConfig
 from search.record.trials import State
 from search.space import CORE, WIDE
-from search.suggestion.samplers import SAMPLERS
+from search.suggestion.samplers import SAMPLERS, SamplerKind
 from tests.support.fakes import learning_curve
 from tests.support.searching import MAX_EPOCHS, in_space, make_searcher, samples_of, search
 
@@ -61,3 +64,15 @@ def test_tpe_beats_random_search():
     searched, chance = ([best(sampler, seed) for seed in range(6)] for sampler in ("tpe", "random"))
     assert statistics.mean(searched) > statistics.mean(chance) + 0.005
     assert min(searched) > 0.87  # of 0.89
+
+
+def test_new_sampler_is_one_function_and_one_row(monkeypatch):
+    kind = SamplerKind(make=lambda request: RandomSampler(seed=request.seed), description="a toy", one_objective=True)
+    monkeypatch.setitem(SAMPLERS, "toy", kind)
+    assert SearchConfig(searcher="toy").searcher == "toy"
+    suggested = samples_of(search(make_searcher("toy"), 3))
+    assert all(in_space(sample, CORE) for sample in suggested)
+    with pytest.raises(UserError, match="searcher is 'toy', which knows one objective only"):
+        SearchConfig(searcher="toy", objective=("val_dice", "latency_ms"))
+    with pytest.raises(UserError, match="must be one of tpe, forest, gp, cmaes, random, qmc, grid, toy"):
+        SearchConfig(searcher="toyota")
