@@ -207,7 +207,7 @@ class SearchConfig:
             reduction_factor=self.reduction_factor,
         )
 
-    def fixed(self, in_channels: int) -> SharedSettings:
+    def shared_settings(self, in_channels: int) -> SharedSettings:
         """Return what all trials of this search have in common."""
         return SharedSettings(
             in_channels=in_channels,

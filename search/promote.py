@@ -127,7 +127,7 @@ def _promote(
 
 def _track(config: SearchConfig, cohort: Cohort, winner: TrialRow) -> str | None:
     """Make the model an artifact of the winner's W&B run; return why it could not be, if so."""
-    fixed = config.fixed(cohort.train_pack.num_channels)
+    fixed = config.shared_settings(cohort.train_pack.num_channels)
     tracking = tracking_of(config, fingerprint=cohort.train_pack.fingerprint)
     return track_model(config.folder / BEST_FOLDER, winner, fixed, tracking)
 

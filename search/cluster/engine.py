@@ -53,7 +53,7 @@ def run_trials(
         logs: Ray's, for what a worker said before it was lost.
     """
     tracking = tracking_of(config, fingerprint=train_pack.fingerprint)
-    fixed = replace(config.fixed(train_pack.num_channels), loader_processes=lanes.loader_processes)
+    fixed = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
     forget_outage(tracking.folder)
     tracking = open_runs(tracking, SPACES[config.space], searcher=config.searcher)
     if tracking.sweep:

@@ -79,7 +79,7 @@ class Experiment:
 
     def parameters(self, sample: Sample) -> dict[str, Any]:
         """Return all that a sample of the space means: what is no axis was fixed."""
-        network, training = to_configs(sample, self.config.fixed(in_channels=1))
+        network, training = to_configs(sample, self.config.shared_settings(in_channels=1))
         return network.to_dict() | asdict(training)
 
     def patients(self, side: str) -> frozenset[str]:

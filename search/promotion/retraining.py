@@ -119,7 +119,7 @@ def _configs(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, seed: int, tasks: TaskRunner
 ) -> tuple[NetworkConfig, TrainConfig, int]:
     """Return what a trial of this configuration is, without early stopping, and the cores that it has."""
-    fixed = config.fixed(cohort.train_pack.num_channels)
+    fixed = config.shared_settings(cohort.train_pack.num_channels)
     fixed = replace(fixed, seed=seed, patience=0, measure_latency=False, loader_processes=tasks.loader_processes)
     return *to_configs(winner.sample, fixed), tasks.num_threads
 

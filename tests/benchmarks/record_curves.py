@@ -94,7 +94,7 @@ def main(arguments: Arguments) -> None:
     out = arguments.out or Path(__file__).parent / "results" / f"curves_{name}.csv"
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".rows.partial")  # not `<table>.partial`, in which `write` prepares the table
-    fixed = config.fixed(cohort.train_pack.num_channels)
+    fixed = config.shared_settings(cohort.train_pack.num_channels)
     settings = {"fingerprint": cohort.fingerprint, "size": arguments.size, "commit": commit(), **vars(fixed)}
     del settings["seed"]
     samples = list(enumerate(sobol_samples(arguments.configurations)))

@@ -113,7 +113,7 @@ def bare(config: SearchConfig, cohort: Cohort, samples: list[Sample], *, save: b
     """Return the seconds of training the samples one after the other, in processes that are already there."""
     queue = multiprocessing.get_context("spawn").Queue()
     threads = max(1, (os.cpu_count() or 1) // config.workers_per_trial)
-    work = (config.workers_per_trial, threads, config.fixed(3), cohort, samples, config.out, save, queue)
+    work = (config.workers_per_trial, threads, config.shared_settings(3), cohort, samples, config.out, save, queue)
     multiprocessing.spawn(_train_all, args=work, nprocs=config.workers_per_trial)
     return queue.get()
 

@@ -142,10 +142,11 @@ def test_named_shortens_data_with_a_long_name():
     assert len(SearchConfig(data="x" * 200).named().name) <= 100
 
 
-def test_fixed_hands_on_what_trials_have_in_common():
-    fixed = SearchConfig(max_epochs=5, batch_size=8, width=4, patience=2, precision="bf16", seed=3).fixed(in_channels=1)
-    assert (fixed.in_channels, fixed.max_epochs, fixed.batch_size, fixed.width) == (1, 5, 8, 4)
-    assert (fixed.patience, fixed.precision, fixed.seed) == (2, "bf16", 3)
+def test_shared_settings_are_those_of_the_config():
+    config = SearchConfig(max_epochs=5, batch_size=8, width=4, patience=2, precision="bf16", seed=3)
+    shared = config.shared_settings(in_channels=1)
+    assert (shared.in_channels, shared.max_epochs, shared.batch_size, shared.width) == (1, 5, 8, 4)
+    assert (shared.patience, shared.precision, shared.seed) == (2, "bf16", 3)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -276,7 +277,7 @@ def test_config_counts_an_objective_that_is_named_twice_once():
 def test_parse_adds_objectives_to_dice(options, objectives):
     found = parse(options)
     assert found.objective == objectives
-    assert found.fixed(in_channels=3).measure_latency == ("latency_ms" in objectives)
+    assert found.shared_settings(in_channels=3).measure_latency == ("latency_ms" in objectives)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_gather_fills_in_axes_that_an_earlier_space_held_constant(tmp_path, opti
     new = starting_from(tmp_path, "old", space="wide", batch_size=32, width=8)
     [found] = gather(new)["earlier"]
     assert found["sample"].keys() == SPACES["wide"].keys()
-    assert to_configs(found["sample"], new.fixed(3)) == to_configs(SAMPLE, old.fixed(3))
+    assert to_configs(found["sample"], new.shared_settings(3)) == to_configs(SAMPLE, old.shared_settings(3))
 
 
 @pytest.mark.parametrize("options", [{"width": 12}, {"batch_size": 4}])

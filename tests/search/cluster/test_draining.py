@@ -103,7 +103,7 @@ class Storage(StorageContext):
 def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -> Lane:
     class WithGroup(Lane):
         def setup(self, config: dict[str, Any]) -> None:
-            fixed = SearchConfig(trials=1).fixed(3)
+            fixed = SearchConfig(trials=1).shared_settings(3)
             group = SimpleNamespace(num_workers=1, checkpoints=local_path(tmp_path / "ray"))
             super().setup(config, group=group, fixed=fixed, tracker=Tracker())
 

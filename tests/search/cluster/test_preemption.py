@@ -208,7 +208,7 @@ def test_a_trial_leaves_its_node_in_the_middle_of_an_epoch_and_ends_as_if_it_had
     row = search(tmp_path, monkeypatch, leave, GOOD)
     check_left(row, *found, tmp_path, capsys.readouterr().out)
     # To the bit what a training without Ray gives that nobody disturbed.
-    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
+    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).shared_settings(3)), PACK, VAL)
     assert without_clocks(row.epochs) == without_clocks(undisturbed.state.history)
     assert row.epochs[1]["val_dice"] > row.epochs[0]["val_dice"], "the best checkpoint is not the last"
     state = torch.load(config_of(tmp_path).folder / row.checkpoint, weights_only=True)
@@ -236,7 +236,7 @@ def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
     check_left(row, checkpoint, tmp_path, capsys.readouterr().out)
     assert len(first) == 2
     assert second == others
-    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).fixed(3)), PACK, VAL)
+    *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).shared_settings(3)), PACK, VAL)
     for name in ("train_loss", "val_dice"):
         assert [epoch[name] for epoch in row.epochs] == pytest.approx(
             [epoch[name] for epoch in undisturbed.state.history], rel=1e-3

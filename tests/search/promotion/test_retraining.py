@@ -120,7 +120,7 @@ def test_the_average_is_that_of_the_last_quarter_of_the_epochs(searched, tmp_pat
     config = replace(config, out=tmp_path, max_epochs=8, promotion=Promotion(final_seeds=1))
     found = train_with_seeds(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
     average = next(one for one in found if one.name.endswith("average")).networks[0].state_dict()
-    unet, fixed = to_configs(WINNER.sample, replace(config.fixed(3), seed=1, patience=0))
+    unet, fixed = to_configs(WINNER.sample, replace(config.shared_settings(3), seed=1, patience=0))
     assert isinstance(fixed, TrainConfig)
     weights = [
         {name: value.clone() for name, value in result.state.network.state_dict().items()}
