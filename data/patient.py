@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -104,11 +105,14 @@ class SlicePatient(Patient):
         return replace(self, slices=left) if left else None
 
 
+P = TypeVar("P", bound=Patient, covariant=True)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Scan:
+class Scan(Generic[P]):
     """The patients that a reader found in a folder, before anything is decoded."""
 
-    patients: tuple[Patient, ...]
+    patients: tuple[P, ...]
     """Sorted by id."""
 
     problems: tuple[Problem, ...] = ()

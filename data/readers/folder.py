@@ -55,7 +55,7 @@ def scan(
     labels: tuple[int, ...],
     channels: tuple[int, ...] = (),
     grayscale: bool = False,
-) -> Scan:
+) -> Scan[SlicePatient]:
     """Return the patients below source, sorted by id, with their slices ordered by number.
 
     A folder `images`, `image` or `imgs` lies beside `masks` or `mask`, anywhere below source, in upper or lower case.
@@ -203,7 +203,7 @@ def _warnings(found: _Found) -> Iterator[str]:
         yield f"{total} file(s) in images and masks folders are not images and are left out ({kinds})."
 
 
-def _scan(source: Path, options: Options) -> Scan:
+def _scan(source: Path, options: Options) -> Scan[SlicePatient]:
     found = scan(
         source,
         patient_pattern=options.patient_pattern,

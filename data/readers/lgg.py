@@ -24,7 +24,7 @@ CHANNELS = ("pre", "flair", "post")
 _FILE_NAME = re.compile(r"(?P<prefix>.+)_(?P<number>[0-9]{1,9})(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
 
 
-def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = False) -> Scan:
+def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = False) -> Scan[SlicePatient]:
     """Return the patients below source, sorted by id, with their slices ordered by number (`_2` before `_10`).
 
     A patient is a folder that holds TIFF files, and the folder's name is the id. source is kaggle_3m, a folder above
@@ -114,7 +114,7 @@ def _institution(patient_id: str) -> str:
     return match[0] if match else ""
 
 
-def _scan(source: Path, options: Options) -> Scan:
+def _scan(source: Path, options: Options) -> Scan[SlicePatient]:
     found = scan(source, channels=options.channels, grayscale=options.grayscale)
     return replace(found, channel_names=options.channels or CHANNELS)
 

@@ -32,7 +32,7 @@ LAYOUT = "expected <source>/<CASE>/<CASE>_<MODALITY>.nii.gz (or .nii), each case
 _SEGMENTATION = re.compile(r"(?P<case>.+)[_-]seg\.nii(\.gz)?", re.IGNORECASE)
 
 
-def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, ...] = ()) -> Scan:
+def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, ...] = ()) -> "Scan[NiftiPatient]":
     """Return the cases below source, sorted by id: each is a folder of NIfTI files that bear its name.
 
     source is a folder above the cases, or one case. Hidden files and folders are left out. Nothing is decoded. Problems
@@ -174,7 +174,7 @@ def _shared_modalities(cases: list[dict[str, Path]]) -> tuple[tuple[str, ...], s
     return shared, f"{sentence}; left out: {rest}" if rest else sentence
 
 
-def _scan(source: Path, options: Options) -> Scan:
+def _scan(source: Path, options: Options) -> "Scan[NiftiPatient]":
     return scan(source, modalities=options.modalities, labels=options.labels)
 
 

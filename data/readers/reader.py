@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from data.errors import DataError, UserError
-from data.patient import Scan
+from data.patient import Patient, Scan
 
 Spacing = tuple[float, float, float]
 """Distance between slices, rows and columns, in mm."""
@@ -106,7 +106,7 @@ class FileKind:
 class Reader:
     """A layout of data, and all that the program knows about it."""
 
-    scan: Callable[[Path, Options], Scan]
+    scan: Callable[[Path, Options], Scan[Patient]]
     """Return the patients below a folder. Raises DataError."""
 
     recognise: Callable[[Path], bool] | None = None

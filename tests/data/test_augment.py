@@ -3,13 +3,19 @@
 import numpy as np
 import pytest
 
-from data.augment import AugmentConfig, build_augment
+from data.augment import Augment, AugmentConfig, build_augment
 
 
 @pytest.fixture(autouse=True, scope="module")
 def import_albumentations():
     """Its import takes longer than the tests; here no single test is charged with it."""
-    build_augment(AugmentConfig())
+    augment_of(1.0)
+
+
+def augment_of(strength: float) -> Augment:
+    augment = build_augment(AugmentConfig(strength=strength))
+    assert augment is not None
+    return augment
 
 
 def slice_of(seed):
@@ -23,7 +29,7 @@ def slice_of(seed):
 
 @pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
 def test_augment_moves_the_mask_with_the_image(strength):
-    augment = build_augment(AugmentConfig(strength=strength))
+    augment = augment_of(strength)
     shares = []
     for seed in range(40):
         image, mask = augment(*slice_of(seed), seed)
@@ -37,7 +43,7 @@ def test_augment_moves_the_mask_with_the_image(strength):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_augment_with_the_same_seed_is_identical(seed):
-    first, second = build_augment(AugmentConfig()), build_augment(AugmentConfig())
+    first, second = augment_of(1.0), augment_of(1.0)
     expected = first(*slice_of(0), seed)
     for other in range(3):  # earlier calls and the global generator must not matter
         second(*slice_of(other), other + 100)
@@ -52,17 +58,17 @@ def test_augment_leaves_the_global_generator_alone():
     np.random.seed(7)
     expected = np.random.random()
     np.random.seed(7)
-    build_augment(AugmentConfig())(*slice_of(0), 3)
+    augment_of(1.0)(*slice_of(0), 3)
     assert np.random.random() == expected
 
 
 def test_augment_differs_between_seeds():
-    augment = build_augment(AugmentConfig())
+    augment = augment_of(1.0)
     assert len({augment(*slice_of(0), seed)[0].tobytes() for seed in range(20)}) >= 19
 
 
 def test_augment_never_writes_to_its_inputs():
-    augment = build_augment(AugmentConfig(strength=2.0))
+    augment = augment_of(2.0)
     image, mask = slice_of(0)
     image.setflags(write=False)
     mask.setflags(write=False)
@@ -73,7 +79,7 @@ def test_augment_never_writes_to_its_inputs():
 
 def test_augment_draws_each_transform_independently():
     # With one seed for all transforms, a slice would be flipped exactly when its grey levels change.
-    augment = build_augment(AugmentConfig(strength=0.01))  # hardly any movement: the flip shows in the mask
+    augment = augment_of(0.01)  # hardly any movement: the flip shows in the mask
     image, mask = np.full((16, 16, 1), 200, np.uint8), np.zeros((16, 16), bool)
     mask[4:12, :4] = True
     seen = set()
@@ -84,13 +90,13 @@ def test_augment_draws_each_transform_independently():
 
 
 def test_augment_of_an_empty_mask_stays_empty():
-    augment = build_augment(AugmentConfig(strength=2.0))
+    augment = augment_of(2.0)
     assert not any(augment(slice_of(0)[0], np.zeros((32, 32), bool), seed)[1].any() for seed in range(20))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
 def test_augment_keeps_any_number_of_channels(channels):
-    augment = build_augment(AugmentConfig(strength=2.0))
+    augment = augment_of(2.0)
     image = np.random.default_rng(0).integers(0, 256, (16, 16, channels), dtype=np.uint8)
     assert {augment(image, np.zeros((16, 16), bool), seed)[0].shape for seed in range(20)} == {(16, 16, channels)}
 

@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,9 +210,9 @@ def test_batches_with_context_hold_the_neighbours_from_below_to_above_normalised
     (batch,) = eval_batches(pack, all_slices(pack), batch_size=6)
     assert batch.images.shape == (6, pack.num_channels, 8, 8) == (6, 6, 8, 8)
     for i, seen in enumerate(SEEN):
-        mean = np.tile([[0, 1], [2, 3], [4, 5]][pack.patient_of_slice[i]], 3)
+        mean = np.tile(np.array([[0, 1], [2, 3], [4, 5]])[pack.patient_of_slice[i]], 3)
         raw = np.array([index * 10 + channel for index in seen for channel in (0, 1)])
-        expected = np.float32((raw - mean) / np.float32(mean + 1))
+        expected = ((raw - mean) / (mean + 1).astype(np.float32)).astype(np.float32)
         np.testing.assert_array_equal(batch.images[i], np.broadcast_to(expected[:, None, None], (6, 8, 8)))
     np.testing.assert_array_equal(batch.masks[:, 0], pack.masks)
 
@@ -237,7 +238,7 @@ def test_augmentation_takes_any_number_of_channels_and_moves_them_alike(channels
     texture = np.random.default_rng(0).integers(0, 200, (32, 32, 1), dtype=np.uint8)
     pack = replace(pack, images=pack.images + texture, mean=np.zeros((3, channels), np.float32))
     pack = replace(pack, std=np.ones((3, channels), np.float32))
-    options = {"batch_size": 6, "seed": 1, "epoch": 0}
+    options: dict[str, Any] = {"batch_size": 6, "seed": 1, "epoch": 0}
     (plain,) = train_batches(pack, all_slices(pack), **options)
     (batch,) = train_batches(pack, all_slices(pack), augment=build_augment(AugmentConfig(strength=2.0)), **options)
     num_channels = channels * (2 * context_slices + 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 
 from data.preprocess import (
     MIN_STD,
@@ -82,7 +83,7 @@ def test_normalise_has_zero_mean_and_unit_deviation_in_the_head(seed):
 
 def test_normalise_by_hand_puts_channels_first_and_keeps_them_last_in_memory():
     images = np.array([[[[10, 20], [30, 40]]], [[[1, 2], [3, 4]]]], np.uint8)
-    result = normalise(images, np.float32([[10, 20], [1, 2]]), np.float32([[10, 20], [2, 1]]))
+    result = normalise(images, np.array([[10, 20], [1, 2]], np.float32), np.array([[10, 20], [2, 1]], np.float32))
     assert result.tolist() == [[[[0, 2]], [[0, 1]]], [[[0, 1]], [[0, 2]]]]
     assert result.transpose(0, 2, 3, 1).flags.c_contiguous
 
@@ -115,7 +116,7 @@ def test_volume_statistics_of_a_constant_channel_keep_a_deviation():
 # --- grey levels ---
 
 
-def levels_of(values, intensities, *, dtype=np.float32):
+def levels_of(values, intensities, *, dtype: DTypeLike = np.float32):
     """Return the grey levels of a volume of one row, as a list."""
     images = np.array(values, dtype).reshape(1, 1, -1, 1)
     levels = to_grey_levels(images, intensities)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from data.errors import BadFiles, DataError, UserError
-from data.readers.images import write_image
+from data.patient import SlicePatient
+from data.readers.images import ReadPair, write_image
 from data.readers.phantom import DEFAULT_NUM_PHANTOMS
-from data.source import Reading, find_source
+from data.source import Reading, Source, find_source
 from tests.support.fakes import write_lgg_patient
 
 
@@ -58,6 +59,10 @@ NIFTI = ("C/C_t1.nii.gz", "C/C_seg.nii.gz")
 
 def found_in(source, **reading):
     return find_source(str(source), reading=Reading(**reading), phantom_root=source / "runs")
+
+
+def slice_patients(source: Source) -> list[SlicePatient]:
+    return [patient for patient in source.patients if isinstance(patient, SlicePatient)]
 
 
 @pytest.mark.parametrize(
@@ -138,10 +143,11 @@ def test_source_of_phantoms_takes_channels_and_refuses_labels(tmp_path):
 def test_source_gives_its_options_to_the_reader(tmp_path):
     touch(tmp_path, *FOLDER, "images/Q_7.png", "masks/Q_7.png")
     reading = {"patient_pattern": r"images/(.)", "labels": (2,), "channels": ("2", "0")}
-    first, second = found_in(tmp_path, **reading).patients
+    first, second = slice_patients(found_in(tmp_path, **reading))
     assert (first.id, second.id) == ("P", "Q")
-    assert (first.read_slice.labels, first.read_slice.channels) == ((2,), (2, 0))
-    assert found_in(tmp_path, grayscale=True).patients[0].read_slice.grayscale
+    assert first.read_slice == ReadPair(labels=(2,), channels=(2, 0))
+    grey, _ = slice_patients(found_in(tmp_path, grayscale=True, patient_pattern=r"images/(.)"))
+    assert grey.read_slice == ReadPair(grayscale=True)
 
 
 @pytest.mark.parametrize(

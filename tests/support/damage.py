@@ -82,7 +82,7 @@ def put(offset, value, dtype):
 
 def tags(relative, **changes):
     def damage(source):
-        with tifffile.TiffFile(source / relative, mode="r+b") as tiff:
+        with tifffile.TiffFile(source / relative, mode="r+") as tiff:
             for name, value in changes.items():
                 tiff.pages.first.tags[name].overwrite(value)
 

@@ -51,26 +51,31 @@ class Kaggle(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
+    @property
+    def kaggle(self) -> Kaggle:
+        assert isinstance(self.server, Kaggle)
+        return self.server
+
+    def log_message(self, format, *args):
         pass
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         name = self.path.rpartition("/")[2]
-        self.server.requests.append((name, None))
+        self.kaggle.requests.append((name, None))
         if name == "GetDataset":
             body = json.dumps({"ref": download.HANDLE, "currentVersionNumber": 2}).encode()
-            self.reply(self.server.status, body, {"Content-Type": "application/json"})
+            self.reply(self.kaggle.status, body, {"Content-Type": "application/json"})
         else:
             self.reply(302, b"", {"Location": "http://localhost/store/archive.zip?X-Goog-Signature=SECRET"})
 
     def do_GET(self):
         asked = self.headers["Range"]
-        self.server.requests.append(("store", asked))
-        first = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
-        digest = base64.b64encode(hashlib.md5(self.server.archive).digest()).decode()
+        self.kaggle.requests.append(("store", asked))
+        first = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        digest = base64.b64encode(hashlib.md5(self.kaggle.archive).digest()).decode()
         headers = {"Accept-Ranges": "bytes", "x-goog-hash": f"md5={digest}", "Content-Type": "application/zip"}
-        self.reply(206 if asked else 200, self.server.archive[first:], headers, self.server.bytes_before_cut)
+        self.reply(206 if asked else 200, self.kaggle.archive[first:], headers, self.kaggle.bytes_before_cut)
 
     def reply(self, status, body, headers, bytes_before_cut=None):
         self.send_response(status)

@@ -50,16 +50,13 @@ def problems_of(patient):
 
 
 def rewrite(path, change):
-    """Rewrites the bytes of a .nii or .nii.gz file, inflated."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rb") as file:
-        content = bytearray(file.read())
-    content = change(content) or content
-    with opened(path, "wb") as file:
-        file.write(content)
+    """Rewrite the bytes of a .nii or .nii.gz file, inflated."""
+    content = bytearray(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    content = bytes(change(content) or content)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
 def put(content, offset, value, dtype):
-    """Overwrites what lies at offset (nifti1.h says what that is)."""
+    """Overwrite the bytes at an offset; nifti1.h says what they mean."""
     written = np.array(value, dtype).tobytes()
     content[offset : offset + len(written)] = written

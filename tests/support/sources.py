@@ -4,6 +4,7 @@ The slices are as large as the pack, so that a slice in a pack is equal to the f
 alike: an image with a mask other than its own, or of another patient, is noticed."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import nibabel
@@ -72,7 +73,7 @@ def write_brats(source):
         write_nifti(source / patient / f"{patient}_seg.nii.gz", labels)
 
 
-def config_of(source, **reading):
+def config_of(source, **reading: Any):
     reading = {"modalities": MODALITIES} | reading if reading.get("data_format") == "nifti" else reading
     return SearchConfig(
         data=str(source),

@@ -9,13 +9,14 @@ from search.cohort import read_cohort
 from tests.data.bad_input.folder_cases import FOLDER
 from tests.data.bad_input.lgg_cases import LGG
 from tests.data.bad_input.nifti_cases import NIFTI
+from tests.support.damage import Case
 from tests.support.sources import ALL, assert_slices, config_of
 
-CASES = [
-    pytest.param(layout, case, id=f"{layout}: {case.name}")
-    for layout, cases in (("lgg", LGG), ("folder", FOLDER), ("nifti", NIFTI))
-    for case in cases
-]
+CASES = [(layout, case) for layout, cases in (("lgg", LGG), ("folder", FOLDER), ("nifti", NIFTI)) for case in cases]
+
+
+def named(pairs: list[tuple[str, Case]]) -> list:
+    return [pytest.param(layout, case, id=f"{layout}: {case.name}") for layout, case in pairs]
 
 
 def assert_problems(problems, case, source):
@@ -25,7 +26,7 @@ def assert_problems(problems, case, source):
         assert re.match(reason, found[path]), found[path]
 
 
-@pytest.mark.parametrize(("layout", "case"), CASES)
+@pytest.mark.parametrize(("layout", "case"), named(CASES))
 def test_a_bad_file_stops_the_run_and_is_named_with_the_reason(copy, layout, case):
     source = copy(layout)
     case.damage(source)
@@ -37,7 +38,7 @@ def test_a_bad_file_stops_the_run_and_is_named_with_the_reason(copy, layout, cas
     assert "--skip-bad-files" in str(caught.value)
 
 
-@pytest.mark.parametrize(("layout", "case"), [param for param in CASES if param.values[1].lost is not None])
+@pytest.mark.parametrize(("layout", "case"), named([pair for pair in CASES if pair[1].lost is not None]))
 def test_skipping_bad_files_leaves_out_exactly_what_needs_them(copy, layout, case):
     source = copy(layout)
     case.damage(source)

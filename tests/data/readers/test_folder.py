@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def problems(found, source):
     return [str(problem).replace(f"{source}/", "") for problem in found.problems]
 
 
-def write_slice(folder, *, image=IMAGE, mask=TUMOUR):
+def write_slice(folder: Path, *, image: np.ndarray = IMAGE, mask: np.ndarray = TUMOUR) -> SliceFiles:
     files = SliceFiles(number=1, image=folder / "image.tif", mask=folder / "mask.png")
     photometric = "rgb" if image.shape[2:] == (3,) else "minisblack"
     tifffile.imwrite(files.image, image, photometric=photometric, planarconfig="contig")
@@ -166,7 +167,7 @@ def test_scan_numbers_slices_by_their_last_digits_or_in_natural_order(tmp_path, 
         (["masks/P/1.tif"], r"images/P/1\.png: has 2 masks \(masks/P/1\.png, masks/P/1\.tif\), but must have one"),
         (
             ["images/P/1.tif"],
-            r"images/P/1\.png: has the name of 1\.tif, so it is unclear to which the mask",
+            r"images/P/1\.png: has the name of 1\.tif, so it is unclear to which the mask belongs; remove",
         ),
         (
             ["images/P/01.tif", "masks/P/01.tif"],

@@ -206,7 +206,7 @@ def test_read_pixels_says_what_is_wrong(tmp_path, name, content, reason):
         (np.zeros((8, 8), np.int32), {}, r"its pixels are MINISBLACK of int32"),
         (np.zeros((8, 8, 4), np.uint8), {"photometric": "separated"}, r"its pixels are SEPARATED of uint8"),
         (np.zeros((8, 8), np.uint8), {"colormap": np.zeros((3, 256), np.uint16)}, r"its pixels are PALETTE of uint8"),
-        (np.float32([[1, np.nan, np.inf]]), {}, r"2 values are NaN, infinite or above 3\.4e38; replace them"),
+        (np.array([[1, np.nan, np.inf]], np.float32), {}, r"2 values are NaN, infinite or above 3\.4e38; replace them"),
         (np.array([[1e300]]), {}, r"1 values are NaN, infinite or above"),
         (np.zeros((1, MAX_SIDE + 1), np.uint8), {}, rf"is 1 x {MAX_SIDE + 1}, but 1 to {MAX_SIDE} pixels a side"),
         (np.zeros((1, 1, 65), np.uint8), {"planarconfig": "contig"}, r"has 65 channels, but at most 64 are legal"),
@@ -221,7 +221,7 @@ def test_read_pixels_says_what_is_wrong_with_a_tiff(tmp_path, pixels, options, r
 @pytest.mark.parametrize("tags", [{"ImageWidth": 60000, "ImageLength": 60000}, {"ImageLength": 4_000_000_000}])
 def test_read_pixels_refuses_a_huge_tiff_by_its_header(tmp_path, tags):
     tifffile.imwrite(tmp_path / "a.tif", noise(8, 8))
-    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
         for name, value in tags.items():
             tiff.pages.first.tags[name].overwrite(value, dtype="I")
     assert re.match(rf"is \d+ x \d+, but 1 to {MAX_SIDE}", reason_of(tmp_path / "a.tif"))
@@ -230,7 +230,7 @@ def test_read_pixels_refuses_a_huge_tiff_by_its_header(tmp_path, tags):
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_read_pixels_refuses_a_tiff_that_promises_more_rows_than_it_holds(tmp_path, compression):
     tifffile.imwrite(tmp_path / "a.tif", noise(8, 8), compression=compression)
-    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
         tiff.pages.first.tags["ImageLength"].overwrite(9000)
     assert re.match(r"is truncated", reason_of(tmp_path / "a.tif"))
 
@@ -308,13 +308,25 @@ def test_as_mask_takes_the_labels_it_is_told(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("pixels", "labels", "reason"),
     [
-        (np.uint8([[0, 1, 2]]), (), r"mask values are 0, 1, 2, but must be 0 and 1, or 0 and 255; .* --labels which"),
-        (np.uint8([[0, 1, 255]]), (), r"mask values are 0, 1, 255, but"),
+        (
+            np.array([[0, 1, 2]], np.uint8),
+            (),
+            r"mask values are 0, 1, 2, but must be 0 and 1, or 0 and 255; .* --labels which",
+        ),
+        (np.array([[0, 1, 255]], np.uint8), (), r"mask values are 0, 1, 255, but"),
         (np.arange(9, dtype=np.int16)[None] - 1, (), r"mask values are -1, 0, 1, 2, 3, 4, \.\.\., but"),
-        (np.float32([[0, 0.5]]), (), r"mask values are 0, 0\.5, but must be"),
-        (np.float32([[0, 0.5]]), (1,), r"mask values are 0, 0\.5, but labels are whole numbers; save it unscaled"),
-        (np.uint8([[[0, 0, 255]]]), (), r"the mask is coloured, but must have one channel; save it as grey values"),
-        (np.uint8([[[0, 0, 255]]]), (255,), r"the mask is coloured"),
+        (np.array([[0, 0.5]], np.float32), (), r"mask values are 0, 0\.5, but must be"),
+        (
+            np.array([[0, 0.5]], np.float32),
+            (1,),
+            r"mask values are 0, 0\.5, but labels are whole numbers; save it unscaled",
+        ),
+        (
+            np.array([[[0, 0, 255]]], np.uint8),
+            (),
+            r"the mask is coloured, but must have one channel; save it as grey values",
+        ),
+        (np.array([[[0, 0, 255]]], np.uint8), (255,), r"the mask is coloured"),
     ],
 )
 def test_as_mask_says_what_is_wrong(tmp_path, pixels, labels, reason):

@@ -128,5 +128,6 @@ def test_patient_lists_all_its_bad_files_and_can_do_without_them(tmp_path):
         caught.value
     )
     rest = patient.without({problem.path for problem in caught.value.problems})
+    assert rest is not None
     assert rest.read().numbers == (2,)
     assert patient.without(set(patient.files)) is None

@@ -55,7 +55,8 @@ def test_read_takes_an_oblique_volume_by_its_closest_axes(tmp_path):
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
     for path in folder.iterdir():
-        image = nibabel.load(path)
+        image = nibabel.Nifti1Image.from_filename(path)
+        assert image.affine is not None
         nibabel.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine).to_filename(path)
     np.testing.assert_array_equal(patient_of(folder).read().images[..., 0], SLICES)
 

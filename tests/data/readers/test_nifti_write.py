@@ -3,6 +3,7 @@
 import nibabel
 import numpy as np
 import pytest
+from nibabel.nifti1 import Nifti1Extension
 
 from data.errors import BadFiles, DataError
 from data.readers.nifti import NiftiPatient
@@ -16,7 +17,7 @@ def test_write_mask_inverts_read(tmp_path, codes, suffix):
     patient = patient_of(write_case(tmp_path, codes=codes))
     written = tmp_path / f"mask{suffix}"
     write_mask(written, patient.read().masks, patient.segmentation)
-    original, mask = nibabel.load(patient.segmentation), nibabel.load(written)
+    original, mask = map(nibabel.Nifti1Image.from_filename, (patient.segmentation, written))
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(original.dataobj) > 0)
     np.testing.assert_array_equal(mask.affine, original.affine)
     assert mask.get_data_dtype() == np.uint8
@@ -29,7 +30,7 @@ def test_write_mask_keeps_form_and_drops_window_scaling_and_extensions(tmp_path)
     like = nibabel.Nifti2Image(np.asarray(image.dataobj)[..., None], image.affine)
     like.set_qform(image.affine, 1)
     like.header["cal_max"] = 500
-    like.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"private" * 20))
+    like.header.extensions.append(Nifti1Extension("comment", b"private" * 20))
     like.header.set_slope_inter(2, 5)
     like.to_filename(tmp_path / "like.nii.gz")
     write_mask(tmp_path / "m.nii.gz", LABELS > 0, tmp_path / "like.nii.gz")
