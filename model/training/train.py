@@ -89,7 +89,7 @@ def train(
     Raises:
         Halted: `halt` returned True.
         CheckpointError: `resume_from` is not a checkpoint of this network.
-        ValueError: The batch cannot be shared among the workers, or the slices do not suit the network.
+        UserError: The batch cannot be shared among the workers, or the slices do not suit the network.
     """
     device = find_device(config.precision, channels_last_on_cpu=network_config.channels_last_on_cpu)
     torch.manual_seed(config.seed)  # the same weights on every rank

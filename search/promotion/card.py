@@ -99,13 +99,15 @@ def format_interval(summary: dict[str, float]) -> str:
 
 
 def _describe_network(metrics: dict[str, Any]) -> str:
-    """Return what kind of model it is, as a sentence begins: `A U-Net`, `An ensemble of 3 U-Nets`."""
+    """Return what kind of model it is, as the start of a sentence: `A U-Net`, `An ensemble of 3 U-Nets`."""
     architectures = metrics.get("architectures", [DEFAULT_ARCHITECTURE])  # older experiments do not name it
     titles = [find_architecture(name).title for name in architectures]
     count = metrics.get("num_networks", 1)
     if count == 1:
         return f"{'An' if titles[0][0] in 'AEIO' else 'A'} {titles[0]}"
-    return f"An ensemble of {count} {titles[0]}s" if len(titles) == 1 else f"An ensemble of {' and '.join(titles)}s"
+    if len(titles) == 1:
+        return f"An ensemble of {count} {titles[0]}s"
+    return f"An ensemble of {count} networks ({', '.join(titles)})"
 
 
 def _rule(config: dict[str, Any]) -> str:

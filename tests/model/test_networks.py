@@ -138,5 +138,10 @@ def test_read_config_refuses_what_is_no_network(values, message):
         read_config(values)
 
 
+def test_network_without_a_bottom_takes_every_side():
+    assert (CONFIG.side_multiple, CONFIG.min_side) == (1, 1)
+    assert (UNetConfig(depth=3).side_multiple, UNetConfig(depth=3).min_side) == (8, 16)
+
+
 def test_every_network_is_registered_under_its_own_name():
     assert all(find_architecture(name).config.architecture == name for name in NETWORKS)

@@ -130,6 +130,15 @@ def test_checkpoints_from_before_architectures_had_names_are_read(tmp_path, form
         )
 
 
+def test_checkpoint_of_an_unknown_architecture_is_refused(tmp_path):
+    state = torch.load(io.BytesIO(constant_state(0.0).to_bytes()), weights_only=True)
+    state["network_config"]["architecture"] = "vgg"
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(torch_bytes(state))
+    with pytest.raises(CheckpointError, match=f"{path}: architecture is 'vgg', but must be one of unet"):
+        load_network(path)
+
+
 def test_restore_refuses_the_state_of_another_network():
     with pytest.raises(CheckpointError, match=r"checkpoint is of .*depth=2.*this training is of .*depth=1"):
         constant_state(0.0, depth=1).restore(constant_state(0.0, depth=2).to_bytes())

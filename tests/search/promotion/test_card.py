@@ -13,6 +13,7 @@ from data.preprocess import Preprocessing
 from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network
 from model.inference.volume import predict_volume
+from model.networks import NETWORKS, Architecture
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
 from model.weights import write_weights
@@ -191,6 +192,22 @@ def test_card_warns_and_leaves_no_gap():
         assert "Not a medical device" in card
         assert not any(gap in card for gap in ("{{", "{%", "None", "\n\n\n"))
     assert card.startswith("# Tumour segmentation model small\n\nAn ensemble of 3 U-Nets that marks")
+
+
+def test_card_names_the_architecture_of_the_networks(monkeypatch):
+    other = Architecture(config=UNetConfig, network=UNet, title="Attention Net")
+    monkeypatch.setitem(NETWORKS, "attention", other)
+    kinds = {
+        "A U-Net that": {"architectures": ["unet"]},
+        "An Attention Net that": {"architectures": ["attention"]},
+        "An ensemble of 2 Attention Nets that": {"architectures": ["attention"], "num_networks": 2},
+        "An ensemble of 3 networks (Attention Net, U-Net) that": {
+            "architectures": ["attention", "unet"],
+            "num_networks": 3,
+        },
+    }
+    for beginning, metrics in kinds.items():
+        assert f"\n\n{beginning} marks brain tumours" in make_card(metrics=metrics)
 
 
 def python_of(card: str) -> list[str]:
