@@ -4,33 +4,31 @@ from pathlib import Path
 
 import pytest
 
+from data.preprocess import Preprocessing
+from model.settings import Settings
 from search.cluster.task_runner import _unreadable
 from search.experiment import exclusive_writer
 from search.promotion.candidates import score_checkpoint
 from search.record.trials import State
 from search.space import SPACES
 from search.storage import remote, writer
-from search.storage.working_folder import bucket_uri, parse_out, storage_path_of
+from search.storage.working_folder import parse_out, storage_path_of
 from search.tracking.mirrored import MirroredTracker, mirrored, sync_down_tracks
 from search.tracking.tracker import NoTracker, TrackedTrial, Tracking
-from tests.search.storage.test_uploader import in_bucket, put
+from tests.support.bucket_files import in_bucket, put, uri_of, working_folder_elsewhere
+from tests.support.fakes import trial_row
 from tests.support.s3_server import location
 
 
 @pytest.fixture
 def folder(bucket, monkeypatch) -> Path:
-    """Returns the working folder of an experiment that is in its bucket."""
+    """The working folder of an experiment that is in its bucket."""
     monkeypatch.setattr(writer, "SETTLE_SECONDS", 0.0)
     folder = parse_out(bucket) / "mine"
     put(folder, {"config.json": '{"started": "now"}', "test_scorings.jsonl": "1\n", "best/old.txt": "old"})
     with exclusive_writer(folder):
         pass
     return folder
-
-
-def there(folder: Path, monkeypatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
-    return parse_out(bucket_uri(folder.parent)) / "mine"
 
 
 def deliver(folder: Path) -> int:
@@ -42,8 +40,8 @@ def deliver(folder: Path) -> int:
     return 42
 
 
-def test_work_elsewhere_has_what_the_bucket_has_and_brings_back_what_it_wrote(folder, monkeypatch, tmp_path):
-    uri, other = bucket_uri(folder.parent), there(folder, monkeypatch, tmp_path)
+def test_run_remotely_sees_the_buckets_files_and_returns_what_it_wrote(folder, monkeypatch, tmp_path):
+    uri, other = uri_of(folder), working_folder_elsewhere(folder, monkeypatch, tmp_path)
     result, files = remote.run_remotely(other, uri, deliver, other)
     assert (result, files) == (42, {"test_scorings.jsonl": b"1\n2\n", "best/model.onnx": b"model"})
     remote.write_results(folder, files)
@@ -51,13 +49,13 @@ def test_work_elsewhere_has_what_the_bucket_has_and_brings_back_what_it_wrote(fo
     assert [path.name for path in (folder / "best").iterdir()] == ["model.onnx"]
 
 
-def test_work_where_the_driver_is_changes_its_folder_itself(folder):
+def test_run_remotely_on_the_drivers_machine_writes_into_its_folder(folder):
     with exclusive_writer(folder):
-        assert remote.run_remotely(folder, bucket_uri(folder.parent), deliver, folder) == (42, {})
+        assert remote.run_remotely(folder, uri_of(folder), deliver, folder) == (42, {})
     assert in_bucket(storage_path_of(folder))["test_scorings.jsonl"] == "1\n2\n"
 
 
-def test_send_first_says_that_the_bucket_takes_nothing(s3_server, folder):
+def test_upload_working_folder_says_that_the_bucket_accepts_nothing(s3_server, folder):
     put(folder, {"final/t000-seed1.pt": "state"})
     with (
         s3_server.refusing(),
@@ -69,18 +67,20 @@ def test_send_first_says_that_the_bucket_takes_nothing(s3_server, folder):
 
 
 def test_a_machine_that_reaches_the_bucket_can_work_there(folder, s3_server):
-    uri = bucket_uri(folder.parent)
+    uri = uri_of(folder)
     assert _unreadable([uri, __file__]) == []
     assert _unreadable([uri, "/nowhere"]) == ["/nowhere"]
     assert _unreadable([s3_server.uri("nobodys"), "/nowhere"]) == [s3_server.uri("nobodys")]
 
 
 def test_score_checkpoint_reads_it_from_the_bucket(folder):
+    name = "ray/t000-1/checkpoint_000000/checkpoint.pt"
+    row, settings = trial_row(0, [0.5]), Settings(preprocessing=Preprocessing(), channel_names=("a", "b", "c"))
     with pytest.raises(FileNotFoundError):
-        score_checkpoint("t000", None, folder / "ray/t000-1/checkpoint_000000/checkpoint.pt", [], None)
-    (storage_path_of(folder) / "ray/t000-1/checkpoint_000000/checkpoint.pt").write_bytes(b"no network")
+        score_checkpoint("t000", row, folder / name, [], settings)
+    (storage_path_of(folder) / name).write_bytes(b"no network")
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
-        score_checkpoint("t000", None, folder / "ray/t000-1/checkpoint_000000/checkpoint.pt", [], None)
+        score_checkpoint("t000", row, folder / name, [], settings)
 
 
 class FileTracker(NoTracker):
@@ -98,7 +98,7 @@ class FileTracker(NoTracker):
 
 
 def test_tracks_of_another_machine_reach_the_bucket_and_then_the_driver(folder, monkeypatch, tmp_path):
-    uri, other = bucket_uri(folder.parent), there(folder, monkeypatch, tmp_path)
+    uri, other = uri_of(folder), working_folder_elsewhere(folder, monkeypatch, tmp_path)
     tracking = Tracking(mode="offline", project="p", group="mine", folder=other)
     put(other.parent.parent, {"x": ""})
     tracker = mirrored(FileTracker(other), tracking)

@@ -1,0 +1,22 @@
+"""What the tests of storage share."""
+
+from pathlib import Path
+
+import pytest
+
+from search.storage import writer
+from search.storage.working_folder import parse_out
+
+
+@pytest.fixture
+def folder(bucket: str) -> Path:
+    """The working folder of an experiment that nobody has written yet."""
+    folder = parse_out(bucket) / "mine"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a lease without the moment's wait for another process."""
+    monkeypatch.setattr(writer, "SETTLE_SECONDS", 0.0)
