@@ -66,7 +66,8 @@ def to_configs(sample: Sample, fixed: SharedSettings) -> tuple[NetworkConfig, Tr
     values = {field.name: getattr(fixed, field.name) for field in fields(fixed)} | sample
     network_config = find_architecture(values.pop("architecture")).config
     network_names, train_names = _names(network_config), _names(TrainConfig)
-    if unknown := sorted(set(values) - network_names - train_names):
+    # A shared setting that this network does not have, such as a width, has no effect on it.
+    if unknown := sorted(set(sample) - {"architecture"} - network_names - train_names):
         legal = ", ".join(sorted(network_names | train_names))
         raise ValueError(f"unknown hyperparameter {', '.join(unknown)}; legal are {legal}")
     return (

@@ -1,14 +1,10 @@
 """A second network, which is registered in this test alone, is trained, resumed, saved, exported and predicted with."""
 
-from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from data.errors import UserError
 from data.preprocess import Preprocessing
@@ -16,8 +12,7 @@ from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network
 from model.inference.runtime import load_model
 from model.inference.volume import predict_volume
-from model.networks import DEFAULT_ARCHITECTURE, NETWORKS, Architecture, build, find_architecture, read_config
-from model.segmentation_network import NetworkConfig, SegmentationNetwork, check_slices
+from model.networks import DEFAULT_ARCHITECTURE, NETWORKS, build, find_architecture, read_config
 from model.settings import Settings
 from model.training.checkpoint import CheckpointError, load_checkpoint
 from model.training.train import EpochResult, train
@@ -25,31 +20,8 @@ from model.training.train_config import TrainConfig
 from model.unet import UNet, UNetConfig
 from model.weights import read_weights, write_weights
 from tests.support.fakes import small_pack
+from tests.support.plain_network import PLAIN, Plain, PlainConfig
 from tests.support.training import without_clocks
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlainConfig(NetworkConfig):
-    architecture: ClassVar[str] = "plain"
-
-    kernel: int = 3
-
-    @property
-    def side_multiple(self) -> int:
-        return 1
-
-
-class Plain(SegmentationNetwork):
-    """One convolution."""
-
-    def __init__(self, config: PlainConfig) -> None:
-        super().__init__(config)
-        self.convolution = nn.Conv2d(config.in_channels, 1, config.kernel, padding="same")
-
-    def forward(self, slices: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
-        check_slices(slices, self.config)
-        return self.convolution(slices)
-
 
 PACK = small_pack([True, False, True], size=9)  # which no U-Net could take
 CONFIG = PlainConfig(kernel=5)
@@ -58,7 +30,7 @@ SETTINGS = Settings(preprocessing=Preprocessing(size=9), channel_names=("t1", "f
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch) -> None:
-    monkeypatch.setitem(NETWORKS, "plain", Architecture(config=PlainConfig, network=Plain, title="Plain convolution"))
+    monkeypatch.setitem(NETWORKS, "plain", PLAIN)
 
 
 def trained(epochs: int = 2, *, resume_from: bytes | None = None) -> list[EpochResult]:

@@ -6,9 +6,11 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from model.networks import NETWORKS
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from search.space import CORE, SPACES, WIDE, SharedSettings, batch_sizes, describe, largest_network, to_configs
+from tests.support.plain_network import PLAIN, PlainConfig
 
 FIXED = SharedSettings(in_channels=3, max_epochs=9, batch_size=16, width=12, patience=5, precision="float32", seed=4)
 
@@ -69,6 +71,15 @@ def test_describe_says_each_axis_by_hand():
         "depth": "2 to 5",
         "norm": "one of instance, batch",
     }
+
+
+def test_to_configs_describes_the_network_that_is_asked_for(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "plain", PLAIN)
+    plain, train = to_configs({"kernel": 5, "batch_size": 8}, replace(FIXED, architecture="plain"))
+    assert (plain, train.batch_size) == (PlainConfig(kernel=5), 8)
+    assert largest_network({"kernel": IntDistribution(1, 7)}, "plain") == PlainConfig(kernel=7)
+    with pytest.raises(ValueError, match=r"unknown hyperparameter depth; legal are .*kernel"):
+        to_configs({"depth": 3}, replace(FIXED, architecture="plain"))
 
 
 def test_to_configs_refuses_an_unknown_architecture():
