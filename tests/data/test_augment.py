@@ -8,7 +8,7 @@ from data.augment import Augment, AugmentConfig, build_augment
 
 @pytest.fixture(autouse=True, scope="module")
 def import_albumentations():
-    """Its import takes longer than the tests; here no single test is charged with it."""
+    """Import albumentations, which takes longer than a test, before the first test."""
     augment_of(1.0)
 
 

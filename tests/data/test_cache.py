@@ -1,4 +1,4 @@
-"""Packs on disk: decoded once, the same as in memory, made anew when anything about them changes."""
+"""Packs on disk: decoded once, equal to those in memory, and made again when anything about them changes."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def read(source: Path, folder: Path, preprocessing: Preprocessing = SMALL) -> tu
     return cached_pack(patients, preprocessing, folder, make), bool(decoded)
 
 
-def test_a_pack_is_decoded_once_and_then_mapped(source, tmp_path):
+def test_cached_pack_is_decoded_once_and_then_mapped(source, tmp_path):
     made, decoded = read(source, tmp_path / "packs")
     found, decoded_again = read(source, tmp_path / "packs")
     assert (decoded, decoded_again) == (True, False)
@@ -62,14 +62,14 @@ def test_a_pack_is_decoded_once_and_then_mapped(source, tmp_path):
     ],
     ids=["time", "content", "more", "fewer", "renamed"],
 )
-def test_a_change_of_the_files_is_seen(source, tmp_path, change):
+def test_cached_pack_is_made_again_when_a_file_changes(source, tmp_path, change):
     read(source, tmp_path / "packs")
     change(source)
     assert read(source, tmp_path / "packs")[1]
 
 
 @pytest.mark.parametrize("changes", [{"size": 16}, {"crop": "head"}, {"normalisation": "unit"}, {"context_slices": 1}])
-def test_another_preprocessing_is_another_pack(source, tmp_path, changes):
+def test_cached_pack_depends_on_the_preprocessing(source, tmp_path, changes):
     read(source, tmp_path / "packs")
     assert read(source, tmp_path / "packs", replace(SMALL, **changes))[1]
     assert not read(source, tmp_path / "packs")[1]
@@ -77,7 +77,7 @@ def test_another_preprocessing_is_another_pack(source, tmp_path, changes):
 
 @pytest.mark.parametrize("name", [*(f"{array}.npy" for array in ARRAYS), FACTS_FILE])
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
-def test_a_damaged_pack_is_made_anew(source, tmp_path, name, damage, caplog):
+def test_cached_pack_is_made_again_when_it_is_damaged(source, tmp_path, name, damage, caplog):
     expected, _ = read(source, tmp_path / "packs")
     [file] = (tmp_path / "packs").glob(f"*/{name}")
     content = file.read_bytes()
@@ -92,7 +92,7 @@ def test_a_damaged_pack_is_made_anew(source, tmp_path, name, damage, caplog):
     assert not read(source, tmp_path / "packs")[1]
 
 
-def test_a_folder_that_cannot_be_written_is_said_and_the_pack_stays_in_memory(source, tmp_path, caplog):
+def test_cached_pack_stays_in_memory_with_a_warning_if_the_folder_is_read_only(source, tmp_path, caplog):
     (tmp_path / "packs").write_text("a file")
     pack, decoded = read(source, tmp_path / "packs")
     assert decoded
@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_pack_stays_in_memory(so
     assert "cannot keep the pack" in caplog.text
 
 
-def test_only_the_packs_used_last_are_kept(source, tmp_path):
+def test_cache_keeps_only_the_packs_that_were_used_last(source, tmp_path):
     sizes = range(4, 4 + MAX_PACKS + 3)
     for age, size in enumerate(sizes):
         read(source, tmp_path / "packs", Preprocessing(size=size))
@@ -124,7 +124,7 @@ def test_two_processes_that_start_at_once_get_the_same_pack(source, tmp_path):
     assert [path for path in (tmp_path / "packs").iterdir() if path.name.startswith(".")] == []
 
 
-def test_the_cache_is_the_users(monkeypatch, tmp_path):
+def test_cache_lies_in_the_folder_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "tumour-search" / "packs"
     monkeypatch.delenv("XDG_CACHE_HOME")

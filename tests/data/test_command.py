@@ -32,7 +32,7 @@ def test_run_command_prints_a_user_error_as_one_line(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_run_command_takes_a_disk_that_cannot_be_written_for_a_mistake(number, capsys):
+def test_run_command_reports_a_read_only_disk_as_a_mistake(number, capsys):
     assert run_command(raising(OSError(number, "no", "/there")), []) == 2
     assert capsys.readouterr().err == f"error: [Errno {number}] no: '/there'\n"
 

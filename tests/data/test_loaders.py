@@ -42,7 +42,7 @@ def test_epoch_slices_are_fresh_each_epoch_and_repeat_with_the_seed():
 
 
 @pytest.mark.parametrize(("tumour", "expected"), [([True] * 5 + [False] * 2, 7), ([False] * 6, 6), ([True] * 3, 3)])
-def test_epoch_slices_are_all_slices_when_one_kind_is_short(tumour, expected):
+def test_epoch_slices_are_all_slices_if_one_kind_is_rare(tumour, expected):
     pack = small_pack(tumour)
     assert sorted(epoch_slices(pack, all_slices(pack), seed=0, epoch=0)) == list(range(expected))
 
@@ -63,7 +63,7 @@ def test_num_train_batches_is_the_number_of_batches(batch_size):
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_train_batches_over_ranks_are_one_workers_batches(world_size):
+def test_train_batches_of_all_ranks_together_are_those_of_one_worker(world_size):
     pack = small_pack(TUMOUR, size=16)
     augment = build_augment(AugmentConfig())
     options = {"batch_size": 8, "seed": 3, "epoch": 2, "augment": augment}
@@ -114,7 +114,7 @@ def test_train_batches_augment_anew_each_epoch_and_leave_the_pack_alone():
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7, 50])
-def test_eval_batches_lose_and_repeat_nothing(world_size):
+def test_eval_batches_hold_every_slice_exactly_once(world_size):
     pack = small_pack(TUMOUR)
     slices = np.arange(30, 3, -1)
     found = []
@@ -126,7 +126,7 @@ def test_eval_batches_lose_and_repeat_nothing(world_size):
     assert sorted(found) == sorted(slices)
 
 
-def test_batches_leave_no_thread_when_closed_early_or_run_to_the_end():
+def test_batches_leave_no_thread_behind():
     pack = small_pack(TUMOUR)
     batches = train_batches(pack, all_slices(pack), batch_size=2, seed=0, epoch=0)
     next(batches)
@@ -156,7 +156,7 @@ def test_batches_are_prepared_at_most_two_ahead():
     assert len(seen) <= 3  # the one that was handed out and two more
 
 
-def test_batches_raise_what_went_wrong_in_their_thread():
+def test_batches_raise_an_error_of_their_thread():
     pack = small_pack([True] * 4)
 
     def broken(image, mask, seed):
@@ -205,7 +205,7 @@ def context_pack(context_slices, *, channels=2, size=8):
 SEEN = [[0, 0, 1], [0, 1, 2], [1, 2, 2], [3, 3, 3], [4, 4, 5], [4, 5, 5]]
 
 
-def test_batches_with_context_hold_the_neighbours_from_below_to_above_normalised_by_their_patient():
+def test_batches_with_context_hold_normalised_neighbours_from_below_to_above():
     pack = context_pack(1)
     (batch,) = eval_batches(pack, all_slices(pack), batch_size=6)
     assert batch.images.shape == (6, pack.num_channels, 8, 8) == (6, 6, 8, 8)
@@ -225,7 +225,7 @@ def test_train_batches_with_context_see_what_eval_batches_see():
     np.testing.assert_array_equal(batch.masks, expected.masks[batch.slices])
 
 
-def test_batches_with_context_take_neighbours_that_are_not_among_the_chosen_slices():
+def test_batches_with_context_take_neighbours_outside_the_chosen_slices():
     pack = context_pack(1)
     (batch,) = eval_batches(pack, np.array([1]), batch_size=4)
     assert batch.slices.tolist() == [1]
@@ -249,7 +249,7 @@ def test_augmentation_takes_any_number_of_channels_and_moves_them_alike(channels
     assert np.isin(batch.masks, (0, 1)).all()
 
 
-def test_augmentation_moves_the_slices_of_a_context_and_the_mask_as_one():
+def test_augmentation_moves_all_slices_of_a_context_and_the_mask_alike():
     pack = context_pack(1, channels=1, size=32)
     masks = np.zeros((6, 32, 32), bool)
     masks[:, 6:18, 10:20] = True
@@ -291,7 +291,7 @@ def test_train_loader_with_processes_gives_the_same_batches_bit_for_bit():
                 np.testing.assert_array_equal(one.slices, other.slices)
 
 
-def test_train_loader_begins_an_epoch_anew_after_one_that_was_closed_early():
+def test_train_loader_starts_an_epoch_again_after_one_was_closed_early():
     pack = small_pack(TUMOUR, size=16)
     options = {"batch_size": 2, "seed": 0, "rank": 0, "world_size": 1, "augment": 1.0}
     with (
@@ -305,7 +305,7 @@ def test_train_loader_begins_an_epoch_anew_after_one_that_was_closed_early():
             np.testing.assert_array_equal(expected.images, found.images)
 
 
-def test_train_loader_ends_its_processes_with_itself_whoever_holds_on_to_it():
+def test_train_loader_ends_its_processes_even_if_it_is_still_referenced():
     pack = small_pack([True] * 8, size=16)
     options = {"batch_size": 4, "seed": 0, "rank": 0, "world_size": 1, "augment": 1.0}
     before = set(multiprocessing.active_children())

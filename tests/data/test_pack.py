@@ -40,7 +40,7 @@ def test_pack_keeps_statistics_of_each_patients_own_volume(tmp_path):
     np.testing.assert_array_equal(pack.std[1], std)
 
 
-def test_pack_fingerprint_changes_with_the_data_and_not_with_the_place(tmp_path):
+def test_pack_fingerprint_depends_on_the_data_and_not_on_its_folder(tmp_path):
     for place in ("one", "two", "other"):
         write_lgg_patient(tmp_path / place, "A", seed=place == "other")
     one, two, other = (pack_folder(tmp_path / place) for place in ("one", "two", "other"))
@@ -56,7 +56,7 @@ def test_pack_progress_is_on_stderr(tmp_path, capsys):
     assert captured.out == ""
 
 
-def test_select_returns_only_the_asked_patients_as_copies():
+def test_select_returns_copies_of_the_given_patients_only():
     pack = small_pack([True, False] * 3, num_patients=3)
     chosen = pack.select(["P2", "P0"])
     assert chosen.patient_ids == ("P0", "P2")
@@ -76,7 +76,7 @@ def test_select_has_a_fingerprint_of_its_own():
 
 
 @pytest.mark.parametrize(("asked", "message"), [(["P0", "P9"], "are P9, but must"), ([], "are none, but must")])
-def test_select_refuses_patients_that_are_not_there(asked, message):
+def test_select_refuses_unknown_patients(asked, message):
     with pytest.raises(DataError, match=message):
         small_pack([True] * 4).select(asked)
 
@@ -127,7 +127,7 @@ def test_pack_refuses_patients_with_different_channels(tmp_path):
         pack_patients([one, replace(other, read_slice=read_more)], Preprocessing(size=8))
 
 
-def test_pack_lets_a_readers_own_mistake_through(tmp_path):
+def test_pack_raises_a_fault_of_the_reader(tmp_path):
     write_lgg_patient(tmp_path, "A")
 
     def broken(files):

@@ -1,4 +1,4 @@
-"""The phantom: the same patients for ever, written whole or not at all, and worth learning on."""
+"""Phantoms: always the same patients, written whole or not at all, and not too easy to learn."""
 
 import functools
 
@@ -42,7 +42,7 @@ def test_phantom_is_written_once(tmp_path):
     assert list(tmp_path.iterdir()) == [folder], "nothing temporary is left"
 
 
-def test_phantom_that_lost_a_file_says_to_delete_it(tmp_path):
+def test_phantom_that_lost_a_file_is_refused(tmp_path):
     folder = write_phantom(tmp_path, num_patients=1)
     next(folder.rglob("*_mask.tif")).unlink()
     with pytest.raises(DataError, match=r"holds 23 slice files .* holds 24 .*delete this folder"):

@@ -81,21 +81,21 @@ def test_normalise_has_zero_mean_and_unit_deviation_in_the_head(seed):
     np.testing.assert_allclose(head.std(axis=(0, 2, 3)), 1, atol=1e-5)
 
 
-def test_normalise_by_hand_puts_channels_first_and_keeps_them_last_in_memory():
+def test_normalise_puts_channels_first_but_last_in_memory():
     images = np.array([[[[10, 20], [30, 40]]], [[[1, 2], [3, 4]]]], np.uint8)
     result = normalise(images, np.array([[10, 20], [1, 2]], np.float32), np.array([[10, 20], [2, 1]], np.float32))
     assert result.tolist() == [[[[0, 2]], [[0, 1]]], [[[0, 1]], [[0, 2]]]]
     assert result.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-def test_volume_statistics_leaves_out_the_air():
+def test_volume_statistics_leave_out_the_air():
     images = np.zeros((2, 10, 10, 1), np.uint8)
     images[:, :5] = 100
     images[:, 5:] = 10  # at most 0.1 of the 99th percentile: air
     assert volume_statistics(images)[0].tolist() == [100]
 
 
-def test_volume_statistics_counts_a_pixel_that_any_channel_shows():
+def test_volume_statistics_count_a_pixel_that_is_bright_in_any_channel():
     images = np.zeros((1, 2, 2, 2), np.uint8)
     images[0, 0, :, 0] = 50
     images[0, :, 0, 1] = 80
@@ -132,7 +132,7 @@ def test_grey_levels_of_8_bits_are_untouched_in_auto():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64])
-def test_grey_levels_full_by_hand_run_from_the_lowest_to_the_highest(dtype):
+def test_grey_levels_full_run_from_the_lowest_to_the_highest_value(dtype):
     values = [0, 0, 0, 10, 20, 30, 60, 110]
     assert levels_of(values, "full", dtype=dtype) == [0, 0, 0, 1, 26, 52, 128, 255]  # 1 + 2.54 (value - 10)
 
@@ -141,7 +141,7 @@ def test_grey_levels_without_a_background_begin_at_0():
     assert levels_of(np.arange(0, 52), "full") == list(range(0, 256, 5))
 
 
-def test_grey_levels_percentile_by_hand_cut_off_both_ends():
+def test_grey_levels_percentile_cut_off_both_ends():
     # 0.5 % and 99.5 % of 0 to 2000 are 10 and 1990; between them a level is 1980 / 255 wide.
     levels = levels_of(np.arange(2001), "percentile")
     assert levels[:11] == [0] * 11
@@ -151,14 +151,14 @@ def test_grey_levels_percentile_by_hand_cut_off_both_ends():
     assert levels_of(np.arange(2001), "auto") == levels
 
 
-def test_grey_levels_percentile_ignores_one_absurd_voxel_and_full_does_not():
+def test_grey_levels_percentile_ignores_an_outlier_and_full_does_not():
     values = [*range(1000), 10**6]
     assert levels_of(values, "percentile")[500] == 128
     assert levels_of(values, "full")[500] == 0
 
 
 @pytest.mark.parametrize("background", [-1000, 0, 5, 300])
-def test_grey_levels_of_the_background_are_0_and_of_all_else_at_least_1(background):
+def test_grey_levels_are_0_in_the_background_and_at_least_1_elsewhere(background):
     values = [background] * 30 + [value for value in range(-50, 70) if value != background]
     levels = np.array(levels_of(values, "auto", dtype=np.int16))
     assert (levels[:30] == 0).all()
@@ -166,7 +166,7 @@ def test_grey_levels_of_the_background_are_0_and_of_all_else_at_least_1(backgrou
     assert levels.max() == 255
 
 
-def test_grey_levels_take_a_value_for_background_from_a_tenth_of_the_voxels_on():
+def test_grey_levels_take_a_value_of_a_tenth_of_the_voxels_as_background():
     tenth = [7] * 11 + list(range(100, 189))
     assert levels_of(tenth, "full")[:12] == [0] * 11 + [1]
     less = [7] * 9 + list(range(100, 191))
@@ -215,13 +215,13 @@ def volume_with_head(*boxes, shape=(3, 12, 10), channels=2):
     return images
 
 
-def test_head_box_by_hand_holds_the_head_of_all_slices_and_channels():
+def test_head_box_holds_the_head_of_all_slices_and_channels():
     images = volume_with_head((0, 0, (4, 7), (5, 6)), (2, 1, (6, 10), (2, 4)))
     assert head_box(images) == (4, 2, 6, 4)  # rows 4 to 9, columns 2 to 5
     assert head_box(volume_with_head((1, 0, (0, 12), (9, 10)))) == (0, 9, 12, 1)
 
 
-def test_head_box_of_a_black_volume_is_all_of_it():
+def test_head_box_of_a_black_volume_is_the_whole_slice():
     assert head_box(np.zeros((2, 7, 5, 3), np.uint8)) == (0, 0, 7, 5)
 
 
@@ -232,7 +232,7 @@ def test_prepare_cuts_to_the_head_and_fits_that():
     np.testing.assert_array_equal(prepared.images, images[:, 4:8, 3:7])
 
 
-def test_unfit_of_a_crop_puts_it_back_where_it_was_and_0_around_it():
+def test_unfit_of_a_crop_restores_its_place_with_0_around_it():
     prepared = prepare(volume_with_head((0, 0, (4, 6), (3, 7))), Preprocessing(size=4, crop="head"))
     probability = np.arange(1, 17, dtype=np.float32).reshape(4, 4)
     expected = np.zeros((12, 10), np.float32)
@@ -280,7 +280,7 @@ def test_prepare_normalises_by_the_head_or_by_255():
 # --- context ---
 
 
-def test_neighbours_by_hand_never_cross_to_another_patient():
+def test_neighbours_are_never_of_another_patient():
     patient_of_slice = np.array([0, 0, 0, 1, 2, 2])
     slices = np.array([0, 1, 2, 3, 4, 5])
     assert neighbours(slices, patient_of_slice, 1).tolist() == [
@@ -295,7 +295,7 @@ def test_neighbours_by_hand_never_cross_to_another_patient():
     assert neighbours(slices, patient_of_slice, 0).tolist() == [[0], [1], [2], [3], [4], [5]]
 
 
-def test_as_channels_by_hand_puts_slice_after_slice():
+def test_as_channels_puts_slice_after_slice_by_hand():
     images = np.arange(2 * 3 * 1 * 2 * 2, dtype=np.uint8).reshape(2, 3, 1, 2, 2)
     assert as_channels(images).tolist() == [
         [[[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]],
@@ -338,5 +338,5 @@ def test_preprocessing_refuses_what_is_not_legal():
 
 
 @pytest.mark.parametrize(("context_slices", "expected"), [(0, 1), (1, 3), (5, 11)])
-def test_preprocessing_says_how_many_slices_are_seen(context_slices, expected):
+def test_preprocessing_counts_the_slices_that_the_network_sees(context_slices, expected):
     assert Preprocessing(context_slices=context_slices).num_slices_seen == expected

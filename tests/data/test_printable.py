@@ -3,5 +3,5 @@
 from data.printable import printable
 
 
-def test_printable_leaves_a_terminal_nothing_to_obey():
+def test_printable_replaces_control_characters():
     assert printable("Ö\x1b[31m\udcff\n\u202e") == "Ö\ufffd[31m\ufffd\n\ufffd"

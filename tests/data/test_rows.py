@@ -1,4 +1,4 @@
-"""Rows: they come back as they went in, and say where there is no room."""
+"""Rows: they are read as they were written, and a full disk is reported."""
 
 import pickle
 import tempfile
@@ -10,7 +10,7 @@ from data.errors import DataError
 from data.rows import Rows
 
 
-def test_rows_are_what_was_appended_and_outlive_their_context():
+def test_rows_hold_what_was_appended_and_outlive_their_context():
     parts = [np.arange(12).reshape(2, 2, 3), np.arange(6).reshape(1, 2, 3) * 7, np.zeros((0, 2, 3), int)]
     with Rows() as rows:
         for part in parts:
@@ -29,7 +29,7 @@ def test_rows_are_pickled_without_a_copy():
     assert np.shares_memory(np.frombuffer(buffers[0], np.uint8), found)
 
 
-def test_rows_say_that_there_is_no_room(tmp_path, monkeypatch):
+def test_rows_report_a_full_disk(tmp_path, monkeypatch):
     def full():
         return open("/dev/full", "r+b", buffering=0)
 

@@ -1,4 +1,4 @@
-"""The data source: one word or path, and what is said about nonsense."""
+"""The data source: a word or a path, and the messages for illegal ones."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from data.source import Reading, Source, find_source
 from tests.support.fakes import write_lgg_patient
 
 
-def test_source_writes_as_many_phantoms_as_asked(tmp_path):
+def test_source_writes_the_given_number_of_phantoms(tmp_path):
     found = find_source("phantom:3", phantom_root=tmp_path / "runs")
     assert found.format == "phantom"
     assert [patient.id for patient in found.patients] == ["PHANTOM_0001", "PHANTOM_0002", "PHANTOM_0003"]
@@ -37,7 +37,7 @@ def test_source_refuses_an_illegal_number_of_phantoms(tmp_path, number):
 
 
 @pytest.mark.parametrize(("source", "message"), [("", "is empty"), ("no/such/folder", "does not exist")])
-def test_source_refuses_a_path_that_is_none(tmp_path, source, message):
+def test_source_refuses_a_path_that_does_not_exist(tmp_path, source, message):
     with pytest.raises(DataError, match=message):
         find_source(source, phantom_root=tmp_path)
 
@@ -85,7 +85,7 @@ def test_source_recognises_the_format(tmp_path, name, paths, patient):
     assert found == found_in(tmp_path, data_format=name)
 
 
-def test_source_that_fits_several_formats_is_the_first_of_nifti_folder_and_lgg(tmp_path):
+def test_source_of_several_formats_is_read_in_the_first_of_the_table(tmp_path):
     touch(tmp_path, *LGG)
     touch(tmp_path, *FOLDER)
     assert found_in(tmp_path).format == "folder"
@@ -94,13 +94,13 @@ def test_source_that_fits_several_formats_is_the_first_of_nifti_folder_and_lgg(t
 
 
 @pytest.mark.parametrize(("name", "patient"), [("lgg", "P"), ("folder", "Q"), ("nifti", "C")])
-def test_source_is_read_as_the_format_that_is_asked_for(tmp_path, name, patient):
+def test_source_is_read_in_the_given_format(tmp_path, name, patient):
     touch(tmp_path, *LGG, "images/Q/1.png", "masks/Q/1.png", *NIFTI)
     found = found_in(tmp_path, data_format=name)
     assert (found.format, [one.id for one in found.patients]) == (name, [patient])
 
 
-def test_source_forced_to_a_format_that_it_does_not_have_says_what_that_looks_like(tmp_path):
+def test_source_with_the_wrong_format_says_what_is_expected(tmp_path):
     touch(tmp_path, *LGG)
     with pytest.raises(
         DataError, match=r"holds no patient: no images lie in an images folder; expected <source>/images"

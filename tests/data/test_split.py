@@ -1,4 +1,4 @@
-"""The split: by patient, disjoint, and steady when patients are added."""
+"""The split: by patient, disjoint, and stable when patients are added."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_split_never_moves_a_patient_when_others_are_added():
         assert all(after[patient] == side for patient, side in before.items())
 
 
-def test_split_moves_at_most_those_that_filled_an_empty_side():
+def test_split_moves_only_patients_that_filled_an_empty_side():
     for seed in SEEDS:
         before, after = side_of(split_patients(ids(3), seed=seed)), side_of(split_patients(ids(60), seed=seed))
         assert sum(after[patient] != side for patient, side in before.items()) <= 2
@@ -43,14 +43,14 @@ def test_split_does_not_depend_on_the_order_of_the_ids():
     assert split_patients(reversed(ids(20)), seed=1) == split_patients(ids(20), seed=1)
 
 
-def test_split_has_about_the_asked_fractions():
+def test_split_has_about_the_given_fractions():
     split = split_patients(ids(2000), seed=0, val_fraction=0.1, test_fraction=0.3)
     # Four standard deviations of a binomial count.
     assert abs(len(split.val) - 200) < 54
     assert abs(len(split.test) - 600) < 82
 
 
-def test_split_fills_an_empty_side_with_the_nearest_patient_that_can_be_spared():
+def test_split_fills_an_empty_side_with_the_nearest_spare_patient():
     # By `printf 7607:0:a | sha256sum` and so on: a 0.70, b 0.33, d 0.55, e 0.73, i 0.50, m 0.58. Validation (0.2 to
     # 0.4) has b; nobody is below 0.2. b is nearest to it, but is validation's only one; i is next.
     split = split_patients("abdeim", seed=0)
@@ -82,7 +82,7 @@ def test_split_refuses_illegal_fractions(fractions, message):
         split_patients(ids(10), seed=0, **fractions)
 
 
-def test_in_hash_order_does_not_depend_on_the_order_given_but_on_the_seed():
+def test_in_hash_order_depends_on_the_seed_and_not_on_the_given_order():
     ids = [f"P{number}" for number in range(12)]
     found = in_hash_order(ids, seed=0)
     assert sorted(found) == sorted(ids)

@@ -27,11 +27,11 @@ T1, SEG = "P1/P1_t1.nii.gz", "P1/P1_seg.nii.gz"
 class Case(NamedTuple):
     name: str
     damage: Callable
-    """Of the source, in place."""
+    """Damage the source in place."""
     problems: dict[str, str]
-    """By path relative to the source, what the reason begins with, as a regular expression."""
+    """Regular expression for the beginning of the reason, by path relative to the source."""
     lost: set | None
-    """Slices that are missing with skip_bad_files."""
+    """Slices that are missing with skip_bad_files; None if the case is always refused."""
 
 
 def wrote(write, relative, pixels, **options):
@@ -39,7 +39,7 @@ def wrote(write, relative, pixels, **options):
 
 
 def content(relative, make):
-    """Return a damage that replaces the bytes of a file by make(bytes)."""
+    """Return a function that replaces the bytes of a file by make(bytes)."""
     return lambda source: (source / relative).write_bytes(make((source / relative).read_bytes()))
 
 
@@ -60,7 +60,7 @@ def renamed(old, new):
 
 
 def replaced(relative, make):
-    """Return a damage that makes something else of a file, such as a link or a folder."""
+    """Return a function that replaces a file by something else, such as a link or a folder."""
 
     def damage(source):
         (source / relative).unlink()
@@ -70,7 +70,7 @@ def replaced(relative, make):
 
 
 def put(offset, value, dtype):
-    """Return a change of bytes: what lies at offset (nifti1.h says what that is) becomes value."""
+    """Return a function that writes a value at an offset; nifti1.h says what lies there."""
 
     def change(old):
         written = np.array(value, dtype).tobytes()

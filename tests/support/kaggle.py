@@ -20,7 +20,7 @@ CLICKS = r"kaggle\.com/datasets/mateuszbuda/lgg-mri-segmentation, sign in, and c
 
 
 def write_archive(path, *, patients=PATIENTS, roots=ROOTS, extra=(), padding=0):
-    """Return path, written as Kaggle packs the set; extra entries are (name or ZipInfo, content), padding is bytes."""
+    """Write an archive as Kaggle packs the set and return its path; extra entries are (name or ZipInfo, content)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for root in roots:
@@ -35,9 +35,9 @@ def write_archive(path, *, patients=PATIENTS, roots=ROOTS, extra=(), padding=0):
 
 
 class Kaggle(ThreadingHTTPServer):
-    """What kagglehub sees of Kaggle: an API that tells the version and redirects to a store, which knows ranges.
+    """The part of Kaggle that kagglehub uses: an API that tells the version and redirects to a store with ranges.
 
-    kagglesdk knows no address but its own list; it takes the proxy of the environment though, so this is a proxy.
+    kagglesdk accepts only addresses of its own list, but uses the proxy of the environment, so this is a proxy.
     """
 
     daemon_threads = True

@@ -19,7 +19,7 @@ DISPLAY = nibabel.orientations.axcodes2ornt("SPL")
 
 
 def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibabel.Nifti1Image):
-    """Return a NIfTI image whose axes run as codes say, and that shows slices where they are in the head."""
+    """Return a NIfTI image of the slices whose axes run as the codes say."""
     displayed = np.array([[0, 0, -1, 40], [0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 0, 1]]) @ np.diag([*spacing, 1.0])
     there = nibabel.orientations.ornt_transform(DISPLAY, nibabel.orientations.axcodes2ornt(codes))
     values = nibabel.orientations.apply_orientation(slices, there)

@@ -1,4 +1,4 @@
-"""Sources of five patients of three slices in each layout, to be damaged.
+"""Sources in each layout, of five patients with three slices, for tests to damage.
 
 The slices are as large as the pack, so that a slice in a pack is equal to the file, pixel for pixel. No two slices are
 alike: an image with a mask other than its own, or of another patient, is noticed."""

@@ -79,7 +79,7 @@ NAMES = (other_number, other_prefix, other_suffix, respelt, mask_ending, other_f
 
 
 def mutate_names(source, rng, names):
-    """Moves, copies, deletes or links files; a new name is never that of another file, nor another slice's."""
+    """Move, copy, delete or link files; a new name is never that of another file or slice."""
     for _ in range(rng.integers(1, 4)):
         paths = sorted(path for path in source.rglob("*") if path.is_file())
         path = paths[rng.integers(len(paths))]

@@ -153,7 +153,7 @@ LEGAL = [
 
 
 @pytest.mark.parametrize(("layout", "change"), [pytest.param(*one, id=f"{one[0]}: {one[1].__name__}") for one in LEGAL])
-def test_what_is_odd_but_legal_is_read_whole(copy, layout, change):
+def test_odd_but_legal_sources_are_read_whole(copy, layout, change):
     if change is no_permissions and os.geteuid() != 0:
         pytest.skip("only root reads files that nobody may read")
     source = copy(layout)
@@ -164,7 +164,7 @@ def test_what_is_odd_but_legal_is_read_whole(copy, layout, change):
 
 
 @pytest.mark.parametrize("name", ["Ärzte Süd 7", "日本", "x" * 240, "a.b", "-rf", "$(id)", "P'1\"", "new\nline"])
-def test_any_folder_name_can_be_a_patients(copy, name):
+def test_a_patients_folder_may_have_any_name(copy, name):
     source = copy("lgg")
     for path in (source / "P1").iterdir():
         path.rename(path.with_name(path.name.replace("P1", "scan 1")))

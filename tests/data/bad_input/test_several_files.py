@@ -71,7 +71,7 @@ def test_a_patient_of_bad_files_alone_is_left_out(copy):
     assert_slices(cohort, ALL - WHOLE)
 
 
-def test_nothing_but_bad_files_stops_the_run_even_if_they_may_be_skipped(copy):
+def test_a_source_of_bad_files_only_is_refused_even_if_they_may_be_skipped(copy):
     source = copy("lgg")
     for path in source.rglob("*.tif"):
         path.write_bytes(b"")
@@ -79,7 +79,7 @@ def test_nothing_but_bad_files_stops_the_run_even_if_they_may_be_skipped(copy):
         read_cohort(config_of(source, skip_bad_files=True))
 
 
-def test_too_few_patients_that_are_left_stop_the_run(copy):
+def test_too_few_patients_left_are_refused(copy):
     source = copy("nifti")
     for patient in ("P0", "P1", "P2"):
         (source / patient / f"{patient}_t2.nii.gz").write_bytes(b"")

@@ -24,7 +24,7 @@ def test_archive_is_unpacked_without_network_or_kagglehub(to, capsys, monkeypatc
 @pytest.mark.parametrize(
     "name", ["../out.tif", "kaggle_3m/../../out.tif", "/out.tif", "C:/out.tif", "a\\..\\..\\out.tif"]
 )
-def test_archive_with_an_entry_that_points_elsewhere_is_refused(to, capsys, name):
+def test_archive_with_an_entry_outside_its_folder_is_refused(to, capsys, name):
     write_archive(to / "archive.zip", extra=[(name, "x")])
     assert_failed(to, capsys, "points elsewhere.*" + re.escape(name.replace("\\", "\\\\")))
     assert not list(to.parent.rglob("out.tif"))
@@ -97,7 +97,7 @@ def test_archive_whose_list_of_entries_is_damaged_is_refused(to, capsys, damage,
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>"])
-def test_archive_that_is_no_zip_is_refused(to, capsys, content):
+def test_archive_that_is_not_a_zip_is_refused(to, capsys, content):
     to.mkdir()
     (to / "archive.zip").write_bytes(content)
     assert_failed(to, capsys, "is not a zip archive")

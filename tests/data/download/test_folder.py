@@ -13,7 +13,7 @@ from data.download import main
 from tests.support.kaggle import ROOTS, assert_complete, assert_failed, run, write_archive
 
 
-def test_unpacking_that_is_killed_leaves_nothing_that_looks_complete(to):
+def test_killed_unpacking_leaves_nothing_that_looks_complete(to):
     write_archive(to / "archive.zip")
     script = f"""
 import os, shutil, signal
@@ -34,7 +34,7 @@ main(["lgg", "--to", {str(to)!r}])
     assert_complete(to)
 
 
-def test_folder_that_is_there_but_not_complete_is_neither_accepted_nor_touched(to, capsys):
+def test_incomplete_folder_is_refused_and_not_changed(to, capsys):
     (to / "kaggle_3m" / "A").mkdir(parents=True)
     (to / "kaggle_3m" / "A" / "A_1.tif").touch()
     assert run(to) == 2
@@ -50,7 +50,7 @@ def test_second_download_to_one_folder_is_refused(to, capsys):
         assert_failed(to, capsys, "another download writes to")
 
 
-def test_download_takes_what_another_process_completed_just_before(to, tmp_path, monkeypatch):
+def test_download_uses_the_set_that_another_process_has_just_completed(to, tmp_path, monkeypatch):
     def lock_after_the_other_ended(*_):
         with zipfile.ZipFile(write_archive(tmp_path / "other.zip", roots=ROOTS[:1])) as archive:
             archive.extractall(to)

@@ -12,14 +12,14 @@ from data.download import Counts, count
 from tests.support.kaggle import CLICKS, assert_complete, assert_failed, closed_port, run, write_archive
 
 
-def test_count_tells_pairs_from_files_that_miss_their_other(tmp_path):
+def test_count_counts_pairs_and_unpaired_files(tmp_path):
     for name in ("A/A_1.tif", "A/A_1_mask.tif", "A/A_2.tif", "B/B_1_mask.tif", "B/notes.txt", "data.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert count(tmp_path) == Counts(num_patients=1, num_slices=1, num_unpaired=2)
 
 
-def test_download_brings_the_set_from_kaggle_and_says_how_to_go_on(to, kaggle, capsys):
+def test_download_fetches_the_set_from_kaggle_and_names_the_next_command(to, kaggle, capsys):
     assert run(to) == 0
     assert_complete(to)
     assert [path.name for path in to.iterdir()] == ["kaggle_3m"]
@@ -37,7 +37,7 @@ def test_download_leaves_the_environment_as_it_was(to, kaggle, monkeypatch, tmp_
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_download_goes_on_where_the_connection_broke(to, kaggle, capsys):
+def test_download_continues_after_a_broken_connection(to, kaggle, capsys):
     kaggle.bytes_before_cut = 2_500_000
     assert_failed(to, capsys, "could not be downloaded.*run the same command again to continue.*" + CLICKS)
     kaggle.bytes_before_cut = None
@@ -88,7 +88,7 @@ def test_download_prints_no_signed_address(to, kaggle, capsys, monkeypatch):
         (None, "Unsupported archive"),
     ],
 )
-def test_download_asks_kaggle_again_after_it_sent_something_else(to, kaggle, capsys, tmp_path, sent, message):
+def test_download_fetches_again_after_kaggle_sent_the_wrong_content(to, kaggle, capsys, tmp_path, sent, message):
     right = kaggle.archive
     kaggle.archive = b"<html>" if sent is None else write_archive(tmp_path / "wrong.zip", **sent).read_bytes()
     assert_failed(to, capsys, message)
@@ -97,7 +97,7 @@ def test_download_asks_kaggle_again_after_it_sent_something_else(to, kaggle, cap
     assert_complete(to)
 
 
-def test_download_links_to_what_a_notebook_mounts(to, kaggle, tmp_path, monkeypatch):
+def test_download_links_to_the_set_that_a_notebook_mounts(to, kaggle, tmp_path, monkeypatch):
     with zipfile.ZipFile(write_archive(tmp_path / "mounted.zip")) as archive:
         archive.extractall(tmp_path / "input")
     monkeypatch.setattr(kagglehub, "dataset_download", lambda _: str(tmp_path / "input"))

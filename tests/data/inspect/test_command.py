@@ -28,14 +28,14 @@ def test_inspect_finds_nothing_in_phantoms_and_says_so(capsys, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_inspect_calls_neighbours_within_a_patient_no_duplicates(tmp_path, capsys):
+def test_inspect_does_not_take_neighbours_in_a_patient_for_duplicates(tmp_path, capsys):
     cases = {name: Case(k) for k, name in enumerate("ABC", 1)}
     cases["B"].images[4] = np.where(cases["B"].images[5] > 20, cases["B"].images[5] - 1, cases["B"].images[5])
     write(tmp_path, cases)
     assert inspect(capsys, tmp_path)[0] == []
 
 
-def test_inspect_says_once_what_holds_for_all_patients(tmp_path, capsys):
+def test_inspect_reports_once_what_all_patients_share(tmp_path, capsys):
     cases = {name: Case(k) for k, name in enumerate("ABC", 1)}
     for case in cases.values():
         case.all_images(lambda image: image[..., [1, 1, 1]])
@@ -44,7 +44,7 @@ def test_inspect_says_once_what_holds_for_all_patients(tmp_path, capsys):
     assert inspect(capsys, tmp_path)[0] == [("identical channels", "all 3 patients", text)]
 
 
-def test_inspect_lists_bad_files_and_looks_at_the_rest(tmp_path, capsys, three_phantoms):
+def test_inspect_lists_bad_files_and_inspects_the_rest(tmp_path, capsys, three_phantoms):
     write(tmp_path, three_phantoms)
     truncated, wrong, alone = (tmp_path / name for name in ("A/A_3.tif", "B/B_2_mask.tif", "C/C_12.tif"))
     truncated.write_bytes(truncated.read_bytes()[:1000])

@@ -50,7 +50,7 @@ def test_draw_outline_lies_just_outside_the_mask():
     ("shape", "drawn"),
     [((128, 100), (256, 200)), ((240, 300), (240, 300)), ((1024, 10), (400, 4)), ((100, 1), (300, 3))],
 )
-def test_draw_outline_is_of_a_size_that_can_be_judged(shape, drawn):
+def test_draw_outline_scales_the_slice_to_a_visible_size(shape, drawn):
     assert draw_outline(np.zeros(shape, np.uint8), np.zeros(shape, bool)).shape == (*drawn, 3)
 
 

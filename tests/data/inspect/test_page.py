@@ -66,7 +66,7 @@ def page(tmp_path_factory):
     return Page(html), html
 
 
-def test_page_needs_nothing_but_itself(page):
+def test_page_loads_nothing(page):
     parsed, html = page
     assert parsed.open == []
     assert len(parsed.links) == 1 + 4 * (2 + NUM_PICTURES)
@@ -77,7 +77,7 @@ def test_page_needs_nothing_but_itself(page):
     assert not {"script", "iframe", "object", "embed"} & set(parsed.tags)
 
 
-def test_page_is_for_phones_and_for_light_and_dark(page):
+def test_page_suits_phones_and_light_and_dark_screens(page):
     parsed, _ = page
     assert parsed.metas == {"viewport": "width=device-width, initial-scale=1", "color-scheme": "light dark"}
 

@@ -76,7 +76,7 @@ def test_near_duplicates_are_found_across_blocks_and_patients_only(monkeypatch, 
     assert 0.99 < found[0].correlation <= 1
 
 
-def test_near_duplicates_are_not_told_of_nearly_black_slices():
+def test_near_duplicates_leave_out_nearly_black_slices():
     image = np.zeros((1, 128, 128, 1), np.uint8)
     image[:, 60:70, 60:70] = 200
     assert near_duplicates([summary_of("A", image), summary_of("B", image - (image > 0))]) == []

@@ -1,4 +1,4 @@
-"""The reader of images beside masks: what belongs together, whose it is, and a message for each thing that is wrong."""
+"""The reader of images beside masks: pairs, patients, and a message for each problem."""
 
 import pickle
 import re
@@ -210,7 +210,7 @@ def test_scan_says_which_image_the_pattern_does_not_match(tmp_path):
     assert len(optional.problems) == 1
 
 
-def test_scan_counts_files_that_are_no_images_and_passes_over_hidden_ones(tmp_path):
+def test_scan_counts_files_that_are_not_images_except_hidden_ones(tmp_path):
     touch_pairs(tmp_path, "P/1")
     touch(tmp_path, "images/Thumbs.db", "images/P/a.NPY", "masks/b.npy", "masks/README", "elsewhere/c.npy")
     touch(tmp_path, "images/.DS_Store", "images/P/._1.png", "masks/.hidden/x.png", ".cache/images/y.png")
@@ -275,7 +275,7 @@ def test_read_pair_weights_colours_as_itu_r_601(tmp_path, dtype, grey):
 
 
 @pytest.mark.parametrize("value", [0, 1, 200, 255, 40001, 65535])
-def test_read_pair_leaves_the_level_of_grey_colours(tmp_path, value):
+def test_read_pair_keeps_the_level_of_grey_colours(tmp_path, value):
     image = np.full((6, 8, 3), value, np.uint16)
     read, _ = ReadPair(grayscale=True)(write_slice(tmp_path, image=image))
     np.testing.assert_array_equal(read, image[..., :1])
@@ -342,7 +342,7 @@ def test_looks_like_finds_both_folders_beside_each_other(tmp_path, paths, expect
     assert looks_like(tmp_path) == expected
 
 
-def test_looks_like_is_false_for_what_is_no_folder(tmp_path):
+def test_looks_like_is_false_unless_it_is_a_folder(tmp_path):
     touch(tmp_path, "file")
     assert not looks_like(tmp_path / "file")
     assert not looks_like(tmp_path / "nowhere")

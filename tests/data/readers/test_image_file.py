@@ -1,4 +1,4 @@
-"""Image files as arrays: what was written comes back, and one message for each way in which a file can be bad."""
+"""Image files as arrays, and a message for each way in which a file can be bad."""
 
 import re
 import struct
@@ -18,7 +18,7 @@ def chunk(kind, content):
 
 
 def png(rows, *, width, height=None, depth=8, colour=0, before=b""):
-    """Return a PNG made by hand of rows of bytes; height as in the header, if that is to lie."""
+    """Return a PNG of rows of bytes; its header says the height, which may be wrong."""
     header = struct.pack(">IIBBBBB", width, height or len(rows), depth, colour, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
@@ -144,7 +144,7 @@ def test_read_pixels_refuses_an_alpha_channel_that_hides_something(tmp_path):
     assert re.match("its alpha channel is not opaque", reason_of(tmp_path / "a.tif"))
 
 
-def test_read_pixels_takes_a_fourth_channel_that_is_no_alpha(tmp_path):
+def test_read_pixels_takes_a_fourth_channel_that_is_not_alpha(tmp_path):
     pixels = noise(5, 7, 4)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", planarconfig="contig")
     np.testing.assert_array_equal(read_pixels(tmp_path / "a.tif"), pixels)
@@ -292,14 +292,14 @@ def test_read_pixels_of_a_damaged_file_is_an_array_or_bad_files(tmp_path, suffix
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 @pytest.mark.parametrize("value", [0, 1, 255])
-def test_as_mask_takes_values_of_one_and_of_255(tmp_path, dtype, value):
+def test_as_mask_takes_0_and_1_or_0_and_255(tmp_path, dtype, value):
     pixels = np.array([[0, value]], dtype)
     assert as_mask(tmp_path, pixels).tolist() == [[False, value > 0]]
     assert as_mask(tmp_path, np.stack([pixels] * 3, axis=-1)).tolist() == [[False, value > 0]]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-def test_as_mask_takes_the_labels_it_is_told(tmp_path, dtype):
+def test_as_mask_takes_the_given_labels(tmp_path, dtype):
     pixels = np.array([[0, 1, 2, 4]], dtype)
     assert as_mask(tmp_path, pixels, labels=(1, 4)).tolist() == [[False, True, False, True]]
     assert as_mask(tmp_path, pixels, labels={300}).tolist() == [[False] * 4]

@@ -35,7 +35,7 @@ def test_scan_takes_any_folder_above_the_slices(tmp_path, above):
     assert [patient.id for patient in patients_in(tmp_path / above)] == ["A"]
 
 
-def test_scan_takes_both_suffixes_and_passes_over_hidden_files(tmp_path):
+def test_scan_takes_both_suffixes_and_leaves_out_hidden_files(tmp_path):
     folder = write_lgg_patient(tmp_path, "A", numbers=(1,))
     (folder / "A_1.tif").rename(folder / "A_1.TIFF")
     (folder / "._A_1.tif").write_bytes(b"left by macOS")
@@ -99,7 +99,7 @@ def test_scan_averages_colours(tmp_path):
     np.testing.assert_allclose(grey.read().images[..., 0], images, atol=0.51)
 
 
-def test_scan_refuses_a_channel_that_there_is_not(tmp_path):
+def test_scan_refuses_an_unknown_channel(tmp_path):
     write_lgg_patient(tmp_path, "A")
     with pytest.raises(DataError, match="channels is flair, t2, but the channels of this layout are pre, flair, post"):
         scan(tmp_path, channels=("flair", "t2"))
@@ -115,7 +115,7 @@ def test_patient_lists_ten_bad_files_and_counts_the_rest(tmp_path):
     assert str(caught.value).endswith("and 3 more")
 
 
-def test_patient_lists_all_its_bad_files_and_can_do_without_them(tmp_path):
+def test_patient_lists_all_its_bad_files_and_can_leave_them_out(tmp_path):
     folder = write_lgg_patient(tmp_path, "A", numbers=(1, 2, 3, 4))
     (folder / "A_1.tif").write_bytes(b"")
     tifffile.imwrite(folder / "A_3.tif", np.zeros((16, 16, 3), np.uint16), photometric="rgb")

@@ -29,7 +29,7 @@ from tests.support.nifti import (
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("codes", ORIENTATIONS)
-def test_read_shows_every_orientation_alike(tmp_path, codes, suffix):
+def test_read_returns_the_same_slices_for_every_orientation(tmp_path, codes, suffix):
     volume = patient_of(write_case(tmp_path, codes=codes, suffix=suffix), suffix=suffix).read()
     np.testing.assert_array_equal(volume.images, np.stack([SLICES, SLICES + 1000], axis=-1))
     np.testing.assert_array_equal(volume.masks, LABELS > 0)
@@ -40,7 +40,7 @@ def test_read_shows_every_orientation_alike(tmp_path, codes, suffix):
     assert volume.masks.flags.c_contiguous
 
 
-def test_read_puts_the_patients_right_left_front_up_and_feet_first(tmp_path):
+def test_read_puts_the_patients_right_on_the_left_and_the_front_on_top(tmp_path):
     folder = write_case(tmp_path)
     values = np.zeros((3, 4, 5), np.int16)  # RAS with the origin in a corner: indices are millimetres
     values[2, 3, 0] = 7  # rightmost, foremost, lowest
@@ -116,7 +116,7 @@ def test_read_finds_a_common_type(tmp_path, dtypes, expected):
 
 @pytest.mark.parametrize(("labels", "expected"), [((), (1, 2, 4)), ((4,), (4,)), ((1, 2), (1, 2)), ((3,), ())])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_read_takes_labels_for_tumour(tmp_path, labels, expected, dtype):
+def test_read_takes_the_given_labels_as_tumour(tmp_path, labels, expected, dtype):
     folder = write_case(tmp_path, dtype=dtype)
     np.testing.assert_array_equal(patient_of(folder, labels=labels).read().masks, np.isin(LABELS, expected))
 
@@ -142,7 +142,7 @@ def test_read_takes_scaled_labels_within_rounding(tmp_path):
         (84, -2, "<f4", None),
     ],
 )
-def test_read_says_the_spacing_that_the_header_says(tmp_path, offset, value, dtype, expected):
+def test_read_returns_the_spacing_in_the_header(tmp_path, offset, value, dtype, expected):
     folder = write_case(tmp_path, suffix=".nii")
     rewrite(folder / "A_t1.nii", lambda content: put(content, offset, value, dtype))
     spacing = patient_of(folder, suffix=".nii").read().spacing_mm
@@ -229,7 +229,7 @@ NOT_NIFTI = "is not NIfTI in one file: its header has no n+1 or n+2; copy it aga
         ),
     ],
 )
-def test_read_names_the_problem(tmp_path, suffix, damage, reason):
+def test_read_says_what_is_wrong(tmp_path, suffix, damage, reason):
     folder = write_case(tmp_path, suffix=suffix)
     damage(folder / f"A_flair{suffix}")
     assert problems_of(patient_of(folder, suffix=suffix)) == {f"A_flair{suffix}": reason.format(suffix=suffix)}
@@ -329,6 +329,6 @@ def test_patient_is_left_out_whole(tmp_path):
     assert all(patient.without({path}) is None for path in patient.files)
 
 
-def test_patient_travels_to_workers(tmp_path):
+def test_patient_can_be_pickled(tmp_path):
     patient = scan(write_case(tmp_path)).patients[0]
     assert pickle.loads(pickle.dumps(patient)) == patient

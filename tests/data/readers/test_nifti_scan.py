@@ -1,4 +1,4 @@
-"""How cases of the BraTS layout are found, and what is said of files that do not fit."""
+"""How cases of the BraTS layout are found, and the messages for files that do not fit."""
 
 import shutil
 import sys
@@ -46,7 +46,7 @@ def test_scan_and_looks_like_take_any_folder_above_the_case(tmp_path, above):
     assert looks_like(tmp_path / above)
 
 
-def test_scan_passes_over_hidden_files_and_folders(tmp_path):
+def test_scan_leaves_out_hidden_files_and_folders(tmp_path):
     folder = write_case(tmp_path)
     (folder / "._A_t1.nii.gz").write_bytes(b"left by macOS")
     shutil.copytree(folder, tmp_path / ".cache" / "A")
@@ -139,7 +139,7 @@ def test_scan_names_the_problem_and_keeps_other_cases(tmp_path, damage, path, re
     ]
 
 
-def test_scan_names_what_a_case_lacks_of_the_named_modalities(tmp_path):
+def test_scan_names_the_modalities_that_a_case_lacks(tmp_path):
     write_case(tmp_path, "A")
     write_case(tmp_path, "B", modalities=("t1", "t2"))
     found = scan(tmp_path, modalities=("t1", "t2"))
@@ -159,7 +159,7 @@ def test_scan_without_a_common_modality_is_a_problem(tmp_path):
     ]
 
 
-def test_nibabel_that_is_not_installed_is_named(tmp_path, monkeypatch):
+def test_scan_without_nibabel_says_what_to_install(tmp_path, monkeypatch):
     patient = patient_of(write_case(tmp_path))
     monkeypatch.setitem(sys.modules, "nibabel", None)
     for use in (
@@ -179,7 +179,7 @@ def test_looks_like_finds_a_segmentation(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a/b/c/d/A_seg.nii", ".a/A_seg.nii", "A_t1.nii.gz", "A_seg.tif", "seg.nii"])
-def test_looks_like_passes_over_all_else(tmp_path, name):
+def test_looks_like_is_false_for_other_files(tmp_path, name):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
     assert not looks_like(tmp_path)

@@ -50,7 +50,7 @@ def test_write_mask_writes_the_same_bytes_again(tmp_path):
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def test_write_mask_says_what_is_legal(tmp_path):
+def test_write_mask_refuses_an_illegal_path_or_mask(tmp_path):
     like = write_case(tmp_path) / "A_t1.nii.gz"
     with pytest.raises(DataError, match=r"m\.png must end in \.nii or \.nii\.gz"):
         write_mask(tmp_path / "m.png", LABELS > 0, like)

@@ -1,9 +1,9 @@
-"""The walk that the readers share: what it passes over, where it ends, and what it reports."""
+"""The walk that the readers share: what it leaves out, where it ends, and what it reports."""
 
 from data.readers.walk import walk
 
 
-def test_walk_lists_every_folder_once_without_what_is_hidden(tmp_path):
+def test_walk_lists_every_folder_once_except_hidden_ones(tmp_path):
     for name in ("b/2", "b/10", "b/.DS_Store", "b/~$2", "a/1", ".cache/3"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
