@@ -19,8 +19,8 @@ class Architecture:
     config: type[NetworkConfig]
     """The class of its configurations, whose `architecture` is the name in NETWORKS."""
 
-    network: Callable[[Any], SegmentationNetwork]
-    """Builds a network from such a configuration, with random weights."""
+    network: Callable[..., SegmentationNetwork]
+    """Builds a network from one such configuration, with random weights."""
 
     title: str
     """What a model card calls such a network."""

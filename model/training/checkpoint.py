@@ -71,7 +71,7 @@ class TrainState:
         self.optimizer = optimizer
         self.schedule = schedule
         self.scaler = scaler
-        self.history: list[dict[str, Any]] = []
+        self.history: list[dict[str, float | int]] = []
         """The metrics of every epoch that is done, in order."""
 
         self.partial_epoch = PartialEpoch()
@@ -120,7 +120,7 @@ class TrainState:
         self.partial_epoch = PartialEpoch(**state.get("under_way", {}))
 
 
-def load_checkpoint(path: Path) -> tuple[SegmentationNetwork, list[dict[str, Any]]]:
+def load_checkpoint(path: Path) -> tuple[SegmentationNetwork, list[dict[str, float | int]]]:
     """Return a checkpoint's network, on the CPU and in evaluation mode, and the metrics of its epochs, in order.
 
     Raises:
