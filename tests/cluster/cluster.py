@@ -45,6 +45,7 @@ class Cluster:
     def ask(self, expression: str) -> Any:
         """Return the value of an expression that the head evaluates with `ray`, its `state` API and its `jobs`."""
         print(expression, file=self.answers.stdin, flush=True)
+        assert self.answers.stdout is not None
         for line in self.answers.stdout:
             if line.startswith("answer "):  # Ray prints of its own, such as of nodes that died
                 return json.loads(line.removeprefix("answer "))
@@ -87,6 +88,7 @@ def cluster(*, num_workers: int, num_spare: int = 0) -> Iterator[Cluster]:
             made = Cluster(hosts=running, answers=answers)
             made.wait_for_nodes(*made.workers[:num_workers])
             yield made
+            assert answers.stdin is not None
             answers.stdin.close()
 
 

@@ -170,6 +170,7 @@ def _process(name: str, folder: Path) -> Iterator[subprocess.Popen]:
         try:
             yield process
         finally:
+            assert process.stdin is not None
             process.stdin.close()
             try:
                 process.wait(timeout=10)
@@ -183,6 +184,7 @@ def _kept() -> list[str]:
 
 
 def _wait_for(process: subprocess.Popen, name: str, address: str) -> Host:
+    assert process.stdout is not None
     line = process.stdout.readline()
     assert line == "ready\n", f"{name} did not start: {line!r}"
     [pid] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

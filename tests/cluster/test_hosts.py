@@ -96,6 +96,7 @@ def test_hosts_end_with_whoever_holds_them_even_when_that_is_killed(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}  # what is killed leaves its folder
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        assert holder.stdout is not None
         pids = [int(pid) for pid in holder.stdout.readline().split()]
         ours = set().union(*map(namespaces, pids)) - namespaces(os.getpid())
         assert set(in_namespaces(ours)) >= set(pids)

@@ -1,4 +1,4 @@
-"""A lane without training: epochs that sleep, and a Dice in closed form. What is left is the search itself."""
+"""A lane that does not train: its epochs sleep, and its Dice has a closed form."""
 
 import json
 import time
@@ -13,9 +13,11 @@ from tests.support.fakes import learning_curve
 
 
 class ClosedFormLane(tune.Trainable):
-    """Answers as search.cluster.lane.Lane does."""
+    """Reports what search.cluster.group.lane.Lane reports."""
 
-    def setup(self, config: dict[str, Any], *, max_epochs: int, epoch_seconds: float) -> None:
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride] (tune.with_parameters gives the keywords)
+        self, config: dict[str, Any], *, max_epochs: int, epoch_seconds: float
+    ) -> None:
         self._max_epochs = max_epochs
         self._epoch_seconds = epoch_seconds
         self.reset_config(config)

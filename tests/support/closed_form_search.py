@@ -1,6 +1,6 @@
-"""A search without training, as a program of its own: `python closed_form_search.py OUT NAME TRIALS MAX_CONCURRENT`.
+"""`python closed_form_search.py OUT NAME TRIALS MAX_CONCURRENT`: a search without training, in its own process.
 
-It prints what a person sees, on the cluster that RAY_ADDRESS names.
+It runs on the cluster that RAY_ADDRESS names, and prints what a search prints.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A Ray whose own autoscaler gives it machines: processes of this one, by Ray's own fake of a cloud."""
+"""A Ray whose autoscaler adds machines, which Ray's own fake of a cloud plays by processes on this machine."""
 
 import json
 import os
@@ -19,14 +19,14 @@ from tests.support.process_tree import command_lines
 from tests.support.ray_internals import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 IDLE_MINUTES = 0.1
-"""Shorter, and a busy machine takes a node back before a lane has begun on it."""
+"""If it were shorter, a node on a busy machine could be removed before a lane has started on it."""
 
 
 def cluster_file(kinds: dict[str, Any], *, max_workers: int, address: str = "") -> dict[str, Any]:
-    """Return a cluster's file for these kinds of machines, beside a head without cores."""
+    """Return a cluster's file with these types of machines and a head without cores."""
     head = {FAKE_HEAD_NODE_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
     provider = {
-        "type": "external",  # its own name wants a file that Ray's wheels lack
+        "type": "external",  # under its own name it needs a file that Ray's wheels lack
         "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
         "gcs_address": address,
         "head_node_id": FAKE_HEAD_NODE_ID,
@@ -54,8 +54,8 @@ def cluster_file(kinds: dict[str, Any], *, max_workers: int, address: str = "") 
 
 @contextmanager
 def fake_cloud(kinds: dict[str, Any], *, max_workers: int) -> Iterator[str]:
-    """Start a head that can have these kinds of machines; yield its address. No machine is there yet."""
-    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: a socket's path may have 107 bytes
+    """Start a head that can add these types of machines, but has none yet; yield its address."""
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path, because the path of a socket has at most 107 bytes
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What runs on this machine, read from /proc."""
+"""The processes on this machine, read from /proc."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +8,7 @@ def command_lines() -> dict[int, str]:
     """Return the command lines of all processes, by process id."""
     commands = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended in between
+        with suppress(OSError):  # it has ended since
             commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return commands
 

@@ -22,8 +22,8 @@ from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import (
     GangResourceRequest,  # pyright: ignore[reportAttributeAccessIssue] (protobuf makes it when it is imported)
 )
+from ray.dashboard.consts import DEFAULT_JOB_START_TIMEOUT_SECONDS
 from ray.dashboard.modules.job.cli import job_cli_group
-from ray.dashboard.modules.job.job_manager import DEFAULT_JOB_START_TIMEOUT_SECONDS
 from ray.dashboard.modules.job.job_supervisor import JobSupervisor
 from ray.scripts.scripts import cli
 from ray.train._internal.storage import StorageContext

@@ -1,4 +1,4 @@
-"""An S3 server on loopback, by moto: it gets real requests of pyarrow's client, counts them, refuses, and goes away."""
+"""An S3 server on the loopback, by moto: it gets pyarrow's real requests, records them, and can refuse or go away."""
 
 import threading
 import uuid
@@ -15,21 +15,21 @@ from search.storage.storage_path import StoragePath
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 class S3Server:
-    """One server; what it holds outlives its going away."""
+    """One server. What it holds is still there after `stop` and `start`."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         """Method and path of each."""
 
         self.refusal: str | None = None
-        """The status with which every request is refused."""
+        """The status with which every request is refused; None: requests are answered."""
 
         self._app = DomainDispatcherApplication(create_backend_app)
         self._port = 0
@@ -84,12 +84,12 @@ class S3Server:
 
 
 class _Silent(WSGIRequestHandler):
-    def log(self, *words: Any) -> None: ...
+    def log(self, type: str, message: str, *args: Any) -> None: ...
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """Credentials are of the environment, as everywhere; moto takes any."""
+    """A server, with credentials in the environment as everywhere; moto accepts any."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
@@ -103,11 +103,11 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(s3_server: S3Server, tmp_path, monkeypatch) -> str:
-    """Returns the URI of a new bucket's prefix, for a user whose cache is empty."""
+    """The URI of a prefix in a new bucket, for a user whose cache is empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return s3_server.uri(s3_server.new_bucket())
 
 
 def location(uri: str) -> StoragePath:
-    """Returns the place that a URI names."""
+    """Return the place that a URI names."""
     return bucket_module.open_bucket(uri)

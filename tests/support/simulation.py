@@ -1,4 +1,4 @@
-"""Whole searches in simulated time: the program's searcher and scheduler, no Ray, no training."""
+"""Whole searches in simulated time: with the program's searcher and scheduler, without Ray and training."""
 
 import heapq
 import itertools
@@ -19,9 +19,11 @@ def simulate(
     num_missing: dict[int, int] | None = None,
     loss_probability: float = 0.0,
 ) -> Iterator[tuple[float, Leg, int, float]]:
-    """Yields (time, leg, epoch, value) for every epoch of a search in simulated time: lanes without Ray or training.
+    """Yield (time, leg, epoch, value) for every epoch of a search.
 
-    A trial's next leg does num_missing[number] epochs again: those whose checkpoint a crash took along.
+    Args:
+        num_missing: How many epochs the next leg of a trial repeats, by the trial's number, as after a crash that has
+            lost checkpoints.
     """
     num_missing = num_missing or {}
     clock, count, training = 0.0, itertools.count(), []

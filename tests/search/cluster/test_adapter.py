@@ -1,13 +1,14 @@
-"""The coordinator in Tune's words, without Tune: how much disk the checkpoints of a search take."""
+"""The coordinator as Tune sees it, without Tune: legs that wait, checkpoints that make room, a driver that dies."""
 
 import itertools
 import json
 import math
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from ray import cloudpickle
 from ray.exceptions import RayTaskError
 from ray.tune.search import Searcher
 
@@ -20,6 +21,7 @@ from search.coordination.recorder import Recorder
 from search.record.trials import INTERRUPTED, State, read_rows
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS
+from search.screen.clock import Clock
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
 
@@ -31,8 +33,15 @@ def worst_first(number: int, epoch: int) -> float:
     return number / 100 + epoch / 1000
 
 
-def train_leg(coordinator: Coordinator, folder: Path, leg: dict) -> int:
-    """Train a leg to its end in no time; return its number."""
+def suggest(searcher: LegSearcher, name: str) -> dict[str, Any]:
+    """Return the leg that a searcher suggests."""
+    leg = searcher.suggest(name)
+    assert isinstance(leg, dict)
+    return leg
+
+
+def train_leg(coordinator: Coordinator, folder: Path, leg: dict[str, Any]) -> int:
+    """Train a leg to its end in no time; return its trial's number."""
     number = leg["number"]
     last = json.loads((Path(leg["checkpoint"]).parent / METRICS_FILE).read_text())["epoch"] if leg["checkpoint"] else 0
     for epoch in itertools.count(last + 1):
@@ -41,6 +50,7 @@ def train_leg(coordinator: Coordinator, folder: Path, leg: dict) -> int:
         write_checkpoint(folder / leg["leg"] / f"checkpoint_{epoch:06d}", metrics)
         if not goes_on:
             return number
+    raise AssertionError("it trains for ever")
 
 
 def write_checkpoint(checkpoint: Path, metrics: dict | None) -> None:
@@ -52,7 +62,7 @@ def write_checkpoint(checkpoint: Path, metrics: dict | None) -> None:
 
 
 def make_coordinator(
-    tmp_path: Path, checkpoints: Checkpoints, *, trials: int = NUM_TRIALS, scheduler: str = "asha", **options
+    tmp_path: Path, checkpoints: Checkpoints, *, trials: int = NUM_TRIALS, scheduler: str = "asha", **options: Any
 ) -> Coordinator:
     budget = Budget(num_trials=trials, max_epochs=9, grace_period=1, reduction_factor=3)
     return Coordinator(
@@ -64,8 +74,8 @@ def make_coordinator(
     )
 
 
-class FakePlaces:
-    """Room for so many lanes, and what was said of the search."""
+class FakeCapacity:
+    """Room for this many lanes, and what the search said of itself."""
 
     def __init__(self, num_lanes: int) -> None:
         self.num_lanes = num_lanes
@@ -76,42 +86,43 @@ class FakePlaces:
         return search["num_busy"] < self.num_lanes
 
 
-def make_searcher(tmp_path: Path, **options) -> LegSearcher:
+def make_searcher(tmp_path: Path, **options: Any) -> LegSearcher:
     checkpoints = Checkpoints(tmp_path / "ray")
     return LegSearcher(make_coordinator(tmp_path, checkpoints), checkpoints, checkpoints_gb=None, **options)
 
 
-def test_legs_wait_for_their_places_and_trials_that_were_cut_off_are_counted(tmp_path):
-    places = FakePlaces(1)
-    searcher = make_searcher(tmp_path, capacity=places)
-    assert searcher.suggest("a")["number"] == 0
+def test_legs_wait_for_room_and_interrupted_trials_are_counted(tmp_path):
+    capacity = FakeCapacity(1)
+    searcher = make_searcher(tmp_path, capacity=capacity)
+    assert suggest(searcher, "a")["number"] == 0
     assert searcher.suggest("b") is None
     searcher.on_trial_complete("a", error=True)
-    places.num_lanes = 0
+    capacity.num_lanes = 0
     assert searcher.suggest("b") is None
-    busy = [tuple(asked.values()) for asked in places.asked]
+    busy = [tuple(asked.values()) for asked in capacity.asked]
     assert busy == [(0, 0, 0), (1, 1, 0), (0, 1, 1)]
 
 
-def test_a_search_that_waits_for_a_place_ends_when_it_is_asked_to(tmp_path):
+def test_a_search_that_waits_for_room_ends_when_it_is_asked_to(tmp_path):
     stop = SimpleNamespace(reason=None)
-    searcher = make_searcher(tmp_path, capacity=FakePlaces(0), stop=stop)
+    searcher = make_searcher(tmp_path, capacity=FakeCapacity(0), stop=stop)
     assert searcher.suggest("a") is None
     stop.reason = "time is up"
     assert searcher.suggest("a") == Searcher.FINISHED
 
 
-def test_room_is_looked_for_also_while_tune_asks_for_no_leg(tmp_path, monkeypatch):
+def test_room_is_looked_for_while_tune_asks_for_no_leg(tmp_path, monkeypatch):
     looks = []
     monkeypatch.setattr(adapter, "describe_waiting_groups", list)
-    watch = LaneWatch(SimpleNamespace(say=print), Checkpoints(tmp_path / "ray"), tmp_path, lambda: looks.append(1))
+    screen: Any = SimpleNamespace(say=print)
+    watch = LaneWatch(screen, Checkpoints(tmp_path / "ray"), tmp_path, lambda: looks.append(1))
     watch.on_step_begin(0, [])
     watch.on_step_begin(1, [])
     assert looks == [1], "not once a second"
 
 
 @pytest.mark.parametrize("num_checkpoints", [0, 6, 100])
-def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_path, num_checkpoints):
+def test_the_worst_paused_trials_and_no_more_make_room_for_checkpoints(tmp_path, num_checkpoints):
     checkpoints = Checkpoints(tmp_path / "ray")
     coordinator = make_coordinator(tmp_path, checkpoints)
     cap = num_checkpoints * (CHECKPOINT_BYTES + 1000)
@@ -121,6 +132,7 @@ def test_paused_trials_make_room_the_worst_first_and_only_as_many_as_must(tmp_pa
         leg = searcher.suggest(f"leg {count}")
         if leg == Searcher.FINISHED:
             break
+        assert isinstance(leg, dict)
         assert leg["best_dice"] == max(known, default=-math.inf)
         number = train_leg(coordinator, tmp_path / "ray", leg)
         checkpoints.tidy(number, goes_on=True)
@@ -152,34 +164,32 @@ def open_search(tmp_path: Path) -> tuple[Coordinator, LegSearcher]:
 def preempted(tmp_path: Path) -> SimpleNamespace:
     """Return Tune's trial whose lane left its node."""
     file = tmp_path / "error.pkl"
-    file.write_bytes(cloudpickle.dumps(RayTaskError("step", "", Preempted("leaves 10.0.0.7"))))
+    file.write_bytes(pickle.dumps(RayTaskError("step", "", Preempted("leaves 10.0.0.7"))))
     return SimpleNamespace(config={"number": 0}, pickled_error_file=str(file), error_file=None)
 
 
 @pytest.mark.parametrize("is_interrupted", [False, True])
 @pytest.mark.parametrize("died", ["while it was saved", "before the driver knew", "before its next leg", "in it"])
-def test_a_search_that_dies_or_is_stopped_right_after_a_notice_goes_on_from_the_batch_that_was_saved(
-    tmp_path, died, is_interrupted
-):
+def test_a_search_that_ends_right_after_a_notice_resumes_from_the_saved_batch(tmp_path, died, is_interrupted):
     coordinator, searcher = open_search(tmp_path)
-    leg = tmp_path / "ray" / searcher.suggest("a")["leg"]
+    leg = tmp_path / "ray" / suggest(searcher, "a")["leg"]
     first = {"epoch": 1, "val_dice": 0.5, "seconds": 1.0, "elapsed_seconds": 1.0}
     coordinator.report(0, first, finished=False, failure=None)
     write_checkpoint(leg / "checkpoint_000000", first)
     is_saved = died != "while it was saved"
     write_checkpoint(leg / "checkpoint_000001", {"epoch": 1, "num_batches": 5} if is_saved else None)
     if died in ("before its next leg", "in it"):
-        LegScheduler(coordinator, None).on_trial_error(None, preempted(tmp_path))
+        LegScheduler(coordinator, Clock()).on_trial_error(None, preempted(tmp_path))
         searcher.on_trial_complete("a", error=True)
     if died == "in it":
-        assert searcher.suggest("b")["number"] == 0
+        assert suggest(searcher, "b")["number"] == 0
     if is_interrupted:
         coordinator.stop(INTERRUPTED)
         [row] = read_rows(tmp_path / "trials.jsonl")
         assert (row.state, row.error, len(row.epochs)) == (State.PRUNED, INTERRUPTED, 1)
 
     coordinator, searcher = open_search(tmp_path)
-    again = searcher.suggest("c")
+    again = suggest(searcher, "c")
     assert again["checkpoint"] == str(leg / f"checkpoint_{is_saved:06d}" / STATE_FILE)
     assert again["leg"] != leg.name
     train_leg(coordinator, tmp_path / "ray", again)

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -14,12 +15,12 @@ from search.cluster.group.channel import Address, WorkerListener, local_pair
 HOST = "127.0.0.1"
 
 
-def connect_all(address: Address, ranks: list[int]) -> dict[int, object]:
-    """Return the workers' ends by rank, each connected from a thread of its own, one after the other."""
-    ends: dict[int, object] = {}
+def connect_all(address: Address, ranks: list[int]) -> dict[int, Connection]:
+    """Return the workers' ends by rank, each connected from its own thread, one after another."""
+    ends: dict[int, Connection] = {}
 
     def connect(rank: int) -> None:
-        with contextlib.suppress(OSError, EOFError):  # hung up on: then it is missing from the ends
+        with contextlib.suppress(OSError, EOFError):  # refused: then it is missing from the ends
             ends[rank] = address.connect(rank)
 
     for rank in ranks:
@@ -58,10 +59,10 @@ def test_local_recv_waits_for_another_thread():
 
 
 @pytest.mark.parametrize("arrival", [[0, 1, 2], [2, 0, 1]])
-def test_reception_gives_the_channels_by_rank_whoever_came_first(arrival):
-    reception = WorkerListener(HOST, 3)
-    ends = connect_all(reception.address, arrival)
-    channels = reception.wait(lambda: True, timeout_seconds=5)
+def test_listener_returns_channels_by_rank_in_whatever_order_they_come(arrival):
+    listener = WorkerListener(HOST, 3)
+    ends = connect_all(listener.address, arrival)
+    channels = listener.wait(lambda: True, timeout_seconds=5)
     for rank, channel in enumerate(channels):
         channel.send(("step", rank))
         assert ends[rank].recv() == ("step", rank)
@@ -70,45 +71,45 @@ def test_reception_gives_the_channels_by_rank_whoever_came_first(arrival):
         assert channel.recv() == rank * b"x"
 
 
-def test_workers_that_have_no_place_yet_are_not_late():
-    reception = WorkerListener(HOST, 1)
+def test_time_spent_waiting_for_resources_does_not_count():
+    listener = WorkerListener(HOST, 1)
     answers = [True, False]
     with pytest.raises(ConnectionError, match="0 of 1 workers connected within 0 seconds"):
-        reception.wait(lambda: True, timeout_seconds=0.1, is_queueing=lambda: answers.pop(0))
+        listener.wait(lambda: True, timeout_seconds=0.1, is_queueing=lambda: answers.pop(0))
     assert answers == [], "it gave up while they had no place"
 
 
 def test_channel_of_a_worker_that_died_ends():
-    reception = WorkerListener(HOST, 1)
-    [end] = connect_all(reception.address, [0]).values()
-    [channel] = reception.wait(lambda: True, timeout_seconds=5)
+    listener = WorkerListener(HOST, 1)
+    [end] = connect_all(listener.address, [0]).values()
+    [channel] = listener.wait(lambda: True, timeout_seconds=5)
     end.close()
     assert channel.poll(1.0)
     with pytest.raises(EOFError):
         channel.recv()
 
 
-def test_reception_ignores_a_stranger_and_the_workers_still_connect():
-    reception = WorkerListener(HOST, 2)
-    stranger = replace(reception.address, key=secrets.token_bytes(32))
+def test_listener_ignores_a_stranger_and_the_workers_still_connect():
+    listener = WorkerListener(HOST, 2)
+    stranger = replace(listener.address, key=secrets.token_bytes(32))
     with pytest.raises(AuthenticationError):
         stranger.connect(0)
-    ends = connect_all(reception.address, [0, 1])
-    channels = reception.wait(lambda: True, timeout_seconds=0.4)
+    ends = connect_all(listener.address, [0, 1])
+    channels = listener.wait(lambda: True, timeout_seconds=0.4)
     channels[1].send("for rank 1")
     assert ends[1].recv() == "for rank 1"
 
 
-def test_reception_gives_up_soon_on_a_group_that_is_dead():
-    reception = WorkerListener(HOST, 2)
-    connect_all(reception.address, [1])
+def test_listener_gives_up_soon_on_a_group_that_is_dead():
+    listener = WorkerListener(HOST, 2)
+    connect_all(listener.address, [1])
     started = time.monotonic()
     with pytest.raises(ConnectionError, match="1 of 2 workers connected within"):
-        reception.wait(lambda: False, timeout_seconds=300)
+        listener.wait(lambda: False, timeout_seconds=300)
     assert time.monotonic() - started < 2
 
 
-def test_reception_gives_up_on_workers_that_never_come():
+def test_listener_gives_up_on_workers_that_never_come():
     with pytest.raises(ConnectionError, match="0 of 2 workers connected within"):
         WorkerListener(HOST, 2).wait(lambda: True, timeout_seconds=0.1)
 

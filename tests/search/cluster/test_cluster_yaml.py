@@ -37,7 +37,7 @@ def project():
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory):
-    """Return the security group of an account of AWS that is in this process alone."""
+    """The security group of an account of AWS that exists in this process only."""
     with pytest.MonkeyPatch.context() as environment, mock_aws():
         environment.setenv("AWS_DEFAULT_REGION", "us-west-2")
         environment.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray puts an ssh key there
@@ -133,13 +133,15 @@ def test_without_a_security_group_nothing_is_started(config, aws):
         bootstrap_aws(prepare_config(config))
 
 
-def test_workers_watch_for_the_notice_that_they_are_taken_back(config):
+def test_workers_watch_for_the_notice_that_they_will_be_reclaimed(config):
     *_, watch = config["worker_start_ray_commands"]
     assert re.fullmatch(r"nohup python -m search\.cluster\.notice \w+ > \S+ 2>&1 &", watch)
 
 
 def test_a_stopped_job_has_time_to_promote(config):
-    given = dict(re.fullmatch(r"--env (\w+)=(\w+)", option).groups() for option in env_options(config))
+    given = {
+        name: value for option in env_options(config) for name, value in re.findall(r"^--env (\w+)=(\w+)$", option)
+    }
     assert int(given["RAY_JOB_STOP_WAIT_TIME_S"]) > JobSupervisor.DEFAULT_RAY_JOB_STOP_WAIT_TIME_S
     assert int(given["RAY_JOB_START_TIMEOUT_SECONDS"]) > DEFAULT_JOB_START_TIMEOUT_SECONDS
 
@@ -156,7 +158,7 @@ def test_lanes_cannot_be_planned_on_the_head_alone(config):
 
 
 def test_image_has_the_ray_and_the_python_of_the_project(config, project):
-    ray_version, python = re.fullmatch(r"rayproject/ray:([\d.]+)-py(\d+)-cu\d+", config["docker"]["image"]).groups()
+    [(ray_version, python)] = re.findall(r"^rayproject/ray:([\d.]+)-py(\d+)-cu\d+$", config["docker"]["image"])
     requirements = [Requirement(line) for line in project["optional-dependencies"]["search"]]
     (pinned,) = [requirement.specifier for requirement in requirements if requirement.name == "ray"]
     assert ray_version in pinned
@@ -165,7 +167,7 @@ def test_image_has_the_ray_and_the_python_of_the_project(config, project):
 
 def test_setup_installs_the_mounted_folder_with_an_extra_that_exists(config, project):
     (command,) = config["setup_commands"]
-    folder, extra = re.fullmatch(r"pip install -e '(.+)\[(\w+)\]'", command).groups()
+    [(folder, extra)] = re.findall(r"^pip install -e '(.+)\[(\w+)\]'$", command)
     assert config["file_mounts"][folder] == "."
     assert extra in project["optional-dependencies"]
 
@@ -188,4 +190,4 @@ def test_ray_asks_for_the_token_everywhere_and_its_dashboard_stays_on_the_head(c
 
 def test_a_stopped_job_has_minutes_to_promote_its_best(config):
     [seconds] = [option for option in config["docker"]["run_options"] if "RAY_JOB_STOP_WAIT_TIME_S" in option]
-    assert int(re.fullmatch(r"--env RAY_JOB_STOP_WAIT_TIME_S=(\d+)", seconds)[1]) >= 300
+    assert int(seconds.removeprefix("--env RAY_JOB_STOP_WAIT_TIME_S=")) >= 300

@@ -1,13 +1,14 @@
-"""Nodes that are taken back: who sees it how often, and what a lane does and says."""
+"""Draining nodes: how often Ray is asked, and what a lane does and says when it must leave."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray import cloudpickle
+import ray
 from ray.exceptions import RayTaskError
 
 from search.cluster.adapter import LaneWatch, LegScheduler
@@ -15,14 +16,16 @@ from search.cluster.capacity.draining import LOOK_SECONDS, DrainWatch, Preempted
 from search.cluster.group import lane as lane_module
 from search.cluster.group.lane import Lane
 from search.cluster.group.worker import Halt, Report
+from search.cluster.group.worker_group import GroupConfig, WorkerGroup
 from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.screen.clock import Clock
 from search.storage.storage_path import StoragePath, local_path
 from tests.support.fakes import SAMPLE
 from tests.support.ray_internals import StorageContext
 
 
-class Clock:
+class FakeTime:
     def __init__(self) -> None:
         self.now = 100.0
 
@@ -30,8 +33,8 @@ class Clock:
         return self.now
 
 
-def test_watch_looks_at_once_and_then_once_a_second_however_often_it_is_asked():
-    clock, looks = Clock(), []
+def test_watch_asks_ray_at_once_and_then_once_a_second():
+    clock, looks = FakeTime(), []
 
     def look() -> list[str]:
         looks.append(clock.now)
@@ -46,7 +49,7 @@ def test_watch_looks_at_once_and_then_once_a_second_however_often_it_is_asked():
     assert len(looks) == 2
 
 
-class Group:
+class Group(WorkerGroup):
     """Workers on two nodes: their replies, in order, and what they were asked for."""
 
     def __init__(self, *replies: Report | Halt, fails_to_save: bool = False) -> None:
@@ -59,7 +62,7 @@ class Group:
     def start(self, trial: Any) -> None:
         self.asked.append("start")
 
-    def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool]) -> Report | Halt:
+    def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool] = lambda: False) -> Report | Halt:
         self.asked.append("step")
         must_halt()
         return self.replies.pop(0)
@@ -71,7 +74,7 @@ class Group:
         file.write_bytes(b"state")
         return self.takes
 
-    def end(self) -> None:
+    def end(self, *, timeout_seconds: float = 10.0) -> None:
         self.asked.append("end")
 
 
@@ -89,23 +92,34 @@ class Tracker:
 
 @pytest.fixture
 def draining(monkeypatch) -> set[str]:
-    """The nodes that are taken back."""
+    """The nodes that drain."""
     draining: set[str] = set()
-    monkeypatch.setattr(lane_module, "DrainWatch", lambda: DrainWatch(lambda: draining, Clock()))
+    monkeypatch.setattr(lane_module, "DrainWatch", lambda: DrainWatch(lambda: draining, FakeTime()))
     monkeypatch.setattr(lane_module, "address_of", {"here": "10.0.0.7", "there": "10.0.0.8"}.get)
     return draining
 
 
 class Storage(StorageContext):
-    trial_working_directory = "/tmp"  # it would ask a Ray for one
+    @property
+    def trial_working_directory(self) -> str:  # the original asks a running Ray
+        return "/tmp"
 
 
-def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -> Lane:
+def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -> Any:
+    """Return a lane with these workers, into which tests look."""
+    group_config = GroupConfig(
+        num_workers=1,
+        worker_resources={"CPU": 1.0},
+        packs=(ray.ObjectRef.nil(), ray.ObjectRef.nil()),
+        storage=str(tmp_path),
+        checkpoints=local_path(tmp_path / "ray"),
+    )
+    tracker: Any = Tracker()
+
     class WithGroup(Lane):
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config: dict[str, Any], **_: Any) -> None:
             fixed = SearchConfig(trials=1).shared_settings(3)
-            group = SimpleNamespace(num_workers=1, checkpoints=local_path(tmp_path / "ray"))
-            super().setup(config, group=group, fixed=fixed, tracker=Tracker())
+            super().setup(config, group=group_config, fixed=fixed, tracker=tracker)
 
         def _start_group(self) -> Group:
             self._group = group
@@ -124,6 +138,12 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
     )
 
 
+def newest_of(checkpoints: Checkpoints) -> Path:
+    newest = checkpoints.newest(3)
+    assert newest is not None
+    return Path(newest)
+
+
 def report(epoch: int) -> Report:
     return Report(metrics={"epoch": epoch, "val_dice": 0.5}, finished=False, failure=None)
 
@@ -137,7 +157,7 @@ def test_lane_saves_the_epoch_under_way_and_leaves(tmp_path, draining):
     expected = "leaves 10.0.0.8, which will be reclaimed; it continues after batch 40 of epoch 2 elsewhere"
     assert str(left.value) == expected
     checkpoints = Checkpoints(tmp_path / "ray")
-    newest = Path(checkpoints.newest(3))
+    newest = newest_of(checkpoints)
     assert newest.read_bytes() == b"state"
     metrics = json.loads(newest.with_name(METRICS_FILE).read_text())
     assert (metrics["epoch"], metrics["num_batches"], len(metrics["history"])) == (1, 40, 1)
@@ -146,7 +166,7 @@ def test_lane_saves_the_epoch_under_way_and_leaves(tmp_path, draining):
     assert [state.value for state, _ in lane._tracker.ended] == ["PRUNED"], "a run that only waits"
 
 
-def run_while(draining: set[str], node: str, lane: Lane) -> None:
+def run_while(draining: set[str], node: str, lane: Any) -> None:
     """Take one step, during which a node begins to drain."""
     step = lane._group.step
 
@@ -163,7 +183,7 @@ def test_lane_saves_the_first_epoch_under_way_too(tmp_path, draining):
     lane = open_lane(tmp_path, Group(Halt(epoch=0, num_batches=2)))
     with pytest.raises(Preempted, match=r"it continues after batch 2 of epoch 1 elsewhere$"):
         run_while(draining, "here", lane)
-    newest = Path(Checkpoints(tmp_path / "ray").newest(3))
+    newest = newest_of(Checkpoints(tmp_path / "ray"))
     assert json.loads(newest.with_name(METRICS_FILE).read_text()) == {"epoch": 0, "num_batches": 2, "history": []}
 
 
@@ -195,7 +215,7 @@ def test_lane_halted_before_any_batch_keeps_the_checkpoint_that_there_is(tmp_pat
     assert "save" not in group.asked
 
 
-def test_lane_that_cannot_save_leaves_all_the_same_and_says_so(tmp_path, draining):
+def test_lane_that_cannot_save_leaves_anyway_and_says_so(tmp_path, draining):
     lane = open_lane(tmp_path, Group(Halt(epoch=0, num_batches=2), fails_to_save=True))
     with pytest.raises(
         Preempted, match=r"continues \(later state could not be saved: OSError: the disk is full\) elsewhere"
@@ -204,7 +224,7 @@ def test_lane_that_cannot_save_leaves_all_the_same_and_says_so(tmp_path, drainin
     assert Checkpoints(tmp_path / "ray").newest(3) is None
 
 
-def test_lane_whose_bucket_takes_nothing_leaves_and_says_so(tmp_path, draining):
+def test_lane_whose_bucket_accepts_nothing_leaves_and_says_so(tmp_path, draining):
     group = Group(report(1), Halt(epoch=1, num_batches=2))
     lane = open_lane(tmp_path, group)
     lane.train()
@@ -235,21 +255,21 @@ class Told:
         (RuntimeError("broken"), True),
     ],
 )
-def test_a_leg_that_was_preempted_is_no_loss_and_one_line(tmp_path, cause, is_loss):
+def test_a_preempted_leg_is_no_loss_and_is_told_in_one_line(tmp_path, cause, is_loss):
     error = RayTaskError("step", "Traceback ...", cause)
     files = tmp_path / "error.pkl", tmp_path / "error.txt"
-    files[0].write_bytes(cloudpickle.dumps(error))
+    files[0].write_bytes(pickle.dumps(error))
     files[1].write_text("RuntimeError: broken")
     trial = SimpleNamespace(config={"number": 3}, pickled_error_file=str(files[0]), error_file=str(files[1]))
-    told = Told()
-    LegScheduler(told, None).on_trial_error(None, trial)
-    LaneWatch(told, None, tmp_path).on_trial_error(0, [], trial)
+    told: Any = Told()
+    LegScheduler(told, Clock()).on_trial_error(None, trial)
+    LaneWatch(told, Checkpoints(tmp_path / "ray"), tmp_path).on_trial_error(0, [], trial)
     assert told.lost == ([(3, "RuntimeError: broken")] if is_loss else [])
     assert told.said == ([] if is_loss else [f"t003 {cause}"])
 
 
 def test_a_leg_that_ended_without_a_word_is_a_loss(tmp_path):
     trial = SimpleNamespace(config={"number": 3}, pickled_error_file=None, error_file=str(tmp_path / "none"))
-    told = Told()
-    LegScheduler(told, None).on_trial_error(None, trial)
+    told: Any = Told()
+    LegScheduler(told, Clock()).on_trial_error(None, trial)
     assert told.lost == [(3, "lost without a message")]

@@ -99,11 +99,11 @@ def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_goes_on(tm
     for row in rows:
         if row.sample["depth"] == 7:
             assert row.state == State.FAILED
-            assert row.error.startswith("UserError: slices are 64 x 64 pixels")
+            assert (row.error or "").startswith("UserError: slices are 64 x 64 pixels")
             assert row.epochs == []
         elif row.sample["learning_rate"] == 1e30:
             assert row.state == State.FAILED
-            assert "train_loss was" in row.error
+            assert "train_loss was" in (row.error or "")
         else:
             assert row.state in (State.COMPLETE, State.PRUNED)
             assert math.isfinite(row.best_dice)
@@ -125,7 +125,7 @@ def test_a_search_that_gets_no_place_says_so_and_goes_on_when_there_is_one(tmp_p
 
     def take_every_core() -> None:
         assert describe_waiting_groups() == []
-        taken.append(placement_group([{"CPU": float(os.cpu_count())}]))
+        taken.append(placement_group([{"CPU": float(os.cpu_count() or 1)}]))
         assert taken[0].wait(30)
         threading.Timer(WAIT_SECONDS + 4, remove_placement_group, taken).start()
 
@@ -147,7 +147,7 @@ def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=3, workers_per_trial=2)
     assert {row.state for row in rows} >= {State.FAILED}
     assert any(row.state != State.FAILED for row in rows)
-    assert all(row.error.startswith("UserError") for row in rows if row.state == State.FAILED)
+    assert all((row.error or "").startswith("UserError") for row in rows if row.state == State.FAILED)
 
 
 @pytest.mark.slow

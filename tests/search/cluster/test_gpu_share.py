@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import ray
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from model.device import find_device
 from model.memory import CONTEXT_BYTES, limit_gpu_memory
@@ -38,6 +40,7 @@ def test_four_trials_and_their_contexts_fit_into_a_gpu():
     cuda = FakeCuda()
     limit_gpu_memory(0.25, cuda=cuda)
     assert cuda.fraction == pytest.approx(0.25 - CONTEXT_BYTES / 24e9)
+    assert cuda.fraction is not None
     assert 4 * (cuda.fraction * 24e9 + CONTEXT_BYTES) == pytest.approx(24e9)
 
 
@@ -60,7 +63,11 @@ def test_a_whole_gpu_or_none_has_no_limit(share, num_gpus):
 def test_workers_that_may_share_a_gpu_talk_by_gloo(num_workers, gpus, expected):
     resources = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
     group = GroupConfig(
-        num_workers=num_workers, worker_resources=resources, packs=(), storage="", checkpoints=local_path(Path("none"))
+        num_workers=num_workers,
+        worker_resources=resources,
+        packs=(ray.ObjectRef.nil(), ray.ObjectRef.nil()),
+        storage="",
+        checkpoints=local_path(Path("none")),
     )
     assert backend(group) == expected
 
@@ -79,7 +86,7 @@ def _take_more_than_a_tenth(rank: int) -> None:
 @pytest.mark.gpu
 @on_a_gpu
 def test_a_trial_that_wants_more_than_its_share_fails_alone():
-    multiprocessing.spawn(_take_more_than_a_tenth, nprocs=1)  # raises what the process raised
+    spawn(_take_more_than_a_tenth, nprocs=1)  # raises what the process raised
 
 
 def _train_a_step_on_the_same_gpu(rank: int, address: str) -> None:
@@ -90,7 +97,8 @@ def _train_a_step_on_the_same_gpu(rank: int, address: str) -> None:
     images = torch.full((1, 3, 16, 16), float(rank), device=device.device)
     both = distribute(network, device)
     both(images).square().mean().backward()
-    gradients = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+    parameters = list(network.parameters())
+    gradients = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
     summed = gradients.clone()
     sum_over_ranks(summed)
     torch.testing.assert_close(summed, 2 * gradients)
@@ -103,4 +111,4 @@ def _train_a_step_on_the_same_gpu(rank: int, address: str) -> None:
 @pytest.mark.gpu
 @on_a_gpu
 def test_two_workers_on_one_gpu_average_their_gradients(tmp_path):
-    multiprocessing.spawn(_train_a_step_on_the_same_gpu, (f"file://{tmp_path}/rendezvous",), nprocs=2)
+    spawn(_train_a_step_on_the_same_gpu, (f"file://{tmp_path}/rendezvous",), nprocs=2)

@@ -11,6 +11,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -44,7 +45,7 @@ def group(cluster, name):
     return found
 
 
-def closed(schema):
+def closed(schema: Any) -> Any:
     """Return a schema that refuses fields which it does not name, as Kubernetes does with those of a CRD."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
@@ -152,7 +153,7 @@ def test_the_job_resumes_or_begins_the_experiment_of_its_own_name(tmp_path):
 
 def test_images_are_made_from_that_of_cluster_yaml():
     base = yaml.safe_load((ROOT / "cluster.yaml").read_text())["docker"]["image"]
-    version = re.fullmatch(r"rayproject/ray:([\d.]+)-.*", base)[1]
+    [version] = re.findall(r"^rayproject/ray:([\d.]+)-", base)
     for cluster in map(cluster_of, map(manifest, KINDS)):
         assert {pod["containers"][0]["image"].rsplit(":", 1)[1] for pod in pods(cluster)} == {
             f"ray-{base.split(':')[1]}"

@@ -1,7 +1,6 @@
-"""How many lanes have room: arithmetic on nodes that come and go, and placement groups that ask for more of them."""
+"""How many lanes have room: arithmetic on nodes that come and go, and placement groups that request more."""
 
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,19 +18,21 @@ from search.cluster.engine import run_search
 from search.cluster.session import RAY_SETTINGS
 from search.config import SearchConfig
 from tests.support import closed_form_lane, fakes
+from tests.support.waiting import wait_until
 
 ONE_CORE = {"CPU": 1.0}
 
 
 def node(*, total: float = 1.0, free: float | None = None, ours: float = 0.0) -> NodeUsage:
-    """Return a node with so many cores; what is not said to be free is."""
+    """Return a node with this many cores, all free unless told otherwise."""
     return NodeUsage(total={"CPU": total}, free={"CPU": total if free is None else free}, ours={"CPU": ours})
 
 
-class FakeCluster:
-    """Nodes that come and go, a clock, what was told, and how many lanes were asked for."""
+class FakeCluster(CapacityRequests):
+    """Nodes that come and go, a clock, what the user was told, and for how many lanes machines were requested."""
 
     def __init__(self, *nodes: NodeUsage) -> None:
+        super().__init__([])
         self.nodes = list(nodes)
         self.now = 0.0
         self.told: list[tuple[int, str]] = []
@@ -40,7 +41,7 @@ class FakeCluster:
     def ask_for(self, num_lanes: int) -> None:
         self.asked.append(num_lanes)
 
-    def places(
+    def capacity(
         self, *, planned: int, trials: int = 1000, workers: int = 1, max_concurrent: int | None = None
     ) -> LaneCapacity:
         return LaneCapacity(
@@ -53,94 +54,97 @@ class FakeCluster:
             clock=lambda: self.now,
         )
 
-    def room(self, places: LaneCapacity, *, num_begun: int = 0) -> int:
-        """Return how many lanes find a place, two looks later: only what stays is believed."""
+    def room(self, capacity: LaneCapacity, *, num_begun: int = 0) -> int:
+        """Return how many lanes have room after two looks: the first only counts if the second agrees."""
+        room = 0
         for _ in range(2):
             self.now += LOOK_SECONDS
-            room = next(busy for busy in range(1000) if not places.has_room(num_busy=busy, num_begun=num_begun or busy))
+            room = next(
+                busy for busy in range(1000) if not capacity.has_room(num_busy=busy, num_begun=num_begun or busy)
+            )
         return room
 
 
-def test_places_follow_the_nodes_up_and_down_to_none_and_say_so():
+def test_capacity_follows_the_nodes_and_tells_of_every_change():
     cluster = FakeCluster()
-    places = cluster.places(planned=2)
+    capacity = cluster.capacity(planned=2)
     found = []
     for num_nodes in (2, 5, 1, 0, 3):
         cluster.nodes = [node()] * num_nodes
-        found.append(cluster.room(places))
+        found.append(cluster.room(capacity))
     assert found == [2, 5, 1, 0, 3]
     assert cluster.told == [(5, ""), (1, ""), (0, "no machine has 1 CPU; more are asked for"), (3, "")]
 
 
-def test_places_of_two_workers_need_two_cores_on_whatever_nodes():
+def test_lanes_of_two_workers_need_two_cores_on_any_nodes():
     cluster = FakeCluster(node(), node())
-    places = cluster.places(planned=1, workers=2)
-    assert cluster.room(places) == 1
+    capacity = cluster.capacity(planned=1, workers=2)
+    assert cluster.room(capacity) == 1
     cluster.nodes = [node()] * 5
-    assert cluster.room(places) == 2
+    assert cluster.room(capacity) == 2
     cluster.nodes = [node(), node(free=0)]
-    assert cluster.room(places) == 0
+    assert cluster.room(capacity) == 0
 
 
 @pytest.mark.parametrize(("limits", "expected"), [({"max_concurrent": 3}, 3), ({"trials": 2}, 2)])
-def test_places_are_no_more_than_a_person_allows_or_trials_there_are(limits, expected):
+def test_capacity_is_limited_by_the_user_and_by_the_number_of_trials(limits, expected):
     cluster = FakeCluster(node())
-    places = cluster.places(planned=1, **limits)
+    capacity = cluster.capacity(planned=1, **limits)
     cluster.nodes = [node()] * 9
-    assert cluster.room(places) == expected
+    assert cluster.room(capacity) == expected
 
 
-def test_places_look_once_a_second_not_more():
+def test_capacity_looks_at_the_cluster_once_a_second():
     cluster = FakeCluster(node())
-    places = cluster.places(planned=1)
-    assert places.has_room(num_busy=0, num_begun=0)
+    capacity = cluster.capacity(planned=1)
+    assert capacity.has_room(num_busy=0, num_begun=0)
     cluster.nodes = [node()] * 4
-    assert not places.has_room(num_busy=1, num_begun=1)
+    assert not capacity.has_room(num_busy=1, num_begun=1)
     cluster.now += LOOK_SECONDS
-    assert places.has_room(num_busy=1, num_begun=1)
+    assert capacity.has_room(num_busy=1, num_begun=1)
 
 
-def test_a_second_search_begins_with_what_is_free_and_takes_what_gets_free():
+def test_a_second_search_takes_what_is_free_and_what_becomes_free():
     cluster = FakeCluster(node(total=4, free=1))
-    places = cluster.places(planned=4)
-    assert cluster.room(places) == 1
+    capacity = cluster.capacity(planned=4)
+    assert cluster.room(capacity) == 1
     cluster.nodes = [node(total=4, free=0, ours=1)]
-    assert cluster.room(places) == 1
+    assert cluster.room(capacity) == 1
     cluster.nodes = [node(total=4, free=2, ours=1)]
-    assert cluster.room(places) == 3
+    assert cluster.room(capacity) == 3
     cluster.nodes = [node(total=4, free=1, ours=3)]
-    assert cluster.room(places) == 4
+    assert cluster.room(capacity) == 4
     assert cluster.told == [(1, "other jobs hold 3 CPU"), (3, "other jobs hold 1 CPU"), (4, "")]
 
 
-def test_a_search_without_a_place_says_what_it_waits_for_and_never_that_there_is_room_for_none():
+def test_a_search_without_room_says_what_it_waits_for():
     cluster = FakeCluster(node(total=4, free=0))
-    places = cluster.places(planned=4)
-    assert cluster.room(places) == 0
+    capacity = cluster.capacity(planned=4)
+    assert cluster.room(capacity) == 0
     cluster.nodes = [node(total=4, free=0), node(total=0.5)]
-    assert cluster.room(places) == 0
+    assert cluster.room(capacity) == 0
     waits = "all 4 CPUs are in use, by other jobs; more are asked for"
     waits_too = "asked for 1 CPU, free are 0.5 CPU in all; other jobs hold 4 CPU; more are asked for"
     assert cluster.told == [(0, waits), (0, waits_too)]
 
 
-def test_what_was_just_booked_is_counted_once():
+def test_resources_just_booked_are_counted_once():
     assert node(total=2, free=2, ours=1).usable == {"CPU": 2, "GPU": 0}
 
 
-def test_what_lasts_a_moment_is_not_told():
+def test_a_change_that_lasts_a_moment_is_not_told():
     cluster = FakeCluster(node(total=2, free=0, ours=2))
-    places = cluster.places(planned=2)
+    capacity = cluster.capacity(planned=2)
     for ours, free in ((2, 0), (1, 0), (1, 1), (2, 0), (2, 0)):
         cluster.nodes = [node(total=2, free=free, ours=ours)]
-        places.has_room(num_busy=1, num_begun=1)
+        capacity.has_room(num_busy=1, num_begun=1)
         cluster.now += LOOK_SECONDS
     assert cluster.told == []
 
 
-def test_what_requests_got_is_given_back_before_it_is_room_and_left_to_a_lane_that_starts():
+def test_what_requests_have_got_is_given_back_before_a_lane_uses_it():
     cluster = FakeCluster(node(total=2, free=0))
-    places = cluster.places(planned=2, trials=6)
+    capacity = cluster.capacity(planned=2, trials=6)
     steps = [
         (node(total=2, free=0), 0, False, [6]),
         (replace(node(total=2, free=1), got={"CPU": 1}), 1, False, [6, 0]),
@@ -149,7 +153,7 @@ def test_what_requests_got_is_given_back_before_it_is_room_and_left_to_a_lane_th
     ]
     for now, busy, expected, asked in steps:
         cluster.nodes = [now]
-        assert places.has_room(num_busy=busy, num_begun=busy) is expected
+        assert capacity.has_room(num_busy=busy, num_begun=busy) is expected
         assert cluster.asked == asked
         cluster.now += LOOK_SECONDS
 
@@ -165,25 +169,25 @@ def test_what_requests_got_is_given_back_before_it_is_room_and_left_to_a_lane_th
         "all were cut off", "all are paused", "not thousands",
     ],
 )  # fmt: skip
-def test_full_places_ask_for_exactly_what_the_search_can_use(num_nodes, busy, trials, begun, unfinished, asked):
+def test_a_full_cluster_is_asked_for_exactly_what_the_search_can_use(num_nodes, busy, trials, begun, unfinished, asked):
     cluster = FakeCluster(*[node(free=0, ours=1)] * num_nodes)
-    places = cluster.places(planned=num_nodes, trials=trials)
-    places.has_room(num_busy=busy, num_begun=begun, num_unfinished=unfinished)
+    capacity = cluster.capacity(planned=num_nodes, trials=trials)
+    capacity.has_room(num_busy=busy, num_begun=begun, num_unfinished=unfinished)
     assert cluster.asked == [asked]
 
 
-def test_what_is_free_is_for_a_lane_but_a_lane_between_two_trials_is_not_free():
+def test_a_lane_between_two_trials_does_not_withdraw_requests():
     cluster = FakeCluster(node(free=0, ours=1), node(free=0, ours=1))
-    places = cluster.places(planned=2, trials=6)
+    capacity = cluster.capacity(planned=2, trials=6)
     for busy in (2, 1, 2, 1, 1, 2):
-        places.has_room(num_busy=busy, num_begun=2)
+        capacity.has_room(num_busy=busy, num_begun=2)
         cluster.now += LOOK_SECONDS
     assert cluster.asked == [4, 4, 0, 4]
 
 
-def test_places_that_a_person_limits_ask_for_no_more_than_that():
+def test_requests_stay_within_the_users_limit():
     cluster = FakeCluster(node(free=0, ours=1), node(free=0, ours=1))
-    cluster.places(planned=2, max_concurrent=3).has_room(num_busy=2, num_begun=2)
+    cluster.capacity(planned=2, max_concurrent=3).has_room(num_busy=2, num_begun=2)
     assert cluster.asked == [1]
 
 
@@ -206,7 +210,7 @@ def test_places_that_a_person_limits_ask_for_no_more_than_that():
         ),
     ],
 )
-def test_why_no_room_names_what_is_missing(workers, nodes, expected):
+def test_explain_no_room_names_what_is_missing(workers, nodes, expected):
     lanes = LanePlan(num_lanes=1, num_workers=workers, cpus_per_worker=1, gpus_per_worker=1.0)
     assert explain_no_room(lanes, nodes) == expected
 
@@ -217,7 +221,7 @@ def cluster():
     checks = {"initial_delay_ms": 0, "period_ms": 500, "timeout_ms": 2000, "failure_threshold": 2}  # not half a minute
     settings = {f"health_check_{name}": value for name, value in checks.items()}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": settings})
-    cluster.second = cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     yield cluster
     cluster.shutdown()
@@ -237,39 +241,32 @@ def groups() -> dict[str, str]:
     return {group["name"]: group["state"] for group in found if group["state"] != "REMOVED"}
 
 
-def wait_for(happened) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.cluster
-def test_growth_asks_in_vain_without_a_word_and_gives_back_what_it_gets(two_nodes):
+def test_requests_wait_silently_and_give_back_what_they_get(two_nodes):
     requests = CapacityRequests([ONE_CORE, ONE_CORE, ONE_CORE])
     requests.ask_for(2)
-    wait_for(lambda: list(groups().values()) == ["PENDING"] * 2)
+    wait_until(lambda: list(groups().values()) == ["PENDING"] * 2)
     assert describe_waiting_groups() == [], "nothing that a person should be told"
     requests.ask_for(1)
     assert list(groups().values()) == ["PENDING"]
     node = two_nodes.add_node(num_cpus=1)
-    wait_for(lambda: list(groups().values()) == ["CREATED"])
+    wait_until(lambda: list(groups().values()) == ["CREATED"])
     requests.ask_for(0)
-    wait_for(lambda: groups() == {} and ray.available_resources().get("CPU") == 3)
+    wait_until(lambda: groups() == {} and ray.available_resources().get("CPU") == 3)
     two_nodes.remove_node(node)
 
 
 @pytest.mark.cluster
-def test_growth_leaves_the_queue_to_a_lane_that_waits(two_nodes):
+def test_requests_give_way_to_a_lane_that_waits(two_nodes):
     requests = CapacityRequests([ONE_CORE] * 3)
     requests.ask_for(2)
     lane = placement_group([ONE_CORE] * 4)
-    wait_for(lambda: list(groups().values()) == ["PENDING"] * 3)
+    wait_until(lambda: list(groups().values()) == ["PENDING"] * 3)
     requests.ask_for(2)
     assert groups() == {"": "PENDING"}
     remove_placement_group(lane)
     requests.ask_for(2)
-    wait_for(lambda: len(groups()) == 2)
+    wait_until(lambda: len(groups()) == 2)
 
 
 @pytest.mark.slow  # tests/cluster has hosts that die and join
@@ -288,10 +285,11 @@ def test_lanes_of_a_search_follow_nodes_that_join_and_die(two_nodes, tmp_path, c
 
     thread = threading.Thread(target=search)  # Ray starts nodes in the main thread alone
     thread.start()
-    wait_for(lambda: num_ended(config.folder) >= 4)
+    wait_until(lambda: num_ended(config.folder) >= 4)
+    [second] = two_nodes.worker_nodes
     two_nodes.add_node(num_cpus=2)
-    wait_for(lambda: num_ended(config.folder) >= 16)
-    two_nodes.remove_node(two_nodes.second, allow_graceful=False)
+    wait_until(lambda: num_ended(config.folder) >= 16)
+    two_nodes.remove_node(second, allow_graceful=False)
     thread.join(60)
     assert [row.number for row in rows] == list(range(40))
     assert all([epoch["epoch"] for epoch in row.epochs] == list(range(1, 10)) for row in rows)

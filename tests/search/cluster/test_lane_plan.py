@@ -1,6 +1,7 @@
-"""Plans of lanes: arithmetic on the cluster's resources, so that whatever starts also ends."""
+"""Planning lanes: arithmetic on the cluster's resources, so that nothing waits for ever."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ def node(cpus: float, gpus: float = 0) -> dict[str, float]:
     return {"CPU": cpus, "memory": 1e9} | ({"GPU": gpus} if gpus else {})
 
 
-def plan(nodes: list[dict[str, float]], **changes) -> LanePlan:
-    return plan_lanes(SearchConfig(**{"trials": 1000, "batch_size": 48} | changes), nodes)
+def plan(nodes: list[dict[str, float]], **changes: Any) -> LanePlan:
+    options: dict[str, Any] = {"trials": 1000, "batch_size": 48} | changes
+    return plan_lanes(SearchConfig(**options), nodes)
 
 
 def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> LanePlan:
@@ -60,7 +62,7 @@ def test_plan_lanes_by_hand(nodes, changes, expected):
     assert plan(nodes, **changes) == expected
 
 
-def test_a_gpus_worker_leaves_all_cores_but_one_to_its_loader():
+def test_a_worker_with_a_gpu_uses_all_cores_but_one_for_loading():
     assert plan([node(64, 8)]).loader_processes == 7
     assert plan([node(4, 8)]).loader_processes == 0
     assert plan([node(64)]).loader_processes == 0, "a CPU trains slower than one thread augments"
@@ -84,7 +86,7 @@ def test_count_lanes_takes_all_of_what_is_left_of_a_gpu(gpus, free, expected):
 
 
 @pytest.mark.parametrize("gpus", [2.5, 1.5, 0.00001])
-def test_plan_lanes_refuses_a_share_that_ray_would_never_give(gpus):
+def test_plan_lanes_refuses_a_share_of_gpus_that_ray_does_not_give(gpus):
     with pytest.raises(
         ValueError, match=r"gpus_per_worker is .*, but must be 0, a share of one GPU \(0.0001 to 1\), or a"
     ):
@@ -92,7 +94,7 @@ def test_plan_lanes_refuses_a_share_that_ray_would_never_give(gpus):
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0.25, 4), (0.3, 3), (0.1, 10), (0.6, 1), (1.0, 1), (2.0, 1), (0.0, 1)])
-def test_so_many_workers_share_a_gpu(gpus, expected):
+def test_workers_per_gpu_by_hand(gpus, expected):
     assert workers_per_gpu(lanes(1, 1, 1, gpus)) == expected
 
 
@@ -115,13 +117,13 @@ def test_plan_lanes_never_books_more_than_there_is(nodes, workers):
         (["spot", "spot"], None),  # a lane there is better than none
     ],
 )
-def test_selector_keeps_a_lane_off_spot_where_there_is_anything_else(monkeypatch, markets, expected):
+def test_avoid_spot_selector_keeps_off_spot_if_there_is_another_node(monkeypatch, markets, expected):
     labels = [{"ray.io/market-type": market} if market else {} for market in markets]
     monkeypatch.setattr(node_usage, "usable_nodes", lambda: [{"Labels": found} for found in labels])
     assert node_usage.avoid_spot_selector() == expected
 
 
-def test_actor_books_the_worker_it_is_or_one_byte():
+def test_actor_resources_are_a_workers_or_one_byte():
     assert lanes(1, 1, 2, 0.5).actor_resources() == {"CPU": 2.0, "GPU": 0.5}
     assert lanes(1, 1, 2, 0.0).actor_resources() == {"CPU": 2.0}
     assert lanes(1, 2, 2, 1.0).actor_resources() == {"memory": 1.0}
@@ -141,7 +143,7 @@ def test_actor_books_the_worker_it_is_or_one_byte():
         ([], {}, "1 workers of 1 CPU and 0 GPU, but the nodes have "),
     ],
 )
-def test_plan_lanes_refuses_what_never_fits(nodes, changes, sizes):
+def test_plan_lanes_refuses_a_trial_that_fits_nowhere(nodes, changes, sizes):
     message = f"a trial asks for {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         plan(nodes, **changes)

@@ -86,7 +86,7 @@ def play() -> Iterator[Callable[..., Cloud]]:
 
             do_PUT = do_GET
 
-            def log_message(self, *arguments: object) -> None: ...
+            def log_message(self, format: str, *args: object) -> None: ...
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         servers.append(server)
@@ -227,7 +227,8 @@ def test_raylets_are_found_by_their_command_lines_but_for_the_heads(is_head):
     code = "import os, sys; os.execv('/bin/sh', sys.argv[1:])"
     shell = ["/somewhere/raylet", "-c", "echo; read line", *flags]
     process = subprocess.Popen([sys.executable, "-c", code, *shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.stdout.readline()  # it is what it says by now
+    assert process.stdout is not None
+    process.stdout.readline()  # wait until it has taken its new command line
     found = find_raylets()
     process.communicate(b"\n")
     assert (raylet in found) == (not is_head)

@@ -1,4 +1,4 @@
-"""A node is taken back, with a notice: its trial goes on elsewhere from the batch under way, on a real Ray."""
+"""A node gets a notice: its trial continues elsewhere from the batch under way. On a real Ray."""
 
 import gc
 import json
@@ -35,6 +35,7 @@ from search.record.trials import State, TrialRow
 from search.space import SPACES, to_configs
 from tests.support.fakes import small_pack
 from tests.support.ray_internals import list_actors
+from tests.support.waiting import wait_until
 
 # Cluster does not close all its sockets.
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -96,7 +97,7 @@ class KnowsNoActor(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *args: Any) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def search(tmp_path: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None
     begun = tmp_path / "begun"
 
     def happen() -> None:
-        wait_for(begun.exists, "no second epoch")
+        wait_until(begun.exists, seconds=PATIENCE_SECONDS)
         meanwhile(config)
 
     with ray_session():
@@ -174,43 +175,38 @@ def search(tmp_path: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None
     return row
 
 
-def take_back(node: str, cluster: Cluster, config: SearchConfig) -> dict:
-    """Return what the checkpoint says of itself that the trial leaves with."""
+def reclaim(node: str, cluster: Cluster, config: SearchConfig) -> dict[str, Any]:
+    """Drain a node; return the metrics in the checkpoint with which the trial leaves it."""
     num_nodes = len(node_resources())
+    assert cluster.address is not None
     assert drain(Raylet(node_id=node, gcs_address=cluster.address), time.time() + 30, "a test") is None
-    assert len(node_resources()) == num_nodes - 1, "a node that is taken back counts as room"
-    wait_for(lambda: "num_batches" in newest_of(config), "no checkpoint")
-    return newest_of(config)
+    assert len(node_resources()) == num_nodes - 1, "a node that drains counts as room"
+    wait_until(lambda: "num_batches" in newest_metrics(config), seconds=PATIENCE_SECONDS)
+    return newest_metrics(config)
 
 
-def newest_of(config: SearchConfig) -> dict:
-    newest = Path(Checkpoints(config.folder / RAY_FOLDER).newest(0))
-    return json.loads(newest.with_name(METRICS_FILE).read_text())
+def newest_metrics(config: SearchConfig) -> dict[str, Any]:
+    newest = Checkpoints(config.folder / RAY_FOLDER).newest(0)
+    assert newest is not None
+    return json.loads(Path(newest).with_name(METRICS_FILE).read_text())
 
 
-def wait_for(happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def test_a_trial_leaves_its_node_in_the_middle_of_an_epoch_and_ends_as_if_it_had_not(
-    tmp_path, monkeypatch, nodes, capsys
-):
+def test_a_trial_that_leaves_its_node_mid_epoch_ends_as_if_undisturbed(tmp_path, monkeypatch, nodes, capsys):
     found = []
 
     def leave(config: SearchConfig) -> None:
         [node] = nodes_of("Lane")
-        found.append(take_back(node, nodes, config))
-        wait_for(lambda: set(nodes_of("Lane")) - {node}, "no lane elsewhere")
+        found.append(reclaim(node, nodes, config))
+        wait_until(lambda: set(nodes_of("Lane")) - {node}, seconds=PATIENCE_SECONDS)
 
     row = search(tmp_path, monkeypatch, leave, GOOD)
-    check_left(row, *found, tmp_path, capsys.readouterr().out)
-    # To the bit what a training without Ray gives that nobody disturbed.
+    [checkpoint] = found
+    check_left(row, checkpoint, tmp_path, capsys.readouterr().out)
+    # Bit for bit the result of a training without Ray and without a notice.
     *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).shared_settings(3)), PACK, VAL)
     assert without_clocks(row.epochs) == without_clocks(undisturbed.state.history)
     assert row.epochs[1]["val_dice"] > row.epochs[0]["val_dice"], "the best checkpoint is not the last"
+    assert row.checkpoint is not None
     state = torch.load(config_of(tmp_path).folder / row.checkpoint, weights_only=True)
     weights = undisturbed.state.network.state_dict()
     assert all(torch.equal(state["network"][name], weights[name]) for name in weights)
@@ -225,8 +221,8 @@ def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
 
     def leave(config: SearchConfig) -> None:
         first = nodes_of("RayTrainWorker")
-        found.append(take_back(first[0], nodes, config))
-        wait_for(lambda: len(nodes_of("RayTrainWorker")) == 4, "no workers elsewhere")
+        found.append(reclaim(first[0], nodes, config))
+        wait_until(lambda: len(nodes_of("RayTrainWorker")) == 4, seconds=PATIENCE_SECONDS)
         second = Counter(nodes_of("RayTrainWorker")) - Counter(first)
         found.append([set(first), set(second), {node.node_id for node in nodes.worker_nodes} - {first[0]}])
 

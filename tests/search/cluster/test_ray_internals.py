@@ -9,7 +9,6 @@ import io
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import ray
 from ray import tune
 from ray._private import services, state, worker
 from ray.cluster_utils import Cluster
-from ray.core.generated.autoscaler_pb2 import AutoscalingState, GangResourceRequest, GetClusterStatusReply
+from ray.core.generated import autoscaler_pb2
 from ray.exceptions import RayTaskError
 from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
 from ray.tune.experiment import Trial
@@ -42,6 +41,7 @@ from search.cluster.ray_internals import (
     to_saved_checkpoint,
 )
 from tests.support.ray_internals import StorageContext
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 PRIVATE = re.compile(
@@ -137,12 +137,12 @@ def test_resolve_address_keeps_a_port_and_knows_local():
 
 
 def test_refusals_of_an_autoscaler_are_read_from_its_reply():
-    refused = [GangResourceRequest(details="ab12:PACK")]
-    reply = GetClusterStatusReply(
-        autoscaling_state=AutoscalingState(
-            last_seen_cluster_resource_state_version=7, infeasible_gang_resource_requests=refused
-        )
+    messages: Any = autoscaler_pb2  # protobuf makes its classes when it is imported
+    state_of_autoscaler = messages.AutoscalingState(
+        last_seen_cluster_resource_state_version=7,
+        infeasible_gang_resource_requests=[messages.GangResourceRequest(details="ab12:PACK")],
     )
+    reply = messages.GetClusterStatusReply(autoscaling_state=state_of_autoscaler)
     reply.cluster_resource_state.cluster_resource_state_version = 8
     status = ray_internals._to_status(reply.SerializeToString())
     assert (status.requested_version, status.seen_version, status.refused_groups) == (8, 7, {"ab12"})
@@ -164,14 +164,16 @@ class SelfSaver(Saver):
     """Saves as a lane does."""
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        folder = Path(self.logdir) / next_checkpoint_name(self)
-        return to_saved_checkpoint(self, tune.Checkpoint.from_directory(folder))
+        folder = f"/tmp/{next_checkpoint_name(self)}"
+        return to_saved_checkpoint(self, tune.Checkpoint(path=folder))
 
 
 class Storage(StorageContext):
     """Asks no running Ray for its folders."""
 
-    trial_working_directory = "/tmp"
+    @property
+    def trial_working_directory(self) -> str:
+        return "/tmp"
 
     @property
     def experiment_driver_staging_path(self) -> str:
@@ -223,13 +225,6 @@ def node_ids() -> tuple[str, str]:
     return head, other
 
 
-def wait_for(happened: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @ray.remote(num_cpus=0)
 class Booker:
     def book(self) -> None:
@@ -243,7 +238,7 @@ def test_ray_tells_what_is_free_and_who_holds_the_rest(cluster):
     assert "CPU" not in get_free_resources()[head]
     held, waiting = placement_group([{"CPU": 1.0}], name="held"), placement_group([{"CPU": 4.0}], name="waiting")
     assert held.wait(30)
-    wait_for(lambda: get_free_resources()[other].get("CPU") == 1)
+    wait_until(lambda: get_free_resources()[other].get("CPU") == 1)
     groups = {group.name: group for group in list_placement_groups()}
     assert groups.keys() == {"held", "waiting"}
     assert [(group.is_created, group.is_pending) for group in groups.values()].count((True, False)) == 1
@@ -253,16 +248,16 @@ def test_ray_tells_what_is_free_and_who_holds_the_rest(cluster):
     assert [(bundle.node_id, bundle.resources) for bundle in groups["held"].bundles] == [(other, {"CPU": 1.0})]
     groups["held"].remove()
     remove_placement_group(waiting)
-    wait_for(lambda: list(list_placement_groups()) == [])
+    wait_until(lambda: list(list_placement_groups()) == [])
 
 
 @pytest.mark.cluster
 def test_ray_tells_of_a_placement_group_that_its_actor_is_dead(cluster):
-    booker = Booker.remote()
+    booker: Any = Booker.remote()
     ray.get(booker.book.remote())
     assert [(group.name, group.is_orphan) for group in list_placement_groups()] == [("an actor's", False)]
     ray.kill(booker)
-    wait_for(lambda: [group.is_orphan for group in list_placement_groups()] == [True])
+    wait_until(lambda: [group.is_orphan for group in list_placement_groups()] == [True])
     for group in list_placement_groups():
         group.remove()
 
@@ -288,5 +283,5 @@ print(drain_node({other!r}, time.time() + 60, "a test", gcs_address={cluster.add
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "None\n", "another process, which is not connected, was refused"
-    wait_for(lambda: get_draining_nodes() == {other})
+    wait_until(lambda: get_draining_nodes() == {other})
     remove_placement_group(booked)

@@ -1,13 +1,13 @@
-"""Two searches on one cluster, each a program of its own: they share what is free, and touch nothing of each other."""
+"""Two searches on one cluster, each in its own process, share what is free and leave each other's work alone."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -17,6 +17,7 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 from search.record.jsonl import read_lines
 from search.record.trials import State, read_rows
 from tests.support.ray_internals import list_actors
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -48,13 +49,6 @@ def search(address: str, out: Path, name: str, *, trials: int, max_concurrent: i
             running.wait()
 
 
-def wait_for(happened, *, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 @ray.remote(num_cpus=0)
 class Stranger:
     """Somebody else's actor that has booked something: when it is dead, its search may clean up after it."""
@@ -71,7 +65,7 @@ def lane_pids() -> list[int]:
 
 @pytest.mark.slow  # tests/cluster has two searches on two hosts
 def test_two_searches_at_once_share_two_cores_and_leave_each_other_alone(two_cores, tmp_path):
-    stranger = Stranger.remote()
+    stranger: Any = Stranger.remote()
     ray.get(stranger.book.remote())
     ray.kill(stranger)
     taken = [placement_group([{"CPU": 1}]) for _ in range(2)]
@@ -83,10 +77,10 @@ def test_two_searches_at_once_share_two_cores_and_leave_each_other_alone(two_cor
         search(two_cores, tmp_path, "B", trials=num_trials["B"], max_concurrent=0) as b,
     ):
         waits = "waiting for resources: all 2 CPUs are in use, by other jobs"
-        wait_for(lambda: all(waits in said[name].read_text() for name in "AB"))
+        wait_until(lambda: all(waits in said[name].read_text() for name in "AB"), seconds=90)
         for group in taken:
             remove_placement_group(group)
-        wait_for(lambda: len(lane_pids()) == 2)
+        wait_until(lambda: len(lane_pids()) == 2, seconds=90)
         os.kill(lane_pids()[0], signal.SIGKILL)  # whose search now looks for what it left behind
         assert (a.wait(120), b.wait(120)) == (0, 0)
     for name in "AB":

@@ -3,24 +3,38 @@
 import operator
 import os
 import pickle
+from collections.abc import Collection
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import ray
 
 from data.errors import BadFiles, Problem
+from data.patient import Patient, Volume
 from search.cluster.capacity.lane_plan import node_resources, plan_lanes
 from search.cluster.task_runner import TaskRunner, open_task_runner, reserve_place, run_here_if_unreadable
 from search.config import SearchConfig
 
 
-def patient(path: Path) -> SimpleNamespace:
-    return SimpleNamespace(files=(path,))
+class OneFile(Patient):
+    """A patient of one file, which nobody reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self._path,)
+
+    def read(self) -> Volume:
+        raise NotImplementedError
+
+    def without(self, paths: Collection[Path]) -> "Patient | None":
+        raise NotImplementedError
 
 
-def test_tasks_without_lanes_run_here_in_order():
+def test_tasks_without_lanes_run_in_this_process_in_order():
     tasks = TaskRunner(None)
     found = tasks.map(operator.add, [(tasks.share(np.arange(4)), number) for number in range(3)])
     assert [sums.tolist() for sums in found] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
@@ -29,18 +43,18 @@ def test_tasks_without_lanes_run_here_in_order():
         tasks.run(int, "x")
 
 
-def test_open_tasks_stays_here_where_nothing_asks_for_ray(monkeypatch):
+def test_open_task_runner_stays_in_this_process_without_a_cluster(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with open_task_runner(SearchConfig(), [], training=False) as tasks:
         assert tasks.run(os.getpid) == os.getpid()
 
 
 @pytest.mark.ray
-def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch, tmp_path, caplog):
+def test_tasks_on_ray_have_the_same_results_and_errors(monkeypatch, tmp_path, caplog):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     config = SearchConfig(cpus_per_worker=1, out=tmp_path, name="mine")
     config.folder.mkdir()
-    with open_task_runner(config, [patient(Path(__file__))], training=True) as tasks:
+    with open_task_runner(config, [OneFile(Path(__file__))], training=True) as tasks:
         assert (tasks.num_threads, tasks.loader_processes) == (1, 0)
         shared = tasks.share(np.arange(4))
         found = tasks.map(operator.add, [(shared, number) for number in range(3)])
@@ -48,8 +62,8 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
         assert tasks.run(os.getpid) != os.getpid()
         with pytest.raises(ValueError, match=r"^invalid literal"):
             tasks.run(int, "x")
-        assert run_here_if_unreadable(tasks, [patient(Path(__file__))], tmp_path) is tasks
-        here = run_here_if_unreadable(tasks, [patient(tmp_path / "gone")], tmp_path)
+        assert run_here_if_unreadable(tasks, [OneFile(Path(__file__))], tmp_path) is tasks
+        here = run_here_if_unreadable(tasks, [OneFile(tmp_path / "gone")], tmp_path)
         assert here.run(os.getpid) == os.getpid()
         check_places(config, monkeypatch)
     assert "a node of the cluster cannot read" in caplog.text
@@ -57,10 +71,10 @@ def test_tasks_of_ray_run_elsewhere_with_the_same_results_and_errors(monkeypatch
 
 
 def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check that there is a place where others leave one. (In another test's Ray: to start one takes seconds.)"""
+    """Check that a place is reserved unless others hold them all. (In the Ray of another test, to save seconds.)"""
     monkeypatch.setattr("search.cluster.task_runner.RESERVE_SECONDS", 1)
     lanes = plan_lanes(config, node_resources())
-    every_core = {"CPU": ray.cluster_resources()["CPU"]}
+    every_core: dict[str, float] = {"CPU": ray.cluster_resources()["CPU"]}
     with reserve_place(lanes.worker_resources()) as place:
         tasks = TaskRunner(lanes, place)
         assert tasks.map(operator.add, [(1, 2), (3, 4)]) == [3, 7]
@@ -71,7 +85,7 @@ def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
             assert place is None
 
 
-def test_bad_files_travel_whole():
+def test_bad_files_are_whole_after_pickling():
     sent = BadFiles("2 files:", [Problem(path=Path(name), reason="is gone") for name in "AB"], num_listed=1)
     came = pickle.loads(pickle.dumps(sent))
     assert (str(came), came.problems) == (str(sent), sent.problems)
