@@ -103,15 +103,16 @@ def train_batches(
     if len(slices) == 0:
         raise ValueError("slices is empty, but training needs at least one slice; select other patients.")
     order = epoch_slices(pack, slices, seed=seed, epoch=epoch)
-    if len(order) < batch_size:
-        padded = np.resize(order, -(-len(order) // world_size) * world_size)
-        shares = [padded[rank::world_size]]
-    else:
-        stops = range(batch_size, len(order) + 1, batch_size)
-        shares = [order[stop - batch_size : stop][rank::world_size] for stop in stops]
+    shares = [batch[rank::world_size] for batch in _global_batches(order, batch_size, world_size)]
     parts = [Part(slices=share, seed=seed, epoch=epoch) for share in shares[first:]]
     found = processes(parts) if processes else (augmented(pack, augment, part) for part in parts)
     return ahead(lambda part: _batch(pack, part, *next(found)), parts, num_ahead=NUM_BATCHES_AHEAD, name="batches")
+
+
+def _global_batches(order: np.ndarray, batch_size: int, world_size: int) -> list[np.ndarray]:
+    if len(order) < batch_size:
+        return [np.resize(order, -(-len(order) // world_size) * world_size)]
+    return [order[stop - batch_size : stop] for stop in range(batch_size, len(order) + 1, batch_size)]
 
 
 def eval_batches(

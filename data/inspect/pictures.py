@@ -2,7 +2,8 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,20 +23,40 @@ NUM_PICTURES = 8
 MIN_SIDE, MAX_SIDE = 256, 400  # pixels: in a smaller picture the outline hides too much, in a larger it is too thin
 
 
-def choose(summaries: Sequence[Summary], *, seed: int) -> list[tuple[str, int, int]]:
-    """Return a caption, a patient and a slice for each picture: the extreme lesions, and a sample half with tumour."""
+class Choice(NamedTuple):
+    """A slice to show."""
+
+    caption: str
+    patient: int
+    """Index of the patient."""
+
+    slice: int
+    """Index of the slice within the patient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A slice as the page shows it."""
+
+    caption: str
+    images: list[tuple[str, str]]
+    """Label and data URI: one for each channel, and one with the outline of the mask."""
+
+
+def choose(summaries: Sequence[Summary], *, seed: int) -> list[Choice]:
+    """Return the slices to show: those with the extreme lesions, and a sample of which half has a tumour."""
     volumes, unit = lesion_volumes(summaries)
     ill = sorted((volume, p) for p, volume in enumerate(volumes) if volume)
     chosen = []
     for what, (volume, p) in zip(("largest", "smallest"), (ill[-1], ill[0]) if ill else (), strict=False):
         s = int(summaries[p].tumour_pixels.argmax())
-        chosen.append((f"{what} lesion, {format_number(volume)} {unit}: {_name(summaries[p], s)}", p, s))
+        chosen.append(Choice(f"{what} lesion, {format_number(volume)} {unit}: {_name(summaries[p], s)}", p, s))
     places = [(p, s) for p, one in enumerate(summaries) for s in range(len(one.numbers)) if not one.blank[s]]
     for tumour in (True, False):
         kind = [(p, s) for p, s in places if bool(summaries[p].tumour_pixels[s]) is tumour]
         drawn = np.random.default_rng([seed, tumour]).permutation(len(kind))[: NUM_PICTURES // 2]
         text = "with tumour" if tumour else "without tumour"
-        chosen += [(f"{text}: {_name(summaries[p], s)}", p, s) for p, s in (kind[i] for i in drawn)]
+        chosen += [Choice(f"{text}: {_name(summaries[p], s)}", p, s) for p, s in (kind[i] for i in drawn)]
     return chosen
 
 
@@ -57,23 +78,24 @@ def draw_outline(
 
 
 def draw_pictures(
-    choices: Sequence[tuple[str, int, int]], summaries: Sequence[Summary], patients: Sequence[Patient]
-) -> list[dict[str, Any]]:
-    """Return each picture's caption and images. The patients are read again: their slices would take gigabytes."""
-    pictures: dict[tuple[str, int, int], dict[str, Any]] = {}
-    for p in sorted({p for _, p, _ in choices}):
+    choices: Sequence[Choice], summaries: Sequence[Summary], patients: Sequence[Patient]
+) -> list[Picture]:
+    """Return the pictures in order. The patients are read again, because all their slices would take gigabytes."""
+    pictures: dict[Choice, Picture] = {}
+    for p in sorted({choice.patient for choice in choices}):
         volume, names = patients[p].read(), [channel.name for channel in summaries[p].channels][:MAX_CHANNELS]
         levels = to_grey_levels(volume.images, "auto")[..., :MAX_CHANNELS]
-        best = names.index("flair") if "flair" in names else len(names) // 2
         for choice in choices:
-            if choice[1] == p:
-                image, mask = levels[choice[2]], volume.masks[choice[2]]
-                images = [
-                    (name, _uri(draw_outline(image[..., c], np.zeros_like(mask)))) for c, name in enumerate(names)
-                ]
-                images.append((f"{names[best]}, mask", _uri(draw_outline(image[..., best], mask))))
-                pictures[choice] = {"caption": printable(choice[0]), "images": images}
+            if choice.patient == p:
+                images = _draw_slice(levels[choice.slice], volume.masks[choice.slice], names)
+                pictures[choice] = Picture(caption=printable(choice.caption), images=images)
     return [pictures[choice] for choice in choices]
+
+
+def _draw_slice(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[tuple[str, str]]:
+    best = names.index("flair") if "flair" in names else len(names) // 2
+    images = [(name, _uri(draw_outline(image[..., c], np.zeros_like(mask)))) for c, name in enumerate(names)]
+    return [*images, (f"{names[best]}, mask", _uri(draw_outline(image[..., best], mask)))]
 
 
 def _uri(image: UInt8[np.ndarray, "rows columns 3"]) -> str:

@@ -77,10 +77,7 @@ def scan(
     require_folder(source, LAYOUT)
     if min(channels, default=0) < 0:
         raise DataError(f"channels are {channels}, but must be 0 or above: indices of an image's channels.")
-    try:
-        pattern = re.compile(patient_pattern) if patient_pattern is not None else None
-    except re.error as error:
-        raise DataError(f'patient_pattern "{patient_pattern}" is illegal ({error}); {PATTERN_EXAMPLE}.') from error
+    pattern = None if patient_pattern is None else _compile(patient_pattern)
     found, source = _Found(), source.absolute()
     for images, masks in _folder_pairs(source, found):
         for image, mask in _match(images, masks, found):
@@ -94,6 +91,13 @@ def scan(
     if not patients and not found.problems:
         raise DataError(f"data source {source} holds no patient: no images lie in an images folder; {LAYOUT}.")
     return Scan(patients=patients, problems=tuple(found.problems), warnings=tuple(_warnings(found)))
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise DataError(f'patient_pattern "{pattern}" is illegal ({error}); {PATTERN_EXAMPLE}.') from error
 
 
 def looks_like(source: Path) -> bool:

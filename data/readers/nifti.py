@@ -64,6 +64,18 @@ def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, .
         modalities, warning = _shared_modalities([files for _, files in cases.values()])
         warnings = (warning,) if modalities else ()
         problems += [] if modalities else [Problem(path=root, reason=warning)]
+    patients = _patients(root, cases, modalities, labels, problems)
+    return Scan(patients=patients, problems=tuple(problems), warnings=warnings, channel_names=modalities)
+
+
+def _patients(
+    root: Path,
+    cases: dict[str, tuple[Path, dict[str, Path]]],
+    modalities: tuple[str, ...],
+    labels: tuple[int, ...],
+    problems: list[Problem],
+) -> "tuple[NiftiPatient, ...]":
+    """Return the cases that have all modalities and a segmentation; a case that lacks one is added to problems."""
     patients = []
     for case_id, (folder, files) in sorted(cases.items()):
         if missing := [name for name in (*modalities, "seg") if name not in files]:
@@ -74,7 +86,7 @@ def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, .
             images = tuple(files[name] for name in modalities)
             case = NiftiPatient(id=case_id, group=group, images=images, segmentation=files["seg"], labels=labels)
             patients.append(case)
-    return Scan(patients=tuple(patients), problems=tuple(problems), warnings=warnings, channel_names=modalities)
+    return tuple(patients)
 
 
 def looks_like(source: Path) -> bool:
@@ -116,7 +128,7 @@ class NiftiPatient(Patient):
 
         Raises:
             BadFiles: Files are damaged, hold no finite volume, or differ in their grids; the error lists all of them.
-            DataError: Nibabel is not installed.
+            DataError: nibabel is not installed.
         """
         grids = read_grids(self.files, segmentation=self.segmentation, whose=f" of patient {self.id}")
         labels = grids[self.segmentation].values

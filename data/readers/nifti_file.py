@@ -52,39 +52,45 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
 
     Raises:
         BadFiles: The file is damaged, holds more or less than it promises, or holds no finite volume of real numbers.
-        DataError: Nibabel is not installed.
+        DataError: nibabel is not installed.
     """
-    orientations, apply_scaling = import_nibabel().orientations, import_nibabel().volumeutils.apply_read_scaling
+    orientations = import_nibabel().orientations
     with _open(path) as stream:
         header, shape, axes = _read_header(path, stream)
-        dtype = header.get_data_dtype()
-        if dtype.kind not in "iuf":
-            raise bad_file(
-                path, f"holds voxels of type {header.get_value_label('datatype')}, but must hold real numbers"
-            )
-        offset = max(int(header["vox_offset"]), header.single_vox_offset)
-        promised = offset + math.prod(shape) * dtype.itemsize
-        most = path.stat().st_size * (MAX_GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1)
-        stream.seek(0)
-        # One byte more than promised reveals an excess, and makes gzip verify its checksum.
-        content = stream.read(promised + 1) if promised <= most and offset <= MAX_OFFSET_BYTES else b""
-        if len(content) != promised:
-            what = "more" if len(content) > promised else "less"
-            raise bad_file(path, f"holds {what} than the {promised} bytes that its header promises; copy it again")
-        values = np.frombuffer(content, dtype, offset=offset).reshape(shape, order="F")
-        values = apply_scaling(values, *header.get_slope_inter())
-        values = values.astype(np.float32) if values.dtype.kind == "f" else values
-        if num_bad := values.size - int(np.isfinite(values).sum()):
-            raise bad_file(path, f"holds {num_bad} voxel(s) that are NaN or infinite, but all must be finite")
-        if labels and (num_bad := int((abs(values - values.round()) > LABEL_TOLERANCE).sum())):
-            raise bad_file(
-                path, f"holds {num_bad} label(s) that are no whole numbers; resample it by nearest neighbour"
-            )
-        values = orientations.apply_orientation(values.round() if labels else values, axes)
+        values = _read_values(path, stream, header, shape)
+        if labels:
+            if num_bad := int((abs(values - values.round()) > LABEL_TOLERANCE).sum()):
+                raise bad_file(
+                    path, f"holds {num_bad} label(s) that are no whole numbers; resample it by nearest neighbour"
+                )
+            values = values.round()
         zooms = np.array(header.get_zooms()[:3], float) * _MM.get(int(header["xyzt_units"]) % 8, 1.0)
-        said = np.isfinite(zooms).all() and zooms.min() > 0
+        is_known = np.isfinite(zooms).all() and zooms.min() > 0
         affine = header.get_best_affine() @ orientations.inv_ornt_aff(axes, shape)
-        return Grid(values, affine, tuple(zooms[np.argsort(axes[:, 0])].tolist()) if said else None)
+        spacing_mm = tuple(zooms[np.argsort(axes[:, 0])].tolist()) if is_known else None
+        return Grid(orientations.apply_orientation(values, axes), affine, spacing_mm)
+
+
+def _read_values(path: Path, stream: BufferedIOBase, header: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the voxels in the order of the file: integers as stored, or float32 with the file's scaling."""
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise bad_file(path, f"holds voxels of type {header.get_value_label('datatype')}, but must hold real numbers")
+    offset = max(int(header["vox_offset"]), header.single_vox_offset)
+    promised = offset + math.prod(shape) * dtype.itemsize
+    most = path.stat().st_size * (MAX_GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1)
+    stream.seek(0)
+    # One byte more than promised reveals an excess, and makes gzip verify its checksum.
+    content = stream.read(promised + 1) if promised <= most and offset <= MAX_OFFSET_BYTES else b""
+    if len(content) != promised:
+        what = "more" if len(content) > promised else "less"
+        raise bad_file(path, f"holds {what} than the {promised} bytes that its header promises; copy it again")
+    values = np.frombuffer(content, dtype, offset=offset).reshape(shape, order="F")
+    values = import_nibabel().volumeutils.apply_read_scaling(values, *header.get_slope_inter())
+    values = values.astype(np.float32) if values.dtype.kind == "f" else values
+    if num_bad := values.size - int(np.isfinite(values).sum()):
+        raise bad_file(path, f"holds {num_bad} voxel(s) that are NaN or infinite, but all must be finite")
+    return values
 
 
 def read_channels(
@@ -96,7 +102,7 @@ def read_channels(
 
     Raises:
         BadFiles: Files are damaged, hold no finite volume, or differ in their grids; the error lists all of them.
-        DataError: Nibabel is not installed.
+        DataError: nibabel is not installed.
     """
     grids = read_grids(paths)
     return join_channels([grid.values for grid in grids.values()]), grids[paths[0]].spacing_mm
@@ -110,7 +116,7 @@ def read_grids(paths: Sequence[Path], *, segmentation: Path | None = None, whose
 
     Raises:
         BadFiles: Files are damaged, hold no finite volume, or differ in their grids; the error lists all of them.
-        DataError: Nibabel is not installed.
+        DataError: nibabel is not installed.
     """
     grids: dict[Path, Grid] = {}
     problems: list[Problem] = []

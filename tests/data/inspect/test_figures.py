@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.inspect.facts import facts
-from data.inspect.figures import MAX_GROUPS, balance, histograms, largest_groups, shares
+from data.inspect.figures import MAX_GROUPS, Balance, balance, histograms, largest_groups, shares
 from data.inspect.pictures import NUM_PICTURES, OUTLINE, choose, draw_outline
 from tests.support.inspected import channel, squares, summary_of
 
@@ -58,9 +58,9 @@ def test_histograms_of_whole_numbers_have_no_comb():
     images, _ = squares(1)
     flat = channel(range(20, 150), [1] * 130)  # 130 levels into bins of 3
     figure = histograms([replace(summary_of("A", images, group="G"), channels=(flat,))])
-    heights = [float(point.split(",")[1]) for point in figure["groups"]["G"][0][1].split()]
+    heights = [float(point.split(",")[1]) for point in figure.groups["G"][0][1].split()]
     assert set(heights[:43]) == {0.0}
-    assert figure["ticks"][0] == (0.0, "20")
+    assert figure.ticks[0] == (0.0, "20")
 
 
 def test_histograms_and_bars_show_the_largest_groups_only():
@@ -69,12 +69,12 @@ def test_histograms_and_bars_show_the_largest_groups_only():
         summary_of(f"{g} {k}", images, masks, group=f"g{g:02}") for g in range(15) for k in range(1 + (g == 14))
     ]
     assert list(largest_groups(summaries)) == ["g14", *(f"g{g:02}" for g in range(MAX_GROUPS - 1))]
-    assert len(histograms(summaries)["groups"]) == MAX_GROUPS
-    assert balance(summaries)[0] == {"name": "g14", "tumour": 2, "total": 8, "width": 75.0}
+    assert len(histograms(summaries).groups) == MAX_GROUPS
+    assert balance(summaries)[0] == Balance(name="g14", tumour=2, total=8, width=75.0)
 
 
 def test_shares_are_bars_from_the_largest_down():
     images, masks = squares(1, size=20, tumour=(0,))
     figure = shares([summary_of("A", images), summary_of("B", images, masks)])
-    assert (figure["top"], figure["count"]) == ("4", 2)
-    assert figure["path"] == "M0.00 120.0v-120.00h127.50V120.0zM150.00 120.0v-0.00h127.50V120.0z"
+    assert (figure.top, figure.count) == ("4", 2)
+    assert figure.path == "M0.00 120.0v-120.00h127.50V120.0zM150.00 120.0v-0.00h127.50V120.0z"
