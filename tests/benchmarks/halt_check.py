@@ -1,10 +1,10 @@
-"""What it costs to be able to halt between two batches: epochs with and without the question, in turns.
+"""What it costs to be able to halt between two batches: epochs in turns with and without the check.
 
     python tests/benchmarks/halt_check.py --rounds 9
     python tests/benchmarks/halt_check.py --rounds 9 --workers 2
 
-The question is the real one: a look into the channel to the lane, one within the process or an authenticated socket,
-and with two workers the vote of both. The last line is JSON.
+The check is the real one. It polls the channel to the lane, which is within the process or an authenticated socket, and
+two workers also vote. The last line is JSON.
 """
 
 import argparse
@@ -17,10 +17,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 
@@ -43,7 +45,7 @@ def main() -> None:
         if options.workers == 1:
             measure(0, folder, options)
         else:
-            torch.multiprocessing.spawn(measure, (folder, options), nprocs=options.workers)
+            spawn(measure, (folder, options), nprocs=options.workers)
 
 
 def measure(rank: int, folder: str, options: argparse.Namespace) -> None:
@@ -52,22 +54,24 @@ def measure(rank: int, folder: str, options: argparse.Namespace) -> None:
         dist.init_process_group(
             "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=options.workers
         )
-    ask = question(options.workers)
+    poll, _connection = connect(options.workers)
     pack = small_pack([True, False] * (options.slices // 2), size=64)
     config = TrainConfig(max_epochs=2 * options.rounds + 1, batch_size=8, augment=0.0)
-    is_asked = False
+    is_checked = False
     epochs = train(
         UNetConfig(depth=2, width=8, dropout=0.1), config, pack, small_pack([True] * 2, size=64),
-        halt=lambda: is_asked and ask(),
+        halt=lambda: is_checked and poll(),
     )  # fmt: skip
-    vote = parallel.Votes.ask
-    parallel.Votes.ask = lambda votes, mine: is_asked and vote(votes, mine)
+    ask = parallel.Votes.ask
+    patched = patch.object(parallel.Votes, "ask", lambda votes, mine: is_checked and ask(votes, mine))
+    patched.start()
     next(epochs)  # warm
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(options.rounds):
-        for is_asked in (False, True):
+        for is_checked in (False, True):
             metrics = next(epochs).metrics
-            seconds[is_asked].append(metrics["seconds"] - metrics["val_seconds"])
+            seconds[is_checked].append(metrics["seconds"] - metrics["val_seconds"])
+    patched.stop()
     device = find_device()
     num_batches = options.slices // 8
     found = {
@@ -75,7 +79,7 @@ def measure(rank: int, folder: str, options: argparse.Namespace) -> None:
         "batch_ms": 1000 * statistics.median(seconds[True]) / num_batches,
         "ratio": statistics.median(np.divide(seconds[True], seconds[False])),
         "ratios": sorted(round(float(ratio), 3) for ratio in np.divide(seconds[True], seconds[False])),
-        "ask_us": microseconds(ask),
+        "ask_us": microseconds(poll),
         "seed_us": microseconds(lambda: device.seed(0, 1, 2, 3)),
         "vote_us": vote_microseconds(),
     }
@@ -86,18 +90,18 @@ def measure(rank: int, folder: str, options: argparse.Namespace) -> None:
         os._exit(0)
 
 
-def question(num_workers: int) -> Callable[[], bool]:
+def connect(num_workers: int) -> tuple[Callable[[], bool], object]:
+    """Return a function that polls a worker's channel, and the other end, which must stay open."""
     if num_workers == 1:
         ours, theirs = local_pair()
-        question.keep = ours
-        return lambda: theirs.poll(0.0)
-    reception = WorkerListener("127.0.0.1", 1)
+        return lambda: theirs.poll(0.0), ours
+    listener = WorkerListener("127.0.0.1", 1)
     found = []
-    thread = threading.Thread(target=lambda: found.append(reception.address.connect(0)))
+    thread = threading.Thread(target=lambda: found.append(listener.address.connect(0)))
     thread.start()
-    question.keep = reception.wait(lambda: True, timeout_seconds=10)
+    connections = listener.wait(lambda: True, timeout_seconds=10)
     thread.join()
-    return lambda: found[0].poll(0.0)
+    return lambda: found[0].poll(0.0), connections
 
 
 def microseconds(call: Callable[[], object], times: int = 2000) -> float:
@@ -108,7 +112,7 @@ def microseconds(call: Callable[[], object], times: int = 2000) -> float:
 
 
 def vote_microseconds(times: int = 300) -> float | None:
-    """Return what a vote takes of a batch in which the processes also exchange something, as gradients are."""
+    """Return how long a vote takes in a batch whose processes exchange gradients, too; None with one worker."""
     if parallel.world_size() == 1:
         return None
     votes, spent = parallel.Votes(find_device("float32")), 0.0
