@@ -13,8 +13,8 @@ from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import Reading
 from search.promotion_options import Promotion
+from search.record.epochs import METRIC
 from search.record.objectives import LATENCY, OBJECTIVES
-from search.record.trials import METRIC
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
 from search.space import SPACES, SharedSettings, check_batch_size, check_image_size

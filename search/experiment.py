@@ -1,15 +1,13 @@
 """The folder of one search, and in it config.json: everything that must be known to understand, repeat or resume it."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data.atomic import write
 from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import Reading
@@ -17,7 +15,16 @@ from search.cluster.capacity.lane_plan import LanePlan
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion_options import Promotion
-from search.record.files import CONFIG_FILE, read_experiment
+from search.record.codec import JsonObject
+from search.record.experiment_record import (
+    DataRecord,
+    ExperimentRecord,
+    LanesRecord,
+    WarmStart,
+    read_experiment,
+    write_experiment,
+)
+from search.record.files import CONFIG_FILE
 from search.record.provenance import provenance
 from search.space import SPACES, describe
 from search.storage.working_folder import format_out
@@ -48,7 +55,7 @@ def check_folder(config: SearchConfig) -> None:
     """Make sure, before anything else is done, that the experiment can have its folder, and write to its bucket.
 
     Raises:
-        ValueError: The experiment exists already, or its parent cannot be written.
+        UserError: The experiment exists already, or its parent cannot be written.
     """
     in_bucket = check_bucket_writable(config.folder)
     if config.resume:
@@ -69,15 +76,15 @@ def check_folder(config: SearchConfig) -> None:
 
 @contextmanager
 def open_experiment(
-    config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Hold the experiment's folder, and yield what config.json now says of a search that begins or goes on.
+    config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: WarmStart
+) -> Iterator[ExperimentRecord]:
+    """Hold the experiment's folder, and yield what config.json now says of a search that begins or is resumed.
 
     Args:
         known: What a new search knows before its first trial (search/warm_start.py).
 
     Raises:
-        ValueError: Another search writes there, or the patients' pixels are not those that it began with.
+        UserError: Another search writes there, or the patients' pixels are not those that it began with.
     """
     if not config.resume:
         config.folder.mkdir(parents=True)
@@ -85,26 +92,26 @@ def open_experiment(
         yield resume_experiment(config, cohort) if config.resume else create_experiment(config, cohort, lanes, known)
 
 
-def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: dict[str, Any]) -> dict[str, Any]:
+def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: WarmStart) -> ExperimentRecord:
     """Return what config.json now says of a search that begins."""
-    experiment = {
-        "started": _now(),
-        "config": config_record(config),
-        "space": describe(SPACES[config.space]),
-        "lanes": asdict(lanes),
-        "data": {
-            "source": config.data,
-            "format": cohort.format,
-            "skipped": [str(problem) for problem in cohort.skipped],
-            "fingerprint": cohort.fingerprint,
-            "num_slices": cohort.num_slices,
-            "num_tumour_slices": cohort.num_tumour_slices,
-            "split": asdict(cohort.split),
-        },
-        **provenance(),
-        "known": known,
-    }
-    _write(config.folder, experiment)
+    experiment = ExperimentRecord(
+        started=_now(),
+        config=config_record(config),
+        space=describe(SPACES[config.space]),
+        lanes=LanesRecord(**asdict(lanes)),
+        data=DataRecord(
+            source=config.data,
+            format=cohort.format,
+            skipped=tuple(str(problem) for problem in cohort.skipped),
+            fingerprint=cohort.fingerprint,
+            num_slices=cohort.num_slices,
+            num_tumour_slices=cohort.num_tumour_slices,
+            split=cohort.split,
+        ),
+        provenance=provenance(),
+        known=known,
+    )
+    write_experiment(config.folder, experiment)
     return experiment
 
 
@@ -112,9 +119,9 @@ def recorded_config(folder: Path) -> SearchConfig:
     """Return the config of an experiment.
 
     Raises:
-        ValueError: There is none, or it is not one of this version.
+        UserError: There is none, or it is not one of this version.
     """
-    values = read_experiment(folder)["config"]
+    values = dict(read_experiment(folder).config)
     legal = {field.name for field in fields(SearchConfig)}
     if unknown := sorted(set(values) - legal):
         raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
@@ -133,7 +140,7 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
     """Make sure that a resumed search compares what the search before compared.
 
     Raises:
-        ValueError: An option has changed that may not.
+        UserError: An option has changed that may not.
     """
     options_before = _options(recorded)
     for name, now in _options(config).items():
@@ -158,44 +165,39 @@ def _options(config: SearchConfig) -> dict[str, Any]:
     return options
 
 
-def resume_experiment(config: SearchConfig, cohort: Cohort) -> dict[str, Any]:
-    """Return what config.json now says of a search that goes on.
+def resume_experiment(config: SearchConfig, cohort: Cohort) -> ExperimentRecord:
+    """Return what config.json now says of a search that is resumed.
 
     Raises:
-        ValueError: The patients' pixels are not those that the search began with.
+        UserError: The patients' pixels are not those that the search began with.
     """
-    experiment = read_experiment(config.folder)
-    check_fingerprint(experiment, config, cohort)
-    experiment["config"] = config_record(config)
-    experiment["resumed"] = [*experiment.get("resumed", []), _now()]
-    _write(config.folder, experiment)
+    before = read_experiment(config.folder)
+    check_fingerprint(before, config, cohort)
+    experiment = replace(before, config=config_record(config), resumed=(*before.resumed, _now()))
+    write_experiment(config.folder, experiment)
     return experiment
 
 
-def check_fingerprint(experiment: dict[str, Any], config: SearchConfig, cohort: Cohort) -> None:
-    """Make sure that the patients are those that the experiment began with.
+def check_fingerprint(experiment: ExperimentRecord, config: SearchConfig, cohort: Cohort) -> None:
+    """Check that the patients are those that the experiment began with.
 
     Raises:
-        ValueError: Their pixels differ.
+        UserError: Their pixels differ.
     """
-    if cohort.fingerprint != experiment["data"]["fingerprint"]:
+    if cohort.fingerprint != experiment.data.fingerprint:
         raise UserError(
             f"the patients in {config.data} are not those that {config.name} began with (fingerprint "
-            f"{cohort.fingerprint[:12]}, then {experiment['data']['fingerprint'][:12]}): give back the old ones, or "
+            f"{cohort.fingerprint[:12]}, then {experiment.data.fingerprint[:12]}): give back the old ones, or "
             "begin a new search"
         )
 
 
-def config_record(config: SearchConfig) -> dict[str, Any]:
+def config_record(config: SearchConfig) -> JsonObject:
     """Return what config.json says of a config."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     values["out"] = format_out(config.out)
     del values["resume"]
     return values
-
-
-def _write(folder: Path, experiment: dict[str, Any]) -> None:
-    write(folder / CONFIG_FILE, json.dumps(experiment, indent=2).encode())
 
 
 def _now() -> str:

@@ -1,6 +1,6 @@
-"""`python -m search.list`: the experiments of a folder, newest first, a line each."""
+"""`python -m search.list`: list the experiments of a folder, the newest first, one on each line."""
 
-import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from data.arguments import parse_arguments
+from data.command import run_command
 from data.printable import printable
 from search.console import open_console
 from search.formatting import format_duration
-from search.record.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE, read_experiment
+from search.record.experiment_record import read_experiment
+from search.record.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE
+from search.record.model_metrics import read_metrics
 from search.record.trials import best_first, count_states, read_rows
-from search.status import experiment_names, standing, wall_seconds
+from search.status import experiment_names, status_of, wall_seconds
 from search.storage.download import sync_down_all
 from search.storage.working_folder import Out, format_out
 
@@ -25,10 +28,10 @@ COLUMNS = ("experiment", "state", "data", "trials", "epochs", "val Dice", "test 
 NUMBERS = ("epochs", "val Dice", "test Dice", "wall clock")
 
 DISPENSABLE = ("wall clock", "epochs", "data", "trials", "began")
-"""Columns that a narrow terminal goes without, the first of them first."""
+"""Columns that are left out on a narrow terminal, in this order."""
 
 NAME_WIDTH = 20
-"""Characters of a name that must fit; what is longer goes on below."""
+"""Characters of a name that must fit on a line; a longer one is wrapped."""
 
 GAP = 2
 
@@ -38,11 +41,12 @@ MAX_REASON = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """List the experiments of a folder, newest first: how each stands, what it spent, and how good its best is.
+    """List the experiments of a folder, the newest first: the state of each, what it spent, and its best Dice.
 
-    `running`: a process writes there; `interrupted`: --resume would go on; `finished`: ended, nothing promoted;
-    `promoted`: ended, with a model in best/. `trials` are those that ended, of those asked for, by C(OMPLETE),
-    P(RUNED), F(AILED). `wall clock` is up to the last epoch.
+    The state is `running` while a process writes there, `interrupted` if --resume would continue the search,
+    `finished` if it has ended and nothing was promoted, and `promoted` if it has ended with a model in best/. `trials`
+    counts those that ended, of those asked for, by C(OMPLETE), P(RUNED) and F(AILED). `wall clock` ends with the last
+    epoch.
     """
 
     out: Out = Path("runs")
@@ -51,27 +55,27 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What the list says of one experiment."""
+    """One line of the list."""
 
     name: str
     began: float
-    """As a POSIX time, to sort by."""
+    """POSIX time; the list is sorted by it."""
 
     cells: dict[str, str]
     """By column."""
 
     damage: str | None = None
-    """Why nothing more can be said of it."""
+    """Why the experiment cannot be read; None if it can."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the list; return 0, or 2 on a mistake in what was asked."""
+    """Print the list and return the exit status (see data/command.py)."""
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str]) -> int:
     arguments = parse_arguments(Arguments, argv, prog="python -m search.list")
-    try:
-        lines = [read_line(arguments.out / name) for name in experiment_names(sync_down_all(arguments.out))]
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    lines = [read_line(arguments.out / name) for name in experiment_names(sync_down_all(arguments.out))]
     if not lines:
         print(f"no experiments in {format_out(arguments.out)}: python -m search.tune makes one")
         return 0
@@ -80,17 +84,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_line(folder: Path) -> Line:
-    """Return what is said of an experiment; of a damaged one, what is wrong with it."""
+    """Return the line of an experiment; that of a damaged one says what is wrong with it."""
     try:
         experiment = read_experiment(folder)
         rows = read_rows(folder / TABLE_FILE)
-        config, began = experiment["config"], datetime.fromisoformat(experiment["started"])
+        began = datetime.fromisoformat(experiment.started)
         counts = " ".join(f"{count}{state[0]}" for state, count in count_states(rows).items() if count)
         best = best_first(rows)
         cells = {
-            "state": standing(folder, config, rows).value,
-            "data": Path(experiment["data"]["source"]).name,
-            "trials": f"{len(rows)}/{config['trials']}" + (f" {counts}" if counts else ""),
+            "state": status_of(folder, experiment, rows).value,
+            "data": Path(experiment.data.source).name,
+            "trials": f"{len(rows)}/{experiment.num_trials}" + (f" {counts}" if counts else ""),
             "epochs": str(sum(len(row.epochs) for row in rows)),
             "val Dice": f"{best[0].best_dice:.4f}" if best else "-",
             "test Dice": _test_dice(folder),
@@ -98,12 +102,12 @@ def read_line(folder: Path) -> Line:
             "wall clock": format_duration(wall_seconds(rows)),
         }
         return Line(name=folder.name, began=began.timestamp(), cells=cells)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return Line(name=folder.name, began=_changed(folder), cells={"state": "damaged"}, damage=_reason(error))
 
 
 def print_lines(lines: Sequence[Line], console: Console) -> None:
-    """Print the table, and below it what it has no room for, and what is wrong with damaged experiments."""
+    """Print the table, and below it which columns were left out and what is wrong with damaged experiments."""
     columns = _fitting(lines, console.width)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
@@ -121,7 +125,7 @@ def print_lines(lines: Sequence[Line], console: Console) -> None:
 
 
 def _fitting(lines: Sequence[Line], width: int) -> list[str]:
-    """Return the columns that stand side by side in so many characters."""
+    """Return the columns that fit side by side into a width in characters."""
     widths = {column: max(len(column), *(len(_cell(line, column)) for line in lines)) for column in COLUMNS}
     widths[COLUMNS[0]] = min(widths[COLUMNS[0]], NAME_WIDTH)
     columns, dispensable = list(COLUMNS), list(DISPENSABLE)
@@ -135,19 +139,16 @@ def _cell(line: Line, column: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return printable(text.replace("\n", "\r"))  # which is not printable either
+    return printable(text.replace("\n", "\r"))  # printable() shows it
 
 
 def _test_dice(folder: Path) -> str:
-    path = folder / BEST_FOLDER / METRICS_FILE
-    if not path.exists():
-        return "-"
-    dice = json.loads(path.read_text())["test"]["dice"]["mean"]
-    return "-" if dice is None else f"{dice:.4f}"
+    metrics = read_metrics(folder / BEST_FOLDER / METRICS_FILE)
+    return f"{metrics.test.dice.mean:.4f}" if metrics and math.isfinite(metrics.test.dice.mean) else "-"
 
 
 def _changed(folder: Path) -> float:
-    """Return when a folder that does not say when it began last changed."""
+    """Return when a damaged experiment was last changed, as POSIX time; 0 if that cannot be read either."""
     try:
         return max(path.stat().st_mtime for path in (folder, folder / CONFIG_FILE) if path.exists())
     except OSError:
@@ -155,8 +156,8 @@ def _changed(folder: Path) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error in one line."""
-    text = repr(error) if isinstance(error, KeyError | TypeError | AttributeError) else str(error)
+    """Return the message of an error, cut where it is too long."""
+    text = str(error)
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."
 
 

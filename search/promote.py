@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -25,12 +25,13 @@ from search.cluster.task_runner import TaskRunner, open_task_runner
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.console import say
-from search.experiment import check_fingerprint, config_record, exclusive_writer, read_experiment, recorded_config
+from search.experiment import check_fingerprint, config_record, exclusive_writer, recorded_config
 from search.promotion.best_folder import BEST_FOLDER, SplitPatients, default_settings, write_best_folder
 from search.promotion.candidates import Candidate, NothingToPromote, rank, rescore, with_ensemble
 from search.promotion.retraining import check_folds, cross_validate, train_with_seeds
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
+from search.record.experiment_record import ExperimentRecord, read_experiment
 from search.record.files import TABLE_FILE
 from search.record.trials import TrialRow, read_rows
 from search.report.page import write_report
@@ -71,13 +72,13 @@ def _main(argv: list[str]) -> int:
         with exclusive_writer(config.folder):
             experiment = read_experiment(config.folder)
             check_fingerprint(experiment, config, cohort)
-            experiment["config"] = config_record(config)
+            experiment = replace(experiment, config=config_record(config))
             forget_outage(config.folder)
             return promote(config, experiment, cohort, read_rows(config.folder / TABLE_FILE), Console())
 
 
 def promote(
-    config: SearchConfig, experiment: dict[str, Any], cohort: Cohort, rows: list[TrialRow], console: Console
+    config: SearchConfig, experiment: ExperimentRecord, cohort: Cohort, rows: list[TrialRow], console: Console
 ) -> int:
     """Promote the best of the rows into `best/`, and write the report; return 0, or 1 where there is nothing.
 
@@ -91,7 +92,7 @@ def promote(
 
 def _promote(
     config: SearchConfig,
-    experiment: dict[str, Any],
+    experiment: ExperimentRecord,
     cohort: Cohort,
     rows: list[TrialRow],
     console: Console,
@@ -104,12 +105,12 @@ def _promote(
         with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
             say("Promoting: the best checkpoints are scored again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
-            extra = {}
+            cross_validation = None
             if config.promotion.folds:
                 say(f"Cross-validating {candidates[0].row.id} in {config.promotion.folds} folds.")
-                extra["cross_validation"] = cross_validate(candidates[0].row, config, cohort, settings, tasks)
+                cross_validation = cross_validate(candidates[0].row, config, cohort, settings, tasks)
             say(f"Exporting {candidates[0].name}, and scoring it on the test patients.")
-            task = partial(write_best_folder, settings=settings, extra=extra)
+            task = partial(write_best_folder, config=config, settings=settings, cross_validation=cross_validation)
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
     except NothingToPromote as error:
         report = write_report(config.folder, note=f"Nothing was promoted: {error}")

@@ -1,12 +1,12 @@
 """What a search has left in its experiment's folder, for programs and notebooks."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.errors import UserError
-from search.record.files import BEST_FOLDER, METRICS_FILE, REPORT_FILE, STUDY_FILE, TABLE_FILE, read_experiment
+from search.record.experiment_record import read_experiment
+from search.record.files import BEST_FOLDER, METRICS_FILE, REPORT_FILE, STUDY_FILE, TABLE_FILE
+from search.record.model_metrics import read_metrics
 from search.record.trials import TrialRow, read_rows
 from search.storage.download import sync_down
 from search.storage.working_folder import parse_out
@@ -57,7 +57,7 @@ class Result:
                 "trial": row.id,
                 "state": str(row.state),
                 "val_dice": row.best_dice,
-                "best_epoch": int(row.best_epoch["epoch"]) if row.best_epoch else 0,
+                "best_epoch": row.best_epoch.epoch if row.best_epoch else 0,
                 "epochs": len(row.epochs),
                 "seconds": row.seconds,
                 **row.sample,
@@ -92,11 +92,5 @@ def read_result(folder: Path) -> Result:
 
 
 def _winner(folder: Path, rows: tuple[TrialRow, ...]) -> TrialRow | None:
-    path = folder / BEST_FOLDER / METRICS_FILE
-    if not path.exists():
-        return None
-    try:
-        promoted = json.loads(path.read_text())["trial"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}): python -m search.promote writes it anew") from error
-    return next((row for row in rows if row.id == promoted), None)
+    metrics = read_metrics(folder / BEST_FOLDER / METRICS_FILE)
+    return next((row for row in rows if metrics and row.id == metrics.trial), None)

@@ -30,7 +30,7 @@ from search.experiment import (
 from search.presets import PRESETS
 from search.promote import promote
 from search.promotion.retraining import check_folds
-from search.record.files import read_experiment
+from search.record.experiment_record import WarmStart, read_experiment
 from search.record.trials import INTERRUPTED, TrialRow
 from search.result import Result, read_result
 from search.storage.download import sync_down
@@ -53,7 +53,7 @@ def run(config: SearchConfig) -> Result:
     """
     config = config.named()
     check_folder(config)
-    known = {} if config.resume else warm_start.gather(config)
+    known = WarmStart() if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
     check_folds(config, cohort)
     if config.resume:  # so that a mistake is reported before Ray starts

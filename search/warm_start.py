@@ -13,23 +13,24 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 
 from data.errors import UserError
 from search.config import SearchConfig
-from search.experiment import CONFIG_FILE, read_experiment, recorded_config
-from search.record.files import TABLE_FILE
+from search.experiment import recorded_config
+from search.record.experiment_record import EarlierTrial, WarmStart, read_experiment
+from search.record.files import CONFIG_FILE, TABLE_FILE
 from search.record.objectives import costs
-from search.record.trials import METRIC, State, TrialRow, read_rows
+from search.record.trials import State, TrialRow, read_rows
 from search.space import SPACES, Sample, Space, describe, to_configs
 from search.storage.download import sync_down
 from search.suggestion.searcher import Observation
 
 
-def gather(config: SearchConfig) -> dict[str, Any]:
+def gather(config: SearchConfig) -> WarmStart:
     """Return the trials and samples that a config's `warm_start` and `try_first` name, as config.json keeps them.
 
     Raises:
         UserError: An experiment or file cannot be read, or a sample lies outside the space.
     """
     space = SPACES[config.space]
-    earlier: list[dict[str, Any]] = []
+    earlier: list[EarlierTrial] = []
     for name in config.warm_start:
         found = _from_experiment(sync_down(config.out / name, light=True), space, config)
         if not found:
@@ -39,28 +40,22 @@ def gather(config: SearchConfig) -> dict[str, Any]:
             )
         earlier += found
     first = [] if config.try_first is None else _read_samples(config.try_first, space)
-    return {"earlier": earlier, "first": first}
+    return WarmStart(earlier=tuple(earlier), first=tuple(first))
 
 
 def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
     """Return the earlier trials and the samples to try first with which an experiment began."""
     if not (folder / CONFIG_FILE).exists():  # run_search without an experiment, as tests do
         return [], []
-    known = read_experiment(folder).get("known", {"earlier": [], "first": []})
+    known = read_experiment(folder).known
     earlier = [
-        Observation(
-            sample=one["sample"],
-            values={int(epoch): value for epoch, value in one["values"].items()},
-            costs=one.get("costs", {}),
-            state=State(one["state"]),
-            attrs={},
-        )
-        for one in known["earlier"]
+        Observation(sample=one.sample, values=dict(one.values), costs=dict(one.costs), state=one.state, attrs={})
+        for one in known.earlier
     ]
-    return earlier, known["first"]
+    return earlier, list(known.first)
 
 
-def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[dict[str, Any]]:
+def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[EarlierTrial]:
     """Return the trials of an experiment that lie in this search's space and have its objectives.
 
     An axis that the earlier space lacked takes the value that all its trials shared. Epochs are scaled to this search's
@@ -71,17 +66,14 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[d
     found = []
     for row in read_rows(folder / TABLE_FILE):
         sample = _in_space(row, recorded, space)
-        values = {
-            str(max(1, round(epoch["epoch"] * stretch))): epoch[METRIC]
-            for epoch in row.epochs
-            if math.isfinite(epoch.get(METRIC, math.nan))
-        }
-        if sample is None or not values or row.state == State.FAILED:
-            continue
+        values = {max(1, round(epoch.epoch * stretch)): epoch.val_dice for epoch in row.epochs if epoch.has_dice}
         best = row.best_epoch
-        if best is not None and all(name in best for name in costs(config.objective)):
-            cost = {name: best[name] for name in costs(config.objective)}
-            found.append({"sample": sample, "values": values, "costs": cost, "state": row.state})
+        if sample is None or best is None or row.state == State.FAILED:
+            continue
+        measured = {name: best.value(name) for name in costs(config.objective)}
+        cost = {name: value for name, value in measured.items() if value is not None}
+        if len(cost) == len(measured):
+            found.append(EarlierTrial(sample=sample, values=values, costs=cost, state=row.state))
     return found
 
 

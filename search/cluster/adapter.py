@@ -21,7 +21,9 @@ from search.cluster.ray_internals import read_trial_error
 from search.cluster.stop_request import StopRequest
 from search.coordination.checkpoints import Checkpoints
 from search.coordination.coordinator import Coordinator
-from search.record.trials import METRIC, trial_id
+from search.coordination.trial_progress import Phase
+from search.record.epochs import METRIC, EpochMetrics
+from search.record.trials import trial_id
 from search.screen.clock import Clock
 from search.screen.lines import Lines
 from search.tracking.outage import noted_outage
@@ -88,7 +90,7 @@ class LegSearcher(Searcher):
         """Return whether a lane for another leg has room; request machines while none has."""
         if self._capacity is None:
             return True
-        unfinished = sum(trial.phase == "unfinished" for trial in self._coordinator.active.values())
+        unfinished = sum(trial.phase == Phase.INTERRUPTED for trial in self._coordinator.active.values())
         return self._capacity.has_room(
             num_busy=len(self._numbers), num_begun=len(self._coordinator.trials), num_unfinished=unfinished
         )
@@ -99,7 +101,7 @@ class LegSearcher(Searcher):
             return
         number = self._numbers.pop(trial_id)
         self._update_best_dice(number)
-        self._checkpoints.tidy(number, goes_on=True)
+        self._checkpoints.tidy(number, keep_newest=True)
         self._coordinator.end_leg(number)
         reason = f"its checkpoints made room: all together they may take {self._checkpoints_gb:g} GB (checkpoints_gb)"
         while self._checkpoints.total_bytes > self._checkpoints_gb * 1e9:
@@ -147,7 +149,7 @@ class LegScheduler(FIFOScheduler):
         epoch = {key.removeprefix(prefix): value for key, value in result.items() if key.startswith(prefix)}
         return self._coordinator.report(
             trial.config["number"],
-            epoch | {"elapsed_seconds": self._clock.elapsed_seconds},
+            EpochMetrics.from_json(epoch).at(self._clock.elapsed_seconds),
             finished=result["finished"],
             failure=result["failure"],
         )
@@ -176,7 +178,8 @@ class LaneWatch(tune.Callback):
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
         """Remove the checkpoints that the new one replaces."""
-        self._checkpoints.saved(trial.config["number"], checkpoint.path, trial.last_result["metrics"])
+        epoch = EpochMetrics.from_json(trial.last_result["metrics"])
+        self._checkpoints.saved(trial.config["number"], checkpoint.path, epoch)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Start to look for what the lost group has left behind; tell the user if the lane has left its node."""

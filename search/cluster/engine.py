@@ -20,8 +20,9 @@ from search.config import SearchConfig
 from search.console import say
 from search.coordination.checkpoints import Checkpoints
 from search.coordination.coordinator import Coordinator
-from search.coordination.progress import Listeners
+from search.coordination.listener import Listeners
 from search.coordination.recorder import Recorder
+from search.coordination.trial_progress import Phase
 from search.record.files import LOG_FILE, RAY_FOLDER, STUDY_FILE, TABLE_FILE
 from search.record.trials import TrialRow, read_rows
 from search.scheduling.scheduler import Scheduler
@@ -119,7 +120,7 @@ def run_search(
         watch.say_outage()
     coordinator.stop(stop.reason)
     removals.end()
-    if cut_off := sum(trial.phase != "ended" for trial in coordinator.trials.values()):
+    if cut_off := sum(trial.phase != Phase.ENDED for trial in coordinator.trials.values()):
         screen.say(f"{stop.reason}: {cut_off} trials were cut off, and go on with --resume {config.name}")
     return read_rows(folder / TABLE_FILE)
 
@@ -161,9 +162,9 @@ def _open_coordinator(
     )
     if (folder / LOG_FILE).exists():
         with screen.quietly():
-            coordinator.read_back(checkpoints.last_epoch)
+            coordinator.restore(checkpoints.last_epoch)
         clock.restore(coordinator.trials.values())
-        recorder.go_on(coordinator.trials.values())
+        recorder.restore(coordinator.trials.values())
         screen.restore(coordinator.trials)
     return coordinator
 

@@ -6,6 +6,7 @@ from typing import Any
 from search.compare.differences import Differences, config_differences, data_differences, environment_differences
 from search.compare.experiments import Experiment
 from search.compare.table import ABSENT, Table, by_experiment, names_of
+from search.record.experiment_record import LanesRecord
 from search.record.trials import best_first, count_states
 from search.report.importance import Importance
 from search.status import format_duration, wall_seconds
@@ -17,13 +18,13 @@ SAID = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "larges
 def budget(experiments: Sequence[Experiment]) -> Table:
     """Return what each spent."""
     rows = {
-        "state": lambda one: one.standing.value,
-        "trials that have ended": lambda one: f"{len(one.ended)} of {one.run['config']['trials']}",
+        "state": lambda one: one.status.value,
+        "trials that have ended": lambda one: f"{len(one.ended)} of {one.record.num_trials}",
         "COMPLETE / PRUNED / FAILED": lambda one: " / ".join(map(str, count_states(one.rows).values())),
         "epochs": lambda one: str(one.num_epochs),
         "wall clock": lambda one: format_duration(wall_seconds(one.rows)),
         "in training": lambda one: format_duration(sum(row.seconds for row in one.rows)),
-        "lanes x workers": lambda one: _lanes(one.run["lanes"]),
+        "lanes x workers": lambda one: _lanes(one.record.lanes),
     }
     notes = ["In training: all epochs, added up over all lanes."]
     notes += [
@@ -96,9 +97,9 @@ def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, Any]:
     """Return what is said of a winner; an axis that its space lacks has the value that all its trials had."""
     best = best_first(experiment.rows)
     if metrics := experiment.metrics:
-        name, sample, said = metrics["name"], metrics["sample"], {key: metrics[key] for key in SAID if key in metrics}
+        name, sample, said = metrics.name, metrics.sample, {key: getattr(metrics, key) for key in SAID}
     elif best:
-        name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch["epoch"]}
+        name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch.epoch}
     else:
         return {}
     parameters = experiment.parameters(sample)
@@ -109,10 +110,11 @@ def _share(found: Importance | None) -> str:
     return ABSENT if found is None else f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
-def _lanes(lanes: dict[str, Any]) -> str:
-    gpus = lanes.get("gpus_per_worker") or 0
-    resources = f"{lanes.get('cpus_per_worker', '?')} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-    return f"{lanes.get('num_lanes', '?')} x {lanes.get('num_workers', '?')}, each {resources}"
+def _lanes(lanes: LanesRecord | None) -> str:
+    if lanes is None:
+        return ABSENT
+    gpus = f" and {lanes.gpus_per_worker:g} GPU" if lanes.gpus_per_worker else ""
+    return f"{lanes.num_lanes} x {lanes.num_workers}, each {lanes.cpus_per_worker} CPU{gpus}"
 
 
 def _value(value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from search.compare.experiments import Experiment
 from search.compare.table import ABSENT
+from search.record.experiment_record import ExperimentRecord
 
 OWN = ("name", "out")
 """Options that any two experiments have different."""
@@ -33,7 +34,7 @@ class Side:
 
 def config_differences(experiments: Sequence[Experiment]) -> Differences:
     """Return the options and axes of the space that differ."""
-    return _differing([_asked(one.run) for one in experiments])
+    return _differing([_asked(one.record) for one in experiments])
 
 
 def data_differences(experiments: Sequence[Experiment]) -> Differences:
@@ -48,8 +49,9 @@ def environment_differences(experiments: Sequence[Experiment]) -> Differences:
 
 def lanes_of(experiment: Experiment) -> dict[str, Any]:
     """Return what an experiment ran on. The room for slices is left out: it is never the same twice."""
-    lanes = {name: value for name, value in experiment.run["lanes"].items() if name != "object_store_bytes"}
-    return lanes | {"platform": experiment.run.get("platform")}
+    lanes = vars(experiment.record.lanes) if experiment.record.lanes else {}
+    known = {name: value for name, value in lanes.items() if name != "object_store_bytes"}
+    return known | {"platform": experiment.record.provenance.platform}
 
 
 def _differing(records: Sequence[dict[str, Any]]) -> Differences:
@@ -60,39 +62,36 @@ def _differing(records: Sequence[dict[str, Any]]) -> Differences:
     return {key: tuple(map(_text, values)) for key, values in differing.items()}
 
 
-def _asked(run: dict[str, Any]) -> dict[str, Any]:
-    config = {key: value for key, value in run["config"].items() if key not in OWN}
-    known = run.get("known", {})
+def _asked(record: ExperimentRecord) -> dict[str, Any]:
+    config = {key: value for key, value in record.config.items() if key not in OWN}
     return {
         **_flat(config),
-        **_flat({"space": run["space"]}),
-        "trials known before": len(known.get("earlier", ())),
-        "samples tried first": len(known.get("first", ())),
+        **_flat({"space": dict(record.space)}),
+        "trials known before": len(record.known.earlier),
+        "samples tried first": len(record.known.first),
     }
 
 
 def _data(experiment: Experiment, experiments: Sequence[Experiment]) -> dict[str, Any]:
-    data = experiment.run["data"]
+    data = experiment.record.data
     record = {
-        "source": data.get("source"),
-        "format": data.get("format"),
-        "fingerprint": data["fingerprint"][:FINGERPRINT_LENGTH],
-        "files left out": len(data.get("skipped", ())),
+        "source": data.source,
+        "format": data.format,
+        "fingerprint": data.fingerprint[:FINGERPRINT_LENGTH],
+        "files left out": len(data.skipped),
     }
     for side in ("train", "val", "test"):
         shared = frozenset.intersection(*(one.patients(side) for one in experiments))
         record[side] = Side(ids=experiment.patients(side), num_shared=len(shared))
-    return record | _flat(
-        {"slices": data.get("num_slices", {}), "slices with tumour": data.get("num_tumour_slices", {})}
-    )
+    return record | _flat({"slices": dict(data.num_slices), "slices with tumour": dict(data.num_tumour_slices)})
 
 
 def _environment(experiment: Experiment) -> dict[str, Any]:
-    run = experiment.run
+    provenance = experiment.record.provenance
     return {
-        "commit": run.get("commit"),
-        "python": run.get("python"),
-        **_flat({"versions": run.get("versions", {}), "lanes": lanes_of(experiment)}),
+        "commit": provenance.commit,
+        "python": provenance.python,
+        **_flat({"versions": dict(provenance.versions), "lanes": lanes_of(experiment)}),
     }
 
 

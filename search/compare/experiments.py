@@ -11,13 +11,15 @@ from data.errors import UserError
 from data.printable import printable
 from search.config import SearchConfig
 from search.record.efficiency import Step, best_so_far
+from search.record.experiment_record import ExperimentRecord
 from search.record.files import TABLE_FILE
+from search.record.model_metrics import ModelMetrics
 from search.record.trials import State, TrialRow, read_rows
 from search.report.axes import Axis, read_axes
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
-from search.report.snapshot import Snapshot, read_snapshot
+from search.report.snapshot import read_snapshot
 from search.space import Sample, to_configs
-from search.status import Standing, experiment_names, standing
+from search.status import Status, experiment_names, status_of
 from search.storage.lock import is_being_written
 
 
@@ -26,18 +28,17 @@ class Experiment:
     """One of those that are compared, as far as it has come."""
 
     name: str
-    run: dict[str, Any]
-    """What config.json says."""
+    record: ExperimentRecord
 
     config: SearchConfig
 
     rows: list[TrialRow]
     """Every trial that has begun."""
 
-    metrics: dict[str, Any] | None
-    """What `best/metrics.json` says; None where nothing was promoted."""
+    metrics: ModelMetrics | None
+    """None where nothing was promoted."""
 
-    standing: Standing
+    status: Status
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -52,7 +53,7 @@ class Experiment:
     @property
     def num_trials_for_importances(self) -> int:
         """Trials with a score below which `importances` are not known."""
-        return needed_trials(self._axes) if self._axes else TRIALS_PER_AXIS * len(self.run["space"])
+        return needed_trials(self._axes) if self._axes else TRIALS_PER_AXIS * len(self.record.space)
 
     @property
     def _scored(self) -> list[TrialRow]:
@@ -60,7 +61,7 @@ class Experiment:
 
     @property
     def _axes(self) -> list[Axis]:
-        return read_axes(self.run["space"], self._scored)
+        return read_axes(self.record.space, self._scored)
 
     @property
     def ended(self) -> list[TrialRow]:
@@ -75,7 +76,7 @@ class Experiment:
     @property
     def preparation(self) -> tuple[Any, ...]:
         """How slices were read and preprocessed: what a fingerprint covers beside the files themselves."""
-        return self.run["config"].get("reading"), self.run["config"].get("preprocessing")
+        return self.record.config.get("reading"), self.record.config.get("preprocessing")
 
     def parameters(self, sample: Sample) -> dict[str, Any]:
         """Return all that a sample of the space means: what is no axis was fixed."""
@@ -84,7 +85,7 @@ class Experiment:
 
     def patients(self, side: str) -> frozenset[str]:
         """Return the patients of a side: `train`, `val` or `test`."""
-        return frozenset(self.run["data"]["split"][side])
+        return frozenset(self.record.data.patients[side])
 
 
 def read_experiments(out: Path, names: Sequence[str]) -> list[Experiment]:
@@ -110,26 +111,12 @@ def read_one(folder: Path) -> Experiment:
     Raises:
         ValueError: A file of its folder cannot be read.
     """
-    record = read_snapshot(folder, is_running=is_being_written(folder))
-    try:
-        _check(record)
-        return Experiment(
-            name=folder.name,  # it may be a copy
-            run=record.run,
-            config=record.config,
-            rows=record.rows,
-            metrics=record.metrics,
-            standing=standing(folder, record.run["config"], read_rows(folder / TABLE_FILE)),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder} is not an experiment of this version: {error!r}") from error
-
-
-def _check(record: Snapshot) -> None:
-    """Touch what comparisons read of config.json and metrics.json, before anything is printed."""
-    run, metrics = record.run, record.metrics
-    _ = run["config"]["trials"], run["space"].items(), run["lanes"].items(), run["data"]["fingerprint"][:1]
-    _ = [frozenset(run["data"]["split"][side]) for side in ("train", "val", "test")]
-    if metrics is not None:
-        _ = metrics["name"], metrics["test"]["dice"]["mean"], metrics["test"]["num_patients"], metrics["sample"].items()
-        _ = [(row["patient"], row["dice"]) for row in metrics["test_patients"]]
+    snapshot = read_snapshot(folder, is_running=is_being_written(folder))
+    return Experiment(
+        name=folder.name,  # it may be a copy
+        record=snapshot.experiment,
+        config=snapshot.config,
+        rows=snapshot.rows,
+        metrics=snapshot.metrics,
+        status=status_of(folder, snapshot.experiment, read_rows(folder / TABLE_FILE)),
+    )

@@ -9,7 +9,6 @@ from search.compare.figures import all_figures
 from search.compare.result_tables import untested
 from search.compare.significance import Pair
 from search.compare.table import Table
-from search.promotion.card import format_interval
 from search.report.style import render
 
 
@@ -29,7 +28,6 @@ def write_page(
         tables=tables,
         figures=figures,
         command=command,
-        interval=format_interval,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, html.encode(errors="replace"))  # a file's name may be no text

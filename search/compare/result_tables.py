@@ -7,8 +7,8 @@ from search.compare.differences import lanes_of
 from search.compare.experiments import Experiment
 from search.compare.significance import LEVEL, Difference, Pair
 from search.compare.table import ABSENT, Table, by_experiment, format_number, names_of
-from search.promotion.card import format_interval
 from search.record.efficiency import best_after
+from search.record.scores import SummaryRecord
 from search.record.trials import best_first
 from search.status import format_duration
 
@@ -21,16 +21,14 @@ def scores(experiments: Sequence[Experiment]) -> Table:
     rows = {
         "best validation Dice": _best_validation,
         "median validation Dice": _median_validation,
-        "promoted model, validation Dice": lambda one: _mean_of(one, "validation"),
-        "promoted model, test Dice": lambda one: _mean_of(one, "test"),
-        "95 % interval": lambda one: format_interval(one.metrics["test"]["dice"]) if one.metrics else ABSENT,
-        "median test Dice": lambda one: (
-            format_number(one.metrics["test"]["dice"].get("median")) if one.metrics else ABSENT
-        ),
-        "test patients": lambda one: str(one.metrics["test"]["num_patients"]) if one.metrics else ABSENT,
+        "promoted model, validation Dice": lambda one: _mean_of(one.metrics and one.metrics.validation),
+        "promoted model, test Dice": lambda one: _mean_of(one.metrics and one.metrics.test),
+        "95 % interval": lambda one: one.metrics.test.dice.interval if one.metrics else ABSENT,
+        "median test Dice": lambda one: format_number(one.metrics.test.dice.median) if one.metrics else ABSENT,
+        "test patients": lambda one: str(one.metrics.test.num_patients) if one.metrics else ABSENT,
     }
     notes = ["The median is that of the trials' best epochs; it depends on how early weak ones were stopped."]
-    if len({(one.patients("val"), one.run["data"]["fingerprint"]) for one in experiments}) > 1:
+    if len({(one.patients("val"), one.record.data.fingerprint) for one in experiments}) > 1:
         notes.append(
             "The validation patients, or how their slices were prepared, are not the same: validation Dice cannot be "
             "compared across all of these."
@@ -129,7 +127,7 @@ def _titles(pairs: Sequence[Pair], texts: Callable[[Pair], Sequence[str]]) -> di
 
 def _best_validation(experiment: Experiment) -> str:
     best = best_first(experiment.rows)
-    return f"{best[0].best_dice:.4f} ({best[0].id}, epoch {best[0].best_epoch['epoch']})" if best else ABSENT
+    return f"{best[0].best_dice:.4f} ({best[0].id}, epoch {best[0].best_epoch.epoch})" if best else ABSENT
 
 
 def _median_validation(experiment: Experiment) -> str:
@@ -137,5 +135,5 @@ def _median_validation(experiment: Experiment) -> str:
     return f"{statistics.median(dices):.4f} ({len(dices)} trials)" if dices else ABSENT
 
 
-def _mean_of(experiment: Experiment, side: str) -> str:
-    return format_number(experiment.metrics.get(side, {}).get("dice", {}).get("mean")) if experiment.metrics else ABSENT
+def _mean_of(scores: SummaryRecord | None) -> str:
+    return format_number(scores.dice.mean) if scores else ABSENT

@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from scipy.stats import PermutationMethod, wilcoxon
@@ -120,8 +119,8 @@ def compare_two(first: Experiment, second: Experiment) -> Pair:
 
 def dices(experiment: Experiment) -> dict[str, float]:
     """Return the test Dice by patient, where it is defined."""
-    found = {row["patient"]: row["dice"] for row in experiment.metrics["test_patients"]}
-    return {patient: dice for patient, dice in found.items() if dice is not None and math.isfinite(dice)}
+    patients = experiment.metrics.test_patients if experiment.metrics else ()
+    return {row.patient: row.dice for row in patients if math.isfinite(row.dice)}
 
 
 def measure(differences: Sequence[float]) -> Difference:
@@ -185,7 +184,7 @@ def _why_not(first: Experiment, second: Experiment) -> str | None:
     one, other = first.patients("test"), second.patients("test")
     if one != other:
         return f"their test patients differ: {len(one)} and {len(other)}, of which {len(one & other)} are the same"
-    if first.run["data"]["fingerprint"] == second.run["data"]["fingerprint"]:
+    if first.record.data.fingerprint == second.record.data.fingerprint:
         return None
     if first.preparation == second.preparation:
         return "their patients' pixels differ (data.fingerprint), though the patients have the same names"
@@ -199,16 +198,16 @@ def _reservations(first: Experiment, second: Experiment) -> tuple[str, ...]:
     found = []
     if first.patients("train") != second.patients("train"):
         found.append("they were trained on different patients")
-    if first.run["data"]["fingerprint"] != second.run["data"]["fingerprint"]:
+    if first.record.data.fingerprint != second.record.data.fingerprint:
         found.append("slices were prepared differently; that the patients are the same is known by their masks alone")
     found += [
         f"{one.name} scored the test patients {times} times, and who chooses among scores makes them too good"
         for one in (first, second)
-        if (times := one.metrics.get("num_test_scorings", 1)) > 1
+        if one.metrics and (times := one.metrics.num_test_scorings) > 1
     ]
     return tuple(found)
 
 
-def _truths(experiment: Experiment) -> dict[str, tuple[Any, ...]]:
-    names = ("num_slices", "num_pixels", "true_pixels")
-    return {row["patient"]: tuple(row.get(name) for name in names) for row in experiment.metrics["test_patients"]}
+def _truths(experiment: Experiment) -> dict[str, tuple[int, int, int]]:
+    patients = experiment.metrics.test_patients if experiment.metrics else ()
+    return {row.patient: (row.num_slices, row.num_pixels, row.true_pixels) for row in patients}

@@ -7,15 +7,15 @@ In a bucket every look is a request. So what a lane says it has written is belie
 file said is remembered, for it never changes, and a trial is listed only once its leg is over.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pyarrow.fs import FileInfo
 
-from search.record.trials import METRIC, trial_id
+from search.record.checkpoint_record import CheckpointRecord
+from search.record.epochs import EpochMetrics
+from search.record.trials import trial_id
 from search.storage.storage_path import StoragePath, is_file, local_path
 
 STATE_FILE = "checkpoint.pt"
@@ -32,8 +32,8 @@ class _Known:
     """What is known of a trial's checkpoints."""
 
     legs: int = 0
-    whole: dict[PurePosixPath, dict[str, float]] = field(default_factory=dict)
-    """The epochs of those that were not cut off, by their folders."""
+    whole: dict[PurePosixPath, CheckpointRecord] = field(default_factory=dict)
+    """Those that were written to the end, by their folders."""
 
     broken: set[PurePosixPath] = field(default_factory=set)
     """Folders of the others."""
@@ -60,7 +60,7 @@ class Checkpoints:
         self._trials: dict[int, _Known] | None = None
         self._at_first: dict[int, dict[PurePosixPath, dict[str, int]]] = {}
         """Sizes of files by checkpoint, of trials that nobody has asked for since all were listed."""
-        self._metrics: dict[str, dict[str, float]] = {}
+        self._records: dict[str, CheckpointRecord] = {}
         self._num_bytes: dict[int, int] = {}
 
     @property
@@ -82,7 +82,7 @@ class Checkpoints:
 
     def last_epoch(self, number: int) -> int:
         """Return the last whole epoch that a trial need not train again; 0 if there is none."""
-        return max((epoch["epoch"] for epoch in self._look_at(number).whole.values()), default=0)
+        return max((one.metrics.epoch for one in self._look_at(number).whole.values()), default=0)
 
     def next_leg(self, number: int) -> str:
         """Return the folder's name of a trial's next leg, to be written by whoever gets it; no name is given twice."""
@@ -97,21 +97,20 @@ class Checkpoints:
                 raise
         return name
 
-    def saved(self, number: int, folder: str, epoch: dict[str, float]) -> None:
+    def saved(self, number: int, folder: str, epoch: EpochMetrics) -> None:
         """Take in that a trial's leg has written a checkpoint, and remove those that it makes useless: without a look.
 
         Args:
             epoch: The metrics of its epoch.
         """
         known = self._know(number)
-        known.whole[PurePosixPath(folder)] = epoch
-        self._metrics[f"{folder}/{METRICS_FILE}"] = epoch
-        self._remove(known, kept=_kept(known.whole, goes_on=True))
+        known.whole[PurePosixPath(folder)] = self._records[f"{folder}/{METRICS_FILE}"] = CheckpointRecord(metrics=epoch)
+        self._remove(known, kept=_kept(known.whole, keep_newest=True))
 
-    def tidy(self, number: int, *, goes_on: bool) -> None:
-        """Keep a trial's best checkpoint, and the newest if it goes on; not while one is being written."""
+    def tidy(self, number: int, *, keep_newest: bool) -> None:
+        """Keep a trial's best checkpoint, and maybe the newest; not to be called while one is being written."""
         known = self._look_at(number)
-        kept = _kept(known.whole, goes_on=goes_on)
+        kept = _kept(known.whole, keep_newest=keep_newest)
         self._remove(known, kept=kept)
         self._num_bytes[number] = sum(known.num_bytes.get(folder, 0) for folder in kept)
 
@@ -151,21 +150,21 @@ class Checkpoints:
                 known.legs = max(known.legs, index if infos else 0)
                 for info in infos:
                     _note(sizes, info)
-        whole = {folder: self._epoch(folder) for folder in sizes if {STATE_FILE, METRICS_FILE} <= set(sizes[folder])}
-        known.whole = {folder: epoch for folder, epoch in whole.items() if epoch is not None}
+        whole = {folder: self._read(folder) for folder in sizes if {STATE_FILE, METRICS_FILE} <= set(sizes[folder])}
+        known.whole = {folder: record for folder, record in whole.items() if record is not None}
         known.broken = set(sizes) - set(known.whole)
         known.num_bytes = {folder: sum(files.values()) for folder, files in sizes.items()}
         known.is_current = True
 
-    def _epoch(self, folder: PurePosixPath) -> dict[str, float] | None:
-        """Return what a checkpoint says of its epoch; None if that was cut off, or is gone."""
+    def _read(self, folder: PurePosixPath) -> CheckpointRecord | None:
+        """Return what a checkpoint says of itself, without its history; None if that was cut off, or is gone."""
         name = f"{folder}/{METRICS_FILE}"
-        if name not in self._metrics:
-            epoch: Any = StoragePath(self._folder.filesystem, name).read_json()
-            if epoch is None:
+        if name not in self._records:
+            values = StoragePath(self._folder.filesystem, name).read_json()
+            if values is None:
                 return None
-            self._metrics[name] = {key: value for key, value in epoch.items() if key != "history"}
-        return self._metrics[name]
+            self._records[name] = replace(CheckpointRecord.from_json(values, name), history=())
+        return self._records[name]
 
     def _know(self, number: int) -> _Known:
         """Return what is known of a trial without a look; all are listed once, for a request a thousand files."""
@@ -189,21 +188,18 @@ def _note(sizes: dict[PurePosixPath, dict[str, int]], info: FileInfo) -> None:
         sizes.setdefault(folder, {}).update({file.name: info.size} if is_file(info) else {})
 
 
-def _kept(whole: dict[PurePosixPath, dict[str, float]], *, goes_on: bool) -> set[PurePosixPath]:
-    return {file.parent for file in (_best(whole), _newest(whole) if goes_on else None) if file}
+def _kept(whole: Mapping[PurePosixPath, CheckpointRecord], *, keep_newest: bool) -> set[PurePosixPath]:
+    return {file.parent for file in (_best(whole), _newest(whole) if keep_newest else None) if file}
 
 
-def _newest(whole: dict[PurePosixPath, dict[str, float]]) -> PurePosixPath | None:
-    found = [(epoch["epoch"], epoch.get("num_batches", 0), folder) for folder, epoch in whole.items()]
+def _newest(whole: Mapping[PurePosixPath, CheckpointRecord]) -> PurePosixPath | None:
+    found = [(record.metrics.epoch, record.num_batches, folder) for folder, record in whole.items()]
     return max(found)[-1] / STATE_FILE if found else None
 
 
-def _best(whole: dict[PurePosixPath, dict[str, float]]) -> PurePosixPath | None:
-    scored = [
-        (-epoch[METRIC], epoch["epoch"], folder)
-        for folder, epoch in whole.items()
-        if math.isfinite(epoch.get(METRIC, math.nan))
-    ]
+def _best(whole: Mapping[PurePosixPath, CheckpointRecord]) -> PurePosixPath | None:
+    epochs = {folder: record.metrics for folder, record in whole.items()}
+    scored = [(-epoch.val_dice, epoch.epoch, folder) for folder, epoch in epochs.items() if epoch.has_dice]
     return min(scored)[2] / STATE_FILE if scored else None
 
 

@@ -1,28 +1,26 @@
 """What is trained next, and how each trial ends: searcher, scheduler and record in one place, without Ray.
 
-A trial is trained in *legs*. A leg begins where the one before ended, from its checkpoint, on any worker group, and
-ends when the scheduler pauses or stops the trial, or when its training is over.
+A trial is trained in *legs*. A leg starts from the checkpoint of the leg before, on any worker group, and ends when the
+scheduler pauses or stops the trial, or when its training is over.
 
-Every decision follows from a log of events (EVENTS below), in their order. So a search whose driver died is read back
-from its log by the same methods that wrote it, and goes on with the same searcher, the same rungs and the same table.
+Every decision follows from the log of events (search/record/events.py). So a search whose driver died is restored from
+its log by the methods that wrote it: with the same suggestions, the same rungs and the same table.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from data.errors import UserError
-from search.coordination.progress import Leg, Listener, Progress
-from search.record.jsonl import append_line, read_lines
+from search.coordination.listener import Listener
+from search.coordination.searcher import Searcher
+from search.coordination.trial_progress import End, Leg, Pause, Phase, TrialProgress
+from search.record import events
+from search.record.epochs import METRIC, EpochMetrics
+from search.record.events import Event, append_event, read_events
 from search.record.objectives import merits
-from search.record.trials import METRIC, State
+from search.record.trials import State
 from search.scheduling.scheduler import Scheduler, Verdict
-from search.suggestion.searcher import Observation, OptunaSearcher, Suggestion
-
-EVENTS = ("begin", "leg", "epoch", "lost", "give_up")
-"""A configuration was suggested; a leg of a trial was handed out; an epoch ended; a trial's worker group was lost; a
-paused trial had to make room."""
+from search.suggestion.searcher import Observation
 
 
 class Coordinator:
@@ -30,7 +28,7 @@ class Coordinator:
 
     def __init__(
         self,
-        searcher: OptunaSearcher,
+        searcher: Searcher,
         scheduler: Scheduler,
         *,
         num_trials: int,
@@ -39,6 +37,7 @@ class Coordinator:
         max_failures: int = 3,
         log: Path | None = None,
     ) -> None:
+        """Begin without trials; a trial may lose its worker group `max_failures` times."""
         self._searcher = searcher
         self._scheduler = scheduler
         self._num_trials = num_trials
@@ -46,215 +45,216 @@ class Coordinator:
         self._objectives = objectives
         self._max_failures = max_failures
         self._log = log
-        self.trials: dict[int, Progress] = {}
-        self.active: dict[int, Progress] = {}
-        """Those that are running or unfinished."""
+        self.trials: dict[int, TrialProgress] = {}
+        self.active: dict[int, TrialProgress] = {}
+        """The trials that are running or interrupted."""
         self._given_up: list[int] = []
-        """Those that shall never go on, to be ended."""
+        """Trials that are to end as soon as they are paused."""
 
     def next_leg(self) -> Leg | None:
         """Return what to train next; None if there is nothing now, or nothing more (`is_finished`)."""
-        trial = self._next_unfinished() or self._next_paused() or self._begin()
+        interrupted = (trial for trial in self.active.values() if trial.phase == Phase.INTERRUPTED)
+        trial = next(interrupted, None) or self._next_paused() or self._begin()
         if trial is None:
             return None
-        self._write({"event": "leg", "number": trial.number})
+        self._write(events.LegStarted(number=trial.number))
         self._start_leg(trial)
         self._listener.on_leg(trial)
         return Leg(number=trial.number, sample=trial.sample)
 
     @property
     def is_finished(self) -> bool:
-        """Nothing is running, and nothing will be."""
+        """Whether nothing is running and nothing is left to run."""
         if self.active or len(self.trials) < self._num_trials:
             return False
         return self._scheduler.next_promotable(num_to_come=0, running_epochs=[]) is None
 
-    def report(self, number: int, epoch: dict[str, Any], *, finished: bool, failure: str | None) -> bool:
-        """Return whether a trial goes on after an epoch.
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        """Return whether a trial continues after an epoch.
 
         Args:
-            epoch: Its metrics; `epoch` 0 if training raised before it ended one.
+            epoch: Its metrics; of epoch 0 if training raised before it ended one.
             finished: Its training is over.
-            failure: Why it cannot go on.
+            failure: Why it cannot continue.
         """
-        self._write({"event": "epoch", "number": number, "metrics": epoch, "finished": finished, "failure": failure})
+        event = events.EpochEnded(number=number, metrics=epoch, finished=finished, failure=failure)
+        self._write(event)
         trial = self.trials[number]
-        self._take_epoch(trial, epoch, finished=finished, failure=failure)
-        if epoch["epoch"] > 0:
+        self._take_epoch(trial, event)
+        if epoch.epoch > 0:
             self._listener.on_epoch(trial, epoch)
-            self._searcher.report(
-                number, epoch["epoch"], epoch.get(METRIC, math.nan), costs=trial.costs(self._objectives)
-            )
+            self._searcher.report(number, epoch.epoch, epoch.val_dice, costs=trial.costs(self._objectives))
         self._end_paused()
         return trial.outcome is None
 
     def lose(self, number: int, error: str) -> None:
-        """A trial's worker group was lost with its leg: it goes on from its newest checkpoint, unless that is usual."""
-        self._write({"event": "lost", "number": number, "error": error})
+        """Take in that a trial's worker group was lost; it continues from its newest checkpoint, or fails for good."""
+        self._write(events.Lost(number=number, error=error))
         self._take_loss(self.trials[number], error)
         self._listener.on_loss(self.trials[number], error)
 
     def end_leg(self, number: int) -> None:
-        """A leg is over, its checkpoints on disk. Without an outcome it was cut off: a loss, or the search's end."""
+        """Take in that a leg is over and its checkpoints are on disk; without an outcome, it was cut off."""
         trial = self.trials[number]
-        if trial.phase != "running":
+        if trial.phase != Phase.RUNNING:
             return
         match trial.outcome:
             case None:
-                trial.phase = "unfinished"
-            case (Verdict.PAUSE, _):
-                self._set_phase(trial, "paused")
-            case (State() as state, error):
-                self._write({"event": "end", "number": number})
-                self._end(trial, state, error)
+                trial.phase = Phase.INTERRUPTED
+            case Pause():
+                self._set_phase(trial, Phase.PAUSED)
+            case End() as end:
+                self._write(events.Ended(number=number))
+                self._end(trial, end)
 
     def give_up_worst(self, reason: str) -> bool:
         """End the least promising paused trial; return whether there was one."""
-        number = self._scheduler.drop_worst()
-        if number is None:
+        if (number := self._scheduler.drop_worst()) is None:
             return False
-        self._write({"event": "give_up", "number": number, "reason": reason})
+        self._write(events.GivenUp(number=number, reason=reason))
         self._give_up(number, reason)
         self._end_paused()
         return True
 
     def stop(self, reason: str | None) -> None:
-        """End what has not ended: with a reason, it was cut off, and `read_back` would go on with it."""
+        """End every trial that has not ended.
+
+        With a reason the search was cut off, and `restore` would continue with them.
+        """
         for trial in self.trials.values():
-            if trial.phase != "ended" and reason is None:
-                self._end(trial, State.PRUNED, None)
-            elif trial.phase != "ended":
+            if trial.phase == Phase.ENDED:
+                continue
+            if reason is None:
+                self._end(trial, End(state=State.PRUNED))
+            else:
                 self._searcher.end(trial.number, State.PRUNED)
                 self._listener.on_end(trial, State.PRUNED, reason)
 
-    def read_back(self, last_epoch_on_disk: Callable[[int], int]) -> None:
-        """Become what the writer of the log was when it died; trials in a leg become unfinished.
+    def restore(self, last_epoch_on_disk: Callable[[int], int]) -> None:
+        """Become what the writer of the log was when it died; trials that were in a leg are then interrupted.
 
-        Args:
-            last_epoch_on_disk: Of a trial, by number: the epoch of its newest checkpoint.
+        `last_epoch_on_disk` returns the epoch of a trial's newest checkpoint, by the trial's number.
 
         Raises:
-            ValueError: The log is not one of this program.
+            UserError: The log is damaged, or a newer version of the program wrote it.
         """
         assert self._log is not None
-        for event in read_lines(self._log):
+        for event in read_events(self._log):
+            if event.number not in self.trials and not isinstance(event, events.Begin):
+                raise UserError(f"{self._log} has an event of trial {event.number}, which never began")
             self._replay(event)
         self._given_up.clear()
         for trial in self.trials.values():
             self._settle(trial, last_epoch_on_disk(trial.number))
 
-    def _next_unfinished(self) -> Progress | None:
-        return next((trial for trial in self.active.values() if trial.phase == "unfinished"), None)
-
-    def _next_paused(self) -> Progress | None:
-        running = [max(trial.epochs, default=0) for trial in self.active.values()]
+    def _next_paused(self) -> TrialProgress | None:
+        running = [trial.last_epoch for trial in self.active.values()]
         num_to_come = self._num_trials - len(self.trials)
         number = self._scheduler.next_promotable(num_to_come=num_to_come, running_epochs=running)
-        if number is None or self.trials[number].phase == "running":  # its last checkpoint is still being written
+        if number is None or self.trials[number].phase == Phase.RUNNING:  # its last checkpoint is still being written
             return None
         return self.trials[number]
 
-    def _begin(self) -> Progress | None:
+    def _begin(self) -> TrialProgress | None:
         if len(self.trials) >= self._num_trials:
             return None
         suggestion = self._searcher.suggest()
-        event = {"number": suggestion.number, "sample": suggestion.sample, "attrs": suggestion.attrs}
-        self._write({"event": "begin"} | event)
-        return self._add(suggestion)
+        begin = events.Begin(number=suggestion.number, sample=suggestion.sample, attrs=suggestion.attrs)
+        self._write(begin)
+        return self._add(begin)
 
-    def _add(self, suggestion: Suggestion) -> Progress:
-        trial = Progress(number=suggestion.number, sample=suggestion.sample, attrs=suggestion.attrs)
+    def _add(self, begin: events.Begin) -> TrialProgress:
+        trial = TrialProgress(number=begin.number, sample=begin.sample, attrs=begin.attrs)
         self.trials[trial.number] = self.active[trial.number] = trial
         return trial
 
-    def _start_leg(self, trial: Progress) -> None:
-        if trial.phase == "paused" or (trial.outcome and trial.outcome[0] == Verdict.PAUSE):
+    def _start_leg(self, trial: TrialProgress) -> None:
+        if trial.phase == Phase.PAUSED or isinstance(trial.outcome, Pause):
             self._scheduler.mark_promoted(trial.number)
         trial.outcome = None
-        self._set_phase(trial, "running")
+        self._set_phase(trial, Phase.RUNNING)
 
-    def _take_epoch(self, trial: Progress, epoch: dict[str, Any], *, finished: bool, failure: str | None) -> None:
-        if epoch["epoch"] > 0:
-            trial.epochs[epoch["epoch"]] = epoch
-        value = epoch.get(METRIC, math.nan)
-        if failure or not math.isfinite(value):
-            self._fail(trial, failure or f"{METRIC} is {value}")
-        elif finished:
-            trial.outcome = (State.COMPLETE, None)
+    def _take_epoch(self, trial: TrialProgress, event: events.EpochEnded) -> None:
+        if (epoch := event.metrics).epoch > 0:
+            trial.epochs[epoch.epoch] = epoch
+        if event.failure or not epoch.has_dice:
+            self._fail(trial, event.failure or f"{METRIC} is {epoch.val_dice}")
+        elif event.finished:
+            trial.outcome = End(state=State.COMPLETE)
         else:
-            verdict = self._scheduler.judge(trial.number, epoch["epoch"], *merits(epoch, self._objectives))
-            outcomes = {Verdict.PAUSE: (Verdict.PAUSE, None), Verdict.STOP: (State.PRUNED, None)}
-            trial.outcome = outcomes.get(verdict)
-            for hopeless in self._scheduler.drop_hopeless():
-                self._give_up(hopeless, None)
+            match self._scheduler.judge(trial.number, epoch.epoch, *merits(epoch, self._objectives)):
+                case Verdict.PAUSE:
+                    trial.outcome = Pause()
+                case Verdict.STOP:
+                    trial.outcome = End(state=State.PRUNED)
+                case _:
+                    trial.outcome = None
+            for number in self._scheduler.drop_hopeless():
+                self._give_up(number, None)
 
-    def _take_loss(self, trial: Progress, error: str) -> None:
+    def _take_loss(self, trial: TrialProgress, error: str) -> None:
         trial.num_losses += 1
         trial.outcome = None
         if trial.num_losses > self._max_failures:
             self._fail(trial, error)
 
-    def _fail(self, trial: Progress, error: str) -> None:
-        trial.outcome = (State.FAILED, error)
-        self._scheduler.remove(trial.number)  # it may wait there, if it did an epoch again
+    def _fail(self, trial: TrialProgress, error: str) -> None:
+        trial.outcome = End(state=State.FAILED, error=error)
+        self._scheduler.remove(trial.number)  # it may be paused there, if it trained an epoch again
 
-    def _end(self, trial: Progress, state: State, error: str | None) -> None:
-        self._set_phase(trial, "ended")
-        self._searcher.end(trial.number, state)
-        self._listener.on_end(trial, state, error)
+    def _end(self, trial: TrialProgress, end: End) -> None:
+        self._set_phase(trial, Phase.ENDED)
+        self._searcher.end(trial.number, end.state)
+        self._listener.on_end(trial, end.state, end.error)
 
     def _give_up(self, number: int, reason: str | None) -> None:
-        self.trials[number].outcome = (State.PRUNED, reason)
+        self.trials[number].outcome = End(state=State.PRUNED, error=reason)
         self._given_up.append(number)
 
     def _end_paused(self) -> None:
-        """End the given-up trials that wait; those whose leg is not over yet end with it."""
+        """End the given-up trials that are paused; one whose leg is not over yet ends with it."""
         for number in self._given_up:
             trial = self.trials[number]
-            if trial.phase == "paused":
-                self._end(trial, *trial.outcome)
+            if trial.phase == Phase.PAUSED and isinstance(trial.outcome, End):
+                self._end(trial, trial.outcome)
         self._given_up.clear()
 
-    def _set_phase(self, trial: Progress, phase: str) -> None:
+    def _set_phase(self, trial: TrialProgress, phase: Phase) -> None:
         trial.phase = phase
-        if phase == "running":
+        if phase == Phase.RUNNING:
             self.active[trial.number] = trial
         else:
             self.active.pop(trial.number, None)
 
-    def _replay(self, event: dict[str, Any]) -> None:
+    def _replay(self, event: Event) -> None:
         match event:
-            case {"event": "begin", "number": number, "sample": sample, "attrs": attrs}:
-                self._add(Suggestion(number=number, sample=sample, attrs=attrs))
-            case {"event": "leg", "number": number}:
-                self._start_leg(self.trials[number])
-            case {"event": "epoch", "number": number, "metrics": epoch, "finished": finished, "failure": failure}:
-                self._take_epoch(self.trials[number], epoch, finished=finished, failure=failure)
-            case {"event": "end", "number": number}:
-                self.trials[number].is_over = True
-            case {"event": "give_up", "number": number, "reason": reason}:
+            case events.Begin():
+                self._add(event)
+            case events.LegStarted():
+                self._start_leg(self.trials[event.number])
+            case events.EpochEnded():
+                self._take_epoch(self.trials[event.number], event)
+            case events.Ended():
+                self.trials[event.number].has_ended_in_log = True
+            case events.GivenUp():
                 self._scheduler.drop_worst()
-                self._give_up(number, reason)
-            case {"event": "lost", "number": number, "error": error}:
-                self._take_loss(self.trials[number], error)
-            case _:
-                raise UserError(f"{self._log} has an event that this version does not know: {event}")
+                self._give_up(event.number, event.reason)
+            case events.Lost():
+                self._take_loss(self.trials[event.number], event.error)
 
-    def _settle(self, trial: Progress, last_on_disk: int) -> None:
-        """Put a trial that was read back where it belongs, and tell the searcher of it."""
-        state, error = None, None
-        if trial.outcome and isinstance(trial.outcome[0], State):
-            state, error = trial.outcome
+    def _settle(self, trial: TrialProgress, last_on_disk: int) -> None:
+        """Put a restored trial into its phase, and tell the searcher of it."""
         known = {"values": trial.dices, "costs": trial.costs(self._objectives), "attrs": trial.attrs}
         self._searcher.restore(trial.number, Observation(sample=trial.sample, state=None, **known))
-        ended = trial.is_over or last_on_disk >= max(trial.epochs, default=0)
-        if state in (State.FAILED, State.PRUNED) or (state and ended):
-            self._end(trial, state, error)
-        elif state is None and trial.outcome:
-            self._set_phase(trial, "paused")
-        else:
-            trial.phase = "unfinished"
+        needs_no_more = trial.has_ended_in_log or last_on_disk >= trial.last_epoch
+        match trial.outcome:
+            case End() as end if end.state != State.COMPLETE or needs_no_more:
+                self._end(trial, end)
+            case Pause():
+                self._set_phase(trial, Phase.PAUSED)
+            case _:
+                trial.phase = Phase.INTERRUPTED
 
-    def _write(self, event: dict[str, Any]) -> None:
+    def _write(self, event: Event) -> None:
         if self._log is not None:
-            append_line(self._log, event)
+            append_event(self._log, event)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from search.coordination.checkpoints import Checkpoints
-from search.coordination.progress import Progress
+from search.coordination.trial_progress import Phase, TrialProgress
+from search.record.epochs import METRIC, EpochMetrics
 from search.record.objectives import worth_keeping
 from search.record.trial_errors import keep_error
-from search.record.trials import METRIC, State, TrialRow, append_row
+from search.record.trials import State, TrialRow, append_row
 
 
 class Recorder:
@@ -28,41 +28,41 @@ class Recorder:
         self._logs = logs
         self._kept: list[TrialRow] = []
 
-    def on_leg(self, trial: Progress) -> None:
+    def on_leg(self, trial: TrialProgress) -> None:
         """Do nothing: the row comes when the trial ends."""
 
-    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
+    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
         """Do nothing: the row comes when the trial ends."""
 
-    def on_loss(self, trial: Progress, error: str) -> None:
+    def on_loss(self, trial: TrialProgress, error: str) -> None:
         """Keep what Ray said."""
         keep_error(self._table.parent, trial.number, error, self._logs)
 
-    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+    def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
         """Write the row of a trial that ended."""
-        self._checkpoints.tidy(trial.number, goes_on=trial.phase != "ended")
+        self._checkpoints.tidy(trial.number, keep_newest=trial.phase != Phase.ENDED)
         checkpoint = self._checkpoints.best(trial.number)
-        epochs = [trial.epochs[epoch] for epoch in sorted(trial.epochs)]
+        epochs = trial.all_epochs
         row = TrialRow(
             number=trial.number,
             state=state,
             sample=trial.sample,
             epochs=epochs,
-            seconds=sum(epoch["seconds"] for epoch in epochs),
+            seconds=sum(epoch.seconds for epoch in epochs),
             error=error,
             checkpoint=self._checkpoints.relative(checkpoint) if checkpoint else None,
         )
         append_row(self._table, row)
         if error and state == State.FAILED:
             keep_error(self._table.parent, trial.number, error, self._logs)
-        if trial.phase == "ended":  # else it was cut off, and may be resumed
+        if trial.phase == Phase.ENDED:  # else it was cut off, and may be resumed
             self._drop_losers(row)
 
-    def go_on(self, trials: Iterable[Progress]) -> None:
-        """Keep, of the trials of a search that was read back, the checkpoints from which paused ones go on."""
+    def restore(self, trials: Iterable[TrialProgress]) -> None:
+        """Keep, of the trials of a restored search, the checkpoints from which paused ones will continue."""
         for trial in trials:
-            if trial.phase == "paused":
-                self._checkpoints.tidy(trial.number, goes_on=True)
+            if trial.phase == Phase.PAUSED:
+                self._checkpoints.tidy(trial.number, keep_newest=True)
 
     def _drop_losers(self, row: TrialRow) -> None:
         """Of all trials that ended, keep the checkpoints of the best ones and of the Pareto front."""

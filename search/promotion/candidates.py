@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,10 @@ from model.scoring.evaluate import PatientScore, evaluate
 from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from model.training import checkpoint
+from search.record.epochs import METRIC
+from search.record.model_metrics import CandidateRecord
 from search.record.objectives import costs, in_order_of_promotion, merits, worth_keeping
-from search.record.trials import METRIC, TrialRow
+from search.record.trials import TrialRow
 from search.storage.download import ensure_local
 
 ROUNDING = 1e-9
@@ -61,15 +62,15 @@ class Candidate:
         """Weights of all networks together."""
         return Predictor(self.networks).num_parameters
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> CandidateRecord:
         """Return what metrics.json says of it."""
-        return {
-            "name": self.name,
-            "trial": self.row.id,
-            "reported_dice": self.reported_dice,
-            "rescored_dice": self.dice,
-            "num_parameters": self.num_parameters,
-        }
+        return CandidateRecord(
+            name=self.name,
+            trial=self.row.id,
+            reported_dice=self.reported_dice,
+            rescored_dice=self.dice,
+            num_parameters=self.num_parameters,
+        )
 
 
 def rescore(

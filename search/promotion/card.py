@@ -6,15 +6,18 @@ A section is there only where its data is: a card says nothing that was not meas
 import math
 import shlex
 from collections.abc import Collection
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data.readers.table import READERS
-from model.networks import DEFAULT_ARCHITECTURE, find_architecture
+from model.networks import find_architecture
 from model.settings import Settings
+from search.config import SearchConfig
+from search.record.experiment_record import ExperimentRecord
+from search.record.model_metrics import ModelMetrics
 from search.record.objectives import OBJECTIVES
 from search.record.trials import TrialRow, count_states
+from search.storage.working_folder import format_out
 
 FILES = {
     "model.onnx": "the model for ONNX Runtime, in any language; its settings are in its metadata (`tumour_search`)",
@@ -45,15 +48,16 @@ UNITS = {"_mm": " (mm)", "_ms": " (ms)", "_pixels": " (pixels)", "_voxels": " (v
 
 
 def write_card(
-    run: dict[str, Any],
-    metrics: dict[str, Any],
+    experiment: ExperimentRecord,
+    config: SearchConfig,
+    metrics: ModelMetrics,
     rows: list[TrialRow],
     winner: TrialRow,
     *,
     settings: Settings,
     files: Collection[str],
 ) -> str:
-    """Return the card's Markdown, from the experiment's config.json, its metrics.json and its table.
+    """Return the card's Markdown, from the experiment's record, the model's metrics and the table of trials.
 
     Args:
         files: Names of what else is in the model's folder.
@@ -65,44 +69,43 @@ def write_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": _cell, "value": _value, "interval": format_interval, "label": _label}
+    environment.filters |= {"cell": _cell, "value": _value, "label": _label}
     present = {*files, "card.md", "manifest.json"}
-    reader = READERS.get(run["data"]["format"])
+    reader = READERS.get(experiment.data.format)
     return environment.get_template("card.md").render(
-        run=run,
-        config=run["config"],
-        data=run["data"],
+        experiment=experiment,
+        config=config,
+        folder=f"{format_out(config.out)}/{config.name}/best",
+        data=experiment.data,
         metrics=metrics,
         network=_describe_network(metrics),
-        assessment=metrics.get("assessment") or {},
-        scores={name: summary for name, summary in metrics["test"].items() if isinstance(summary, dict)},
+        assessment=metrics.assessment,
+        diagnosis=_known(metrics.assessment.diagnosis),
+        speed=_known(metrics.assessment.speed),
         num_trials=len(rows),
         states=", ".join(f"{count} {state}" for state, count in count_states(rows).items() if count),
         winner=winner,
-        rule=_rule(run["config"]),
+        rule=_rule(config),
         settings=settings,
         steps=_steps(settings),
         code=_code(settings),
         files={name: meaning for name, meaning in FILES.items() if name in present},
-        format=reader.description if reader else run["data"]["format"],
+        format=reader.description if reader else experiment.data.format,
         licence=(reader and reader.licence) or YOUR_LICENCE,
         warning=reader.warning if reader else "",
-        command=shlex.join(["python", "-m", "search.tune", *run["command"][1:]]),
+        command=shlex.join(["python", "-m", "search.tune", *experiment.provenance.command[1:]]),
     )
 
 
-def format_interval(summary: dict[str, float]) -> str:
-    """Return the interval for people; a dash where there are too few patients for one."""
-    if not all(isinstance(summary.get(name), float) and math.isfinite(summary[name]) for name in ("low", "high")):
-        return "-"
-    return f"{summary['low']:.4f} to {summary['high']:.4f}"
+def _known(record: object | None) -> dict[str, object]:
+    """Return the fields of a record that have a value."""
+    return {name: value for name, value in vars(record).items() if value is not None} if record else {}
 
 
-def _describe_network(metrics: dict[str, Any]) -> str:
+def _describe_network(metrics: ModelMetrics) -> str:
     """Return what kind of model it is, as the start of a sentence: `A U-Net`, `An ensemble of 3 U-Nets`."""
-    architectures = metrics.get("architectures", [DEFAULT_ARCHITECTURE])  # older experiments do not name it
-    titles = [find_architecture(name).title for name in architectures]
-    count = metrics.get("num_networks", 1)
+    titles = [find_architecture(name).title for name in metrics.architectures]
+    count = metrics.num_networks
     if count == 1:
         return f"{'An' if titles[0][0] in 'AEIO' else 'A'} {titles[0]}"
     if len(titles) == 1:
@@ -110,10 +113,10 @@ def _describe_network(metrics: dict[str, Any]) -> str:
     return f"An ensemble of {count} networks ({', '.join(titles)})"
 
 
-def _rule(config: dict[str, Any]) -> str:
+def _rule(config: SearchConfig) -> str:
     """Return how the winner was chosen, in a sentence."""
-    if len(config["objective"]) == 1:
-        if config["promotion"]["ties"] == "best":
+    if len(config.objective) == 1:
+        if config.promotion.ties == "best":
             return "The best mean Dice of the validation patients wins."
         return (
             "The best mean Dice of the validation patients wins; of those that are not worse by the standard error of "
@@ -121,8 +124,8 @@ def _rule(config: dict[str, Any]) -> str:
             "that."
         )
     return (
-        f"Of the trials whose validation Dice was at most {config['dice_tolerance']:g} below the best one's, it is "
-        f"the best by {OBJECTIVES[config['objective'][1]].label}."
+        f"Of the trials whose validation Dice was at most {config.dice_tolerance:g} below the best one's, it is "
+        f"the best by {OBJECTIVES[config.objective[1]].label}."
     )
 
 
@@ -186,16 +189,13 @@ def _code(settings: Settings) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """Return a value as text that cannot leave its place in a Markdown table."""
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
-def _value(value: Any) -> str:
-    """Return a number, or the mean of a summary with its interval, for people."""
-    if isinstance(value, dict):
-        interval = format_interval(value)
-        return _value(value.get("mean")) + ("" if interval == "-" else f" ({interval})")
+def _value(value: object) -> str:
+    """Return a number for people."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, bool):

@@ -3,9 +3,8 @@
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -16,7 +15,6 @@ from data.pack import Pack, join_packs
 from data.patient import Patient
 from data.split import in_hash_order
 from model.scoring.evaluate import PatientScore
-from model.scoring.summary import summarise
 from model.segmentation_network import NetworkConfig
 from model.settings import Settings
 from model.training.train import train
@@ -25,7 +23,11 @@ from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.candidates import Candidate, score, score_checkpoint
-from search.record.trials import METRIC, TrialRow
+from search.promotion.model_record import summarise_patients
+from search.record.epochs import METRIC
+from search.record.model_metrics import CrossValidationRecord
+from search.record.scores import FoldPatientRecord
+from search.record.trials import TrialRow
 from search.space import to_configs
 
 FINAL_FOLDER = "final"
@@ -73,7 +75,7 @@ def train_with_seeds(
 
 def cross_validate(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
-) -> dict[str, Any]:
+) -> CrossValidationRecord:
     """Return the scores of every training and validation patient by a network that was trained without it.
 
     The search has chosen the configuration on these patients, so this is a little too good; the test patients are not
@@ -88,13 +90,15 @@ def cross_validate(
     found: list[list[PatientScore] | str] = tasks.map(_train_and_score, calls)
     failures = [problem for problem in found if isinstance(problem, str)]
     found = [scores for scores in found if not isinstance(scores, str)]
-    return {
-        "num_folds": len(folds),
-        "failures": failures,
-        "summary": summarise([one for scores in found for one in scores]).to_record(),
-        "folds": [summarise(scores).to_record() for scores in found],
-        "patients": [asdict(one) | {"fold": fold} for fold, scores in enumerate(found, start=1) for one in scores],
-    }
+    return CrossValidationRecord(
+        num_folds=len(folds),
+        failures=tuple(failures),
+        summary=summarise_patients([one for scores in found for one in scores]),
+        folds=tuple(map(summarise_patients, found)),
+        patients=tuple(
+            FoldPatientRecord(**vars(one), fold=fold) for fold, scores in enumerate(found, start=1) for one in scores
+        ),
+    )
 
 
 def _score_files(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.record.trials import METRIC, TrialRow
+from search.record.trials import TrialRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,14 @@ def best_so_far(rows: Sequence[TrialRow]) -> list[Step]:
     Trials run side by side and pause, so the order is that of `elapsed_seconds`, not of the table. (A table made by
     hand may lack them: its epochs count as known at 0 seconds, in the order of the table.)
     """
-    epochs = [(epoch.get("elapsed_seconds", 0.0), row, epoch) for row in rows for epoch in row.epochs]
+    epochs = [(epoch.elapsed_seconds or 0.0, row, epoch) for row in rows for epoch in row.epochs]
     epochs.sort(key=lambda one: one[0])
     steps: list[Step] = []
     best = -math.inf
     for spent, (seconds, row, epoch) in enumerate(epochs, start=1):
-        dice = epoch.get(METRIC, math.nan)
-        if math.isfinite(dice) and dice > best:
-            best = dice
-            steps.append(Step(epochs=spent, seconds=seconds, dice=dice, trial=row.id))
+        if epoch.has_dice and epoch.val_dice > best:
+            best = epoch.val_dice
+            steps.append(Step(epochs=spent, seconds=seconds, dice=best, trial=row.id))
     if steps and steps[-1].epochs < len(epochs):
         steps.append(Step(epochs=len(epochs), seconds=epochs[-1][0], dice=best, trial=steps[-1].trial))
     return steps

@@ -1,10 +1,4 @@
-"""What lies in an experiment's folder, by name: for those who read it without the machinery that wrote it."""
-
-import json
-from pathlib import Path
-from typing import Any
-
-from data.errors import UserError
+"""The names of the files in an experiment's folder."""
 
 CONFIG_FILE = "config.json"
 TABLE_FILE = "trials.jsonl"
@@ -18,17 +12,4 @@ METRICS_FILE = "metrics.json"
 """In `best/`."""
 
 SCORINGS_FILE = "test_scorings.jsonl"
-"""A line for every time that the test patients were scored."""
-
-
-def read_experiment(folder: Path) -> dict[str, Any]:
-    """Return what config.json says.
-
-    Raises:
-        ValueError: There is none.
-    """
-    try:
-        experiment = json.loads((folder / CONFIG_FILE).read_text())
-        return experiment | {"config": dict(experiment["config"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} is not an experiment of this program: {error!r}") from error
+"""In which every scoring of the test patients is a line."""

@@ -2,14 +2,18 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 
 from data.errors import UserError
+from search.record.codec import JsonObject
+
+T = TypeVar("T")
 
 
-def append_line(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
-    """Add a line; one that a crash cut off makes room.
+def append_line(path: Path, value: JsonObject, *, durable: bool = False) -> None:
+    """Add a line, in the place of one that a crash cut off.
 
     Args:
         durable: Wait until the disk has it. Without that the line survives the death of this process, not of the host.
@@ -22,25 +26,44 @@ def append_line(path: Path, value: dict[str, Any], *, durable: bool = False) -> 
             os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[JsonObject]:
     """Return the values, first to last; none where there is no file. A last line that was cut off is left out.
 
     Raises:
-        ValueError: Another line is not a JSON object; the message names it.
+        UserError: Another line is not a JSON object; the message names it.
     """
+    return [value for value, _ in _lines(path)]
+
+
+def read_records(path: Path, read: Callable[[JsonObject, str], T]) -> list[T]:
+    """Return what the lines say, first to last; none where there is no file. One that was cut off is left out.
+
+    Args:
+        read: Takes a line's values and what errors call the line, `FILE, line 3`.
+
+    Raises:
+        UserError: A line is not a JSON object, or `read` refuses it.
+    """
+    return [read(value, where) for value, where in _lines(path)]
+
+
+def _lines(path: Path) -> Iterator[tuple[JsonObject, str]]:
+    """Yield each line's values, and what errors call it."""
     if not path.exists():
-        return []
-    values = []
-    *lines, _ = path.read_text().split("\n")  # what follows the last line's end was cut off
-    for place, line in enumerate(lines, start=1):
+        return
+    try:
+        *lines, _ = path.read_text().split("\n")  # what follows the last line's end was cut off
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {place}, is not JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}, is not JSON: {error}") from error
         if not isinstance(value, dict):
-            raise UserError(f"{path}, line {place}, is not a JSON object")
-        values.append(value)
-    return values
+            raise UserError(f"{where}, is not a JSON object")
+        yield value, where
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

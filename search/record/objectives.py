@@ -4,11 +4,13 @@ With several objectives no trial is best. One is *dominated* by another that is 
 better in one; those that no other dominates are the *Pareto front*, from which one is promoted by a stated rule.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from search.record.trials import METRIC, TrialRow, best_first
+from search.record.epochs import METRIC, EpochMetrics
+from search.record.trials import TrialRow, best_first
 
 T = TypeVar("T")
 
@@ -42,9 +44,13 @@ def costs(objectives: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in objectives if name != METRIC)
 
 
-def merits(epoch: Mapping[str, float], objectives: Sequence[str]) -> tuple[float, ...]:
-    """Return an epoch's value of every objective, turned so that more is better."""
-    return tuple(epoch[name] if OBJECTIVES[name].direction == "maximize" else -epoch[name] for name in objectives)
+def merits(epoch: EpochMetrics, objectives: Sequence[str]) -> tuple[float, ...]:
+    """Return an epoch's value of every objective, turned so that more is better; nan where it was not measured."""
+    values = {name: epoch.value(name) for name in objectives}
+    return tuple(
+        math.nan if value is None else value if OBJECTIVES[name].direction == "maximize" else -value
+        for name, value in values.items()
+    )
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -54,13 +60,13 @@ def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
 
 def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[TrialRow]:
     """Return the trials that no other dominates, by their best epochs, the best Dice first."""
-    scored = [(row, merits(row.best_epoch, objectives)) for row in best_first(list(rows))]
+    scored = [(row, merits(row.best_epoch, objectives)) for row in best_first(rows) if row.best_epoch]
     return [row for row, mine in scored if not any(dominates(theirs, mine) for _, theirs in scored)]
 
 
 def worth_keeping(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[TrialRow]:
     """Return the trials whose checkpoints stay: NUM_KEPT, and with several objectives the Pareto front; best first."""
-    ranked = best_first(list(rows))
+    ranked = best_first(rows)
     front = pareto_front(ranked, objectives) if costs(objectives) else []
     return [row for place, row in enumerate(ranked) if place < NUM_KEPT or row in front]
 

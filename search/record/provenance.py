@@ -1,23 +1,39 @@
-"""Where a result comes from: versions, commit, command."""
+"""Where a result comes from: the command, the commit, the versions."""
 
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("torch", "ray", "optuna", "albumentations", "numpy", "opencv-python-headless", "onnxruntime", "wandb")
 
 
-def provenance() -> dict[str, object]:
-    """Return what must be known to repeat a run."""
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What must be known to repeat a run."""
+
+    command: tuple[str, ...]
+    commit: str | None
+    """With `+` behind it where files differed from it; None outside a checkout."""
+
+    python: str | None = None
+    platform: str | None = None
+    versions: Mapping[str, str]
+    """By package."""
+
+
+def provenance() -> Provenance:
+    """Return where what this process does comes from."""
+    return Provenance(
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        commit=commit(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        versions={package: version(package) for package in PACKAGES},
+    )
 
 
 def commit() -> str | None:

@@ -1,16 +1,22 @@
 """The table of trials: what promotion, report and comparison read, and all they read. One JSON object a line."""
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from search.record.jsonl import append_line, read_lines
+from search.record.codec import JsonObject, check_version, from_json, to_json
+from search.record.epochs import EpochMetrics
+from search.record.jsonl import append_line, read_records
 
-METRIC = "val_dice"
-"""What is searched for: the mean over validation patients of the volumetric Dice."""
+VERSION = 1
+"""Of a row. Version 1 is not written down; a row of a later one has it as `version`."""
+
+Sample = dict[str, Any]
+"""Hyperparameters, by the names of the search space."""
 
 INTERRUPTED = "interrupted"
 TIME_SPENT = "time budget spent"
@@ -36,11 +42,9 @@ class TrialRow:
 
     number: int
     state: State
-    sample: dict[str, Any]
-    """Hyperparameters, by the names of the search space."""
-
-    epochs: list[dict[str, float]]
-    """Every epoch's metrics, first to last; `elapsed_seconds` is when it was known, since the search began."""
+    sample: Sample
+    epochs: tuple[EpochMetrics, ...]
+    """Every epoch, first to last."""
 
     seconds: float
     """Wall clock of its epochs: training and validation, without waiting for a worker group."""
@@ -57,15 +61,14 @@ class TrialRow:
         return trial_id(self.number)
 
     @property
-    def best_epoch(self) -> dict[str, float] | None:
-        """The metrics of the epoch with the best validation Dice; None if none has a finite one."""
-        scored = [epoch for epoch in self.epochs if math.isfinite(epoch.get(METRIC, math.nan))]
-        return max(scored, key=lambda epoch: epoch[METRIC], default=None)
+    def best_epoch(self) -> EpochMetrics | None:
+        """The epoch with the best validation Dice, the earlier among equals; None if none has a finite one."""
+        return max((epoch for epoch in self.epochs if epoch.has_dice), key=lambda epoch: epoch.val_dice, default=None)
 
     @property
     def best_dice(self) -> float:
         """The best validation Dice of all epochs; nan if none is finite."""
-        return self.best_epoch[METRIC] if self.best_epoch else math.nan
+        return self.best_epoch.val_dice if self.best_epoch else math.nan
 
 
 def trial_id(number: int) -> str:
@@ -73,23 +76,22 @@ def trial_id(number: int) -> str:
     return f"t{number:03d}"
 
 
-def state_after(result: dict[str, Any]) -> State:
-    """Return how a trial ended if nothing comes after this result of an epoch: one that only waits is PRUNED."""
-    if result["failure"]:
+def state_after(val_dice: float, *, finished: bool, failure: str | None) -> State:
+    """Return how a trial ended if this is its last epoch; one that is only paused counts as PRUNED."""
+    if failure or not math.isfinite(val_dice):
         return State.FAILED
-    if not math.isfinite(result[METRIC]):  # nobody to compare it by; such a validation set is refused before
-        return State.FAILED
-    return State.COMPLETE if result["finished"] else State.PRUNED
+    return State.COMPLETE if finished else State.PRUNED
 
 
-def count_states(rows: list[TrialRow]) -> dict[State, int]:
+def count_states(rows: Iterable[TrialRow]) -> dict[State, int]:
     """Return how many trials ended in each state."""
-    return {state: sum(row.state == state for row in rows) for state in State}
+    states = [row.state for row in rows]
+    return {state: states.count(state) for state in State}
 
 
 def append_row(path: Path, row: TrialRow) -> None:
     """Add a trial to the table, and wait until the disk has it; a last line that a crash cut off makes room."""
-    append_line(path, {"id": row.id, **asdict(row)}, durable=True)
+    append_line(path, {"id": row.id, **to_json(row)}, durable=True)
 
 
 def read_rows(path: Path) -> list[TrialRow]:
@@ -99,19 +101,23 @@ def read_rows(path: Path) -> list[TrialRow]:
     resumed) has its last.
 
     Raises:
-        ValueError: A line is not a trial.
+        UserError: A line is not a trial of this version; the message names it.
     """
-    rows: dict[int, TrialRow] = {}
-    for values in read_lines(path):
-        try:
-            del values["id"]
-            rows[values["number"]] = TrialRow(**values | {"state": State(values["state"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} has a line that is not a trial of this version: {error!r}") from error
+    rows = {row.number: row for row in read_records(path, _row)}
     return [rows[number] for number in sorted(rows)]
 
 
-def best_first(rows: list[TrialRow]) -> list[TrialRow]:
+def best_first(rows: Sequence[TrialRow]) -> list[TrialRow]:
     """Return the trials that have a score, the best validation Dice first, the earlier trial first among equals."""
     scored = [row for row in rows if row.best_epoch]
     return sorted(scored, key=lambda row: (-row.best_dice, row.number))
+
+
+def _row(values: JsonObject, where: str) -> TrialRow:
+    check_version(values, VERSION, where)
+    legal = {"id", "version", *(field.name for field in fields(TrialRow))}
+    if "id" not in values:
+        raise UserError(f"{where}: id is missing")
+    if unknown := sorted(set(values) - legal):
+        raise UserError(f"{where}: {', '.join(unknown)} is nothing that this version knows of a trial")
+    return from_json(TrialRow, values, where)

@@ -1,16 +1,15 @@
 """Figures of the trials: their learning curves, the best so far, the Pareto front, the reliability curve."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from search.formatting import format_value
 from search.record.efficiency import Step, best_so_far
+from search.record.model_metrics import ModelMetrics
 from search.record.objectives import OBJECTIVES, costs, pareto_front
-from search.record.trials import METRIC, State, TrialRow
+from search.record.trials import State, TrialRow
 from search.report.snapshot import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
 
@@ -49,14 +48,14 @@ def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | 
         title="Validation Dice of every trial",
         plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(height=460, hovermode="closest"),
         alt=f"Learning curves of {len(scored)} trials. {top.id} reaches {top.best_dice:.4f} at epoch "
-        f"{top.best_epoch['epoch']}. The table of trials has the numbers.",
+        f"{top.best_epoch.epoch}. The table of trials has the numbers.",
         note="Mean over the validation patients after every epoch. A trial that was stopped early is faint.",
     )
 
 
 def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> go.Scatter:
     """Return one trace for many trials, with a gap behind each: a thousand traces would take a browser a minute."""
-    points = [(epoch["epoch"], epoch.get(METRIC, math.nan), row.number) for row in rows for epoch in row.epochs]
+    points = [(epoch.epoch, epoch.val_dice, row.number) for row in rows for epoch in row.epochs]
     ends = np.cumsum([len(row.epochs) for row in rows])
     epochs, dices, numbers = (np.array(column) for column in zip(*points, strict=True))
     last = np.isin(np.arange(len(points)), ends - 1)
@@ -125,19 +124,20 @@ def _steps(steps: Sequence[Step], xs: list[float], label: str) -> go.Figure:
 
 def pareto_fronts(rows: Sequence[TrialRow], objectives: Sequence[str], promoted: str | None) -> list[Figure]:
     """Return a figure for every objective beside Dice; none where there is no other."""
-    scored = [row for row in rows if row.best_epoch and all(cost in row.best_epoch for cost in costs(objectives))]
+    names = costs(objectives)
+    scored = [row for row in rows if (best := row.best_epoch) and all(best.value(name) is not None for name in names)]
     return [_pareto_front(scored, objectives, cost, promoted) for cost in costs(objectives) if scored]
 
 
 def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, promoted: str | None) -> Figure:
-    front = sorted(pareto_front(rows, objectives), key=lambda row: row.best_epoch[cost])
+    front = sorted(pareto_front(rows, objectives), key=lambda row: row.best_epoch.value(cost))
     figure = go.Figure()
     for group, name, mode, colour in (
         ([row for row in rows if row not in front], "dominated", "markers", COLOURS[State.PRUNED]),
         (front, "Pareto front", "lines+markers", BEST_COLOUR),
     ):
         figure.add_scatter(
-            x=[row.best_epoch[cost] for row in group],
+            x=[row.best_epoch.value(cost) for row in group],
             y=[row.best_dice for row in group],
             mode=mode,
             name=name,
@@ -161,24 +161,24 @@ def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, pr
     )
 
 
-def reliability(metrics: dict[str, Any] | None) -> Figure | None:
+def reliability(metrics: ModelMetrics | None) -> Figure | None:
     """Return the reliability curve of the test patients, if there is one: a calibrated model lies on the diagonal."""
-    calibration = ((metrics or {}).get("assessment") or {}).get("calibration") or {}
-    bins = [one for one in calibration.get("bins", []) if one["num_pixels"]]
-    if not bins:
+    calibration = metrics.assessment.calibration if metrics else None
+    bins = [one for one in calibration.bins if one.num_pixels] if calibration else []
+    if not calibration or not bins:
         return None
     figure = go.Figure(
         go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#8c8c8c", "dash": "dot"}, hoverinfo="skip")
     )
     figure.add_scatter(
-        x=[one["mean_probability"] for one in bins],
-        y=[one["tumour_share"] for one in bins],
+        x=[one.mean_probability for one in bins],
+        y=[one.tumour_share for one in bins],
         mode="lines+markers",
-        text=[f"{one['num_pixels']:,} pixels" for one in bins],
+        text=[f"{one.num_pixels:,} pixels" for one in bins],
         line={"color": BEST_COLOUR, "width": 3},
         hovertemplate="probability %{x:.3f}, tumour in %{y:.3f} of %{text}<extra></extra>",
     )
-    error = format_value(calibration["ece"])
+    error = format_value(calibration.ece)
     return Figure(
         id="reliability",
         title="Reliability",

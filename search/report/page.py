@@ -9,7 +9,6 @@ from typing import Any
 
 from data.atomic import write
 from search.formatting import DASH
-from search.promotion.card import format_interval
 from search.record.files import REPORT_FILE
 from search.record.objectives import OBJECTIVES
 from search.record.trial_errors import headline
@@ -88,7 +87,7 @@ def make_page(record: Snapshot, *, note: str | None = None) -> str:
         costs={
             name: label
             for name, label in COST_NAMES.items()
-            if any(name in (row.best_epoch or {}) for row in record.rows)
+            if any(best.value(name) is not None for row in record.rows if (best := row.best_epoch))
         },
         failures=sorted(
             (row for row in record.rows if row.state == State.FAILED or row.error or record.losses[row.id]),
@@ -96,13 +95,12 @@ def make_page(record: Snapshot, *, note: str | None = None) -> str:
         ),
         pictures={
             caption: _inline(record.folder / picture)
-            for caption, picture in ((metrics or {}).get("pictures") or {}).items()
+            for caption, picture in (metrics.pictures.items() if metrics else ())
             if (record.folder / picture).exists()
         },
         files={name: meaning for name, meaning in FILES.items() if (record.folder / name).exists()},
         names=NAMES,
-        score_names=[name for name, value in ((metrics or {}).get("test") or {}).items() if isinstance(value, dict)],
-        interval=format_interval,
+        score_names=list(metrics.test.by_metric) if metrics else [],
         headline=headline,
         dash=DASH,
     )
@@ -110,18 +108,18 @@ def make_page(record: Snapshot, *, note: str | None = None) -> str:
 
 def _texts(record: Snapshot) -> dict[str, Any]:
     """Return what was asked, in words."""
-    run, config = record.run, record.run["config"]
+    experiment, config = record.experiment, record.experiment.config
     options = {
         **config,
         **{name: value for group in config.values() if isinstance(group, dict) for name, value in group.items()},
     }
     return {
         "name": record.folder.name,
-        "command": shlex.join(["python", "-m", "search.tune", *run["command"][1:]]),
+        "command": shlex.join(["python", "-m", "search.tune", *experiment.provenance.command[1:]]),
         "written": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "options": {name: _plain(value) for name, value in sorted(options.items()) if not isinstance(value, dict)},
         "objectives": ", ".join(OBJECTIVES[name].label for name in record.config.objective),
-        "skipped": run["data"].get("skipped") or [],
+        "skipped": experiment.data.skipped,
     }
 
 
@@ -144,12 +142,12 @@ def _notes(record: Snapshot, note: str | None) -> list[str]:
         notes.append(
             f"The search went on after this model was promoted: python -m search.promote {name} does it again."
         )
-    if (scorings := (record.metrics or {}).get("num_test_scorings", 1)) > 1:
+    if record.metrics and (scorings := record.metrics.num_test_scorings) > 1:
         notes.append(
             f"The test patients were scored {scorings} times in this experiment: whoever chooses among those scores "
             "makes them too good."
         )
-    if skipped := record.run["data"].get("skipped"):
+    if skipped := record.experiment.data.skipped:
         notes.append(f"{len(skipped)} file(s) could not be used and were left out; they are listed at the end.")
     return notes
 
@@ -172,7 +170,7 @@ def _contents(record: Snapshot, has_rungs: bool) -> list[tuple[str, str]]:
 
 
 def _dice_figures(record: Snapshot) -> list[Figure]:
-    promoted = (record.metrics or {}).get("trial")
+    promoted = record.metrics.trial if record.metrics else None
     return [
         *pareto_fronts(record.rows, record.config.objective, promoted),
         *_present(learning_curves(record.rows, promoted)),
@@ -182,7 +180,7 @@ def _dice_figures(record: Snapshot) -> list[Figure]:
 def _space_figures(record: Snapshot) -> dict[str, Any]:
     """Return the figures of the space, and how many trials its importances need."""
     scored = [row for row in record.rows if row.best_epoch]
-    axes = read_axes(record.run["space"], scored)
+    axes = read_axes(record.experiment.space, scored)
     if not axes or len(scored) < 2:
         return {}
     found = importances(scored, axes)
@@ -203,7 +201,7 @@ def _stretches(record: Snapshot) -> list[Any]:
 
 
 def _num_lanes(record: Snapshot) -> int:
-    return record.run.get("lanes", {}).get("num_lanes", 1)
+    return record.experiment.num_lanes
 
 
 def _present(figure: Figure | None) -> list[Figure]:

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from search.config import SearchConfig
-from search.record.trials import METRIC, State, TrialRow
+from search.record.trials import State, TrialRow
 from search.report.figures import STATE_COLOURS
 from search.report.snapshot import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
@@ -55,10 +55,10 @@ def read_rungs(config: SearchConfig, rows: Sequence[TrialRow]) -> list[Rung]:
 def _rung(bracket: int, epoch: int, rows: Sequence[TrialRow]) -> Rung:
     went_on, stopped, waiting = {}, {}, {}
     for row in rows:
-        dice = next((each.get(METRIC) for each in row.epochs if each["epoch"] == epoch), None)
+        dice = next((each.val_dice for each in row.epochs if each.epoch == epoch), None)
         if dice is None or not np.isfinite(dice):
             continue
-        if row.epochs[-1]["epoch"] > epoch or row.state in (Phase.RUNNING, Phase.UNFINISHED):
+        if row.epochs[-1].epoch > epoch or row.state in (Phase.RUNNING, Phase.UNFINISHED):
             went_on[row.id] = dice
         elif row.state == Phase.PAUSED:
             waiting[row.id] = dice

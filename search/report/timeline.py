@@ -1,6 +1,5 @@
 """Where a search's time went: which lane did what when, and the sums."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,17 +45,17 @@ def lay_out(rows: Sequence[TrialRow], num_lanes: int) -> list[Stretch]:
     and otherwise to the one that has been free for longest.
     """
     epochs = [(epoch, row) for row in rows for epoch in row.epochs]
-    if not all(math.isfinite(epoch.get("elapsed_seconds", math.nan)) for epoch, _ in epochs):
+    if any(epoch.elapsed_seconds is None for epoch, _ in epochs):
         return []
     stretches: list[Stretch] = []
     last: list[Stretch | None] = [None] * num_lanes
-    for epoch, row in sorted(epochs, key=lambda one: one[0]["elapsed_seconds"] - one[0]["seconds"]):
-        end = epoch["elapsed_seconds"]
-        begin = max(0.0, end - epoch["seconds"])
+    for epoch, row in sorted(epochs, key=lambda one: one[0].elapsed_seconds - one[0].seconds):
+        end = epoch.elapsed_seconds
+        begin = max(0.0, end - epoch.seconds)
         # An epoch's end is when the driver heard of it: a little late, and not always equally so.
-        free = begin + 0.2 * epoch["seconds"]
+        free = begin + 0.2 * epoch.seconds
         same = next((one for one in last if one and one.number == row.number and one.end <= free), None)
-        if same and begin - same.end < max(1.0, 0.5 * epoch["seconds"]):
+        if same and begin - same.end < max(1.0, 0.5 * epoch.seconds):
             same.end, same.num_epochs = end, same.num_epochs + 1
             continue
         lane = same.lane if same else min(range(num_lanes), key=lambda place: last[place].end if last[place] else -1.0)
@@ -72,12 +71,12 @@ def shares(rows: Sequence[TrialRow], stretches: Sequence[Stretch], num_lanes: in
     epochs = [epoch for row in rows for epoch in row.epochs]
     wall = max(stretch.end for stretch in stretches)
     busy, waiting, validating = (
-        sum(epoch.get(name, 0.0) for epoch in epochs) for name in ("seconds", "waiting_seconds", "val_seconds")
+        sum(epoch.value(name) or 0.0 for epoch in epochs) for name in ("seconds", "waiting_seconds", "val_seconds")
     )
     by_lane = [[one for one in stretches if one.lane == lane] for lane in range(num_lanes)]
     start = sum(min((one.begin for one in lane), default=wall) for lane in by_lane)
     idle = sum(wall - max(one.end for one in lane) for lane in by_lane if lane)
-    is_split = any("val_seconds" in epoch for epoch in epochs)
+    is_split = any(epoch.val_seconds is not None for epoch in epochs)
     rest = max(0.0, num_lanes * wall - busy - start - idle)
     return [
         Share(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from search.coordination.progress import Progress
-from search.record.trials import METRIC, State
+from search.coordination.trial_progress import Phase, TrialProgress
+from search.record.epochs import EpochMetrics
+from search.record.trials import State
 from search.scheduling.scheduler import Scheduler
 from search.screen.clock import Clock
 from search.screen.eta import Estimate, Plan, estimate
@@ -80,7 +81,7 @@ class Board:
         self._scheduler = scheduler
         self._time_budget_seconds = time_budget_seconds
         self._began = time.monotonic()
-        self._trials: dict[int, Progress] = {}
+        self._trials: dict[int, TrialProgress] = {}
         self._since: dict[int, float] = {}
         """When the current epoch of each running trial began."""
         self._starting: set[int] = set()
@@ -90,7 +91,7 @@ class Board:
         """When the last estimate was made, and the estimate."""
         self._next_estimate = 0.0
 
-    def restore(self, trials: Mapping[int, Progress]) -> None:
+    def restore(self, trials: Mapping[int, TrialProgress]) -> None:
         """Take over the trials of a search that is resumed."""
         self._trials.update(trials)
         for trial in trials.values():
@@ -98,31 +99,31 @@ class Board:
                 self._take_best(trial, epoch, dice)
         self._renew_estimate()
 
-    def on_leg(self, trial: Progress) -> None:
+    def on_leg(self, trial: TrialProgress) -> None:
         """Record that a leg begins."""
         self._trials[trial.number] = trial
         if len(self._since) < self.plan.num_lanes:
             self._starting.add(trial.number)
         self._since[trial.number] = time.monotonic()
 
-    def on_epoch(self, trial: Progress, epoch: Mapping[str, Any]) -> bool:
+    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> bool:
         """Record the end of an epoch, and return whether it is the best so far."""
         now = time.monotonic()
         if trial.number in self._starting:
             self._starting.remove(trial.number)
         elif trial.number in self._since:
-            self._overheads.append(max(0.0, now - self._since[trial.number] - epoch["seconds"]))
+            self._overheads.append(max(0.0, now - self._since[trial.number] - epoch.seconds))
         self._since[trial.number] = now
-        is_best = self._take_best(trial, epoch["epoch"], epoch.get(METRIC, math.nan))
+        is_best = self._take_best(trial, epoch.epoch, epoch.val_dice)
         if now >= self._next_estimate:
             self._renew_estimate()
         return is_best
 
-    def on_loss(self, trial: Progress) -> None:
+    def on_loss(self, trial: TrialProgress) -> None:
         """Record that a leg was lost; the next one waits for a new worker group."""
         self._since.pop(trial.number, None)
 
-    def on_end(self, trial: Progress, state: State) -> None:
+    def on_end(self, trial: TrialProgress, state: State) -> None:
         """Record that a trial ended."""
         self._trials[trial.number] = trial
         self.counts[state] += 1
@@ -139,33 +140,33 @@ class Board:
     def view(self) -> View:
         """Return the state to show now. It is called from another thread, so every collection is copied at once."""
         trials = list(self._trials.values())
-        running = [trial for trial in trials if trial.phase == "running"]
+        running = [trial for trial in trials if trial.phase == Phase.RUNNING]
         return View(
             elapsed_seconds=self.clock.elapsed_seconds,
             plan=self.plan,
             counts=dict(self.counts),
-            num_paused=sum(trial.phase == "paused" for trial in trials),
+            num_paused=sum(trial.phase == Phase.PAUSED for trial in trials),
             best=self.best,
             running=tuple(self._row(trial) for trial in running),
             left=self.left,
             waits_for=self.waits_for,
         )
 
-    def _take_best(self, trial: Progress, epoch: int, dice: float) -> bool:
+    def _take_best(self, trial: TrialProgress, epoch: int, dice: float) -> bool:
         is_best = math.isfinite(dice) and (self.best is None or dice > self.best.dice)
         if is_best:
             self.best = Best(number=trial.number, epoch=epoch, dice=dice, sample=trial.sample)
         return is_best
 
-    def _row(self, trial: Progress) -> RunningTrial:
-        epochs = sorted(list(trial.epochs.items()))
-        last = epochs[-1][0] if epochs else 0
-        seconds = [epoch["seconds"] for _, epoch in epochs]
+    def _row(self, trial: TrialProgress) -> RunningTrial:
+        epochs = [epoch for _, epoch in sorted(list(trial.epochs.items()))]
+        last = epochs[-1].epoch if epochs else 0
+        seconds = [epoch.seconds for epoch in epochs]
         spent = time.monotonic() - self._since.get(trial.number, time.monotonic())
         return RunningTrial(
             number=trial.number,
             sample=trial.sample,
-            dices=tuple(epoch[METRIC] for _, epoch in epochs if METRIC in epoch),
+            dices=tuple(epoch.val_dice for epoch in epochs if epoch.has_dice),
             epoch=last,
             left_seconds=max(0.0, (self.plan.max_epochs - last) * fmean(seconds) - spent) if seconds else None,
         )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 
-from search.coordination.progress import Progress
+from search.coordination.trial_progress import TrialProgress
 
 
 class Clock:
@@ -17,9 +17,9 @@ class Clock:
         """Seconds so far."""
         return round(time.monotonic() - self._started, 3)
 
-    def restore(self, trials: Iterable[Progress]) -> None:
+    def restore(self, trials: Iterable[TrialProgress]) -> None:
         """Continue from the time at which the last epoch of a resumed search ended."""
-        ends = [epoch["elapsed_seconds"] for trial in trials for epoch in trial.epochs.values()]
+        ends = [epoch.elapsed_seconds or 0.0 for trial in trials for epoch in trial.epochs.values()]
         self._started -= max(ends, default=0.0)
 
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from search.coordination.progress import Progress
+from search.coordination.trial_progress import End, Phase, TrialProgress
+from search.record.epochs import METRIC, EpochMetrics
 from search.record.objectives import merits
-from search.record.trials import METRIC, State
+from search.record.trials import State
 from search.scheduling.scheduler import Scheduler, Verdict
 
 NUM_SIMULATIONS = 8
@@ -50,7 +51,7 @@ class Estimate:
 
 
 def estimate(
-    trials: Mapping[int, Progress],
+    trials: Mapping[int, TrialProgress],
     scheduler: Scheduler,
     plan: Plan,
     *,
@@ -67,7 +68,7 @@ def estimate(
     """
     if not plan.num_lanes:  # the cluster has lost all its machines for a while
         return None
-    models = [trial for trial in trials.values() if trial.epochs or trial.phase == "ended"]
+    models = [trial for trial in trials.values() if trial.epochs or trial.phase == Phase.ENDED]
     if sum(bool(trial.epochs) for trial in models) < min(plan.num_lanes, plan.num_trials):
         return None
     lengths = [
@@ -83,7 +84,7 @@ class _SimulatedTrial:
 
     epoch: int
     merits: tuple[float, ...]
-    model: Progress
+    model: TrialProgress
     """The trial that it behaves like from here on."""
 
     seconds: float
@@ -98,8 +99,8 @@ class _Simulation:
 
     def __init__(
         self,
-        trials: Mapping[int, Progress],
-        models: Sequence[Progress],
+        trials: Mapping[int, TrialProgress],
+        models: Sequence[TrialProgress],
         scheduler: Scheduler,
         plan: Plan,
         overhead_seconds: float,
@@ -116,7 +117,7 @@ class _Simulation:
         self._usual_seconds = fmean(_seconds(trial) for trial in models if trial.epochs)
         self._num_begun = len(trials)
         self._simulated: dict[int, _SimulatedTrial] = {}
-        self._waiting = [number for number, trial in trials.items() if trial.phase == "unfinished"]
+        self._waiting = [number for number, trial in trials.items() if trial.phase == Phase.INTERRUPTED]
         self._running: list[tuple[float, int]] = []
         """When the current epoch of each running trial ends, with the trial's number."""
 
@@ -124,7 +125,7 @@ class _Simulation:
         """Return the seconds until nothing is left to train."""
         clock = 0.0
         for number, trial in self._trials.items():
-            if trial.phase == "running" and trial.outcome is None:  # otherwise only its last checkpoint is missing
+            if trial.phase == Phase.RUNNING and trial.outcome is None:  # else only its last checkpoint is missing
                 left = self._trial(number).seconds - under_way.get(number, 0.0)
                 heapq.heappush(self._running, (max(0.0, left), number))
         while True:
@@ -192,29 +193,30 @@ class _Simulation:
         return (trial.merits[0] + (self._gains.get(trial.epoch, 0.0) if gain is None else gain), *trial.merits[1:])
 
 
-def _seconds(trial: Progress) -> float:
-    return fmean(epoch["seconds"] for epoch in trial.epochs.values())
+def _seconds(trial: TrialProgress) -> float:
+    return fmean(epoch.seconds for epoch in trial.epochs.values())
 
 
-def _last_epoch(model: Progress | None, max_epochs: int) -> int:
+def _last_epoch(model: TrialProgress | None, max_epochs: int) -> int:
     """Return the epoch after which a trial ends by itself; one that was pruned would have continued to the last."""
-    if model is None or model.outcome is None or model.outcome[0] not in (State.FAILED, State.COMPLETE):
-        return max_epochs
-    return max(model.epochs, default=0)
+    match model.outcome if model else None:
+        case End(state=State.FAILED | State.COMPLETE) if model:
+            return model.last_epoch
+    return max_epochs
 
 
-def _merits(trial: Progress, epoch: int, objectives: Sequence[str]) -> tuple[float, ...]:
-    return merits(dict.fromkeys(objectives, math.nan) | trial.epochs.get(epoch, {}), objectives)
+def _merits(trial: TrialProgress, epoch: int, objectives: Sequence[str]) -> tuple[float, ...]:
+    return merits(trial.epochs.get(epoch) or EpochMetrics(epoch=epoch), objectives)
 
 
-def _gain(trial: Progress, epoch: int) -> float | None:
+def _gain(trial: TrialProgress, epoch: int) -> float | None:
     dices = trial.dices
     return dices[epoch] - dices[epoch - 1] if epoch in dices and epoch - 1 in dices else None
 
 
-def _gains(models: Sequence[Progress]) -> dict[int, float]:
+def _gains(models: Sequence[TrialProgress]) -> dict[int, float]:
     """Return, for each epoch, the median growth of Dice in it."""
-    last = max(max(model.epochs, default=0) for model in models)
+    last = max(model.last_epoch for model in models)
     found = {epoch: [_gain(model, epoch) for model in models] for epoch in range(2, last + 1)}
     known = {epoch: [gain for gain in gains if gain is not None] for epoch, gains in found.items()}
     return {epoch: median(gains) for epoch, gains in known.items() if gains}

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from search.console import say
-from search.coordination.progress import Progress
+from search.coordination.trial_progress import Phase, TrialProgress
+from search.record.epochs import EpochMetrics
 from search.record.trial_errors import error_file, headline
-from search.record.trials import METRIC, State, trial_id
+from search.record.trials import State, trial_id
 from search.screen.board import Board
 from search.screen.clock import format_clock, format_roughly
 from search.screen.eta import Estimate
@@ -39,14 +40,14 @@ class Lines:
         yield
         self._is_quiet = False
 
-    def restore(self, trials: Mapping[int, Progress]) -> None:
+    def restore(self, trials: Mapping[int, TrialProgress]) -> None:
         """Take over the trials of a search that is resumed, and say how they stand."""
         self._board.restore(trials)
         num_ended, num_trials = self._board.counts.total(), self._board.plan.num_trials
         phases = [trial.phase for trial in trials.values()]
         self.say(
-            f"resumed: {num_ended} of {num_trials} trials had ended, {phases.count('unfinished')} continue from their "
-            f"last checkpoint, {phases.count('paused')} are paused"
+            f"resumed: {num_ended} of {num_trials} trials had ended, {phases.count(Phase.INTERRUPTED)} continue from "
+            f"their last checkpoint, {phases.count(Phase.PAUSED)} are paused"
         )
 
     def on_lanes(self, num_lanes: int, why: str = "") -> None:
@@ -64,26 +65,26 @@ class Lines:
             + (f": {why}" if why else "")
         )
 
-    def on_leg(self, trial: Progress) -> None:
+    def on_leg(self, trial: TrialProgress) -> None:
         """Record that a leg begins."""
         self._board.on_leg(trial)
 
-    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
+    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
         """Say so if an epoch is the best so far."""
         if self._board.on_epoch(trial, epoch):
-            number, dice = epoch["epoch"], epoch[METRIC]
+            number, dice = epoch.epoch, epoch.val_dice
             self.say(f"{trial_id(trial.number)} epoch {number}: best so far, validation Dice {dice:.4f}")
 
-    def on_loss(self, trial: Progress, error: str) -> None:
+    def on_loss(self, trial: TrialProgress, error: str) -> None:
         """Say that a trial has lost its worker group."""
         self._board.on_loss(trial)
         reason = headline(error).split(". ")[0].rstrip(".")  # Ray's message continues with possible causes
         self.say(f"{trial_id(trial.number)} lost its worker group ({reason}); {self._error_file(trial)}")
 
-    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+    def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
         """Say how a trial ended. Trials that were cut off with the search are only counted, at its end."""
         self._board.on_end(trial, state)
-        if trial.phase == "ended":
+        if trial.phase == Phase.ENDED:
             self.say(self._ending(trial, state) + self._reason(trial, state, error))
 
     def say(self, line: str) -> None:
@@ -91,7 +92,7 @@ class Lines:
         if not self._is_quiet:
             say(f"{format_clock(self._board.clock.elapsed_seconds):>6s}  {line}")
 
-    def _ending(self, trial: Progress, state: State) -> str:
+    def _ending(self, trial: TrialProgress, state: State) -> str:
         board = self._board
         left = board.left if board.counts.total() < board.plan.num_trials else None
         dice = max(trial.dices.values(), default=math.nan)
@@ -101,12 +102,12 @@ class Lines:
             + (f" {describe_left(left)}" if left else "")
         )
 
-    def _reason(self, trial: Progress, state: State, error: str | None) -> str:
+    def _reason(self, trial: TrialProgress, state: State, error: str | None) -> str:
         if not error:
             return ""
         return f" ({headline(error)})" + (f"; {self._error_file(trial)}" if state == State.FAILED else "")
 
-    def _error_file(self, trial: Progress) -> Path:
+    def _error_file(self, trial: TrialProgress) -> Path:
         return error_file(self._folder, trial.number).relative_to(self._folder)
 
 

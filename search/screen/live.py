@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
@@ -19,7 +18,8 @@ from rich.text import Text
 
 from data.printable import printable
 from search.console import console
-from search.coordination.progress import Progress
+from search.coordination.trial_progress import TrialProgress
+from search.record.epochs import EpochMetrics
 from search.record.trials import State, trial_id
 from search.screen.board import Board, RunningTrial, View
 from search.screen.clock import format_clock, format_roughly
@@ -69,7 +69,7 @@ class LiveTable(Lines):
             console.show_cursor(True)  # it would stay hidden after `kill -9`
             yield
 
-    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None:
+    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
         """Record an epoch; the table shows it."""
         self._board.on_epoch(trial, epoch)
 
@@ -77,7 +77,7 @@ class LiveTable(Lines):
         view = self._board.view()
         return Picture(view, self._describe_lanes(view.plan.num_lanes) if self._describe_lanes else "")
 
-    def _ending(self, trial: Progress, state: State) -> str:
+    def _ending(self, trial: TrialProgress, state: State) -> str:
         num_epochs, best = len(trial.epochs), self._board.best
         dice = f", Dice {max(trial.dices.values()):.4f}" if trial.dices else ""
         note = ", the best so far" if best and best.number == trial.number else ""

@@ -19,8 +19,9 @@ from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.record.epochs import METRIC
 from search.record.objectives import OBJECTIVES, costs
-from search.record.trials import METRIC, State
+from search.record.trials import State
 from search.space import Sample, Space
 from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.study_view import StudyView

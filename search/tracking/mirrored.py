@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.training.sample_slices import PredictedSlices
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.storage.download import sync_down_folders
 from search.storage.lock import is_locked
@@ -42,7 +43,7 @@ class MirroredTracker:
         self._mirror: Uploader | None = None
         self.wants_slices = tracker.wants_slices
 
-    def start(self, trial: TrackedTrial, history: Sequence[dict[str, float]] = ()) -> None:
+    def start(self, trial: TrackedTrial, history: Sequence[EpochMetrics] = ()) -> None:
         """A trial begins, or goes on; what another machine sent of it before is in its history."""
         if self._mirror is None and not is_locked(self._tracking.folder):
             self._mirror = self._open()
@@ -50,9 +51,9 @@ class MirroredTracker:
             self._forget(trial)
         self._tracker.start(trial, history)
 
-    def log(self, metrics: dict[str, float], slices: PredictedSlices | None = None) -> None:
+    def log(self, epoch: EpochMetrics, slices: PredictedSlices | None = None) -> None:
         """An epoch of it ended."""
-        self._tracker.log(metrics, slices)
+        self._tracker.log(epoch, slices)
 
     def finish(self, state: State, reason: str) -> None:
         """It ended, or waits for a leg that may never come."""

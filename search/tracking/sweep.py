@@ -10,8 +10,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
+from search.record.epochs import METRIC
 from search.record.jsonl import append_line, read_lines
-from search.record.trials import METRIC
 from search.space import Space
 from search.tracking.apart import ask
 

@@ -9,7 +9,8 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from model.training.sample_slices import PredictedSlices
-from search.record.trials import METRIC, State, trial_id
+from search.record.epochs import METRIC, EpochMetrics
+from search.record.trials import State, trial_id
 from search.tracking.tracker import TrackedTrial, Tracking
 
 FOLDER = "tensorboard"
@@ -24,22 +25,22 @@ class TensorBoardTracker:
         self._tracking = tracking
         self._writer: Any = None
 
-    def start(self, trial: TrackedTrial, history: Sequence[dict[str, float]] = ()) -> None:
+    def start(self, trial: TrackedTrial, history: Sequence[EpochMetrics] = ()) -> None:
         """Begin a trial's folder anew: the legs before are in the history."""
         folder = self._tracking.folder / FOLDER / trial_id(trial.number)
         shutil.rmtree(folder, ignore_errors=True)
         self._trial = trial
         self._best = -math.inf
         self._writer = SummaryWriter(str(folder), flush_secs=10)
-        for metrics in history:
-            self.log(metrics)
+        for epoch in history:
+            self.log(epoch)
 
-    def log(self, metrics: dict[str, float], slices: PredictedSlices | None = None) -> None:
+    def log(self, epoch: EpochMetrics, slices: PredictedSlices | None = None) -> None:
         """Log an epoch."""
-        for name, value in metrics.items():
+        for name, value in epoch.to_json().items():
             if name != "epoch":
-                self._writer.add_scalar(name, value, int(metrics["epoch"]))
-        self._best = max(self._best, metrics.get(METRIC, -math.inf))  # nan is not larger
+                self._writer.add_scalar(name, value, epoch.epoch)
+        self._best = max(self._best, epoch.val_dice)  # nan is not larger
 
     def finish(self, state: State, reason: str) -> None:
         """Close the folder with the hyperparameters and the best Dice."""

@@ -1,12 +1,13 @@
 """What a tracker is, and the tracker of a name. It lives where the trial runs and must never harm it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from model.training.sample_slices import PredictedSlices
 from search.config import SearchConfig
+from search.record.epochs import EpochMetrics
 from search.record.trial_errors import headline
 from search.record.trials import State, TrialRow, trial_id
 from search.space import Sample, SharedSettings, to_configs
@@ -61,10 +62,10 @@ class Tracker(Protocol):
     wants_slices: bool
     """Whether there is a place for predicted slices."""
 
-    def start(self, trial: TrackedTrial, history: Sequence[dict[str, float]] = ()) -> None:
+    def start(self, trial: TrackedTrial, history: Sequence[EpochMetrics] = ()) -> None:
         """A trial begins, or goes on after the epochs of its history."""
 
-    def log(self, metrics: dict[str, float], slices: PredictedSlices | None = None) -> None:
+    def log(self, epoch: EpochMetrics, slices: PredictedSlices | None = None) -> None:
         """An epoch of it ended."""
 
     def finish(self, state: State, reason: str) -> None:
@@ -76,9 +77,9 @@ class NoTracker:
 
     wants_slices = False
 
-    def start(self, trial: TrackedTrial, history: Sequence[dict[str, float]] = ()) -> None: ...
+    def start(self, trial: TrackedTrial, history: Sequence[EpochMetrics] = ()) -> None: ...
 
-    def log(self, metrics: dict[str, float], slices: PredictedSlices | None = None) -> None: ...
+    def log(self, epoch: EpochMetrics, slices: PredictedSlices | None = None) -> None: ...
 
     def finish(self, state: State, reason: str) -> None: ...
 
@@ -130,9 +131,9 @@ def row_reason(row: TrialRow, max_epochs: int) -> str:
     return why(row.state, row.error, num_epochs=len(row.epochs), max_epochs=max_epochs)
 
 
-def row_epochs(row: TrialRow) -> list[dict[str, float]]:
-    """Return the metrics of a trial of the table as its lane knew them."""
-    return [{name: value for name, value in epoch.items() if name != "elapsed_seconds"} for epoch in row.epochs]
+def row_epochs(row: TrialRow) -> list[EpochMetrics]:
+    """Return the epochs of a trial of the table as its lane knew them."""
+    return [replace(epoch, elapsed_seconds=None) for epoch in row.epochs]
 
 
 def why(state: State, error: str | None, *, num_epochs: int, max_epochs: int) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from model.manifest import FORMAT, read_manifest
 from model.training.sample_slices import PredictedSlices
-from search.record.trials import METRIC, State, trial_id
+from search.record.epochs import EpochMetrics
+from search.record.trials import State, trial_id
 from search.tracking.errands import bounded
 from search.tracking.kept_slices import kept_slices
 from search.tracking.tracker import TrackedTrial, Tracking, run_id
@@ -34,24 +35,25 @@ SLICES = "validation_slices"
 class WandbRun:
     """A trial's run that is open; one that goes on after a restart goes on in its run."""
 
-    def __init__(self, tracking: Tracking, trial: TrackedTrial, history: Sequence[dict[str, float]] = ()) -> None:
+    def __init__(self, tracking: Tracking, trial: TrackedTrial, history: Sequence[EpochMetrics] = ()) -> None:
         self._tracking = tracking
         self._trial = trial
-        self._epochs: list[dict[str, float]] = []
+        self._epochs: list[EpochMetrics] = []
         self._kept = kept_slices(tracking.folder, trial.number)
         self._run = self._open()
         # An offline run is written anew, whole: of two parts under one id the server would keep one.
         self._num_sent = len(history) if self._run.resumed else 0
-        for metrics in history:
-            self.log(metrics)
+        for epoch in history:
+            self.log(epoch)
 
-    def log(self, metrics: dict[str, float], slices: PredictedSlices | None = None) -> None:
+    def log(self, epoch: EpochMetrics, slices: PredictedSlices | None = None) -> None:
         """Log an epoch, with `epoch` as the step axis."""
-        self._epochs.append(metrics)
-        if metrics["epoch"] > self._num_sent:
-            self._run.log(metrics | self._table(metrics["epoch"], slices))
-        if (best := _best(self._epochs)) is metrics:
-            self._run.summary.update({f"best_{name}": best[name] for name in best if _is_score(name)})
+        self._epochs.append(epoch)
+        metrics = epoch.to_json()
+        if epoch.epoch > self._num_sent:
+            self._run.log(metrics | self._table(epoch.epoch, slices))
+        if _best(self._epochs) is epoch:
+            self._run.summary.update({f"best_{name}": metrics[name] for name in metrics if _is_score(name)})
 
     def log_model(self, best: Path, *, timeout_seconds: float) -> None:
         """Log the folder of a model as an artifact of the run, with the alias `best`."""
@@ -149,17 +151,16 @@ def _end_service() -> None:
     wandb.teardown()
 
 
-def _best(epochs: list[dict[str, float]]) -> dict[str, float] | None:
-    """Return the metrics of the best epoch, the first among equals; None where none has a score."""
-    scored = [metrics for metrics in epochs if math.isfinite(metrics.get(METRIC, math.nan))]
-    return max(scored, key=lambda metrics: metrics[METRIC], default=None)
+def _best(epochs: list[EpochMetrics]) -> EpochMetrics | None:
+    """Return the best epoch, the first among equals; None where none has a score."""
+    return max((epoch for epoch in epochs if epoch.has_dice), key=lambda epoch: epoch.val_dice, default=None)
 
 
 def _is_score(name: str) -> bool:
     return name in ("epoch", "train_loss") or name.startswith("val_")
 
 
-def _most(epochs: list[dict[str, float]]) -> dict[str, float]:
+def _most(epochs: list[EpochMetrics]) -> dict[str, float]:
     """Return the most memory of all epochs."""
-    peaks = [metrics["peak_memory_mb"] for metrics in epochs if "peak_memory_mb" in metrics]
+    peaks = [epoch.peak_memory_mb for epoch in epochs if epoch.peak_memory_mb is not None]
     return {"peak_memory_mb": max(peaks)} if peaks else {}

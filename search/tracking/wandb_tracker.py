@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from model.training.sample_slices import PredictedSlices
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.tracking.errands import Errands
 from search.tracking.kept_slices import keep_slices
@@ -29,9 +30,9 @@ class WandbTracker:
         self._errands: Errands | None = None
         self._run: WandbRun | None = None
         self._trial: TrackedTrial
-        self._epochs: list[dict[str, float]] = []
+        self._epochs: list[EpochMetrics] = []
 
-    def start(self, trial: TrackedTrial, history: Sequence[dict[str, float]] = ()) -> None:
+    def start(self, trial: TrackedTrial, history: Sequence[EpochMetrics] = ()) -> None:
         """Open the trial's run: an offline one where a server was of no use before."""
         if self._errands is not None:  # a trial that was taken away before its end
             self._errands.end(seconds=END_SECONDS["offline"])
@@ -43,17 +44,17 @@ class WandbTracker:
         self._errands = Errands("W&B")
         self._errands.add(lambda: self._open(list(history)))
 
-    def log(self, metrics: dict[str, float], slices: PredictedSlices | None = None) -> None:
+    def log(self, epoch: EpochMetrics, slices: PredictedSlices | None = None) -> None:
         """Log an epoch."""
         if self._errands is None:
             return
-        self._epochs.append(metrics)
+        self._epochs.append(epoch)
         if slices is not None:
-            self._keep(int(metrics["epoch"]), slices)
+            self._keep(epoch.epoch, slices)
         if self._errands.problem:
             self._fall_back(self._errands.problem)
         else:
-            self._errands.add(lambda: self._run.log(metrics, slices))
+            self._errands.add(lambda: self._run.log(epoch, slices))
 
     def finish(self, state: State, reason: str) -> None:
         """Close the run with the trial's state. One that a server did not get whole is written offline."""
@@ -70,7 +71,7 @@ class WandbTracker:
     def _is_online(self) -> bool:
         return self._tracking.mode == "online"
 
-    def _open(self, history: list[dict[str, float]]) -> None:
+    def _open(self, history: list[EpochMetrics]) -> None:
         self._run = WandbRun(self._tracking, self._trial, history)
 
     def _keep(self, epoch: int, slices: PredictedSlices) -> None:

@@ -47,7 +47,7 @@ from sklearn.neighbors import KNeighborsRegressor
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
-from search.coordination.progress import Leg
+from search.coordination.trial_progress import Leg
 from search.record.provenance import commit
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, Sample

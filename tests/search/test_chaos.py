@@ -89,7 +89,7 @@ def check_table(folder: Path, num_kills: int) -> None:
     assert [row.number for row in rows] == list(range(40))
     assert {row.state for row in rows} == {State.COMPLETE, State.PRUNED}, Counter(row.state for row in rows)
     for row in rows:
-        assert [epoch["epoch"] for epoch in row.epochs] == list(range(1, len(row.epochs) + 1))
+        assert [epoch.epoch for epoch in row.epochs] == list(range(1, len(row.epochs) + 1))
         assert row.error is None
     epochs = Counter(
         (event["number"], event["metrics"]["epoch"])

@@ -20,32 +20,36 @@ from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.experiment import (
     CHANGEABLE,
-    CONFIG_FILE,
     check_changes,
     check_folder,
     exclusive_writer,
     open_experiment,
-    read_experiment,
     recorded_config,
     resume_experiment,
 )
 from search.presets import PRESETS
 from search.promotion_options import Promotion
-from search.record.files import LOCK_FILE
+from search.record.experiment_record import ExperimentRecord, WarmStart, read_experiment, write_experiment
+from search.record.files import CONFIG_FILE, LOCK_FILE
 from tests.support.fakes import small_cohort
 
 LANES = LanePlan(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
-KNOWN = {"earlier": [], "first": [{"depth": 3}]}
+KNOWN = WarmStart(first=({"depth": 3},))
 
 
 def config(out: Path, **changes: Any) -> SearchConfig:
     return SearchConfig(**{"out": out, "name": "mine"} | changes)
 
 
-def begin(asked: SearchConfig, *, known: dict[str, Any] = KNOWN) -> dict[str, Any]:
+def begin(asked: SearchConfig, *, known: WarmStart = KNOWN) -> ExperimentRecord:
     """Return what config.json says of an experiment that began, and is over."""
     with open_experiment(asked, small_cohort(), LANES, known) as experiment:
         return experiment
+
+
+def as_read(experiment: ExperimentRecord) -> ExperimentRecord:
+    """Return a record whose options are as JSON has them: lists in place of tuples."""
+    return replace(experiment, config=json.loads(json.dumps(experiment.config)))
 
 
 def refusal(changed: SearchConfig, recorded: SearchConfig) -> str:
@@ -58,12 +62,10 @@ def write_config(folder: Path, **values: Any) -> None:
     """Write the config.json of an experiment with these options in place of its own; None leaves one out."""
     begin(config(folder.parent, name=folder.name))
     experiment = read_experiment(folder)
-    experiment["config"] = {
-        name: value
-        for name, value in (experiment["config"] | values).items()
-        if name not in values or value is not None
+    changed = {
+        name: value for name, value in (experiment.config | values).items() if name not in values or value is not None
     }
-    (folder / CONFIG_FILE).write_text(json.dumps(experiment))
+    write_experiment(folder, replace(experiment, config=changed))
 
 
 def test_check_folder_creates_the_parents_and_no_more(tmp_path):
@@ -110,19 +112,21 @@ def test_check_folder_refuses_an_out_without_room(tmp_path):
 
 def test_open_experiment_writes_what_it_yields(tmp_path):
     experiment = begin(config(tmp_path / "deep" / "runs", data="kaggle_3m"))
-    assert json.loads((tmp_path / "deep/runs/mine" / CONFIG_FILE).read_text()) == json.loads(json.dumps(experiment))
-    assert experiment["data"] == {
+    written = json.loads((tmp_path / "deep/runs/mine" / CONFIG_FILE).read_text())
+    assert read_experiment(tmp_path / "deep/runs/mine") == as_read(experiment)
+    assert written["data"] == {
         "source": "kaggle_3m",
         "format": "lgg",
         "skipped": [],
         "fingerprint": "0123456789abcdef",
         "num_slices": {"train": 2, "val": 1, "test": 1},
         "num_tumour_slices": {"train": 1, "val": 1, "test": 0},
-        "split": {"train": ("A", "B"), "val": ("C",), "test": ("D",)},
+        "split": {"train": ["A", "B"], "val": ["C"], "test": ["D"]},
     }
-    assert (experiment["known"], experiment["lanes"]["num_lanes"]) == (KNOWN, 2)
-    assert experiment["space"].keys() == {"learning_rate", "depth", "dropout", "bce_weight"}
-    assert {"started", "command", "commit", "versions"} <= experiment.keys()
+    assert written["known"] == {"earlier": [], "first": [{"depth": 3}]}
+    assert (written["lanes"]["num_lanes"], written["version"]) == (2, 1)
+    assert written["space"].keys() == {"learning_rate", "depth", "dropout", "bce_weight"}
+    assert {"started", "command", "commit", "versions"} <= written.keys()
 
 
 def test_open_experiment_does_not_begin_where_something_is(tmp_path):
@@ -267,11 +271,10 @@ def test_resume_experiment_records_when_and_with_what(tmp_path):
     begun = begin(config(tmp_path))
     for times, trials in ((1, 20), (2, 30)):
         resumed = resume_experiment(config(tmp_path, trials=trials, resume="mine"), small_cohort())
-        assert len(resumed["resumed"]) == times
+        assert len(resumed.resumed) == times
         assert recorded_config(tmp_path / "mine").trials == trials
-    assert read_experiment(tmp_path / "mine") == json.loads(json.dumps(resumed))
-    kept = begun.keys() - {"config"}
-    assert {name: resumed[name] for name in kept} == {name: json.loads(json.dumps(begun[name])) for name in kept}
+    assert read_experiment(tmp_path / "mine") == as_read(resumed)
+    assert replace(resumed, config=begun.config, resumed=()) == begun
 
 
 def test_resume_experiment_refuses_other_patients_and_changes_nothing(tmp_path):
@@ -343,7 +346,7 @@ def test_open_experiment_holds_the_folder_while_it_is_open_and_not_after(tmp_pat
     assert not is_being_written(tmp_path / "mine")
     with (
         pytest.raises(RuntimeError, match="inside"),
-        open_experiment(config(tmp_path, resume="mine"), small_cohort(), LANES, {}),
+        open_experiment(config(tmp_path, resume="mine"), small_cohort(), LANES, WarmStart()),
     ):
         raise RuntimeError("inside")
     assert not is_being_written(tmp_path / "mine")
@@ -352,8 +355,8 @@ def test_open_experiment_holds_the_folder_while_it_is_open_and_not_after(tmp_pat
 def test_open_experiment_goes_on_with_what_was_known_when_it_began(tmp_path):
     begin(config(tmp_path))
     for _ in range(2):
-        resumed = begin(config(tmp_path, resume="mine", trials=20), known={})
-        assert resumed["known"] == read_experiment(tmp_path / "mine")["known"] == KNOWN
+        resumed = begin(config(tmp_path, resume="mine", trials=20), known=WarmStart())
+        assert resumed.known == read_experiment(tmp_path / "mine").known == KNOWN
 
 
 def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
@@ -368,7 +371,7 @@ def test_open_experiment_lets_go_of_one_with_other_patients(tmp_path):
     begin(config(tmp_path))
     with (
         pytest.raises(ValueError, match="are not those that mine began with"),
-        open_experiment(config(tmp_path, resume="mine"), small_cohort("fedcba9876543210"), LANES, {}),
+        open_experiment(config(tmp_path, resume="mine"), small_cohort("fedcba9876543210"), LANES, WarmStart()),
     ):
         pytest.fail("other patients")
     assert not is_being_written(tmp_path / "mine")

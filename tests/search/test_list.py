@@ -15,17 +15,19 @@ from rich.console import Console
 from search.experiment import exclusive_writer
 from search.formatting import format_duration
 from search.list import main, print_lines, read_line
+from search.record.epochs import EpochMetrics
+from search.record.experiment_record import read_experiment
 from search.record.trials import State, append_row
-from search.status import Standing, experiment_names, standing, wall_seconds
+from search.status import Status, experiment_names, status_of, wall_seconds
 from search.storage.lock import is_being_written
-from tests.support.fakes import metrics_record, run_record, trial_row
+from tests.support.fakes import experiment_json, metrics_json, trial_row
 
 
 def write_experiment(out, name, rows=(), *, metrics=None, started="2026-01-02T03:04:05+00:00", **config):
     """Writes the folder of an experiment of four trials, and returns it."""
     folder = out / name
     folder.mkdir(parents=True)
-    run = run_record() | {"started": started}
+    run = experiment_json() | {"started": started}
     run["config"] = run["config"] | config
     (folder / "config.json").write_text(json.dumps(run))
     for row in rows:
@@ -37,7 +39,7 @@ def write_experiment(out, name, rows=(), *, metrics=None, started="2026-01-02T03
 
 
 def timed(number, *seconds, **changes):
-    epochs = [{"epoch": i, "val_dice": i / 8, "elapsed_seconds": at} for i, at in enumerate(seconds, start=1)]
+    epochs = [EpochMetrics(epoch=i, val_dice=i / 8, elapsed_seconds=at) for i, at in enumerate(seconds, start=1)]
     return trial_row(number, [], epochs=epochs, **changes)
 
 
@@ -50,7 +52,7 @@ def listed(capsys, out) -> list[str]:
 
 
 def test_list_says_how_each_stands_what_it_spent_and_how_good_its_best_is(tmp_path, capsys):
-    write_experiment(tmp_path, "mine", ALL, metrics=metrics_record())
+    write_experiment(tmp_path, "mine", ALL, metrics=metrics_json())
     header, line = listed(capsys, tmp_path)
     assert " ".join(header.split()) == "experiment state data trials epochs val Dice test Dice began wall clock"
     assert line.split() == [
@@ -69,25 +71,25 @@ def test_list_has_the_newest_first_whatever_their_time_zones(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("rows", "config", "promoted", "expected"),
     [
-        ([], {}, False, Standing.INTERRUPTED),
-        (ALL[:3], {}, False, Standing.INTERRUPTED),
-        (ALL[:3], {}, True, Standing.INTERRUPTED),  # of an earlier leg of the search
-        (ALL, {}, False, Standing.FINISHED),
-        (ALL, {}, True, Standing.PROMOTED),
-        ([*ALL[:3], timed(3, 3.0, state=State.PRUNED, error="interrupted")], {}, True, Standing.INTERRUPTED),
-        ([*ALL[:1], timed(1, 2.0, error="time budget spent")], {"time_budget_seconds": 60}, True, Standing.PROMOTED),
-        (ALL[:2], {"time_budget_seconds": 9.0}, False, Standing.FINISHED),
-        (ALL[:2], {"time_budget_seconds": 9.5}, False, Standing.INTERRUPTED),
-        (ALL, {"trials": 5}, True, Standing.INTERRUPTED),  # resumed with more
+        ([], {}, False, Status.INTERRUPTED),
+        (ALL[:3], {}, False, Status.INTERRUPTED),
+        (ALL[:3], {}, True, Status.INTERRUPTED),  # of an earlier leg of the search
+        (ALL, {}, False, Status.FINISHED),
+        (ALL, {}, True, Status.PROMOTED),
+        ([*ALL[:3], timed(3, 3.0, state=State.PRUNED, error="interrupted")], {}, True, Status.INTERRUPTED),
+        ([*ALL[:1], timed(1, 2.0, error="time budget spent")], {"time_budget_seconds": 60}, True, Status.PROMOTED),
+        (ALL[:2], {"time_budget_seconds": 9.0}, False, Status.FINISHED),
+        (ALL[:2], {"time_budget_seconds": 9.5}, False, Status.INTERRUPTED),
+        (ALL, {"trials": 5}, True, Status.INTERRUPTED),  # resumed with more
     ],
 )
-def test_standing(tmp_path, rows, config, promoted, expected):
-    folder = write_experiment(tmp_path, "x", rows, metrics=metrics_record() if promoted else None, **config)
-    assert standing(folder, run_record()["config"] | config, rows) == expected
+def test_status_of(tmp_path, rows, config, promoted, expected):
+    folder = write_experiment(tmp_path, "x", rows, metrics=metrics_json() if promoted else None, **config)
+    assert status_of(folder, read_experiment(folder), rows) == expected
 
 
-def test_standing_is_running_while_another_process_holds_the_folder(tmp_path):
-    folder = write_experiment(tmp_path, "x", ALL, metrics=metrics_record())
+def test_status_is_running_while_another_process_holds_the_folder(tmp_path):
+    folder = write_experiment(tmp_path, "x", ALL, metrics=metrics_json())
     holder = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     command = [sys.executable, "-c", holder, str(folder / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -122,8 +124,11 @@ DAMAGES = {
     "config is a list": (b"[]", b""),
     "config lacks all": (b'{"config": {}}', b""),
     "config is deep": (b"[" * 100_000, b""),
-    "table is no table": (json.dumps(run_record()).encode(), b"[1]\n"),
-    "table has no such state": (json.dumps(run_record()).encode(), b'{"id": "t000", "number": 0, "state": "WELL"}\n'),
+    "table is no table": (json.dumps(experiment_json()).encode(), b"[1]\n"),
+    "table has no such state": (
+        json.dumps(experiment_json()).encode(),
+        b'{"id": "t000", "number": 0, "state": "WELL"}\n',
+    ),
 }
 
 
@@ -152,13 +157,13 @@ def test_list_of_a_folder_whose_name_a_terminal_would_obey(tmp_path, capsys):
 
 
 def test_list_damaged_metrics_are_a_damage(tmp_path, capsys):
-    folder = write_experiment(tmp_path, "mine", ALL, metrics=metrics_record())
+    folder = write_experiment(tmp_path, "mine", ALL, metrics=metrics_json())
     (folder / "best/metrics.json").write_text("{}")
-    assert read_line(folder).damage == "KeyError('test')"
+    assert read_line(folder).damage == f"{folder}/best/metrics.json: trial is missing"
 
 
 def test_list_an_undefined_test_dice_is_a_dash(tmp_path):
-    metrics = metrics_record()
+    metrics = metrics_json()
     metrics["test"]["dice"] = metrics["test"]["dice"] | {"mean": None}
     assert read_line(write_experiment(tmp_path, "mine", ALL, metrics=metrics)).cells["test Dice"] == "-"
 

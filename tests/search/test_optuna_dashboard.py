@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from search.record.epochs import METRIC
 from search.record.files import STUDY_FILE
-from search.record.trials import METRIC, State
+from search.record.trials import State
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
 

@@ -63,7 +63,7 @@ def rows(out: Path, name: str) -> list[TrialRow]:
 def numbers(row: TrialRow) -> tuple:
     """Return what must repeat: everything but the clock and the memory."""
     clock = ("seconds", "val_seconds", "waiting_seconds", "elapsed_seconds", "peak_memory_mb")
-    epochs = [{key: value for key, value in epoch.items() if key not in clock} for epoch in row.epochs]
+    epochs = [{key: value for key, value in epoch.to_json().items() if key not in clock} for epoch in row.epochs]
     return row.number, row.state, row.sample, epochs
 
 
@@ -120,7 +120,7 @@ def test_search_table_has_every_trial_and_epoch(plain):
     table = rows(plain[0], "plain")
     assert [row.number for row in table] == [0, 1, 2, 3]
     for row in table:
-        assert [epoch["epoch"] for epoch in row.epochs] == list(range(1, len(row.epochs) + 1))
+        assert [epoch.epoch for epoch in row.epochs] == list(range(1, len(row.epochs) + 1))
         assert row.state == (State.COMPLETE if len(row.epochs) == 3 else State.PRUNED)
 
 
@@ -174,9 +174,9 @@ def test_search_continues_after_a_part_of_a_group_of_two_is_killed(plain, victim
     assert "lost its worker group" in finish(process, out, victim)
     first = rows(out, victim)[0]
     assert first.state == State.COMPLETE
-    assert [epoch["epoch"] for epoch in first.epochs] == list(range(1, 10))
+    assert [epoch.epoch for epoch in first.epochs] == list(range(1, 10))
     # Dropout is drawn by each worker for its share, and bf16 rounds; the data and the weights are the same.
-    assert first.epochs[0]["train_loss"] == pytest.approx(rows(out, "plain")[0].epochs[0]["train_loss"], rel=0.02)
+    assert first.epochs[0].train_loss == pytest.approx(rows(out, "plain")[0].epochs[0].train_loss, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,11 @@ import pytest
 
 from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
-from search.experiment import CONFIG_FILE, open_experiment, read_experiment
+from search.experiment import open_experiment
+from search.record.codec import to_json
+from search.record.epochs import EpochMetrics
+from search.record.experiment_record import EarlierTrial, WarmStart, read_experiment
+from search.record.files import CONFIG_FILE
 from search.record.trials import State, TrialRow, append_row
 from search.space import SPACES, to_configs
 from search.suggestion.searcher import Observation, OptunaSearcher
@@ -28,7 +32,7 @@ def row(number: int, dices: list[float], **changes: Any) -> TrialRow:
 def write_experiment(out: Path, name: str, rows: list[TrialRow], **options: Any) -> SearchConfig:
     """Return the config of an experiment with these trials."""
     config = SearchConfig(out=out, name=name, **options)
-    with open_experiment(config, small_cohort(), LANES, {"earlier": [], "first": []}):
+    with open_experiment(config, small_cohort(), LANES, WarmStart()):
         for one in rows:
             append_row(config.folder / "trials.jsonl", one)
     return config
@@ -51,7 +55,7 @@ def refusal(config: SearchConfig) -> str:
 
 
 def test_gather_of_nothing_is_nothing(tmp_path):
-    assert gather(SearchConfig(out=tmp_path, name="new")) == {"earlier": [], "first": []}
+    assert gather(SearchConfig(out=tmp_path, name="new")) == WarmStart()
 
 
 def test_gather_takes_trials_as_they_were(tmp_path):
@@ -61,18 +65,18 @@ def test_gather_takes_trials_as_they_were(tmp_path):
         row(2, [0.75], state=State.PRUNED, error="interrupted"),
     ]
     write_experiment(tmp_path, "old", rows)
-    assert gather(starting_from(tmp_path, "old"))["earlier"] == [
-        {"sample": SAMPLE, "values": {"1": 0.25, "2": 0.5, "3": 0.375}, "costs": {}, "state": "COMPLETE"},
-        {"sample": SAMPLE | {"depth": 2}, "values": {"1": 0.125}, "costs": {}, "state": "PRUNED"},
-        {"sample": SAMPLE, "values": {"1": 0.75}, "costs": {}, "state": "PRUNED"},
-    ]
+    assert gather(starting_from(tmp_path, "old")).earlier == (
+        EarlierTrial(sample=SAMPLE, values={1: 0.25, 2: 0.5, 3: 0.375}, state=State.COMPLETE),
+        EarlierTrial(sample=SAMPLE | {"depth": 2}, values={1: 0.125}, state=State.PRUNED),
+        EarlierTrial(sample=SAMPLE, values={1: 0.75}, state=State.PRUNED),
+    )
 
 
 def test_gather_takes_trials_of_several_experiments_in_their_order(tmp_path):
     for name, dice in (("a", 0.1), ("b", 0.2)):
         write_experiment(tmp_path, name, [row(0, [dice]), row(1, [dice + 0.5])])
-    earlier = gather(starting_from(tmp_path, "b", "a"))["earlier"]
-    assert [one["values"]["1"] for one in earlier] == [0.2, 0.7, 0.1, 0.6]
+    earlier = gather(starting_from(tmp_path, "b", "a")).earlier
+    assert [one.values[1] for one in earlier] == [0.2, 0.7, 0.1, 0.6]
 
 
 @pytest.mark.parametrize(
@@ -85,37 +89,37 @@ def test_gather_takes_trials_of_several_experiments_in_their_order(tmp_path):
         row(1, [0.5], sample=SAMPLE | {"momentum": 0.9}),  # of another version
         row(1, []),
         row(1, [math.nan, math.nan]),
-        row(1, [], epochs=[{"epoch": 1, "train_loss": 0.5}]),
+        row(1, [], epochs=[EpochMetrics(epoch=1, train_loss=0.5)]),
     ],
     ids=["failed", "rate", "depth", "weight", "unknown axis", "no epochs", "nan", "no dice"],
 )
 def test_gather_leaves_out_what_teaches_nothing(tmp_path, left_out):
     write_experiment(tmp_path, "old", [row(0, [0.25]), left_out, row(2, [0.75])])
-    earlier = gather(starting_from(tmp_path, "old"))["earlier"]
-    assert [one["values"] for one in earlier] == [{"1": 0.25}, {"1": 0.75}]
+    earlier = gather(starting_from(tmp_path, "old")).earlier
+    assert [one.values for one in earlier] == [{1: 0.25}, {1: 0.75}]
 
 
 def test_gather_leaves_out_epochs_that_are_not_finite(tmp_path):
     write_experiment(tmp_path, "old", [row(0, [0.25, math.nan, math.inf, 0.5])])
     known = gather(starting_from(tmp_path, "old"))
-    assert known["earlier"][0]["values"] == {"1": 0.25, "4": 0.5}
-    json.dumps(known, allow_nan=False)
+    assert known.earlier[0].values == {1: 0.25, 4: 0.5}
+    json.dumps(to_json(known), allow_nan=False)
 
 
 def test_gather_takes_the_bounds_of_the_space(tmp_path):
     low = {"learning_rate": 1e-4, "depth": 2, "dropout": 0.0, "bce_weight": 0.0}
     high = {"learning_rate": 1e-2, "depth": 5, "dropout": 0.5, "bce_weight": 1.0}
     write_experiment(tmp_path, "old", [row(0, [0.5], sample=low), row(1, [0.5], sample=high)])
-    assert [one["sample"] for one in gather(starting_from(tmp_path, "old"))["earlier"]] == [low, high]
+    assert [one.sample for one in gather(starting_from(tmp_path, "old")).earlier] == [low, high]
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 8, "width": 24}])
 def test_gather_fills_in_axes_that_an_earlier_space_held_constant(tmp_path, options):
     old = write_experiment(tmp_path, "old", [row(0, [0.5])], **options)
     new = starting_from(tmp_path, "old", space="wide", batch_size=32, width=8)
-    [found] = gather(new)["earlier"]
-    assert found["sample"].keys() == SPACES["wide"].keys()
-    assert to_configs(found["sample"], new.shared_settings(3)) == to_configs(SAMPLE, old.shared_settings(3))
+    [found] = gather(new).earlier
+    assert found.sample.keys() == SPACES["wide"].keys()
+    assert to_configs(found.sample, new.shared_settings(3)) == to_configs(SAMPLE, old.shared_settings(3))
 
 
 @pytest.mark.parametrize("options", [{"width": 12}, {"batch_size": 4}])
@@ -132,21 +136,21 @@ def test_gather_refuses_an_experiment_whose_constants_lie_on_no_axis(tmp_path, o
 def test_gather_stretches_epochs_to_the_new_schedule(tmp_path, before, now, epochs):
     dices = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     write_experiment(tmp_path, "old", [row(0, dices), row(1, dices[:3], state=State.PRUNED)], max_epochs=before)
-    whole, pruned = gather(starting_from(tmp_path, "old", max_epochs=now))["earlier"]
-    assert [whole["values"][str(epoch)] for epoch in epochs] == [0.1, 0.2, 0.3, 0.9]
-    assert pruned["values"] == dict(zip(map(str, epochs), dices[:3], strict=False))
+    whole, pruned = gather(starting_from(tmp_path, "old", max_epochs=now)).earlier
+    assert [whole.values[epoch] for epoch in epochs] == [0.1, 0.2, 0.3, 0.9]
+    assert pruned.values == dict(zip(epochs, dices[:3], strict=False))
 
 
 @pytest.mark.parametrize(("before", "now"), [(9, 3), (9, 1), (10, 7), (81, 9), (5, 4)])
 def test_gather_shortens_epochs_to_the_new_schedule(tmp_path, before, now):
     dices = [epoch / 100 for epoch in range(1, before + 1)]
     write_experiment(tmp_path, "old", [row(0, dices), row(1, dices[:1], state=State.PRUNED)], max_epochs=before)
-    whole, begun = gather(starting_from(tmp_path, "old", max_epochs=now))["earlier"]
-    assert sorted(map(int, whole["values"])) == list(range(1, now + 1))
-    assert whole["values"][str(now)] == dices[-1]  # who was trained to the end, was
-    assert begun["values"] == {"1": 0.01}  # nobody learns from epoch 0
-    for epoch, dice in whole["values"].items():  # as far along the schedule, up to rounding
-        assert abs(100 * dice / before - int(epoch) / now) <= 0.5 / now + 1e-9 or epoch == "1"
+    whole, begun = gather(starting_from(tmp_path, "old", max_epochs=now)).earlier
+    assert sorted(whole.values) == list(range(1, now + 1))
+    assert whole.values[now] == dices[-1]  # who was trained to the end, was
+    assert begun.values == {1: 0.01}  # nobody learns from epoch 0
+    for epoch, dice in whole.values.items():  # as far along the schedule, up to rounding
+        assert abs(100 * dice / before - epoch / now) <= 0.5 / now + 1e-9 or epoch == 1
 
 
 def test_gather_refuses_an_experiment_without_trials(tmp_path):
@@ -175,12 +179,12 @@ def test_gather_refuses_what_is_no_experiment(tmp_path):
     ],
 )
 def test_gather_reads_samples_to_try(tmp_path, samples):
-    assert gather(trying(tmp_path, json.dumps(samples))) == {"earlier": [], "first": samples}
+    assert gather(trying(tmp_path, json.dumps(samples))) == WarmStart(first=tuple(samples))
 
 
 def test_gather_reads_samples_of_the_wide_space(tmp_path):
     samples = [{"norm": "batch", "width": 24, "batch_size": 8}, {"augment": 2.0}]
-    assert gather(trying(tmp_path, json.dumps(samples), space="wide"))["first"] == samples
+    assert gather(trying(tmp_path, json.dumps(samples), space="wide")).first == tuple(samples)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ def test_gather_refuses_or_converts_values_of_another_kind(tmp_path, sample, kin
     except ValueError as error:
         assert str(error).startswith(f"--try {tmp_path / 'first.json'}, sample 1: ")  # noqa: PT017
         return
-    [value] = known["first"][0].values()
+    [value] = known.first[0].values()
     assert type(value) is kind
 
 
@@ -253,7 +257,7 @@ def test_load_gives_what_the_experiment_began_with(tmp_path):
     known = gather(new)
     with open_experiment(new, small_cohort(), LANES, known):
         pass
-    assert read_experiment(new.folder)["known"] == known
+    assert read_experiment(new.folder).known == known
     (tmp_path / "first.json").unlink()  # their origin may go
     (tmp_path / "old" / CONFIG_FILE).unlink()
     earlier, first = load(new.folder)
@@ -275,7 +279,7 @@ def test_load_of_a_search_without_an_experiment_is_nothing(tmp_path):
 
 def test_load_of_an_experiment_of_an_older_version_is_nothing(tmp_path):
     config = write_experiment(tmp_path, "old", [])
-    experiment = read_experiment(config.folder)
+    experiment = json.loads((config.folder / CONFIG_FILE).read_text())
     del experiment["known"]
     (config.folder / CONFIG_FILE).write_text(json.dumps(experiment))
     assert load(config.folder) == ([], [])
@@ -289,7 +293,9 @@ def test_load_refuses_a_file_that_was_broken(tmp_path):
 
 
 def costly_row(number: int, dices: list[float], **costs: float) -> TrialRow:
-    epochs = [{"epoch": epoch, "val_dice": dice, "seconds": 1.0} | costs for epoch, dice in enumerate(dices, start=1)]
+    epochs = [
+        EpochMetrics(epoch=epoch, val_dice=dice, seconds=1.0, **costs) for epoch, dice in enumerate(dices, start=1)
+    ]
     return row(number, [], epochs=epochs)
 
 
@@ -309,8 +315,8 @@ def test_gather_leaves_out_trials_without_the_objectives_of_this_search(tmp_path
         costly_row(2, [0.75], million_parameters=4.0, latency_ms=8.0),
     ]
     write_experiment(tmp_path, "old", rows)
-    earlier = gather(starting_from(tmp_path, "old", objective=objectives))["earlier"]
-    assert {one["values"]["1"]: one["costs"] for one in earlier} == expected
+    earlier = gather(starting_from(tmp_path, "old", objective=objectives)).earlier
+    assert {one.values[1]: one.costs for one in earlier} == expected
 
 
 def test_gather_says_which_cost_no_trial_has(tmp_path):

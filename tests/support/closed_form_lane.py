@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
-from search.record.trials import METRIC
+from search.record.epochs import METRIC
 from tests.support.fakes import learning_curve
 
 

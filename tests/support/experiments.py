@@ -8,9 +8,10 @@ import numpy as np
 
 from search.config import SearchConfig
 from search.experiment import config_record
+from search.record.epochs import EpochMetrics
 from search.record.trials import State, TrialRow, append_row
 from search.space import CORE, describe
-from tests.support.fakes import learning_curve, metrics_record, run_record
+from tests.support.fakes import experiment_json, lanes_json, learning_curve, metrics_json
 
 SPLIT = {
     "train": [f"A{i}" for i in range(5)],
@@ -36,11 +37,11 @@ def write_experiment(
     """Returns the folder of a search of six trials; with `dices`, of the test patients, its best is promoted."""
     folder = out / name
     folder.mkdir(parents=True)
-    record = run_record()
+    record = experiment_json()
     record["config"] = config_record(SearchConfig(name=name, out=out, trials=6, **config or {}))
     record["data"] |= {"split": SPLIT, "num_slices": {"train": 50}, "num_tumour_slices": {"train": 20}} | (data or {})
     record |= {"space": describe(CORE), "platform": "Linux", "python": "3.11", "known": {"earlier": [], "first": []}}
-    record["lanes"] = {"num_lanes": 1, "num_workers": 1, "cpus_per_worker": 2, "gpus_per_worker": 0.0}
+    record["lanes"] = lanes_json(1)
     (folder / "config.json").write_text(json.dumps(record | (run or {})))
     for row in search_rows() if rows is None else rows:
         append_row(folder / "trials.jsonl", row)
@@ -52,10 +53,11 @@ def write_experiment(
 
 def promoted(dices: dict[str, float | None]) -> dict[str, Any]:
     """Returns metrics.json of a model with these test Dice."""
-    metrics = metrics_record()
+    metrics = metrics_json()
     finite = [dice for dice in dices.values() if dice is not None]
     summary = {"mean": float(np.mean(finite)), "median": float(np.median(finite)), "low": 0.5, "high": 0.75}
     counts = {"num_slices": 3, "num_pixels": 300, "true_pixels": 12, "predicted_pixels": 10}
+    counts |= dict.fromkeys(("iou", "precision", "recall", "accuracy"), 0.5)
     metrics["test"] = {"num_patients": len(dices), "dice": summary}
     metrics["test_patients"] = [counts | {"patient": patient, "dice": dice} for patient, dice in dices.items()]
     metrics["assessment"] = {}
@@ -79,7 +81,9 @@ def search_rows(num_trials: int = 6, *, seed: int = 0, seconds: float = 2.0) -> 
         for epoch in range(1, 4 - number % 2):
             elapsed += seconds
             dice = learning_curve(sample, epoch)
-            epochs.append({"epoch": epoch, "val_dice": dice, "seconds": seconds, "elapsed_seconds": elapsed})
+            epochs.append(EpochMetrics(epoch=epoch, val_dice=dice, seconds=seconds, elapsed_seconds=elapsed))
         state = State.PRUNED if number % 2 else State.COMPLETE
-        rows.append(TrialRow(number=number, state=state, sample=sample, epochs=epochs, seconds=seconds * len(epochs)))
+        rows.append(
+            TrialRow(number=number, state=state, sample=sample, epochs=tuple(epochs), seconds=seconds * len(epochs))
+        )
     return rows

@@ -15,8 +15,11 @@ from data.split import Split
 from model.training.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
 from search.cohort import Cohort
-from search.coordination.progress import Progress
-from search.promotion.best_folder import without_nan
+from search.coordination.trial_progress import Phase, TrialProgress
+from search.record.codec import from_json, without_nan
+from search.record.epochs import EpochMetrics
+from search.record.experiment_record import ExperimentRecord
+from search.record.model_metrics import ModelMetrics
 from search.record.trials import State, TrialRow, append_row
 
 
@@ -103,13 +106,15 @@ def learning_curve(sample: dict[str, Any], epoch: int) -> float:
 SAMPLE = {"learning_rate": 0.00123456, "depth": 3}
 
 
-def progress(number: int, dices: list[float], *, phase: str = "ended", elapsed_seconds: float = 0.0) -> Progress:
+def progress(
+    number: int, dices: list[float], *, phase: Phase = Phase.ENDED, elapsed_seconds: float = 0.0
+) -> TrialProgress:
     """Returns a trial with these validation Dice, one an epoch."""
     epochs = {
-        epoch: {"epoch": epoch, "val_dice": dice, "seconds": 2.0, "elapsed_seconds": elapsed_seconds + epoch}
+        epoch: EpochMetrics(epoch=epoch, val_dice=dice, seconds=2.0, elapsed_seconds=elapsed_seconds + epoch)
         for epoch, dice in enumerate(dices, start=1)
     }
-    return Progress(number=number, sample=SAMPLE, attrs={}, epochs=epochs, phase=phase)
+    return TrialProgress(number=number, sample=SAMPLE, attrs={}, epochs=epochs, phase=phase)
 
 
 class Rows:
@@ -118,13 +123,13 @@ class Rows:
     def __init__(self) -> None:
         self.ended: dict[int, tuple[State, int, str | None]] = {}
 
-    def on_leg(self, trial: Progress) -> None: ...
+    def on_leg(self, trial: TrialProgress) -> None: ...
 
-    def on_epoch(self, trial: Progress, epoch: dict[str, Any]) -> None: ...
+    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None: ...
 
-    def on_loss(self, trial: Progress, error: str) -> None: ...
+    def on_loss(self, trial: TrialProgress, error: str) -> None: ...
 
-    def on_end(self, trial: Progress, state: State, error: str | None) -> None:
+    def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
         self.ended[trial.number] = (state, len(trial.epochs), error)
 
 
@@ -139,15 +144,22 @@ def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState
 
 
 def trial_row(number: int, dices: list[float], **changes: Any) -> TrialRow:
-    """Returns the row of a complete trial with these validation Dice, one an epoch."""
-    epochs = [{"epoch": i + 1, "val_dice": dice, "seconds": 1.0} for i, dice in enumerate(dices)]
+    """Return the row of a complete trial with these validation Dice, one an epoch."""
+    epochs = tuple(EpochMetrics(epoch=i + 1, val_dice=dice, seconds=1.0) for i, dice in enumerate(dices))
     sample = {"learning_rate": 1e-3 * (number + 1), "depth": 3, "dropout": 0.1, "bce_weight": 0.5}
     values = {"number": number, "state": State.COMPLETE, "sample": sample, "epochs": epochs, "seconds": 1.0}
-    return TrialRow(**values | changes)
+    values |= changes
+    return TrialRow(**values | {"epochs": tuple(values["epochs"])})
 
 
-def run_record() -> dict[str, Any]:
-    """Returns what config.json of a small search says, as far as the card and the report read it."""
+def experiment_record(**changes: Any) -> ExperimentRecord:
+    """Return what is read of a config.json with these changes."""
+    values = experiment_json() | changes
+    return from_json(ExperimentRecord, values | {"provenance": values}, "config.json")
+
+
+def experiment_json() -> dict[str, Any]:
+    """Return config.json of a small search, with what must be there and no more."""
     return {
         "started": "2026-01-02T03:04:05+00:00",
         "config": {
@@ -174,12 +186,17 @@ def run_record() -> dict[str, Any]:
     }
 
 
+def lanes_json(num_lanes: int) -> dict[str, Any]:
+    """Return what config.json says of so many lanes."""
+    return {"num_lanes": num_lanes, "num_workers": 1, "cpus_per_worker": 2, "gpus_per_worker": 0.0}
+
+
 def write_experiment(
     folder: Path, rows: list[TrialRow], *, metrics: dict[str, Any] | None = None, **changes: Any
 ) -> Path:
     """Returns the folder of a small search as it lies on disk: its table, config.json with changes, and metrics."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = run_record() | {key: value for key, value in changes.items() if key != "config"}
+    record = experiment_json() | {key: value for key, value in changes.items() if key != "config"}
     record["config"] |= {"name": folder.name, "preprocessing": {"size": 128}} | changes.get("config", {})
     (folder / "config.json").write_text(json.dumps(record))
     for row in rows:
@@ -190,8 +207,14 @@ def write_experiment(
     return folder
 
 
-def metrics_record() -> dict[str, Any]:
-    """Returns the metrics of a winner on two test patients, one of them with an undefined Dice."""
+def model_metrics(**changes: Any) -> ModelMetrics:
+    """Return what is read of a metrics.json with these changes; None leaves a key out."""
+    values = {name: value for name, value in (metrics_json() | changes).items() if value is not None}
+    return from_json(ModelMetrics, values, "metrics.json")
+
+
+def metrics_json() -> dict[str, Any]:
+    """Return metrics.json of a winner on two test patients, one of them with an undefined Dice."""
     names = ("dice", "iou", "precision", "recall", "accuracy")
     test = {name: {"mean": 0.8125, "median": 0.75, "low": 0.5, "high": 0.875} for name in names}
     test["iou"] = {"mean": 0.25, "median": 0.25, "low": math.nan, "high": math.nan}

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 
 from search.coordination.coordinator import Coordinator
-from search.coordination.progress import Leg
+from search.coordination.trial_progress import Leg
+from search.record.epochs import EpochMetrics
 
 
 def simulate(
@@ -30,7 +31,7 @@ def simulate(
     idle = num_lanes
     while True:
         while idle and (leg := coordinator.next_leg()):
-            last = max(coordinator.trials[leg.number].epochs, default=0)
+            last = coordinator.trials[leg.number].last_epoch
             epoch = max(0, last - num_missing.pop(leg.number, 0)) + 1
             heapq.heappush(training, (clock + epoch_seconds(leg), next(count), leg, epoch))
             idle -= 1
@@ -43,14 +44,11 @@ def simulate(
             coordinator.end_leg(leg.number)
             idle += 1
             continue
-        metrics = {
-            "epoch": epoch,
-            "val_dice": curve(leg, epoch),
-            "seconds": epoch_seconds(leg),
-            "elapsed_seconds": clock,
-        }
+        metrics = EpochMetrics(
+            epoch=epoch, val_dice=curve(leg, epoch), seconds=epoch_seconds(leg), elapsed_seconds=clock
+        )
         goes_on = coordinator.report(leg.number, metrics, finished=epoch >= max_epochs, failure=None)
-        yield clock, leg, epoch, metrics["val_dice"]
+        yield clock, leg, epoch, metrics.val_dice
         if goes_on:
             heapq.heappush(training, (clock + epoch_seconds(leg), next(count), leg, epoch + 1))
         else:

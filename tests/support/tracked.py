@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from model.training.sample_slices import PredictedSlices
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.space import SharedSettings
 from search.tracking.tracker import TrackedTrial, Tracker, Tracking, make_tracker, tracked_trial
@@ -12,9 +13,9 @@ from search.tracking.tracker import TrackedTrial, Tracker, Tracking, make_tracke
 FIXED = SharedSettings(in_channels=3, max_epochs=9, batch_size=16, width=4, patience=0, precision="auto", seed=7)
 SAMPLE = {"learning_rate": 2e-3, "depth": 4, "dropout": 0.25, "bce_weight": 0.5}
 EPOCHS = [
-    {"epoch": 1, "val_dice": 0.25, "val_iou": 0.125, "train_loss": 0.75, "peak_memory_mb": 300.0},
-    {"epoch": 2, "val_dice": 0.625, "val_iou": 0.5, "train_loss": 0.5, "peak_memory_mb": 500.0},
-    {"epoch": 3, "val_dice": 0.5, "val_iou": 0.25, "train_loss": 0.375, "peak_memory_mb": 400.0},
+    EpochMetrics(epoch=1, val_dice=0.25, val_iou=0.125, train_loss=0.75, peak_memory_mb=300.0),
+    EpochMetrics(epoch=2, val_dice=0.625, val_iou=0.5, train_loss=0.5, peak_memory_mb=500.0),
+    EpochMetrics(epoch=3, val_dice=0.5, val_iou=0.25, train_loss=0.375, peak_memory_mb=400.0),
 ]
 
 
@@ -31,7 +32,7 @@ def track(
 ) -> None:
     tracker.start(trial(number))
     for epoch in epochs:
-        tracker.log(epoch, slices if epoch["epoch"] == 2 else None)
+        tracker.log(epoch, slices if epoch.epoch == 2 else None)
     tracker.finish(state, reason)
 
 

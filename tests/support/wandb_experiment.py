@@ -1,15 +1,16 @@
 """An experiment that was tracked offline, made by the tracker itself, without Ray."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 from model.manifest import Provenance, write_manifest
 from search.config import SearchConfig
 from search.experiment import config_record
+from search.record.experiment_record import write_experiment
 from search.record.trials import State, TrialRow, append_row
 from search.tracking.model_artifact import track_model
 from search.tracking.tracker import Tracking, make_tracker, row_epochs, tracked_trial
-from tests.support.fakes import trial_row
+from tests.support.fakes import experiment_record, trial_row
 from tests.support.tracked import FIXED, some_slices
 
 ROWS = (
@@ -24,7 +25,7 @@ def track_experiment(folder: Path) -> None:
     """Write an experiment's folder, as a search leaves it that was tracked offline."""
     folder.mkdir(parents=True)
     config = SearchConfig(name=folder.name, out=folder.parent, project="tumours", max_epochs=FIXED.max_epochs)
-    (folder / "config.json").write_text(json.dumps({"config": config_record(config)}))
+    write_experiment(folder, replace(experiment_record(), config=config_record(config)))
     tracking = tracking_in(folder)
     for row in ROWS:
         track_trial(tracking, row)
@@ -45,6 +46,6 @@ def track_trial(tracking: Tracking, row: TrialRow) -> None:
     """Track a trial to where its lane leaves it, which does not know how it ends."""
     tracker = make_tracker(tracking)
     tracker.start(tracked_trial(row.number, row.sample, FIXED))
-    for metrics in row_epochs(row):
-        tracker.log(metrics, some_slices() if (row.number, metrics["epoch"]) == (0, 2) else None)
+    for epoch in row_epochs(row):
+        tracker.log(epoch, some_slices() if (row.number, epoch.epoch) == (0, 2) else None)
     tracker.finish(State.PRUNED, "stopped early")

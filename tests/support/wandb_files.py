@@ -8,6 +8,8 @@ from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2
 
+from search.record.epochs import EpochMetrics
+
 
 def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
     """Yield the records of a `.wandb` file: 7 bytes of header, then LevelDB's log in blocks of 32 KiB."""
@@ -66,9 +68,11 @@ def read_run(folder: Path, number: int) -> dict:
     return run
 
 
-def shown(history: list[dict]) -> list[dict]:
-    """Return the history without tables, and without what W&B adds."""
+def shown(history: list[dict]) -> list[EpochMetrics]:
+    """Return the epochs of a history, without tables, and without what W&B adds."""
     return [
-        {key: value for key, value in entry.items() if not key.startswith("_") and not isinstance(value, dict)}
+        EpochMetrics.from_json(
+            {key: value for key, value in entry.items() if not key.startswith("_") and not isinstance(value, dict)}
+        )
         for entry in history
     ]

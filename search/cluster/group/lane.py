@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,9 @@ from search.cluster.group.worker import Failure, Halt, Report, Trial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
 from search.cluster.ray_internals import next_checkpoint_name, to_saved_checkpoint
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
-from search.record.trials import METRIC, State, state_after
+from search.record.checkpoint_record import CheckpointRecord
+from search.record.epochs import METRIC, EpochMetrics
+from search.record.trials import State, state_after
 from search.space import SharedSettings, to_configs
 from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
 from search.tracking.tracker import Tracker, tracked_trial, why
@@ -91,25 +92,27 @@ class Lane(tune.Trainable):
         A bucket that accepts nothing for a while costs the checkpoint, but not the trial.
         """
         if self._halt is not None:
-            metrics = asdict(self._halt)  # without a Dice, so that it is never a trial's best
+            # Without a Dice, so that it is never a trial's best.
+            metrics, num_batches = EpochMetrics(epoch=self._halt.epoch), self._halt.num_batches
         else:
             assert self._last is not None
             if self._last["raised"]:
                 return False
-            metrics = self._last["metrics"]
+            metrics, num_batches = EpochMetrics.from_json(self._last["metrics"]), 0
         assert self._group is not None
         timeout_seconds = self._timeout_seconds() + RETRY_SECONDS
         if not self._group.save(folder / STATE_FILE, timeout_seconds=timeout_seconds):
             return False
         # Written after the state: if this file is whole, so is the state (see search.coordination.checkpoints).
-        content = json.dumps(metrics | {"history": self._history}).encode()
+        record = CheckpointRecord(metrics=metrics, num_batches=num_batches, history=tuple(self._history))
+        content = json.dumps(record.to_json()).encode()
         return write_with_retries(folder / METRICS_FILE, lambda file: file.write_bytes(content))
 
     def _take(self, config: dict[str, Any]) -> None:
         self._leg = config
         self._best_dice = max(self._best_dice, config["best_dice"])
         self._has_started = False
-        self._history = []
+        self._history: list[EpochMetrics] = []
         self._last = None
         self._halt: Halt | None = None
 
@@ -119,18 +122,20 @@ class Lane(tune.Trainable):
         if self._leg["checkpoint"]:
             folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
             content = (folder / STATE_FILE).with_retries(StoragePath.read_bytes)
-            self._history = json.loads((folder / METRICS_FILE).with_retries(StoragePath.read_bytes))["history"]
+            values = json.loads((folder / METRICS_FILE).with_retries(StoragePath.read_bytes))
+            self._history = list(CheckpointRecord.from_json(values).history)
         network, train = to_configs(self._leg["sample"], self._fixed)
         group.start(Trial(network=network, train=train, checkpoint=content))
         self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)
         self._has_started = True
 
     def _reported(self, report: Report) -> dict[str, Any]:
-        self._tracker.log(report.metrics, self._slices_of_new_best(report.metrics))
-        if report.metrics["epoch"] > 0:
-            self._history.append(report.metrics)
+        epoch = EpochMetrics.from_json(report.metrics)
+        self._tracker.log(epoch, self._slices_of_new_best(epoch))
+        if epoch.epoch > 0:
+            self._history.append(epoch)
         return {
-            METRIC: report.metrics.get(METRIC, math.nan),  # Tune requires its metric in every result
+            METRIC: epoch.val_dice,  # Tune requires its metric in every result
             "metrics": report.metrics,
             "finished": report.finished,
             "failure": report.failure,
@@ -138,12 +143,11 @@ class Lane(tune.Trainable):
             "done": report.finished,
         }
 
-    def _slices_of_new_best(self, metrics: dict[str, float]) -> PredictedSlices | None:
+    def _slices_of_new_best(self, epoch: EpochMetrics) -> PredictedSlices | None:
         """Return a few validation slices as the network predicts them, if no trial has been as good before."""
-        dice = metrics.get(METRIC, math.nan)
-        if not dice > self._best_dice:
+        if not epoch.val_dice > self._best_dice:
             return None
-        self._best_dice = dice
+        self._best_dice = epoch.val_dice
         if not self._tracker.wants_slices:
             return None
         assert self._group is not None
@@ -175,15 +179,17 @@ class Lane(tune.Trainable):
 
     @property
     def _after_epoch(self) -> str:
-        return f"after epoch {self._history[-1]['epoch']} " if self._history else ""
+        return f"after epoch {self._history[-1].epoch} " if self._history else ""
 
     def _preempted(self, where: str) -> Preempted:
         assert self._leaves is not None
         return Preempted(f"leaves {address_of(self._leaves)}, which will be reclaimed; it continues {where}elsewhere")
 
     def _finish_tracking(self) -> None:
-        state = state_after(self._last) if self._last else State.PRUNED
-        failure = self._last["failure"] if self._last else None
+        state, failure = State.PRUNED, None
+        if self._last:
+            failure = self._last["failure"]
+            state = state_after(self._last[METRIC], finished=self._last["finished"], failure=failure)
         reason = why(state, failure, num_epochs=len(self._history), max_epochs=self._fixed.max_epochs)
         self._tracker.finish(state, reason)
 

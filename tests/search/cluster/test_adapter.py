@@ -18,6 +18,7 @@ from search.cluster.capacity.draining import Preempted
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.coordination.coordinator import Coordinator
 from search.coordination.recorder import Recorder
+from search.record.epochs import EpochMetrics
 from search.record.trials import INTERRUPTED, State, read_rows
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS
@@ -46,7 +47,7 @@ def train_leg(coordinator: Coordinator, folder: Path, leg: dict[str, Any]) -> in
     last = json.loads((Path(leg["checkpoint"]).parent / METRICS_FILE).read_text())["epoch"] if leg["checkpoint"] else 0
     for epoch in itertools.count(last + 1):
         metrics = {"epoch": epoch, "val_dice": worst_first(number, epoch), "seconds": 1.0, "elapsed_seconds": 1.0}
-        goes_on = coordinator.report(number, metrics, finished=epoch == 9, failure=None)
+        goes_on = coordinator.report(number, EpochMetrics.from_json(metrics), finished=epoch == 9, failure=None)
         write_checkpoint(folder / leg["leg"] / f"checkpoint_{epoch:06d}", metrics)
         if not goes_on:
             return number
@@ -135,7 +136,7 @@ def test_the_worst_paused_trials_and_no_more_make_room_for_checkpoints(tmp_path,
         assert isinstance(leg, dict)
         assert leg["best_dice"] == max(known, default=-math.inf)
         number = train_leg(coordinator, tmp_path / "ray", leg)
-        checkpoints.tidy(number, goes_on=True)
+        checkpoints.tidy(number, keep_newest=True)
         searcher.on_trial_complete(f"leg {count}")
         paused = [trial for trial in coordinator.trials.values() if trial.phase == "paused"]
         assert checkpoints.total_bytes <= cap or not paused
@@ -157,7 +158,7 @@ def open_search(tmp_path: Path) -> tuple[Coordinator, LegSearcher]:
     coordinator = make_coordinator(tmp_path, checkpoints, trials=1, scheduler="none", max_failures=0, log=log)
     if log.exists():
         (tmp_path / "trials.jsonl").unlink(missing_ok=True)  # as search.cluster.engine does
-        coordinator.read_back(checkpoints.last_epoch)
+        coordinator.restore(checkpoints.last_epoch)
     return coordinator, LegSearcher(coordinator, checkpoints, checkpoints_gb=None)
 
 
@@ -174,7 +175,7 @@ def test_a_search_that_ends_right_after_a_notice_resumes_from_the_saved_batch(tm
     coordinator, searcher = open_search(tmp_path)
     leg = tmp_path / "ray" / suggest(searcher, "a")["leg"]
     first = {"epoch": 1, "val_dice": 0.5, "seconds": 1.0, "elapsed_seconds": 1.0}
-    coordinator.report(0, first, finished=False, failure=None)
+    coordinator.report(0, EpochMetrics.from_json(first), finished=False, failure=None)
     write_checkpoint(leg / "checkpoint_000000", first)
     is_saved = died != "while it was saved"
     write_checkpoint(leg / "checkpoint_000001", {"epoch": 1, "num_batches": 5} if is_saved else None)
@@ -196,5 +197,5 @@ def test_a_search_that_ends_right_after_a_notice_resumes_from_the_saved_batch(tm
     searcher.on_trial_complete("c")
     assert searcher.suggest("d") == Searcher.FINISHED
     [row] = read_rows(tmp_path / "trials.jsonl")
-    assert (row.state, row.error, [epoch["epoch"] for epoch in row.epochs]) == (State.COMPLETE, None, [*range(1, 10)])
+    assert (row.state, row.error, [epoch.epoch for epoch in row.epochs]) == (State.COMPLETE, None, [*range(1, 10)])
     assert coordinator.trials[0].num_losses == 0

@@ -292,7 +292,7 @@ def test_lanes_of_a_search_follow_nodes_that_join_and_die(two_nodes, tmp_path, c
     two_nodes.remove_node(second, allow_graceful=False)
     thread.join(60)
     assert [row.number for row in rows] == list(range(40))
-    assert all([epoch["epoch"] for epoch in row.epochs] == list(range(1, 10)) for row in rows)
+    assert all([epoch.epoch for epoch in row.epochs] == list(range(1, 10)) for row in rows)
     said = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines() if "has room" in line]
     assert said[:2] == [
         "the cluster now has room for 4 trials at a time instead of 2",

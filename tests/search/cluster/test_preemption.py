@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +29,7 @@ from search.cluster.notice import Raylet, drain
 from search.cluster.session import ray_session
 from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, Checkpoints
+from search.record.epochs import EpochMetrics
 from search.record.files import LOG_FILE, RAY_FOLDER
 from search.record.jsonl import read_lines
 from search.record.trials import State, TrialRow
@@ -204,8 +205,8 @@ def test_a_trial_that_leaves_its_node_mid_epoch_ends_as_if_undisturbed(tmp_path,
     check_left(row, checkpoint, tmp_path, capsys.readouterr().out)
     # Bit for bit the result of a training without Ray and without a notice.
     *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).shared_settings(3)), PACK, VAL)
-    assert without_clocks(row.epochs) == without_clocks(undisturbed.state.history)
-    assert row.epochs[1]["val_dice"] > row.epochs[0]["val_dice"], "the best checkpoint is not the last"
+    assert without_clocks(row.epochs) == without_clocks(map(EpochMetrics.from_json, undisturbed.state.history))
+    assert row.epochs[1].val_dice > row.epochs[0].val_dice, "the best checkpoint is not the last"
     assert row.checkpoint is not None
     state = torch.load(config_of(tmp_path).folder / row.checkpoint, weights_only=True)
     weights = undisturbed.state.network.state_dict()
@@ -234,7 +235,7 @@ def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
     assert second == others
     *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).shared_settings(3)), PACK, VAL)
     for name in ("train_loss", "val_dice"):
-        assert [epoch[name] for epoch in row.epochs] == pytest.approx(
+        assert [epoch.value(name) for epoch in row.epochs] == pytest.approx(
             [epoch[name] for epoch in undisturbed.state.history], rel=1e-3
         )
 
@@ -243,17 +244,19 @@ def check_left(row: TrialRow, checkpoint: dict, tmp_path: Path, said: str) -> No
     """Check that a trial left in the middle of its second epoch, for no loss, and ended elsewhere."""
     assert (checkpoint["epoch"], checkpoint["num_batches"] > 0) == (1, True)
     assert row.state == State.COMPLETE
-    assert [epoch["epoch"] for epoch in row.epochs] == [1, 2]
+    assert [epoch.epoch for epoch in row.epochs] == [1, 2]
     where = f"it continues after batch {checkpoint['num_batches']} of epoch 2 elsewhere"
     assert re.search(rf"t000 leaves [\d.]+, which will be reclaimed; {where}", said)
     first, second = row.epochs
-    gap = second["elapsed_seconds"] - first["elapsed_seconds"] - second["seconds"]
-    print(f"{gap:.1f} s between the batch before and the next one; epochs of {first['seconds']:.1f} s")
+    gap = second.elapsed_seconds - first.elapsed_seconds - second.seconds
+    print(f"{gap:.1f} s between the batch before and the next one; epochs of {first.seconds:.1f} s")
     log = list(read_lines(config_of(tmp_path).folder / LOG_FILE))
     assert [event["event"] for event in log] == ["begin", "leg", "epoch", "leg", "epoch", "end"]
 
 
-def without_clocks(epochs: list[dict]) -> list[str]:
+def without_clocks(epochs: Iterable[EpochMetrics]) -> list[str]:
     """Return what must repeat, as text: nan equals itself there."""
     clocks = ("seconds", "peak_memory_mb")
-    return [repr({key: value for key, value in epoch.items() if not key.endswith(clocks)}) for epoch in epochs]
+    return [
+        repr({key: value for key, value in epoch.to_json().items() if not key.endswith(clocks)}) for epoch in epochs
+    ]

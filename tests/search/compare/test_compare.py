@@ -292,7 +292,7 @@ def test_tables_say_what_was_reached(two):
     assert found["95 % interval"] == ("0.5000 to 0.7500", "-")
     assert found["test patients"] == ("8", "-")
     best = max(search_rows(), key=lambda row: row.best_dice)
-    assert found["best validation Dice"][0] == f"{best.best_dice:.4f} ({best.id}, epoch {best.best_epoch['epoch']})"
+    assert found["best validation Dice"][0] == f"{best.best_dice:.4f} ({best.id}, epoch {best.best_epoch.epoch})"
     median = np.median([row.best_dice for row in search_rows(4, seed=1)])
     assert found["median validation Dice"][1] == f"{median:.4f} (4 trials)"
 
@@ -318,7 +318,7 @@ def test_tables_set_bests_side_by_side_at_shares_of_the_smaller_budget(two):
     ]
     assert (found["after 15 epochs"][1], found["after 40 s"][0]) == ("-", "-")  # b had 10 epochs, a had 30 seconds
     rows = search_rows()
-    known = [epoch["val_dice"] for row in rows for epoch in row.epochs]
+    known = [epoch.val_dice for row in rows for epoch in row.epochs]
     assert found["after 5 epochs"][0] == f"{max(known[:5]):.4f}"
     assert found["after 8 s"][0] == f"{max(known[:3]):.4f}"  # 7.5 s: three epochs of two seconds
 
@@ -350,8 +350,11 @@ def test_tables_list_only_options_that_differ(two):
     assert tables["environment"].rows == ()
 
 
+EARLIER = {"sample": {"depth": 3}, "values": {"1": 0.5}, "state": "COMPLETE"}
+
+
 def test_tables_list_data_versions_and_axes_that_differ(tmp_path):
-    write_experiment(tmp_path, "a", run={"known": {"earlier": [1, 2], "first": []}})
+    write_experiment(tmp_path, "a", run={"known": {"earlier": [EARLIER] * 2, "first": []}})
     write_experiment(
         tmp_path,
         "b",
@@ -411,7 +414,7 @@ def test_trials_that_run_count_with_their_epochs(tmp_path):
         {"event": "begin", "number": 0, "sample": sample, "attrs": {}},
         {"event": "leg", "number": 0},
         *(
-            {"event": "epoch", "number": 0, "metrics": done, "finished": done["epoch"] == 3, "failure": None}
+            {"event": "epoch", "number": 0, "metrics": done.to_json(), "finished": done.epoch == 3, "failure": None}
             for done in search_rows(1)[0].epochs
         ),
         {"event": "begin", "number": 1, "sample": sample, "attrs": {}},

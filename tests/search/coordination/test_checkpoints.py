@@ -43,7 +43,7 @@ def test_checkpoints_of_a_trial_that_has_none(tmp_path):
     assert checkpoints.best(0) is None
     assert checkpoints.last_epoch(0) == 0
     assert checkpoints.next_leg(0) == "t000-1"
-    checkpoints.tidy(0, goes_on=True)
+    checkpoints.tidy(0, keep_newest=True)
     checkpoints.drop(0)
     assert checkpoints.total_bytes == 0
 
@@ -70,12 +70,12 @@ def test_newest_may_be_in_the_middle_of_an_epoch_and_is_then_never_the_best(tmp_
     assert checkpoints.newest(0) == later
     assert checkpoints.best(0) == files[6]
     assert checkpoints.last_epoch(0) == 7
-    checkpoints.tidy(0, goes_on=True)
+    checkpoints.tidy(0, keep_newest=True)
     assert on_disk(tmp_path) == {files[6], later}
     assert checkpoints.next_leg(0) == "t000-3"
     [whole] = write_legs(tmp_path, {}, {}, {8: 0.3}).values()
     assert checkpoints.newest(0) == whole
-    checkpoints.tidy(0, goes_on=True)
+    checkpoints.tidy(0, keep_newest=True)
     assert on_disk(tmp_path) == {files[6], whole}
 
 
@@ -112,7 +112,7 @@ def test_checkpoints_are_those_of_one_trial(tmp_path):
     assert [checkpoints.newest(number) for number in (1, 10, 1000)] == [one[1], ten[2], thousand[3]]
     assert [checkpoints.best(number) for number in (1, 10, 1000)] == [one[1], ten[2], thousand[1]]
     checkpoints.drop(1)
-    checkpoints.tidy(10, goes_on=False)
+    checkpoints.tidy(10, keep_newest=False)
     assert on_disk(tmp_path) == {ten[2], *thousand.values()}
 
 
@@ -143,7 +143,7 @@ def test_tidy_keeps_the_best_and_the_newest_of_all_legs(tmp_path, goes_on):
     files = write_legs(tmp_path, {1: 0.5, 2: 0.9}, {3: 0.4, 4: 0.3}, {5: 0.2})
     broken = write_checkpoint(tmp_path, "t000-3", 6, 0.99, state=False).parent
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.tidy(0, goes_on=goes_on)
+    checkpoints.tidy(0, keep_newest=goes_on)
     assert on_disk(tmp_path) == ({files[2], files[5]} if goes_on else {files[2]})
     assert not broken.exists()
     assert checkpoints.best(0) == files[2]
@@ -159,14 +159,14 @@ def test_tidy_changes_neither_the_best_nor_the_newest(tmp_path, seed):
     write_legs(tmp_path, *legs)
     checkpoints = Checkpoints(tmp_path)
     before = checkpoints.best(0), checkpoints.newest(0)
-    checkpoints.tidy(0, goes_on=True)
+    checkpoints.tidy(0, keep_newest=True)
     assert (checkpoints.best(0), checkpoints.newest(0)) == before
     assert on_disk(tmp_path) == {file for file in before if file}
 
 
 def test_tidy_keeps_nothing_of_an_ended_trial_without_a_score(tmp_path):
     write_legs(tmp_path, {1: math.nan})
-    Checkpoints(tmp_path).tidy(0, goes_on=False)
+    Checkpoints(tmp_path).tidy(0, keep_newest=False)
     assert on_disk(tmp_path) == set()
 
 
@@ -175,7 +175,7 @@ def test_next_leg_counts_those_before_and_after_a_drop_too_and_gives_no_name_twi
     for index in (1, 2, 3):
         assert checkpoints.next_leg(7) == f"t007-{index}"
         write_legs(tmp_path, *[{}] * (index - 1), {index: 0.5}, number=7)
-    checkpoints.tidy(7, goes_on=True)
+    checkpoints.tidy(7, keep_newest=True)
     assert checkpoints.next_leg(7) == "t007-4"
     checkpoints.drop(7)
     assert checkpoints.next_leg(7) == "t007-5"
@@ -198,12 +198,12 @@ def test_total_bytes_are_of_what_was_kept(tmp_path):
     each = NUM_STATE_BYTES + files[1].with_name(METRICS_FILE).stat().st_size
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.total_bytes == 0
-    checkpoints.tidy(0, goes_on=True)
+    checkpoints.tidy(0, keep_newest=True)
     assert checkpoints.total_bytes == 2 * each
-    checkpoints.tidy(11, goes_on=True)  # its best is its newest
-    checkpoints.tidy(12, goes_on=False)
+    checkpoints.tidy(11, keep_newest=True)  # its best is its newest
+    checkpoints.tidy(12, keep_newest=False)
     assert checkpoints.total_bytes == 4 * each
-    checkpoints.tidy(0, goes_on=False)
+    checkpoints.tidy(0, keep_newest=False)
     assert checkpoints.total_bytes == 3 * each
     checkpoints.drop(11)
     checkpoints.drop(11)

@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from search.coordination.coordinator import Coordinator
-from search.coordination.progress import Leg, Progress
+from search.coordination.trial_progress import Leg, TrialProgress
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS
@@ -63,7 +64,7 @@ def table(search: Coordinator, rows: Rows) -> list[tuple]:
         (
             number,
             trial.sample,
-            {epoch: metrics["val_dice"] for epoch, metrics in trial.epochs.items()},
+            {epoch: metrics.val_dice for epoch, metrics in trial.epochs.items()},
             rows.ended[number],
         )
         for number, trial in sorted(search.trials.items())
@@ -80,7 +81,7 @@ def test_search_ends_every_trial_once_and_the_study_says_the_same(scheduler, num
     for trial, (number, (state, num_epochs, _)) in zip(study, sorted(rows.ended.items()), strict=True):
         assert trial.number == number
         assert trial.state.name == NAMES[state]
-        assert trial.intermediate_values == {e: m["val_dice"] for e, m in search.trials[number].epochs.items()}
+        assert trial.intermediate_values == {e: m.val_dice for e, m in search.trials[number].epochs.items()}
         assert state == (State.COMPLETE if num_epochs == MAX_EPOCHS else State.PRUNED)
 
 
@@ -100,7 +101,7 @@ def test_the_smallest_search_trains_its_best_to_the_end(trials):
     search, rows, _ = coordinator(trials=trials)
     run(search)
     complete = [number for number, (state, _, _) in rows.ended.items() if state == State.COMPLETE]
-    first = {number: trial.epochs[1]["val_dice"] for number, trial in search.trials.items()}
+    first = {number: trial.epochs[1].val_dice for number, trial in search.trials.items()}
     assert complete == [max(first, key=first.get)]
 
 
@@ -119,15 +120,15 @@ def test_failed_trials_are_rows_with_reasons_and_the_search_goes_on():
         leg = search.next_leg()
         assert leg.number == number
         if number == 0:
-            search.report(0, {"epoch": 0, "elapsed_seconds": 0.0}, finished=True, failure="RuntimeError: raised")
+            search.report(0, EpochMetrics(epoch=0, elapsed_seconds=0.0), finished=True, failure="RuntimeError: raised")
         elif number == 1:
-            search.report(1, {"epoch": 1, "train_loss": math.nan}, finished=True, failure="train_loss was nan")
+            search.report(1, EpochMetrics(epoch=1, train_loss=math.nan), finished=True, failure="train_loss was nan")
         elif number == 2:
             search.lose(2, "worker 1 of 2 is gone")  # with max_failures 0
         elif number == 3:
-            search.report(3, {"epoch": 1, "val_dice": math.nan}, finished=True, failure=None)
+            search.report(3, EpochMetrics(epoch=1, val_dice=math.nan), finished=True, failure=None)
         else:
-            search.report(number, {"epoch": 1, "val_dice": 0.5}, finished=True, failure=None)
+            search.report(number, EpochMetrics(epoch=1, val_dice=0.5), finished=True, failure=None)
         search.end_leg(number)
     assert search.next_leg() is None
     assert search.is_finished
@@ -146,11 +147,11 @@ def test_a_paused_trial_is_not_taken_up_before_its_checkpoint_is_written():
     search, _, _ = coordinator(trials=3)
     legs = [search.next_leg() for _ in range(3)]
     for leg in reversed(legs):  # worst first: the last arrival, number 0, wins the place
-        search.report(leg.number, {"epoch": 1, "val_dice": -leg.number / 10}, finished=False, failure=None)
+        search.report(leg.number, EpochMetrics(epoch=1, val_dice=-leg.number / 10), finished=False, failure=None)
     assert search.next_leg() is None  # number 0 goes on in its own leg
     search, _, _ = coordinator(trials=3)
     for leg in [search.next_leg() for _ in range(3)]:
-        search.report(leg.number, {"epoch": 1, "val_dice": -leg.number / 10}, finished=False, failure=None)
+        search.report(leg.number, EpochMetrics(epoch=1, val_dice=-leg.number / 10), finished=False, failure=None)
     assert search.next_leg() is None  # number 0 has the place now, but its leg is not over
     search.end_leg(0)
     assert search.next_leg().number == 0
@@ -185,7 +186,7 @@ def test_a_search_that_died_anywhere_goes_on_to_the_same_table(tmp_path, schedul
         log = tmp_path / f"{cut}.jsonl"
         log.write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
         search, rows, searcher = coordinator(log=log, scheduler=scheduler)
-        search.read_back(lambda number, s=search: max(0, max(s.trials[number].epochs, default=0) - missing))
+        search.restore(lambda number, s=search: max(0, max(s.trials[number].epochs, default=0) - missing))
         run(search, num_missing=dict.fromkeys(search.trials, missing))
         assert table(search, rows) == expected, f"cut after event {cut}"
         states = [trial.state.name for trial in searcher._study._storage.get_all_trials(searcher._study._study_id)]
@@ -199,7 +200,7 @@ def test_a_search_that_died_twice_goes_on(tmp_path):
     expected = table(search, rows)
     for num_epochs in (5, 6, 100):
         search, rows, _ = coordinator(log=log)
-        search.read_back(lambda number, s=search: max(s.trials[number].epochs, default=0))
+        search.restore(lambda number, s=search: max(s.trials[number].epochs, default=0))
         for _ in itertools.islice(simulate(search, closed_form, max_epochs=MAX_EPOCHS), num_epochs):
             pass
     search.stop(None)
@@ -211,14 +212,14 @@ def test_a_trial_that_was_complete_is_not_trained_again_where_only_its_best_chec
     search, rows, _ = coordinator(trials=1, scheduler="none", log=log)
     search.next_leg()
     for epoch, dice in ((1, 0.6), (2, 0.5)):
-        search.report(0, {"epoch": epoch, "val_dice": dice}, finished=epoch == 2, failure=None)
+        search.report(0, EpochMetrics(epoch=epoch, val_dice=dice), finished=epoch == 2, failure=None)
     killed_before = log.read_bytes()
     search.end_leg(0)
     ended = log.read_bytes()
     for content, goes_on in ((ended, False), (killed_before, True)):  # the last checkpoint may not be on disk yet
         log.write_bytes(content)
         search, rows, _ = coordinator(trials=1, scheduler="none", log=log)
-        search.read_back(lambda number: 1)
+        search.restore(lambda number: 1)
         assert (search.next_leg() is not None) == goes_on
         assert (rows.ended == {0: (State.COMPLETE, 2, None)}) != goes_on
 
@@ -228,7 +229,7 @@ def test_a_trial_that_gave_way_or_was_lost_stays_so_after_a_restart(tmp_path):
     search, rows, _ = coordinator(trials=9, log=log, max_failures=0)
     for number, dice in ((0, 0.5), (1, 0.4)):
         search.next_leg()
-        search.report(number, {"epoch": 1, "val_dice": dice}, finished=False, failure=None)
+        search.report(number, EpochMetrics(epoch=1, val_dice=dice), finished=False, failure=None)
         search.end_leg(number)
     search.give_up_worst("no room")
     search.next_leg()
@@ -236,7 +237,7 @@ def test_a_trial_that_gave_way_or_was_lost_stays_so_after_a_restart(tmp_path):
     search.end_leg(2)
     before = dict(rows.ended)
     search, rows, _ = coordinator(trials=9, log=log, max_failures=0)
-    search.read_back(lambda number: 1)
+    search.restore(lambda number: 1)
     assert rows.ended == before == {1: (State.PRUNED, 1, "no room"), 2: (State.FAILED, 0, "gone")}
     assert search.trials[0].phase == "paused"
 
@@ -245,7 +246,7 @@ def test_a_lost_leg_goes_on_from_the_newest_checkpoint_until_it_was_lost_too_oft
     search, rows, _ = coordinator(trials=1, max_failures=2)
     for loss in range(3):
         assert search.next_leg() == Leg(number=0, sample=search.trials[0].sample)
-        search.report(0, {"epoch": 1, "val_dice": 0.5}, finished=False, failure=None)
+        search.report(0, EpochMetrics(epoch=1, val_dice=0.5), finished=False, failure=None)
         search.lose(0, f"loss {loss}")
         search.end_leg(0)
     assert search.next_leg() is None
@@ -267,8 +268,8 @@ def test_a_log_of_another_version_is_refused(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"event": "dance", "number": 0}\n')
     search, _, _ = coordinator(log=log)
-    with pytest.raises(ValueError, match=r"event that this version does not know: {'event': 'dance'"):
-        search.read_back(lambda number: 0)
+    with pytest.raises(ValueError, match=r"event that this version does not know: 'dance'"):
+        search.restore(lambda number: 0)
 
 
 TWO = ("val_dice", "latency_ms")
@@ -286,7 +287,7 @@ def run_for_two(search: Coordinator, curve=closed_form, latency=depth_squared, *
         epoch, goes_on = max(0, last - again.pop(leg.number, 0)), True
         while goes_on:
             epoch += 1
-            metrics = {"epoch": epoch, "val_dice": curve(leg, epoch), "latency_ms": latency(leg)}
+            metrics = EpochMetrics(epoch=epoch, val_dice=curve(leg, epoch), latency_ms=latency(leg))
             goes_on = search.report(leg.number, metrics, finished=epoch == MAX_EPOCHS, failure=None)
         search.end_leg(leg.number)
     search.stop(None)
@@ -300,7 +301,7 @@ def test_search_for_two_objectives_ends_every_trial_and_the_study_has_both(sched
     study = searcher._study._storage.get_all_trials(searcher._study._study_id)
     assert [trial.state.name for trial in study] == [NAMES[rows.ended[number][0]] for number in range(16)]
     for trial in study:
-        dices = [metrics["val_dice"] for metrics in search.trials[trial.number].epochs.values()]
+        dices = [metrics.val_dice for metrics in search.trials[trial.number].epochs.values()]
         cost = search.trials[trial.number].sample["depth"] ** 2.0
         assert trial.intermediate_values == dict(enumerate(dices, start=1))
         assert trial.values == ([max(dices), cost] if len(dices) == MAX_EPOCHS else None)
@@ -327,7 +328,7 @@ def test_a_search_for_two_objectives_that_died_anywhere_goes_on_to_the_same_tabl
         log = tmp_path / f"{cut}.jsonl"
         log.write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
         search, rows, searcher = coordinator(trials=16, log=log, objectives=TWO)
-        search.read_back(lambda number, s=search: max(0, max(s.trials[number].epochs, default=0) - missing))
+        search.restore(lambda number, s=search: max(0, max(s.trials[number].epochs, default=0) - missing))
         run_for_two(search, missing=missing)
         assert table(search, rows) == expected, f"cut after event {cut}"
         for trial in searcher._study._storage.get_all_trials(searcher._study._study_id):
@@ -336,8 +337,8 @@ def test_a_search_for_two_objectives_that_died_anywhere_goes_on_to_the_same_tabl
 
 
 def test_progress_has_the_costs_of_its_first_epoch():
-    trial = Progress(number=0, sample={}, attrs={})
+    trial = TrialProgress(number=0, sample={}, attrs={})
     assert trial.costs(TWO) == {}
-    trial.epochs = {1: {"val_dice": 0.5, "latency_ms": 4.0}, 2: {"val_dice": 0.5, "latency_ms": 5.0}}
+    trial.epochs = {e: EpochMetrics(epoch=e, val_dice=0.5, latency_ms=3.0 + e) for e in (1, 2)}
     assert trial.costs(TWO) == {"latency_ms": 4.0}
     assert trial.costs(("val_dice",)) == {}

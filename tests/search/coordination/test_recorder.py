@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints, leg_name
-from search.coordination.progress import Progress
 from search.coordination.recorder import Recorder
+from search.coordination.trial_progress import TrialProgress
 from search.record.objectives import NUM_KEPT, pareto_front
 from search.record.trials import State, TrialRow, best_first, read_rows
 from tests.support.fakes import SAMPLE, progress
@@ -44,7 +45,7 @@ def test_recorder_writes_the_row_of_a_trial_that_ended(tmp_path):
     make_recorder(tmp_path).on_end(trial, State.PRUNED, "no room")
     [row] = rows_of(tmp_path)
     assert (row.number, row.state, row.sample, row.error) == (3, State.PRUNED, SAMPLE, "no room")
-    assert row.epochs == [trial.epochs[1], trial.epochs[2], trial.epochs[3]]
+    assert row.epochs == (trial.epochs[1], trial.epochs[2], trial.epochs[3])
     assert row.seconds == 6.0
     assert row.checkpoint == "ray/t003-1/checkpoint_000001/checkpoint.pt"
 
@@ -53,13 +54,13 @@ def test_recorder_writes_epochs_in_their_order(tmp_path):
     trial = progress(0, [0.1, 0.2, 0.3])
     trial.epochs = {epoch: trial.epochs[epoch] for epoch in (3, 1, 2)}  # 1 and 2 were done again
     make_recorder(tmp_path).on_end(trial, State.COMPLETE, None)
-    assert [epoch["epoch"] for epoch in rows_of(tmp_path)[0].epochs] == [1, 2, 3]
+    assert [epoch.epoch for epoch in rows_of(tmp_path)[0].epochs] == [1, 2, 3]
 
 
 def test_recorder_writes_a_trial_without_epochs(tmp_path):
     make_recorder(tmp_path).on_end(progress(0, []), State.FAILED, "RuntimeError: raised\nTraceback")
     [row] = rows_of(tmp_path)
-    assert (row.state, row.epochs, row.seconds, row.checkpoint) == (State.FAILED, [], 0, None)
+    assert (row.state, row.epochs, row.seconds, row.checkpoint) == (State.FAILED, (), 0, None)
     assert row.error == "RuntimeError: raised\nTraceback"
 
 
@@ -67,14 +68,14 @@ def test_recorder_keeps_the_best_checkpoint_of_an_ended_trial_and_the_newest_of_
     ended, cut = (write_checkpoints(tmp_path, number, [0.5, 0.9, 0.7]) for number in (0, 1))
     recorder = make_recorder(tmp_path)
     recorder.on_end(progress(0, [0.5, 0.9, 0.7]), State.COMPLETE, None)
-    recorder.on_end(progress(1, [0.5, 0.9, 0.7], phase="unfinished"), State.PRUNED, "interrupted")
+    recorder.on_end(progress(1, [0.5, 0.9, 0.7], phase="interrupted"), State.PRUNED, "interrupted")
     assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {ended[1], cut[1], cut[2]}
     assert {str(tmp_path / row.checkpoint) for row in rows_of(tmp_path)} == {str(ended[1]), str(cut[1])}
 
 
 def test_recorder_keeps_what_a_paused_trial_needs(tmp_path):
     files = write_checkpoints(tmp_path, 0, [0.5, 0.9, 0.8, 0.7])
-    make_recorder(tmp_path).go_on([progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused")])
+    make_recorder(tmp_path).restore([progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused")])
     assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {files[1], files[3]}
     assert rows_of(tmp_path) == []
 
@@ -118,11 +119,11 @@ LATENCIES = {2: 1.0, 4: 5.0, 6: 5.0}
 """By trial; all others are slow."""
 
 
-def costly_progress(number: int) -> Progress:
+def costly_progress(number: int) -> TrialProgress:
     """Return a trial whose Dice is better the higher its number."""
     trial = progress(number, [number / 20, number / 40])
-    for epoch in trial.epochs.values():
-        epoch["latency_ms"] = LATENCIES.get(number, 10.0)
+    latency_ms = LATENCIES.get(number, 10.0)
+    trial.epochs = {number: replace(epoch, latency_ms=latency_ms) for number, epoch in trial.epochs.items()}
     return trial
 
 
@@ -152,7 +153,7 @@ def test_recorder_keeps_nothing_of_a_fast_trial_without_a_score(tmp_path):
     for number, dice in ((0, 0.5), (1, math.nan)):
         write_checkpoints(tmp_path, number, [dice])
         trial = progress(number, [dice])
-        trial.epochs[1]["latency_ms"] = 10.0 - number
+        trial.epochs[1] = replace(trial.epochs[1], latency_ms=10.0 - number)
         recorder.on_end(trial, State.FAILED, "raised")
     assert numbers_on_disk(tmp_path) == [0]
 

@@ -37,6 +37,9 @@ from search.experiment import check_folder, exclusive_writer, open_experiment
 from search.promote import main, promote
 from search.promotion.best_folder import default_settings, without_nan
 from search.promotion.summary import print_summary
+from search.record.epochs import EpochMetrics
+from search.record.experiment_record import WarmStart, read_experiment
+from search.record.model_metrics import read_metrics
 from search.record.trials import append_row
 from search.report.page import write_report
 from tests.support.fakes import trial_row, write_lgg_patient
@@ -60,12 +63,12 @@ def delivered(tmp_path_factory) -> SimpleNamespace:
     )
     cohort = read_cohort(config)
     lanes = plan_lanes(config, [{"CPU": 2.0}])
-    with open_experiment(config, cohort, lanes, {}) as run:
+    with open_experiment(config, cohort, lanes, WarmStart()) as run:
         pass
     training = TrainConfig(max_epochs=1, batch_size=4, precision="float32")
     [epoch] = train(UNetConfig(depth=1, width=2), training, cohort.train_pack, cohort.val_pack)
     write(config.folder / "state.pt", epoch.state.to_bytes())
-    rows = [trial_row(0, [], epochs=[epoch.metrics], checkpoint="state.pt")]
+    rows = [trial_row(0, [], epochs=(EpochMetrics.from_json(epoch.metrics),), checkpoint="state.pt")]
     with exclusive_writer(config.folder), redirect_stdout(io.StringIO()) as screen:
         assert promote(config, run, cohort, rows, Console(width=200)) == 0
     metrics = json.loads((config.folder / "best" / "metrics.json").read_text())
@@ -283,7 +286,7 @@ def test_promote_refuses_what_it_cannot_promote(copied, tmp_path, capsys):
 def test_report_and_summary_are_made_from_what_was_delivered(delivered):
     screen = io.StringIO()
     folder, mean = delivered.config.folder, delivered.metrics["test"]["dice"]["mean"]
-    print_summary(folder, delivered.rows, delivered.metrics, Console(file=screen))
+    print_summary(folder, delivered.rows, read_metrics(folder / "best" / "metrics.json"), Console(file=screen))
     assert f"Test Dice   {mean:.4f}" in screen.getvalue()
     report = write_report(folder).read_text()
     assert report.count('<img src="data:image/png;base64,') == len(delivered.metrics["pictures"])
@@ -292,7 +295,8 @@ def test_report_and_summary_are_made_from_what_was_delivered(delivered):
 
 def test_experiment_is_what_config_json_says(delivered):
     written = read_json(delivered.config.folder / "config.json")
-    assert written == json.loads(json.dumps(delivered.run))
+    assert json.dumps(read_experiment(delivered.config.folder).config) == json.dumps(delivered.run.config)
+    assert replace(read_experiment(delivered.config.folder), config={}) == replace(delivered.run, config={})
     assert written["config"]["name"] == "tiny"
     assert sorted(itertools.chain(*written["data"]["split"].values())) == [f"P{number}" for number in range(6)]
 

@@ -11,6 +11,7 @@ from data.preprocess import Preprocessing
 from data.readers.lgg import scan
 from model.settings import Settings
 from search.promotion.candidates import NothingToPromote, is_worse, paired_gain, rank, rescore, with_ensemble
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from tests.support.fakes import constant_state, trial_row, write_lgg_patient
 
@@ -104,7 +105,7 @@ def test_promote_of_no_trials_says_that_none_began(tmp_path, patients):
 
 def make_costly_row(folder, number, reported, latency, bias=EVERYTHING, parameters=1.0):
     network = {"seconds": 1.0, "latency_ms": latency, "million_parameters": parameters}
-    epochs = [{"epoch": 1, "val_dice": 0.0} | network, {"epoch": 2, "val_dice": reported} | network]
+    epochs = [EpochMetrics(epoch=1, val_dice=0.0, **network), EpochMetrics(epoch=2, val_dice=reported, **network)]
     return make_row(folder, number, reported, bias, epochs=epochs)
 
 

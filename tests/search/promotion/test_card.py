@@ -17,36 +17,32 @@ from model.networks import NETWORKS, Architecture
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
 from model.weights import write_weights
-from search.promotion.card import FILES, format_interval, write_card
+from search.config import SearchConfig
+from search.promotion.card import FILES, write_card
 from search.promotion.summary import print_summary
 from search.record.trials import State
-from tests.support.fakes import metrics_record, run_record, trial_row
+from tests.support.fakes import experiment_json, experiment_record, metrics_json, model_metrics, trial_row
 
 ROWS = [trial_row(0, [0.25], state=State.PRUNED), trial_row(1, [0.5, 0.75]), trial_row(2, [], state=State.FAILED)]
 SETTINGS = Settings(preprocessing=Preprocessing(size=32), channel_names=("pre", "flair", "post"), threshold=0.4)
 
 
-def make_card(*, metrics=None, settings=SETTINGS, files=tuple(FILES), **changes) -> str:
-    record = metrics_record() | (metrics or {})
-    return write_card(run_record() | changes, record, ROWS, ROWS[1], settings=settings, files=files)
+def make_card(*, metrics=None, config=None, settings=SETTINGS, files=tuple(FILES), **changes) -> str:
+    experiment, config = experiment_record(**changes), SearchConfig(name="small", seed=7) if config is None else config
+    scores = model_metrics(**metrics or {})
+    return write_card(experiment, config, scores, ROWS, ROWS[1], settings=settings, files=files)
 
 
 def of_format(name: str, **changes) -> str:
-    return in_one_line(make_card(data=run_record()["data"] | {"format": name}, **changes))
+    return in_one_line(make_card(data=experiment_json()["data"] | {"format": name}, **changes))
 
 
 def in_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_format_interval_by_hand():
-    assert format_interval({"low": 0.5, "high": 2 / 3}) == "0.5000 to 0.6667"
-    assert format_interval({"low": math.nan, "high": math.nan}) == "-"
-    assert format_interval({}) == "-"
-
-
 def test_card_has_a_line_of_scores_for_every_metric():
-    test = metrics_record()["test"] | {
+    test = metrics_json()["test"] | {
         "distance_unit": "mm",
         "hd95": {"mean": 4.5, "median": 3.0, "low": 2.0, "high": math.inf, "num_patients": 1},
     }
@@ -65,7 +61,7 @@ def test_card_says_how_the_winner_was_found():
     assert "0.6875 when it was scored again, 0.7500 during training." in card
     assert "of those that are not worse by the standard error of the difference or more, the network" in card
     assert "| learning_rate | 0.0001 to 0.01, log | 0.002 |" in card
-    two = run_record()["config"] | {"objective": ["val_dice", "latency_ms"]}
+    two = SearchConfig(name="small", seed=7, objective=("val_dice", "latency_ms"))
     assert "at most 0.01 below the best one's, it is the best by latency" in in_one_line(make_card(config=two))
 
 
@@ -83,7 +79,7 @@ def test_card_says_what_the_model_was_made_of():
 
 def test_card_says_what_was_left_out():
     assert "Left out" not in make_card()
-    card = make_card(data=run_record()["data"] | {"skipped": ["A_1.tif: is empty", "A_2.tif: is empty"]})
+    card = make_card(data=experiment_json()["data"] | {"skipped": ["A_1.tif: is empty", "A_2.tif: is empty"]})
     assert "2 test. Left out, as files that cannot be used: 2; config.json of the search names each." in card
 
 
@@ -137,10 +133,15 @@ def test_card_lists_the_files_that_are_there():
 ASSESSMENT = {
     "by_lesion_size": [{"name": "below 1 ml", "num_patients": 2, "dice": {"mean": 0.125, "low": 0.0, "high": 0.25}}],
     "by_group": [{"name": "scanner A|B", "num_patients": 3, "dice": {"mean": math.nan}}],
-    "diagnosis": {"sensitivity": 0.9, "specificity": None, "auc": {"mean": 0.75, "low": 0.5, "high": 1.0}},
+    "diagnosis": {"sensitivity": 0.9, "specificity": None, "auc": 0.75},
     "calibration": {"ece": 0.0625},
     "as_notebooks": [{"name": "slice-wise Dice", "value": 0.99, "description": "empty slices count 1"}],
-    "speed": {"slice_ms": 12.5},
+    "speed": {
+        "seconds_per_patient": 1.5,
+        "milliseconds_per_slice": 12.5,
+        "peak_memory_mb": 300.0,
+        "memory_of": "GPU",
+    },
 }
 
 
@@ -151,10 +152,10 @@ def test_card_has_a_section_for_all_that_was_assessed():
         "| scanner A\\|B | 3 | - | - |",
         "| sensitivity | 0.9000 |",
         "| specificity | - |",
-        "| auc | 0.7500 (0.5000 to 1.0000) |",
+        "| auc | 0.7500 |",
         "calibration error is 0.0625",
         "| slice-wise Dice | 0.9900 | empty slices count 1 |",
-        "| slice (ms) | 12.5000 |",
+        "| milliseconds_per_slice | 12.5000 |",
     ):
         assert line in card
 
@@ -247,7 +248,7 @@ def test_card_shows_python_that_gives_what_predict_gives(model, monkeypatch, nor
 
 def test_summary_says_who_won_how_good_it_is_and_where_it_lies(tmp_path):
     screen = io.StringIO()
-    print_summary(tmp_path, ROWS, metrics_record(), Console(file=screen, width=40))
+    print_summary(tmp_path, ROWS, model_metrics(), Console(file=screen, width=40))
     lines = screen.getvalue().splitlines()
     assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED), 3 epochs" in lines
     assert "Winner      t001 at epoch 2: learning_rate 0.002, depth 3, dropout 0.1, bce_weight 0.5" in lines

@@ -73,14 +73,14 @@ def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(sear
 def test_cross_validate_scores_every_patient_but_those_of_the_test_once(searched):
     config, cohort = searched
     found = cross_validate(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
-    names = [row["patient"] for row in found["patients"]]
+    names = [row.patient for row in found.patients]
     assert sorted(names) == sorted((*cohort.split.train, *cohort.split.val))
-    assert found["num_folds"] == len(found["folds"]) == 3
-    assert found["summary"]["num_patients"] == len(names)
-    sizes = np.bincount([row["fold"] for row in found["patients"]])[1:]
+    assert found.num_folds == len(found.folds) == 3
+    assert found.summary.num_patients == len(names)
+    sizes = np.bincount([row.fold for row in found.patients])[1:]
     assert sizes.max() - sizes.min() <= 1
     again = cross_validate(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
-    assert [row["dice"] for row in again["patients"]] == [row["dice"] for row in found["patients"]]
+    assert [row.dice for row in again.patients] == [row.dice for row in found.patients]
 
 
 def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypatch):
@@ -99,7 +99,7 @@ def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypa
     found = cross_validate(WINNER, two, cohort, default_settings(config, cohort), TaskRunner(None))
     for fold, (others, held_out) in enumerate(trained, start=1):
         assert not others & held_out
-        assert {row["patient"] for row in found["patients"] if row["fold"] == fold} == held_out
+        assert {row.patient for row in found.patients if row.fold == fold} == held_out
         assert not others & set(cohort.split.test)
 
 
@@ -111,8 +111,8 @@ def test_trainings_that_fail_are_said_and_the_others_count(searched, tmp_path, c
     assert train_with_seeds(wild, config, cohort, settings, TaskRunner(None)) == []
     assert capsys.readouterr().err.count("note: the training of t001-seed") == 2
     found = cross_validate(wild, config, cohort, settings, TaskRunner(None))
-    assert len(found["failures"]) == 3
-    assert (found["patients"], found["summary"]["num_patients"]) == ([], 0)
+    assert len(found.failures) == 3
+    assert (found.patients, found.summary.num_patients) == ((), 0)
 
 
 def test_the_average_is_that_of_the_last_quarter_of_the_epochs(searched, tmp_path):

@@ -5,13 +5,14 @@ import math
 import pytest
 
 from search.record.efficiency import Step, best_after, best_so_far
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from tests.support.fakes import trial_row
 
 
 def row(number, *epochs, **changes):
     """A trial whose epochs are (seconds since the search began, Dice)."""
-    found = [{"epoch": i, "val_dice": dice, "elapsed_seconds": at} for i, (at, dice) in enumerate(epochs, start=1)]
+    found = [EpochMetrics(epoch=i, val_dice=dice, elapsed_seconds=at) for i, (at, dice) in enumerate(epochs, start=1)]
     return trial_row(number, [], epochs=found, **changes)
 
 

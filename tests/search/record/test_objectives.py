@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from search.record.epochs import EpochMetrics
 from search.record.objectives import OBJECTIVES, costs, dominates, in_order_of_promotion, merits, pareto_front
 from search.record.trials import TrialRow
 from tests.support.fakes import trial_row
@@ -16,7 +17,9 @@ def costly_row(number: int, dice: float, latency: float, parameters: float = 1.0
     """Return the row of a trial whose second epoch was its best."""
     network = {"seconds": 1.0, "latency_ms": latency, "million_parameters": parameters}
     dices = enumerate((0.0, dice, dice / 2), start=1)
-    return trial_row(number, [], epochs=[{"epoch": epoch, "val_dice": value} | network for epoch, value in dices])
+    return trial_row(
+        number, [], epochs=[EpochMetrics(epoch=epoch, val_dice=value, **network) for epoch, value in dices]
+    )
 
 
 def random_rows(seed: int, num_rows: int = 12) -> list[TrialRow]:
@@ -42,7 +45,7 @@ def test_costs_are_the_objectives_other_than_dice():
     ],
 )
 def test_merits_have_costs_turned_round_and_come_in_the_order_of_the_objectives(objectives, expected):
-    epoch = {"epoch": 3, "million_parameters": 2.0, "latency_ms": 8.0, "val_dice": 0.75}
+    epoch = EpochMetrics(epoch=3, million_parameters=2.0, latency_ms=8.0, val_dice=0.75)
     assert merits(epoch, objectives) == expected
 
 
@@ -98,7 +101,7 @@ def test_pareto_front_knows_a_third_objective():
 @pytest.mark.parametrize("seed", range(20))
 def test_pareto_front_is_what_comparing_all_pairs_finds(seed):
     rows = random_rows(seed)
-    values = [(-row.best_dice, row.best_epoch["latency_ms"], row.best_epoch["million_parameters"]) for row in rows]
+    values = [(-row.best_dice, row.best_epoch.latency_ms, row.best_epoch.million_parameters) for row in rows]
     beaten = {
         number
         for number, mine in enumerate(values)

@@ -6,16 +6,8 @@ import random
 
 import pytest
 
-from search.record.trials import (
-    METRIC,
-    State,
-    append_row,
-    best_first,
-    count_states,
-    read_rows,
-    state_after,
-    trial_id,
-)
+from search.record.epochs import EpochMetrics
+from search.record.trials import State, append_row, best_first, count_states, read_rows, state_after, trial_id
 from tests.support.fakes import trial_row
 
 
@@ -73,7 +65,7 @@ def test_read_rows_refuse_a_line_that_is_not_a_trial(tmp_path, changes, missing)
     values.pop(missing, None)
     path.write_text(json.dumps(values) + "\n")
     append_row(path, trial_row(1, [0.5]))
-    with pytest.raises(ValueError, match=f"^{path} has a line that is not a trial of this version: "):
+    with pytest.raises(ValueError, match=rf"^{path}, line 1: "):
         read_rows(path)
 
 
@@ -96,12 +88,14 @@ def test_read_rows_take_the_last_of_double_rows(tmp_path):
 def test_row_with_nan_survives_the_table_and_has_its_best_finite_epoch(tmp_path):
     append_row(tmp_path / "trials.jsonl", trial_row(0, [0.2, 0.4, math.nan, 0.4]))
     [row] = read_rows(tmp_path / "trials.jsonl")
-    assert math.isnan(row.epochs[2]["val_dice"])
+    assert math.isnan(row.epochs[2].val_dice)
     assert row.best_dice == 0.4
-    assert row.best_epoch["epoch"] == 2  # the earlier among equals
+    assert row.best_epoch.epoch == 2  # the earlier among equals
 
 
-@pytest.mark.parametrize("epochs", [[], [{"epoch": 1, "train_loss": math.nan}], [{"epoch": 1, "val_dice": math.inf}]])
+@pytest.mark.parametrize(
+    "epochs", [[], [EpochMetrics(epoch=1, train_loss=math.nan)], [EpochMetrics(epoch=1, val_dice=math.inf)]]
+)
 def test_row_without_a_finite_dice_has_no_best(epochs):
     row = trial_row(0, [], epochs=epochs)
     assert row.best_epoch is None
@@ -122,16 +116,17 @@ def test_best_first_is_by_dice_then_by_number_without_those_that_have_none():
 
 
 @pytest.mark.parametrize(
-    ("result", "state"),
+    ("epoch", "state"),
     [
-        ({"finished": True, "failure": None, METRIC: 0.5}, State.COMPLETE),
-        ({"finished": False, "failure": None, METRIC: 0.5}, State.PRUNED),
-        ({"finished": True, "failure": "train_loss was nan", METRIC: 0.5}, State.FAILED),
-        ({"finished": True, "failure": None, METRIC: math.nan}, State.FAILED),
+        ((0.5, True, None), State.COMPLETE),
+        ((0.5, False, None), State.PRUNED),
+        ((0.5, True, "train_loss was nan"), State.FAILED),
+        ((math.nan, True, None), State.FAILED),
     ],
 )
-def test_state_after_by_hand(result, state):
-    assert state_after(result) == state
+def test_state_after_by_hand(epoch, state):
+    dice, finished, failure = epoch
+    assert state_after(dice, finished=finished, failure=failure) == state
 
 
 def test_count_states_names_those_that_none_has():

@@ -10,10 +10,11 @@ import pytest
 
 from data.readers.images import write_image
 from search.experiment import exclusive_writer
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.report.__main__ import main
 from search.report.page import write_report
-from tests.support.fakes import metrics_record, run_record, trial_row, write_experiment
+from tests.support.fakes import experiment_json, metrics_json, trial_row, write_experiment
 
 EVIL = '</script><script>alert("x")</script> & <b>bold</b>'
 
@@ -86,7 +87,7 @@ def values(array) -> list[float]:
 def test_report_needs_nothing_but_itself(tmp_path):
     (tmp_path / "best").mkdir()
     write_image(tmp_path / "best" / "worst.png", np.zeros((4, 4, 3), np.uint8))
-    metrics = metrics_record() | {"pictures": {"worst: E": "best/worst.png", "best: F": "best/gone.png"}}
+    metrics = metrics_json() | {"pictures": {"worst: E": "best/worst.png", "best: F": "best/gone.png"}}
     page, html = make_page(tmp_path, metrics=metrics)
     assert page.loaded[0] == "data:,"
     assert page.loaded[1].startswith("data:image/png;base64,iVBORw0KGgo")
@@ -100,7 +101,7 @@ def test_report_needs_nothing_but_itself(tmp_path):
 
 
 def test_report_has_headings_in_order_and_each_id_once(tmp_path):
-    page, _ = make_page(tmp_path, metrics=metrics_record())
+    page, _ = make_page(tmp_path, metrics=metrics_json())
     assert page.headings[0] == 1
     assert page.headings.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
@@ -108,7 +109,7 @@ def test_report_has_headings_in_order_and_each_id_once(tmp_path):
 
 
 def test_report_lists_every_trial_the_best_first(tmp_path):
-    page, _ = make_page(tmp_path, metrics=metrics_record())
+    page, _ = make_page(tmp_path, metrics=metrics_json())
     trials = [row for row in page.rows if row and row[0].startswith("t0") and len(row) > 8]
     assert [row[:6] for row in trials] == [
         ["t001", "COMPLETE", "0.7500", "2", "2", "1.0"],
@@ -123,9 +124,9 @@ def test_report_lists_every_trial_the_best_first(tmp_path):
 def test_report_shows_what_others_wrote_as_text(tmp_path):
     rows = [*ROWS, trial_row(4, [0.5], sample=ROWS[0].sample | {"norm": EVIL})]
     rows = [trial_row(row.number, [0.5], sample=row.sample | {"norm": EVIL}, error=row.error) for row in rows]
-    data = run_record()["data"] | {"source": EVIL, "skipped": [EVIL]}
-    space = run_record()["space"] | {"norm": "one of a, b"}
-    metrics = metrics_record() | {"name": EVIL}
+    data = experiment_json()["data"] | {"source": EVIL, "skipped": [EVIL]}
+    space = experiment_json()["space"] | {"norm": "one of a, b"}
+    metrics = metrics_json() | {"name": EVIL}
     metrics["test_patients"][0]["patient"] = EVIL
     page, html = make_page(
         tmp_path, rows, metrics=metrics, data=data, space=space, command=["tune.py", EVIL], note=EVIL
@@ -142,7 +143,7 @@ def test_report_lists_failures_with_their_reasons_first_in_short(tmp_path):
     events = [{"event": "lost", "number": 1, "error": "gone"}] * 2
     write_experiment(tmp_path, [])
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    page, html = make_page(tmp_path, data=run_record()["data"] | {"skipped": ["a.tif: no TIFF"]})
+    page, html = make_page(tmp_path, data=experiment_json()["data"] | {"skipped": ["a.tif: no TIFF"]})
     failures = [row for row in page.rows if row and row[0].startswith("t0") and len(row) == 4]
     assert [row[:3] for row in failures] == [
         ["t002", "FAILED", "0"],
@@ -156,7 +157,7 @@ def test_report_lists_failures_with_their_reasons_first_in_short(tmp_path):
 
 
 def test_report_shows_the_scores_and_a_dash_for_what_is_undefined(tmp_path):
-    page, html = make_page(tmp_path, metrics=metrics_record())
+    page, html = make_page(tmp_path, metrics=metrics_json())
     assert page.row("E")[1:4] == ["3", "0.5", "0.5"]
     assert page.row("F")[1:4] == ["3", "-", "0.5"]
     assert page.row("mean")[2:4] == ["0.8125", "0.25"]
@@ -173,7 +174,7 @@ def test_report_without_a_winner_says_why_and_what_to_do(tmp_path):
     assert "img" not in page.tags
     assert f"Nothing was promoted: python -m search.promote {tmp_path.name} does it" in make_page(tmp_path)[1]
     assert "promoted before" not in html
-    _, html = make_page(tmp_path, metrics=metrics_record(), note="Nothing was promoted: a disk is full")
+    _, html = make_page(tmp_path, metrics=metrics_json(), note="Nothing was promoted: a disk is full")
     assert "The scores below are those of the model that was promoted before." in html
 
 
@@ -193,7 +194,7 @@ def test_report_of_one_trial_draws_what_one_trial_has(tmp_path):
 
 def costly_row(number, dice, latency, parameters=1.0):
     network = {"seconds": 1.0, "latency_ms": latency, "million_parameters": parameters}
-    return trial_row(number, [], epochs=[{"epoch": 1, "val_dice": dice} | network])
+    return trial_row(number, [], epochs=[EpochMetrics(epoch=1, val_dice=dice, **network)])
 
 
 COSTLY_ROWS = [
@@ -207,11 +208,11 @@ COSTLY_ROWS = [
 
 def test_report_draws_the_pareto_front_and_the_promoted_trial_on_it(tmp_path):
     objectives = {"objective": ["val_dice", "latency_ms"]}
-    page, _ = make_page(tmp_path, COSTLY_ROWS, metrics=metrics_record(), config=objectives)
+    page, _ = make_page(tmp_path, COSTLY_ROWS, metrics=metrics_json(), config=objectives)
     others, front = page.figures["front-latency_ms"]
     assert (others["text"], others["x"], others["y"]) == (["t002", "t003"], [3.0, 10.0], [0.5, 0.25])
     assert (front["text"], front["x"], front["y"]) == (["t001", "t000"], [2.0, 9.0], [0.5, 0.75])
-    assert front["marker"]["symbol"] == ["star", "circle"]  # metrics_record promotes t001
+    assert front["marker"]["symbol"] == ["star", "circle"]  # metrics_json promotes t001
     assert others["marker"]["symbol"] == ["circle", "circle"]
 
 
@@ -241,7 +242,7 @@ def test_report_of_trials_without_scores_has_no_front(tmp_path):
 
 
 def test_report_draws_every_epoch_of_every_trial_with_a_score(tmp_path):
-    page, _ = make_page(tmp_path, metrics=metrics_record())
+    page, _ = make_page(tmp_path, metrics=metrics_json())
     pruned, promoted = page.figures["curves"]
     assert (pruned["name"], promoted["name"]) == ("PRUNED", "t001, promoted")
     assert values(promoted["x"])[:2] == [1, 2]
@@ -253,7 +254,7 @@ def test_report_draws_every_epoch_of_every_trial_with_a_score(tmp_path):
 
 def timed_row(number, dices, times, **changes):
     epochs = [
-        {"epoch": place, "val_dice": dice, "seconds": 1.0, "elapsed_seconds": time}
+        EpochMetrics(epoch=place, val_dice=dice, seconds=1.0, elapsed_seconds=time)
         for place, (dice, time) in enumerate(zip(dices, times, strict=True), 1)
     ]
     return trial_row(number, [], epochs=epochs, **changes)
@@ -273,7 +274,7 @@ def test_report_draws_the_best_so_far_in_the_order_of_time(tmp_path):
 
 
 def test_report_shows_notebooks_numbers_beside_ours_under_their_own_name(tmp_path):
-    page, html = make_page(tmp_path, metrics=metrics_record())
+    page, html = make_page(tmp_path, metrics=metrics_json())
     assert page.row("slice-wise Dice, empty = 1")[1:] == ["0.9922", "flattered"]
     assert "as public notebooks report them" in html
     assert page.row("all test slices")[1:] == ["0.9375", "0.5312", "0.9688"]
@@ -281,19 +282,19 @@ def test_report_shows_notebooks_numbers_beside_ours_under_their_own_name(tmp_pat
 
 
 def test_report_says_how_the_model_was_promoted(tmp_path):
-    page, html = make_page(tmp_path, metrics=metrics_record())
+    page, html = make_page(tmp_path, metrics=metrics_json())
     assert page.row("flips")[1:] == ["yes", "mean Dice", "0.625", "0.6875", "yes"]
     assert "123,456 parameters, threshold 0.5, averaged with its mirror image." in html
     assert "scored 1 times" not in html
     assert "Cross-validation" not in html
-    folds = {"num_folds": 2, "summary": metrics_record()["test"], "folds": [metrics_record()["test"]] * 2}
-    _, html = make_page(tmp_path, metrics=metrics_record() | {"num_test_scorings": 3, "cross_validation": folds})
+    folds = {"num_folds": 2, "summary": metrics_json()["test"], "folds": [metrics_json()["test"]] * 2}
+    _, html = make_page(tmp_path, metrics=metrics_json() | {"num_test_scorings": 3, "cross_validation": folds})
     assert "The test patients were scored 3 times" in html
     assert "0.8125 (0.5000 to 0.8750) of 2 patients" in html
 
 
 def test_report_draws_the_reliability_curve_of_bins_with_pixels(tmp_path):
-    page, html = make_page(tmp_path, metrics=metrics_record())
+    page, html = make_page(tmp_path, metrics=metrics_json())
     diagonal, curve = page.figures["reliability"]
     assert "Expected calibration error 0.03125." in html
     assert (diagonal["x"], diagonal["y"]) == ([0, 1], [0, 1])
@@ -304,7 +305,7 @@ def test_report_says_that_the_search_went_on_after_the_promotion(tmp_path):
     write_experiment(tmp_path, [])
     (tmp_path / "test_scorings.jsonl").write_text('{"time": "2026-01-02T05:00:00+00:00"}\n')
     for resumed, said in (("2026-01-02T06:00:00+00:00", True), ("2026-01-02T04:00:00+00:00", False)):
-        _, html = make_page(tmp_path, metrics=metrics_record(), resumed=[resumed])
+        _, html = make_page(tmp_path, metrics=metrics_json(), resumed=[resumed])
         assert ("The search went on after this model was promoted" in html) is said
 
 
@@ -314,7 +315,7 @@ def test_report_says_of_an_interrupted_search_how_it_goes_on(tmp_path):
 
 
 def test_command_writes_the_report_and_prints_its_path(tmp_path, capsys):
-    write_experiment(tmp_path / "small", ROWS, metrics=metrics_record())
+    write_experiment(tmp_path / "small", ROWS, metrics=metrics_json())
     assert main(["small", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "small" / "report.html")
     assert "The search is running" not in (tmp_path / "small" / "report.html").read_text()
@@ -333,15 +334,15 @@ def test_command_says_that_the_search_is_running(tmp_path):
     ("damage", "words"),
     [
         ({}, "is not an experiment of this program"),
-        ({"trials.jsonl": "{}\n"}, "has a line that is not a trial of this version"),
+        ({"trials.jsonl": "{}\n"}, "trials.jsonl, line 1: id is missing"),
         ({"best/metrics.json": "{"}, "metrics.json is damaged"),
-        ({"events.jsonl": '{"event": "begin", "number": 9}\n'}, "has an event that this version does not know"),
+        ({"events.jsonl": '{"event": "begin", "number": 9}\n'}, "events.jsonl, line 1: sample is missing"),
     ],
     ids=["nothing", "table", "metrics", "log"],
 )
 def test_command_ends_in_one_sentence_where_it_cannot_read(tmp_path, capsys, damage, words):
     if damage:
-        write_experiment(tmp_path / "small", [], metrics=metrics_record())
+        write_experiment(tmp_path / "small", [], metrics=metrics_json())
     for name, text in damage.items():
         (tmp_path / "small" / name).write_text(text)
     assert main(["small", "--out", str(tmp_path)]) == 2

@@ -11,7 +11,7 @@ from search.report.page import write_report
 from tests.search.report.test_report import EVIL
 from tests.search.report.test_report_parts import search_until
 from tests.support.browser import Browser, needs_browser
-from tests.support.fakes import metrics_record, run_record, trial_row, write_experiment
+from tests.support.fakes import experiment_json, lanes_json, metrics_json, trial_row, write_experiment
 
 pytestmark = needs_browser
 
@@ -44,10 +44,10 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     search_until(folder)
     write_image(folder / "worst.png", np.full((300, 900, 3), 90, np.uint8))
-    metrics = metrics_record() | {"pictures": {f"worst: {EVIL}": "worst.png"}}
+    metrics = metrics_json() | {"pictures": {f"worst: {EVIL}": "worst.png"}}
     options = {"trials": 27, "max_epochs": 9, "objective": ["val_dice"]}
-    data = run_record()["data"] | {"skipped": [f"a_long_name_without_a_break_{'x' * 200}.tif: {EVIL}"]}
-    write_experiment(folder, [], metrics=metrics, config=options, data=data, lanes={"num_lanes": 3})
+    data = experiment_json()["data"] | {"skipped": [f"a_long_name_without_a_break_{'x' * 200}.tif: {EVIL}"]}
+    write_experiment(folder, [], metrics=metrics, config=options, data=data, lanes=lanes_json(3))
     append_row(folder / "trials.jsonl", trial_row(27, [], state=State.FAILED, error=f"Traceback\nValueError: {EVIL}"))
     return f"file://{write_report(folder)}"
 

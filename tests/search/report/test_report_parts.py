@@ -11,6 +11,7 @@ from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
 from search.experiment import recorded_config
 from search.formatting import format_value
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.report.axes import read_axes
 from search.report.importance import importances, needed_trials
@@ -22,7 +23,7 @@ from search.report.timeline import lay_out, shares
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import SPACES, describe
 from search.suggestion.searcher import OptunaSearcher
-from tests.support.fakes import Rows, learning_curve, trial_row, write_experiment
+from tests.support.fakes import Rows, lanes_json, learning_curve, trial_row, write_experiment
 from tests.support.simulation import simulate
 
 CORE = describe(SPACES["core"])
@@ -31,7 +32,7 @@ CORE = describe(SPACES["core"])
 def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
     """Return the folder and the coordinator of a simulated search that died after so many epochs; None: at its end."""
     options = {"trials": trials, "max_epochs": 9, "scheduler": scheduler}
-    write_experiment(folder, [], config=options, lanes={"num_lanes": 3})
+    write_experiment(folder, [], config=options, lanes=lanes_json(3))
     config = SearchConfig(**options)
     coordinator = Coordinator(
         OptunaSearcher(SPACES["core"], sampler="random", seed=1, num_trials=trials, max_epochs=9),
@@ -53,7 +54,7 @@ def test_record_tells_running_from_paused_trials_without_a_table(tmp_path, num_e
     rows = read_snapshot(tmp_path, is_running=True).rows
     assert [row.number for row in rows] == list(coordinator.trials)
     for row, trial in zip(rows, coordinator.trials.values(), strict=True):
-        assert row.epochs == list(trial.epochs.values())
+        assert row.epochs == trial.all_epochs
         if trial.phase != "ended" and not trial.outcome:  # an outcome is known before its leg is over
             assert row.state == names[trial.phase]
     after = {row.id: str(row.state) for row in read_snapshot(tmp_path).rows}
@@ -107,7 +108,7 @@ def test_rungs_are_none_where_the_scheduler_has_none(tmp_path, scheduler):
 def timed(number, *times, **metrics):
     """Return a trial whose epochs took from the first to the second of each pair of times."""
     epochs = [
-        {"epoch": place, "val_dice": 0.5, "seconds": end - begin, "elapsed_seconds": end} | metrics
+        EpochMetrics(epoch=place, val_dice=0.5, seconds=end - begin, elapsed_seconds=end, **metrics)
         for place, (begin, end) in enumerate(times, 1)
     ]
     return trial_row(number, [], epochs=epochs)

@@ -5,16 +5,17 @@ import time
 
 import pytest
 
-from search.coordination.progress import Progress
+from search.coordination.trial_progress import TrialProgress
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.screen.board import Best, Board
 from tests.search.screen.test_screen import make_board
 from tests.support.fakes import SAMPLE, progress
 
 
-def add_epoch(board: Board, trial: Progress, dice: float, *, seconds: float = 10.0) -> None:
+def add_epoch(board: Board, trial: TrialProgress, dice: float, *, seconds: float = 10.0) -> None:
     epoch = max(trial.epochs, default=0) + 1
-    trial.epochs[epoch] = {"epoch": epoch, "val_dice": dice, "seconds": seconds}
+    trial.epochs[epoch] = EpochMetrics(epoch=epoch, val_dice=dice, seconds=seconds)
     board.on_epoch(trial, trial.epochs[epoch])
 
 
@@ -81,7 +82,7 @@ def test_estimate_ends_with_the_time_budget():
 
 def test_best_so_far_is_the_first_of_equals_also_after_a_resume():
     board = make_board()
-    trials = {0: progress(0, [0.5, math.nan, 0.75]), 1: progress(1, [0.75], phase="unfinished")}
+    trials = {0: progress(0, [0.5, math.nan, 0.75]), 1: progress(1, [0.75], phase="interrupted")}
     board.restore(trials)
     assert board.best == Best(number=0, epoch=3, dice=0.75, sample=SAMPLE)
     add_epoch(board, trials[1], 0.75)

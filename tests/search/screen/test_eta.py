@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from search.coordination.coordinator import Coordinator
-from search.coordination.progress import Leg, Progress
+from search.coordination.trial_progress import End, Leg, TrialProgress
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS
@@ -85,7 +86,7 @@ def test_estimate_knows_that_most_trials_are_pruned():
     """A third of the trials is promoted at each of two rungs: 27 + 9 * 2 + 3 * 6 epochs, not 27 * 9."""
     search = Search(trials=27, num_lanes=1)
     next(search.run())
-    seconds = fmean(epoch["seconds"] for epoch in search.coordinator.trials[0].epochs.values())
+    seconds = fmean(epoch.seconds for epoch in search.coordinator.trials[0].epochs.values())
     assert search.seconds_left(search.ends[0]) / seconds == pytest.approx(27 + 9 * 2 + 3 * 6 - 1, rel=0.15)
 
 
@@ -94,7 +95,7 @@ def test_estimate_knows_that_lanes_are_idle_at_the_end():
     search = Search(trials=3, num_lanes=3)
     *_, clock = itertools.islice(search.run(), 3)
     best = max(search.coordinator.trials.values(), key=lambda trial: max(trial.dices.values(), default=0))
-    assert search.seconds_left(clock) == pytest.approx(8 * best.epochs[1]["seconds"], rel=0.05)
+    assert search.seconds_left(clock) == pytest.approx(8 * best.epochs[1].seconds, rel=0.05)
 
 
 def test_estimate_is_none_before_as_many_trials_as_lanes_ended_an_epoch():
@@ -111,19 +112,19 @@ def test_estimate_of_a_resumed_search_is_that_before_the_interruption(tmp_path):
     before = whole.seconds_left(clock)
     (tmp_path / "cut.jsonl").write_bytes((tmp_path / "log.jsonl").read_bytes())
     resumed = Search(trials=24, num_lanes=2, log=tmp_path / "cut.jsonl")
-    resumed.coordinator.read_back(lambda number: max(resumed.coordinator.trials[number].epochs, default=0))
+    resumed.coordinator.restore(lambda number: max(resumed.coordinator.trials[number].epochs, default=0))
     assert resumed.seconds_left(0.0) == pytest.approx(before, rel=0.2)
     *_, took = resumed.run()
     assert resumed.seconds_left(took) == 0
     assert took == pytest.approx(before, rel=0.3)
 
 
-def trial(number: int, dices: list[float], *, outcome=None, phase: str = "ended") -> Progress:
-    epochs = {e: {"epoch": e, "val_dice": dice, "seconds": 10.0} for e, dice in enumerate(dices, start=1)}
-    return Progress(number=number, sample={}, attrs={}, epochs=epochs, outcome=outcome, phase=phase)
+def trial(number: int, dices: list[float], *, outcome=None, phase: str = "ended") -> TrialProgress:
+    epochs = {e: EpochMetrics(epoch=e, val_dice=dice, seconds=10.0) for e, dice in enumerate(dices, start=1)}
+    return TrialProgress(number=number, sample={}, attrs={}, epochs=epochs, outcome=outcome, phase=phase)
 
 
-def rest(trials: list[Progress], *, num_trials: int, num_lanes: int = 1, **options: Any) -> Estimate:
+def rest(trials: list[TrialProgress], *, num_trials: int, num_lanes: int = 1, **options: Any) -> Estimate:
     """Return the estimate for a search that stops no trial."""
     budget = Budget(num_trials=num_trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
     plan = Plan(num_trials=num_trials, max_epochs=MAX_EPOCHS, num_lanes=num_lanes)
@@ -133,13 +134,13 @@ def rest(trials: list[Progress], *, num_trials: int, num_lanes: int = 1, **optio
 
 
 def test_estimate_expects_trials_to_end_as_earlier_ones_did():
-    patient = [trial(number, [0.5] * 3, outcome=(State.COMPLETE, None)) for number in range(4)]  # `--patience`
+    patient = [trial(number, [0.5] * 3, outcome=End(state=State.COMPLETE)) for number in range(4)]  # `--patience`
     assert rest(patient, num_trials=6).seconds == 2 * 3 * 10
-    failed = [trial(number, [0.5, math.nan], outcome=(State.FAILED, "odd")) for number in range(4)]
+    failed = [trial(number, [0.5, math.nan], outcome=End(state=State.FAILED, error="odd")) for number in range(4)]
     assert rest(failed, num_trials=6).seconds == 2 * 2 * 10
     assert (
         rest(
-            [trial(0, [0.5] * 9, outcome=(State.COMPLETE, None)), trial(1, [], outcome=(State.FAILED, ""))],
+            [trial(0, [0.5] * 9, outcome=End(state=State.COMPLETE)), trial(1, [], outcome=End(state=State.FAILED))],
             num_trials=12,
         ).high_seconds
         <= 10 * 9 * 10

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.console import say
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS
@@ -52,7 +53,7 @@ def test_lines_say_the_best_so_far_and_nothing_else_of_an_epoch(capsys):
     trial = progress(2, [0.5, 0.5, math.nan, 0.25, 0.75])
     for epoch in trial.epochs.values():
         lines.on_epoch(trial, epoch)
-    lines.on_epoch(trial, {"epoch": 6, "train_loss": math.nan, "seconds": 1.0})
+    lines.on_epoch(trial, EpochMetrics(epoch=6, train_loss=math.nan, seconds=1.0))
     assert said(capsys) == [
         "t002 epoch 1: best so far, validation Dice 0.5000",
         "t002 epoch 5: best so far, validation Dice 0.7500",
@@ -86,15 +87,15 @@ def test_restored_lines_continue_clock_counts_and_best(capsys):
     trials = {
         0: progress(0, [0.5, 0.7]),
         1: progress(1, [0.6, math.nan], phase="paused", elapsed_seconds=599.0),
-        2: progress(2, [], phase="unfinished"),
-        3: progress(3, [0.1], phase="unfinished"),
+        2: progress(2, [], phase="interrupted"),
+        3: progress(3, [0.1], phase="interrupted"),
     }
     with lines.quietly():
         lines.on_end(trials[0], State.COMPLETE, None)
     clock.restore(trials.values())
     lines.restore(trials)
     for epoch, dice in ((3, 0.65), (4, 0.75)):
-        trials[1].epochs[epoch] = {"epoch": epoch, "val_dice": dice, "seconds": 2.0}
+        trials[1].epochs[epoch] = EpochMetrics(epoch=epoch, val_dice=dice, seconds=2.0)
         lines.on_epoch(trials[1], trials[1].epochs[epoch])
     text = capsys.readouterr().out.splitlines()
     assert all(re.match(r" 10:0\d  ", line) for line in text)

@@ -7,6 +7,7 @@ import pytest
 
 from search.cluster.group.lane import Lane
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
+from search.record.epochs import EpochMetrics
 from search.storage.storage_path import RETRY_SECONDS, StoragePath, local_path, write_with_retries
 from tests.support.s3_server import location
 
@@ -34,7 +35,7 @@ def lane_of(ray: StoragePath) -> Lane:
     result = {"raised": False, "metrics": {"epoch": 1, "val_dice": 0.5}}
     vars(lane).update(_storage=index, _group_config=SimpleNamespace(checkpoints=ray), _group=OneRank(), _last=result)
     vars(lane).update(
-        _leg={"leg": "t000-1"}, _history=[{"epoch": 1}], _halt=None, _slowest_seconds=None, _last_result={}
+        _leg={"leg": "t000-1"}, _history=[EpochMetrics(epoch=1)], _halt=None, _slowest_seconds=None, _last_result={}
     )
     return lane
 
@@ -76,13 +77,13 @@ def test_checkpoints_in_a_bucket_cost_few_requests(s3_server, bucket):
     for epoch in epochs[:-1]:
         folder = write(epoch, STATE_FILE, METRICS_FILE)
         s3_server.requests.clear()
-        checkpoints.saved(0, folder.path, epoch)
+        checkpoints.saved(0, folder.path, EpochMetrics.from_json(epoch))
         counts.append(len(s3_server.requests))
     assert counts == [0, 5, 0, 5], "the driver removes one checkpoint an epoch at most, and looks at none"
     write(epochs[-1], STATE_FILE, METRICS_FILE)  # its lane was lost before it could say so
     write({"epoch": 6}, STATE_FILE)  # and had written half of one
     s3_server.requests.clear()
-    checkpoints.tidy(0, goes_on=True)
+    checkpoints.tidy(0, keep_newest=True)
     assert [request.split()[0] for request in s3_server.requests].count("GET") == 2 + 2  # the leg, a file; 2 removals
     again = Checkpoints(ray)
     for known in (checkpoints, again):
@@ -106,7 +107,7 @@ def test_checkpoints_rely_on_what_lanes_reported_while_the_bucket_is_out(s3_serv
     name = checkpoints.next_leg(0)
     folder = location(bucket) / "mine/ray" / name / "checkpoint_000000"
     with s3_server.refusing():
-        checkpoints.saved(0, folder.path, {"epoch": 1, "val_dice": 0.5})
-        checkpoints.tidy(0, goes_on=True)
+        checkpoints.saved(0, folder.path, EpochMetrics(epoch=1, val_dice=0.5))
+        checkpoints.tidy(0, keep_newest=True)
         assert str(checkpoints.newest(0)) == f"{folder.path}/{STATE_FILE}"
         assert checkpoints.next_leg(0) == "t000-2"

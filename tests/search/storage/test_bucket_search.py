@@ -52,7 +52,7 @@ def test_search_in_a_bucket_is_killed_resumed_from_there_alone_reported_and_fetc
     assert epochs_before >= 1
     rows = read_rows(working / "trials.jsonl")
     assert [row.state for row in rows] == 2 * [State.COMPLETE]
-    assert all([epoch["epoch"] for epoch in row.epochs] == [1, 2] for row in rows)
+    assert all([epoch.epoch for epoch in row.epochs] == [1, 2] for row in rows)
     assert json.loads((place / "best/metrics.json").read_bytes())["num_test_scorings"] == 1
     assert json.loads((place / "lease.json").read_bytes())["released"]
     names = {place.relative_name(info) for info in place.list_folder(recursive=True) if info.is_file}

@@ -9,6 +9,7 @@ from model.settings import Settings
 from search.cluster.task_runner import _unreadable
 from search.experiment import exclusive_writer
 from search.promotion.candidates import score_checkpoint
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.space import SPACES
 from search.storage import remote, writer
@@ -105,8 +106,8 @@ def test_tracks_of_another_machine_reach_the_bucket_and_then_the_driver(folder, 
     assert isinstance(tracker, MirroredTracker)
     trial = TrackedTrial(number=3, sample=dict.fromkeys(SPACES["core"], 1), config={})
     (location(uri) / "mine/wandb/offline-run-before-mine-t003/run.wandb").write_bytes(b"of its first leg")
-    tracker.start(trial, [{"epoch": 1}])
-    tracker.log({"epoch": 2})
+    tracker.start(trial, [EpochMetrics(epoch=1)])
+    tracker.log(EpochMetrics(epoch=2))
     tracker.finish(State.PRUNED, "")
     found = {name: content for name, content in in_bucket(storage_path_of(folder)).items() if name.startswith("wandb/")}
     assert found == {"wandb/offline-run-1-mine-t003/run.wandb": "ended"}

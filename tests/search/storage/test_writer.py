@@ -16,7 +16,7 @@ from search.storage.lock import is_being_written
 from search.storage.working_folder import parse_out, storage_path_of
 from search.tracking.opening import how_to_send
 from tests.support.bucket_files import EVENTS, in_bucket, put, working_folder_elsewhere, written
-from tests.support.fakes import metrics_record, trial_row, write_experiment
+from tests.support.fakes import lanes_json, metrics_json, trial_row, write_experiment
 from tests.support.s3_server import location
 
 
@@ -85,9 +85,9 @@ def test_check_folder_refuses_a_name_in_use_and_a_read_only_bucket(s3_server, fo
 def test_commands_read_and_write_a_bucket(bucket, monkeypatch, tmp_path, capsys):
     out = parse_out(bucket)
     for name in ("one", "two"):
-        with_model = metrics_record() if name == "one" else None
+        with_model = metrics_json() if name == "one" else None
         write_experiment(
-            out / name, [trial_row(0, [0.5]), trial_row(1, [0.7])], metrics=with_model, lanes={"num_lanes": 1}
+            out / name, [trial_row(0, [0.5]), trial_row(1, [0.7])], metrics=with_model, lanes=lanes_json(1)
         )
         with exclusive_writer(out / name):
             pass

@@ -20,7 +20,7 @@ STOPPED = "stopped early after epoch 3 of 9"
 
 
 def row(number: int, state: State = State.PRUNED, error: str | None = None) -> TrialRow:
-    return trial_row(number, [], sample=SAMPLE, epochs=EPOCHS, state=state, error=error)
+    return trial_row(number, [], sample=SAMPLE, epochs=tuple(EPOCHS), state=state, error=error)
 
 
 def files(folder: Path) -> dict[str, bytes]:

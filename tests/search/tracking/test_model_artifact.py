@@ -20,7 +20,7 @@ from tests.support.wandb_files import read_run, shown
 
 pytestmark = pytest.mark.usefixtures("no_wandb_server")
 
-ROW = trial_row(3, [], sample=SAMPLE, epochs=[epoch | {"elapsed_seconds": 1.0} for epoch in EPOCHS])
+ROW = trial_row(3, [], sample=SAMPLE, epochs=tuple(epoch.at(1.0) for epoch in EPOCHS))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ SLOW = pytest.mark.slow
 """For what W&B's client takes its time for, or does as others that are tested always."""
 
 RUNS = {f"small-t{row.number:03d}": row for row in ROWS}
-EPOCHS = {run: [epoch["epoch"] for epoch in row.epochs] for run, row in RUNS.items()}
+EPOCHS = {run: [epoch.epoch for epoch in row.epochs] for run, row in RUNS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_sync_sends_every_metric_of_every_epoch_of_every_trial(sent):
     for name, row in RUNS.items():
         run = server.runs[name]
         for line, epoch in zip(run.history, row.epochs, strict=True):
-            assert epoch.items() <= line.items()
+            assert epoch.to_json().items() <= line.items()
         assert row.sample.items() <= run.config.items()
         assert run.facts["groupName"] == "small"
         assert run.facts["displayName"].startswith(f"t{row.number:03d} lr ")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.tracking.tensorboard import TensorBoardTracker
 from search.tracking.tracker import make_tracker
@@ -37,7 +38,7 @@ def test_every_metric_of_every_epoch_is_there(tmp_path):
     track(make_tracker(tracking(tmp_path, "tensorboard")), 3, state=State.PRUNED, reason="interrupted")
     found = scalars(tmp_path / "tensorboard" / "t003")
     for name in ("val_dice", "val_iou", "train_loss", "peak_memory_mb"):
-        assert found[name] == [(epoch["epoch"], pytest.approx(epoch[name])) for epoch in EPOCHS]
+        assert found[name] == [(epoch.epoch, pytest.approx(epoch.value(name))) for epoch in EPOCHS]
     assert found["best_val_dice"][0][1] == 0.625
     written = b"".join(event.SerializeToString() for event in read_events(tmp_path / "tensorboard" / "t003"))
     assert b"PRUNED interrupted" in written
@@ -56,5 +57,10 @@ def test_trial_that_goes_on_has_every_epoch_once(tmp_path):
 
 
 def test_trial_without_a_score_has_no_best(tmp_path):
-    track(make_tracker(tracking(tmp_path, "tensorboard")), 0, [{"epoch": 1, "train_loss": float("nan")}], State.FAILED)
+    track(
+        make_tracker(tracking(tmp_path, "tensorboard")),
+        0,
+        [EpochMetrics(epoch=1, train_loss=float("nan"))],
+        State.FAILED,
+    )
     assert "best_val_dice" not in scalars(tmp_path / "tensorboard" / "t000")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.tracking import wandb_run
 from search.tracking.outage import forget_outage, noted_outage
@@ -67,7 +68,7 @@ def test_each_trial_is_a_run_of_its_own(tmp_path):
 
 
 def test_run_takes_an_epoch_that_is_not_finite(tmp_path):
-    track(offline(tmp_path), 0, [*EPOCHS[:1], {"epoch": 2, "train_loss": math.nan}], State.FAILED)
+    track(offline(tmp_path), 0, [*EPOCHS[:1], EpochMetrics(epoch=2, train_loss=math.nan)], State.FAILED)
     run = read_run(tmp_path, 0)
     assert run["history"][1]["epoch"] == 2
     assert run["summary"]["best_val_dice"] == 0.25

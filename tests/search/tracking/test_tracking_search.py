@@ -45,7 +45,7 @@ def test_server_gets_every_trial_of_a_search(tmp_path):
         assert run.config.items() >= (row.sample | {"experiment": "small", "searcher": "tpe"}).items()
         assert run.summary["state"] == row.state
         assert run.summary["best_val_dice"] == row.best_dice
-        assert run.summary["best_epoch"] == row.best_epoch["epoch"]
+        assert run.summary["best_epoch"] == row.best_epoch.epoch
         assert run.summary["peak_memory_mb"] > 100
     assert "validation_slices" in server.runs["small-t000"].history[0]
     kinds = {asked["input"]["artifactTypeName"] for asked in server.asked["CreateArtifact"]}

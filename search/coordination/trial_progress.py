@@ -1,0 +1,95 @@
+"""What is known of a trial while its search runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from search.record.epochs import EpochMetrics
+from search.record.objectives import costs
+from search.record.trials import Sample, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """What a lane trains next."""
+
+    number: int
+    sample: Sample
+
+
+class Phase(StrEnum):
+    """Where a trial is."""
+
+    RUNNING = "running"
+    """A lane trains a leg of it."""
+
+    PAUSED = "paused"
+    """It waits on a rung for its turn."""
+
+    INTERRUPTED = "interrupted"
+    """Its leg was cut off, and another one is to continue it."""
+
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """The leg will end in a pause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """The leg will end the trial."""
+
+    state: State
+    error: str | None = None
+    """Why; None where nothing needs saying."""
+
+
+Outcome: TypeAlias = Pause | End
+"""What the current leg of a trial will end in."""
+
+
+@dataclass(kw_only=True)
+class TrialProgress:
+    """What is known of a trial."""
+
+    number: int
+    sample: Sample
+    attrs: dict[str, Any]
+    """What the sampler must remember of it."""
+
+    epochs: dict[int, EpochMetrics] = field(default_factory=dict)
+    """By number; an epoch that is trained again after a loss replaces the lost one."""
+
+    num_losses: int = 0
+    """How often its worker group was lost."""
+
+    has_ended_in_log: bool = False
+    """The log says that it ended: of its checkpoints, at most the best is left."""
+
+    phase: Phase = Phase.RUNNING
+    outcome: Outcome | None = None
+    """None while nothing is decided."""
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of its last epoch; 0 before the first has ended."""
+        return max(self.epochs, default=0)
+
+    @property
+    def all_epochs(self) -> tuple[EpochMetrics, ...]:
+        """Every epoch, first to last."""
+        return tuple(self.epochs[number] for number in sorted(self.epochs))
+
+    @property
+    def dices(self) -> dict[int, float]:
+        """Validation Dice by epoch, where it is finite."""
+        return {number: epoch.val_dice for number, epoch in self.epochs.items() if epoch.has_dice}
+
+    def costs(self, objectives: Sequence[str]) -> dict[str, float]:
+        """Return what its network costs, by the objectives other than Dice; nothing before its first epoch."""
+        first = next(iter(self.epochs.values()), None)
+        values = {name: first.value(name) for name in costs(objectives)} if first else {}
+        return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,40 @@
+"""What a checkpoint says of itself, in the metrics.json beside its state."""
+
+from dataclasses import dataclass
+
+from search.record.codec import JsonObject
+from search.record.epochs import EpochMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecord:
+    """After which epoch, or in the middle of which, a checkpoint was taken."""
+
+    metrics: EpochMetrics
+    """Of the last whole epoch. Where a checkpoint was taken in the middle of the next one, they have no Dice, so that
+    it is nobody's best."""
+
+    num_batches: int = 0
+    """Batches of the next epoch that are done."""
+
+    history: tuple[EpochMetrics, ...] = ()
+    """Every whole epoch of the trial, first to last."""
+
+    @classmethod
+    def from_json(cls, values: JsonObject, where: str = "checkpoint") -> "CheckpointRecord":
+        """Return what a checkpoint's metrics.json says; on disk, the metrics lie beside the other keys.
+
+        Raises:
+            UserError: It is not one of this program.
+        """
+        metrics = {name: value for name, value in values.items() if name not in ("num_batches", "history")}
+        return cls(
+            metrics=EpochMetrics.from_json(metrics, where),
+            num_batches=values.get("num_batches", 0),
+            history=tuple(EpochMetrics.from_json(epoch, where) for epoch in values.get("history", ())),
+        )
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON object that `from_json` reads."""
+        num_batches = {"num_batches": self.num_batches} if self.num_batches else {}
+        return self.metrics.to_json() | num_batches | {"history": [epoch.to_json() for epoch in self.history]}

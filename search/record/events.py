@@ -1,0 +1,107 @@
+"""The log of a search (events.jsonl): every decision and every epoch, an event a line, in their order.
+
+From it a search whose driver died is restored (search/coordination/coordinator.py), and reports follow one that runs.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from data.errors import UserError
+from search.record.codec import JsonObject, check_version, from_json, to_json
+from search.record.epochs import EpochMetrics
+from search.record.jsonl import append_line, read_records
+
+VERSION = 1
+"""Of the log's lines. Version 1 is not written down; a line of a later one has it as `version`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """A configuration was suggested, and its trial begins."""
+
+    number: int
+    sample: dict[str, Any]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    """What the sampler must remember of it (search/suggestion/searcher.py)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegStarted:
+    """A leg of the trial was handed to a lane."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded:
+    """An epoch of the trial ended, or its training raised."""
+
+    number: int
+    metrics: EpochMetrics
+    finished: bool
+    """The training is over."""
+
+    failure: str | None
+    """Why it cannot go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """The trial's worker group was lost, with its leg."""
+
+    number: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The trial ended after its last leg, whose last checkpoint is on disk."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenUp:
+    """The trial was paused, and had to make room."""
+
+    number: int
+    reason: str | None
+
+
+Event: TypeAlias = Begin | LegStarted | EpochEnded | Lost | Ended | GivenUp
+
+NAMES: dict[type[Event], str] = {
+    Begin: "begin",
+    LegStarted: "leg",
+    EpochEnded: "epoch",
+    Lost: "lost",
+    Ended: "end",
+    GivenUp: "give_up",
+}
+"""What the log calls each event."""
+
+KINDS: dict[str, type[Event]] = {name: kind for kind, name in NAMES.items()}
+
+
+def append_event(path: Path, event: Event) -> None:
+    """Add an event to the log."""
+    append_line(path, {"event": NAMES[type(event)], **to_json(event)})
+
+
+def read_events(path: Path) -> list[Event]:
+    """Return the events of a log, first to last; none where there is no file.
+
+    Raises:
+        UserError: A line is not an event of this version; the message names it.
+    """
+    return read_records(path, _event)
+
+
+def _event(values: JsonObject, where: str) -> Event:
+    check_version(values, VERSION, where)
+    kind = KINDS.get(str(values.get("event")))
+    if kind is None:
+        name = values.get("event")
+        raise UserError(f"{where} has an event that this version does not know: {name!r}; legal are {', '.join(KINDS)}")
+    return from_json(kind, values, where)

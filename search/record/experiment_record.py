@@ -1,0 +1,160 @@
+"""config.json: what must be known to understand, repeat or resume a search."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.atomic import write
+from data.errors import UserError
+from data.split import Split
+from search.record.codec import JsonObject, check_version, from_json, to_json
+from search.record.files import CONFIG_FILE
+from search.record.provenance import Provenance
+from search.record.trials import Sample, State
+
+VERSION = 1
+"""Of config.json. It was not written down at first: a file without one is of version 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The patients that a search was given."""
+
+    source: str
+    """What `--data` named."""
+
+    format: str
+    fingerprint: str
+    """Of all patients' pixels, and of how they were preprocessed."""
+
+    split: Split
+    num_slices: Mapping[str, int] = field(default_factory=dict)
+    """By side."""
+
+    num_tumour_slices: Mapping[str, int] = field(default_factory=dict)
+    """By side."""
+
+    skipped: tuple[str, ...] = ()
+    """Files that could not be used, and why."""
+
+    @property
+    def patients(self) -> dict[str, tuple[str, ...]]:
+        """The ids of the patients by side."""
+        return {"train": self.split.train, "val": self.split.val, "test": self.split.test}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanesRecord:
+    """What a search ran on when it began."""
+
+    num_lanes: int
+    num_workers: int
+    """Of each lane."""
+
+    cpus_per_worker: int
+    gpus_per_worker: float
+    object_store_bytes: int | None = None
+    """Memory of the smallest node for what all its workers share; None: no node said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierTrial:
+    """A trial of another experiment, as the searcher was told of it."""
+
+    sample: Sample
+    values: Mapping[int, float]
+    """Validation Dice by epoch."""
+
+    state: State
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """By the objectives other than Dice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """What a search knew before its first trial."""
+
+    earlier: tuple[EarlierTrial, ...] = ()
+    first: tuple[Sample, ...] = ()
+    """Configurations to try first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Budget:
+    """The options that are read without a SearchConfig."""
+
+    trials: int
+    time_budget_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRecord:
+    """What config.json says of a search."""
+
+    started: str
+    """In ISO 8601, as all times here."""
+
+    config: JsonObject
+    """The options. search.experiment.recorded_config makes a SearchConfig of them."""
+
+    space: Mapping[str, str]
+    """A line for people about each axis."""
+
+    lanes: LanesRecord | None = None
+    """None in files that were written before it was recorded."""
+
+    data: DataRecord
+    provenance: Provenance
+    """On disk, its fields lie beside the others."""
+
+    known: WarmStart = field(default_factory=WarmStart)
+    resumed: tuple[str, ...] = ()
+    """When the search was resumed."""
+
+    @property
+    def num_trials(self) -> int:
+        """Trials that were asked for."""
+        return self._budget.trials
+
+    @property
+    def time_budget_seconds(self) -> float | None:
+        """How long the search may take; None: as long as its trials need."""
+        return self._budget.time_budget_seconds
+
+    @property
+    def _budget(self) -> "_Budget":
+        return from_json(_Budget, self.config, f"{CONFIG_FILE}, config")
+
+    @property
+    def num_lanes(self) -> int:
+        """Trials that were trained at a time; 1 where that was not recorded."""
+        return self.lanes.num_lanes if self.lanes else 1
+
+
+def read_experiment(folder: Path) -> ExperimentRecord:
+    """Return what config.json says.
+
+    Raises:
+        UserError: There is none, it is damaged, or a newer version of the program wrote it.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{folder} is not an experiment of this program: {path.name} cannot be read: {error}"
+        ) from error
+    if not isinstance(values, dict):
+        raise UserError(f"{folder} is not an experiment of this program: {path.name} is not a JSON object")
+    check_version(values, VERSION, str(path))
+    where = f"{folder} is not an experiment of this program: {path.name}"
+    return from_json(ExperimentRecord, values | {"provenance": values}, where)
+
+
+def write_experiment(folder: Path, experiment: ExperimentRecord) -> None:
+    """Write config.json, whole or not at all."""
+    values = to_json(experiment)
+    known, resumed = values.pop("known"), values.pop("resumed")
+    values |= values.pop("provenance") | {"known": known} | ({"resumed": resumed} if resumed else {})
+    write(folder / CONFIG_FILE, json.dumps({"version": VERSION} | values, indent=2).encode())

@@ -1,0 +1,114 @@
+"""Scores as metrics.json holds them: of each patient, and summarised over patients."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from search.record.codec import JsonObject, from_json, to_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRecord:
+    """A metric over the patients in whom it is defined; nan where there are too few of them."""
+
+    mean: float
+    median: float = math.nan
+    low: float = math.nan
+    """With `high`, the 95 % bootstrap interval of the mean."""
+
+    high: float = math.nan
+    num_patients: int | None = None
+    """Patients in whom it is defined; None in files that were written before it was recorded."""
+
+    @property
+    def interval(self) -> str:
+        """The interval for people; a dash where there are too few patients for one."""
+        has_interval = math.isfinite(self.low) and math.isfinite(self.high)
+        return f"{self.low:.4f} to {self.high:.4f}" if has_interval else "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryRecord:
+    """The scores of several patients. On disk, each metric's lies beside the other keys, under its name."""
+
+    num_patients: int
+    by_metric: Mapping[str, MetricRecord]
+    """dice, iou, precision, recall and accuracy; hd95 and assd where distances were measured."""
+
+    distance_unit: Literal["mm", "pixels"] | None = None
+    """Of hd95 and assd."""
+
+    @property
+    def dice(self) -> MetricRecord:
+        """The volumetric Dice."""
+        return self.by_metric["dice"]
+
+    @classmethod
+    def from_json(cls, values: JsonObject, where: str) -> "SummaryRecord":
+        """Return the summary that a JSON object has.
+
+        Raises:
+            UserError: There is no Dice, or a value has the wrong type.
+        """
+        scores = {name: value for name, value in values.items() if isinstance(value, dict)}
+        by_metric = {name: from_json(MetricRecord, value, f"{where}.{name}") for name, value in scores.items()}
+        from_json(_Rest, values, where)  # which names what is missing
+        return cls(num_patients=values["num_patients"], by_metric=by_metric, distance_unit=values.get("distance_unit"))
+
+    def to_json(self) -> JsonObject:
+        """Return the summary as a JSON object."""
+        unit = {"distance_unit": self.distance_unit} if self.distance_unit else {}
+        return {"num_patients": self.num_patients, **to_json(self.by_metric), **unit}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rest:
+    """The keys that every summary has."""
+
+    num_patients: int
+    dice: MetricRecord
+    distance_unit: Literal["mm", "pixels"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientRecord:
+    """The scores of one patient (model/scoring/evaluate.py); nan where one is undefined or not known."""
+
+    patient: str
+    num_slices: int
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    accuracy: float
+    predicted_pixels: int
+    true_pixels: int
+    num_pixels: int = 0
+    group: str = ""
+    predicted_ml: float = math.nan
+    true_ml: float = math.nan
+    hd95: float = math.nan
+    assd: float = math.nan
+    distance_unit: Literal["mm", "pixels"] | None = None
+
+    def value(self, metric: str) -> float:
+        """Return the patient's score by a metric."""
+        return getattr(self, metric)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldPatientRecord(PatientRecord):
+    """The scores of one patient by the network of a fold that it was held out of."""
+
+    fold: int
+    """From 1 on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRecord:
+    """The Dice of some of the patients."""
+
+    name: str
+    num_patients: int
+    dice: MetricRecord
