@@ -1,5 +1,6 @@
 """The patients of a data source: a folder in one of the layouts of the readers, or patients that a reader generates."""
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +98,8 @@ def _locate(source: str, reading: Reading, phantom_root: Path) -> tuple[str, Pat
 def _path(source: str) -> Path:
     try:
         path = Path(source).expanduser()
-        path.exists()
+        with suppress(FileNotFoundError, NotADirectoryError):  # the reader says what it expects there
+            path.stat()
     except (OSError, RuntimeError, ValueError) as error:  # a loop, a name too long, an unknown user, a zero byte
         raise DataError(f"data source {source!r} cannot be opened ({error}); name a folder.") from error
     return path

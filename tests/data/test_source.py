@@ -36,7 +36,16 @@ def test_source_refuses_an_illegal_number_of_phantoms(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("source", "message"), [("", "is empty"), ("no/such/folder", "does not exist")])
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", "is empty"),
+        ("no/such/folder", "does not exist"),
+        ("~no-such-user/data", r"cannot be opened .*; name a folder"),
+        ("a" * 300, r"cannot be opened .*; name a folder"),
+        ("a\0b", r"cannot be opened .*; name a folder"),
+    ],
+)
 def test_source_refuses_a_path_that_does_not_exist(tmp_path, source, message):
     with pytest.raises(DataError, match=message):
         find_source(source, phantom_root=tmp_path)

@@ -122,3 +122,10 @@ def test_page_of_one_slice_without_tumour_can_be_drawn(tmp_path, capsys):
     found, _ = inspect(capsys, tmp_path, "--out", tmp_path / "out")
     assert {kind for kind, *_ in found} == {"all-black slices", "no tumour", "constant channel", "single slice"}
     assert Page((tmp_path / "out/inspect.html").read_text()).links == ["data:,"]
+
+
+def test_page_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    Case(1).write(tmp_path / "source" / "A")
+    (tmp_path / "out" / "inspect.html").mkdir(parents=True)
+    assert main([str(tmp_path / "source"), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("(Is a directory); choose another --out")
