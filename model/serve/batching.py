@@ -46,7 +46,7 @@ class Stopped(RuntimeError):
 class _Job:
     def __init__(self, slices: np.ndarray) -> None:
         self.slices = slices
-        self.found: Future[np.ndarray] = Future()
+        self.probabilities: Future[np.ndarray] = Future()
 
 
 class Batcher:
@@ -84,7 +84,7 @@ class Batcher:
             raise Stopped
         job = _Job((slices - mean[:, None, None]) / std[:, None, None])
         self._jobs.put(job)
-        return job.found.result()
+        return job.probabilities.result()
 
     def _work(self) -> None:
         first = self._jobs.get()
@@ -98,7 +98,7 @@ class Batcher:
             except queue.Empty:
                 return
             if left is not None:
-                left.found.set_exception(Stopped())
+                left.probabilities.set_exception(Stopped())
 
     def _gather(self, first: _Job) -> tuple[list[_Job], _Job | None]:
         """Return the jobs of one batch, and the job that did not fit into it."""
@@ -125,9 +125,9 @@ class Batcher:
             found = self._network(slices, np.zeros(channels, np.float32), np.ones(channels, np.float32))
         except Exception as error:  # the thread must survive; each request raises the error itself
             for job in batch:
-                job.found.set_exception(error)
+                job.probabilities.set_exception(error)
             return
         start = 0
         for job in batch:
-            job.found.set_result(found[start : start + len(job.slices)])
+            job.probabilities.set_result(found[start : start + len(job.slices)])
             start += len(job.slices)

@@ -49,7 +49,7 @@ class Refusal(Exception):
 
 
 class Allowance:
-    """An amount that threads share; each waits until its part is free."""
+    """An amount that threads share; each waits until its amount is free."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -57,13 +57,13 @@ class Allowance:
         self._changed = threading.Condition()
 
     @contextmanager
-    def part(self, amount: int) -> Iterator[None]:
-        """Hold an amount while the body runs.
+    def reserve(self, amount: int) -> Iterator[None]:
+        """Hold an amount until the `with` block ends, after waiting until it is free.
 
         Raises:
             Refusal: The amount is larger than the whole allowance.
         """
-        assert amount >= 0, f"a part of {amount} would free what others hold"
+        assert amount >= 0, f"reserving {amount} would free what others hold"
         if amount > self.total:
             values = f"{amount} values (pixels x channels)"
             raise Refusal(413, f"the request has {values}, but at most {self.total} are accepted; send less")

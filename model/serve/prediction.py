@@ -41,7 +41,7 @@ class UploadPredictor:
             received.mkdir()
             with _refusing_unusable_files(received):
                 stored = store(uploads, received)
-                with self.allowance.part(sum(num_values(path) for path in stored.values())):
+                with self.allowance.reserve(sum(num_values(path) for path in stored.values())):
                     volume = read_upload(stored, self.settings)
                     probability = predict_volume(
                         self.network, volume.images, self.settings.preprocessing, batch_size=self.batch_size

@@ -233,8 +233,13 @@ def test_no_file_of_a_model_folder_is_unpickled():
         for room in ("data", "model", "search")
         for path in sorted((root / room).rglob("*.py"))
         for line in path.read_text().splitlines()
-        if re.search(r"\b(torch\.load|pickle\.loads?|export\.load|joblib\.load|allow_pickle=True)\b", line)
+        if re.search(r"\b(torch\.load|(?:cloud)?pickle\.loads?|export\.load|joblib\.load|allow_pickle=True)\b", line)
         and "`" not in line
     ]
-    assert sorted({name for name, _ in calls}) == ["checkpoint.py", "torch_program.py"]
-    assert all("weights_only=True" in line or "io.BytesIO(content)" in line for _, line in calls)
+    # ray_internals.py reads the error of a trial that Tune pickled on this machine, in the search that is running.
+    assert sorted({name for name, _ in calls}) == ["checkpoint.py", "ray_internals.py", "torch_program.py"]
+    assert [line for name, line in calls if name == "ray_internals.py"] == [
+        "error = pickle.loads(Path(trial.pickled_error_file).read_bytes())"
+    ]
+    others = [line for name, line in calls if name != "ray_internals.py"]
+    assert all("weights_only=True" in line or "io.BytesIO(content)" in line for line in others)

@@ -11,15 +11,15 @@ def test_allowance_makes_requests_wait_for_memory():
     allowance, order = Allowance(10), []
 
     def second() -> None:
-        with allowance.part(6):
+        with allowance.reserve(6):
             order.append("second")
 
-    with allowance.part(5):
+    with allowance.reserve(5):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(0.05)
         order.append("first")
     thread.join(5)
     assert order == ["first", "second"]
-    with pytest.raises(Refusal, match="11 values"), allowance.part(11):
+    with pytest.raises(Refusal, match="11 values"), allowance.reserve(11):
         pass

@@ -136,7 +136,7 @@ def test_sides_that_are_not_positive_are_refused_by_the_header(tmp_path, name, c
 def test_negative_side_frees_no_memory_for_another_file(port):
     files = [("a", "A_1.png", png_of(20_000)), ("b", "A_2.tif", tiff_of(-(10**9), 1000))]
     assert post_form(port, *files).status in (400, 413)
-    with pytest.raises(AssertionError, match="a part of -1 would free"), Allowance(10).part(-1):
+    with pytest.raises(AssertionError, match="reserving -1 would free"), Allowance(10).reserve(-1):
         pass
 
 
