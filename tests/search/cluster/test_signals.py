@@ -1,4 +1,4 @@
-"""Signals: what ends a program, what lets it finish first, and who may say so."""
+"""Signals: what interrupts a command, and what lets it finish first."""
 
 import os
 import signal
@@ -9,39 +9,39 @@ import pytest
 from search.cluster.signals import finish_despite_sigterm, keep_sigterm_handler, sigterm_as_interrupt
 
 
-def kill_politely() -> None:
+def send_sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_polite_kill_is_what_ctrl_c_is_and_only_meanwhile():
+def test_sigterm_interrupts_like_ctrl_c_during_the_block_only():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
-        kill_politely()
+        send_sigterm()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_finishing_goes_on_after_a_polite_kill_and_says_so_but_not_after_two(capsys):
+def test_a_first_sigterm_lets_the_block_finish_and_a_second_does_not(capsys):
     with finish_despite_sigterm():
-        kill_politely()
+        send_sigterm()
         assert "the promotion is finished first" in capsys.readouterr().out
         with pytest.raises(KeyboardInterrupt):
-            kill_politely()
+            send_sigterm()
 
 
-def test_finishing_is_ended_by_ctrl_c_at_once():
+def test_ctrl_c_interrupts_a_block_that_finishes_despite_sigterm():
     with pytest.raises(KeyboardInterrupt), finish_despite_sigterm():
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_own_handlers_outlast_what_others_do_to_them():
+def test_keep_sigterm_handler_restores_what_ray_replaces():
     with sigterm_as_interrupt():
         with keep_sigterm_handler():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as ray.init does, with a handler of its own
         with pytest.raises(KeyboardInterrupt):
-            kill_politely()
+            send_sigterm()
 
 
-def test_handlers_are_left_alone_outside_the_main_thread():
+def test_handlers_do_nothing_outside_the_main_thread():
     errors = []
 
     def enter() -> None:
