@@ -1,4 +1,4 @@
-"""Ray Tune, wired: lanes that stay warm, and a coordinator that says what they train."""
+"""Wire Ray Tune: lanes that stay warm, and a coordinator that decides what they train."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,12 +46,12 @@ from search.tracking.tracker import Tracking, make_tracker, tracking_of
 def run_trials(
     config: SearchConfig, lanes: LanePlan, train_pack: Pack, val_pack: Pack, *, logs: Path | None = None
 ) -> list[TrialRow]:
-    """Return the table of trials after the search has ended, by itself, by time, or by Ctrl-C.
+    """Return the table of trials after the search has ended, or was ended by its time budget or Ctrl-C.
 
-    Where the experiment's folder has a log already, the search goes on from there.
+    If the experiment's folder has a log, the search resumes from it.
 
     Args:
-        logs: Ray's, for what a worker said before it was lost.
+        logs: The folder of Ray's log files, for the last words of a lost worker.
     """
     tracking = tracking_of(config, fingerprint=train_pack.fingerprint)
     fixed = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
@@ -71,58 +71,73 @@ def run_trials(
 def run_search(
     config: SearchConfig, trainable: Any, *, num_lanes: int, lanes: LanePlan | None = None, logs: Path | None = None
 ) -> list[TrialRow]:
-    """Return the table of trials that a trainable trained, one leg at a time in each lane.
+    """Return the table of trials that a trainable has trained, one leg at a time in each lane.
 
     Args:
-        num_lanes: How many there are, at first.
-        lanes: What one needs, for a number that follows the cluster's size; None: the number stays.
-        logs: Ray's, for what a worker said before it was lost.
+        num_lanes: How many lanes there are at first.
+        lanes: What a lane books, so that their number can follow the cluster; None: the number is fixed.
+        logs: The folder of Ray's log files, for the last words of a lost worker.
     """
     folder, clock = config.folder.resolve(), Clock()
-    removals = FolderRemover()
-    checkpoints = Checkpoints(storage_path_of(folder) / RAY_FOLDER, remove=removals.remove)
+    remover = FolderRemover()
+    checkpoints = Checkpoints(storage_path_of(folder) / RAY_FOLDER, remove=remover.remove)
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
-    plan = Plan(
-        num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
-    )
-    board = Board(plan, scheduler, clock, time_budget_seconds=config.time_budget_seconds)
-    screen = open_screen(board, folder, lanes.describe if lanes else None)
+    screen = _open_screen(config, scheduler, clock, num_lanes=num_lanes, lanes=lanes)
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
     capacity = open_lane_capacity(config, lanes, screen.on_lanes) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, capacity=capacity, stop=stop)
     watch = LaneWatch(screen, checkpoints, folder, searcher.has_room)
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=LegScheduler(coordinator, clock),
-            num_samples=-1,  # the coordinator says when it is over
-            max_concurrent_trials=config.trials if capacity else num_lanes,
-            reuse_actors=True,
-            trial_name_creator=_leg_name,
-            trial_dirname_creator=_leg_name,
-        ),
-        run_config=tune.RunConfig(
-            name=RAY_FOLDER,
-            storage_path=str(folder),
-            callbacks=[watch],
-            stop=stop,
-            # search.coordination.checkpoints decides what is kept; Tune would write its whole state after every epoch.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
-            verbose=0,
-        ),
-    )
     if not coordinator.is_finished:
+        most_legs = config.trials if capacity else num_lanes
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=_tune_config(searcher, LegScheduler(coordinator, clock), most_legs),
+            run_config=_run_config(folder, watch, stop),
+        )
         with screen.watched(), stop_on_signals(stop):
             tuner.fit()
         watch.say_outage()
     coordinator.stop(stop.reason)
-    removals.end()
-    if cut_off := sum(trial.phase != Phase.ENDED for trial in coordinator.trials.values()):
-        screen.say(f"{stop.reason}: {cut_off} trials were cut off, and go on with --resume {config.name}")
+    remover.end()
+    if num_unfinished := sum(trial.phase != Phase.ENDED for trial in coordinator.trials.values()):
+        screen.say(f"{stop.reason}: {num_unfinished} trials did not finish, and continue with --resume {config.name}")
     return read_rows(folder / TABLE_FILE)
+
+
+def _open_screen(
+    config: SearchConfig, scheduler: Scheduler, clock: Clock, *, num_lanes: int, lanes: LanePlan | None
+) -> Lines:
+    plan = Plan(
+        num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
+    )
+    board = Board(plan, scheduler, clock, time_budget_seconds=config.time_budget_seconds)
+    return open_screen(board, config.folder.resolve(), lanes.describe if lanes else None)
+
+
+def _tune_config(searcher: LegSearcher, scheduler: LegScheduler, most_legs: int) -> tune.TuneConfig:
+    return tune.TuneConfig(
+        search_alg=searcher,
+        scheduler=scheduler,
+        num_samples=-1,  # the coordinator decides when the search is finished
+        max_concurrent_trials=most_legs,
+        reuse_actors=True,
+        trial_name_creator=_leg_name,
+        trial_dirname_creator=_leg_name,
+    )
+
+
+def _run_config(folder: Path, watch: LaneWatch, stop: StopRequest) -> tune.RunConfig:
+    return tune.RunConfig(
+        name=RAY_FOLDER,
+        storage_path=str(folder),
+        callbacks=[watch],
+        stop=stop,
+        # Every epoch has a checkpoint; search.coordination.checkpoints decides which ones are kept.
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+        verbose=0,
+    )
 
 
 def _open_coordinator(
@@ -133,26 +148,13 @@ def _open_coordinator(
     clock: Clock,
     checkpoints: Checkpoints,
 ) -> Coordinator:
-    """Return a new search's coordinator, or that of the log in the experiment's folder as its writer left it."""
+    """Return the coordinator of a new search, or the one that the log in the experiment's folder describes."""
     folder = config.folder.resolve()
-    # The study and the table are written anew from the log, so that it does not matter where their writer was killed.
+    # Table and study are rewritten from the log, so it does not matter in which state a killed process left them.
     for derived in (folder / TABLE_FILE, folder / STUDY_FILE):
         derived.unlink(missing_ok=True)
-    earlier, first = warm_start.load(folder)
-    searcher = OptunaSearcher(
-        SPACES[config.space],
-        sampler=config.searcher,
-        seed=config.seed,
-        num_trials=config.trials,
-        max_epochs=config.max_epochs,
-        objectives=config.objective,
-        study=folder / STUDY_FILE,
-        name=config.name,
-        first=first,
-        earlier=earlier,
-    )
     coordinator = Coordinator(
-        searcher,
+        _open_searcher(config, folder),
         scheduler,
         num_trials=config.trials,
         listener=Listeners(recorder, screen),
@@ -167,6 +169,22 @@ def _open_coordinator(
         recorder.restore(coordinator.trials.values())
         screen.restore(coordinator.trials)
     return coordinator
+
+
+def _open_searcher(config: SearchConfig, folder: Path) -> OptunaSearcher:
+    earlier, first = warm_start.load(folder)
+    return OptunaSearcher(
+        SPACES[config.space],
+        sampler=config.searcher,
+        seed=config.seed,
+        num_trials=config.trials,
+        max_epochs=config.max_epochs,
+        objectives=config.objective,
+        study=folder / STUDY_FILE,
+        name=config.name,
+        first=first,
+        earlier=earlier,
+    )
 
 
 def _trainable(
@@ -184,7 +202,7 @@ def _trainable(
     selector = None if lanes.num_workers == 1 else avoid_spot_selector()
     place = tune.PlacementGroupFactory([lanes.actor_resources()], bundle_label_selector=selector)
     lane = tune.with_resources(lane, place)
-    lane.__qualname__ = Lane.__qualname__  # what `ps` and Ray's dashboard show, instead of the wrapper's name
+    lane.__qualname__ = Lane.__qualname__  # shown by `ps` and Ray's dashboard, instead of the wrapper's name
     return lane
 
 

@@ -115,7 +115,7 @@ def test_interrupted_search_promotes_what_it_has_and_leaves_no_process(tmp_path)
     assert status == 0, text
     [stopping] = [place for place, line in enumerate(lines) if "Stopping: " in line]  # after the terminal's own ^C
     [cut_off] = [place for place, line in enumerate(lines) if "interrupted: " in line]
-    assert re.search(r"interrupted: \d+ trials were cut off, and go on with --resume cut$", lines[cut_off])
+    assert re.search(r"interrupted: \d+ trials did not finish, and continue with --resume cut$", lines[cut_off])
     assert stopping < max(place for place, line in enumerate(lines) if "trials ended" in line) < cut_off
     assert any(line.startswith("Winner      t") for line in lines[cut_off:])
     assert read_rows(tmp_path / "cut" / "trials.jsonl")[-1].error == "interrupted"
