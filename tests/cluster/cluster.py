@@ -1,4 +1,4 @@
-"""A cluster that `ray up` started on hosts of this machine, as one sits before it."""
+"""A cluster that `ray up` has started on hosts of this machine, seen from the desk of its user."""
 
 import json
 import time
@@ -23,23 +23,23 @@ jobs = JobSubmissionClient()
 for expression in sys.stdin:
     print("answer", json.dumps(eval(expression)), flush=True)
 """
-"""A process of the head that stays: starting a Python that knows Ray for every question costs seconds."""
+"""A program that stays on the head: to start a Python with Ray for every question would take seconds each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Hosts, and what a person types at the desk."""
+    """The hosts, and the commands that a person types at the desk."""
 
     hosts: Hosts
     answers: Popen
-    """Takes an expression a line, and answers with a line that has its value as JSON."""
+    """Takes one expression per line, and answers with a line that has its value as JSON."""
 
     def ray(self, command: str, arguments: str = "", *, timeout_seconds: float = 120.0) -> CompletedProcess:
-        """Return what `ray COMMAND cluster.yaml ARGUMENTS` said."""
+        """Return the result of `ray COMMAND cluster.yaml ARGUMENTS`."""
         return self.at_desk(f"ray {command} {FILE} {arguments}", timeout_seconds=timeout_seconds)
 
     def at_desk(self, command: str, *, timeout_seconds: float = 120.0) -> CompletedProcess:
-        """Return what a command said at the desk, in the project's folder."""
+        """Return the result of a command at the desk, in the project's folder."""
         return self.hosts.desk.run(f"cd {ROOT} && {command}", timeout_seconds=timeout_seconds)
 
     def ask(self, expression: str) -> Any:
@@ -47,16 +47,16 @@ class Cluster:
         print(expression, file=self.answers.stdin, flush=True)
         assert self.answers.stdout is not None
         for line in self.answers.stdout:
-            if line.startswith("answer "):  # Ray prints of its own, such as of nodes that died
+            if line.startswith("answer "):  # Ray prints lines of its own, such as on dead nodes
                 return json.loads(line.removeprefix("answer "))
-        raise AssertionError("the head answers no more; its error is above")
+        raise AssertionError("the head no longer answers; its error is above")
 
     def cpus_by_address(self) -> dict[str, float]:
-        """Return the cores that trials can book, of every node that lives."""
+        """Return the cores that trials can book on every living node."""
         return self.ask("{n['NodeManagerAddress']: n['Resources'].get('CPU', 0) for n in ray.nodes() if n['Alive']}")
 
     def wait_for_nodes(self, *nodes: Host) -> None:
-        """Wait until these are the nodes that live, beside the head."""
+        """Wait until exactly these nodes live, besides the head."""
         wanted = {self.head.address, *(node.address for node in nodes)}
         wait_until(lambda: set(self.cpus_by_address()) == wanted, f"nodes {sorted(wanted)}", seconds=JOIN_SECONDS)
 
@@ -71,11 +71,11 @@ class Cluster:
 
 @contextmanager
 def cluster(*, num_workers: int, num_spare: int = 0) -> Iterator[Cluster]:
-    """Let `ray up` start a cluster of a head and workers.
+    """Start a cluster with `ray up`, and yield it.
 
     Args:
-        num_workers: Machines that the cloud has from the start, beside the head.
-        num_spare: Machines that it has not yet.
+        num_workers: How many machines the cloud has from the start, besides the head.
+        num_spare: How many machines can be offered later.
     """
     config = overlay.cluster_yaml()
     with hosts(1 + num_workers + num_spare, overlay.image_environment(config)) as running:
@@ -93,12 +93,12 @@ def cluster(*, num_workers: int, num_spare: int = 0) -> Iterator[Cluster]:
 
 
 def offer(running: Hosts, *machines: Host) -> None:
-    """Let the cloud have these machines too."""
+    """Give the cloud these machines, too."""
     pool.offer(running.shared / "hosts", {host.name: host.address for host in machines})
 
 
 def wait_until(happened: Callable[[], bool], what: str, *, seconds: float) -> None:
-    """Wait for something, and fail if it does not come."""
+    """Wait until something has happened; fail if it does not happen in time."""
     started = time.monotonic()
     while not happened():
         assert time.monotonic() < started + seconds, f"{what} did not happen within {seconds:.0f} s"

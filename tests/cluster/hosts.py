@@ -1,7 +1,7 @@
-"""Several hosts on one machine: namespaces, each with its own sshd, address, name, processes and files.
+"""Several hosts on one machine, made of namespaces: each has its own sshd, address, name, processes and files.
 
-Nothing outlives them: a host's first process ends with the pipe that `hosts` holds, however that ends; with the first
-process go its namespaces, and with those every process, mount and network device that was in them.
+Nothing outlives them: a host's first process ends with the pipe that `hosts` holds, however `hosts` ends. With that
+process end its namespaces, and with those all their processes, mounts and network devices.
 """
 
 import os
@@ -21,31 +21,31 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NETWORK = "10.77.0"
 SHARED = Path("/mnt/shared")
-"""What all hosts reach, as they see it."""
+"""The folder that all hosts share, by the path that they see."""
 
 NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc")
 START_SECONDS = 60
 
 ENVIRONMENT = {
     "PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "PYTHONPATH": str(HERE),  # desk and head import pool.py, which stands for a cloud
-    "PIP_NO_INDEX": "1",  # all is there; `pip install -e` finds it, and writes into the host's own files
-    "PIP_NO_DEPS": "1",  # and need not be looked for: autoscaler v2 runs setup_commands twice, six seconds each
-    "PIP_NO_BUILD_ISOLATION": "off",  # pip's word for: without
+    "PYTHONPATH": str(HERE),  # desk and head import pool.py, which plays a cloud
+    "PIP_NO_INDEX": "1",  # everything is installed; `pip install -e` finds it, and writes into the host's own files
+    "PIP_NO_DEPS": "1",  # autoscaler v2 runs setup_commands twice, and resolving dependencies takes six seconds
+    "PIP_NO_BUILD_ISOLATION": "off",  # pip's way to switch it off
     "PIP_ROOT_USER_ACTION": "ignore",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_health_check_timeout_ms": "2000",  # a cable that is out is noticed after 9 s; by Ray's default, after 65
+    "RAY_health_check_timeout_ms": "2000",  # a pulled cable is noticed after 9 s instead of Ray's 65 s
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
-    "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # a cloud may be slow; hosts that run already need no 5 s
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # these hosts run already, so 5 s between looks are not needed
 }
-"""What the image in cluster.yaml would bring: Python with all packages, by name."""
+"""Replaces the image of cluster.yaml, which has Python and all packages."""
 
 
 def what_is_missing() -> str | None:
-    """Return why this machine cannot have hosts; None if it can."""
+    """Return why hosts cannot be made on this machine; None if they can."""
     if os.geteuid() != 0:
         return "hosts of their own need root"
     if missing := [name for name in ("ip", "unshare", "nsenter", "ssh", "rsync") if not shutil.which(name)]:
@@ -57,7 +57,7 @@ def what_is_missing() -> str | None:
 
 
 def require_hosts(request: pytest.FixtureRequest) -> None:
-    """Skip where hosts are impossible, and say why; fail where somebody asked for them by `-m cluster`."""
+    """Skip, with the reason, where hosts cannot be made; fail if somebody asked for them by `-m cluster`."""
     reason = what_is_missing()
     if reason and "cluster" in request.config.option.markexpr:
         pytest.fail(reason, pytrace=False)
@@ -67,24 +67,24 @@ def require_hosts(request: pytest.FixtureRequest) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """A host that runs."""
+    """A running host."""
 
     name: str
     address: str
     process: subprocess.Popen
-    """Its first process's parent, seen from here."""
+    """The parent of its first process, outside the host."""
 
     pid: int
-    """Of its first process, seen from here."""
+    """The id of its first process, as seen outside the host."""
 
     def start(self, command: str, **options) -> subprocess.Popen:
-        """Start a command of a shell in the home folder of the host's user."""
+        """Start a shell command in the home folder of the host's user."""
         inside = ["bash", "-c", f"source ~/.bashrc && cd && {command}"]
         enter = ["nsenter", f"--target={self.pid}", *NAMESPACES, "--root", "env", "-i", "-C", "/", "HOME=/home/ray"]
         return subprocess.Popen([*enter, *inside], text=True, **options)
 
     def run(self, command: str, *, timeout_seconds: float = 120.0) -> subprocess.CompletedProcess:
-        """Return what a command of a shell said in the host, after it ended, well or not."""
+        """Return the result of a shell command on the host, whether it succeeded or not."""
         with self.start(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             try:
                 output, _ = process.communicate(timeout=timeout_seconds)
@@ -95,7 +95,7 @@ class Host:
 
     @property
     def received_bytes(self) -> int:
-        """Return what came over the network until now."""
+        """How many bytes have come over the network until now."""
         read = ["nsenter", f"--target={self.pid}", "--net", "cat", "/proc/net/dev"]
         lines = subprocess.run(read, check=True, capture_output=True, text=True).stdout.splitlines()
         [line] = [line for line in lines if line.strip().startswith("eth0:")]
@@ -108,35 +108,35 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Hosts:
-    """All of them, and the desk in front of which a person sits: a host as well, with the network's switch."""
+    """All hosts, and the desk of their user, which is a host too and has the network's switch."""
 
     desk: Host
     others: tuple[Host, ...]
     shared: Path
-    """What all hosts see as SHARED, as it is seen from here."""
+    """The folder that hosts see as SHARED, by its path outside the hosts."""
 
     def kill(self, host: Host) -> None:
-        """Kill all processes of a host at once, as when a cloud takes a machine back, which then knows that."""
+        """Kill all processes of a host at once, as when a cloud reclaims a machine; the cloud knows of it."""
         os.kill(host.pid, signal.SIGKILL)
         host.process.wait()
         (self.shared / "hosts" / f"{host.name}.off").touch()
 
     def cut_off(self, host: Host) -> None:
-        """Pull the network's cable."""
+        """Pull the host's network cable."""
         _ip(self.desk.pid, "link", "set", host.name, "down")
 
     def reconnect(self, host: Host) -> None:
-        """Put it back."""
+        """Plug the host's network cable in again."""
         _ip(self.desk.pid, "link", "set", host.name, "up")
 
 
 @contextmanager
 def hosts(num_hosts: int, environment: dict[str, str]) -> Iterator[Hosts]:
-    """Let so many hosts and a desk run, and remove everything that they were.
+    """Run this many hosts and a desk, and remove all traces of them at the end.
 
     Args:
-        num_hosts: Without the desk.
-        environment: Variables of all their shells, beside ENVIRONMENT.
+        num_hosts: How many hosts there are besides the desk.
+        environment: Variables for all their shells, in addition to ENVIRONMENT.
     """
     with tempfile.TemporaryDirectory(prefix="hosts") as folder, ExitStack() as running:
         shared = Path(folder) / "shared"
@@ -175,11 +175,11 @@ def _process(name: str, folder: Path) -> Iterator[subprocess.Popen]:
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
-                process.kill()  # and --kill-child its child
+                process.kill()  # which kills its child, too (--kill-child)
 
 
 def _kept() -> list[str]:
-    """Return the folders of Python, its packages and the project, outer ones before those in them."""
+    """Return the folders of Python, its packages and the project, outer folders first."""
     return sorted({str(path.resolve()) for path in (ROOT, Path(sys.prefix), Path(sys.base_prefix))})
 
 
@@ -192,7 +192,7 @@ def _wait_for(process: subprocess.Popen, name: str, address: str) -> Host:
 
 
 def _connect(desk: Host, others: list[Host]) -> None:
-    """Connect every host to the switch, a bridge, which is the desk's own device."""
+    """Connect every host to the switch: a bridge, which is also the desk's network device."""
     _ip(desk.pid, "link", "add", "name", "eth0", "type", "bridge")
     for host in others:
         end = ["name", "eth0", "netns", str(host.pid)]
@@ -204,7 +204,7 @@ def _connect(desk: Host, others: list[Host]) -> None:
         _ip(host.pid, "link", "set", "lo", "up")
         _ip(host.pid, "address", "add", f"{host.address}/24", "dev", "eth0")
         _ip(host.pid, "link", "set", "eth0", "up")
-        if host is not desk:  # leads nowhere, but Ray asks which of its addresses a host would use
+        if host is not desk:  # it leads nowhere, but by it Ray finds out which address a host uses
             _ip(host.pid, "route", "add", "default", "via", desk.address)
 
 

@@ -1,4 +1,4 @@
-"""cluster.yaml for hosts on this machine: the same file, but for the cloud, its machines and its image."""
+"""cluster.yaml for hosts on this machine: the same file, except for the cloud, its machines and its image."""
 
 import copy
 from pathlib import Path
@@ -13,7 +13,7 @@ KEY = "/mnt/shared/hosts/key"
 
 
 def cluster_yaml() -> dict[str, Any]:
-    """Return what users run."""
+    """Return the file that users run."""
     return yaml.safe_load((ROOT / "cluster.yaml").read_text())
 
 
@@ -24,11 +24,11 @@ def image_environment(config: dict[str, Any]) -> dict[str, str]:
 
 
 def overlaid(config: dict[str, Any]) -> dict[str, Any]:
-    """Return cluster.yaml with hosts in place of AWS's machines, and without a container on them.
+    """Return cluster.yaml with hosts instead of AWS's machines, and without containers.
 
-    A worker has one core and no GPU, whatever machine it would be, and takes a job's driver.
+    Every worker has one core and no GPU, whatever machine it stands for, and room for a job's driver.
     """
-    # Ray adds what its AWS provider needs, and has nothing to add for a cloud of one's own; boto3 is for AWS alone.
+    # `ray up` adds defaults for AWS, but not for an external provider, so they are added here.
     config = _get_default_config(config["provider"]) | {"head_setup_commands": []} | copy.deepcopy(config)
     config["provider"] = {"type": "external", "module": "pool.Pool", "folder": "/mnt/shared/hosts"}
     config["auth"] = {"ssh_user": "ray", "ssh_private_key": KEY}

@@ -1,4 +1,4 @@
-"""A cloud for `ray up`: a node provider that gives out hosts which run already, and takes them back for good."""
+"""A cloud for `ray up`: a node provider that gives out running hosts, and switches them off for good."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ FILE = "pool.json"
 
 
 def offer(folder: Path, addresses: dict[str, str]) -> None:
-    """Let the cloud whose folder this is have these machines too, by name."""
+    """Give the cloud with this folder these machines, too, by name."""
     (folder / FILE).touch()
     with _changed(folder) as machines:
         for name, address in addresses.items():
@@ -21,7 +21,7 @@ def offer(folder: Path, addresses: dict[str, str]) -> None:
 
 
 class Pool(NodeProvider):
-    """The machines that were offered in a folder which all of them reach, `provider.folder` in cluster.yaml."""
+    """Gives out the machines offered in a folder that all of them share: `provider.folder` in cluster.yaml."""
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         return [
@@ -48,10 +48,10 @@ class Pool(NodeProvider):
         return self._machine(node_id)["address"]
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> None:
-        """Give out so many machines, or as many as are left.
+        """Give out this many machines, or as many as are left.
 
         Raises:
-            RuntimeError: None is left; clouds have days like that.
+            RuntimeError: None is left, as happens in real clouds.
         """
         with _changed(self._folder) as machines:
             free = [machine for machine in machines if not machine["given"]]

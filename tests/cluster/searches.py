@@ -1,4 +1,4 @@
-"""Searches on a cluster: how a person starts them from the desk, and what they leave."""
+"""Searches on a cluster: how a person starts them from the desk, and what they write."""
 
 import signal
 import subprocess
@@ -20,7 +20,7 @@ SMALL = "--data phantom:6 --size 64"
 LARGE = "--data phantom:10 --size 128 --width 2 --trials 8 --max-epochs 1 --scheduler none"
 ENDLESS = "--max-epochs 5000 --scheduler none"
 DRIVER = """--entrypoint-resources '{"driver": 1}'"""
-"""Of a job: its driver shall run on a worker's node."""
+"""Makes a job's driver run on a worker's node."""
 
 
 def folder(running: Cluster, name: str) -> Path:
@@ -37,13 +37,13 @@ def events(running: Cluster, name: str) -> list[dict]:
 
 
 def epochs(log: list[dict], number: int | None = None) -> list[int]:
-    """Return the epochs that ended, of a trial or of all, in their order."""
+    """Return the epochs that ended, of one trial or of all, in their order."""
     ended = [event for event in log if event["event"] == "epoch" and number in (None, event["number"])]
     return [event["metrics"]["epoch"] for event in ended]
 
 
 def trained(log: list[dict]) -> set[int]:
-    """Return the trials of which an epoch has ended."""
+    """Return the trials that have ended an epoch."""
     return {event["number"] for event in log if event["event"] == "epoch"}
 
 
@@ -57,14 +57,14 @@ def after_loss(log: list[dict]) -> list[dict]:
 
 
 def check_goes_on(log: list[dict], number: int) -> None:
-    """Check that a trial did at most one epoch again after its loss."""
+    """Check that a trial repeated at most one epoch after it was lost."""
     [lost] = [at for at, event in enumerate(log) if event["event"] == "lost" and event["number"] == number]
     before, after = epochs(log[:lost], number), epochs(log[lost:], number)
     assert before[-1] <= after[0] <= before[-1] + 1
 
 
 def check_resumed(before: list[dict], after: list[dict]) -> None:
-    """Check that a search that was resumed did at most one epoch of each trial again."""
+    """Check that a resumed search repeated at most one epoch of each trial."""
     for number in {event["number"] for event in before}:
         if again := epochs(after, number):
             last = max(epochs(before, number), default=0)
@@ -72,7 +72,7 @@ def check_resumed(before: list[dict], after: list[dict]) -> None:
 
 
 def check_plain(said: str) -> None:
-    """Check that what a job printed are lines for a file."""
+    """Check that a job printed plain lines, as for a file."""
     assert not any(words in said for words in ("\x1b", "\r", "Traceback", "WARNING", "Warning")), said
 
 
@@ -90,7 +90,7 @@ def nodes_of(running: Cluster, actor: str) -> list[str]:
 
 @contextmanager
 def at_head(running: Cluster, command: str, name: str) -> Iterator[tuple[subprocess.Popen, partial]]:
-    """Let `ray exec` run a command; yield its process at the desk, and what waits for something while that runs."""
+    """Run a command by `ray exec`; yield its process at the desk, and a function that waits while the process runs."""
     file = said_file(running, name)
     with file.open("w") as log:
         process = running.hosts.desk.start(
@@ -108,7 +108,7 @@ def at_head(running: Cluster, command: str, name: str) -> Iterator[tuple[subproc
 
 @contextmanager
 def search(running: Cluster, name: str, options: str) -> Iterator[tuple[subprocess.Popen, partial]]:
-    """Start a search as cluster.yaml says it, and let it go in the end."""
+    """Run a search on the head, and end it at the end of the block."""
     command = f"cd tumour-search && RAY_ADDRESS=auto {SEARCH} --name {name} {options}"
     with at_head(running, command, name) as started:
         yield started
@@ -116,7 +116,7 @@ def search(running: Cluster, name: str, options: str) -> Iterator[tuple[subproce
 
 @contextmanager
 def dashboard(running: Cluster) -> Iterator[str]:
-    """Let `ray dashboard` bring the head's dashboard to the desk; yield its address there."""
+    """Forward the head's dashboard to the desk by `ray dashboard`; yield its address there."""
     desk = running.hosts.desk
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with desk.start(f"cd {ROOT} && ray dashboard {FILE}", **quiet):
@@ -127,24 +127,24 @@ def dashboard(running: Cluster) -> Iterator[str]:
 
 
 def said_file(running: Cluster, name: str) -> Path:
-    """Return what came to the desk of what `at_head` runs."""
+    """Return the file with the output of what `at_head` runs."""
     return running.hosts.shared / f"{name}.log"
 
 
 def ray_job(running: Cluster, verb: str, arguments: str) -> subprocess.CompletedProcess:
-    """Return what `ray job` on the head said."""
+    """Return the result of `ray job` on the head."""
     command = quote(f"ray job {verb} {arguments}")
     return running.ray("exec", command, timeout_seconds=PATIENCE_SECONDS)
 
 
 def submit(running: Cluster, name: str, options: str, *, job_options: str = "") -> None:
-    """Let a job search."""
+    """Submit a search as a job."""
     said = ray_job(running, "submit", f"--no-wait --submission-id {name} {job_options} -- {SEARCH} {options}")
     assert said.returncode == 0, said.stdout
 
 
 def job(running: Cluster, name: str) -> dict[str, Any]:
-    """Return what Ray knows of a job: `status`, `driver_node_id` and more; nothing of one that there is not yet."""
+    """Return what Ray knows of a job: `status`, `driver_node_id` and more; empty while there is no such job."""
     return running.ask(f"next((j.model_dump() for j in jobs.list_jobs() if j.submission_id == '{name}'), {{}})")
 
 
@@ -156,7 +156,7 @@ def driver_host(running: Cluster, name: str) -> Host:
 
 
 def said_by(running: Cluster, name: str) -> str:
-    """Return what a job has printed until now."""
+    """Return the output of a job until now."""
     return running.ask(f"jobs.get_job_logs('{name}')")
 
 
@@ -165,14 +165,14 @@ def is_over(running: Cluster, name: str) -> bool:
 
 
 def wait_for_end(running: Cluster, name: str, status: str) -> str:
-    """Wait until a job has this status; return what it printed."""
+    """Wait for the end of a job, which must have this status; return its output."""
     wait_until(lambda: is_over(running, name), f"the end of {name}", seconds=PATIENCE_SECONDS)
     assert job(running, name)["status"] == status, said_by(running, name)
     return said_by(running, name)
 
 
 def wait_for_job(running: Cluster, name: str, happened: Callable[[], Any], what: str) -> None:
-    """Wait until something has happened, which a job that ends before does not bring."""
+    """Wait until something has happened; fail if the job ends before."""
     wait_until(lambda: happened() or is_over(running, name), what, seconds=PATIENCE_SECONDS)
     assert happened(), said_by(running, name)
 

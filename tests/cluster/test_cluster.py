@@ -1,7 +1,4 @@
-"""`ray up cluster.yaml` on hosts of this machine, and searches there that lose hosts, cables and drivers.
-
-The tests follow each other on one cluster, and what one has killed stays dead.
-"""
+"""`ray up cluster.yaml` on hosts of this machine, and searches there that lose hosts, cables and drivers."""
 
 import json
 import os
@@ -52,32 +49,37 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def running(request) -> Iterator[Cluster]:
+    """A cluster of a head and two workers, with two more machines that the cloud does not have yet."""
     require_hosts(request)
     with cluster(num_workers=2, num_spare=2) as started:
         yield started
+        check_ray_down(started)
 
 
-def test_ray_up_starts_a_head_without_cores_and_the_workers_that_the_file_names(running):
+@pytest.mark.timeout(1800)
+def test_searches_outlive_a_terminal_a_host_a_cable_and_a_driver(running):
+    """One story, because a cluster takes minutes to start, and each step needs what the one before has left."""
+    check_nodes(running)
+    share_the_cluster(running)
+    lose_a_host_and_get_others(running)
+    resume_and_stop(running)
+    fetch_results(running)
+
+
+def check_nodes(running: Cluster) -> None:
+    """Check that `ray up` has started a head without cores and the workers that the file names."""
     found = running.cpus_by_address()
     assert found == {running.head.address: 0} | {worker.address: 1 for worker in running.workers[:2]}
 
 
-def test_a_client_without_the_token_is_refused(running):
-    status = f"ray status --address {running.head.address}:6379"
-    assert running.at_desk(status).returncode == 0, "nobody is let in"
-    for stranger in (f"RAY_AUTH_TOKEN={'0' * 64}", "RAY_AUTH_MODE=disabled"):
-        said = running.at_desk(f"{stranger} {status}")
-        assert said.returncode != 0
-        assert "InvalidAuthToken" in said.stdout
-
-
-def test_two_searches_share_the_cluster_and_the_slices_are_sent_once_a_host(running):
+def share_the_cluster(running: Cluster) -> None:
+    """Run two searches side by side, one of which loses its terminal; slices are sent once to each host."""
     hosts = running.workers[:2]
     before = [host.received_bytes for host in hosts]
     with search(running, "large", LARGE) as (process, wait_for):
         wait_for(lambda: "Search large" in said_file(running, "large").read_text(), "its plan")
 
-        # Somebody else comes, finds no place, and waits. Then she closes her terminal.
+        # A second user finds no room and waits. Then she closes her terminal.
         follow = f"ray job submit --submission-id spot {DRIVER} -- {SEARCH} --name spot {SMALL} --trials 8 {ENDLESS}"
         with at_head(running, follow, "spot") as (terminal, wait_there):
             wait_for(lambda: nodes_of(running, "Lane") == [host.address for host in hosts], "a lane on each host")
@@ -95,11 +97,13 @@ def test_two_searches_share_the_cluster_and_the_slices_are_sent_once_a_host(runn
     sizes = json.loads((folder(running, "large") / "config.json").read_text())["data"]["num_slices"]
     pack_bytes = (sizes["train"] + sizes["val"]) * 128 * 128 * 4
     print(f"slices {pack_bytes / 1e6:.1f} MB, received {[f'{number / 1e6:.1f} MB' for number in received]}")
-    # Beside them, what processes tell each other. Four trials a host, so it could be four times as much.
+    # Besides the slices, processes exchange messages. With four trials per host it could be four times as much.
     assert all(pack_bytes < number < 2 * pack_bytes for number in received)
 
 
-def test_job_goes_on_without_its_terminal_and_without_a_host_and_uses_late_hosts_until_its_driver_is_killed(running):
+def lose_a_host_and_get_others(running: Cluster) -> None:
+    """Kill a host of the second search, which continues and uses hosts that come late; kill its driver in the end."""
+
     def log() -> list[dict]:
         return events(running, "spot")
 
@@ -107,12 +111,12 @@ def test_job_goes_on_without_its_terminal_and_without_a_host_and_uses_late_hosts
     stays = driver_host(running, "spot")
     [goes] = [host for host in running.workers[:2] if host is not stays]
 
-    # A spot machine is taken back.
+    # The cloud reclaims a spot machine.
     running.hosts.kill(goes)
     wait_for(lambda: losses(log()), "a loss")
     [lost] = losses(log())
 
-    # The cloud has others now: one in its place, and one more, because the search can use it.
+    # Now the cloud has two others, and the search can use both.
     late = running.workers[2:]
     offer(running.hosts, *late)
     all_three = sorted(host.address for host in (stays, *late))
@@ -124,7 +128,8 @@ def test_job_goes_on_without_its_terminal_and_without_a_host_and_uses_late_hosts
     wait_for_end(running, "spot", "FAILED")
 
 
-def test_job_resumes_what_a_killed_driver_left_loses_a_cable_and_ends_with_a_model_when_it_is_stopped(running):
+def resume_and_stop(running: Cluster) -> None:
+    """Resume what the killed driver has left, cut a host's cable, and stop the job: it still promotes a model."""
     before = events(running, "spot")
     submit(running, "again", "--resume spot --workers-per-trial 2")
 
@@ -152,7 +157,33 @@ def test_job_resumes_what_a_killed_driver_left_loses_a_cable_and_ends_with_a_mod
     assert {row.error for row in rows(running, "spot")} == {INTERRUPTED}
 
 
-def test_job_with_a_mistake_sent_through_the_dashboard_fails_with_its_sentence_and_strangers_send_none(running):
+def fetch_results(running: Cluster) -> None:
+    """Copy the first search's results to the desk, where they are complete."""
+    said = running.ray("rsync-down", "/mnt/shared/runs/large /home/ray/runs/")
+    assert said.returncode == 0, said.stdout
+    for command in ("search.report large --out /home/ray/runs", "model.manifest /home/ray/runs/large/best"):
+        said = running.at_desk(f"python -m {command}")
+        assert said.returncode == 0, said.stdout
+
+
+def check_ray_down(running: Cluster) -> None:
+    """Check that `ray down` gives every machine back."""
+    said = running.ray("down", "-y")
+    assert said.returncode == 0, said.stdout
+    wait_until(lambda: not any(host.is_alive for host in running.hosts.others), "the end of all machines", seconds=60)
+    assert "ray" not in running.hosts.desk.run("ps -e -o comm=").stdout
+
+
+def test_a_client_without_the_token_is_refused(running):
+    status = f"ray status --address {running.head.address}:6379"
+    assert running.at_desk(status).returncode == 0, "nobody is let in"
+    for stranger in (f"RAY_AUTH_TOKEN={'0' * 64}", "RAY_AUTH_MODE=disabled"):
+        said = running.at_desk(f"{stranger} {status}")
+        assert said.returncode != 0
+        assert "InvalidAuthToken" in said.stdout
+
+
+def test_a_job_with_a_mistake_fails_with_its_message_and_strangers_submit_none(running):
     with dashboard(running) as address:
         said = running.at_desk(f"ray job submit --address {address} -- {SEARCH} --data nowhere")
         stranger = running.at_desk(f"RAY_AUTH_TOKEN={'0' * 64} ray job submit --address {address} -- true")
@@ -163,15 +194,7 @@ def test_job_with_a_mistake_sent_through_the_dashboard_fails_with_its_sentence_a
     assert "submitted" not in stranger.stdout
 
 
-def test_results_come_down_and_are_whole(running):
-    said = running.ray("rsync-down", "/mnt/shared/runs/large /home/ray/runs/")
-    assert said.returncode == 0, said.stdout
-    for command in ("search.report large --out /home/ray/runs", "model.manifest /home/ray/runs/large/best"):
-        said = running.at_desk(f"python -m {command}")
-        assert said.returncode == 0, said.stdout
-
-
-def test_ray_attach_is_a_shell_on_the_head_and_leaves_none(running):
+def test_ray_attach_opens_a_shell_on_the_head_and_leaves_none_behind(running):
     keyboard, terminal = pty.openpty()
     command = f"cd {ROOT} && ray attach {FILE}"
     with running.hosts.desk.start(command, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal) as process:
@@ -180,10 +203,3 @@ def test_ray_attach_is_a_shell_on_the_head_and_leaves_none(running):
     assert f"I am at {running.head.name}" in text
     assert process.returncode == 0
     assert "bash" not in running.head.run("ps -e -o tty=,comm= | grep pts").stdout
-
-
-def test_ray_down_gives_every_machine_back(running):
-    said = running.ray("down", "-y")
-    assert said.returncode == 0, said.stdout
-    wait_until(lambda: not any(host.is_alive for host in running.hosts.others), "the end of all machines", seconds=60)
-    assert "ray" not in running.hosts.desk.run("ps -e -o comm=").stdout

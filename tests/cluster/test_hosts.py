@@ -1,4 +1,4 @@
-"""The hosts themselves: each for itself, and gone when they are gone."""
+"""The hosts themselves: separate from each other, and gone without a trace at the end."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def namespaces(pid: int) -> set[str]:
 
 
 def in_namespaces(wanted: set[str]) -> list[int]:
-    """Return the processes that are in any of these namespaces."""
+    """Return the processes in any of these namespaces."""
     found = []
     for pid in command_lines():
         try:
