@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from pyarrow import ArrowInvalid
 from pyarrow.fs import FileSelector, FileSystem
 
 from data.errors import UserError
@@ -58,7 +59,7 @@ def open_bucket(uri: str) -> StoragePath:
         location = StoragePath(filesystem, path.rstrip("/"))
         with suppress(FileNotFoundError):  # nothing has been written below the prefix yet
             filesystem.get_file_info(FileSelector(location.path))
-    except (OSError, ValueError) as error:  # pyarrow raises a ValueError (ArrowInvalid) for a URI that it cannot parse
+    except (OSError, ArrowInvalid) as error:  # ArrowInvalid: the URI cannot be parsed
         raise UserError(f"--out {uri}: {explain_bucket_error(error, uri)}") from error
     return location
 

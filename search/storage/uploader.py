@@ -1,8 +1,8 @@
 """Upload a working folder to its bucket while it is being written: what has changed, every few seconds, from a thread.
 
-An object in a bucket appears whole. A file is read whole before it is uploaded, so the bucket has an earlier state of a
-file that grows, never half a line more. A bucket that refuses or does not answer stops nobody: one message says so, and
-uploads are tried again until the end.
+An object in a bucket appears whole. A file is read whole before it is uploaded, so the bucket never has a state that
+the file did not have. A bucket that refuses or does not answer stops no search: one message says so, and uploads are
+tried again until the end.
 """
 
 import json
