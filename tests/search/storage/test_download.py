@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from data.errors import UserError
 from search.experiment import exclusive_writer
 from search.storage import download
 from search.storage.working_folder import storage_path_of
@@ -88,3 +89,13 @@ def test_sync_down_leaves_a_folder_alone_that_is_being_written(folder):
         assert (folder / EVENTS).read_text() == "one\n"
         put(folder, {EVENTS: "one\ntwo\n"})
     assert in_bucket(storage_path_of(folder))[EVENTS] == "one\ntwo\n"
+
+
+def test_sync_down_from_a_bucket_that_refuses_is_the_users_mistake(s3_server, folder, monkeypatch, tmp_path):
+    written(folder, **{EVENTS: "one\n"})
+    other = working_folder_elsewhere(folder, monkeypatch, tmp_path)
+    storage_path_of(other)  # opened before the bucket begins to refuse
+    with s3_server.refusing(), pytest.raises(UserError, match=r"^--out s3://.*: access is denied: give this machine"):
+        download.sync_down(other)
+    with s3_server.refusing(), pytest.raises(UserError, match="access is denied"):
+        download.sync_down_all(other.parent)

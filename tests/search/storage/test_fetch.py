@@ -44,3 +44,12 @@ def test_fetch_refuses_to_overwrite_newer_files_and_says_why(folder, tmp_path, c
         assert fetch.main(arguments) == 2
         assert words in capsys.readouterr().err
     assert (tmp_path / "to/mine" / EVENTS).read_text() == "one\nmore\n"
+
+
+def test_fetch_from_a_bucket_that_refuses_says_what_to_do(s3_server, folder, tmp_path, capsys, bucket):
+    write_experiment(folder, [])
+    written(folder, **{EVENTS: "one\n"})
+    with s3_server.refusing():
+        assert fetch.main(["mine", "--out", bucket, "--to", str(tmp_path / "to")]) == 2
+    assert "access is denied: give this machine credentials" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
