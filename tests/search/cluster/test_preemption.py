@@ -248,6 +248,8 @@ def check_left(row: TrialRow, checkpoint: dict, tmp_path: Path, said: str) -> No
     where = f"it continues after batch {checkpoint['num_batches']} of epoch 2 elsewhere"
     assert re.search(rf"t000 leaves [\d.]+, which will be reclaimed; {where}", said)
     first, second = row.epochs
+    assert first.elapsed_seconds is not None
+    assert second.elapsed_seconds is not None
     gap = second.elapsed_seconds - first.elapsed_seconds - second.seconds
     print(f"{gap:.1f} s between the batch before and the next one; epochs of {first.seconds:.1f} s")
     log = list(read_lines(config_of(tmp_path).folder / LOG_FILE))

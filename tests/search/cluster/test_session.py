@@ -25,9 +25,7 @@ def connect() -> None:
 @pytest.mark.parametrize("address", ["nonsense", "10.0.0.7:port", "http://10.0.0.7:8265"])
 def test_an_illegal_ray_address_is_the_users_mistake(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(
-        UserError, match=f"^RAY_ADDRESS is '{address}', but must be HOST:PORT, ray://HOST"
-    ):
+    with pytest.raises(UserError, match=f"^RAY_ADDRESS is '{address}', but must be HOST:PORT, ray://HOST"):
         connect()
 
 
