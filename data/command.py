@@ -30,7 +30,7 @@ PACKAGES = ("tumour-search", "numpy", "torch", "ray", "optuna", "wandb", "onnxru
 def run_command(
     command: Callable[[list[str]], int], argv: Sequence[str] | None = None, *, interrupted: str = "interrupted"
 ) -> int:
-    """Return the exit status of a command, after a person has been told of whatever ended it.
+    """Run a command, say what ended it, and return its exit status.
 
     Args:
         command: Takes the arguments without `--debug`, and returns its own exit status.

@@ -64,7 +64,7 @@ def read_pixels(path: Path) -> Shaped[np.ndarray, "height width *channels"]:
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error}); check that it exists and that you may read it"
     except Exception as error:  # decoders raise many kinds of errors for a damaged file
-        reason = f"cannot be decoded as {kind} ({type(error).__name__}: {error}); copy it again or save it anew"
+        reason = f"cannot be decoded as {kind} ({type(error).__name__}: {error}); copy it again or save it again"
     raise bad_file(path, reason)
 
 
@@ -101,7 +101,7 @@ def _format(suffix: str, first_bytes: bytes) -> str:
     kind = file_format(first_bytes)
     if kind is None:
         raise IllegalImage(
-            f"is no TIFF, PNG or JPEG (it begins with {first_bytes.hex(' ')}); copy it again or convert it"
+            f"is not a TIFF, PNG or JPEG (it begins with {first_bytes.hex(' ')}); copy it again or convert it"
         )
     promised = _FORMAT_OF_SUFFIX.get(suffix.lower(), kind)
     if promised != kind:
@@ -210,7 +210,7 @@ def _decode(content: bytes) -> np.ndarray:
     """Return the pixels that OpenCV decodes, with channels in the order of the file."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise IllegalImage("its pixels are damaged, or coded in a rare way; copy it again or save it anew")
+        raise IllegalImage("its pixels are damaged, or coded in a rare way; copy it again or save it again")
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 

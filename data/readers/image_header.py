@@ -33,7 +33,7 @@ _TIFF_COMPRESSIONS = (1, 5, *_DEFLATE)  # none, LZW, Deflate: of these it is kno
 
 
 class IllegalImage(ValueError):
-    """What is wrong with an image; whoever knows its path raises BadFiles from it."""
+    """The reason why an image cannot be used; the caller that knows the path raises BadFiles from it."""
 
 
 class PngHeader(NamedTuple):
@@ -81,7 +81,7 @@ def jpeg_frame(content: bytes) -> JpegFrame:
     for marker, at in jpeg_segments(content):
         if marker in _JPEG_FRAMES and at + 8 <= len(content):
             return JpegFrame(*struct.unpack_from(">HHB", content, at + 3))
-    raise IllegalImage("does not say its size where a JPEG does; copy it again or save it anew")
+    raise IllegalImage("does not say its size where a JPEG does; copy it again or save it again")
 
 
 def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
@@ -115,7 +115,7 @@ def count_values(path: Path) -> int:
     except IllegalImage as error:
         raise bad_file(path, str(error)) from None
     except Exception as error:  # tifffile raises a wide family of errors for damaged files
-        reason = f"cannot be read ({type(error).__name__}: {error}); copy it again or save it anew"
+        reason = f"cannot be read ({type(error).__name__}: {error}); copy it again or save it again"
         raise bad_file(path, reason) from error
 
 
@@ -127,7 +127,7 @@ def count_product(path: Path, *sides: int) -> int:
     """
     if min(sides, default=1) < 1:
         shown = " x ".join(map(str, sides))
-        raise bad_file(path, f"says that it is {shown}, but each side must be at least 1; save it anew")
+        raise bad_file(path, f"says that it is {shown}, but each side must be at least 1; save it again")
     return math.prod(sides)
 
 
@@ -136,7 +136,7 @@ def _count_tiff_values(path: Path) -> int:
         page = tiff.pages.first
         num_values = count_product(path, page.imagelength, page.imagewidth, page.samplesperpixel)
         if min(page.tilelength, page.tilewidth, page.rowsperstrip) < 0:
-            raise IllegalImage("has tiles or strips of no size; save it anew")
+            raise IllegalImage("has tiles or strips of no size; save it again")
         # What is decoded at once; "all rows in one strip" may be written as 2**32 - 1 rows.
         chunk = page.tilelength * page.tilewidth or min(page.rowsperstrip, page.imagelength) * page.imagewidth
         chunk *= page.samplesperpixel
@@ -144,7 +144,7 @@ def _count_tiff_values(path: Path) -> int:
             name = getattr(page.compression, "name", page.compression)
             raise IllegalImage(f"is compressed by {name}; save it uncompressed, or by LZW or Deflate")
         if len(page.dataoffsets) > math.prod(page.chunked):
-            raise IllegalImage("holds more strips than its size needs; save it anew")
+            raise IllegalImage("holds more strips than its size needs; save it again")
         if page.compression in _DEFLATE:
             _check_deflate(path, page, most_bytes=chunk * max(1, page.dtype.itemsize if page.dtype else 1))
         return max(num_values, chunk)
@@ -155,4 +155,4 @@ def _check_deflate(path: Path, page: tifffile.TiffPage, *, most_bytes: int) -> N
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
             file.seek(offset)
             if len(zlib.decompressobj().decompress(file.read(count), most_bytes + 1)) > most_bytes:
-                raise IllegalImage("decodes to more than its header promises; save it anew")
+                raise IllegalImage("decodes to more than its header promises; save it again")

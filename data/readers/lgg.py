@@ -1,4 +1,4 @@
-"""Reader of the Kaggle LGG layout: one folder a patient, `NAME_12.tif` beside `NAME_12_mask.tif`.
+"""Reader of the Kaggle LGG layout: one folder per patient, `NAME_12.tif` beside `NAME_12_mask.tif`.
 
 The layout is that of https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation (kaggle_3m): 8-bit RGB TIFF
 slices whose channels are pre-contrast, FLAIR and post-contrast, and one-channel masks of 0 and 255.
@@ -70,7 +70,7 @@ def looks_like(source: Path) -> bool:
 
 
 def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[SliceFiles, ...]:
-    """Return the slices, without those whose files are ambiguous; what is wrong is added to problems."""
+    """Return the slices, without those whose files are ambiguous; the ambiguities are added to problems."""
     claimed: dict[bool, dict[int, list[Path]]] = {False: defaultdict(list), True: defaultdict(list)}
     prefixes = set()
     for name in names:

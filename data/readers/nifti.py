@@ -1,4 +1,4 @@
-"""Reader of NIfTI volumes in the BraTS layout: one folder a case, `CASE_t1.nii.gz` beside `CASE_seg.nii.gz`.
+"""Reader of NIfTI volumes in the BraTS layout: one folder per case, `CASE_t1.nii.gz` beside `CASE_seg.nii.gz`.
 
 `data.readers.nifti_file` turns the axes of a file into axial slices and checks the file.
 """

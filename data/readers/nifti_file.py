@@ -61,7 +61,7 @@ def read_grid(path: Path, *, labels: bool) -> Grid:
         if labels:
             if num_bad := int((abs(values - values.round()) > LABEL_TOLERANCE).sum()):
                 raise bad_file(
-                    path, f"holds {num_bad} label(s) that are no whole numbers; resample it by nearest neighbour"
+                    path, f"holds {num_bad} label(s) that are not whole numbers; resample it by nearest neighbour"
                 )
             values = values.round()
         zooms = np.array(header.get_zooms()[:3], float) * _MM.get(int(header["xyzt_units"]) % 8, 1.0)
@@ -230,7 +230,7 @@ def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Any, tuple[int, ..
     affine = header.get_best_affine()
     own = nibabel.io_orientation(affine if np.isfinite(affine).all() else np.zeros((4, 4)))
     if np.isnan(own).any():
-        raise bad_file(path, "its affine gives no direction to some axis; repair qform and sform, or convert it anew")
+        raise bad_file(path, "its affine gives no direction to some axis; repair qform and sform, or convert it again")
     slices_rows_columns = nibabel.orientations.axcodes2ornt("SPL")
     return header, sides, nibabel.orientations.ornt_transform(own, slices_rows_columns).astype(int)
 

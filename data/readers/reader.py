@@ -1,4 +1,4 @@
-"""What a layout of data is to the rest of the program: one `Reader`, a row of the table in `data.readers.table`."""
+"""The description of a layout of data: a `Reader`, which is a row of the table in `data.readers.table`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a person may say about the files of a data source; `Reader.options` names those that a layout takes."""
+    """Options of a person about the files of a data source; `Reader.options` names those that a layout takes."""
 
     channels: tuple[str, ...] = ()
     """Channels to take, in this order: of the LGG layout by name (`pre`, `flair`, `post`), of a folder by number from
@@ -48,19 +48,19 @@ class FileKind:
     """A kind of file, such as NIfTI: how prediction and the service read images without masks, and write masks."""
 
     name: str
-    """The name that /healthz gives it."""
+    """Its name in the answer of /healthz."""
 
     noun: str
-    """What messages call it, before the word "file"."""
+    """Its name in messages, before the word "file"."""
 
     suffixes: Mapping[str, str]
     """Media type by suffix in lower case, the longest suffix first where one ends in another."""
 
     holds: Literal["slice", "channel"]
-    """What a file holds: one slice with all its channels, or one channel with all its slices."""
+    """Whether a file holds one slice with all its channels, or one channel with all its slices."""
 
     layout: str
-    """How files must lie to be predicted; ends a message."""
+    """How files must be arranged for a prediction; the end of a message."""
 
     read: Callable[
         [Sequence[Path], tuple[int, ...], bool],
@@ -104,35 +104,35 @@ class FileKind:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A layout of data, and all that the program knows about it."""
+    """A layout of data: all that the program knows about it."""
 
     scan: Callable[[Path, Options], Scan[Patient]]
     """Return the patients below a folder. Raises DataError."""
 
     recognise: Callable[[Path], bool] | None = None
-    """Whether a folder has this layout; None for a source that is no folder."""
+    """Return whether a folder has this layout; None if the source is not a folder."""
 
     generate: Callable[[str | None, Path], Path] | None = None
-    """Where the source is no folder but the reader's name: return the folder that it stands for. The arguments are the
-    text after the colon (`40` in `phantom:40`; None without a colon) and the folder to write below."""
+    """Return the folder that the reader's own name stands for, as `phantom:40` does; None if the source is a folder.
+    The arguments are the text after the colon (None without a colon) and the folder to write below."""
 
     files: FileKind
-    """What the images of a patient are, when a trained model predicts others."""
+    """The kind of file that prediction and the service read."""
 
     channels: tuple[str, ...] = ()
-    """Names of an image's channels in the order of the file; empty where channels are numbered from 0."""
+    """Names of an image's channels in the order of the file; empty if channels are numbered from 0."""
 
     options: tuple[str, ...] = ()
     """Fields of `Options` that mean something for this layout; the others are refused."""
 
     description: str
-    """What the model card says of the data; follows the number of patients."""
+    """The data in the model card, after the number of patients, and in the help of `--data-format`."""
 
     licence: str = ""
-    """What the model card says of the data's licence; empty where nobody but the user knows it."""
+    """The sentence on the data's licence in the model card; empty if only the user knows the licence."""
 
     warning: str = ""
-    """What the model card says first; empty for none."""
+    """A sentence at the top of the model card; empty for none."""
 
     def channel_indices(self, channels: Sequence[str]) -> tuple[int, ...]:
         """Return where channels lie in an image file, from 0; empty for none given, which means all.

@@ -87,7 +87,7 @@ def test_pack_lists_every_unreadable_file_with_its_reason(tmp_path):
     tifffile.imwrite(folder / "A_10_mask.tif", np.full((16, 16), 7, np.uint8))
     with pytest.raises(DataError, match=r"2 file\(s\) cannot be used") as caught:
         pack_folder(tmp_path)
-    assert "A_1.tif: is no TIFF, PNG or JPEG" in str(caught.value)
+    assert "A_1.tif: is not a TIFF, PNG or JPEG" in str(caught.value)
     assert "A_10_mask.tif: mask values are 7" in str(caught.value)
 
 
@@ -100,7 +100,7 @@ def test_pack_lists_every_file_of_every_patient(tmp_path):
     (other / "C_2.tif").write_bytes(b"broken")
     with pytest.raises(BadFiles, match=r"24 file\(s\) cannot be used") as caught:
         pack_folder(tmp_path)
-    assert str(caught.value).count("is no TIFF") == 24
+    assert str(caught.value).count("is not a TIFF") == 24
     assert {problem.path.name for problem in caught.value.problems} >= {"A_1_mask.tif", "A_23_mask.tif", "C_2.tif"}
 
 

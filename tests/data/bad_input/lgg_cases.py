@@ -39,7 +39,7 @@ LGG = [
     Case("a truncated mask", content(MASK, lambda old: old[:-1]), {MASK: "is truncated"}, ONE),
     Case("a TIFF cut in its header", content(IMAGE, lambda old: old[:6]), {IMAGE: "cannot be decoded as TIFF"}, ONE),
     Case("zero bytes", content(IMAGE, lambda old: b""), {IMAGE: EMPTY}, ONE),
-    Case("text", content(MASK, lambda old: b"<html>"), {MASK: "is no TIFF, PNG or JPEG .*3c 68 74 6d 6c 3e"}, ONE),
+    Case("text", content(MASK, lambda old: b"<html>"), {MASK: "is not a TIFF, PNG or JPEG .*3c 68 74 6d 6c 3e"}, ONE),
     Case(
         "a PNG named .tif", wrote(write_png, IMAGE, image_of("P1", 2)), {IMAGE: "wrong suffix: the content is PNG"}, ONE
     ),

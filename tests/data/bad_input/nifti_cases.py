@@ -95,7 +95,7 @@ NIFTI = [
     Case(
         "labels that are not whole",
         wrote(write_nifti, SEG, LABELS.astype(np.float32) + np.float32(0.5)),
-        {SEG: r"holds 12288 label\(s\) that are no whole numbers"},
+        {SEG: r"holds 12288 label\(s\) that are not whole numbers"},
         WHOLE,
     ),
     Case(

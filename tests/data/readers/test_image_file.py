@@ -165,7 +165,7 @@ def test_read_pixels_ignores_what_follows_the_end_marker(tmp_path):
     ("name", "content", "reason"),
     [
         ("a.png", b"", r"is empty \(0 bytes\); copy it again"),
-        ("a.png", b"GIF89a\0\0", r"is no TIFF, PNG or JPEG \(it begins with 47 49 46 38 39 61 00 00\)"),
+        ("a.png", b"GIF89a\0\0", r"is not a TIFF, PNG or JPEG \(it begins with 47 49 46 38 39 61 00 00\)"),
         ("a.tif", encoded(".png", noise(4, 4)), r"wrong suffix: the content is PNG, but \.tif says TIFF; rename"),
         ("a.png", jpeg(), r"wrong suffix: the content is JPEG, but \.png says PNG"),
         ("a.JPG", encoded(".tif", noise(4, 4)), r"wrong suffix: the content is TIFF, but \.JPG says JPEG"),
@@ -183,7 +183,7 @@ def test_read_pixels_ignores_what_follows_the_end_marker(tmp_path):
         ("a.jpg", jpeg(num_channels=4), r"has 4 channels \(4 are CMYK\), but must be grey or RGB; convert it"),
         ("a.jpg", b"\xff\xd8\xff\xd9", r"does not say its size where a JPEG does"),
         ("a.jpg", jpeg()[:-2] + b"\xff\x00", r"is truncated \(there is no end marker\); copy it again"),
-        ("a.tif", b"II*\0\xff\xff\xff\x7f", r"cannot be decoded as TIFF \(.*\); copy it again or save it anew"),
+        ("a.tif", b"II*\0\xff\xff\xff\x7f", r"cannot be decoded as TIFF \(.*\); copy it again or save it again"),
     ],
 )
 def test_read_pixels_says_what_is_wrong(tmp_path, name, content, reason):

@@ -238,7 +238,7 @@ def test_read_says_what_is_wrong(tmp_path, suffix, damage, reason):
 def test_read_refuses_broken_labels(tmp_path):
     folder = write_case(tmp_path)
     as_nifti(LABELS * np.float32(0.3)).to_filename(folder / "A_seg.nii.gz")
-    reason = "holds 4 label(s) that are no whole numbers; resample it by nearest neighbour"
+    reason = "holds 4 label(s) that are not whole numbers; resample it by nearest neighbour"
     assert problems_of(patient_of(folder)) == {"A_seg.nii.gz": reason}
 
 
@@ -256,7 +256,7 @@ def test_read_names_all_files_at_once(tmp_path):
 def test_read_refuses_an_affine_without_directions(tmp_path, value):
     folder = write_case(tmp_path, suffix=".nii")
     rewrite(folder / "A_t1.nii", lambda content: put(content, 280, np.full(12, value), "<f4"))
-    reason = "its affine gives no direction to some axis; repair qform and sform, or convert it anew"
+    reason = "its affine gives no direction to some axis; repair qform and sform, or convert it again"
     assert problems_of(patient_of(folder, suffix=".nii")) == {"A_t1.nii": reason}
 
 

@@ -94,7 +94,7 @@ def test_page_accepts_dropped_slices(page):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("scan.png", b"no image", "scan.png: is no TIFF, PNG or JPEG (it begins with 6e 6f 20"),
+        ("scan.png", b"no image", "scan.png: is not a TIFF, PNG or JPEG (it begins with 6e 6f 20"),
         ("notes.docx", b"PK", "the file is called 'notes.docx', but names must end in one of .nii.gz"),
         ("huge.png", bytes(1_100_000), "The files have 1.1 MB, but this service accepts at most 1 MB."),
     ],
