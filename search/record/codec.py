@@ -119,7 +119,7 @@ def _decode_mapping(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
     except ValueError as error:
         if isinstance(error, UserError):
             raise
-        raise _wrong(value, f"an object whose keys are {WORDS[key_kind]}", place) from error
+        raise _wrong(value, "a JSON object whose keys are whole numbers", place) from error
 
 
 def _decode_dataclass(kind: Any, values: JsonObject, place: str) -> Any:

@@ -149,6 +149,7 @@ def read_experiment(folder: Path) -> ExperimentRecord:
         raise UserError(f"{folder} is not an experiment of this program: {path.name} is not a JSON object")
     check_version(values, VERSION, str(path))
     where = f"{folder} is not an experiment of this program: {path.name}"
+    from_json(Provenance, values, where)  # first, so that an error names a key as it is on disk
     return from_json(ExperimentRecord, values | {"provenance": values}, where)
 
 

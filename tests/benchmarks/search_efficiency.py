@@ -48,6 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.suppor
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import Leg
+from search.record.epochs import EpochMetrics
 from search.record.provenance import commit
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, Sample
@@ -211,7 +212,7 @@ class _Peer:
         number = len(self.trials)
         if number == NUM_TRIALS:
             return None
-        self.trials[number] = SimpleNamespace(epochs={})
+        self.trials[number] = SimpleNamespace(last_epoch=0)
         return Leg(number=number, sample=self.suggest(number))
 
     def end_leg(self, number: int) -> None: ...
@@ -231,13 +232,13 @@ class Stock(_Peer):
         self._scheduler.on_trial_add(None, SimpleNamespace(trial_id=str(number)))
         return sample
 
-    def report(self, number: int, epoch: dict[str, Any], *, finished: bool, failure: str | None) -> bool:
-        trial, epoch = SimpleNamespace(trial_id=str(number)), epoch | {"training_iteration": epoch["epoch"]}
-        if not finished and self._scheduler.on_trial_result(None, trial, epoch) == TrialScheduler.CONTINUE:
-            self._searcher.on_trial_result(str(number), epoch)
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        trial, result = SimpleNamespace(trial_id=str(number)), epoch.to_json() | {"training_iteration": epoch.epoch}
+        if not finished and self._scheduler.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE:
+            self._searcher.on_trial_result(str(number), result)
             return True
-        self._scheduler.on_trial_complete(None, trial, epoch)
-        self._searcher.on_trial_complete(str(number), epoch)
+        self._scheduler.on_trial_complete(None, trial, result)
+        self._searcher.on_trial_complete(str(number), result)
         return False
 
 
@@ -256,11 +257,11 @@ class OptunaAlone(_Peer):
         self._asked[number] = self._study.ask(CORE)
         return self._asked[number].params
 
-    def report(self, number: int, epoch: dict[str, Any], *, finished: bool, failure: str | None) -> bool:
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
         trial = self._asked[number]
-        trial.report(epoch["val_dice"], epoch["epoch"])
+        trial.report(epoch.val_dice, epoch.epoch)
         if finished:
-            self._study.tell(trial, epoch["val_dice"])
+            self._study.tell(trial, epoch.val_dice)
         elif trial.should_prune():
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:

@@ -105,8 +105,9 @@ def search(config: SearchConfig, cohort: Cohort) -> tuple[float, float, list[Sam
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     whole = time.perf_counter() - started
     assert all(len(row.epochs) == config.max_epochs for row in rows)
-    first, last = rows[0].epochs[0], max(row.epochs[-1]["elapsed_seconds"] for row in rows)
-    return whole, whole - (last - first["elapsed_seconds"] + first["seconds"]), [row.sample for row in rows]
+    first, last = rows[0].epochs[0], max(row.epochs[-1].elapsed_seconds or 0.0 for row in rows)
+    assert first.elapsed_seconds is not None
+    return whole, whole - (last - first.elapsed_seconds + first.seconds), [row.sample for row in rows]
 
 
 def bare(config: SearchConfig, cohort: Cohort, samples: list[Sample], *, save: bool) -> float:

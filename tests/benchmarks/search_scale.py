@@ -130,7 +130,7 @@ class Sampler(threading.Thread):
 
 def _report(arguments: Arguments, rows: list[TrialRow], samples: list[Sample], seconds: float) -> dict[str, object]:
     epochs = [epoch for row in rows for epoch in row.epochs]
-    ended = [epoch["elapsed_seconds"] for epoch in epochs]
+    ended = [epoch.elapsed_seconds or 0.0 for epoch in epochs]
     training = max(ended) - min(ended) + arguments.epoch_seconds
     ideal = len(epochs) * arguments.epoch_seconds / arguments.lanes
     begun = next(sample for sample in samples if sample.num_trials >= 1)

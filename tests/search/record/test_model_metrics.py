@@ -1,0 +1,109 @@
+"""metrics.json: read as it was written, old ones too, and refused by name where it cannot be read."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from data.errors import UserError
+from search.record.codec import without_nan
+from search.record.model_metrics import CrossValidationRecord, FrontRecord, read_metrics, write_metrics
+from search.record.scores import FoldPatientRecord, MetricRecord, SummaryRecord
+from tests.support.fakes import metrics_json, model_metrics
+
+SUMMARY = SummaryRecord(
+    num_patients=2,
+    by_metric={"dice": MetricRecord(mean=0.5, median=0.5, low=0.25, high=0.75, num_patients=2)},
+    distance_unit="mm",
+)
+FOLD_PATIENT = FoldPatientRecord(
+    patient="A",
+    num_slices=3,
+    dice=0.5,
+    iou=0.25,
+    precision=math.nan,
+    recall=0.5,
+    accuracy=0.75,
+    predicted_pixels=10,
+    true_pixels=12,
+    fold=1,
+)
+CHANGES = [
+    {},
+    {"pareto_front": (FrontRecord(trial="t001", objectives={"val_dice": 0.5, "latency_ms": 4.0}, checkpoint="a.pt"),)},
+    {"test": SUMMARY, "num_test_scorings": 3, "architectures": ("attention", "unet")},
+    {
+        "cross_validation": CrossValidationRecord(
+            num_folds=2, failures=("fold 2 failed",), summary=SUMMARY, folds=(SUMMARY,), patients=(FOLD_PATIENT,)
+        )
+    },
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=["plain", "front", "summary", "folds"])
+def test_metrics_that_were_written_are_read(tmp_path, changes):
+    metrics = replace(model_metrics(), **changes)
+    write_metrics(tmp_path / "metrics.json", metrics)
+    assert read_metrics(tmp_path / "metrics.json") == metrics
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["version"] == 1  # JSON has no nan
+
+
+def test_old_metrics_keep_their_keys_and_values(tmp_path):
+    old = without_nan(metrics_json())
+    (tmp_path / "metrics.json").write_text(json.dumps(old))
+    metrics = read_metrics(tmp_path / "metrics.json")
+    assert metrics is not None
+    assert (metrics.test.dice.mean, metrics.test_patients[0].value("dice"), metrics.epoch) == (0.8125, 0.5, 2)
+    assert math.isnan(metrics.test_patients[1].dice)
+    write_metrics(tmp_path / "metrics.json", metrics)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert old.keys() <= written.keys()
+    assert_contains(written, old)
+
+
+def assert_contains(written: object, old: object) -> None:
+    """Check that everything of the old file is in the new one."""
+    if isinstance(old, dict):
+        assert isinstance(written, dict)
+        for key, value in old.items():
+            assert_contains(written[key], value)
+    elif isinstance(old, list):
+        assert isinstance(written, list)
+        for new, value in zip(written, old, strict=True):
+            assert_contains(new, value)
+    else:
+        assert written == old
+
+
+def test_no_metrics_are_none(tmp_path):
+    assert read_metrics(tmp_path / "metrics.json") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", " is damaged ("),
+        ("[]", " is damaged (it is not a JSON object): python -m search.promote writes it anew"),
+        ("{}", ": trial is missing"),
+        (json.dumps(without_nan(metrics_json() | {"test": {"num_patients": 2}})), ": test: dice is missing"),
+        (json.dumps(without_nan(metrics_json() | {"flips": 1})), ": flips is 1, but must be true or false"),
+        (json.dumps({"version": 2}), " was written by a newer version of this program"),
+    ],
+    ids=["cut off", "a list", "empty", "no dice", "a number", "newer"],
+)
+def test_metrics_that_cannot_be_read_are_refused_with_the_key(tmp_path, content, words):
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        read_metrics(path)
+    assert str(caught.value).startswith(f"{path}{words}")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0.5, 2 / 3, "0.5000 to 0.6667"), (math.nan, math.nan, "-"), (0.5, math.inf, "-")],
+)
+def test_interval_of_a_metric_by_hand(low, high, text):
+    assert MetricRecord(mean=0.5, low=low, high=high).interval == text
