@@ -13,7 +13,7 @@ from search import warm_start
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
 from search.cluster.engine import run_trials
-from search.cluster.plan import print_plan
+from search.cluster.plan_table import print_plan
 from search.cluster.session import ray_session
 from search.cluster.signals import sigterm_as_interrupt
 from search.cohort import read_cohort

@@ -76,7 +76,7 @@ def test_one_module_of_the_program_uses_private_names_of_ray():
     using = {
         file.name
         for file in modules
-        if private_imports(file) or ("ray" in code_of(file) and PRIVATE.search(code_of(file)))
+        if private_imports(file) or (re.search(r"\bray\b", code_of(file)) and PRIVATE.search(code_of(file)))
     }
     assert using == {"ray_internals.py"}
 

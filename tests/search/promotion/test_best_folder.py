@@ -30,7 +30,7 @@ from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from model.weights import read_weights
 from search.cluster.capacity.lane_plan import plan_lanes
-from search.cluster.plan import print_plan
+from search.cluster.plan_table import print_plan
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.experiment import check_folder, exclusive_writer, open_experiment
