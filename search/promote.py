@@ -1,6 +1,6 @@
-"""`python -m search.promote NAME`: from a table of trials to a model in `best/`, at the end of a search or at any time.
+"""`python -m search.promote NAME`: make a model in `best/` from a table of trials, after a search or at any time.
 
-The validation patients decide everything; then the test patients are scored, and how often they were is written down.
+The validation patients decide everything. Then the test patients are scored, and it is recorded how often.
 """
 
 import atexit
@@ -26,8 +26,9 @@ from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.console import say
 from search.experiment import check_fingerprint, config_record, exclusive_writer, recorded_config
-from search.promotion.best_folder import BEST_FOLDER, SplitPatients, default_settings, write_best_folder
+from search.promotion.best_folder import BEST_FOLDER, default_settings, write_best_folder
 from search.promotion.candidates import Candidate, NothingToPromote, rank, rescore, with_ensemble
+from search.promotion.final_scores import SplitPatients
 from search.promotion.retraining import check_folds, cross_validate, train_with_seeds
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
@@ -44,7 +45,7 @@ from search.tracking.tracker import tracking_of
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Promote the best trial of an experiment, again or for the first time: also of one that was interrupted."""
+    """Promote the best trial of an experiment, again or for the first time, even if its search was interrupted."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The experiment."""
@@ -53,7 +54,7 @@ class Arguments:
     """Folder of all experiments, or a bucket: s3://bucket/prefix."""
 
     data: str | None = None
-    """Where the patients are now, if they have moved."""
+    """Where the patients are now, if they have been moved."""
 
     promotion: Annotated[Promotion, tyro.conf.arg(name="")] = field(default_factory=Promotion)
 
@@ -80,12 +81,13 @@ def _main(argv: list[str]) -> int:
 def promote(
     config: SearchConfig, experiment: ExperimentRecord, cohort: Cohort, rows: list[TrialRow], console: Console
 ) -> int:
-    """Promote the best of the rows into `best/`, and write the report; return 0, or 1 where there is nothing.
+    """Promote the best of the rows into `best/`, write the report, and return the exit status.
 
-    A polite kill is heeded at once only where something is trained, which may take hours.
+    It is 0, or 1 if there is nothing to promote. SIGTERM ends a promotion at once only if it trains something, which
+    can take hours; else the promotion is finished first.
     """
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
-    atexit.register(gc.freeze)  # or the last collection visits all that torch's exporter has left: two seconds
+    atexit.register(gc.freeze)  # else the last collection visits what torch's exporter left, which takes two seconds
     with nullcontext() if training else finish_despite_sigterm():
         return _promote(config, experiment, cohort, rows, console, training=training)
 
@@ -103,21 +105,21 @@ def _promote(
     try:
         sides = SplitPatients(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
         with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
-            say("Promoting: the best checkpoints are scored again on the validation patients.")
+            say("Promoting: scoring the best checkpoints again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
             cross_validation = None
             if config.promotion.folds:
                 say(f"Cross-validating {candidates[0].row.id} in {config.promotion.folds} folds.")
                 cross_validation = cross_validate(candidates[0].row, config, cohort, settings, tasks)
-            say(f"Exporting {candidates[0].name}, and scoring it on the test patients.")
+            say(f"Exporting {candidates[0].name} and scoring it on the test patients.")
             task = partial(write_best_folder, config=config, settings=settings, cross_validation=cross_validation)
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
     except NothingToPromote as error:
-        report = write_report(config.folder, note=f"Nothing was promoted: {error}")
+        report = write_report(config.folder, note=f"No model was promoted: {error}")
         print(f"nothing to promote: {error}; see {report}", file=sys.stderr)
         return 1
     except Exception as error:
-        write_report(config.folder, note=f"Nothing was promoted: {error}")
+        write_report(config.folder, note=f"No model was promoted: {error}")
         raise
     if problem := _track(config, cohort, candidates[0].row):
         print(f"note: {problem}", file=sys.stderr)
@@ -127,22 +129,22 @@ def _promote(
 
 
 def _track(config: SearchConfig, cohort: Cohort, winner: TrialRow) -> str | None:
-    """Make the model an artifact of the winner's W&B run; return why it could not be, if so."""
+    """Make the model an artifact of the winner's W&B run, and return why that failed, or None."""
     fixed = config.shared_settings(cohort.train_pack.num_channels)
     tracking = tracking_of(config, fingerprint=cohort.train_pack.fingerprint)
     return track_model(config.folder / BEST_FOLDER, winner, fixed, tracking)
 
 
 def _parse(argv: Sequence[str] | None) -> SearchConfig:
-    """Return the experiment's own config, with what the command line changes.
+    """Return the config of the experiment, as changed by the command line.
 
     Raises:
-        ValueError: There is no such experiment, or an option is not legal.
+        UserError: There is no such experiment, or an option is not legal.
     """
     prog = "python -m search.promote"
     arguments = parse_arguments(Arguments, argv, prog=prog)
     recorded = recorded_config(sync_down(arguments.out / arguments.name, light=True))
-    # A second time, for the options that were not given are those of the search.
+    # Parsed again, because options that are not given keep the values of the search.
     default = replace(arguments, promotion=recorded.promotion)
     arguments = parse_arguments(Arguments, argv, prog=prog, default=default)
     return replace(recorded, data=arguments.data or recorded.data, promotion=arguments.promotion)
@@ -164,8 +166,8 @@ def _candidates(
     )
     options = {"objectives": config.objective, "dice_tolerance": config.dice_tolerance}
     scored = partial(rescore, settings=settings, num_candidates=config.promotion.candidates, **options)
-    found, passed_over = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
-    for problem in passed_over:
+    found, skipped = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
+    for problem in skipped:
         print(f"note: {problem}", file=sys.stderr)
     candidates = order(found)
     if config.promotion.final_seeds:

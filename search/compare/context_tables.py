@@ -1,7 +1,6 @@
-"""How experiments came to their results: budget, winners, importance of hyperparameters, and what was not the same."""
+"""Tables of how experiments reached their results: budget, winners, importance of hyperparameters, differences."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from search.compare.differences import Differences, config_differences, data_differences, environment_differences
 from search.compare.experiments import Experiment
@@ -11,38 +10,43 @@ from search.record.trials import best_first, count_states
 from search.report.importance import Importance
 from search.status import format_duration, wall_seconds
 
-SAID = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
-"""Of a promoted model, beside its hyperparameters."""
+MODEL_FACTS = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
+"""What the table of winners shows of a promoted model, after its hyperparameters."""
 
 
 def budget(experiments: Sequence[Experiment]) -> Table:
-    """Return what each spent."""
+    """Return a table of what each experiment spent."""
     rows = {
         "state": lambda one: one.status.value,
-        "trials that have ended": lambda one: f"{len(one.ended)} of {one.record.num_trials}",
+        "trials ended": lambda one: f"{len(one.ended)} of {one.record.num_trials}",
         "COMPLETE / PRUNED / FAILED": lambda one: " / ".join(map(str, count_states(one.rows).values())),
         "epochs": lambda one: str(one.num_epochs),
         "wall clock": lambda one: format_duration(wall_seconds(one.rows)),
-        "in training": lambda one: format_duration(sum(row.seconds for row in one.rows)),
+        "training time": lambda one: format_duration(sum(row.seconds for row in one.rows)),
         "lanes x workers": lambda one: _lanes(one.record.lanes),
     }
-    notes = ["In training: all epochs, added up over all lanes."]
+    notes = ["The training time is the sum over all epochs of all lanes."]
     notes += [
-        f"{one.name}: {len(one.rows) - len(one.ended)} trial(s) have begun and not ended; their epochs count."
+        f"{one.name}: {len(one.rows) - len(one.ended)} more trial(s) have not ended yet; their epochs are included."
         for one in experiments
         if len(one.rows) > len(one.ended)
     ]
-    return by_experiment("budget", "Budget spent", experiments, rows, notes)
+    return by_experiment("budget", "Budget", experiments, rows, notes)
 
 
 def winners(experiments: Sequence[Experiment]) -> Table:
-    """Return the hyperparameters of what was promoted, or of the best trial so far: those that are an axis of any."""
+    """Return a table of the promoted model's hyperparameters, or else of the best trial's.
+
+    It shows every hyperparameter that was searched in one of the experiments.
+    """
     axes = dict.fromkeys(name for one in experiments for row in one.rows for name in row.sample)
     found = [_winner(one, list(axes)) for one in experiments]
     keys = dict.fromkeys(key for winner in found for key in winner)
     notes = []
     if unpromoted := [one.name for one in experiments if one.metrics is None]:
-        notes.append(f"Of {', '.join(unpromoted)} the trial with the best validation Dice: nothing was promoted.")
+        notes.append(
+            f"No model was promoted in {', '.join(unpromoted)}: the trial with the best validation Dice is shown."
+        )
     return Table(
         id="winners",
         title="Winners",
@@ -53,14 +57,14 @@ def winners(experiments: Sequence[Experiment]) -> Table:
 
 
 def importance(experiments: Sequence[Experiment]) -> Table:
-    """Return how much each hyperparameter explains of the Dice, experiment by experiment."""
+    """Return a table of the importance of each hyperparameter in each experiment."""
     found = [{share.name: share for share in one.importances} for one in experiments]
     names = dict.fromkeys(name for shares in found for name in shares)
     ranked = sorted(names, key=lambda name: -max(shares[name].mean for shares in found if name in shares))
     rows = [(name, *(_share(shares.get(name)) for shares in found)) for name in ranked]
-    notes = ["Share of the variance of the Dice (Optuna's fANOVA), and its span over resamplings of the trials."]
+    notes = ["Fraction of the variance of the Dice (Optuna's fANOVA), with its range over resamplings of the trials."]
     notes += [
-        f"{one.name}: not known, for it takes {one.num_trials_for_importances} trials with different scores."
+        f"{one.name}: unknown; this needs {one.num_trials_for_importances} trials with different scores."
         for one in experiments
         if not one.importances
     ]
@@ -74,11 +78,11 @@ def importance(experiments: Sequence[Experiment]) -> Table:
 
 
 def differences(experiments: Sequence[Experiment]) -> list[Table]:
-    """Return what differed: a table for the options, one for the data, one for versions and machines."""
+    """Return a table of the options that differ, one for the data, and one for versions and machines."""
     found = {
-        ("options", "What differed in options", "nothing but their names"): config_differences(experiments),
-        ("data", "What differed in the data", "nothing: same pixels, same split"): data_differences(experiments),
-        ("environment", "What differed in versions and machines", "nothing"): environment_differences(experiments),
+        ("options", "Differences in options", "None, except for their names."): config_differences(experiments),
+        ("data", "Differences in data", "None: the pixels and the split are the same."): data_differences(experiments),
+        ("environment", "Differences in versions and machines", "None."): environment_differences(experiments),
     }
     return [
         _difference_table(id, title, nothing, values, experiments) for (id, title, nothing), values in found.items()
@@ -89,21 +93,21 @@ def _difference_table(
     id: str, title: str, nothing: str, found: Differences, experiments: Sequence[Experiment]
 ) -> Table:
     rows = tuple((key, *texts) for key, texts in found.items())
-    notes = () if rows else (f"{nothing[0].upper()}{nothing[1:]}.",)
+    notes = () if rows else (nothing,)
     return Table(id=id, title=title, header=names_of(experiments), rows=rows, notes=notes)
 
 
-def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, Any]:
-    """Return what is said of a winner; an axis that its space lacks has the value that all its trials had."""
+def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, object]:
+    """Return the name, hyperparameters and facts of a winner; an axis that was not searched has its fixed value."""
     best = best_first(experiment.rows)
     if metrics := experiment.metrics:
-        name, sample, said = metrics.name, metrics.sample, {key: getattr(metrics, key) for key in SAID}
+        name, sample, said = metrics.name, metrics.sample, {key: getattr(metrics, key) for key in MODEL_FACTS}
     elif best:
         name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch.epoch}
     else:
         return {}
-    parameters = experiment.parameters(sample)
-    return {"winner": name} | {axis: parameters[axis] for axis in axes} | said
+    values = experiment.hyperparameters(sample)
+    return {"winner": name} | {axis: values[axis] for axis in axes} | said
 
 
 def _share(found: Importance | None) -> str:
@@ -117,8 +121,8 @@ def _lanes(lanes: LanesRecord | None) -> str:
     return f"{lanes.num_lanes} x {lanes.num_workers}, each {lanes.cpus_per_worker} CPU{gpus}"
 
 
-def _value(value: Any) -> str:
-    """Return a hyperparameter for people."""
+def _value(value: object) -> str:
+    """Return a value of the table of winners."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

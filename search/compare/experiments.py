@@ -1,14 +1,15 @@
-"""What a comparison knows of each experiment."""
+"""What a comparison knows about each experiment."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from data.errors import UserError
+from data.preprocess import Preprocessing
 from data.printable import printable
+from data.source import Reading
 from search.config import SearchConfig
 from search.record.efficiency import Step, best_so_far
 from search.record.experiment_record import ExperimentRecord
@@ -25,34 +26,32 @@ from search.storage.lock import is_being_written
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One of those that are compared, as far as it has come."""
+    """One of the experiments that are compared. It may still be running."""
 
     name: str
     record: ExperimentRecord
-
     config: SearchConfig
-
     rows: list[TrialRow]
-    """Every trial that has begun."""
+    """All trials, also those that have not ended."""
 
     metrics: ModelMetrics | None
-    """None where nothing was promoted."""
+    """None where no model was promoted."""
 
     status: Status
 
     @cached_property
     def steps(self) -> list[Step]:
-        """Every new best, and the end."""
+        """Every new best Dice, and the end of the search."""
         return best_so_far(self.rows)
 
     @cached_property
     def importances(self) -> list[Importance]:
-        """How much each hyperparameter matters; empty where too few trials have a score."""
+        """The importance of each hyperparameter; empty where too few trials have a score."""
         return importances(self._scored, self._axes)
 
     @property
     def num_trials_for_importances(self) -> int:
-        """Trials with a score below which `importances` are not known."""
+        """How many trials must have a score before `importances` are known."""
         return needed_trials(self._axes) if self._axes else TRIALS_PER_AXIS * len(self.record.space)
 
     @property
@@ -65,51 +64,51 @@ class Experiment:
 
     @property
     def ended(self) -> list[TrialRow]:
-        """Trials that have ended."""
+        """The trials that have ended."""
         return [row for row in self.rows if isinstance(row.state, State)]
 
     @property
     def num_epochs(self) -> int:
-        """Epochs of all trials."""
+        """The number of epochs of all trials."""
         return sum(len(row.epochs) for row in self.rows)
 
     @property
-    def preparation(self) -> tuple[Any, ...]:
-        """How slices were read and preprocessed: what a fingerprint covers beside the files themselves."""
-        return self.record.config.get("reading"), self.record.config.get("preprocessing")
+    def preparation(self) -> tuple[Reading, Preprocessing]:
+        """How slices were read and preprocessed, which the fingerprint of the data also covers."""
+        return self.config.reading, self.config.preprocessing
 
-    def parameters(self, sample: Sample) -> dict[str, Any]:
-        """Return all that a sample of the space means: what is no axis was fixed."""
+    def hyperparameters(self, sample: Sample) -> dict[str, object]:
+        """Return the values of a sample of the space, and those that were fixed in all trials."""
         network, training = to_configs(sample, self.config.shared_settings(in_channels=1))
         return network.to_dict() | asdict(training)
 
     def patients(self, side: str) -> frozenset[str]:
-        """Return the patients of a side: `train`, `val` or `test`."""
+        """Return the ids of the patients on a side of the split: `train`, `val` or `test`."""
         return frozenset(self.record.data.patients[side])
 
 
 def read_experiments(out: Path, names: Sequence[str]) -> list[Experiment]:
-    """Return the experiments of these names, in their order.
+    """Return the experiments with these names, in this order.
 
     Raises:
-        ValueError: There are fewer than two, one is named twice, is not in `out`, or cannot be read.
+        UserError: There are fewer than two; or one is named twice, is not in `out`, or cannot be read.
     """
     known = experiment_names(out)
     listed = ", ".join(map(printable, known)) or "none"
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"there is no experiment {printable(unknown[0])!r} in {out}; there are: {listed}")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{twice[0]!r} is named twice: give different experiments")
+        raise UserError(f"{twice[0]!r} is named twice: name different experiments")
     if len(names) < 2:
         raise UserError(f"a comparison needs at least two experiments, not {len(names)}; there are: {listed}")
     return [read_one(out / name) for name in names]
 
 
 def read_one(folder: Path) -> Experiment:
-    """Return what is known of an experiment.
+    """Return the experiment of a folder.
 
     Raises:
-        ValueError: A file of its folder cannot be read.
+        UserError: A file of its folder cannot be read.
     """
     snapshot = read_snapshot(folder, is_running=is_being_written(folder))
     return Experiment(

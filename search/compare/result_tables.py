@@ -1,4 +1,4 @@
-"""What experiments reached: scores, differences on the test patients, the best so far at equal budgets."""
+"""Tables of what experiments reached: scores, differences on the test patients, best Dice at equal budgets."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from search.record.trials import best_first
 from search.status import format_duration
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Of the smallest budget: where the bests so far are set side by side."""
+"""Fractions of the smallest budget at which the best Dice so far is compared."""
 
 
 def scores(experiments: Sequence[Experiment]) -> Table:
-    """Return how good each is, on validation and on test patients."""
+    """Return a table of the scores on validation and test patients."""
     rows = {
         "best validation Dice": _best_validation,
         "median validation Dice": _median_validation,
@@ -27,42 +27,42 @@ def scores(experiments: Sequence[Experiment]) -> Table:
         "median test Dice": lambda one: format_number(one.metrics.test.dice.median) if one.metrics else ABSENT,
         "test patients": lambda one: str(one.metrics.test.num_patients) if one.metrics else ABSENT,
     }
-    notes = ["The median is that of the trials' best epochs; it depends on how early weak ones were stopped."]
+    notes = ["The median is over the best epochs of all trials. It depends on how early weak trials were stopped."]
     if len({(one.patients("val"), one.record.data.fingerprint) for one in experiments}) > 1:
         notes.append(
-            "The validation patients, or how their slices were prepared, are not the same: validation Dice cannot be "
-            "compared across all of these."
+            "The experiments differ in their validation patients or in the preprocessing of slices, so validation Dice "
+            "cannot be compared."
         )
     unpromoted = [one.name for one in experiments if one.metrics is None]
     if unpromoted:
-        notes.append(f"Nothing was promoted in {', '.join(unpromoted)}, so there are no test scores.")
+        notes.append(f"No model was promoted in {', '.join(unpromoted)}, so there are no test scores.")
     return by_experiment("scores", "Scores", experiments, rows, notes)
 
 
 def significance(pairs: Sequence[Pair]) -> Table:
-    """Return whether the test scores differ, pair by pair."""
+    """Return a table of the differences in test Dice, with a column for each pair that was tested."""
     tested = [pair for pair in pairs if pair.difference]
     rows: dict[str, Callable[[Difference], str]] = {
-        "test patients of both": lambda one: str(one.num_patients),
+        "common test patients": lambda one: str(one.num_patients),
         "mean difference": lambda one: f"{one.mean.mean:+.4f}",
         "95 % interval": lambda one: f"{one.mean.low:+.4f} to {one.mean.high:+.4f}",
         "better / equal / worse": lambda one: f"{one.num_better} / {one.num_equal} / {one.num_worse}",
-        "p, paired bootstrap": lambda one: format_p(one.p_bootstrap),
-        "p, Wilcoxon signed ranks": lambda one: format_p(one.p_wilcoxon),
+        "p (paired bootstrap)": lambda one: format_p(one.p_bootstrap),
+        "p (Wilcoxon signed-rank)": lambda one: format_p(one.p_wilcoxon),
     }
     if len(tested) > 1:
-        rows["Holm's p, bootstrap"] = lambda one: format_p(one.holm_bootstrap)
-        rows["Holm's p, Wilcoxon"] = lambda one: format_p(one.holm_wilcoxon)
+        rows["Holm-corrected p (bootstrap)"] = lambda one: format_p(one.holm_bootstrap)
+        rows["Holm-corrected p (Wilcoxon)"] = lambda one: format_p(one.holm_wilcoxon)
     notes = []
     if tested:
         corrected = f", corrected for {len(tested)} pairs," if len(tested) > 1 else ""
         notes.append(
-            f"Of each test patient the two models' Dice are subtracted. A difference is shown where both p{corrected} "
-            f"are below {LEVEL}. It is one of these two models, for patients like these; another search, with another "
-            "seed, has another winner."
+            "The values compare the test Dice of both models patient by patient. A difference counts as shown if both "
+            f"p-values{corrected} are below {LEVEL}. It is a difference between these two models on patients like "
+            "these: another search, with another seed, would promote another model."
         )
     notes += [f"{titles}: {said}." for said, titles in _titles(tested, lambda pair: pair.reservations).items()]
-    notes += [f"{titles}: no test, because {why}." for why, titles in untested(pairs).items()]
+    notes += [f"{titles}: not tested, because {why}." for why, titles in untested(pairs).items()]
     cells = [(name, *(text(pair.difference) for pair in tested)) for name, text in rows.items()]
     verdicts = ("outcome", *(pair.verdict for pair in tested))
     return Table(
@@ -75,7 +75,7 @@ def significance(pairs: Sequence[Pair]) -> Table:
 
 
 def efficiency(experiments: Sequence[Experiment]) -> Table:
-    """Return the best so far after equal budgets: shares of what the smallest search spent, and what each spent."""
+    """Return a table of the best Dice so far after equal budgets: fractions of the smallest one, and all full ones."""
     all_steps = [one.steps for one in experiments]
     ends = [steps[-1] for steps in all_steps if steps]
     rows: dict[str, list[float]] = {}
@@ -88,14 +88,14 @@ def efficiency(experiments: Sequence[Experiment]) -> Table:
         for budget in _budgets([end.seconds for end in ends]):
             rows[f"after {format_duration(budget)}"] = [best_after(steps, seconds=budget) for steps in all_steps]
     notes = [
-        "Epochs are those of all trials together, in the order in which they ended; the clock stops with a search. "
-        "A dash: no score yet, or it has not spent as much."
+        "Epochs are counted over all trials, in the order in which they ended. The clock stops while a search does not "
+        "run. A dash means that there was no score yet, or that the search ended before."
     ]
     if any(lanes_of(one) != lanes_of(experiments[0]) for one in experiments):
-        notes.append("They ran on different lanes or machines: the clock compares those, too.")
+        notes.append("The experiments ran on different lanes or machines, so wall-clock times also compare those.")
     return Table(
         id="efficiency",
-        title="Best validation Dice so far, at equal budgets",
+        title="Best validation Dice at equal budgets",
         header=names_of(experiments),
         rows=tuple((label, *map(format_number, dices)) for label, dices in rows.items()),
         notes=tuple(notes),
@@ -107,17 +107,17 @@ def _budgets(spent: Sequence[float]) -> list[float]:
 
 
 def format_p(p: float) -> str:
-    """Return a p-value for people."""
+    """Return a p-value with three decimals."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def untested(pairs: Sequence[Pair]) -> dict[str, str]:
-    """Return the pairs for which there is no test, by the reason."""
+    """Return the titles of the pairs that were not tested, by the reason."""
     return _titles([pair for pair in pairs if not pair.difference], lambda pair: (pair.reason,))
 
 
 def _titles(pairs: Sequence[Pair], texts: Callable[[Pair], Sequence[str]]) -> dict[str, str]:
-    """Return by text the titles of the pairs that have it: what is true of an experiment is true of all its pairs."""
+    """Return the titles of the pairs by each text that is true of them: often one text is true of many pairs."""
     found: dict[str, list[str]] = {}
     for pair in pairs:
         for text in texts(pair):

@@ -1,11 +1,12 @@
-"""Whether two models differ on the test patients by more than the choice of patients explains.
+"""Tests of whether two models differ on the test patients by more than the choice of the patients explains.
 
-Each test patient has two Dice values, one a model; only their difference counts. Two tests that fail in different ways
-must agree: a bootstrap over patients, of the mean difference, and Wilcoxon's signed ranks, which one odd patient cannot
-sway. Both speak of other patients like these, not of other trainings: a second search has another winner.
+Each test patient has a Dice with either model; only the difference of the two counts. Two tests must agree, because
+they fail in different ways: a bootstrap over patients of the mean difference, and Wilcoxon's signed-rank test, which a
+single outlier cannot sway. Both speak of other patients like these, not of other trainings: a second search would
+promote another model.
 
-All pairs are tested, so that nobody has to say which experiment is the baseline, and the order of the names changes
-nothing; Holm's correction keeps the chance of any false difference among them at 5 %.
+All pairs are tested, so nobody has to name a baseline, and the order of the experiments does not matter. Holm's
+correction keeps the probability of any false difference among them at 5 %.
 """
 
 import math
@@ -20,68 +21,70 @@ from model.scoring.summary import Interval, bootstrap_interval
 from search.compare.experiments import Experiment
 
 MIN_PATIENTS = 6
-"""Of five patients all may be better, and the signed ranks still say p = 0.06."""
+"""With five patients, p is at least 0.06 in the signed-rank test, even if all of them are better."""
 
 LEVEL = 0.05
+"""The level of significance."""
 
 NUM_RESAMPLES = 10_000
+"""Samples of the bootstrap."""
 
 MAX_SIGNS = 13
-"""Patients up to which all signs can be tried, where differences are tied."""
+"""Maximum number of patients for which all 2**n signs are tried where differences are tied."""
 
 DECIMALS = 12
-"""Of a difference: equal values differ by rounding alone, and must be ties."""
+"""Decimals that a difference is rounded to: values that differ only by floating-point error must count as ties."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Test Dice of the second experiment's model minus that of the first's, over the patients that both have."""
+    """Test Dice of the second experiment's model minus that of the first's, over their common patients."""
 
     num_patients: int
     mean: Interval
-    """With its 95 % bootstrap interval over patients."""
+    """The mean difference with its 95 % bootstrap interval over patients."""
 
     num_better: int
-    """Patients for whom the second is better."""
+    """Patients for whom the second model is better."""
 
     num_worse: int
     p_bootstrap: float
     p_wilcoxon: float
-    """Both two-sided, of this pair alone."""
+    """Like `p_bootstrap`, two-sided and not corrected."""
 
     holm_bootstrap: float = math.nan
     holm_wilcoxon: float = math.nan
-    """Corrected for all pairs that were tested."""
+    """The p-values corrected for all pairs that were tested; nan before that."""
 
     @property
     def num_equal(self) -> int:
-        """Patients for whom both are the same."""
+        """Patients for whom both models have the same Dice."""
         return self.num_patients - self.num_better - self.num_worse
 
     @property
     def is_significant(self) -> bool:
-        """Whether both tests, corrected, say so."""
+        """Whether both corrected p-values are below LEVEL."""
         return max(self.holm_bootstrap, self.holm_wilcoxon) < LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two experiments, and what can be said of their difference."""
+    """Two experiments and the difference between their models."""
 
     first: str
     second: str
     difference: Difference | None
-    """None where there is no test."""
+    """None where they were not tested."""
 
     reason: str = ""
-    """Why there is none."""
+    """Why they were not tested."""
 
     reservations: tuple[str, ...] = ()
-    """What must be known of a test that there is."""
+    """What a reader must know about the test."""
 
     @property
     def title(self) -> str:
-        """What the difference is."""
+        """The pair in words: `second minus first`."""
         return f"{self.second} minus {self.first}"
 
     @property
@@ -95,36 +98,46 @@ class Pair:
 
 
 def compare_pairs(experiments: Sequence[Experiment]) -> list[Pair]:
-    """Return every pair of experiments, tested where that can be done."""
+    """Return every pair of experiments, tested where that is possible, with p-values corrected for all of them."""
     pairs = [compare_two(first, second) for first, second in combinations(experiments, 2)]
-    tested = [pair for pair in pairs if pair.difference]
-    bootstraps = holm([pair.difference.p_bootstrap for pair in tested])
-    ranks = holm([pair.difference.p_wilcoxon for pair in tested])
-    corrected = iter(zip(bootstraps, ranks, strict=True))
-    return [_corrected(pair, *next(corrected)) if pair.difference else pair for pair in pairs]
+    differences = [pair.difference for pair in pairs if pair.difference]
+    bootstraps = holm([one.p_bootstrap for one in differences])
+    ranks = holm([one.p_wilcoxon for one in differences])
+    corrected = (
+        replace(one, holm_bootstrap=bootstrap, holm_wilcoxon=rank)
+        for one, bootstrap, rank in zip(differences, bootstraps, ranks, strict=True)
+    )
+    return [replace(pair, difference=next(corrected)) if pair.difference else pair for pair in pairs]
 
 
 def compare_two(first: Experiment, second: Experiment) -> Pair:
-    """Return the difference of two experiments, not corrected for others, or why there is none."""
-    names = {"first": first.name, "second": second.name}
+    """Return two experiments with their difference, not corrected for other pairs, or the reason why there is none."""
     if reason := _why_not(first, second):
-        return Pair(**names, difference=None, reason=reason)
+        return Pair(first=first.name, second=second.name, difference=None, reason=reason)
     one, other = dices(first), dices(second)
     differences = [other[patient] - one[patient] for patient in sorted(one.keys() & other.keys())]
     if len(differences) < MIN_PATIENTS:
-        reason = f"{len(differences)} test patient(s) have a Dice in both, and below {MIN_PATIENTS} no test can show"
-        return Pair(**names, difference=None, reason=f"{reason} a difference")
-    return Pair(**names, difference=measure(differences), reservations=_reservations(first, second))
+        reason = (
+            f"{len(differences)} test patient(s) have a Dice with both models, and with fewer than {MIN_PATIENTS} no "
+            "test can show a difference"
+        )
+        return Pair(first=first.name, second=second.name, difference=None, reason=reason)
+    return Pair(
+        first=first.name,
+        second=second.name,
+        difference=measure(differences),
+        reservations=_reservations(first, second),
+    )
 
 
 def dices(experiment: Experiment) -> dict[str, float]:
-    """Return the test Dice by patient, where it is defined."""
+    """Return the test Dice by patient; patients whose Dice is undefined are left out."""
     patients = experiment.metrics.test_patients if experiment.metrics else ()
     return {row.patient: row.dice for row in patients if math.isfinite(row.dice)}
 
 
 def measure(differences: Sequence[float]) -> Difference:
-    """Return what is to be said of paired differences; neither test is disturbed by ties or by zeros."""
+    """Return the tests of paired differences; ties and zeros are handled in both."""
     values = np.round(differences, DECIMALS)
     return Difference(
         num_patients=len(values),
@@ -137,10 +150,12 @@ def measure(differences: Sequence[float]) -> Difference:
 
 
 def bootstrap_p(differences: np.ndarray, *, seed: int = 0) -> float:
-    """Return twice the share of bootstrap samples whose mean lies on the smaller side of zero, zero itself on both.
+    """Return the two-sided p-value of a bootstrap of the mean difference.
 
-    The patients are drawn as for the interval, so that p is below 0.05 where that leaves zero out. It is never 0: the
-    data themselves count as a sample (Davison and Hinkley 1997, Bootstrap Methods and their Application, section 4.2).
+    It is twice the fraction of samples whose mean is on the rarer side of zero; a mean of zero counts on both sides.
+    Patients are drawn as for the interval of the mean, so p is below 0.05 where that interval excludes zero. p is never
+    0, because the data count as a sample themselves (Davison and Hinkley 1997, Bootstrap Methods and their Application,
+    section 4.2).
     """
     drawn = np.random.default_rng(seed).integers(len(differences), size=(NUM_RESAMPLES, len(differences)))
     means = np.round(differences[drawn].mean(1), DECIMALS)
@@ -149,18 +164,18 @@ def bootstrap_p(differences: np.ndarray, *, seed: int = 0) -> float:
 
 
 def signed_rank_p(differences: np.ndarray) -> float:
-    """Return Wilcoxon's two-sided p; zeros are left out, as he did, and where nothing else is there it is 1."""
+    """Return the two-sided p-value of Wilcoxon's signed-rank test, without zeros as in his paper; 1 for zeros alone."""
     nonzero = differences[differences != 0]
     if not len(nonzero):
         return 1.0
     has_ties = len(np.unique(np.abs(nonzero))) < len(nonzero)
-    # Older SciPy takes a distribution without ties for one with them, unless all signs are tried.
+    # Older versions of SciPy use the distribution for data without ties, unless all signs are tried.
     method = PermutationMethod(n_resamples=2**MAX_SIGNS) if has_ties and len(nonzero) <= MAX_SIGNS else "auto"
     return float(wilcoxon(nonzero, method=method).pvalue)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return the p-values, corrected for being several, in their order.
+    """Return the p-values in their order, corrected for multiple testing.
 
     Reference: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
     """
@@ -172,36 +187,32 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _corrected(pair: Pair, bootstrap: float, ranks: float) -> Pair:
-    return replace(pair, difference=replace(pair.difference, holm_bootstrap=bootstrap, holm_wilcoxon=ranks))
-
-
 def _why_not(first: Experiment, second: Experiment) -> str | None:
-    """Return why two experiments cannot be tested against each other; None if they can."""
+    """Return why two experiments cannot be tested against each other, or None if they can."""
     without = [one.name for one in (first, second) if one.metrics is None]
     if without:
-        return f"nothing was promoted in {' and '.join(without)}, so there are no test scores"
+        return f"no model was promoted in {' and '.join(without)}, so there are no test scores"
     one, other = first.patients("test"), second.patients("test")
     if one != other:
-        return f"their test patients differ: {len(one)} and {len(other)}, of which {len(one & other)} are the same"
+        return f"their test patients differ: {len(one)} and {len(other)}, {len(one & other)} of them the same"
     if first.record.data.fingerprint == second.record.data.fingerprint:
         return None
     if first.preparation == second.preparation:
-        return "their patients' pixels differ (data.fingerprint), though the patients have the same names"
-    # The fingerprint covers the preprocessing too; the masks, in their own size, tell whether they are the same.
+        return "the pixels of their patients differ (data.fingerprint), although the patients have the same names"
+    # The fingerprint also covers the preprocessing; only the masks tell whether the patients are the same.
     if _truths(first) != _truths(second):
-        return "their test patients' masks differ in size or in tumour pixels, though the patients have the same names"
+        return "the masks of their test patients differ in size or in tumour pixels, although the names are the same"
     return None
 
 
 def _reservations(first: Experiment, second: Experiment) -> tuple[str, ...]:
     found = []
     if first.patients("train") != second.patients("train"):
-        found.append("they were trained on different patients")
+        found.append("the models were trained on different patients")
     if first.record.data.fingerprint != second.record.data.fingerprint:
-        found.append("slices were prepared differently; that the patients are the same is known by their masks alone")
+        found.append("slices were preprocessed differently; only the masks show that the patients are the same")
     found += [
-        f"{one.name} scored the test patients {times} times, and who chooses among scores makes them too good"
+        f"{one.name} scored the test patients {times} times, so its scores are too optimistic if a choice used them"
         for one in (first, second)
         if one.metrics and (times := one.metrics.num_test_scorings) > 1
     ]

@@ -1,4 +1,4 @@
-"""The best checkpoints, scored again on the validation patients, and the rule by which one of them wins."""
+"""The candidates for promotion: the best checkpoints, scored again, and the rule that ranks them."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ from search.record.trials import TrialRow
 from search.storage.download import ensure_local
 
 ROUNDING = 1e-9
-"""Of one patient alone that differs, gain and error are equal but for rounding; one patient decides nothing."""
+"""Relative tolerance. If a single patient differs, gain and standard error are equal except for rounding, and one
+patient must not decide."""
 
 
 class NothingToPromote(Exception):
@@ -30,40 +31,40 @@ class NothingToPromote(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A checkpoint, or an ensemble of them, that was scored again."""
+    """A checkpoint, or an ensemble of several, that was scored again on the validation patients."""
 
     name: str
-    """The trial's, with the seed of a second training behind it; those of an ensemble joined by `+`."""
+    """The id of the trial, with the seed if it was trained again; an ensemble joins the names of its members by `+`."""
 
     row: TrialRow
-    """The trial that the configuration is of; of an ensemble, its best member's."""
+    """The trial whose configuration this is; for an ensemble, that of its best member."""
 
     networks: tuple[SegmentationNetwork, ...]
     files: tuple[Path, ...]
     """The checkpoints of the networks."""
 
     epoch: int
-    """After which the network was taken; of an ensemble, its best member's."""
+    """The epoch after which the network was saved; for an ensemble, that of its best member."""
 
     reported_dice: float
-    """What its training said; nan for an ensemble."""
+    """The Dice that its training reported; nan for an ensemble."""
 
     scores: list[PatientScore]
-    """Of the validation patients, in float32 and in the masks' own size."""
+    """The scores of the validation patients, predicted in float32 and in the masks' own size."""
 
     @property
     def dice(self) -> float:
-        """The mean over patients; nan where no patient has a tumour or a prediction."""
+        """The mean Dice over patients; nan if no patient has a tumour or a prediction."""
         dices = [score.dice for score in self.scores if np.isfinite(score.dice)]
         return float(np.mean(dices)) if dices else float("nan")
 
     @property
     def num_parameters(self) -> int:
-        """Weights of all networks together."""
+        """The number of weights of all networks together."""
         return Predictor(self.networks).num_parameters
 
     def record(self) -> CandidateRecord:
-        """Return what metrics.json says of it."""
+        """Return what metrics.json says of this candidate."""
         return CandidateRecord(
             name=self.name,
             trial=self.row.id,
@@ -83,36 +84,36 @@ def rescore(
     objectives: Sequence[str] = (METRIC,),
     dice_tolerance: float = 0.0,
 ) -> tuple[list[Candidate], list[str]]:
-    """Return the trials that may win, scored anew, and why others are passed over.
+    """Return the best trials as candidates, scored again, and a message for each checkpoint that cannot be read.
 
-    Training validates resized masks in bf16; ranks may change.
+    Training validates on resized masks, in bf16 where it can, so the ranks can change.
 
     Raises:
         NothingToPromote: No trial has a checkpoint that can be read.
     """
-    if costs(objectives):  # the best Dice is the measure of the one that may win
+    if costs(objectives):  # the winner is compared with the best Dice, so that is scored too
         num_candidates = max(2, num_candidates)
     ranked = _worth_scoring(rows, objectives, dice_tolerance, num_candidates)
     if not ranked:
         reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
-        raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none began'}")
-    candidates, passed_over = [], []
+        raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none was started'}")
+    candidates, skipped = [], []
     for row in ranked:
         if len(candidates) == num_candidates:
             break
         try:
             candidates.append(score_checkpoint(row.id, row, folder / row.checkpoint, patients, settings))
-        except (checkpoint.CheckpointError, OSError) as error:  # one that a crash cut off, say
-            passed_over.append(f"{row.id} is passed over: {error}")
+        except (checkpoint.CheckpointError, OSError) as error:  # such as one that a crash cut off
+            skipped.append(f"{row.id} is skipped: {error}")
     if not candidates:
-        raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read: {passed_over[0]}")
-    return candidates, passed_over
+        raise NothingToPromote(f"none of {len(ranked)} checkpoints can be read: {skipped[0]}")
+    return candidates, skipped
 
 
 def score_checkpoint(
     name: str, row: TrialRow, file: Path, patients: Sequence[Patient], settings: Settings
 ) -> Candidate:
-    """Return a checkpoint as a candidate.
+    """Return a checkpoint as a candidate, scored on the patients.
 
     Raises:
         CheckpointError: It is damaged, or not of this program.
@@ -133,7 +134,7 @@ def score_checkpoint(
 def score(
     networks: Sequence[SegmentationNetwork], patients: Sequence[Patient], settings: Settings
 ) -> list[PatientScore]:
-    """Return the scores of networks, their probabilities averaged, on the fastest device here."""
+    """Return the scores of the patients by the average of the networks, computed on the fastest device here."""
     return evaluate(torch_network(Predictor(networks), find_device().device), patients, settings=settings)
 
 
@@ -142,9 +143,9 @@ def rank(
 ) -> list[Candidate]:
     """Return the candidates, the winner first.
 
-    With several objectives the rule is that of search.record.objectives. With Dice alone, the best mean leads; if
-    `ties` is "smaller", the smallest wins of those that are not worse by more than one standard error.
-    Among equals the one that was better during the search wins, and among those the earlier.
+    With several objectives, the rule is that of search/record/objectives.py. With Dice alone, the best mean wins; but
+    if `ties` is "smaller", the smallest network wins of those that are not worse by a standard error (`is_worse`). Of
+    equal candidates, the one that was better during the search comes first, and then the earlier one.
     """
     names = costs(objectives)
     ranked = in_order_of_promotion(
@@ -161,9 +162,10 @@ def rank(
 def with_ensemble(
     candidates: Sequence[Candidate], num_members: int, patients: Sequence[Patient], settings: Settings
 ) -> list[Candidate]:
-    """Return the candidates, led by the ensemble of the best 2 to num_members of them that has the best mean Dice.
+    """Return the candidates, preceded by an ensemble if that is worth its cost.
 
-    Only if that is better than every candidate by more than the standard error of the gain: it costs as many networks.
+    The ensemble is the one of the best 2 to `num_members` candidates that has the best mean Dice. As it costs several
+    networks, it must be better than every candidate by more than the standard error of the gain.
     """
     by_dice = sorted((one for one in candidates if math.isfinite(one.dice)), key=lambda one: -one.dice)
     best = max(candidates, key=lambda one: -math.inf if math.isnan(one.dice) else one.dice)
@@ -185,7 +187,7 @@ def with_ensemble(
 
 
 def is_worse(one: Candidate, best: Candidate) -> bool:
-    """Whether a candidate's Dice is below another's by the standard error of the difference over patients, or more."""
+    """Return whether a candidate's mean Dice is worse by at least the standard error of the paired difference."""
     gain, error = paired_gain([score.dice for score in one.scores], [score.dice for score in best.scores])
     return one is not best and not (gain <= 0 or gain < (1 - ROUNDING) * error)  # nan counts as worse
 
@@ -193,9 +195,9 @@ def is_worse(one: Candidate, best: Candidate) -> bool:
 def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
     """Return the mean gain over patients and its standard error.
 
-    A patient whose Dice is undefined in both is left out. Where it is undefined in one, mask and prediction are empty
-    there and the prediction is not in the other: that counts as 1 against 0, so that what is marked in a patient
-    without tumour is not overlooked. Of fewer than two patients the error is unknown, and given as 0.
+    A patient whose Dice is undefined before and after is left out. If it is undefined in one of them only, the patient
+    has no tumour, and one prediction is empty while the other is not. These count as 1 and 0, so that false positives
+    in healthy patients are not overlooked. With fewer than two patients the error is unknown and given as 0.
     """
     dices = np.array([before, after], float)
     dices = dices[:, np.isfinite(dices).any(0)]
@@ -208,7 +210,10 @@ def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float,
 def _worth_scoring(
     rows: Sequence[TrialRow], objectives: Sequence[str], dice_tolerance: float, num_candidates: int
 ) -> list[TrialRow]:
-    """Return the trials whose checkpoint is on disk, those first that may win; the best Dice is the others' measure."""
+    """Return the trials whose checkpoint is on disk, the best first.
+
+    The one with the best Dice is among the first `num_candidates`, because the others are compared with it.
+    """
     kept = worth_keeping([row for row in rows if row.checkpoint], objectives)
     ranked = in_order_of_promotion(kept, lambda row: merits(row.best_epoch, objectives), dice_tolerance=dice_tolerance)
     if kept and kept[0] not in ranked[:num_candidates]:

@@ -1,6 +1,6 @@
-"""The model card (card.md is its page): what a person must know before using the model.
+"""The model card: what a person must know before using the model. card.md is its template.
 
-A section is there only where its data is: a card says nothing that was not measured, and nothing of another data set.
+A section appears only if its data exists, so the card states nothing that was not measured.
 """
 
 import math
@@ -20,31 +20,31 @@ from search.record.trials import TrialRow, count_states
 from search.storage.working_folder import format_out
 
 FILES = {
-    "model.onnx": "the model for ONNX Runtime, in any language; its settings are in its metadata (`tumour_search`)",
-    "model.pt2": "the same as a `torch.export` program; its settings are the extra file `tumour_search`",
-    "weights.safetensors": "the weights, with the networks' configuration in the metadata",
-    "checkpoint.pt": "the winner's training state, for a training that goes on (tensors only)",
-    "metrics.json": "all numbers of this card, and a row a patient",
-    "overlays": "pictures of test patients, outlines drawn in",
+    "model.onnx": "the model for ONNX Runtime, in any language; its settings are in the metadata entry `tumour_search`",
+    "model.pt2": "the same model as a `torch.export` program; its settings are in the extra file `tumour_search`",
+    "weights.safetensors": "the weights, with the configuration of the networks in the metadata",
+    "checkpoint.pt": "the winner's training state, from which its training can be continued (tensors only)",
+    "metrics.json": "all numbers of this card, and the scores of each patient",
+    "overlays": "pictures of test patients with the outlines of prediction and true mask",
     "card.md": "this card",
     "manifest.json": "size and SHA-256 of every file, versions, commit, fingerprint of the data",
 }
-"""What each file of the folder is, in the order of the card."""
+"""What each file of the folder contains, in the order of the card."""
 
 YOUR_LICENCE = (
     "The licence of your data applies to what is derived from it, this model too; this program cannot know it."
 )
 
 INTENSITIES = {
-    "auto": "8-bit slices are taken as they are; of others the values between the 0.5th and the 99.5th percentile of "
-    "the volume become 256 grey levels",
-    "full": "all values of the volume, from the lowest to the highest, become 256 grey levels",
-    "percentile": "the values between the 0.5th and the 99.5th percentile of the volume become 256 grey levels",
+    "auto": "8-bit slices are used as they are. In others, the values between the 0.5th and the 99.5th percentile of "
+    "the volume are mapped to 256 grey levels.",
+    "full": "All values of the volume, from the lowest to the highest, are mapped to 256 grey levels.",
+    "percentile": "The values between the 0.5th and the 99.5th percentile of the volume are mapped to 256 grey levels.",
 }
-"""What data.preprocess does, by the setting's value."""
+"""What data/preprocess.py does, by the value of the option."""
 
 UNITS = {"_mm": " (mm)", "_ms": " (ms)", "_pixels": " (pixels)", "_voxels": " (voxels)", "_seconds": " (s)"}
-"""By the end of a metric's name."""
+"""The unit of a metric for people, by the end of its name."""
 
 
 def write_card(
@@ -57,10 +57,10 @@ def write_card(
     settings: Settings,
     files: Collection[str],
 ) -> str:
-    """Return the card's Markdown, from the experiment's record, the model's metrics and the table of trials.
+    """Return the card as Markdown, from the experiment's record, the model's metrics and the table of trials.
 
     Args:
-        files: Names of what else is in the model's folder.
+        files: Names of the other files in the model's folder.
     """
     environment = Environment(
         loader=PackageLoader("search.promotion", "."),
@@ -98,7 +98,7 @@ def write_card(
 
 
 def _known(record: object | None) -> dict[str, object]:
-    """Return the fields of a record that have a value."""
+    """Return the fields of a record that are not None."""
     return {name: value for name, value in vars(record).items() if value is not None} if record else {}
 
 
@@ -114,50 +114,65 @@ def _describe_network(metrics: ModelMetrics) -> str:
 
 
 def _rule(config: SearchConfig) -> str:
-    """Return how the winner was chosen, in a sentence."""
-    if len(config.objective) == 1:
-        if config.promotion.ties == "best":
-            return "The best mean Dice of the validation patients wins."
+    """Return the rule by which the winner was chosen."""
+    if len(config.objective) > 1:
         return (
-            "The best mean Dice of the validation patients wins; of those that are not worse by the standard error of "
-            "the difference or more, the network with the fewest parameters. An ensemble must be better by more than "
-            "that."
+            f"Of the trials whose validation Dice was at most {config.dice_tolerance:g} below the best, it is the one "
+            f"with the best {OBJECTIVES[config.objective[1]].label}."
         )
+    if config.promotion.ties == "best":
+        return "The candidate with the best mean Dice on the validation patients wins."
     return (
-        f"Of the trials whose validation Dice was at most {config.dice_tolerance:g} below the best one's, it is "
-        f"the best by {OBJECTIVES[config.objective[1]].label}."
+        "Of the candidates whose mean Dice on the validation patients is less than one standard error of the "
+        "difference below the best, the network with the fewest parameters wins. An ensemble wins only if it is better "
+        "than every candidate by more than one standard error."
     )
 
 
 def _steps(settings: Settings) -> list[str]:
-    """Return what is done to a patient's slices, in sentences and in order."""
+    """Return the steps from a patient's files to a mask, in sentences."""
     preprocessing = settings.preprocessing
-    size, num_seen = preprocessing.size, preprocessing.num_slices_seen
-    of_file = {
-        "the colours of a slice become one channel, by the weights 0.299, 0.587 and 0.114": settings.grayscale,
-        f"channels {', '.join(map(str, settings.channel_indices))} of each file are taken, counted from 0": bool(
-            settings.channel_indices
+    size, context = preprocessing.size, preprocessing.context_slices
+    neighbours = f"{context} neighbouring slice{'s' if context > 1 else ''}"
+    steps = (
+        (
+            settings.grayscale,
+            "The colours of a slice are combined into one channel with the weights 0.299, 0.587 and 0.114.",
         ),
-        INTENSITIES[preprocessing.intensities]: True,
-        "slices are cut to the box around the head in the whole volume": preprocessing.crop == "head",
-        f"they are padded to squares and resized to {size} x {size} pixels": True,
-        f"each slice brings {preprocessing.context_slices} neighbour(s) on either side along, so that the network sees "
-        f"{num_seen} x {settings.num_channels} channels; at the ends of a volume the last slice is repeated": num_seen
-        > 1,
-        "each channel has its mean subtracted and is divided by its standard deviation, both over the head in the "
-        "patient's whole volume (in the model's file; `mean` and `std` are inputs)": preprocessing.normalisation
-        == "zscore",
-        "grey levels are divided by 255 (in the model's file, with `mean` 0 and `std` 255)": preprocessing.normalisation
-        == "unit",
-        "the probability of tumour is resized back to the slice's own size, and from "
-        f"{settings.threshold:g} on a pixel is tumour": True,
-        "of a patient's mask only the largest connected part is kept": settings.largest_component,
-    }
-    return [step for step, is_done in of_file.items() if is_done]
+        (
+            bool(settings.channel_indices),
+            f"Channels {', '.join(map(str, settings.channel_indices))} of each file are used, counted from 0.",
+        ),
+        (True, INTENSITIES[preprocessing.intensities]),
+        (preprocessing.crop == "head", "Slices are cropped to the bounding box of the head in the whole volume."),
+        (True, f"Slices are padded to squares and resized to {size} x {size} pixels."),
+        (
+            context > 0,
+            f"Each slice is given to the network with {neighbours} on either side, which makes "
+            f"{preprocessing.num_slices_seen} x {settings.num_channels} channels. At the ends of a volume, the last "
+            "slice is repeated.",
+        ),
+        (
+            preprocessing.normalisation == "zscore",
+            "Each channel has its mean subtracted and is divided by its standard deviation, both computed over the "
+            "head in the patient's whole volume. The model's file does this; `mean` and `std` are its inputs.",
+        ),
+        (
+            preprocessing.normalisation == "unit",
+            "Grey levels are divided by 255. The model's file does this, with `mean` 0 and `std` 255.",
+        ),
+        (
+            True,
+            "The probability of tumour is resized to the slice's original size. A pixel is tumour where it is at least "
+            f"{settings.threshold:g}.",
+        ),
+        (settings.largest_component, "Only the largest connected component of a patient's mask is kept."),
+    )
+    return [sentence for is_done, sentence in steps if is_done]
 
 
 def _code(settings: Settings) -> str:
-    """Return the lines of Python that run the exported model on slices of the network's size."""
+    """Return Python code that runs the exported model on slices of the network's size."""
     preprocessing, channels = settings.preprocessing, settings.num_channels
     size, context, num_seen = preprocessing.size, preprocessing.context_slices, preprocessing.num_slices_seen
     lines = [
@@ -190,12 +205,12 @@ def _code(settings: Settings) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return a value as text that cannot leave its place in a Markdown table."""
+    """Return a value as text that cannot break a Markdown table."""
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _value(value: object) -> str:
-    """Return a number for people."""
+    """Return a value as text: four decimals for a number, a dash where it is undefined."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, bool):
@@ -204,7 +219,7 @@ def _value(value: object) -> str:
 
 
 def _label(name: str) -> str:
-    """Return a metric's name with its unit behind."""
+    """Return the name of a metric with its unit in parentheses."""
     for end, unit in UNITS.items():
         if name.endswith(end):
             return name.removesuffix(end) + unit

@@ -1,4 +1,4 @@
-"""The winning configuration, trained again: with other seeds, or on other patients."""
+"""The winning configuration, trained again with other seeds, or cross-validated."""
 
 import math
 import sys
@@ -31,16 +31,17 @@ from search.record.trials import TrialRow
 from search.space import to_configs
 
 FINAL_FOLDER = "final"
+"""The folder of an experiment for checkpoints that are trained after the search."""
 
 AVERAGED_SHARE = 0.25
-"""Share of the epochs, the last ones, whose weights are averaged: Izmailov et al. 2018 (arXiv:1803.05407), 4.1."""
+"""Fraction of the epochs, the last ones, whose weights are averaged: Izmailov et al. 2018 (arXiv:1803.05407), 4.1."""
 
 
 def check_folds(config: SearchConfig, cohort: Cohort) -> None:
-    """Make sure, before anything is trained, that every fold of a cross-validation has a patient.
+    """Check, before anything is trained, that every fold of a cross-validation has a patient.
 
     Raises:
-        ValueError: There are more folds than patients.
+        UserError: There are more folds than patients.
     """
     num_patients = len(cohort.train_patients) + len(cohort.val_patients)
     if config.promotion.folds > num_patients:
@@ -53,11 +54,11 @@ def check_folds(config: SearchConfig, cohort: Cohort) -> None:
 def train_with_seeds(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
 ) -> list[Candidate]:
-    """Return the winning configuration trained for all its epochs with other seeds.
+    """Train the winning configuration with other seeds, and return the networks as candidates.
 
-    Each is a candidate as it was after its best epoch, and another by the average of its last epochs' weights. One that
-    is on disk already, from an earlier promotion, is not trained again. A training that fails is said, and counts as
-    far as it came.
+    Each training gives two candidates: the network after its best epoch, and one with the average of the weights of its
+    last epochs. A training whose checkpoint is on disk from an earlier promotion is not repeated. If one fails, a note
+    is printed, and its network after the best epoch until then is still a candidate.
     """
     seeds = range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
     names = [f"{winner.id}-seed{seed}" for seed in seeds]
@@ -76,10 +77,10 @@ def train_with_seeds(
 def cross_validate(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
 ) -> CrossValidationRecord:
-    """Return the scores of every training and validation patient by a network that was trained without it.
+    """Return the scores of every training and validation patient by a network that was not trained on it.
 
-    The search has chosen the configuration on these patients, so this is a little too good; the test patients are not
-    among them. The network is that of the last epoch, so that a fold does not choose its own.
+    They are slightly optimistic, because the search chose the configuration on these patients; the test patients are
+    not among them. Each fold uses the network of its last epoch, so that it chooses no epoch on its own patients.
     """
     pack = tasks.share(join_packs([cohort.train_pack, cohort.val_pack]))
     patients = {patient.id: patient for patient in (*cohort.train_patients, *cohort.val_patients)}
@@ -104,7 +105,7 @@ def cross_validate(
 def _score_files(
     files: Sequence[Path], winner: TrialRow, patients: Sequence[Patient], settings: Settings, tasks: TaskRunner
 ) -> list[Candidate]:
-    """Return the files that there are as candidates; no training has said what an average is worth."""
+    """Return the files that exist as candidates; no training has reported a Dice for an average."""
     found = [file for file in files if file.exists()]
     candidates = tasks.map(score_checkpoint, [(file.stem, winner, file, patients, settings) for file in found])
     averages = {_averaged(file) for file in files}
@@ -115,14 +116,14 @@ def _score_files(
 
 
 def _averaged(file: Path) -> Path:
-    """Return where the average of a training's weights is."""
+    """Return the file for the averaged weights of a training."""
     return file.with_stem(f"{file.stem}-average")
 
 
 def _configs(
     winner: TrialRow, config: SearchConfig, cohort: Cohort, seed: int, tasks: TaskRunner
 ) -> tuple[NetworkConfig, TrainConfig, int]:
-    """Return what a trial of this configuration is, without early stopping, and the cores that it has."""
+    """Return the network, the training without early stopping, and the number of threads, for this configuration."""
     fixed = config.shared_settings(cohort.train_pack.num_channels)
     fixed = replace(fixed, seed=seed, patience=0, measure_latency=False, loader_processes=tasks.loader_processes)
     return *to_configs(winner.sample, fixed), tasks.num_threads
@@ -131,9 +132,9 @@ def _configs(
 def _train_to_file(
     network: NetworkConfig, config: TrainConfig, num_threads: int, train_pack: Pack, val_pack: Pack, file: Path
 ) -> str | None:
-    """Train, and leave two states in files: after the best epoch, and with the last epochs' weights averaged.
+    """Train, and write two checkpoints: after the best epoch, and with the averaged weights of the last epochs.
 
-    Return what went wrong, if anything did; then there is no average.
+    Return why the training failed, or None. If it failed, no average is written.
     """
     torch.set_num_threads(num_threads)
     best, content, average = -1.0, None, None
@@ -149,7 +150,7 @@ def _train_to_file(
     if average and not result.failure:
         result.state.network.load_state_dict(average.module.state_dict())
         write(_averaged(file), result.state.to_bytes())
-    if content is not None:  # the last: where this file is, nothing is trained again
+    if content is not None:  # written last: a training with this file is not repeated
         write(file, content)
     return result.failure and f"the training of {file.stem} failed: {result.failure}"
 
@@ -162,7 +163,7 @@ def _train_and_score(
     held_out: Sequence[Patient],
     settings: Settings,
 ) -> list[PatientScore] | str:
-    """Return the held-out patients' scores by a network that was trained on all others of the pack, or what failed."""
+    """Return the scores of the held-out patients by a network trained on the rest of the pack, or why that failed."""
     torch.set_num_threads(num_threads)
     names = {patient.id for patient in held_out}
     *_, last = train(

@@ -1,4 +1,4 @@
-"""The last lines on the screen: who won, how good it is, and where everything lies."""
+"""The last lines on the screen: which trial won, how good its model is, and where the files are."""
 
 import shlex
 from pathlib import Path
@@ -13,7 +13,7 @@ from search.tracking.opening import where_runs_are
 
 
 def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, console: Console) -> None:
-    """Print the winner, its parameters, its test Dice with the interval, and the paths of what was written."""
+    """Print the winner, its hyperparameters, its test Dice with the interval, and the paths of the files."""
     counts = ", ".join(f"{count} {state}" for state, count in count_states(rows).items())
     test, best = metrics.test, folder / "best"
     sample = ", ".join(f"{name} {_short(value)}" for name, value in metrics.sample.items())
@@ -23,11 +23,11 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, con
         "",
         f"{len(rows)} trials ({counts}), {sum(len(row.epochs) for row in rows)} epochs",
         f"Winner      {metrics.name} at epoch {metrics.epoch}: {sample}",
-        f"With        {_surroundings(metrics)}",
-        f"Test Dice   {dice.mean:.4f} (95 % interval {dice.interval}, median {dice.median:.4f}), "
-        f"{test.num_patients} patients that the search never saw",
-        f"Model       {best / 'model.onnx'} (differs from the network by at most "
-        f"{metrics.parity.max_probability_difference:.1g} in probability)",
+        f"Prediction  {_choices(metrics)}",
+        f"Test Dice   {dice.mean:.4f} (95 % interval {dice.interval}, median {dice.median:.4f}) "
+        f"over {test.num_patients} patients that the search never saw",
+        f"Model       {best / 'model.onnx'} (its probabilities differ from the network's by at most "
+        f"{metrics.parity.max_probability_difference:.1g})",
         f"Card        {best / 'card.md'}",
         f"Scores      {best / 'metrics.json'}",
         *(f"{'Front' if place == 1 else '':12s}{line}" for place, line in enumerate(front) if place),
@@ -43,26 +43,26 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, con
 
 
 def _bucket(folder: Path) -> list[str]:
-    """Return where all of it is too, if it is in a bucket, and how it comes down elsewhere."""
+    """Return where the experiment is in its bucket, if it has one, and the command that downloads it."""
     if bucket_uri(folder.parent) is None:
         return []
     command = shlex.join(
         ["python", "-m", "search.fetch", folder.name, "--out", format_out(folder.parent), "--to", "runs"]
     )
-    return [f"Bucket      {display_folder(folder)}/; elsewhere: {command}"]
+    return [f"Bucket      {display_folder(folder)}/; to download it: {command}"]
 
 
-def _surroundings(metrics: ModelMetrics) -> str:
-    """Return what was chosen on the validation patients."""
+def _choices(metrics: ModelMetrics) -> str:
+    """Return how the model predicts, as it was chosen on the validation patients."""
     parts = [f"threshold {_short(metrics.threshold)}"]
-    parts += ["averaged with its mirror image"] if metrics.flips else []
-    parts += ["its largest component only"] if metrics.largest_component else []
+    parts += ["averaged over mirror images"] if metrics.flips else []
+    parts += ["largest component only"] if metrics.largest_component else []
     parts += [f"temperature {_short(metrics.temperature)}"] if metrics.temperature != 1 else []
     return ", ".join(parts)
 
 
 def _describe(point: FrontRecord) -> str:
-    """Return a trial of the Pareto front in a line."""
+    """Return a trial of the Pareto front with its objectives."""
     return point.trial + "".join(f", {name} {_short(value)}" for name, value in point.objectives.items())
 
 

@@ -1,4 +1,4 @@
-"""Figures of the trials: their learning curves, the best so far, the Pareto front, the reliability curve."""
+"""Figures of the trials and the model: learning curves, best Dice so far, Pareto fronts, reliability."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,24 @@ from search.record.model_metrics import ModelMetrics
 from search.record.objectives import OBJECTIVES, costs, pareto_front
 from search.record.trials import State, TrialRow
 from search.report.snapshot import Phase
-from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
+from search.report.style import BEST_COLOUR, COLOURS, NEUTRAL_COLOUR, Figure, styled
 
-STATE_COLOURS = COLOURS | {Phase.PAUSED: "#cc79a7", Phase.RUNNING: "#e69f00", Phase.UNFINISHED: "#e69f00"}
+STATE_COLOURS = COLOURS | {Phase.PAUSED: "#cc79a7", Phase.RUNNING: "#e69f00", Phase.INTERRUPTED: "#e69f00"}
 
 FEW_POINTS = 1500
-"""Epochs up to which each is a marker: more cover each other, and take a browser seconds."""
+"""Maximum number of epochs that are all drawn as markers: more would cover each other and take a browser seconds."""
 
 TRACE_TRIALS = 60
-"""Trials of one trace: lines of one trace do not shine through each other, and so show no crowd."""
+"""Maximum number of trials in a trace. The lines of one trace hide each other instead of showing where many lie."""
 
-TRIAL = "t%{customdata:03d}"
+TRIAL_ID = "t%{customdata:03d}"
 
 
 def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | None:
-    """Return every trial's validation Dice, the promoted trial's (or the best one's) on top; None without any."""
+    """Return a figure of every trial's validation Dice; None where no trial has one.
+
+    The curve of the promoted trial, or else of the best one, is on top.
+    """
     scored = [row for row in rows if row.best_epoch]
     if not scored:
         return None
@@ -49,12 +52,12 @@ def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | 
         plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(height=460, hovermode="closest"),
         alt=f"Learning curves of {len(scored)} trials. {top.id} reaches {top.best_dice:.4f} at epoch "
         f"{top.best_epoch.epoch}. The table of trials has the numbers.",
-        note="Mean over the validation patients after every epoch. A trial that was stopped early is faint.",
+        note="Mean Dice over the validation patients after every epoch. Trials that were stopped early are faint.",
     )
 
 
 def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> go.Scatter:
-    """Return one trace for many trials, with a gap behind each: a thousand traces would take a browser a minute."""
+    """Return one trace of several trials with a gap after each; a thousand traces would take a browser a minute."""
     points = [(epoch.epoch, epoch.val_dice, row.number) for row in rows for epoch in row.epochs]
     ends = np.cumsum([len(row.epochs) for row in rows])
     epochs, dices, numbers = (np.array(column) for column in zip(*points, strict=True))
@@ -71,12 +74,12 @@ def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> g
             "line": {"width": 0},
             "size": np.insert(np.where(few | last, 5 if few else 3, 0), ends, 0).astype(np.uint8),
         },
-        hovertemplate=TRIAL + " epoch %{x}: %{y:.4f}<extra></extra>",
+        hovertemplate=TRIAL_ID + " epoch %{x}: %{y:.4f}<extra></extra>",
     )
 
 
 def best_figures(rows: Sequence[TrialRow]) -> list[Figure]:
-    """Return the best Dice over epochs spent and over wall clock; the latter where the table has the times."""
+    """Return figures of the best Dice over epochs and, where the table has the times, over wall clock."""
     steps = best_so_far(rows)
     if not steps:
         return []
@@ -84,25 +87,25 @@ def best_figures(rows: Sequence[TrialRow]) -> list[Figure]:
     is_timed = last.seconds > 0
     spent = Figure(
         id="best-epochs",
-        title="Best so far over epochs spent",
-        plot=_steps(steps, [step.epochs for step in steps], "epochs spent, of all trials together"),
+        title="Best validation Dice over epochs",
+        plot=_steps(steps, [step.epochs for step in steps], "epochs of all trials together"),
         alt=f"The best validation Dice rises to {last.dice:.4f} within {last.epochs} epochs.",
-        note="" if is_timed else "The table has no times: epochs are in the order of trials.",
+        note="" if is_timed else "The table of trials has no times, so epochs are in the order of the trials.",
     )
     if not is_timed:
         return [spent]
     unit, name = time_unit(last.seconds)
     clock = Figure(
         id="best-clock",
-        title="Best so far over wall clock",
-        plot=_steps(steps, [step.seconds / unit for step in steps], f"{name} since the search began"),
+        title="Best validation Dice over wall clock",
+        plot=_steps(steps, [step.seconds / unit for step in steps], f"{name} since the search started"),
         alt=f"The best validation Dice rises to {last.dice:.4f} within {format_value(last.seconds / unit)} {name}.",
     )
     return [spent, clock]
 
 
 def time_unit(seconds: float) -> tuple[int, str]:
-    """Return the unit, in seconds, of an axis that is so long, and its name."""
+    """Return the unit of a time axis of this length: how many seconds it has, and its name."""
     units = (3600, "hours"), (60, "minutes")
     return next((unit for unit in units if seconds > 2 * unit[0]), (1, "seconds"))
 
@@ -123,52 +126,63 @@ def _steps(steps: Sequence[Step], xs: list[float], label: str) -> go.Figure:
 
 
 def pareto_fronts(rows: Sequence[TrialRow], objectives: Sequence[str], promoted: str | None) -> list[Figure]:
-    """Return a figure for every objective beside Dice; none where there is no other."""
+    """Return a figure of the Dice against each other objective; none where Dice is the only objective."""
     names = costs(objectives)
-    scored = [row for row in rows if (best := row.best_epoch) and all(best.value(name) is not None for name in names)]
-    return [_pareto_front(scored, objectives, cost, promoted) for cost in costs(objectives) if scored]
+    scored = [row for row in rows if row.best_epoch and all(_cost(row, name) is not None for name in names)]
+    return [_pareto_front(scored, objectives, name, promoted) for name in names if scored]
 
 
 def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, promoted: str | None) -> Figure:
-    front = sorted(pareto_front(rows, objectives), key=lambda row: row.best_epoch.value(cost))
-    figure = go.Figure()
-    for group, name, mode, colour in (
-        ([row for row in rows if row not in front], "dominated", "markers", COLOURS[State.PRUNED]),
-        (front, "Pareto front", "lines+markers", BEST_COLOUR),
-    ):
-        figure.add_scatter(
-            x=[row.best_epoch.value(cost) for row in group],
-            y=[row.best_dice for row in group],
-            mode=mode,
-            name=name,
-            text=[row.id for row in group],
-            line={"color": colour, "shape": "hv"},
-            marker={
-                "color": colour,
-                "size": [16 if row.id == promoted else 8 for row in group],
-                "symbol": ["star" if row.id == promoted else "circle" for row in group],
-            },
-            hovertemplate=f"%{{text}}: Dice %{{y:.4f}}, {cost} %{{x:.4g}}<extra></extra>",
-        )
+    front = sorted(pareto_front(rows, objectives), key=lambda row: _cost(row, cost) or 0.0)
+    dominated = [row for row in rows if row not in front]
+    figure = go.Figure(
+        [
+            _front_trace(dominated, cost, promoted, name="dominated", mode="markers", colour=COLOURS[State.PRUNED]),
+            _front_trace(front, cost, promoted, name="Pareto front", mode="lines+markers", colour=BEST_COLOUR),
+        ]
+    )
     label = OBJECTIVES[cost].label
     return Figure(
         id=f"front-{cost}",
         title=f"Validation Dice against {label}",
         plot=styled(figure, label, "best validation Dice", legend=True),
         alt=f"{len(front)} of {len(rows)} trials are on the Pareto front: {', '.join(row.id for row in front[:20])}.",
-        note="No trial is at least as good as one on the front in everything, and better in something. The star was "
-        "promoted.",
+        note="A trial is on the Pareto front if no other is at least as good in every objective and better in one. "
+        "The star marks the promoted trial.",
     )
 
 
+def _front_trace(
+    rows: Sequence[TrialRow], cost: str, promoted: str | None, *, name: str, mode: str, colour: str
+) -> go.Scatter:
+    return go.Scatter(
+        x=[_cost(row, cost) for row in rows],
+        y=[row.best_dice for row in rows],
+        mode=mode,
+        name=name,
+        text=[row.id for row in rows],
+        line={"color": colour, "shape": "hv"},
+        marker={
+            "color": colour,
+            "size": [16 if row.id == promoted else 8 for row in rows],
+            "symbol": ["star" if row.id == promoted else "circle" for row in rows],
+        },
+        hovertemplate=f"%{{text}}: Dice %{{y:.4f}}, {cost} %{{x:.4g}}<extra></extra>",
+    )
+
+
+def _cost(row: TrialRow, name: str) -> float | None:
+    return row.best_epoch.value(name) if row.best_epoch else None
+
+
 def reliability(metrics: ModelMetrics | None) -> Figure | None:
-    """Return the reliability curve of the test patients, if there is one: a calibrated model lies on the diagonal."""
+    """Return a figure of the reliability curve of the test patients; None where it was not measured."""
     calibration = metrics.assessment.calibration if metrics else None
     bins = [one for one in calibration.bins if one.num_pixels] if calibration else []
     if not calibration or not bins:
         return None
     figure = go.Figure(
-        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#8c8c8c", "dash": "dot"}, hoverinfo="skip")
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": NEUTRAL_COLOUR, "dash": "dot"}, hoverinfo="skip")
     )
     figure.add_scatter(
         x=[one.mean_probability for one in bins],
@@ -182,8 +196,8 @@ def reliability(metrics: ModelMetrics | None) -> Figure | None:
     return Figure(
         id="reliability",
         title="Reliability",
-        plot=styled(figure, "predicted probability", "share of pixels that are tumour"),
-        alt=f"Share of tumour among pixels by predicted probability. Expected calibration error {error}.",
-        note=f"Of the pixels with a predicted probability, how many are tumour: a calibrated model lies on the "
-        f"diagonal. Expected calibration error {error}.",
+        plot=styled(figure, "predicted probability", "fraction of pixels that are tumour"),
+        alt=f"Fraction of tumour pixels by predicted probability. Expected calibration error {error}.",
+        note=f"Which fraction of the pixels with a predicted probability is tumour. The curve of a calibrated model is "
+        f"the diagonal. Expected calibration error {error}.",
     )

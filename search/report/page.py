@@ -1,216 +1,194 @@
-"""The report: one HTML file that opens offline, drawn from what the experiment's folder says."""
+"""The report of a search: one HTML file that opens offline, made from the experiment's folder alone."""
 
 import base64
 import shlex
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from data.atomic import write
 from search.formatting import DASH
+from search.record.codec import JsonObject
 from search.record.files import REPORT_FILE
 from search.record.objectives import OBJECTIVES
 from search.record.trial_errors import headline
-from search.record.trials import INTERRUPTED, State, best_first
+from search.record.trials import State, best_first
 from search.report.axes import read_axes
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
-from search.report.rungs import read_rungs, rungs_figure
+from search.report.notes import notes_for_reader
+from search.report.rungs import Rung, read_rungs, rungs_figure
 from search.report.snapshot import Snapshot, read_snapshot
 from search.report.space_figures import dice_along_axes, dice_over_pairs, parallel_coordinates
 from search.report.style import Figure, render
-from search.report.timeline import lay_out, shares, timeline_figure
+from search.report.timeline import BusyPeriod, busy_periods, time_shares, timeline_figure
+from search.report.trials_table import trials_table
 from search.status import wall_seconds
 
-NAMES = {"dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy", "hd95": "HD95", "assd": "ASSD"}
-"""What metrics are called for people, where that is not their name."""
+METRIC_NAMES = {"dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy", "hd95": "HD95", "assd": "ASSD"}
+"""The names of metrics for people, where they differ from those in metrics.json."""
 
 FILES = {
-    "best/model.onnx": "the model: raw intensities in, probability and mask out",
-    "best/card.md": "what must be known before it is used",
-    "best/metrics.json": "all scores, a row a patient",
-    "trials.jsonl": "the table of trials, with every epoch's metrics",
-    "events.jsonl": "every decision and every epoch, as they came",
-    "config.json": "what was asked, the split, versions",
+    "best/model.onnx": "the model, which takes raw intensities and returns probabilities and a mask",
+    "best/card.md": "the model card: what to know before using the model",
+    "best/metrics.json": "all scores, with those of each patient",
+    "trials.jsonl": "the table of trials, with the metrics of every epoch",
+    "events.jsonl": "every decision and every epoch in order",
+    "config.json": "the options, the split of the patients, the versions",
     "optuna_journal.log": "the Optuna study",
 }
-"""What the page links to, as far as it is there."""
+"""The files that the page links to, where they exist."""
 
-COST_NAMES = {"million_parameters": "parameters (M)", "latency_ms": "latency (ms)"}
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceFigures:
+    """The figures of the search space."""
+
+    num_scored: int
+    """Trials that have a score."""
+
+    num_needed: int
+    """Trials that must have a score before importances and surfaces are shown."""
+
+    coordinates: Figure
+    along_axes: Figure
+    importance: Figure | None
+    over_pairs: list[Figure]
 
 
 def write_report(folder: Path, *, note: str | None = None, is_running: bool = False) -> Path:
-    """Return the path of the report of what an experiment's folder says now, after writing it there.
+    """Write the report of an experiment as its folder is now, and return its path.
 
     Args:
-        note: What its reader must know first, such as why nothing was promoted.
-        is_running: Somebody else searches or promotes there.
+        folder: The experiment's.
+        note: What the reader must know first, such as why nothing was promoted.
+        is_running: Whether a process searches or promotes there now.
 
     Raises:
-        ValueError: It is not an experiment of this version, or one of its files is damaged.
+        UserError: It is not an experiment of this version, or one of its files is damaged.
     """
     path = folder / REPORT_FILE
-    record = read_snapshot(folder, is_running=is_running)
-    write(path, make_page(record, note=note).encode())
+    write(path, make_page(read_snapshot(folder, is_running=is_running), note=note).encode())
     return path
 
 
-def make_page(record: Snapshot, *, note: str | None = None) -> str:
-    """Return the report's HTML."""
-    metrics = record.metrics
-    sections = {
-        "dice": _dice_figures(record),
-        "best": best_figures(record.rows),
-        "space": _space_figures(record),
-        "rungs": _present(rungs_figure(rungs := read_rungs(record.config, record.rows))),
-        "time": _present(timeline_figure(stretches := _stretches(record), _num_lanes(record))),
-        "test": _present(reliability(metrics)),
-    }
+def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
+    """Return the HTML of the report."""
+    rows, num_lanes = snapshot.rows, snapshot.experiment.num_lanes
+    rungs, periods = read_rungs(snapshot.config, rows), busy_periods(rows, num_lanes)
+    figures = _figures(snapshot, rungs, periods)
     return render(
         "page.html",
-        **vars(record),
-        **_texts(record),
-        notes=_notes(record, note),
-        contents=_contents(record, bool(rungs)),
-        figures=sections,
-        has_figures=any(sections.values()),
-        counts=Counter(str(row.state) for row in record.rows),
-        num_epochs=sum(len(row.epochs) for row in record.rows),
-        wall_seconds=wall_seconds(record.rows),
+        **vars(snapshot),
+        name=snapshot.folder.name,
+        command=shlex.join(["python", "-m", "search.tune", *snapshot.experiment.provenance.command[1:]]),
+        written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        notes=notes_for_reader(snapshot, note),
+        contents=_contents(snapshot, rungs, periods),
+        figures=figures,
+        has_figures=any(figures.values()),
+        counts=Counter(str(row.state) for row in rows),
+        num_epochs=sum(len(row.epochs) for row in rows),
+        wall_seconds=wall_seconds(rows),
+        options=_options(snapshot.experiment.config),
+        objectives=", ".join(OBJECTIVES[name].label for name in snapshot.config.objective),
+        ranked=best_first(rows),
+        trials=trials_table(rows, list(snapshot.experiment.space)),
         rungs=rungs,
         num_brackets=len({rung.bracket for rung in rungs}),
-        shares=shares(record.rows, stretches, _num_lanes(record)),
-        num_lanes=_num_lanes(record),
-        budget=record.config.budget(),
-        table=best_first(record.rows) + [row for row in record.rows if not row.best_epoch],
-        costs={
-            name: label
-            for name, label in COST_NAMES.items()
-            if any(best.value(name) is not None for row in record.rows if (best := row.best_epoch))
-        },
+        budget=snapshot.config.budget(),
+        shares=time_shares(rows, periods, num_lanes),
+        num_lanes=num_lanes,
+        skipped=snapshot.experiment.data.skipped,
         failures=sorted(
-            (row for row in record.rows if row.state == State.FAILED or row.error or record.losses[row.id]),
+            (row for row in rows if row.state == State.FAILED or row.error or snapshot.losses[row.id]),
             key=lambda row: row.state != State.FAILED,
         ),
-        pictures={
-            caption: _inline(record.folder / picture)
-            for caption, picture in (metrics.pictures.items() if metrics else ())
-            if (record.folder / picture).exists()
-        },
-        files={name: meaning for name, meaning in FILES.items() if (record.folder / name).exists()},
-        names=NAMES,
-        score_names=list(metrics.test.by_metric) if metrics else [],
+        pictures=_pictures(snapshot),
+        files={name: meaning for name, meaning in FILES.items() if (snapshot.folder / name).exists()},
+        metric_names=METRIC_NAMES,
         headline=headline,
         dash=DASH,
     )
 
 
-def _texts(record: Snapshot) -> dict[str, Any]:
-    """Return what was asked, in words."""
-    experiment, config = record.experiment, record.experiment.config
-    options = {
-        **config,
-        **{name: value for group in config.values() if isinstance(group, dict) for name, value in group.items()},
-    }
+def _contents(snapshot: Snapshot, rungs: Sequence[Rung], periods: Sequence[BusyPeriod]) -> list[tuple[str, str]]:
+    """Return the id and the title of each section that the page has."""
+    is_promoted = snapshot.metrics is not None
+    sections = (
+        ("result", "Result", True),
+        ("dice", "Dice over time", True),
+        ("space", "Search space", True),
+        ("trials", "Trials", bool(snapshot.rows)),
+        ("rungs", "Rungs", bool(rungs)),
+        ("time", "Where the time went", bool(periods)),
+        ("test", "Test patients", is_promoted),
+        ("promotion", "Promotion", is_promoted),
+        ("setup", "Setup", True),
+        ("failures", "Failures and excluded files", True),
+    )
+    return [(id, title) for id, title, is_shown in sections if is_shown]
+
+
+def _figures(
+    snapshot: Snapshot, rungs: Sequence[Rung], periods: Sequence[BusyPeriod]
+) -> dict[str, list[Figure] | SpaceFigures | None]:
+    """Return the figures by section. To add one, add it to the list of its section."""
+    rows, metrics = snapshot.rows, snapshot.metrics
+    promoted = metrics.trial if metrics else None
+    fronts = pareto_fronts(rows, snapshot.config.objective, promoted)
     return {
-        "name": record.folder.name,
-        "command": shlex.join(["python", "-m", "search.tune", *experiment.provenance.command[1:]]),
-        "written": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        "options": {name: _plain(value) for name, value in sorted(options.items()) if not isinstance(value, dict)},
-        "objectives": ", ".join(OBJECTIVES[name].label for name in record.config.objective),
-        "skipped": experiment.data.skipped,
+        "dice": [*fronts, *_present(learning_curves(rows, promoted))],
+        "best": best_figures(rows),
+        "space": _space_figures(snapshot),
+        "rungs": _present(rungs_figure(rungs)),
+        "time": _present(timeline_figure(periods, snapshot.experiment.num_lanes)),
+        "test": _present(reliability(metrics)),
     }
 
 
-def _notes(record: Snapshot, note: str | None) -> list[str]:
-    """Return what the reader must know first."""
-    name, rows = record.folder.name, record.rows
-    notes = [note] if note else []
-    if note and record.metrics:
-        notes.append("The scores below are those of the model that was promoted before.")
-    if record.is_running:
-        notes.append("The search is running, or its model is being promoted: this is what the folder says so far.")
-    elif record.metrics is None and not note:
-        scored = sum(row.best_epoch is not None for row in rows)
-        notes.append(
-            f"Nothing was promoted: {f'python -m search.promote {name} does it' if scored else 'no trial has a score'}."
-        )
-    if not record.is_running and any(row.error == INTERRUPTED or row.state == "UNFINISHED" for row in rows):
-        notes.append(f"The search was interrupted: python -m search.tune --resume {name} goes on with it.")
-    if record.went_on:
-        notes.append(
-            f"The search went on after this model was promoted: python -m search.promote {name} does it again."
-        )
-    if record.metrics and (scorings := record.metrics.num_test_scorings) > 1:
-        notes.append(
-            f"The test patients were scored {scorings} times in this experiment: whoever chooses among those scores "
-            "makes them too good."
-        )
-    if skipped := record.experiment.data.skipped:
-        notes.append(f"{len(skipped)} file(s) could not be used and were left out; they are listed at the end.")
-    return notes
-
-
-def _contents(record: Snapshot, has_rungs: bool) -> list[tuple[str, str]]:
-    """Return the sections that the page has, by the id of each."""
-    wanted = {
-        "result": ("The result", True),
-        "asked": ("What was asked", True),
-        "dice": ("Dice over time", True),
-        "space": ("The search space", True),
-        "trials": ("Trials", bool(record.rows)),
-        "rungs": ("Rungs", has_rungs),
-        "time": ("Where the time went", bool(_stretches(record))),
-        "test": ("Test patients", record.metrics is not None),
-        "promotion": ("Promotion", record.metrics is not None),
-        "failures": ("Failures and what was left out", True),
-    }
-    return [(id_, title) for id_, (title, is_there) in wanted.items() if is_there]
-
-
-def _dice_figures(record: Snapshot) -> list[Figure]:
-    promoted = record.metrics.trial if record.metrics else None
-    return [
-        *pareto_fronts(record.rows, record.config.objective, promoted),
-        *_present(learning_curves(record.rows, promoted)),
-    ]
-
-
-def _space_figures(record: Snapshot) -> dict[str, Any]:
-    """Return the figures of the space, and how many trials its importances need."""
-    scored = [row for row in record.rows if row.best_epoch]
-    axes = read_axes(record.experiment.space, scored)
+def _space_figures(snapshot: Snapshot) -> SpaceFigures | None:
+    """Return the figures of the search space, the most important axes first; None for fewer than two scores."""
+    scored = [row for row in snapshot.rows if row.best_epoch]
+    axes = read_axes(snapshot.experiment.space, scored)
     if not axes or len(scored) < 2:
-        return {}
+        return None
     found = importances(scored, axes)
     order = [one.name for one in found]
     by_importance = sorted(axes, key=lambda axis: order.index(axis.name) if axis.name in order else len(order))
-    return {
-        "coordinates": parallel_coordinates(scored, axes),
-        "importance": importance_figure(found, len(scored)) if found else None,
-        "needed": needed_trials(axes),
-        "slices": dice_along_axes(scored, by_importance),
-        "surfaces": dice_over_pairs(scored, by_importance) if len(scored) >= needed_trials(axes) else [],
-        "num_scored": len(scored),
-    }
+    return SpaceFigures(
+        num_scored=len(scored),
+        num_needed=needed_trials(axes),
+        coordinates=parallel_coordinates(scored, axes),
+        along_axes=dice_along_axes(scored, by_importance),
+        importance=importance_figure(found, len(scored)) if found else None,
+        over_pairs=dice_over_pairs(scored, by_importance) if len(scored) >= needed_trials(axes) else [],
+    )
 
 
-def _stretches(record: Snapshot) -> list[Any]:
-    return lay_out(record.rows, _num_lanes(record))
+def _options(config: JsonObject) -> dict[str, str]:
+    """Return the options of config.json by their names on the command line, sorted."""
+    groups = [value for value in config.values() if isinstance(value, dict)]
+    options = {name: value for group in (config, *groups) for name, value in group.items()}
+    return {name: _option(value) for name, value in sorted(options.items()) if not isinstance(value, dict)}
 
 
-def _num_lanes(record: Snapshot) -> int:
-    return record.experiment.num_lanes
+def _option(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _pictures(snapshot: Snapshot) -> dict[str, str]:
+    """Return the pictures of test patients as data URLs, by caption."""
+    pictures = snapshot.metrics.pictures if snapshot.metrics else {}
+    files = {caption: snapshot.folder / picture for caption, picture in pictures.items()}
+    return {caption: _data_url(file) for caption, file in files.items() if file.exists()}
+
+
+def _data_url(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
 
 
 def _present(figure: Figure | None) -> list[Figure]:
     return [figure] if figure else []
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _inline(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

@@ -1,4 +1,4 @@
-"""The rungs of successive halving, as the table of trials has them: who came, who went on, and from which Dice on."""
+"""The rungs of successive halving as the table of trials shows them: which trials reached each, and which continued."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,33 +16,34 @@ from search.scheduling.schedulers import SCHEDULERS
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """The trials that were compared after one epoch, by their Dice then."""
+    """The trials that the scheduler compared after an epoch, each with its Dice after it."""
 
     bracket: int
-    """Of Hyperband, from 1; 1 for ASHA."""
+    """The bracket of Hyperband, counted from 1; always 1 for ASHA."""
 
     epoch: int
-    went_on: dict[str, float]
+    continued: dict[str, float]
     stopped: dict[str, float]
     waiting: dict[str, float]
 
     @property
     def num_reached(self) -> int:
-        return len(self.went_on) + len(self.stopped) + len(self.waiting)
+        """The number of trials that reached the rung."""
+        return len(self.continued) + len(self.stopped) + len(self.waiting)
 
     @property
-    def lowest_kept(self) -> float | None:
-        """The lowest Dice that went on."""
-        return min(self.went_on.values(), default=None)
+    def lowest_continued(self) -> float | None:
+        """The lowest Dice of the trials that continued; None where there are none."""
+        return min(self.continued.values(), default=None)
 
     @property
     def highest_stopped(self) -> float | None:
-        """The highest Dice that did not: above the lowest kept one where it came when the places were taken."""
+        """The highest Dice of the trials that were stopped, which can exceed `lowest_continued`: places are limited."""
         return max(self.stopped.values(), default=None)
 
 
 def read_rungs(config: SearchConfig, rows: Sequence[TrialRow]) -> list[Rung]:
-    """Return the rungs that anybody reached, of each bracket the lowest first; none for a scheduler without rungs."""
+    """Return the rungs that a trial has reached, by bracket and epoch; none for a scheduler without rungs."""
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     rungs = [
         _rung(bracket + 1, epoch, [row for row in rows if scheduler.bracket_of(row.number) == bracket])
@@ -53,46 +54,34 @@ def read_rungs(config: SearchConfig, rows: Sequence[TrialRow]) -> list[Rung]:
 
 
 def _rung(bracket: int, epoch: int, rows: Sequence[TrialRow]) -> Rung:
-    went_on, stopped, waiting = {}, {}, {}
+    continued: dict[str, float] = {}
+    stopped: dict[str, float] = {}
+    waiting: dict[str, float] = {}
     for row in rows:
         dice = next((each.val_dice for each in row.epochs if each.epoch == epoch), None)
         if dice is None or not np.isfinite(dice):
             continue
-        if row.epochs[-1].epoch > epoch or row.state in (Phase.RUNNING, Phase.UNFINISHED):
-            went_on[row.id] = dice
+        if row.epochs[-1].epoch > epoch or row.state in (Phase.RUNNING, Phase.INTERRUPTED):
+            continued[row.id] = dice
         elif row.state == Phase.PAUSED:
             waiting[row.id] = dice
-        elif row.state == State.PRUNED:  # who is COMPLETE or FAILED here was not compared
+        elif row.state == State.PRUNED:  # a trial that is COMPLETE or FAILED after this epoch was not compared
             stopped[row.id] = dice
-    return Rung(bracket=bracket, epoch=epoch, went_on=went_on, stopped=stopped, waiting=waiting)
+    return Rung(bracket=bracket, epoch=epoch, continued=continued, stopped=stopped, waiting=waiting)
 
 
 def rungs_figure(rungs: Sequence[Rung]) -> Figure | None:
-    """Return every trial's Dice at each rung that it reached; None without rungs."""
+    """Return a figure of every trial's Dice at the rungs that it reached; None without rungs."""
     if not rungs:
         return None
     many = len({rung.bracket for rung in rungs}) > 1
     labels = [f"bracket {rung.bracket}, epoch {rung.epoch}" if many else f"epoch {rung.epoch}" for rung in rungs]
-    figure = go.Figure()
-    for name, kind, colour in (
-        ("stopped", "stopped", COLOURS[State.PRUNED]),
-        ("waiting", "waiting", STATE_COLOURS[Phase.PAUSED]),
-        ("went on", "went_on", BEST_COLOUR),
-    ):
-        points = [(place, *each) for place, rung in enumerate(rungs) for each in getattr(rung, kind).items()]
-        if points:
-            places, trials, dices = zip(*points, strict=True)
-            # Beside each other, not on each other: the golden ratio's multiples spread evenly.
-            aside = [(int(trial[1:]) * 0.618 % 1 - 0.5) * 0.5 for trial in trials]
-            figure.add_scatter(
-                x=np.add(places, aside).astype(np.float32),
-                y=np.array(dices, np.float32),
-                text=trials,
-                mode="markers",
-                name=name,
-                marker={"color": colour, "size": 7, "opacity": 0.8},
-                hovertemplate="%{text}: %{y:.4f}<extra>" + name + "</extra>",
-            )
+    groups = (
+        ("stopped", COLOURS[State.PRUNED], [rung.stopped for rung in rungs]),
+        ("waiting", STATE_COLOURS[Phase.PAUSED], [rung.waiting for rung in rungs]),
+        ("continued", BEST_COLOUR, [rung.continued for rung in rungs]),
+    )
+    figure = go.Figure([_points(name, colour, by_rung) for name, colour, by_rung in groups if any(by_rung)])
     plot = styled(figure, None, "validation Dice at the rung", legend=True)
     plot.update_xaxes(tickvals=list(range(len(rungs))), ticktext=labels, range=[-0.6, len(rungs) - 0.4], showgrid=False)
     return Figure(
@@ -100,9 +89,25 @@ def rungs_figure(rungs: Sequence[Rung]) -> Figure | None:
         title="Dice at each rung",
         plot=plot.update_layout(height=360),
         alt="; ".join(
-            f"{label}: {len(rung.went_on)} of {rung.num_reached} trials went on"
+            f"{label}: {len(rung.continued)} of {rung.num_reached} trials continued"
             for label, rung in zip(labels, rungs, strict=True)
         )
         + ".",
         min_width=110 * len(rungs) if many else 0,
+    )
+
+
+def _points(name: str, colour: str, by_rung: Sequence[dict[str, float]]) -> go.Scatter:
+    """Return the trials of one group as a trace: those of the same rung lie beside each other."""
+    points = [(place, trial, dice) for place, dices in enumerate(by_rung) for trial, dice in dices.items()]
+    # Multiples of the golden ratio spread evenly.
+    shifts = [(int(trial[1:]) * 0.618 % 1 - 0.5) * 0.5 for _, trial, _ in points]
+    return go.Scatter(
+        x=np.add([place for place, _, _ in points], shifts).astype(np.float32),
+        y=np.array([dice for _, _, dice in points], np.float32),
+        text=[trial for _, trial, _ in points],
+        mode="markers",
+        name=name,
+        marker={"color": colour, "size": 7, "opacity": 0.8},
+        hovertemplate="%{text}: %{y:.4f}<extra>" + name + "</extra>",
     )

@@ -1,6 +1,7 @@
-"""What an experiment's folder says of its search, whether that has ended, was interrupted, or still runs."""
+"""What an experiment's folder says of its search, whether that has ended, was interrupted, or is still running."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from search.coordination.replay import replay
 from search.coordination.trial_progress import End, TrialProgress
 from search.coordination.trial_progress import Phase as TrialPhase
 from search.experiment import recorded_config
+from search.record.codec import JsonObject
 from search.record.events import Begin, Lost, read_events
 from search.record.experiment_record import ExperimentRecord, read_experiment
 from search.record.files import BEST_FOLDER, LOG_FILE, METRICS_FILE, SCORINGS_FILE, TABLE_FILE
@@ -20,14 +22,14 @@ from search.scheduling.schedulers import SCHEDULERS
 
 
 class Phase(StrEnum):
-    """Where a trial stands that has no row in the table yet."""
+    """Where a trial is that has no row in the table yet."""
 
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"
-    """It waits on a rung for its turn."""
+    """It waits at a rung until the scheduler promotes it."""
 
-    UNFINISHED = "UNFINISHED"
-    """Its search died; `--resume` goes on with it."""
+    INTERRUPTED = "INTERRUPTED"
+    """Its search died; `--resume` continues it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class OpenTrial(TrialRow):
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """All that a report tells of."""
+    """What an experiment's folder says at one moment."""
 
     folder: Path
     experiment: ExperimentRecord
@@ -49,23 +51,22 @@ class Snapshot:
     """Every trial that has begun, by number."""
 
     losses: Counter[str]
-    """How often each trial lost its worker group."""
+    """How often each trial lost its worker group, by its id."""
 
     metrics: ModelMetrics | None
     """None where nothing was promoted."""
 
     is_running: bool
-    """Somebody searches or promotes there now."""
+    """Whether a process searches or promotes there now."""
 
-    went_on: bool
-    """The search went on after its model was promoted."""
+    was_resumed_after_promotion: bool
 
 
 def read_snapshot(folder: Path, *, is_running: bool = False) -> Snapshot:
-    """Return what the folder says now; nothing in it changes.
+    """Return what the folder says now, without changing anything in it.
 
     Raises:
-        ValueError: It is not an experiment of this version, or one of its files is damaged.
+        UserError: It is not an experiment of this version, or one of its files is damaged.
     """
     experiment, config = read_experiment(folder), recorded_config(folder)
     rows = read_rows(folder / TABLE_FILE)
@@ -82,12 +83,19 @@ def read_snapshot(folder: Path, *, is_running: bool = False) -> Snapshot:
         losses=Counter(trial_id(event.number) for event in events if isinstance(event, Lost)),
         metrics=read_metrics(folder / BEST_FOLDER / METRICS_FILE),
         is_running=is_running,
-        went_on=bool(scorings and experiment.resumed and experiment.resumed[-1] > scorings[-1]["time"]),
+        was_resumed_after_promotion=bool(
+            scorings and experiment.resumed and experiment.resumed[-1] > scorings[-1]["time"]
+        ),
     )
 
 
+def _was_resumed_after(experiment: ExperimentRecord, scorings: Sequence[JsonObject]) -> bool:
+    """Return whether the search was resumed after the test patients were last scored."""
+    return bool(scorings and experiment.resumed and experiment.resumed[-1] > scorings[-1]["time"])
+
+
 def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[TrialRow]:
-    """Return every trial as the log of events tells of it."""
+    """Return every trial by replaying the log of events."""
     trials = replay(
         folder / LOG_FILE,
         SCHEDULERS[config.scheduler].make(config.budget()),
@@ -100,9 +108,16 @@ def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[T
 
 def _row(trial: TrialProgress, *, is_running: bool) -> TrialRow:
     epochs = trial.all_epochs
-    known = {"number": trial.number, "sample": trial.sample, "epochs": epochs}
-    known["seconds"] = sum(epoch.seconds for epoch in epochs)
+    seconds = sum(epoch.seconds for epoch in epochs)
     if trial.phase == TrialPhase.ENDED and isinstance(trial.outcome, End):  # since the table was read
-        return TrialRow(**known, state=trial.outcome.state, error=trial.outcome.error)
-    cut_off = Phase.RUNNING if is_running else Phase.UNFINISHED
-    return OpenTrial(**known, state=Phase.PAUSED if trial.phase == TrialPhase.PAUSED else cut_off)
+        return TrialRow(
+            number=trial.number,
+            sample=trial.sample,
+            epochs=epochs,
+            seconds=seconds,
+            state=trial.outcome.state,
+            error=trial.outcome.error,
+        )
+    cut_off = Phase.RUNNING if is_running else Phase.INTERRUPTED
+    phase = Phase.PAUSED if trial.phase == TrialPhase.PAUSED else cut_off
+    return OpenTrial(number=trial.number, sample=trial.sample, epochs=epochs, seconds=seconds, state=phase)

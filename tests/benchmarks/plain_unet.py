@@ -26,7 +26,7 @@ from model.settings import Settings
 from model.training.train import train
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
-from search.promotion.best_folder import without_nan
+from search.record.codec import without_nan
 from search.record.provenance import commit
 
 

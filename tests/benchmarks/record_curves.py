@@ -31,7 +31,7 @@ from data.preprocess import Preprocessing
 from model.training.train import train
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.promotion.best_folder import without_nan
+from search.record.codec import without_nan
 from search.record.provenance import commit
 from search.space import CORE, Sample, SharedSettings, to_configs
 

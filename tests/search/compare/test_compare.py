@@ -81,7 +81,7 @@ def test_bootstrap_p_is_that_of_all_samples(differences):
     assert bootstrap_p(np.array(differences)) == pytest.approx(p, abs=4 * deviation + 2e-4)
 
 
-def test_bootstrap_p_is_never_zero_and_of_nothing_but_zeros_one():
+def test_bootstrap_p_is_never_zero_and_is_one_for_zeros():
     assert bootstrap_p(np.full(6, 0.25)) == pytest.approx(2 / 10_001)
     assert bootstrap_p(np.zeros(6)) == 1.0
 
@@ -93,7 +93,7 @@ def test_bootstrap_p_and_interval_agree(shift):
         assert (found.p_bootstrap < 0.05) == (found.mean.low > 0 or found.mean.high < 0)
 
 
-def test_measure_of_the_other_order_is_the_mirror_image():
+def test_measure_is_symmetric_in_the_two_models():
     differences = np.random.default_rng(3).normal(0.05, 0.1, 12)
     one, other = measure(differences), measure(-differences)
     assert other.mean.mean == -one.mean.mean
@@ -102,7 +102,7 @@ def test_measure_of_the_other_order_is_the_mirror_image():
     assert (other.p_bootstrap, other.p_wilcoxon) == (one.p_bootstrap, one.p_wilcoxon)
 
 
-def test_measure_takes_values_that_differ_by_rounding_for_ties():
+def test_measure_counts_rounding_errors_as_ties():
     found = measure([0.1 + 0.2 - 0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
     assert (found.num_better, found.num_equal, found.num_worse) == (0, 6, 0)
     assert (found.p_bootstrap, found.p_wilcoxon) == (1.0, 1.0)
@@ -147,7 +147,7 @@ def shifted(*shifts):
     return {patient: dice + shift for (patient, dice), shift in zip(DICES.items(), shifts, strict=False)}
 
 
-def test_compare_two_takes_the_patients_pair_by_pair(tmp_path):
+def test_compare_two_pairs_the_patients_by_name(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES)
     write_experiment(tmp_path, "b", dices=dict(reversed(shifted(-0.0625, 0.0, 0.125).items())))
     [pair] = pairs_of(tmp_path, ["a", "b"])
@@ -160,7 +160,7 @@ def test_compare_two_takes_the_patients_pair_by_pair(tmp_path):
     assert pairs_of(tmp_path, ["b", "a"])[0].verdict == "b is better"
 
 
-def test_a_difference_is_shown_only_where_both_tests_say_so(tmp_path):
+def test_difference_is_significant_only_if_both_tests_agree(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES)
     # One patient gains much, all others lose a little: the ranks say worse, the mean says nothing.
     write_experiment(tmp_path, "b", dices=shifted(0.25, -0.03125, -0.0625, -0.046875, -0.015625, -0.0234375))
@@ -169,14 +169,14 @@ def test_a_difference_is_shown_only_where_both_tests_say_so(tmp_path):
     assert pair.verdict == "no difference shown"
 
 
-def test_a_patient_without_dice_in_one_is_no_pair(tmp_path):
+def test_patient_without_a_dice_in_one_model_is_left_out(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES | {"T0": None})
     write_experiment(tmp_path, "b", dices=shifted(0.125) | {"T1": math.nan})
     [pair] = pairs_of(tmp_path, ["a", "b"])
     assert pair.difference.num_patients == 6 == MIN_PATIENTS
 
 
-def test_all_pairs_are_tested_and_corrected_whatever_the_order(tmp_path):
+def test_all_pairs_are_tested_and_corrected_in_any_order(tmp_path):
     rng = np.random.default_rng(0)
     for name in "abc":
         write_experiment(tmp_path, name, dices={one: dice + rng.normal(0, 0.05) for one, dice in DICES.items()})
@@ -202,59 +202,59 @@ OTHER_PIXELS = {"fingerprint": "f" * 64}
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({}, "nothing was promoted in b, so there are no test scores"),
+        ({}, "no model was promoted in b, so there are no test scores"),
         (
             {"dices": dict.fromkeys(OTHER_SPLIT["test"], 0.5), "data": {"split": OTHER_SPLIT}},
-            "their test patients differ: 8 and 7, of which 5 are the same",
+            "their test patients differ: 8 and 7, 5 of them the same",
         ),
         (
             {"dices": DICES, "data": OTHER_PIXELS},
-            "their patients' pixels differ (data.fingerprint), though the patients have the same names",
+            "the pixels of their patients differ (data.fingerprint), although the patients have the same names",
         ),
         (
             {"dices": dict(list(DICES.items())[:5])},
-            "5 test patient(s) have a Dice in both, and below 6 no test can show a difference",
+            "5 test patient(s) have a Dice with both models, and with fewer than 6 no test can show a difference",
         ),
     ],
 )
-def test_no_test_where_it_would_mislead(tmp_path, options, reason):
+def test_pairs_are_not_tested_where_it_would_mislead(tmp_path, options, reason):
     write_experiment(tmp_path, "a", dices=DICES)
     write_experiment(tmp_path, "b", **options)
     [pair] = pairs_of(tmp_path, ["a", "b"])
     assert (pair.difference, pair.reason, pair.verdict) == (None, reason, "not tested")
 
 
-def test_no_test_where_nothing_was_promoted_in_either(tmp_path):
+def test_pairs_are_not_tested_without_a_promoted_model(tmp_path):
     for name in "ab":
         write_experiment(tmp_path, name, rows=[])
-    assert pairs_of(tmp_path, ["a", "b"])[0].reason == "nothing was promoted in a and b, so there are no test scores"
+    assert pairs_of(tmp_path, ["a", "b"])[0].reason == "no model was promoted in a and b, so there are no test scores"
 
 
-def test_other_preprocessing_is_tested_where_the_masks_are_the_same(tmp_path):
+def test_pairs_with_other_preprocessing_are_tested_if_masks_agree(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES)
     folder = write_experiment(tmp_path, "b", dices=shifted(0.125), config=OTHER_SIZE, data=OTHER_PIXELS)
     [pair] = pairs_of(tmp_path, ["a", "b"])
     assert pair.difference.num_patients == 8
-    assert pair.reservations[0].startswith("slices were prepared differently")
+    assert pair.reservations[0].startswith("slices were preprocessed differently")
     metrics = json.loads((folder / "best/metrics.json").read_text())
     metrics["test_patients"][3]["true_pixels"] += 1
     (folder / "best/metrics.json").write_text(json.dumps(metrics))
     [pair] = pairs_of(tmp_path, ["a", "b"])
-    assert pair.reason.startswith("their test patients' masks differ")
+    assert pair.reason.startswith("the masks of their test patients differ")
 
 
-def test_reservations_are_said(tmp_path):
+def test_reservations_are_in_the_notes(tmp_path):
     split = SPLIT | {"train": [*SPLIT["train"], "V0"], "val": ["V1"]}
     write_experiment(tmp_path, "a", dices=DICES, metrics={"num_test_scorings": 3})
     write_experiment(tmp_path, "b", dices=shifted(0.125), data={"split": split})
     [pair] = pairs_of(tmp_path, ["a", "b"])
     assert pair.reservations == (
-        "they were trained on different patients",
-        "a scored the test patients 3 times, and who chooses among scores makes them too good",
+        "the models were trained on different patients",
+        "a scored the test patients 3 times, so its scores are too optimistic if a choice used them",
     )
 
 
-def test_reasons_and_reservations_are_said_once_with_all_their_pairs(tmp_path):
+def test_reasons_and_reservations_name_all_their_pairs_once(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES, metrics={"num_test_scorings": 2})
     write_experiment(tmp_path, "b", dices=shifted(0.125))
     write_experiment(tmp_path, "c", dices=shifted(0.0625))
@@ -286,7 +286,7 @@ def two(tmp_path):
     return tmp_path
 
 
-def test_tables_say_what_was_reached(two):
+def test_tables_show_the_scores(two):
     found = cells(tables_of(two, "a", "b")["scores"])
     assert found["promoted model, test Dice"] == ("0.6094", "-")
     assert found["95 % interval"] == ("0.5000 to 0.7500", "-")
@@ -297,20 +297,20 @@ def test_tables_say_what_was_reached(two):
     assert found["median validation Dice"][1] == f"{median:.4f} (4 trials)"
 
 
-def test_tables_say_what_was_spent(two):
+def test_tables_show_the_budgets(two):
     found = cells(tables_of(two, "a", "b")["budget"])
     assert found == {
         "state": ("promoted", "interrupted"),
-        "trials that have ended": ("6 of 6", "5 of 6"),
+        "trials ended": ("6 of 6", "5 of 6"),
         "COMPLETE / PRUNED / FAILED": ("3 / 3 / 0", "2 / 2 / 1"),
         "epochs": ("15", "10"),
         "wall clock": ("30 s", "40 s"),
-        "in training": ("30 s", "41 s"),
+        "training time": ("30 s", "41 s"),
         "lanes x workers": ("1 x 1, each 2 CPU", "1 x 1, each 2 CPU"),
     }
 
 
-def test_tables_set_bests_side_by_side_at_shares_of_the_smaller_budget(two):
+def test_tables_compare_the_best_dice_at_fractions_of_the_smaller_budget(two):
     found = cells(tables_of(two, "a", "b")["efficiency"])
     assert list(found) == [
         *(f"after {n} epochs" for n in (2, 5, 8, 10, 15)),
@@ -323,16 +323,16 @@ def test_tables_set_bests_side_by_side_at_shares_of_the_smaller_budget(two):
     assert found["after 8 s"][0] == f"{max(known[:3]):.4f}"  # 7.5 s: three epochs of two seconds
 
 
-def test_tables_show_winners_and_of_the_unpromoted_the_best_trial(two):
+def test_tables_show_the_best_trial_where_no_model_was_promoted(two):
     table = tables_of(two, "a", "b")["winners"]
     best = max(search_rows(4, seed=1), key=lambda row: row.best_dice)
     assert cells(table)["winner"] == ("t001", best.id)
     assert cells(table)["depth"] == ("3", str(best.sample["depth"]))
     assert cells(table)["threshold"] == ("0.5", "-")
-    assert table.notes == ("Of b the trial with the best validation Dice: nothing was promoted.",)
+    assert table.notes == ("No model was promoted in b: the trial with the best validation Dice is shown.",)
 
 
-def test_tables_show_of_a_winner_what_its_space_did_not_vary(tmp_path):
+def test_tables_show_fixed_hyperparameters_of_a_winner(tmp_path):
     write_experiment(tmp_path, "a", config={"width": 24})
     row = search_rows(1)[0]
     wide = replace(row, sample=row.sample | {"width": 8, "norm": "batch"})
@@ -346,7 +346,7 @@ def test_tables_list_only_options_that_differ(two):
     tables = tables_of(two, "a", "b")
     assert cells(tables["options"]) == {"searcher": ("tpe", "random"), "seed": ("0", "1")}
     assert tables["data"].rows == ()
-    assert tables["data"].notes == ("Nothing: same pixels, same split.",)
+    assert tables["data"].notes == ("None: the pixels and the split are the same.",)
     assert tables["environment"].rows == ()
 
 
@@ -367,13 +367,13 @@ def test_tables_list_data_versions_and_axes_that_differ(tmp_path):
     )
     tables = tables_of(tmp_path, "a", "b")
     options = cells(tables["options"])
-    assert options["trials known before"] == ("2", "0")
+    assert options["trials of earlier searches"] == ("2", "0")
     assert (options["space.width"], options["space.depth"]) == (("-", "one of 8, 16"), ("2 to 5", "-"))
     assert "space.learning_rate" not in options
     assert cells(tables["data"]) == {
         "source": ("kaggle_3m", "elsewhere"),
-        "files left out": ("0", "1"),
-        "test": ("8 patients, 7 of them in all of these", "8 patients, 7 of them in all of these"),
+        "excluded files": ("0", "1"),
+        "test": ("8 patients, 7 of them in every experiment", "8 patients, 7 of them in every experiment"),
     }
     assert cells(tables["environment"]) == {"commit": ("c0ffee", "none"), "versions.torch": ("1.2.3", "9")}
 
@@ -386,7 +386,7 @@ def test_tables_say_when_validation_dice_cannot_be_compared(tmp_path):
     assert not any("cannot be compared" in note for note in tables_of(tmp_path, "a", "c")["scores"].notes)
 
 
-def test_tables_of_experiments_that_have_only_begun(tmp_path):
+def test_tables_of_experiments_that_have_just_started(tmp_path):
     write_experiment(tmp_path, "a", rows=[])
     write_experiment(tmp_path, "b", rows=[trial_row(0, [], state=State.FAILED, error="raised")])
     tables = tables_of(tmp_path, "a", "b")
@@ -395,7 +395,7 @@ def test_tables_of_experiments_that_have_only_begun(tmp_path):
     assert cells(tables["budget"])["wall clock"] == ("0 s", "0 s")
 
 
-def test_tables_show_importance_where_there_are_trials_enough(tmp_path):
+def test_tables_show_importances_if_there_are_enough_trials(tmp_path):
     write_experiment(tmp_path, "a", rows=search_rows(40), config={})
     write_experiment(tmp_path, "b")
     table = tables_of(tmp_path, "a", "b")["importance"]
@@ -403,10 +403,10 @@ def test_tables_show_importance_where_there_are_trials_enough(tmp_path):
     assert set(found) == {"learning_rate", "depth", "dropout", "bce_weight"}
     assert all(other == "-" for _, other in found.values())
     assert sum(float(one.split()[0]) for one, _ in found.values()) == pytest.approx(1, abs=0.03)
-    assert table.notes[-1] == "b: not known, for it takes 20 trials with different scores."
+    assert table.notes[-1] == "b: unknown; this needs 20 trials with different scores."
 
 
-def test_trials_that_run_count_with_their_epochs(tmp_path):
+def test_running_trials_count_with_their_epochs(tmp_path):
     folder = write_experiment(tmp_path, "a", rows=search_rows(1))
     sample = search_rows(1)[0].sample
     epoch = {"epoch": 1, "val_dice": 0.96875, "seconds": 2.0, "elapsed_seconds": 9.0}
@@ -426,8 +426,8 @@ def test_trials_that_run_count_with_their_epochs(tmp_path):
     tables = tables_of(tmp_path, "a", "b")
     assert cells(tables["scores"])["best validation Dice"][0] == "0.9688 (t001, epoch 1)"
     assert cells(tables["budget"])["epochs"][0] == "4"
-    assert cells(tables["budget"])["trials that have ended"][0] == "1 of 6"
-    assert "a: 1 trial(s) have begun and not ended; their epochs count." in tables["budget"].notes
+    assert cells(tables["budget"])["trials ended"][0] == "1 of 6"
+    assert "a: 1 more trial(s) have not ended yet; their epochs are included." in tables["budget"].notes
 
 
 # --- the command ---
@@ -439,7 +439,7 @@ def shown(tables, width) -> list[str]:
     return console.export_text().splitlines()
 
 
-def test_show_breaks_wide_tables_into_parts_and_loses_nothing():
+def test_print_tables_breaks_wide_tables_and_loses_nothing():
     header = tuple(f"experiment-{i}" for i in range(7))
     rows = (("depth", *"1234567"), ("searcher", *(f"searcher-{i}" for i in range(7))))
     table = Table(id="x", title="Title", header=header, rows=rows, notes=("[red]note[/red]",))
@@ -453,7 +453,7 @@ def test_show_breaks_wide_tables_into_parts_and_loses_nothing():
     assert sum(line.startswith("depth") for line in shown([table], 200)) == 1
 
 
-def test_show_folds_what_is_wider_than_the_terminal():
+def test_print_tables_wraps_long_cells():
     name = "n" * 100
     lines = shown([Table(id="x", title="T", header=(name, name), rows=(("key", "v", "w"),))], 40)
     assert max(map(len, lines)) <= 40
@@ -476,7 +476,7 @@ def test_command_prints_and_writes_a_page(two, capsys):
         (["a", "c"], "there is no experiment 'c' in {out}; there are: a, b"),
         (["a", "../a"], "there is no experiment '../a' in {out}; there are: a, b"),
         (["a"], "a comparison needs at least two experiments, not 1; there are: a, b"),
-        (["a", "b", "a"], "'a' is named twice: give different experiments"),
+        (["a", "b", "a"], "'a' is named twice: name different experiments"),
     ],
 )
 def test_command_refuses_names(two, capsys, names, message):

@@ -84,14 +84,14 @@ def page(path) -> Page:
     return Page(path.read_text())
 
 
-def test_page_needs_nothing_but_itself(page, path):
+def test_page_loads_nothing_from_elsewhere(page, path):
     assert page.loaded == ["data:,"]
     style = path.read_text().partition("</style>")[0]
     assert "@import" not in style
     assert "url(" not in style
 
 
-def test_page_leads_only_to_its_own_places(page):
+def test_page_links_only_to_its_own_sections(page):
     assert len(page.ids) == len(set(page.ids))
     assert len(page.anchors) == 9
     assert all(anchor.removeprefix("#") in page.ids for anchor in page.anchors)
@@ -103,17 +103,17 @@ def test_page_shows_evil_text_as_text(page, path):
     assert not {"img", "b"} & set(page.tags)
 
 
-def test_page_says_what_was_found_first_and_draws_it(page):
+def test_page_begins_with_the_findings(page):
     text = " ".join(page.texts)
     assert "tpe-baseline is better" in text
-    assert f"unfinished minus {NAMES[0]}, unfinished minus {NAMES[1]}, unfinished minus {NAMES[2]}: no test" in text
+    assert f"unfinished minus {NAMES[0]}, unfinished minus {NAMES[1]}, unfinished minus {NAMES[2]}: not tested" in text
     assert tuple(page.figures) == FIGURES
     rows = {row[0]: row[1:] for row in page.rows}
     assert rows["searcher"] == ["tpe", "random", "tpe", "tpe"]
-    assert rows["test patients of both"] == ["8", "8", "8"]
+    assert rows["common test patients"] == ["8", "8", "8"]
 
 
-def test_page_draws_every_experiment_that_has_something_to_draw(page):
+def test_page_draws_every_experiment_with_something_to_draw(page):
     drawn = {id: [trace["name"] for trace in figure["data"]] for id, figure in page.figures.items()}
     assert drawn["over-epochs"] == drawn["over-clock"] == list(NAMES)
     assert drawn["patients"] == list(NAMES[:3])
@@ -127,7 +127,7 @@ def test_page_of_experiments_without_anything(tmp_path):
     assert main(["a", "b", "--out", str(tmp_path)]) == 0
     page = Page((tmp_path / "compare-a-b.html").read_text())
     assert page.figures == {}
-    assert "b minus a: no test, because nothing was promoted in a and b, so there are no test scores." in page.texts
+    assert "b minus a: not tested, because no model was promoted in a and b, so there are no test scores." in page.texts
 
 
 # --- in a browser ---
@@ -176,7 +176,7 @@ def test_browser_shows_evil_names_in_a_figure_as_text(shown):
 
 @in_browser
 @pytest.mark.parametrize("width", [360, 800, 1400])
-def test_browser_scrolls_no_page_sideways_and_loses_nothing_under_figures(shown, width):
+def test_browser_never_scrolls_the_page_sideways(shown, width):
     shown.emulate("setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500)
     draw_all(shown)
     assert shown.run("return document.documentElement.scrollWidth <= innerWidth")

@@ -35,8 +35,9 @@ from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.experiment import check_folder, exclusive_writer, open_experiment
 from search.promote import main, promote
-from search.promotion.best_folder import default_settings, without_nan
+from search.promotion.best_folder import default_settings
 from search.promotion.summary import print_summary
+from search.record.codec import without_nan
 from search.record.epochs import EpochMetrics
 from search.record.experiment_record import WarmStart, read_experiment
 from search.record.model_metrics import read_metrics
@@ -91,7 +92,7 @@ def test_without_nan_replaces_it_at_any_depth():
     assert without_nan(value) == {"a": None, "b": [1.5, None, {"c": None}], "d": "nan", "e": None, "f": 3, "g": True}
 
 
-def test_deliver_leaves_the_folder_best(delivered):
+def test_best_folder_has_every_file(delivered):
     best = delivered.config.folder / "best"
     names = {path.name for path in best.iterdir()}
     assert {"model.onnx", "checkpoint.pt", "metrics.json", "card.md"} <= names
@@ -99,14 +100,14 @@ def test_deliver_leaves_the_folder_best(delivered):
     assert (best / "checkpoint.pt").read_bytes() == (delivered.config.folder / "state.pt").read_bytes()
 
 
-def test_deliver_scores_every_test_patient_once_and_only_these(delivered):
+def test_best_folder_scores_every_test_patient_once_and_no_other(delivered):
     scored = [score["patient"] for score in delivered.metrics["test_patients"]]
     assert scored == list(delivered.cohort.split.test)
     assert [score["patient"] for score in delivered.metrics["validation_patients"]] == list(delivered.cohort.split.val)
     assert delivered.metrics["test"]["num_patients"] == len(scored)
 
 
-def test_deliver_says_the_accuracy_on_as_many_training_patients_as_were_tested(delivered):
+def test_best_folder_has_the_training_accuracy_of_as_many_patients(delivered):
     best = load_network(delivered.config.folder / "state.pt")
     patients = delivered.cohort.train_patients[: len(delivered.cohort.test_patients)]
     settings = default_settings(delivered.config, delivered.cohort)
@@ -124,7 +125,7 @@ def test_deliver_says_the_accuracy_on_as_many_training_patients_as_were_tested(d
     assert figure["value"] == pytest.approx(right / num_pixels, abs=1e-4)
 
 
-def test_deliver_writes_the_metrics_without_nan(delivered):
+def test_best_folder_has_metrics_without_nan(delivered):
     written = read_json(delivered.config.folder / "best" / "metrics.json")
     assert written["trial"] == "t000"
     assert written["candidates"][0]["reported_dice"] == delivered.rows[0].best_dice
@@ -137,7 +138,7 @@ def test_deliver_writes_the_metrics_without_nan(delivered):
     ]
 
 
-def test_deliver_exports_the_winner(delivered):
+def test_best_folder_has_the_winner_exported(delivered):
     network, settings = load_model(delivered.config.folder / "best", runtime="onnxruntime")
     assert (settings.preprocessing.size, settings.num_channels, settings.threshold) == (
         SIZE,
@@ -154,21 +155,21 @@ def test_deliver_exports_the_winner(delivered):
     assert load_network(delivered.config.folder / "best" / "checkpoint.pt").config.depth == 1
 
 
-def test_deliver_pictures_can_be_opened(delivered):
+def test_best_folder_has_pictures_that_can_be_opened(delivered):
     pictures = delivered.metrics["pictures"]
     assert pictures
     for path in pictures.values():
         assert cv2.imread(str(delivered.config.folder / path)).size
 
 
-def test_deliver_writes_a_card_with_the_test_dice(delivered):
+def test_best_folder_has_a_card_with_the_test_dice(delivered):
     card = (delivered.config.folder / "best" / "card.md").read_text()
     dice = delivered.metrics["test"]["dice"]
     assert f"| dice | {dice['mean']:.4f} | " in card
     assert f"## Scores on {len(delivered.cohort.split.test)} test patients" in card
 
 
-def test_deliver_leaves_a_folder_that_its_manifest_vouches_for(delivered):
+def test_best_folder_matches_its_manifest(delivered):
     best = delivered.config.folder / "best"
     provenance = verify_manifest(best).provenance
     assert (provenance.experiment, provenance.trial) == ("tiny", "t000")
@@ -213,13 +214,13 @@ def test_promote_again_replaces_the_model_and_counts_the_scoring(again):
     assert {path.name for path in again.folder.iterdir() if path.name.startswith("best")} == {"best"}
 
 
-def test_promote_of_a_copy_speaks_of_the_copy(again):
+def test_promote_of_a_copy_names_the_copy(again):
     best = again.folder / "best"
     assert verify_manifest(best).provenance.experiment == "other"
     assert f"python -m model.predict {best}" in (best / "card.md").read_text()
 
 
-def test_promote_that_fails_leaves_the_model_that_was_there(copied, monkeypatch):
+def test_promote_that_fails_leaves_the_earlier_model(copied, monkeypatch):
     def fail(*arguments, **options):
         raise ExportError("no such operator")
 
@@ -240,11 +241,11 @@ def test_promote_keeps_the_traceback_of_a_fault_of_the_program(copied, monkeypat
     assert "this is a fault of the program" in said
     report = Path(re.search(r"please report it with (\S+)", said)[1])
     assert 'raise ValueError("a planted fault")' in report.read_text()
-    assert "Nothing was promoted: a planted fault" in (copied / "report.html").read_text()
+    assert "No model was promoted: a planted fault" in (copied / "report.html").read_text()
     report.unlink()
 
 
-def test_promote_restores_the_model_that_a_killed_promotion_had_put_aside(copied, monkeypatch):
+def test_promote_restores_the_model_that_a_killed_promotion_moved(copied, monkeypatch):
     def fail(*arguments, **options):
         raise ExportError("no such operator")
 
@@ -265,7 +266,7 @@ def test_promote_without_a_checkpoint_says_so_and_reports(copied, capsys):
     (copied / "state.pt").unlink()
     assert main(["tiny", "--out", str(copied.parent)]) == 1
     assert "nothing to promote: none of 1 checkpoints can be read" in capsys.readouterr().err
-    assert "Nothing was promoted" in (copied / "report.html").read_text()
+    assert "No model was promoted" in (copied / "report.html").read_text()
 
 
 def test_promote_refuses_what_it_cannot_promote(copied, tmp_path, capsys):
@@ -283,7 +284,7 @@ def test_promote_refuses_what_it_cannot_promote(copied, tmp_path, capsys):
         assert words in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
 
 
-def test_report_and_summary_are_made_from_what_was_delivered(delivered):
+def test_report_and_summary_show_the_promoted_model(delivered):
     screen = io.StringIO()
     folder, mean = delivered.config.folder, delivered.metrics["test"]["dice"]["mean"]
     print_summary(folder, delivered.rows, read_metrics(folder / "best" / "metrics.json"), Console(file=screen))

@@ -68,7 +68,7 @@ def test_promote_among_equals_keeps_the_order_of_the_search(tmp_path, patients):
     assert [candidate.row.number for candidate in promote(rows, tmp_path, patients)] == [1, 2, 0]
 
 
-def test_promote_takes_pruned_trials_and_those_that_failed_after_a_good_epoch(tmp_path, patients):
+def test_promote_accepts_pruned_trials_and_those_that_failed_later(tmp_path, patients):
     rows = [
         make_row(tmp_path, 0, 0.5, EVERYTHING, state=State.PRUNED),
         make_row(tmp_path, 1, 0.6, NOTHING, state=State.FAILED, error="lost its workers"),
@@ -98,8 +98,8 @@ def test_promote_says_why_there_is_nothing(tmp_path, patients):
     )
 
 
-def test_promote_of_no_trials_says_that_none_began(tmp_path, patients):
-    with pytest.raises(NothingToPromote, match=r"^none of 0 trials left a checkpoint: none began$"):
+def test_promote_of_no_trials_says_that_none_was_started(tmp_path, patients):
+    with pytest.raises(NothingToPromote, match=r"^none of 0 trials left a checkpoint: none was started$"):
         promote([], tmp_path, patients)
 
 
@@ -130,7 +130,7 @@ def test_promote_lets_the_cheaper_win_within_the_tolerance_of_the_rescored_best(
     assert [candidate.row.id for candidate in candidates] == order
 
 
-def test_promote_rescores_the_best_and_the_cheapest_of_those_that_are_nearly_as_good(tmp_path, patients):
+def test_promote_rescores_the_best_and_the_cheapest_nearly_as_good(tmp_path, patients):
     reports = ((0.9, 9.0), (0.89, 2.0), (0.88, 5.0), (0.87, 3.0), (0.86, 4.0), (0.5, 1.0))
     rows = [make_costly_row(tmp_path, number, dice, latency) for number, (dice, latency) in enumerate(reports)]
     options = {"objectives": ("val_dice", "latency_ms")}
@@ -182,13 +182,13 @@ def test_paired_gain_by_hand(before, after, expected):
     assert paired_gain(before, after) == pytest.approx(expected)
 
 
-def test_paired_gain_of_nobody_is_unknown():
+def test_paired_gain_without_patients_is_nan():
     gain, error = paired_gain([math.nan], [math.nan])
     assert math.isnan(gain)
     assert error == 0
 
 
-def test_is_worse_means_by_more_than_the_standard_error_of_the_difference(tmp_path, patients):
+def test_is_worse_requires_a_standard_error_of_the_difference(tmp_path, patients):
     [best] = promote([make_row(tmp_path, 0, 0.9, EVERYTHING)], tmp_path, patients)
 
     def with_dices(*dices):
@@ -213,15 +213,15 @@ def test_ensemble_leads_only_where_it_is_better_than_its_best_member(tmp_path, p
     assert ensemble.num_parameters == sum(one.num_parameters for one in worse)
 
 
-def test_rescore_passes_over_what_cannot_be_read_and_says_so(tmp_path, patients):
+def test_rescore_skips_and_reports_unreadable_checkpoints(tmp_path, patients):
     rows = [make_row(tmp_path, 0, 0.9, EVERYTHING), make_row(tmp_path, 1, 0.5, NOTHING)]
     (tmp_path / "0.pt").write_bytes(b"cut off")
     [left], [problem] = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=3)
     assert left.name == "t001"
-    assert re.match(r"t000 is passed over: .*0\.pt cannot be read as a checkpoint", problem)
+    assert re.match(r"t000 is skipped: .*0\.pt cannot be read as a checkpoint", problem)
 
 
-def test_rescore_with_several_objectives_scores_the_best_dice_beside_the_one_that_may_win(tmp_path, patients):
+def test_rescore_includes_the_best_dice_with_several_objectives(tmp_path, patients):
     rows = [make_costly_row(tmp_path, 0, 0.900, latency=50.0), make_costly_row(tmp_path, 1, 0.895, latency=5.0)]
     rule = {"objectives": ("val_dice", "latency_ms"), "dice_tolerance": 0.01}
     found, _ = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=1, **rule)

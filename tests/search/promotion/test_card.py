@@ -58,14 +58,14 @@ def test_card_says_how_the_winner_was_found():
     card = in_one_line(make_card())
     assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED)" in card
     assert "The winner is t001" in card
-    assert "0.6875 when it was scored again, 0.7500 during training." in card
-    assert "of those that are not worse by the standard error of the difference or more, the network" in card
+    assert "0.6875 when it was scored again, and 0.7500 during training." in card
+    assert "is less than one standard error of the difference below the best, the network" in card
     assert "| learning_rate | 0.0001 to 0.01, log | 0.002 |" in card
     two = SearchConfig(name="small", seed=7, objective=("val_dice", "latency_ms"))
-    assert "at most 0.01 below the best one's, it is the best by latency" in in_one_line(make_card(config=two))
+    assert "at most 0.01 below the best, it is the one with the best latency" in in_one_line(make_card(config=two))
 
 
-def test_card_says_what_the_model_was_made_of():
+def test_card_describes_data_and_versions():
     card = in_one_line(make_card())
     assert "kaggle_3m: 6 patients (TIFF slices in the layout of the LGG MRI Segmentation set), split by patient" in card
     assert "with seed 7: 3 train, 1 validation, 2 test." in card
@@ -73,17 +73,17 @@ def test_card_says_what_the_model_was_made_of():
     assert "python -m search.tune --data kaggle_3m" in card
     assert "Commit c0ffee; torch 1.2.3, ray 4.5.6, optuna 7.8.9; seed 7." in card
     assert "Commit unknown;" in in_one_line(make_card(commit=None))
-    assert "Commit c0ffee+ (with changes that were not committed);" in in_one_line(make_card(commit="c0ffee+"))
+    assert "Commit c0ffee+ (with uncommitted changes);" in in_one_line(make_card(commit="c0ffee+"))
     assert "--data 'my data'" in make_card(command=["tune.py", "--data", "my data"])
 
 
-def test_card_says_what_was_left_out():
-    assert "Left out" not in make_card()
+def test_card_says_how_many_files_were_excluded():
+    assert "excluded" not in make_card()
     card = make_card(data=experiment_json()["data"] | {"skipped": ["A_1.tif: is empty", "A_2.tif: is empty"]})
-    assert "2 test. Left out, as files that cannot be used: 2; config.json of the search names each." in card
+    assert "2 test. 2 file(s) could not be used and were excluded; config.json of the search lists them." in card
 
 
-def test_card_speaks_of_its_own_data_alone():
+def test_card_describes_only_its_own_data():
     brats = replace(SETTINGS, channel_names=("t1ce", "flair"), data_format="nifti")
     card = of_format("nifti", settings=brats)
     assert "MRI slices with 2 channel(s): t1ce, flair." in card
@@ -95,14 +95,21 @@ def test_card_speaks_of_its_own_data_alone():
     assert all("The program is under the MIT licence." in of_format(name) for name in ("lgg", "folder", "phantom"))
 
 
-def test_card_says_what_is_done_to_slices():
+def test_card_lists_the_steps_of_a_prediction():
     card = in_one_line(make_card())
-    assert "8-bit slices are taken as they are" in card
-    assert "padded to squares and resized to 32 x 32 pixels" in card
+    assert "8-bit slices are used as they are" in card
+    assert "Slices are padded to squares and resized to 32 x 32 pixels" in card
     assert "over the head in the patient's whole volume" in card
-    assert "from 0.4 on a pixel is tumour" in card
+    assert "A pixel is tumour where it is at least 0.4." in card
     assert not any(
-        word in card for word in ("largest connected", "neighbour(s)", "box around", "one channel, by", "are taken, c")
+        word in card
+        for word in (
+            "largest connected",
+            "neighbouring slice",
+            "bounding box",
+            "one channel with",
+            "of each file are used",
+        )
     )
     preprocessing = Preprocessing(size=64, crop="head", intensities="full", normalisation="unit", context_slices=2)
     settings = replace(
@@ -110,14 +117,14 @@ def test_card_says_what_is_done_to_slices():
     )
     card = in_one_line(make_card(settings=settings))
     for words in (
-        "channels 2, 0 of each file are taken",
-        "colours of a slice become one channel, by the weights 0.299",
-        "all values of the volume",
-        "cut to the box around the head",
-        "2 neighbour(s) on either side",
-        "sees 5 x 3 channels",
+        "Channels 2, 0 of each file are used",
+        "colours of a slice are combined into one channel with the weights 0.299",
+        "All values of the volume",
+        "cropped to the bounding box of the head",
+        "2 neighbouring slices on either side",
+        "makes 5 x 3 channels",
         "divided by 255",
-        "only the largest connected part is kept",
+        "Only the largest connected component of a patient's mask is kept",
     ):
         assert words in card
     assert "standard deviation" not in card
@@ -127,7 +134,7 @@ def test_card_lists_the_files_that_are_there():
     card = make_card(files=["model.onnx", "metrics.json", "notes.txt"])
     assert all(f"| `{name}` | " in card for name in ("model.onnx", "metrics.json", "card.md", "manifest.json"))
     assert not any(name in card for name in ("model.pt2`", "checkpoint.pt", "overlays", "notes.txt", "read_weights"))
-    assert "**Loading a foreign `.pt2` file can run" in make_card()
+    assert "**Loading a `.pt2` file from" in make_card()
 
 
 ASSESSMENT = {
@@ -153,7 +160,7 @@ def test_card_has_a_section_for_all_that_was_assessed():
         "| sensitivity | 0.9000 |",
         "| specificity | - |",
         "| auc | 0.7500 |",
-        "calibration error is 0.0625",
+        "calibration error of the probabilities is 0.0625",
         "| slice-wise Dice | 0.9900 | empty slices count 1 |",
         "| milliseconds_per_slice | 12.5000 |",
     ):
@@ -167,7 +174,9 @@ def test_card_has_no_section_for_what_was_not_assessed(key):
     assert len(without) < len(everything)
     nothing = make_card(metrics={"assessment": {}})
     assert nothing == make_card(metrics={"assessment": None})
-    assert not any(word in nothing for word in ("By size", "By group", "at all:", "calibration", "notebooks", "Speed"))
+    assert not any(
+        word in nothing for word in ("By size", "By group", "Detection", "calibration", "notebooks", "Speed")
+    )
 
 
 def test_card_says_what_was_chosen_on_validation():
@@ -183,16 +192,16 @@ def test_card_says_what_was_chosen_on_validation():
     assert "| choice |" not in make_card(metrics={"choices": []})
 
 
-def test_card_warns_of_test_patients_that_were_scored_again():
+def test_card_warns_if_test_patients_were_scored_again():
     assert "Warning" not in make_card(metrics={"num_test_scorings": 1})
     assert "Warning: these patients have been scored 3 times" in make_card(metrics={"num_test_scorings": 3})
 
 
 def test_card_warns_and_leaves_no_gap():
     for card in (make_card(), make_card(metrics={"assessment": ASSESSMENT, "num_networks": 3})):
-        assert "Not a medical device" in card
+        assert "This is not a medical device" in card
         assert not any(gap in card for gap in ("{{", "{%", "None", "\n\n\n"))
-    assert card.startswith("# Tumour segmentation model small\n\nAn ensemble of 3 U-Nets that marks")
+    assert card.startswith("# Tumour segmentation model small\n\nAn ensemble of 3 U-Nets that segments")
 
 
 def test_card_names_the_architecture_of_the_networks(monkeypatch):
@@ -208,7 +217,7 @@ def test_card_names_the_architecture_of_the_networks(monkeypatch):
         },
     }
     for beginning, metrics in kinds.items():
-        assert f"\n\n{beginning} marks brain tumours" in make_card(metrics=metrics)
+        assert f"\n\n{beginning} segments brain tumours" in make_card(metrics=metrics)
 
 
 def python_of(card: str) -> list[str]:
@@ -246,17 +255,17 @@ def test_card_shows_python_that_gives_what_predict_gives(model, monkeypatch, nor
     assert names["predictor"].num_parameters == predictor.num_parameters
 
 
-def test_summary_says_who_won_how_good_it_is_and_where_it_lies(tmp_path):
+def test_summary_names_the_winner_its_score_and_the_files(tmp_path):
     screen = io.StringIO()
     print_summary(tmp_path, ROWS, model_metrics(), Console(file=screen, width=40))
     lines = screen.getvalue().splitlines()
     assert "3 trials (1 COMPLETE, 1 PRUNED, 1 FAILED), 3 epochs" in lines
     assert "Winner      t001 at epoch 2: learning_rate 0.002, depth 3, dropout 0.1, bce_weight 0.5" in lines
     assert (
-        "Test Dice   0.8125 (95 % interval 0.5000 to 0.8750, median 0.7500), 2 patients that the search never saw"
+        "Test Dice   0.8125 (95 % interval 0.5000 to 0.8750, median 0.7500) over 2 patients that the search never saw"
     ) in lines
     assert (
-        f"Model       {tmp_path}/best/model.onnx (differs from the network by at most 2e-06 in probability)"
+        f"Model       {tmp_path}/best/model.onnx (its probabilities differ from the network's by at most 2e-06)"
     ) in lines
     for path in ("best/card.md", "best/metrics.json", "report.html", "trials.jsonl"):
         assert any(line.endswith(f"{tmp_path}/{path}") for line in lines)

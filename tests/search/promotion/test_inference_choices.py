@@ -49,7 +49,7 @@ def dice_of(predictor, settings, patients):
     return np.mean([score.dice for score in evaluate(torch_network(predictor, CPU), patients, settings=settings)])
 
 
-def test_choose_finds_the_threshold_of_a_network_that_is_shy(patients):
+def test_choose_lowers_the_threshold_of_an_underconfident_network(patients):
     predictor, settings, choices = choose_inference([Bright(shift=2.0)], SETTINGS, patients, CPU)
     threshold = by_name(choices)["threshold"]
     assert threshold.kept
@@ -70,7 +70,7 @@ def test_choose_keeps_the_same_pixels_when_a_temperature_is_kept(patients):
     assert found["largest_component"].before == pytest.approx(max(found["threshold"].before, found["threshold"].after))
 
 
-def test_choose_leaves_what_does_not_help(patients):
+def test_choose_keeps_nothing_that_does_not_help(patients):
     torch.manual_seed(0)
     network = UNet(UNetConfig(depth=1, width=2))
     torch.nn.init.zeros_(network.head.weight)

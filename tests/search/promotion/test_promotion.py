@@ -19,6 +19,6 @@ from search.promotion_options import Promotion
         ({"folds": 1}, "folds is 1, but a cross-validation needs at least 2; 0 is none"),
     ],
 )
-def test_promotion_refuses(changes, message):
+def test_promotion_refuses_options_out_of_range(changes, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Promotion(**changes)

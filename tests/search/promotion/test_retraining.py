@@ -70,7 +70,7 @@ def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(sear
     assert [one.files[0].stat().st_mtime_ns for one in again] == written, "they were trained a second time"
 
 
-def test_cross_validate_scores_every_patient_but_those_of_the_test_once(searched):
+def test_cross_validate_scores_each_patient_outside_the_test_side_once(searched):
     config, cohort = searched
     found = cross_validate(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
     names = [row.patient for row in found.patients]
@@ -103,7 +103,7 @@ def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypa
         assert not others & set(cohort.split.test)
 
 
-def test_trainings_that_fail_are_said_and_the_others_count(searched, tmp_path, capsys):
+def test_failed_trainings_are_reported_and_the_others_used(searched, tmp_path, capsys):
     config, cohort = searched
     config = replace(config, out=tmp_path, precision="float32")
     settings = default_settings(config, cohort)

@@ -84,7 +84,7 @@ def values(array) -> list[float]:
     return np.frombuffer(base64.b64decode(array["bdata"]), kind).tolist()
 
 
-def test_report_needs_nothing_but_itself(tmp_path):
+def test_report_loads_nothing_from_elsewhere(tmp_path):
     (tmp_path / "best").mkdir()
     write_image(tmp_path / "best" / "worst.png", np.zeros((4, 4, 3), np.uint8))
     metrics = metrics_json() | {"pictures": {"worst: E": "best/worst.png", "best: F": "best/gone.png"}}
@@ -121,7 +121,7 @@ def test_report_lists_every_trial_the_best_first(tmp_path):
     assert trials[3][-1] == "train_loss was nan in epoch 1"
 
 
-def test_report_shows_what_others_wrote_as_text(tmp_path):
+def test_report_shows_text_from_outside_as_text(tmp_path):
     rows = [*ROWS, trial_row(4, [0.5], sample=ROWS[0].sample | {"norm": EVIL})]
     rows = [trial_row(row.number, [0.5], sample=row.sample | {"norm": EVIL}, error=row.error) for row in rows]
     data = experiment_json()["data"] | {"source": EVIL, "skipped": [EVIL]}
@@ -139,7 +139,7 @@ def test_report_shows_what_others_wrote_as_text(tmp_path):
     assert {"curves", "coordinates", "along-axes"} <= set(page.figures)
 
 
-def test_report_lists_failures_with_their_reasons_first_in_short(tmp_path):
+def test_report_lists_failures_with_headlines_and_full_messages(tmp_path):
     events = [{"event": "lost", "number": 1, "error": "gone"}] * 2
     write_experiment(tmp_path, [])
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -172,7 +172,7 @@ def test_report_without_a_winner_says_why_and_what_to_do(tmp_path):
     assert "Nothing was promoted: &lt;/script&gt;" in html
     assert "test" not in page.ids
     assert "img" not in page.tags
-    assert f"Nothing was promoted: python -m search.promote {tmp_path.name} does it" in make_page(tmp_path)[1]
+    assert f"To promote the best trial: python -m search.promote {tmp_path.name}" in make_page(tmp_path)[1]
     assert "promoted before" not in html
     _, html = make_page(tmp_path, metrics=metrics_json(), note="Nothing was promoted: a disk is full")
     assert "The scores below are those of the model that was promoted before." in html
@@ -183,11 +183,11 @@ def test_report_of_trials_without_scores_has_no_figures(tmp_path, rows):
     page, html = make_page(tmp_path, rows)
     assert page.figures == {}
     assert "plotly" not in html
-    assert "Nothing was promoted: no trial has a score." in html
+    assert "No model was promoted, because no trial has a score." in html
     assert len([row for row in page.rows if row and row[0].startswith("t0") and len(row) > 8]) == len(rows)
 
 
-def test_report_of_one_trial_draws_what_one_trial_has(tmp_path):
+def test_report_of_one_trial_draws_only_what_needs_one(tmp_path):
     page, _ = make_page(tmp_path, ROWS[1:2])
     assert set(page.figures) == {"curves", "best-epochs", "rungs-figure"}
 
@@ -273,10 +273,10 @@ def test_report_draws_the_best_so_far_in_the_order_of_time(tmp_path):
     assert 'id="time"' not in html
 
 
-def test_report_shows_notebooks_numbers_beside_ours_under_their_own_name(tmp_path):
+def test_report_shows_notebook_metrics_under_their_own_names(tmp_path):
     page, html = make_page(tmp_path, metrics=metrics_json())
     assert page.row("slice-wise Dice, empty = 1")[1:] == ["0.9922", "flattered"]
-    assert "as public notebooks report them" in html
+    assert "The metrics that public notebooks report" in html
     assert page.row("all test slices")[1:] == ["0.9375", "0.5312", "0.9688"]
     assert page.row("below 5 ml")[1:3] == ["1", "0.8125"]
 
@@ -284,13 +284,13 @@ def test_report_shows_notebooks_numbers_beside_ours_under_their_own_name(tmp_pat
 def test_report_says_how_the_model_was_promoted(tmp_path):
     page, html = make_page(tmp_path, metrics=metrics_json())
     assert page.row("flips")[1:] == ["yes", "mean Dice", "0.625", "0.6875", "yes"]
-    assert "123,456 parameters, threshold 0.5, averaged with its mirror image." in html
+    assert "123,456 parameters, threshold 0.5, averaged over mirror images." in html
     assert "scored 1 times" not in html
     assert "Cross-validation" not in html
     folds = {"num_folds": 2, "summary": metrics_json()["test"], "folds": [metrics_json()["test"]] * 2}
     _, html = make_page(tmp_path, metrics=metrics_json() | {"num_test_scorings": 3, "cross_validation": folds})
     assert "The test patients were scored 3 times" in html
-    assert "0.8125 (0.5000 to 0.8750) of 2 patients" in html
+    assert "0.8125 (0.5000 to 0.8750) over 2 patients" in html
 
 
 def test_report_draws_the_reliability_curve_of_bins_with_pixels(tmp_path):
@@ -301,31 +301,31 @@ def test_report_draws_the_reliability_curve_of_bins_with_pixels(tmp_path):
     assert (curve["x"], curve["y"], curve["text"]) == ([0.25], [0.125], ["10 pixels"])
 
 
-def test_report_says_that_the_search_went_on_after_the_promotion(tmp_path):
+def test_report_says_if_the_search_was_resumed_after_the_promotion(tmp_path):
     write_experiment(tmp_path, [])
     (tmp_path / "test_scorings.jsonl").write_text('{"time": "2026-01-02T05:00:00+00:00"}\n')
     for resumed, said in (("2026-01-02T06:00:00+00:00", True), ("2026-01-02T04:00:00+00:00", False)):
         _, html = make_page(tmp_path, metrics=metrics_json(), resumed=[resumed])
-        assert ("The search went on after this model was promoted" in html) is said
+        assert ("The search was resumed after this model was promoted" in html) is said
 
 
-def test_report_says_of_an_interrupted_search_how_it_goes_on(tmp_path):
+def test_report_says_how_to_resume_an_interrupted_search(tmp_path):
     _, html = make_page(tmp_path, [*ROWS, trial_row(4, [0.5], state=State.PRUNED, error="interrupted")])
-    assert f"python -m search.tune --resume {tmp_path.name} goes on with it" in html
+    assert f"To resume it: python -m search.tune --resume {tmp_path.name}" in html
 
 
 def test_command_writes_the_report_and_prints_its_path(tmp_path, capsys):
     write_experiment(tmp_path / "small", ROWS, metrics=metrics_json())
     assert main(["small", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "small" / "report.html")
-    assert "The search is running" not in (tmp_path / "small" / "report.html").read_text()
+    assert "A search or a promotion is running" not in (tmp_path / "small" / "report.html").read_text()
 
 
 def test_command_says_that_the_search_is_running(tmp_path):
     folder = write_experiment(tmp_path / "small", ROWS)
     with exclusive_writer(folder):
         assert main(["small", "--out", str(tmp_path)]) == 0
-    assert "The search is running" in (folder / "report.html").read_text()
+    assert "A search or a promotion is running" in (folder / "report.html").read_text()
     with exclusive_writer(folder):  # the report let go of it
         pass
 
@@ -340,7 +340,7 @@ def test_command_says_that_the_search_is_running(tmp_path):
     ],
     ids=["nothing", "table", "metrics", "log"],
 )
-def test_command_ends_in_one_sentence_where_it_cannot_read(tmp_path, capsys, damage, words):
+def test_command_reports_an_unreadable_file_in_one_sentence(tmp_path, capsys, damage, words):
     if damage:
         write_experiment(tmp_path / "small", [], metrics=metrics_json())
     for name, text in damage.items():

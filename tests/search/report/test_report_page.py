@@ -170,7 +170,7 @@ def test_report_of_no_trials_opens_without_figures(browser, tmp_path):
     assert browser.console() == []
 
 
-def test_report_survives_what_json_has_no_word_for(browser, tmp_path):
+def test_report_shows_nan_and_infinity(browser, tmp_path):
     rows = [
         trial_row(0, [0.5, float("nan"), float("inf")]),
         trial_row(1, [float("-inf"), 0.25]),

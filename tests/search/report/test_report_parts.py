@@ -19,7 +19,7 @@ from search.report.rungs import read_rungs
 from search.report.snapshot import read_snapshot
 from search.report.space_figures import dice_along_axes, dice_over_pairs, parallel_coordinates
 from search.report.style import plot_text, script_json
-from search.report.timeline import lay_out, shares
+from search.report.timeline import busy_periods, time_shares
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import SPACES, describe
 from search.suggestion.searcher import OptunaSearcher
@@ -48,7 +48,7 @@ def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
 
 
 @pytest.mark.parametrize("num_epochs", [1, 20, 41])
-def test_record_tells_running_from_paused_trials_without_a_table(tmp_path, num_epochs):
+def test_snapshot_distinguishes_running_and_paused_trials(tmp_path, num_epochs):
     coordinator = search_until(tmp_path, num_epochs=num_epochs)
     names = {"running": "RUNNING", "paused": "PAUSED"}
     rows = read_snapshot(tmp_path, is_running=True).rows
@@ -58,11 +58,11 @@ def test_record_tells_running_from_paused_trials_without_a_table(tmp_path, num_e
         if trial.phase != "ended" and not trial.outcome:  # an outcome is known before its leg is over
             assert row.state == names[trial.phase]
     after = {row.id: str(row.state) for row in read_snapshot(tmp_path).rows}
-    assert after == {row.id: str(row.state).replace("RUNNING", "UNFINISHED") for row in rows}
-    assert {"UNFINISHED"} < set(after.values()) or num_epochs == 1
+    assert after == {row.id: str(row.state).replace("RUNNING", "INTERRUPTED") for row in rows}
+    assert {"INTERRUPTED"} < set(after.values()) or num_epochs == 1
 
 
-def test_record_takes_a_trials_row_where_there_is_one(tmp_path):
+def test_snapshot_prefers_the_row_of_a_trial_to_its_log(tmp_path):
     search_until(tmp_path, num_epochs=20)
     write_experiment(tmp_path, [trial_row(0, [0.5], error="interrupted")], config={"trials": 27, "max_epochs": 9})
     rows = read_snapshot(tmp_path).rows
@@ -78,10 +78,10 @@ def test_rungs_are_those_of_the_scheduler(tmp_path, scheduler):
     for place, bracket in enumerate(getattr(inner, "brackets", [inner]), 1):
         for epoch, rung in bracket._rungs.items():
             if rung.arrived:
-                went_on = {f"t{one:03d}": rung.arrived[one][0] for one in rung.promoted}
-                expected[place, epoch] = (len(rung.arrived), went_on)
+                continued = {f"t{one:03d}": rung.arrived[one][0] for one in rung.promoted}
+                expected[place, epoch] = (len(rung.arrived), continued)
     rungs = read_rungs(recorded_config(tmp_path), read_snapshot(tmp_path).rows)
-    assert {(rung.bracket, rung.epoch): (rung.num_reached, rung.went_on) for rung in rungs} == expected
+    assert {(rung.bracket, rung.epoch): (rung.num_reached, rung.continued) for rung in rungs} == expected
     assert len(expected) > 1
 
 
@@ -94,14 +94,14 @@ def test_rungs_by_hand():
         trial_row(3, [math.nan], state=State.FAILED),
     ]
     first, second = read_rungs(config, rows)
-    assert (first.epoch, first.went_on, first.stopped) == (1, {"t000": 0.5, "t002": 0.3}, {"t001": 0.4})
-    assert (first.lowest_kept, first.highest_stopped) == (0.3, 0.4)
-    assert (second.epoch, second.went_on, second.stopped) == (2, {"t000": 0.6}, {"t002": 0.4})
-    assert (second.lowest_kept, second.highest_stopped) == (0.6, 0.4)
+    assert (first.epoch, first.continued, first.stopped) == (1, {"t000": 0.5, "t002": 0.3}, {"t001": 0.4})
+    assert (first.lowest_continued, first.highest_stopped) == (0.3, 0.4)
+    assert (second.epoch, second.continued, second.stopped) == (2, {"t000": 0.6}, {"t002": 0.4})
+    assert (second.lowest_continued, second.highest_stopped) == (0.6, 0.4)
 
 
 @pytest.mark.parametrize("scheduler", ["none", "median"])
-def test_rungs_are_none_where_the_scheduler_has_none(tmp_path, scheduler):
+def test_rungs_are_empty_for_a_scheduler_without_rungs(tmp_path, scheduler):
     assert read_rungs(SearchConfig(scheduler=scheduler), [trial_row(0, [0.5] * 9)]) == []
 
 
@@ -117,13 +117,13 @@ def timed(number, *times, **metrics):
 def test_timeline_by_hand():
     clocks = {"waiting_seconds": 0.5, "val_seconds": 1.0}
     rows = [timed(0, (2.0, 6.0), (6.0, 10.0), **clocks), timed(1, (3.0, 7.0), **clocks), timed(2, (8.0, 9.0), **clocks)]
-    stretches = lay_out(rows, 2)
+    stretches = busy_periods(rows, 2)
     assert [(one.lane, one.number, one.begin, one.end, one.num_epochs) for one in stretches] == [
         (0, 0, 2.0, 10.0, 2),
         (1, 1, 3.0, 7.0, 1),
         (1, 2, 8.0, 9.0, 1),
     ]
-    found = {share.name: share.seconds for share in shares(rows, stretches, 2)}
+    found = {share.name: share.seconds for share in time_shares(rows, stretches, 2)}
     assert found == {
         "training": 13.0 - 4 * 1.5,
         "validation": 4.0,
@@ -134,15 +134,15 @@ def test_timeline_by_hand():
     }
 
 
-def test_shares_of_a_table_without_the_times_of_validation_say_so():
+def test_time_shares_join_training_and_validation_if_not_told_apart():
     rows = [timed(0, (1.0, 3.0))]
-    found = {share.name: share.seconds for share in shares(rows, lay_out(rows, 1), 1)}
+    found = {share.name: share.seconds for share in time_shares(rows, busy_periods(rows, 1), 1)}
     assert found["training and validation"] == 2.0
     assert "validation" not in found
 
 
 @pytest.mark.parametrize("num_lanes", [1, 2, 3, 7])
-def test_shares_add_up_to_lanes_times_wall_clock(num_lanes):
+def test_time_shares_add_up_to_the_wall_clock_of_all_lanes(num_lanes):
     rng = np.random.default_rng(num_lanes)
     rows, clock = [], [float(rng.random())] * num_lanes
     for place in range(40):
@@ -151,20 +151,20 @@ def test_shares_add_up_to_lanes_times_wall_clock(num_lanes):
         ends = np.cumsum(rng.uniform(0.5, 2, rng.integers(1, 4))) + begin
         rows.append(timed(place, *itertools.pairwise([begin, *map(float, ends)])))
         clock[lane] = float(ends[-1])
-    stretches = lay_out(rows, num_lanes)
+    stretches = busy_periods(rows, num_lanes)
     assert {one.lane for one in stretches} == set(range(num_lanes))
     for one, other in itertools.pairwise(sorted(stretches, key=lambda each: (each.lane, each.begin))):
         assert one.lane != other.lane or one.end <= other.begin + 1e-9
-    total = sum(share.seconds for share in shares(rows, stretches, num_lanes))
+    total = sum(share.seconds for share in time_shares(rows, stretches, num_lanes))
     assert total == pytest.approx(num_lanes * max(clock))
 
 
-def test_lay_out_of_a_table_without_times_is_empty():
-    assert lay_out([trial_row(0, [0.5])], 1) == []
-    assert shares([trial_row(0, [0.5])], [], 1) == []
+def test_busy_periods_are_empty_without_times():
+    assert busy_periods([trial_row(0, [0.5])], 1) == []
+    assert time_shares([trial_row(0, [0.5])], [], 1) == []
 
 
-def test_axes_are_as_long_as_the_space_and_marked_at_round_values():
+def test_axes_cover_the_space_and_have_round_ticks():
     space = {"norm": "one of instance, batch", "rate": "0.0001 to 0.01, log", "depth": "2 to 5", "gone": "0 to 1"}
     samples = [{"norm": "batch", "rate": 1e-3, "depth": 3}, {"norm": "batch", "rate": 0.05, "depth": 3}]
     rows = [trial_row(place, [0.5], sample=sample) for place, sample in enumerate(samples)]
@@ -185,7 +185,7 @@ def test_axes_are_as_long_as_the_space_and_marked_at_round_values():
         ("one of 8", [8], ["8"]),
     ],
 )
-def test_axis_without_a_spread_has_a_mark(description, values, marks):
+def test_axis_of_a_single_value_has_a_tick(description, values, marks):
     rows = [trial_row(place, [0.5], sample={"one": value}) for place, value in enumerate(values)]
     (axis,) = read_axes({"one": description}, rows)
     assert axis.ticks()[1] == marks
@@ -203,7 +203,7 @@ def space_rows(num_trials, *, seed=0):
     return rows
 
 
-def test_importance_finds_what_the_dice_depends_on():
+def test_importances_find_what_the_dice_depends_on():
     rows = space_rows(60)
     found = importances(rows, read_axes(CORE, rows))
     assert found[0].name == "learning_rate"
@@ -212,7 +212,7 @@ def test_importance_finds_what_the_dice_depends_on():
     assert all(one.low <= one.mean <= one.high for one in found)
 
 
-def test_importance_of_too_few_or_equal_trials_is_not_told():
+def test_importances_are_empty_for_too_few_or_equal_trials():
     rows = space_rows(needed_trials(read_axes(CORE, space_rows(1))) - 1)
     axes = read_axes(CORE, rows)
     assert importances(rows, axes) == []
@@ -239,7 +239,7 @@ def test_surface_is_highest_where_the_trials_are_best():
     assert contour.y[row] < 3.5
 
 
-def test_surface_is_empty_where_no_trial_is():
+def test_surface_is_empty_where_there_are_no_trials():
     rows = [row for row in space_rows(300) if row.sample["depth"] == 2 or row.sample["learning_rate"] > 3e-3]
     contour = dice_over_pairs(rows, read_axes(CORE, rows))[0].plot.data[0]
     z = np.asarray(contour.z)
@@ -247,7 +247,7 @@ def test_surface_is_empty_where_no_trial_is():
     assert np.isfinite(z[0, 0])
 
 
-def test_text_stays_text():
+def test_text_is_never_taken_for_markup():
     evil = "</script><!-- <b>&\u2028"
     assert json.loads(script_json(json.dumps({"text": evil}))) == {"text": evil}
     assert not set("<>&\u2028") & set(script_json(json.dumps(evil, ensure_ascii=False)))

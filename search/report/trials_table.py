@@ -1,0 +1,93 @@
+"""The report's table of trials. A column is one entry of `_columns`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from search.formatting import DASH, format_value
+from search.record.trial_errors import headline
+from search.record.trials import TrialRow, best_first
+
+COSTS = {"million_parameters": "parameters (M)", "latency_ms": "latency (ms)"}
+"""Columns that are shown where a trial has them, by metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the table."""
+
+    label: str
+    text: Callable[[TrialRow], str]
+    """What its cell shows."""
+
+    sort_value: Callable[[TrialRow], float] | None = None
+    """What the page sorts by, where the text is rounded; None: the text."""
+
+    style: Literal["", "word", "text"] = ""
+    """The cells' class in style.css: numbers are aligned to the right, words to the left, and texts are wrapped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell of the table."""
+
+    text: str
+    sort_value: float | None
+    style: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialsTable:
+    """The table, ready to be shown."""
+
+    columns: list[Column]
+    rows: list[tuple[str, list[Cell]]]
+    """Each trial's id and cells, the best trial first and trials without a score last."""
+
+
+def trials_table(rows: Sequence[TrialRow], axes: Sequence[str]) -> TrialsTable:
+    """Return the table of trials, with a column for each axis of the search space."""
+    ranked = best_first(list(rows))
+    ranked += [row for row in rows if not row.best_epoch]
+    columns = _columns(rows, axes)
+    return TrialsTable(columns=columns, rows=[(row.id, [_cell(column, row) for column in columns]) for row in ranked])
+
+
+def _columns(rows: Sequence[TrialRow], axes: Sequence[str]) -> list[Column]:
+    costs = {name: label for name, label in COSTS.items() if any(_cost(row, name) is not None for row in rows)}
+    return [
+        Column(label="trial", text=lambda row: row.id),
+        Column(label="state", text=lambda row: str(row.state), style="word"),
+        Column(
+            label="best Dice",
+            text=lambda row: f"{row.best_dice:.4f}" if row.best_epoch else DASH,
+            sort_value=lambda row: row.best_dice,
+        ),
+        Column(label="at epoch", text=lambda row: str(row.best_epoch.epoch) if row.best_epoch else DASH),
+        Column(label="epochs", text=lambda row: str(len(row.epochs))),
+        Column(label="seconds", text=lambda row: f"{row.seconds:.1f}", sort_value=lambda row: row.seconds),
+        *(Column(label=label, text=_cost_text(name)) for name, label in costs.items()),
+        *(Column(label=axis, text=_sample_text(axis)) for axis in axes),
+        Column(label="reason", text=lambda row: headline(row.error or ""), style="text"),
+    ]
+
+
+def _cell(column: Column, row: TrialRow) -> Cell:
+    has_value = column.sort_value is not None and column.text(row) != DASH
+    return Cell(
+        text=column.text(row),
+        sort_value=column.sort_value(row) if column.sort_value and has_value else None,
+        style=column.style,
+    )
+
+
+def _cost(row: TrialRow, name: str) -> float | None:
+    return row.best_epoch.value(name) if row.best_epoch else None
+
+
+def _cost_text(name: str) -> Callable[[TrialRow], str]:
+    return lambda row: format_value(_cost(row, name))
+
+
+def _sample_text(axis: str) -> Callable[[TrialRow], str]:
+    return lambda row: format_value(row.sample.get(axis))
