@@ -10,12 +10,14 @@ import model.predict.__main__ as predict
 import search.tune
 from data.errors import UserError
 from data.patient import Scan, SliceFiles, SlicePatient
+from data.preprocess import Preprocessing
 from data.readers.images import stack_slices
 from data.readers.reader import FileKind, Options, Reader
 from data.readers.table import READERS
 from data.source import Reading, find_source
 from search.record.trials import State, read_rows
-from tests.support.service import post, serving
+from tests.support.hand_model import write_model_of
+from tests.support.service import post, post_form, serving
 
 # --- the layout: slices as <PATIENT>/<PATIENT>_<NUMBER>.npy, each beside its <PATIENT>_<NUMBER>_mask.npy ---
 
@@ -114,3 +116,44 @@ def test_layout_of_one_row_is_recognised_and_can_be_named(source, tmp_path):
         assert (found.format, len(found.patients), found.name_channels(2)) == ("npy", 6, ("0", "1"))
     with pytest.raises(UserError, match="--labels is for nifti and folder, but the data is npy"):
         find_source(str(source), reading=Reading(labels=(1,)), phantom_root=tmp_path)
+
+
+# --- a layout whose files are channels of whole volumes ---
+
+RAW = FileKind(
+    name="raw",
+    noun="raw",
+    suffixes={".raw": "application/octet-stream"},
+    holds="channel",
+    layout="expected <CASE>/<CASE>_<CHANNEL>.raw",
+    read=lambda paths, channels, grayscale: (
+        np.stack([np.fromfile(path, np.uint8).reshape(3, 8, 8) for path in paths], axis=-1),
+        (2.0, 1.0, 1.0),
+    ),
+    write_mask=lambda stem, mask, image: write_raw(Path(f"{stem}.raw"), mask),
+    count_values=lambda path: path.stat().st_size,
+)
+
+
+def write_raw(path: Path, volume: np.ndarray) -> Path:
+    path.write_bytes(volume.astype(np.uint8).tobytes())
+    return path
+
+
+def test_layout_of_channel_files_is_predicted_and_served(tmp_path, monkeypatch):
+    monkeypatch.setitem(READERS, "raw", Reader(scan=scan, files=RAW, description="raw volumes"))
+    model = write_model_of(
+        tmp_path / "model.onnx", preprocessing=Preprocessing(size=8), channel_names=("t1", "t2"), data_format="raw"
+    )
+    (tmp_path / "in" / "C").mkdir(parents=True)
+    volume = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    files = [write_raw(tmp_path / "in" / "C" / f"C_{name}.raw", volume // k) for k, name in enumerate(("t1", "t2"), 1)]
+
+    predict.main([str(model), str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--no-overlays"])
+    mask = np.fromfile(tmp_path / "out" / "C" / "C_mask.raw", np.uint8).reshape(3, 8, 8)
+    assert 0 < mask.sum() < mask.size
+    with serving(model, tmp_path) as port:
+        reply = post_form(port, *((path.stem, path.name, path.read_bytes()) for path in files))
+        assert reply.status == 200, reply
+        assert len(reply.body) == mask.size
+        assert reply.headers["X-Tumour-Ml"] == f"{2 * int(reply.headers['X-Tumour-Pixels']) / 1000:g}"

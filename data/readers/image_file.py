@@ -32,9 +32,8 @@ from data.readers.image_header import (
 # Larger than any MR slice (512 px is common, 1024 px rare) and small enough that one decoded slice fits in memory.
 MAX_SIDE, MAX_CHANNELS, MAX_BYTES = 16384, 64, 2**30
 
-_FORMAT_OF_SUFFIX = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-IMAGE_SUFFIXES = tuple(_FORMAT_OF_SUFFIX)
-"""Suffixes, in lower case, of the files that `read_pixels` reads."""
+FORMAT_OF_SUFFIX = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""Formats of the files that `read_pixels` reads, by suffix in lower case."""
 
 _TIFF_TYPES = ("bool", "uint8", "uint16", "int16", "float32", "float64")
 
@@ -103,7 +102,7 @@ def _format(suffix: str, first_bytes: bytes) -> str:
         raise IllegalImage(
             f"is not a TIFF, PNG or JPEG (it begins with {first_bytes.hex(' ')}); copy it again or convert it"
         )
-    promised = _FORMAT_OF_SUFFIX.get(suffix.lower(), kind)
+    promised = FORMAT_OF_SUFFIX.get(suffix.lower(), kind)
     if promised != kind:
         raise IllegalImage(f"wrong suffix: the content is {kind}, but {suffix} says {promised}; rename the file")
     return kind

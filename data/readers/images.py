@@ -13,7 +13,7 @@ from jaxtyping import Bool, Shaped, UInt8
 from data import atomic
 from data.errors import BadFiles, bad_file
 from data.patient import SliceFiles, kind_of, size_text
-from data.readers.image_file import as_mask, read_pixels
+from data.readers.image_file import FORMAT_OF_SUFFIX, as_mask, read_pixels
 from data.readers.image_header import count_values
 from data.readers.reader import FileKind
 
@@ -121,13 +121,7 @@ def _write_mask(stem: Path, mask: Bool[np.ndarray, "height width"], image: Path)
 IMAGES = FileKind(
     name="images",
     noun="image",
-    suffixes={
-        ".tif": "image/tiff",
-        ".tiff": "image/tiff",
-        ".png": "image/png",
-        ".jpg": "image/jpeg",
-        ".jpeg": "image/jpeg",
-    },
+    suffixes={suffix: f"image/{name.lower()}" for suffix, name in FORMAT_OF_SUFFIX.items()},
     holds="slice",
     layout=(
         "expected a patient's folder with slices called <PATIENT>_<NUMBER>.tif, a folder of such folders, or one image"

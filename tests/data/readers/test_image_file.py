@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from data.errors import BadFiles
-from data.readers.image_file import IMAGE_SUFFIXES, MAX_SIDE, as_mask, read_pixels
+from data.readers.image_file import FORMAT_OF_SUFFIX, MAX_SIDE, as_mask, read_pixels
 
 
 def chunk(kind, content):
@@ -337,5 +337,5 @@ def test_as_mask_says_what_is_wrong(tmp_path, pixels, labels, reason):
     assert re.match(reason, problem.reason)
 
 
-def test_image_suffixes_are_lower_case():
-    assert set(IMAGE_SUFFIXES) == {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
+def test_formats_are_known_by_suffixes_in_lower_case():
+    assert set(FORMAT_OF_SUFFIX) == {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
