@@ -15,7 +15,7 @@ from data.readers.table import AUTO, READERS, UNRECOGNISED, data_formats
 
 def _help() -> str:
     layouts = (f"`{name}` ({READERS[name].description})" for name in data_formats() if name != AUTO)
-    return f"Layout of the data: {', '.join(layouts)}, or `auto`, which looks."
+    return f"Layout of the data: {', '.join(layouts)}, or `auto` to recognise it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +23,10 @@ class Reading(Options):
     """How to understand the files of a data source."""
 
     data_format: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(data_formats())}}}", help=_help())] = AUTO
-    """Layout of the data: the name of a reader, or `auto`, which looks."""
+    """Layout of the data: the name of a reader, or `auto` to recognise it."""
 
     skip_bad_files: bool = False
-    """Go on without the files that cannot be used, and record them. Otherwise list all of them and stop."""
+    """Leave out the files that cannot be used, and record them. Otherwise list all of them and stop."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

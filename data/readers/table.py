@@ -9,11 +9,11 @@ READERS: dict[str, Reader] = {
     "lgg": lgg.READER,
     "phantom": phantom.READER,
 }
-"""By the name that `--data-format`, models and the records of experiments use. A folder that several of them recognise
-is read by the first."""
+"""Readers by the name that `--data-format`, models and experiments use. If several recognise a folder, the first one
+reads it."""
 
 UNRECOGNISED = "lgg"
-"""Read a folder that no reader recognises as this; its messages then say what is expected."""
+"""Reader of a folder that no reader recognises; its messages then say what is expected."""
 
 AUTO = "auto"
 
