@@ -6,7 +6,14 @@ import socket
 import pytest
 
 from data.errors import UserError
-from search.cluster.session import NO_API_SERVER, api_server_variable, inherited, ray_session
+from search.cluster.session import NO_API_SERVER, RAY_SETTINGS, api_server_variable, inherited, ray_session
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    """Undo at the end what a session sets."""
+    for name in RAY_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
