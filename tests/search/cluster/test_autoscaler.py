@@ -1,4 +1,4 @@
-"""What an autoscaler is asked for: given to Ray's own scheduler of machines, and to its autoscaler in a fake cloud."""
+"""What an autoscaler is asked for, by Ray's own scheduler of machines and by its autoscaler in a fake cloud."""
 
 import re
 import threading
@@ -46,7 +46,7 @@ HEAD = {"CPU": 0.0, "memory": 1e9}
         "groups of halves", "tenths", "thirds", "two GPUs each", "no GPU",
     ],
 )  # fmt: skip
-def test_a_search_on_a_head_alone_is_given_exactly_the_machines_that_its_trials_fill(options, kind, expected):
+def test_a_search_on_a_bare_head_gets_exactly_the_machines_that_it_fills(options, kind, expected):
     config = SearchConfig(**options)
     lanes = plan_lanes(config, [HEAD], [MachineType(resources=kind, max_count=100)])
     asked = []
@@ -63,14 +63,14 @@ def test_a_search_on_a_head_alone_is_given_exactly_the_machines_that_its_trials_
     assert count_launched_machines(asked[0] * [lanes.num_workers * [lanes.worker_resources()]], kind) == expected
 
 
-def test_machines_to_come_are_those_of_the_clusters_file_beside_the_head():
+def test_addable_machines_are_the_worker_types_of_the_clusters_file():
     kinds = {"gpu": {"resources": GPU_MACHINE, "max_workers": 9}, "never": {"resources": {"CPU": 1}, "max_workers": 0}}
     assert read_machine_types(cluster_file(kinds, max_workers=4)) == [MachineType(resources=GPU_MACHINE, max_count=4)]
     ours = yaml.safe_load((Path(__file__).parents[3] / "cluster.yaml").read_text())
     assert any(found.resources.get("GPU") for found in read_machine_types(ours))
 
 
-def test_a_head_alone_is_planned_with_the_machines_that_could_come():
+def test_lanes_on_a_bare_head_are_planned_with_addable_machines():
     coming = [MachineType(resources={"CPU": 16, "GPU": 4}, max_count=2)]
     found = plan_lanes(SearchConfig(trials=100), [HEAD], coming)
     assert (found.num_lanes, found.cpus_per_worker, found.gpus_per_worker) == (8, 4, 1.0)
@@ -89,8 +89,7 @@ def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes()
 
 @pytest.fixture(scope="module")
 def cloud():
-    """The address of a Ray with an autoscaler that can give four machines of a GPU each, to which this process is
-    connected."""
+    """The address of a Ray whose autoscaler can add four machines with a GPU each; this process is connected to it."""
     for module in (closed_form_lane, fakes):  # workers cannot import the tests
         cloudpickle.register_pickle_by_value(module)
     kinds = {"gpu": {"resources": GPU_MACHINE | {"object_store_memory": 80_000_000}, "max_workers": 4}}
@@ -108,9 +107,7 @@ def num_alive() -> int:
 
 @pytest.mark.slow  # what Ray's scheduler would start, the tests above ask it without a cluster
 @pytest.mark.cluster
-def test_an_autoscaler_gives_a_search_of_quarters_two_machines_and_takes_them_back(
-    cloud, tmp_path, monkeypatch, capsys
-):
+def test_an_autoscaler_starts_two_machines_for_quarter_gpus_and_ends_them(cloud, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(autoscaler, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
     kinds = {"gpu": {"resources": GPU_MACHINE, "max_workers": 4}}
     autoscaler.BOOTSTRAP.write_text(yaml.safe_dump(cluster_file(kinds, max_workers=4)))

@@ -40,7 +40,7 @@ def test_local_pair_delivers_both_ways_in_order():
     assert not ours.poll(0.0)
 
 
-def test_local_poll_waits_loses_nothing_and_says_what_is_there():
+def test_local_poll_waits_and_loses_no_message():
     ours, theirs = local_pair()
     started = time.monotonic()
     assert not ours.poll(0.05)
@@ -114,7 +114,7 @@ def test_listener_gives_up_on_workers_that_never_come():
         WorkerListener(HOST, 2).wait(lambda: True, timeout_seconds=0.1)
 
 
-def test_address_has_a_key_of_its_own_each_time():
+def test_every_address_has_a_new_key():
     one, other = WorkerListener(HOST, 1).address, WorkerListener(HOST, 1).address
     assert one.key != other.key
     assert len(one.key) == 32

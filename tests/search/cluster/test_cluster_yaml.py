@@ -84,7 +84,7 @@ def test_cluster_yaml_with_more_min_workers_than_max_workers_is_refused(config):
         validate_config(prepare_config(config | {"max_workers": 1}))
 
 
-def test_head_and_driver_are_on_demand_and_have_nothing_that_a_trial_asks_for(config):
+def test_head_and_driver_are_on_demand_and_have_no_resources_for_trials(config):
     driver = config["available_node_types"]["driver"]
     assert head(config)["resources"] == {"CPU": 0}
     assert head(config)["max_workers"] == 0
@@ -147,7 +147,7 @@ def test_a_stopped_job_has_time_to_promote(config):
 
 
 @pytest.mark.parametrize(("workers_per_trial", "num_lanes"), [(1, 2), (2, 1)])
-def test_lanes_fit_on_the_nodes_that_are_there_from_the_start(config, workers_per_trial, num_lanes):
+def test_lanes_fit_on_the_first_nodes(config, workers_per_trial, num_lanes):
     lanes = plan_lanes(SearchConfig(workers_per_trial=workers_per_trial), nodes_at_start(config))
     assert (lanes.num_lanes, lanes.cpus_per_worker, lanes.gpus_per_worker) == (num_lanes, 4, 1.0)
 
@@ -179,7 +179,7 @@ def test_relative_file_mounts_exist(config):
     assert all((ROOT / name).is_file() for name in config["rsync_filter"])
 
 
-def test_ray_asks_for_the_token_everywhere_and_its_dashboard_stays_on_the_head(config):
+def test_ray_requires_the_token_everywhere_and_the_dashboard_stays_local(config):
     commands = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     head_start, worker_start = [command for command in commands if "ray start" in command]
     assert "--dashboard-host=127.0.0.1" in head_start

@@ -1,4 +1,4 @@
-"""The search inside one process, on a real Ray: what happens to trials that fail, and on a cluster that is there."""
+"""Whole searches on a real Ray: trials that fail, checkpoints, waiting, the time budget, an existing cluster."""
 
 import contextlib
 import math
@@ -64,13 +64,13 @@ def search(
 
 @pytest.fixture(scope="module", autouse=True)
 def running_ray() -> Iterator[tuple[Path, str]]:
-    """A Ray that somebody else started on this machine, for all searches here: its folder and its address.
+    """A Ray for all searches here, started as by another user: its folder and its address.
 
-    One of their own would cost each six seconds; that a search starts it, tests/search/test_tune.py has.
+    Starting one for each test would cost six seconds each; tests/search/test_tune.py tests that a search starts Ray.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path: a socket's path may have 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path, because the path of a socket has at most 107 bytes
     options = ["--head", "--port=0", "--include-dashboard=false", f"--temp-dir={folder}"]
-    # A process keeps the mode that it began with, and a Ray of its own makes that `token`: both must have the same.
+    # A process keeps its first mode, and starting Ray in it sets `token`, so both must have the same.
     mode = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
     started = subprocess.run(
         [*RAY, "start", *options], capture_output=True, text=True, env=os.environ | RAY_SETTINGS | mode
@@ -92,7 +92,7 @@ def states_in_study(tmp_path: Path) -> list[optuna.trial.TrialState]:
     return [trial.state for trial in optuna.load_study(study_name="test", storage=storage).get_trials()]
 
 
-def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_goes_on(tmp_path, monkeypatch):
+def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_continues(tmp_path, monkeypatch):
     # At depth 7 sides of 64 pixels cannot be halved often enough, and 1e30 is no learning rate.
     rows = search(tmp_path, monkeypatch, {"learning_rate": 1e30, "depth": 7}, trials=10, precision="float32")
     assert [row.number for row in rows] == list(range(10))
@@ -120,7 +120,7 @@ def test_checkpoints_stay_within_their_cap_and_losers_leave_none(tmp_path, monke
     assert kept == {row.id for row in sorted(rows, key=lambda row: -row.best_dice)[:NUM_KEPT]}
 
 
-def test_a_search_that_gets_no_place_says_so_and_goes_on_when_there_is_one(tmp_path, monkeypatch, capsys):
+def test_a_search_without_room_says_so_and_continues_when_there_is_some(tmp_path, monkeypatch, capsys):
     taken = []
 
     def take_every_core() -> None:
@@ -142,7 +142,7 @@ def test_search_ends_with_its_time_budget(tmp_path, monkeypatch):
     assert sum(row.seconds for row in rows) < 8.0
 
 
-@pytest.mark.slow  # what a group makes of ranks that fail, tests/search/cluster/test_worker_group.py has
+@pytest.mark.slow  # test_worker_group.py tests ranks that fail without Ray
 def test_two_workers_outlive_a_trial_that_raises_on_both(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {"depth": 7}, trials=3, workers_per_trial=2)
     assert {row.state for row in rows} >= {State.FAILED}

@@ -1,4 +1,4 @@
-"""Several trials on one GPU: each keeps to its share of the memory, and two workers of one trial may lie on it."""
+"""Several trials on one GPU: each keeps to its share of the memory, and two workers of a trial may share a GPU."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_four_trials_and_their_contexts_fit_into_a_gpu():
     assert 4 * (cuda.fraction * 24e9 + CONTEXT_BYTES) == pytest.approx(24e9)
 
 
-def test_a_share_that_cuda_itself_would_use_up_leaves_something():
+def test_a_tiny_share_leaves_more_than_cudas_own_context():
     cuda = FakeCuda()
     limit_gpu_memory(0.01, cuda=cuda)
     assert cuda.fraction == 0.005

@@ -1,4 +1,4 @@
-"""tests/cluster/kuberay/: what KubeRay and Ray's autoscaler check of it, and what the search needs of the pods.
+"""tests/cluster/kuberay/: what KubeRay and Ray's autoscaler accept, and what the search needs of the pods.
 
 With a Kubernetes that has KubeRay, `kubectl apply --dry-run=server` asks that. Without one, `KUBERAY_CRDS=FOLDER` in
 front of pytest holds the manifests against KubeRay's own definitions: ray-operator/config/crd/bases in its repository.
@@ -109,11 +109,11 @@ def test_manifests_pass_kuberays_own_definitions(name):
         jsonschema.validate(manifest(name) | {"entrypoints": ""}, definition)
 
 
-def test_the_job_brings_the_cluster_that_the_other_file_has():
+def test_rayjob_has_the_same_cluster_as_raycluster():
     assert manifest("rayjob")["spec"]["rayClusterSpec"] == manifest("raycluster")["spec"]
 
 
-def test_rays_autoscaler_reads_a_head_and_a_driver_without_cores_and_workers_with_a_gpu():
+def test_rays_autoscaler_reads_the_resources_of_all_kinds_of_pods():
     kinds = kuberay_node_types(manifest("raycluster")["spec"])
     counted = {name: {key: kind["resources"].get(key, 0) for key in ("CPU", "GPU")} for name, kind in kinds.items()}
     assert counted == {
@@ -124,7 +124,7 @@ def test_rays_autoscaler_reads_a_head_and_a_driver_without_cores_and_workers_wit
     assert all(kind["min_workers"] <= kind["max_workers"] for kind in kinds.values())
 
 
-def test_a_search_finds_room_on_the_pods_that_are_there_from_the_start():
+def test_a_search_finds_room_on_the_first_pods():
     kinds = kuberay_node_types(manifest("raycluster")["spec"])
     nodes = [kinds["headgroup"]["resources"]]
     nodes += [kind["resources"] for kind in kinds.values() for _ in range(kind["min_workers"])]
@@ -164,7 +164,7 @@ def test_images_are_made_from_that_of_cluster_yaml():
     assert [version in requirement.specifier for requirement in requirements if requirement.name == "ray"] == [True]
 
 
-def test_pods_ask_for_the_token_share_memory_and_write_checkpoints_before_they_go():
+def test_pods_require_the_token_share_memory_and_drain_before_they_stop():
     cluster = manifest("raycluster")["spec"]
     assert cluster["authOptions"]["mode"] == "token"
     spot = group(cluster, "gpu")["template"]["spec"]

@@ -1,4 +1,4 @@
-"""Notices of clouds, played by a server on this machine's loopback: what is asked, and when Ray is told."""
+"""Notices of clouds, played by a server on the loopback: what is asked, and when Ray is told."""
 
 import json
 import subprocess
@@ -118,7 +118,7 @@ def event(kind: str, *machines: str) -> dict:
     return {"EventType": kind, "Resources": machines, "NotBefore": format_datetime(SOON, usegmt=True)}
 
 
-def test_aws_is_asked_with_a_token_until_there_is_an_action_and_ray_is_told_its_time(node, play):
+def test_aws_is_asked_with_a_token_until_it_names_a_time_and_ray_learns_it(node, play):
     action = json.dumps({"action": "terminate", "time": "2035-01-02T08:22:00Z"})
     cloud = play(aws((404, ""), (404, ""), (200, action)))
     assert watch("aws", cloud) == 0
@@ -138,13 +138,13 @@ def test_aws_takes_a_new_token_after_one_was_refused(node, play):
     assert len(node.drained) == 1
 
 
-def test_a_notice_without_a_legible_time_is_one_with_half_a_minute(node, play):
+def test_a_notice_without_a_readable_time_means_half_a_minute(node, play):
     assert watch("aws", play(aws((200, '{"action": "hibernate"}')))) == 0
     [(_, deadline, _)] = node.drained
     assert deadline == pytest.approx(time.time() + 30, abs=5)
 
 
-def test_gcp_says_true(node, play):
+def test_gcp_announces_a_preemption_by_true(node, play):
     cloud = play({f"GET {GCP_PREEMPTED}": [(200, "FALSE"), (200, "FALSE"), (200, "TRUE")]})
     assert watch("gcp", cloud) == 0
     [(raylet, deadline, reason)] = node.drained
@@ -154,14 +154,14 @@ def test_gcp_says_true(node, play):
 
 
 @pytest.mark.parametrize("kind", ["Preempt", "Terminate"])
-def test_azure_names_this_machine(node, play, kind):
+def test_azures_events_for_this_machine_count(node, play, kind):
     cloud = play(azure(event("Freeze", "workers_3"), event(kind, "workers_1", "workers_3")))
     assert watch("azure", cloud) == 0
     assert node.drained == [(RAYLET, SOON.timestamp(), "azure will reclaim this machine")]
     assert all(headers["Metadata"] == "true" for _, headers in cloud.asked)
 
 
-def test_azure_names_other_machines_and_lesser_events(node, play, monkeypatch):
+def test_azures_events_for_other_machines_and_lesser_events_do_not_count(node, play, monkeypatch):
     cloud = play(azure(event("Preempt", "workers_1"), event("Freeze", "workers_3")))
     looks = iter([[RAYLET]] * 5 + [[]])  # then Ray ends
     monkeypatch.setattr(notice, "find_raylets", lambda: next(looks))
@@ -170,7 +170,7 @@ def test_azure_names_other_machines_and_lesser_events(node, play, monkeypatch):
 
 
 @pytest.mark.parametrize("trouble", [(0, ""), (503, "busy"), (500, "")])
-def test_a_service_that_has_answered_is_asked_for_ever(node, play, trouble):
+def test_a_service_that_has_answered_once_is_asked_for_ever(node, play, trouble):
     cloud = play({f"GET {GCP_PREEMPTED}": [(200, "FALSE"), *[trouble] * 20, (200, "TRUE")]})
     assert watch("gcp", cloud) == 0
     assert len(node.drained) == 1
@@ -221,7 +221,7 @@ def test_now_without_ray_says_so(node, capsys):
 
 
 @pytest.mark.parametrize("is_head", [False, True])
-def test_raylets_are_found_by_their_command_lines_but_for_the_heads(is_head):
+def test_raylets_are_found_by_their_command_lines_except_the_heads(is_head):
     raylet = Raylet(node_id=f"ab12{is_head}", gcs_address="10.0.0.1:6379")
     flags = [f"--node_id={raylet.node_id}", f"--gcs-address={raylet.gcs_address}", *(["--head"] if is_head else [])]
     code = "import os, sys; os.execv('/bin/sh', sys.argv[1:])"

@@ -214,9 +214,7 @@ def test_a_trial_that_leaves_its_node_mid_epoch_ends_as_if_undisturbed(tmp_path,
 
 
 @pytest.mark.slow  # a minute: two groups of two processes begin; what all of it consists of, others test
-def test_a_trial_of_two_nodes_leaves_both_and_goes_on_with_those_that_stay(
-    tmp_path, monkeypatch, stranger, nodes, capsys
-):
+def test_a_trial_on_two_nodes_leaves_both_and_continues_on_others(tmp_path, monkeypatch, stranger, nodes, capsys):
     add_node(nodes)
     found = []
 

@@ -1,4 +1,4 @@
-"""Where the work after a search runs: here, or as Ray's tasks, with the same results and the same errors."""
+"""The work after a search runs in this process or as Ray's tasks, with the same results and errors."""
 
 import operator
 import os

@@ -1,4 +1,4 @@
-"""A worker group as its lane sees it: what it makes of ranks that answer, fail, fall silent or are gone."""
+"""A worker group as its lane sees it, with ranks that answer, fail, hang or are gone."""
 
 import threading
 from collections.abc import Iterator
@@ -48,22 +48,22 @@ def test_step_returns_the_report_of_rank_0(ended):
     assert [end.recv() for end in ends] == [("step",)] * 2
 
 
-def test_step_returns_what_all_ranks_failed_by(ended):
+def test_step_returns_the_failure_of_all_ranks(ended):
     assert group_of(BAD, BAD, ended=ended)[0].step(timeout_seconds=5) == BAD
 
 
-def test_group_that_does_not_fail_as_one_is_lost(ended):
+def test_group_in_which_only_some_ranks_fail_is_lost(ended):
     with pytest.raises(WorkerGroupLost, match="1 of 2 workers failed: OutOfMemoryError: too large"):
         group_of(GOOD, BAD, ended=ended)[0].step(timeout_seconds=5)
 
 
 @pytest.mark.parametrize(("replies", "rank"), [((None, GOOD), 0), ((GOOD, None), 1), ((BAD, None), 1)])
-def test_rank_that_hangs_is_waited_for_no_longer_than_said(ended, replies, rank):
+def test_rank_that_hangs_is_given_up_after_the_timeout(ended, replies, rank):
     with pytest.raises(WorkerGroupLost, match=f"worker {rank} of 2 did not answer in time"):
         group_of(*replies, ended=ended)[0].step(timeout_seconds=0.05)
 
 
-def test_run_that_ends_is_not_waited_for(ended):
+def test_run_that_has_ended_is_not_waited_for(ended):
     group, _ = group_of(None, ended=ended)
     group._error = ValueError("no such place")
     ended.set()
