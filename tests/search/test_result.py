@@ -57,7 +57,7 @@ def test_load_refuses_damaged_metrics(tmp_path):
 def test_table_has_a_row_for_each_trial_by_hand(tmp_path):
     rows = search_rows()[:2]
     failed = TrialRow(
-        number=2, state=State.FAILED, sample=rows[0].sample, epochs=[], seconds=0.0, error="ValueError: odd"
+        number=2, state=State.FAILED, sample=rows[0].sample, epochs=(), seconds=0.0, error="ValueError: odd"
     )
     table = Result(folder=tmp_path, trials=(*rows, failed)).table()
     assert list(table.index) == ["t000", "t001", "t002"]

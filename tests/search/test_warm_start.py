@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +295,8 @@ def test_load_refuses_a_file_that_was_broken(tmp_path):
 
 def costly_row(number: int, dices: list[float], **costs: float) -> TrialRow:
     epochs = [
-        EpochMetrics(epoch=epoch, val_dice=dice, seconds=1.0, **costs) for epoch, dice in enumerate(dices, start=1)
+        replace(EpochMetrics(epoch=epoch, val_dice=dice, seconds=1.0), **costs)
+        for epoch, dice in enumerate(dices, start=1)
     ]
     return row(number, [], epochs=epochs)
 

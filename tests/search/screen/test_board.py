@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from search.coordination.trial_progress import TrialProgress
+from search.coordination.trial_progress import Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.screen.board import Best, Board
@@ -32,12 +32,16 @@ def left_of_the_running_trial(board: Board) -> float:
 
 def test_view_has_running_and_paused_trials_and_how_others_ended():
     board = make_board(num_lanes=2)
-    running, paused, ended = progress(0, [], phase="running"), progress(1, [], phase="running"), progress(2, [0.25])
+    running, paused, ended = (
+        progress(0, [], phase=Phase.RUNNING),
+        progress(1, [], phase=Phase.RUNNING),
+        progress(2, [0.25]),
+    )
     for trial in (running, paused):
         board.on_leg(trial)
     add_epoch(board, running, 0.5)
     add_epoch(board, paused, math.nan)
-    paused.phase = "paused"
+    paused.phase = Phase.PAUSED
     board.on_end(ended, State.FAILED)
     view = board.view()
     assert (view.num_paused, view.counts, view.num_ended) == (1, {State.FAILED: 1}, 1)
@@ -49,7 +53,7 @@ def test_view_has_running_and_paused_trials_and_how_others_ended():
 
 def test_time_left_of_a_trial_counts_down_from_its_first_epoch():
     board = make_board()
-    trial = progress(0, [], phase="running")
+    trial = progress(0, [], phase=Phase.RUNNING)
     board.on_leg(trial)
     assert board.view().running[0].left_seconds is None
     add_epoch(board, trial, 0.5)
@@ -60,7 +64,7 @@ def test_time_left_of_a_trial_counts_down_from_its_first_epoch():
 
 def test_estimate_counts_the_overhead_of_epochs_but_not_the_start_of_lanes():
     board = make_board(num_trials=1, num_lanes=1)
-    trial = progress(0, [], phase="running")
+    trial = progress(0, [], phase=Phase.RUNNING)
     board.on_leg(trial)
     time.sleep(0.2)  # its worker group starts
     add_epoch(board, trial, 0.5, seconds=0.01)
@@ -74,7 +78,7 @@ def test_estimate_counts_the_overhead_of_epochs_but_not_the_start_of_lanes():
 def test_estimate_ends_with_the_time_budget():
     board = make_board(num_trials=100, num_lanes=1, time_budget_seconds=60.0)
     assert board.left is None
-    trial = progress(0, [], phase="running")
+    trial = progress(0, [], phase=Phase.RUNNING)
     board.on_leg(trial)
     add_epoch(board, trial, 0.5, seconds=1000.0)
     assert 55 < seconds_left(board) <= 60
@@ -82,7 +86,7 @@ def test_estimate_ends_with_the_time_budget():
 
 def test_best_so_far_is_the_first_of_equals_also_after_a_resume():
     board = make_board()
-    trials = {0: progress(0, [0.5, math.nan, 0.75]), 1: progress(1, [0.75], phase="interrupted")}
+    trials = {0: progress(0, [0.5, math.nan, 0.75]), 1: progress(1, [0.75], phase=Phase.INTERRUPTED)}
     board.restore(trials)
     assert board.best == Best(number=0, epoch=3, dice=0.75, sample=SAMPLE)
     add_epoch(board, trials[1], 0.75)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from search.coordination.coordinator import Coordinator
-from search.coordination.trial_progress import End, Leg, TrialProgress
+from search.coordination.trial_progress import End, Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.scheduling.scheduler import Budget
@@ -119,7 +119,7 @@ def test_estimate_of_a_resumed_search_is_that_before_the_interruption(tmp_path):
     assert took == pytest.approx(before, rel=0.3)
 
 
-def trial(number: int, dices: list[float], *, outcome=None, phase: str = "ended") -> TrialProgress:
+def trial(number: int, dices: list[float], *, outcome=None, phase: Phase = Phase.ENDED) -> TrialProgress:
     epochs = {e: EpochMetrics(epoch=e, val_dice=dice, seconds=10.0) for e, dice in enumerate(dices, start=1)}
     return TrialProgress(number=number, sample={}, attrs={}, epochs=epochs, outcome=outcome, phase=phase)
 
@@ -148,7 +148,7 @@ def test_estimate_expects_trials_to_end_as_earlier_ones_did():
 
 
 def test_estimate_counts_the_current_epoch_and_the_overhead_of_epochs():
-    running = [trial(0, [0.5] * 7, phase="running")]
+    running = [trial(0, [0.5] * 7, phase=Phase.RUNNING)]
     assert rest(running, num_trials=1).seconds == 20
     assert rest(running, num_trials=1, under_way={0: 4.0}).seconds == 16
     assert rest(running, num_trials=1, under_way={0: 400.0}).seconds == 10

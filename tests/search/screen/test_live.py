@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from search import console
+from search.coordination.trial_progress import Phase
 from search.record.trials import State
 from search.screen import live
 from search.screen.board import Best, RunningTrial, View
@@ -188,7 +189,7 @@ def test_open_screen_is_a_table_only_for_a_person_at_a_terminal(tmp_path, monkey
 
 def watch_until_interrupted(table: LiveTable) -> None:
     with table.watched():
-        table.on_leg(progress(0, [], phase="running"))
+        table.on_leg(progress(0, [], phase=Phase.RUNNING))
         table.on_epoch(progress(0, [0.5]), progress(0, [0.5]).epochs[1])
         table.on_end(progress(0, [0.5]), State.PRUNED, None)
         table.on_end(progress(1, [0.5] * 2), State.COMPLETE, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.console import say
+from search.coordination.trial_progress import Phase
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.scheduling.scheduler import Budget
@@ -62,12 +63,12 @@ def test_lines_say_the_best_so_far_and_nothing_else_of_an_epoch(capsys):
 
 def test_lines_say_a_lost_group_in_one_line(capsys):
     error = "Failure # 1 (occurred now)\nThe actor died. It may have been this or that.\n\tpid: 1\nBye."
-    make_lines().on_loss(progress(3, [0.5], phase="running"), error)
+    make_lines().on_loss(progress(3, [0.5], phase=Phase.RUNNING), error)
     assert said(capsys) == ["t003 lost its worker group (The actor died); errors/t003.txt"]
 
 
 def test_lines_do_not_list_the_trials_that_were_cut_off(capsys):
-    make_lines().on_end(progress(0, [0.5], phase="paused"), State.PRUNED, "interrupted")
+    make_lines().on_end(progress(0, [0.5], phase=Phase.PAUSED), State.PRUNED, "interrupted")
     assert said(capsys) == []
 
 
@@ -86,9 +87,9 @@ def test_restored_lines_continue_clock_counts_and_best(capsys):
     lines = make_lines(clock=clock)
     trials = {
         0: progress(0, [0.5, 0.7]),
-        1: progress(1, [0.6, math.nan], phase="paused", elapsed_seconds=599.0),
-        2: progress(2, [], phase="interrupted"),
-        3: progress(3, [0.1], phase="interrupted"),
+        1: progress(1, [0.6, math.nan], phase=Phase.PAUSED, elapsed_seconds=599.0),
+        2: progress(2, [], phase=Phase.INTERRUPTED),
+        3: progress(3, [0.1], phase=Phase.INTERRUPTED),
     }
     with lines.quietly():
         lines.on_end(trials[0], State.COMPLETE, None)
@@ -112,7 +113,7 @@ def test_restored_lines_of_a_search_that_had_done_nothing(capsys):
 
 def test_lines_tell_the_time_left_once_it_is_known(capsys):
     lines = make_lines(num_lanes=1)
-    first, second = progress(0, []), progress(1, [], phase="running")
+    first, second = progress(0, []), progress(1, [], phase=Phase.RUNNING)
     lines.on_end(first, State.FAILED, "odd")
     lines.on_leg(second)
     second.epochs = progress(1, [0.5]).epochs
