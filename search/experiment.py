@@ -1,4 +1,4 @@
-"""The folder of one search, and in it config.json: everything that must be known to understand, repeat or resume it."""
+"""The folder of a search: begun, resumed, and held against other writers; and its options, read from config.json."""
 
 import tempfile
 from collections.abc import Iterator
@@ -45,14 +45,14 @@ CHANGEABLE = (
     "dry_run",
     *(field.name for field in fields(Promotion)),
 )
-"""Options that a resumed search may have other than it had; any other would compare what cannot be compared."""
+"""Options that may change when a search is resumed; with any other, its trials could not be compared."""
 
 GROUPS = {"preprocessing": Preprocessing, "reading": Reading, "promotion": Promotion}
-"""Options that belong together, by the field that has them."""
+"""Groups of options, by the field of SearchConfig that has them."""
 
 
 def check_folder(config: SearchConfig) -> None:
-    """Make sure, before anything else is done, that the experiment can have its folder, and write to its bucket.
+    """Check, before anything else is done, that the experiment can have its folder, and write to its bucket.
 
     Raises:
         UserError: The experiment exists already, or its parent cannot be written.

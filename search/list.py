@@ -128,7 +128,8 @@ def _fitting(lines: Sequence[Line], width: int) -> list[str]:
     """Return the columns that fit side by side into a width in characters."""
     widths = {column: max(len(column), *(len(_cell(line, column)) for line in lines)) for column in COLUMNS}
     widths[COLUMNS[0]] = min(widths[COLUMNS[0]], NAME_WIDTH)
-    columns, dispensable = list(COLUMNS), list(DISPENSABLE)
+    columns: list[str] = [*COLUMNS]
+    dispensable = [*DISPENSABLE]
     while dispensable and sum(widths[column] + GAP for column in columns) > width:
         columns.remove(dispensable.pop(0))
     return columns

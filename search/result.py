@@ -57,7 +57,7 @@ class Result:
                 "trial": row.id,
                 "state": str(row.state),
                 "val_dice": row.best_dice,
-                "best_epoch": row.best_epoch.epoch if row.best_epoch else 0,
+                "best_epoch": row.best_epoch_number,
                 "epochs": len(row.epochs),
                 "seconds": row.seconds,
                 **row.sample,

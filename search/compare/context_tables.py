@@ -103,7 +103,7 @@ def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, object]:
     if metrics := experiment.metrics:
         name, sample, said = metrics.name, metrics.sample, {key: getattr(metrics, key) for key in MODEL_FACTS}
     elif best:
-        name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch.epoch}
+        name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch_number}
     else:
         return {}
     values = experiment.hyperparameters(sample)

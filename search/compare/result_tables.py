@@ -127,7 +127,7 @@ def _titles(pairs: Sequence[Pair], texts: Callable[[Pair], Sequence[str]]) -> di
 
 def _best_validation(experiment: Experiment) -> str:
     best = best_first(experiment.rows)
-    return f"{best[0].best_dice:.4f} ({best[0].id}, epoch {best[0].best_epoch.epoch})" if best else ABSENT
+    return f"{best[0].best_dice:.4f} ({best[0].id}, epoch {best[0].best_epoch_number})" if best else ABSENT
 
 
 def _median_validation(experiment: Experiment) -> str:

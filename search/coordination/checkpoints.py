@@ -1,10 +1,11 @@
-"""The checkpoints of a search: lanes write them, in a folder or a bucket; this finds them and removes what is useless.
+"""The checkpoints of a search. Lanes write them to a folder or a bucket; here they are found, and removed when useless.
 
-A trial is trained in legs (search/coordination/coordinator.py); every leg is a folder `t007-2` under Ray Tune's, and in
-it an epoch is a `checkpoint_NNNNNN/`. Of a trial, the best and the newest of all its legs are kept.
+A trial is trained in legs (search/coordination/coordinator.py). Each leg is a folder such as `t007-2` in Ray Tune's
+folder, and has a `checkpoint_NNNNNN/` for each epoch. The best and the newest checkpoint of a trial are kept, over all
+its legs.
 
-In a bucket every look is a request. So what a lane says it has written is believed without a look (`saved`), what a
-file said is remembered, for it never changes, and a trial is listed only once its leg is over.
+In a bucket every listing and every read is a request. So a checkpoint that a lane reports (`saved`) is not looked up,
+the metrics that were read are remembered, because they never change, and a trial is listed only when its leg is over.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +21,11 @@ from search.storage.storage_path import StoragePath, is_file, local_path
 
 STATE_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.json"
-"""In every checkpoint folder: the training's state, and then the metrics of the epoch that it was taken after. In the
-middle of an epoch that is the last whole one, without its Dice, and `num_batches` of the next are done."""
+"""The files of a checkpoint: the training's state, and then what the checkpoint says of itself
+(search/record/checkpoint_record.py). A checkpoint is whole if it has both."""
 
 CHECKPOINT = "checkpoint_"
-"""How the folders of checkpoints begin."""
+"""Prefix of the folders."""
 
 
 @dataclass(kw_only=True)
@@ -33,14 +34,14 @@ class _Known:
 
     legs: int = 0
     whole: dict[PurePosixPath, CheckpointRecord] = field(default_factory=dict)
-    """Those that were written to the end, by their folders."""
+    """The checkpoints that were written to the end, by folder."""
 
     broken: set[PurePosixPath] = field(default_factory=set)
-    """Folders of the others."""
+    """The folders of checkpoints that were cut off."""
 
     num_bytes: dict[PurePosixPath, int] = field(default_factory=dict)
     is_current: bool = False
-    """Nobody has written since this was learnt."""
+    """Whether nothing has been written since the trial was listed."""
 
 
 class Checkpoints:
@@ -49,73 +50,73 @@ class Checkpoints:
     def __init__(
         self, folder: StoragePath | Path, *, remove: Callable[[StoragePath], None] = StoragePath.remove_folder
     ) -> None:
-        """Begin with nothing known.
+        """Begin without having listed anything.
 
         Args:
-            folder: Ray Tune's.
-            remove: Removes a folder, now or later.
+            folder: Ray Tune's folder.
+            remove: Removes a folder, at once or later.
         """
         self._folder = local_path(folder) if isinstance(folder, Path) else folder
         self._remove_folder = remove
         self._trials: dict[int, _Known] | None = None
         self._at_first: dict[int, dict[PurePosixPath, dict[str, int]]] = {}
-        """Sizes of files by checkpoint, of trials that nobody has asked for since all were listed."""
+        """Sizes of files by checkpoint, for the trials that were listed with all others and not asked for since."""
         self._records: dict[str, CheckpointRecord] = {}
         self._num_bytes: dict[int, int] = {}
 
     @property
     def total_bytes(self) -> int:
-        """What the trials that were tidied take."""
+        """Bytes of the trials that were tidied."""
         return sum(self._num_bytes.values())
 
     def newest(self, number: int) -> PurePosixPath | None:
-        """Return the state file of a trial's last batch that is whole; None if there is none."""
+        """Return the state file of a trial's newest whole checkpoint; None if it has none."""
         return _newest(self._look_at(number).whole)
 
     def best(self, number: int) -> PurePosixPath | None:
-        """Return the state file of a trial's best epoch, the earlier one among equals; None if none has a score."""
+        """Return the state file of a trial's best epoch, the earlier among equals; None if none has a finite Dice."""
         return _best(self._look_at(number).whole)
 
     def relative(self, file: PurePosixPath) -> str:
-        """Return a checkpoint's file as the table of trials names it, relative to the experiment."""
+        """Return the path of a checkpoint's file relative to the experiment's folder, as in the table of trials."""
         return str(file.relative_to(PurePosixPath(self._folder.path).parent))
 
     def last_epoch(self, number: int) -> int:
-        """Return the last whole epoch that a trial need not train again; 0 if there is none."""
+        """Return the last whole epoch of a trial's checkpoints; 0 if it has none."""
         return max((one.metrics.epoch for one in self._look_at(number).whole.values()), default=0)
 
     def next_leg(self, number: int) -> str:
-        """Return the folder's name of a trial's next leg, to be written by whoever gets it; no name is given twice."""
+        """Make the folder of a trial's next leg, and return its name; no name is returned twice."""
         known = self._look_at(number)
         known.legs += 1
         known.is_current = False
         name = leg_name(number, known.legs)
         try:
             (self._folder / name).make_folder()
-        except OSError:  # a bucket that is silent; the folder is there when something lies in it
+        except OSError:  # a bucket that does not answer; there, a folder exists as soon as it has a file
             if not self._folder.is_bucket:
                 raise
         return name
 
     def saved(self, number: int, folder: str, epoch: EpochMetrics) -> None:
-        """Take in that a trial's leg has written a checkpoint, and remove those that it makes useless: without a look.
+        """Record that a leg has written a checkpoint, and remove those that it makes useless, without a request.
 
         Args:
-            epoch: The metrics of its epoch.
+            epoch: The metrics of the epoch that it was taken after.
         """
         known = self._know(number)
         known.whole[PurePosixPath(folder)] = self._records[f"{folder}/{METRICS_FILE}"] = CheckpointRecord(metrics=epoch)
         self._remove(known, kept=_kept(known.whole, keep_newest=True))
 
     def tidy(self, number: int, *, keep_newest: bool) -> None:
-        """Keep a trial's best checkpoint, and maybe the newest; not to be called while one is being written."""
+        """Keep only a trial's best checkpoint, and if asked the newest. None may be in the middle of being written."""
         known = self._look_at(number)
         kept = _kept(known.whole, keep_newest=keep_newest)
         self._remove(known, kept=kept)
         self._num_bytes[number] = sum(known.num_bytes.get(folder, 0) for folder in kept)
 
     def drop(self, number: int) -> None:
-        """Remove a trial's checkpoints. The empty folders of its legs stay, as their count."""
+        """Remove a trial's checkpoints. The empty folders of its legs stay, because they count the legs."""
         self._remove(self._look_at(number), kept=set())
         self._num_bytes.pop(number, None)
 
@@ -123,25 +124,25 @@ class Checkpoints:
         for folder in (set(known.whole) | known.broken) - kept:
             try:
                 self._remove_folder(StoragePath(self._folder.filesystem, str(folder)))
-            except OSError:  # the next look finds it
+            except OSError:  # the next listing finds it again
                 continue
             known.whole.pop(folder, None)
             known.broken.discard(folder)
             known.num_bytes.pop(folder, None)
 
     def _look_at(self, number: int) -> _Known:
-        """Return what is known of a trial, after a look if somebody may have written."""
+        """Return what is known of a trial, after listing it if a lane may have written since."""
         known = self._know(number)
         if not known.is_current:
             try:
                 self._list(number, known)
-            except OSError:  # a bucket that is silent: what lanes have said is nearly all
+            except OSError:  # a bucket that does not answer: what lanes have reported is nearly everything
                 if not self._folder.is_bucket:
                     raise
         return known
 
     def _list(self, number: int, known: _Known) -> None:
-        """Learn which of a trial's checkpoints are there: a request a leg, and two for each that nobody spoke of."""
+        """List a trial's checkpoints: one request for each leg, and two for each checkpoint that no lane reported."""
         sizes = self._at_first.pop(number, None)
         if sizes is None:
             sizes = {}
@@ -157,7 +158,7 @@ class Checkpoints:
         known.is_current = True
 
     def _read(self, folder: PurePosixPath) -> CheckpointRecord | None:
-        """Return what a checkpoint says of itself, without its history; None if that was cut off, or is gone."""
+        """Return what a checkpoint says of itself, without its history; None if the file was cut off or is gone."""
         name = f"{folder}/{METRICS_FILE}"
         if name not in self._records:
             values = StoragePath(self._folder.filesystem, name).read_json()
@@ -167,7 +168,7 @@ class Checkpoints:
         return self._records[name]
 
     def _know(self, number: int) -> _Known:
-        """Return what is known of a trial without a look; all are listed once, for a request a thousand files."""
+        """Return what is known of a trial. The first call lists all trials, with one request for a thousand files."""
         if self._trials is None:
             trials: dict[int, _Known] = {}
             for info in self._folder.list_folder(recursive=True):
@@ -181,7 +182,7 @@ class Checkpoints:
 
 
 def _note(sizes: dict[PurePosixPath, dict[str, int]], info: FileInfo) -> None:
-    """Take in a file of a checkpoint, or its folder."""
+    """Record the size of a checkpoint's file, or that its folder exists."""
     file = PurePosixPath(info.path)
     folder = file.parent if is_file(info) else file
     if folder.name.startswith(CHECKPOINT):
@@ -204,12 +205,12 @@ def _best(whole: Mapping[PurePosixPath, CheckpointRecord]) -> PurePosixPath | No
 
 
 def leg_name(number: int, index: int) -> str:
-    """Return the folder of a trial's leg, counted from 1."""
+    """Return the name of the folder of a trial's leg; legs are counted from 1."""
     return f"{trial_id(number)}-{index}"
 
 
 def leg_of(name: str) -> tuple[int, int] | None:
-    """Return the trial's number and the leg's index of such a folder; None of any other name."""
+    """Return the trial's number and the leg's index from the name of its folder; None for any other name."""
     trial, _, index = name.rpartition("-")
     if not (index.isdigit() and trial.startswith("t") and trial[1:].isdigit()):
         return None

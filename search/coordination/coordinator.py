@@ -24,7 +24,7 @@ from search.suggestion.searcher import Observation
 
 
 class Coordinator:
-    """Hands out legs, and is told what came of them."""
+    """Hands out legs, and decides from their results how each trial continues or ends."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Coordinator:
         """Trials that are to end as soon as they are paused."""
 
     def next_leg(self) -> Leg | None:
-        """Return what to train next; None if there is nothing now, or nothing more (`is_finished`)."""
+        """Return what to train next; None if nothing can be trained now, or ever again (`is_finished`)."""
         interrupted = (trial for trial in self.active.values() if trial.phase == Phase.INTERRUPTED)
         trial = next(interrupted, None) or self._next_paused() or self._begin()
         if trial is None:
@@ -88,13 +88,13 @@ class Coordinator:
         return trial.outcome is None
 
     def lose(self, number: int, error: str) -> None:
-        """Take in that a trial's worker group was lost; it continues from its newest checkpoint, or fails for good."""
+        """Record that a trial lost its worker group. It continues from its newest checkpoint, or fails for good."""
         self._write(events.Lost(number=number, error=error))
         self._take_loss(self.trials[number], error)
         self._listener.on_loss(self.trials[number], error)
 
     def end_leg(self, number: int) -> None:
-        """Take in that a leg is over and its checkpoints are on disk; without an outcome, it was cut off."""
+        """Record that a leg is over and its checkpoints are on disk. Without an outcome, it was cut off."""
         trial = self.trials[number]
         if trial.phase != Phase.RUNNING:
             return

@@ -1,4 +1,4 @@
-"""Writes the table of trials as they end and their errors, and keeps the checkpoints that may be needed."""
+"""A listener that writes the table of trials and their errors, and keeps the checkpoints that may still be needed."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from search.record.trials import State, TrialRow, append_row
 
 
 class Recorder:
-    """A listener of the coordinator: one row a trial, written when the trial ends."""
+    """Writes one row for each trial, when the trial ends."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class Recorder:
         self._kept: list[TrialRow] = []
 
     def on_leg(self, trial: TrialProgress) -> None:
-        """Do nothing: the row comes when the trial ends."""
+        """Do nothing: the row is written when the trial ends."""
 
     def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
-        """Do nothing: the row comes when the trial ends."""
+        """Do nothing: the row is written when the trial ends."""
 
     def on_loss(self, trial: TrialProgress, error: str) -> None:
-        """Keep what Ray said."""
+        """Keep the error that Ray reported."""
         keep_error(self._table.parent, trial.number, error, self._logs)
 
     def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
@@ -59,13 +59,13 @@ class Recorder:
             self._drop_losers(row)
 
     def restore(self, trials: Iterable[TrialProgress]) -> None:
-        """Keep, of the trials of a restored search, the checkpoints from which paused ones will continue."""
+        """Remove the checkpoints that the paused trials of a restored search do not need."""
         for trial in trials:
             if trial.phase == Phase.PAUSED:
                 self._checkpoints.tidy(trial.number, keep_newest=True)
 
     def _drop_losers(self, row: TrialRow) -> None:
-        """Of all trials that ended, keep the checkpoints of the best ones and of the Pareto front."""
+        """Keep the checkpoints of the best ended trials and of the Pareto front, and remove those of the others."""
         if row.checkpoint is None:
             self._checkpoints.drop(row.number)
             return

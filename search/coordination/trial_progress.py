@@ -25,10 +25,10 @@ class Phase(StrEnum):
     """A lane trains a leg of it."""
 
     PAUSED = "paused"
-    """It waits on a rung for its turn."""
+    """It waits on a rung until the scheduler promotes it."""
 
     INTERRUPTED = "interrupted"
-    """Its leg was cut off, and another one is to continue it."""
+    """Its leg was cut off; another leg will continue it."""
 
     ENDED = "ended"
 
@@ -58,16 +58,16 @@ class TrialProgress:
     number: int
     sample: Sample
     attrs: dict[str, Any]
-    """What the sampler must remember of it."""
+    """What the sampler needs to remember about it (search/suggestion/searcher.py)."""
 
     epochs: dict[int, EpochMetrics] = field(default_factory=dict)
-    """By number; an epoch that is trained again after a loss replaces the lost one."""
+    """By epoch number. An epoch that is trained again after a loss replaces the lost one."""
 
     num_losses: int = 0
     """How often its worker group was lost."""
 
     has_ended_in_log: bool = False
-    """The log says that it ended: of its checkpoints, at most the best is left."""
+    """Whether the log says that it ended. Then at most its best checkpoint is left."""
 
     phase: Phase = Phase.RUNNING
     outcome: Outcome | None = None
@@ -89,7 +89,7 @@ class TrialProgress:
         return {number: epoch.val_dice for number, epoch in self.epochs.items() if epoch.has_dice}
 
     def costs(self, objectives: Sequence[str]) -> dict[str, float]:
-        """Return what its network costs, by the objectives other than Dice; nothing before its first epoch."""
+        """Return its objectives other than Dice, which are the same in all epochs; empty before the first epoch."""
         first = next(iter(self.epochs.values()), None)
         values = {name: first.value(name) for name in costs(objectives)} if first else {}
         return {name: value for name, value in values.items() if value is not None}

@@ -16,7 +16,7 @@ from model.settings import Settings
 from model.training import checkpoint
 from search.record.epochs import METRIC
 from search.record.model_metrics import CandidateRecord
-from search.record.objectives import costs, in_order_of_promotion, merits, worth_keeping
+from search.record.objectives import best_merits, costs, in_order_of_promotion, worth_keeping
 from search.record.trials import TrialRow
 from search.storage.download import ensure_local
 
@@ -101,6 +101,7 @@ def rescore(
     for row in ranked:
         if len(candidates) == num_candidates:
             break
+        assert row.checkpoint is not None, "others are not ranked"
         try:
             candidates.append(score_checkpoint(row.id, row, folder / row.checkpoint, patients, settings))
         except (checkpoint.CheckpointError, OSError) as error:  # such as one that a crash cut off
@@ -150,7 +151,7 @@ def rank(
     names = costs(objectives)
     ranked = in_order_of_promotion(
         candidates,
-        lambda one: (-math.inf if math.isnan(one.dice) else one.dice, *merits(one.row.best_epoch, names)),
+        lambda one: (-math.inf if math.isnan(one.dice) else one.dice, *best_merits(one.row, names)),
         dice_tolerance=dice_tolerance,
     )
     if names or ties == "best":
@@ -215,7 +216,7 @@ def _worth_scoring(
     The one with the best Dice is among the first `num_candidates`, because the others are compared with it.
     """
     kept = worth_keeping([row for row in rows if row.checkpoint], objectives)
-    ranked = in_order_of_promotion(kept, lambda row: merits(row.best_epoch, objectives), dice_tolerance=dice_tolerance)
+    ranked = in_order_of_promotion(kept, lambda row: best_merits(row, objectives), dice_tolerance=dice_tolerance)
     if kept and kept[0] not in ranked[:num_candidates]:
         ranked.remove(kept[0])
         ranked.insert(num_candidates - 1, kept[0])

@@ -1,6 +1,5 @@
 """What metrics.json says of scores, from what the model room measured."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,9 +38,8 @@ def front_records(rows: Sequence[TrialRow], objectives: Sequence[str]) -> tuple[
     return tuple(
         FrontRecord(
             trial=row.id,
-            objectives={name: math.nan if (value := best.value(name)) is None else value for name in objectives},
+            objectives={name: row.best_value(name) for name in objectives},
             checkpoint=row.checkpoint,
         )
         for row in pareto_front(rows, objectives)
-        if (best := row.best_epoch)
     )

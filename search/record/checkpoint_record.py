@@ -11,8 +11,8 @@ class CheckpointRecord:
     """After which epoch, or in the middle of which, a checkpoint was taken."""
 
     metrics: EpochMetrics
-    """Of the last whole epoch. Where a checkpoint was taken in the middle of the next one, they have no Dice, so that
-    it is nobody's best."""
+    """Of the last whole epoch. If the checkpoint was taken in the middle of the next epoch, they have no Dice, so that
+    it is never a trial's best."""
 
     num_batches: int = 0
     """Batches of the next epoch that are done."""

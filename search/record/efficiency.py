@@ -1,4 +1,4 @@
-"""How good a search was by what it had spent: the best validation Dice so far, over epochs and over wall clock."""
+"""How fast a search improved: the best validation Dice so far, over epochs and over wall clock."""
 
 import math
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ class Step:
     """Epochs that were trained by then, of all trials together."""
 
     seconds: float
-    """Wall clock since the search began, without the time in which it was dead."""
+    """Wall clock since the search began, without the time between an interruption and its resume."""
 
     dice: float
     """The best validation Dice so far."""
 
     trial: str
-    """Whose it is."""
+    """The trial that reached it."""
 
 
 def best_so_far(rows: Sequence[TrialRow]) -> list[Step]:
-    """Return every new best in the order in which it was known, and last what was spent in all; empty if none is.
+    """Return every new best in order of time, and at the end the total spent; empty if no Dice is finite.
 
-    Trials run side by side and pause, so the order is that of `elapsed_seconds`, not of the table. (A table made by
-    hand may lack them: its epochs count as known at 0 seconds, in the order of the table.)
+    Trials run side by side and pause, so epochs are ordered by `elapsed_seconds`, not as in the table. Without
+    `elapsed_seconds`, as in a table written by hand, an epoch counts as known at 0 seconds, in the order of the table.
     """
     epochs = [(epoch.elapsed_seconds or 0.0, row, epoch) for row in rows for epoch in row.epochs]
     epochs.sort(key=lambda one: one[0])
@@ -44,11 +44,11 @@ def best_so_far(rows: Sequence[TrialRow]) -> list[Step]:
 
 
 def best_after(steps: Sequence[Step], *, epochs: float = 0, seconds: float = 0.0) -> float:
-    """Return the best validation Dice that was known when so much was spent, by one of both measures.
+    """Return the best validation Dice after a budget, given either in epochs or in seconds.
 
-    It is nan if none was known, or if less was spent in all.
+    It is nan if there was none yet, or if the search spent less than the budget.
     """
-    assert bool(epochs) != bool(seconds), "one measure"
+    assert bool(epochs) != bool(seconds), "give one budget"
     spent = [(step.epochs if epochs else step.seconds, step.dice) for step in steps]
     budget = epochs or seconds
     known = [dice for amount, dice in spent if amount <= budget]

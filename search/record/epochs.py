@@ -9,7 +9,7 @@ from data.errors import UserError
 from search.record.codec import JsonObject
 
 METRIC = "val_dice"
-"""What is searched for: the mean over validation patients of the volumetric Dice."""
+"""The metric that a search maximises: the mean over validation patients of the volumetric Dice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class EpochMetrics:
     """Of `seconds`, those of validation."""
 
     waiting_seconds: float | None = None
-    """Of `seconds`, those in which the next batch was not ready."""
+    """Of `seconds`, those spent waiting for the next batch."""
 
     million_parameters: float | None = None
     latency_ms: float | None = None
@@ -43,7 +43,7 @@ class EpochMetrics:
 
     peak_memory_mb: float | None = None
     elapsed_seconds: float | None = None
-    """When the epoch was known, since the search began, without the time in which it was dead."""
+    """When the epoch ended, since the search began, without the time between an interruption and its resume."""
 
     others: Mapping[str, float] = field(default_factory=dict)
     """Metrics of other names."""
@@ -82,7 +82,7 @@ class EpochMetrics:
         return getattr(self, name) if name in _NAMES else self.others.get(name)
 
     def at(self, elapsed_seconds: float) -> "EpochMetrics":
-        """Return the same metrics, known at a moment of the search."""
+        """Return the same metrics with the time in the search at which the epoch ended."""
         return replace(self, elapsed_seconds=elapsed_seconds)
 
 

@@ -1,6 +1,6 @@
-"""The log of a search (events.jsonl): every decision and every epoch, an event a line, in their order.
+"""The log of a search (events.jsonl): every decision and every epoch in their order, one event on each line.
 
-From it a search whose driver died is restored (search/coordination/coordinator.py), and reports follow one that runs.
+A search is resumed from its log (search/coordination/coordinator.py), and a report of a running search is made from it.
 """
 
 from dataclasses import dataclass, field
@@ -56,14 +56,14 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The trial ended after its last leg, whose last checkpoint is on disk."""
+    """The trial ended with its last leg, and its last checkpoint is on disk."""
 
     number: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenUp:
-    """The trial was paused, and had to make room."""
+    """The trial was paused, and was ended because its checkpoints took too much room."""
 
     number: int
     reason: str | None

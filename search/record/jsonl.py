@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, that survive the death of their writer at any moment."""
+"""Files with one JSON object on each line, which stay readable when their writer is killed at any moment."""
 
 import json
 import os
@@ -16,7 +16,8 @@ def append_line(path: Path, value: JsonObject, *, durable: bool = False) -> None
     """Add a line, in the place of one that a crash cut off.
 
     Args:
-        durable: Wait until the disk has it. Without that the line survives the death of this process, not of the host.
+        durable: Whether to wait until the disk has it. Otherwise the line survives a kill of this process, but not a
+            crash of the machine.
     """
     with path.open("ab+") as file:
         _cut_torn_line(file)

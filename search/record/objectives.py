@@ -1,7 +1,7 @@
-"""What trials are compared by: validation Dice first, and what a model costs to run.
+"""The objectives that trials are compared by: validation Dice first, then what the network costs.
 
-With several objectives no trial is best. One is *dominated* by another that is at least as good in all of them and
-better in one; those that no other dominates are the *Pareto front*, from which one is promoted by a stated rule.
+With several objectives there is no single best trial. A trial is *dominated* by another that is at least as good in all
+objectives and better in one. The trials that no other dominates are the *Pareto front*.
 """
 
 import math
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A metric of every epoch that a search can be after."""
+    """A metric of an epoch that a search can optimise."""
 
     direction: Literal["maximize", "minimize"]
     """In Optuna's words."""
 
     label: str
-    """For people."""
+    """Its name in reports."""
 
 
 OBJECTIVES = {
@@ -31,12 +31,12 @@ OBJECTIVES = {
     "latency_ms": Objective(direction="minimize", label="latency of a slice in ms"),
     "million_parameters": Objective(direction="minimize", label="million parameters"),
 }
-"""By metric. All but Dice are a network's, the same in every epoch of a trial."""
+"""By metric. All but Dice depend on the network alone, and are the same in every epoch of a trial."""
 
 LATENCY = "latency_ms"
 
 NUM_KEPT = 5
-"""Trials of the best Dice whose checkpoints stay on disk: the candidates of a promotion, and two to spare."""
+"""How many of the best trials keep their checkpoints: the candidates of a promotion, and two to spare."""
 
 
 def costs(objectives: Sequence[str]) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def costs(objectives: Sequence[str]) -> tuple[str, ...]:
 
 
 def merits(epoch: EpochMetrics, objectives: Sequence[str]) -> tuple[float, ...]:
-    """Return an epoch's value of every objective, turned so that more is better; nan where it was not measured."""
+    """Return an epoch's value of every objective, negated where less is better; nan where it was not measured."""
     values = {name: epoch.value(name) for name in objectives}
     return tuple(
         math.nan if value is None else value if OBJECTIVES[name].direction == "maximize" else -value
@@ -53,19 +53,24 @@ def merits(epoch: EpochMetrics, objectives: Sequence[str]) -> tuple[float, ...]:
     )
 
 
+def best_merits(row: TrialRow, objectives: Sequence[str]) -> tuple[float, ...]:
+    """Return the merits of a trial's best epoch; nan where it has none."""
+    return merits(row.best_epoch or EpochMetrics(epoch=0), objectives)
+
+
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether merits are at least as good as others in everything, and better in something."""
+    """Return whether merits are at least as good as others in every objective, and better in one."""
     return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 
 def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[TrialRow]:
-    """Return the trials that no other dominates, by their best epochs, the best Dice first."""
-    scored = [(row, merits(row.best_epoch, objectives)) for row in best_first(rows) if row.best_epoch]
+    """Return the trials whose best epoch no other trial's dominates, the best Dice first."""
+    scored = [(row, best_merits(row, objectives)) for row in best_first(rows)]
     return [row for row, mine in scored if not any(dominates(theirs, mine) for _, theirs in scored)]
 
 
 def worth_keeping(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[TrialRow]:
-    """Return the trials whose checkpoints stay: NUM_KEPT, and with several objectives the Pareto front; best first."""
+    """Return the trials whose checkpoints are kept, best first: NUM_KEPT, and the Pareto front if there are costs."""
     ranked = best_first(rows)
     front = pareto_front(ranked, objectives) if costs(objectives) else []
     return [row for place, row in enumerate(ranked) if place < NUM_KEPT or row in front]
@@ -74,11 +79,11 @@ def worth_keeping(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[T
 def in_order_of_promotion(
     candidates: Sequence[T], merits_of: Callable[[T], Sequence[float]], *, dice_tolerance: float
 ) -> list[T]:
-    """Return the candidates, the one to be promoted first; equals keep their order.
+    """Return the candidates, the one to be promoted first; equal ones keep their order.
 
-    With Dice alone, the best first. With more objectives, those come first whose Dice is at most `dice_tolerance` below
-    the best, the best by the second objective before the others, among equals by the third, then by Dice. So the very
-    first is on the Pareto front.
+    With Dice alone, the order is that of Dice. With more objectives, the candidates whose Dice is at most
+    `dice_tolerance` below the best come first, ordered by the second objective, then by the third, then by Dice; the
+    others follow by Dice. So the first candidate is on the Pareto front.
     """
     ranked = sorted(candidates, key=lambda one: -merits_of(one)[0])
     lowest = merits_of(ranked[0])[0] - dice_tolerance if ranked else 0.0

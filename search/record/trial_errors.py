@@ -1,4 +1,4 @@
-"""What went wrong with a trial: whole in a file of the experiment, and in a line for the person who waits."""
+"""The errors of trials: the whole text in a file of the experiment, and a headline for the screen."""
 
 import re
 from pathlib import Path
@@ -12,46 +12,46 @@ MAX_HEADLINE = 160
 """Characters of a headline; two lines of a terminal."""
 
 TAIL_BYTES = 20_000
-"""Of a log of Ray's: what a process said last."""
+"""The end of a process's log that is kept with an error."""
 
 _RAISED = re.compile(r"^(?:\w+\.)*([A-Z]\w*(?:\([\w.]+\))?: .*)$", re.MULTILINE)
 """A line of a traceback that says what was raised, `package.SomeError: why`."""
 
 _NO_REASON = ("Failure # ", "Traceback ")
-"""How lines begin that say nothing: Tune's and Python's."""
+"""Beginnings of lines that give no reason, from Tune and from Python."""
 
 _PROCESS = re.compile(r"\bpid[=:]\s*(\d+)")
 """How Ray names a process in an error."""
 
 
 def error_file(folder: Path, number: int) -> Path:
-    """Return where an experiment keeps the errors of a trial."""
+    """Return the file in which an experiment keeps the errors of a trial."""
     return folder / FOLDER / f"{trial_id(number)}.txt"
 
 
 def keep_error(folder: Path, number: int, error: str, logs: Path | None) -> None:
-    """Add an error to a trial's file, unless it is there already, with what the processes that it names said last.
+    """Append an error to a trial's file, unless it is there, with the ends of the logs of the processes that it names.
 
     Args:
-        logs: Ray's log files on this machine: they are gone after a reboot.
+        logs: The folder of Ray's logs on this machine, which a reboot removes.
     """
     file = error_file(folder, number)
     if file.exists() and error.strip() in file.read_text():
         return
     file.parent.mkdir(exist_ok=True)
     with file.open("a") as target:
-        target.write("\n".join([error.strip(), *_last_words(error, logs)]) + "\n\n")
+        target.write("\n".join([error.strip(), *_ends_of_logs(error, logs)]) + "\n\n")
 
 
 def headline(error: str) -> str:
-    """Return the line of an error or a traceback that says most."""
+    """Return the most informative line of an error or a traceback, cut to MAX_HEADLINE characters."""
     raised = _RAISED.findall(error)
     lines = [line.strip() for line in error.splitlines() if line.strip() and not line.startswith(_NO_REASON)]
     line = printable((raised[-1:] or lines[:1] or [""])[0])
     return line if len(line) <= MAX_HEADLINE else line[: MAX_HEADLINE - 1] + "…"
 
 
-def _last_words(error: str, logs: Path | None) -> list[str]:
+def _ends_of_logs(error: str, logs: Path | None) -> list[str]:
     if logs is None:
         return []
     files = [file for pid in sorted(set(_PROCESS.findall(error))) for file in sorted(logs.glob(f"worker-*-{pid}.err"))]

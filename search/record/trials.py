@@ -1,4 +1,4 @@
-"""The table of trials: what promotion, report and comparison read, and all they read. One JSON object a line."""
+"""The table of trials (trials.jsonl), one trial on each line: promotion, report and comparison start from it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from data.errors import UserError
 from search.record.codec import JsonObject, check_version, from_json, to_json
-from search.record.epochs import EpochMetrics
+from search.record.epochs import METRIC, EpochMetrics
 from search.record.jsonl import append_line, read_records
 
 VERSION = 1
@@ -20,7 +20,7 @@ Sample = dict[str, Any]
 
 INTERRUPTED = "interrupted"
 TIME_SPENT = "time budget spent"
-"""Errors of trials that were cut off with the whole search, by a person or by the clock."""
+"""Errors of trials that were cut off with the whole search, by Ctrl-C or by the time budget."""
 
 
 class State(StrEnum):
@@ -30,10 +30,10 @@ class State(StrEnum):
     """Trained to the end of its schedule, or until it stopped improving."""
 
     PRUNED = "PRUNED"
-    """Stopped before, by the scheduler, the time budget, or a person."""
+    """Stopped earlier, by the scheduler, the time budget, or Ctrl-C."""
 
     FAILED = "FAILED"
-    """Raised, turned non-finite, or lost its workers too often; `error` says which."""
+    """Raised, became non-finite, or lost its worker group too often; `error` says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +47,17 @@ class TrialRow:
     """Every epoch, first to last."""
 
     seconds: float
-    """Wall clock of its epochs: training and validation, without waiting for a worker group."""
+    """Wall clock of training and validation, without waiting for a worker group."""
 
     error: str | None = None
-    """Why it is PRUNED or FAILED, in a line; None where nothing needs saying."""
+    """Why it is PRUNED or FAILED; None where nothing needs saying."""
 
     checkpoint: str | None = None
-    """Its best epoch's checkpoint file, relative to the experiment's folder."""
+    """The checkpoint file of its best epoch, relative to the experiment's folder; None if there is none."""
 
     @property
     def id(self) -> str:
-        """The name of the trial everywhere: folder, W&B run, table."""
+        """The trial's name in folders, W&B and the table."""
         return trial_id(self.number)
 
     @property
@@ -68,11 +68,21 @@ class TrialRow:
     @property
     def best_dice(self) -> float:
         """The best validation Dice of all epochs; nan if none is finite."""
-        return self.best_epoch.val_dice if self.best_epoch else math.nan
+        return self.best_value(METRIC)
+
+    @property
+    def best_epoch_number(self) -> int:
+        """The number of its best epoch; 0 if it has none."""
+        return self.best_epoch.epoch if self.best_epoch else 0
+
+    def best_value(self, metric: str) -> float:
+        """Return a metric of its best epoch; nan if it has none, or if that was not measured."""
+        value = self.best_epoch.value(metric) if self.best_epoch else None
+        return math.nan if value is None else value
 
 
 def trial_id(number: int) -> str:
-    """Return a name that sorts as the number does, up to a thousand trials and readable beyond."""
+    """Return a trial's name; up to a thousand trials, names sort as their numbers do."""
     return f"t{number:03d}"
 
 
@@ -90,15 +100,14 @@ def count_states(rows: Iterable[TrialRow]) -> dict[State, int]:
 
 
 def append_row(path: Path, row: TrialRow) -> None:
-    """Add a trial to the table, and wait until the disk has it; a last line that a crash cut off makes room."""
+    """Append a trial to the table, in the place of a last line that a crash cut off, and wait until the disk has it."""
     append_line(path, {"id": row.id, **to_json(row)}, durable=True)
 
 
 def read_rows(path: Path) -> list[TrialRow]:
     """Return the trials by number; none where there is no table yet.
 
-    A last line that was cut off by a crash is left out; a trial with several rows (a search that was interrupted and
-    resumed) has its last.
+    A last line that a crash cut off is left out. Of a trial with several rows, the last counts.
 
     Raises:
         UserError: A line is not a trial of this version; the message names it.

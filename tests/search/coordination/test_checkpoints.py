@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def write_checkpoint(folder: Path, leg: str, epoch: int, dice: float | None, *, 
     return checkpoint / STATE_FILE
 
 
-def write_legs(folder: Path, *legs: dict[int, float | None], number: int = 0) -> dict[int, Path]:
+def write_legs(folder: Path, *legs: Mapping[int, float | None], number: int = 0) -> dict[int, Path]:
     """Return the state files by epoch of a trial's legs, each of them given as Dice by epoch."""
     return {
         epoch: write_checkpoint(folder, leg_name(number, index), epoch, dice)
@@ -61,7 +62,7 @@ def test_newest_is_by_epoch_not_by_leg(tmp_path):
     assert Checkpoints(tmp_path).last_epoch(0) == 10
 
 
-def test_newest_may_be_in_the_middle_of_an_epoch_and_is_then_never_the_best(tmp_path):
+def test_newest_may_be_in_the_middle_of_an_epoch_and_is_then_never_best(tmp_path):
     files = write_legs(tmp_path, {6: 0.5, 7: 0.4})
     middle, later = (write_checkpoint(tmp_path, "t000-2", 7, None) for _ in range(2))
     for file, num_batches in ((middle, 40), (later, 80)):
@@ -79,7 +80,7 @@ def test_newest_may_be_in_the_middle_of_an_epoch_and_is_then_never_the_best(tmp_
     assert on_disk(tmp_path) == {files[6], whole}
 
 
-def test_a_trial_without_legs_is_none_of_those_that_have_some(tmp_path):
+def test_a_trial_without_legs_has_no_checkpoints_of_others(tmp_path):
     write_legs(tmp_path, {1: 0.5}, number=3)
     checkpoints = Checkpoints(tmp_path)
     assert (checkpoints.newest(0), checkpoints.last_epoch(0), checkpoints.next_leg(0)) == (None, 0, "t000-1")
@@ -138,16 +139,16 @@ def test_checkpoints_pass_over_one_without_both_its_files(tmp_path, missing):
     assert Checkpoints(tmp_path).last_epoch(0) == 1
 
 
-@pytest.mark.parametrize("goes_on", [True, False])
-def test_tidy_keeps_the_best_and_the_newest_of_all_legs(tmp_path, goes_on):
+@pytest.mark.parametrize("keep_newest", [True, False])
+def test_tidy_keeps_the_best_and_the_newest_of_all_legs(tmp_path, keep_newest):
     files = write_legs(tmp_path, {1: 0.5, 2: 0.9}, {3: 0.4, 4: 0.3}, {5: 0.2})
     broken = write_checkpoint(tmp_path, "t000-3", 6, 0.99, state=False).parent
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.tidy(0, keep_newest=goes_on)
-    assert on_disk(tmp_path) == ({files[2], files[5]} if goes_on else {files[2]})
+    checkpoints.tidy(0, keep_newest=keep_newest)
+    assert on_disk(tmp_path) == ({files[2], files[5]} if keep_newest else {files[2]})
     assert not broken.exists()
     assert checkpoints.best(0) == files[2]
-    assert checkpoints.last_epoch(0) == (5 if goes_on else 2)
+    assert checkpoints.last_epoch(0) == (5 if keep_newest else 2)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -170,7 +171,7 @@ def test_tidy_keeps_nothing_of_an_ended_trial_without_a_score(tmp_path):
     assert on_disk(tmp_path) == set()
 
 
-def test_next_leg_counts_those_before_and_after_a_drop_too_and_gives_no_name_twice(tmp_path):
+def test_next_leg_returns_no_name_twice_even_after_a_drop(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for index in (1, 2, 3):
         assert checkpoints.next_leg(7) == f"t007-{index}"

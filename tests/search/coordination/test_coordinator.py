@@ -1,4 +1,4 @@
-"""A whole search without Ray or training: what is trained when, how trials end, and how a dead search goes on."""
+"""A whole search without Ray or training: what is trained when, how trials end, and how a killed search is resumed."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.coordination.coordinator import Coordinator
-from search.coordination.trial_progress import Leg, TrialProgress
+from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.scheduling.scheduler import Budget
@@ -48,6 +48,13 @@ def coordinator(
     return search, rows, searcher
 
 
+def next_leg(search: Coordinator) -> Leg:
+    """Return the next leg of a search that has one."""
+    leg = search.next_leg()
+    assert leg is not None
+    return leg
+
+
 def closed_form(leg: Leg, epoch: int) -> float:
     return learning_curve(leg.sample, epoch)
 
@@ -59,7 +66,7 @@ def run(search: Coordinator, curve=closed_form, **options) -> list[tuple]:
 
 
 def table(search: Coordinator, rows: Rows) -> list[tuple]:
-    """Return what must repeat."""
+    """Return what two runs of a search must have in common."""
     return [
         (
             number,
@@ -102,10 +109,10 @@ def test_the_smallest_search_trains_its_best_to_the_end(trials):
     run(search)
     complete = [number for number, (state, _, _) in rows.ended.items() if state == State.COMPLETE]
     first = {number: trial.epochs[1].val_dice for number, trial in search.trials.items()}
-    assert complete == [max(first, key=first.get)]
+    assert complete == [max(first, key=lambda number: first[number])]
 
 
-def test_a_trial_that_cannot_win_a_place_any_more_ends_at_once():
+def test_a_trial_that_can_no_longer_be_promoted_ends_at_once():
     search, rows, _ = coordinator(trials=6)  # two go on from the first rung
     for _, leg, epoch, _ in simulate(search, lambda leg, epoch: -leg.number, max_epochs=MAX_EPOCHS):
         if (leg.number, epoch) == (3, 1):
@@ -114,11 +121,10 @@ def test_a_trial_that_cannot_win_a_place_any_more_ends_at_once():
     assert 1 not in rows.ended  # one of two places is free
 
 
-def test_failed_trials_are_rows_with_reasons_and_the_search_goes_on():
+def test_failed_trials_have_rows_with_reasons_and_the_search_continues():
     search, rows, searcher = coordinator(trials=6, scheduler="none", max_failures=0)
     for number in range(6):
-        leg = search.next_leg()
-        assert leg.number == number
+        assert next_leg(search).number == number
         if number == 0:
             search.report(0, EpochMetrics(epoch=0, elapsed_seconds=0.0), finished=True, failure="RuntimeError: raised")
         elif number == 1:
@@ -143,21 +149,21 @@ def test_failed_trials_are_rows_with_reasons_and_the_search_goes_on():
     assert states == [TrialState.FAIL] * 4 + [TrialState.COMPLETE] * 2
 
 
-def test_a_paused_trial_is_not_taken_up_before_its_checkpoint_is_written():
+def test_a_paused_trial_is_not_promoted_before_its_checkpoint_is_written():
     search, _, _ = coordinator(trials=3)
-    legs = [search.next_leg() for _ in range(3)]
+    legs = [next_leg(search) for _ in range(3)]
     for leg in reversed(legs):  # worst first: the last arrival, number 0, wins the place
         search.report(leg.number, EpochMetrics(epoch=1, val_dice=-leg.number / 10), finished=False, failure=None)
     assert search.next_leg() is None  # number 0 goes on in its own leg
     search, _, _ = coordinator(trials=3)
-    for leg in [search.next_leg() for _ in range(3)]:
+    for leg in [next_leg(search) for _ in range(3)]:
         search.report(leg.number, EpochMetrics(epoch=1, val_dice=-leg.number / 10), finished=False, failure=None)
     assert search.next_leg() is None  # number 0 has the place now, but its leg is not over
     search.end_leg(0)
-    assert search.next_leg().number == 0
+    assert next_leg(search).number == 0
 
 
-def test_a_trial_that_makes_room_ends_with_the_reason():
+def test_a_trial_that_is_given_up_ends_with_the_reason():
     search, rows, _ = coordinator(trials=9)
     for _, _, _, _ in itertools.islice(simulate(search, lambda leg, epoch: -leg.number, max_epochs=MAX_EPOCHS), 2):
         pass
@@ -166,7 +172,7 @@ def test_a_trial_that_makes_room_ends_with_the_reason():
     assert rows.ended == {1: (State.PRUNED, 1, "no room")}
 
 
-def test_what_is_cut_off_says_why_and_the_study_has_no_ghosts():
+def test_trials_that_are_cut_off_say_why_and_none_is_left_running_in_the_study():
     search, rows, searcher = coordinator(trials=12)
     list(itertools.islice(simulate(search, closed_form, max_epochs=MAX_EPOCHS), 7))
     search.stop("interrupted")
@@ -177,7 +183,7 @@ def test_what_is_cut_off_says_why_and_the_study_has_no_ghosts():
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("missing", [0, 1])
-def test_a_search_that_died_anywhere_goes_on_to_the_same_table(tmp_path, scheduler, missing):
+def test_a_search_killed_anywhere_is_resumed_to_the_same_table(tmp_path, scheduler, missing):
     whole = tmp_path / "whole.jsonl"
     search, rows, _ = coordinator(log=whole, scheduler=scheduler)
     run(search)
@@ -186,28 +192,28 @@ def test_a_search_that_died_anywhere_goes_on_to_the_same_table(tmp_path, schedul
         log = tmp_path / f"{cut}.jsonl"
         log.write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
         search, rows, searcher = coordinator(log=log, scheduler=scheduler)
-        search.restore(lambda number, s=search: max(0, max(s.trials[number].epochs, default=0) - missing))
+        search.restore(lambda number, s=search: max(0, s.trials[number].last_epoch - missing))
         run(search, num_missing=dict.fromkeys(search.trials, missing))
         assert table(search, rows) == expected, f"cut after event {cut}"
         states = [trial.state.name for trial in searcher._study._storage.get_all_trials(searcher._study._study_id)]
         assert states == [NAMES[rows.ended[number][0]] for number in range(12)]
 
 
-def test_a_search_that_died_twice_goes_on(tmp_path):
+def test_a_search_killed_twice_is_resumed(tmp_path):
     log = tmp_path / "log.jsonl"
     search, rows, _ = coordinator()
     run(search)
     expected = table(search, rows)
     for num_epochs in (5, 6, 100):
         search, rows, _ = coordinator(log=log)
-        search.restore(lambda number, s=search: max(s.trials[number].epochs, default=0))
+        search.restore(lambda number, s=search: s.trials[number].last_epoch)
         for _ in itertools.islice(simulate(search, closed_form, max_epochs=MAX_EPOCHS), num_epochs):
             pass
     search.stop(None)
     assert table(search, rows) == expected
 
 
-def test_a_trial_that_was_complete_is_not_trained_again_where_only_its_best_checkpoint_is_kept(tmp_path):
+def test_a_complete_trial_is_not_trained_again_if_only_its_best_is_kept(tmp_path):
     log = tmp_path / "log.jsonl"
     search, rows, _ = coordinator(trials=1, scheduler="none", log=log)
     search.next_leg()
@@ -224,7 +230,7 @@ def test_a_trial_that_was_complete_is_not_trained_again_where_only_its_best_chec
         assert (rows.ended == {0: (State.COMPLETE, 2, None)}) != goes_on
 
 
-def test_a_trial_that_gave_way_or_was_lost_stays_so_after_a_restart(tmp_path):
+def test_a_trial_that_was_given_up_or_lost_stays_ended_after_a_resume(tmp_path):
     log = tmp_path / "log.jsonl"
     search, rows, _ = coordinator(trials=9, log=log, max_failures=0)
     for number, dice in ((0, 0.5), (1, 0.4)):
@@ -239,10 +245,10 @@ def test_a_trial_that_gave_way_or_was_lost_stays_so_after_a_restart(tmp_path):
     search, rows, _ = coordinator(trials=9, log=log, max_failures=0)
     search.restore(lambda number: 1)
     assert rows.ended == before == {1: (State.PRUNED, 1, "no room"), 2: (State.FAILED, 0, "gone")}
-    assert search.trials[0].phase == "paused"
+    assert search.trials[0].phase == Phase.PAUSED
 
 
-def test_a_lost_leg_goes_on_from_the_newest_checkpoint_until_it_was_lost_too_often():
+def test_a_lost_trial_continues_until_it_was_lost_too_often():
     search, rows, _ = coordinator(trials=1, max_failures=2)
     for loss in range(3):
         assert search.next_leg() == Leg(number=0, sample=search.trials[0].sample)
@@ -280,10 +286,10 @@ def depth_squared(leg: Leg) -> float:
 
 
 def run_for_two(search: Coordinator, curve=closed_form, latency=depth_squared, *, missing: int = 0) -> None:
-    """Train one leg after the other; trials that were read back do `missing` epochs again in their next leg."""
+    """Train one leg after the other; restored trials do `missing` epochs again in their next leg."""
     again = dict.fromkeys(search.trials, missing)
     while leg := search.next_leg():
-        last = max(search.trials[leg.number].epochs, default=0)
+        last = search.trials[leg.number].last_epoch
         epoch, goes_on = max(0, last - again.pop(leg.number, 0)), True
         while goes_on:
             epoch += 1
@@ -294,7 +300,7 @@ def run_for_two(search: Coordinator, curve=closed_form, latency=depth_squared, *
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "none"])
-def test_search_for_two_objectives_ends_every_trial_and_the_study_has_both(scheduler):
+def test_search_for_two_objectives_ends_every_trial_with_both_in_the_study(scheduler):
     search, rows, searcher = coordinator(trials=16, scheduler=scheduler, objectives=TWO)
     run_for_two(search)
     assert search.is_finished
@@ -307,7 +313,7 @@ def test_search_for_two_objectives_ends_every_trial_and_the_study_has_both(sched
         assert trial.values == ([max(dices), cost] if len(dices) == MAX_EPOCHS else None)
 
 
-def test_asha_for_two_objectives_trains_a_fast_trial_on_that_dice_alone_would_stop():
+def test_asha_for_two_objectives_promotes_a_fast_trial_that_dice_would_stop():
     """Of six trials two go on from the first rung: the best, and the fastest, which has the worst Dice but one."""
     dices, latencies = (0.9, 0.8, 0.7, 0.6, 0.3, 0.1), (9.0, 9.5, 9.5, 9.5, 1.0, 9.5)
     went_on = {}
@@ -319,7 +325,7 @@ def test_asha_for_two_objectives_trains_a_fast_trial_on_that_dice_alone_would_st
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_a_search_for_two_objectives_that_died_anywhere_goes_on_to_the_same_table(tmp_path, missing):
+def test_a_killed_search_for_two_objectives_is_resumed_to_the_same_table(tmp_path, missing):
     whole = tmp_path / "whole.jsonl"
     search, rows, _ = coordinator(trials=16, log=whole, objectives=TWO)
     run_for_two(search)
@@ -328,7 +334,7 @@ def test_a_search_for_two_objectives_that_died_anywhere_goes_on_to_the_same_tabl
         log = tmp_path / f"{cut}.jsonl"
         log.write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
         search, rows, searcher = coordinator(trials=16, log=log, objectives=TWO)
-        search.restore(lambda number, s=search: max(0, max(s.trials[number].epochs, default=0) - missing))
+        search.restore(lambda number, s=search: max(0, s.trials[number].last_epoch - missing))
         run_for_two(search, missing=missing)
         assert table(search, rows) == expected, f"cut after event {cut}"
         for trial in searcher._study._storage.get_all_trials(searcher._study._study_id):

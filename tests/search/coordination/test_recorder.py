@@ -9,7 +9,7 @@ import pytest
 
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints, leg_name
 from search.coordination.recorder import Recorder
-from search.coordination.trial_progress import TrialProgress
+from search.coordination.trial_progress import Phase, TrialProgress
 from search.record.objectives import NUM_KEPT, pareto_front
 from search.record.trials import State, TrialRow, best_first, read_rows
 from tests.support.fakes import SAMPLE, progress
@@ -52,7 +52,7 @@ def test_recorder_writes_the_row_of_a_trial_that_ended(tmp_path):
 
 def test_recorder_writes_epochs_in_their_order(tmp_path):
     trial = progress(0, [0.1, 0.2, 0.3])
-    trial.epochs = {epoch: trial.epochs[epoch] for epoch in (3, 1, 2)}  # 1 and 2 were done again
+    trial.epochs = {epoch: trial.epochs[epoch] for epoch in (3, 1, 2)}  # 1 and 2 were trained again
     make_recorder(tmp_path).on_end(trial, State.COMPLETE, None)
     assert [epoch.epoch for epoch in rows_of(tmp_path)[0].epochs] == [1, 2, 3]
 
@@ -64,24 +64,24 @@ def test_recorder_writes_a_trial_without_epochs(tmp_path):
     assert row.error == "RuntimeError: raised\nTraceback"
 
 
-def test_recorder_keeps_the_best_checkpoint_of_an_ended_trial_and_the_newest_of_one_that_was_cut_off(tmp_path):
+def test_recorder_keeps_the_best_of_an_ended_trial_and_the_newest_of_one_cut_off(tmp_path):
     ended, cut = (write_checkpoints(tmp_path, number, [0.5, 0.9, 0.7]) for number in (0, 1))
     recorder = make_recorder(tmp_path)
     recorder.on_end(progress(0, [0.5, 0.9, 0.7]), State.COMPLETE, None)
-    recorder.on_end(progress(1, [0.5, 0.9, 0.7], phase="interrupted"), State.PRUNED, "interrupted")
+    recorder.on_end(progress(1, [0.5, 0.9, 0.7], phase=Phase.INTERRUPTED), State.PRUNED, "interrupted")
     assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {ended[1], cut[1], cut[2]}
     assert {str(tmp_path / row.checkpoint) for row in rows_of(tmp_path)} == {str(ended[1]), str(cut[1])}
 
 
 def test_recorder_keeps_what_a_paused_trial_needs(tmp_path):
     files = write_checkpoints(tmp_path, 0, [0.5, 0.9, 0.8, 0.7])
-    make_recorder(tmp_path).restore([progress(0, [0.5, 0.9, 0.8, 0.7], phase="paused")])
+    make_recorder(tmp_path).restore([progress(0, [0.5, 0.9, 0.8, 0.7], phase=Phase.PAUSED)])
     assert set(tmp_path.glob(f"ray/*/*/{STATE_FILE}")) == {files[1], files[3]}
     assert rows_of(tmp_path) == []
 
 
 @pytest.mark.parametrize("order", [1, 5, 7])
-def test_recorder_keeps_checkpoints_of_the_best_ended_trials_alone(tmp_path, order):
+def test_recorder_keeps_only_the_checkpoints_of_the_best_ended_trials(tmp_path, order):
     recorder = make_recorder(tmp_path)
     for step in range(12):
         number = step * order % 12
@@ -100,11 +100,11 @@ def test_recorder_keeps_the_earlier_trials_among_equals(tmp_path):
     assert numbers_on_disk(tmp_path) == list(range(NUM_KEPT))
 
 
-def test_recorder_keeps_all_checkpoints_of_trials_that_may_go_on(tmp_path):
+def test_recorder_keeps_all_checkpoints_of_trials_that_may_continue(tmp_path):
     recorder = make_recorder(tmp_path)
     for number in range(NUM_KEPT + 3):
         write_checkpoints(tmp_path, number, [0.1])
-        recorder.on_end(progress(number, [0.1], phase="paused"), State.PRUNED, "interrupted")
+        recorder.on_end(progress(number, [0.1], phase=Phase.PAUSED), State.PRUNED, "interrupted")
     assert numbers_on_disk(tmp_path) == list(range(NUM_KEPT + 3))
 
 
@@ -158,12 +158,12 @@ def test_recorder_keeps_nothing_of_a_fast_trial_without_a_score(tmp_path):
     assert numbers_on_disk(tmp_path) == [0]
 
 
-def test_recorder_keeps_the_whole_error_of_a_failed_trial_and_of_a_lost_group_once(tmp_path):
+def test_recorder_keeps_the_whole_error_of_a_failure_and_of_a_loss_once(tmp_path):
     recorder = make_recorder(tmp_path)
     error = "ValueError: odd\nTraceback (most recent call last):\n  in f\nValueError: odd"
     trial = progress(7, [0.5])
     recorder.on_loss(trial, "a worker is gone")
-    for _ in range(2):  # the second time when the log is read back
+    for _ in range(2):  # the second time when the search is restored
         recorder.on_end(trial, State.FAILED, error)
     recorder.on_end(progress(8, [0.5]), State.PRUNED, "interrupted")
     assert (tmp_path / "errors" / "t007.txt").read_text() == f"a worker is gone\n\n{error}\n\n"

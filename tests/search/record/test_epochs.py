@@ -47,7 +47,7 @@ def test_metrics_that_were_written_are_read(seed):
 def test_old_epoch_is_read_and_written_as_it_was():
     metrics = EpochMetrics.from_json(OLD)
     assert (metrics.val_dice, metrics.seconds, metrics.latency_ms, metrics.others) == (0.5, 4.5, None, {})
-    assert math.isnan(metrics.value("val_precision"))
+    assert str(metrics.val_precision) == "nan"
     assert json.dumps(metrics.to_json()) == json.dumps(OLD)
 
 

@@ -5,7 +5,15 @@ import random
 import pytest
 
 from search.record.epochs import EpochMetrics
-from search.record.objectives import OBJECTIVES, costs, dominates, in_order_of_promotion, merits, pareto_front
+from search.record.objectives import (
+    OBJECTIVES,
+    best_merits,
+    costs,
+    dominates,
+    in_order_of_promotion,
+    merits,
+    pareto_front,
+)
 from search.record.trials import TrialRow
 from tests.support.fakes import trial_row
 
@@ -15,11 +23,10 @@ THREE = ("val_dice", "latency_ms", "million_parameters")
 
 def costly_row(number: int, dice: float, latency: float, parameters: float = 1.0) -> TrialRow:
     """Return the row of a trial whose second epoch was its best."""
-    network = {"seconds": 1.0, "latency_ms": latency, "million_parameters": parameters}
+    costs = {"latency_ms": latency, "million_parameters": parameters}
     dices = enumerate((0.0, dice, dice / 2), start=1)
-    return trial_row(
-        number, [], epochs=[EpochMetrics(epoch=epoch, val_dice=value, **network) for epoch, value in dices]
-    )
+    epochs = [EpochMetrics.from_json({"epoch": epoch, "val_dice": value, **costs}) for epoch, value in dices]
+    return trial_row(number, [], epochs=epochs)
 
 
 def random_rows(seed: int, num_rows: int = 12) -> list[TrialRow]:
@@ -101,7 +108,7 @@ def test_pareto_front_knows_a_third_objective():
 @pytest.mark.parametrize("seed", range(20))
 def test_pareto_front_is_what_comparing_all_pairs_finds(seed):
     rows = random_rows(seed)
-    values = [(-row.best_dice, row.best_epoch.latency_ms, row.best_epoch.million_parameters) for row in rows]
+    values = [(-row.best_dice, row.best_value("latency_ms"), row.best_value("million_parameters")) for row in rows]
     beaten = {
         number
         for number, mine in enumerate(values)
@@ -139,7 +146,7 @@ def test_in_order_of_promotion_by_hand(candidates, tolerance, expected):
 def test_the_first_to_be_promoted_is_on_the_pareto_front(objectives, tolerance):
     for seed in range(20):
         rows = random_rows(seed)
-        ordered = in_order_of_promotion(rows, lambda row: merits(row.best_epoch, objectives), dice_tolerance=tolerance)
+        ordered = in_order_of_promotion(rows, lambda row: best_merits(row, objectives), dice_tolerance=tolerance)
         assert ordered[0] in pareto_front(rows, objectives), f"seed {seed}"
         assert ordered[0].best_dice >= max(row.best_dice for row in rows) - tolerance, f"seed {seed}"
         assert sorted(row.number for row in ordered) == list(range(len(rows))), f"seed {seed}"

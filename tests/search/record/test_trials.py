@@ -90,7 +90,7 @@ def test_row_with_nan_survives_the_table_and_has_its_best_finite_epoch(tmp_path)
     [row] = read_rows(tmp_path / "trials.jsonl")
     assert math.isnan(row.epochs[2].val_dice)
     assert row.best_dice == 0.4
-    assert row.best_epoch.epoch == 2  # the earlier among equals
+    assert row.best_epoch_number == 2  # the earlier among equals
 
 
 @pytest.mark.parametrize(
