@@ -1,4 +1,4 @@
-"""Anything may be killed: a whole search during which its parts die at random moments, twenty times and more."""
+"""A whole search during which its parts are killed at random moments, at least twenty times."""
 
 import json
 import os
@@ -24,7 +24,7 @@ VICTIMS = {
     1: ("driver", "ray::Lane"),
     2: ("driver", "ray::Lane", "ray::RayTrainWorker", "ray::TrainController"),
 }
-"""By the workers of a trial; of one, the lane is the worker."""
+"""What is killed, by the number of workers of a trial; a single worker runs in the lane itself."""
 
 BIRTH_SECONDS = 60
 ALONE_SECONDS = 60
@@ -66,7 +66,7 @@ def log_of(out: Path) -> str:
 
 
 def kill_one(process: subprocess.Popen, victims: tuple[str, ...], rng: random.Random) -> str | None:
-    """Kill a part of the search with SIGKILL, once it is there; return which, None if it does not come."""
+    """Kill a part of the search with SIGKILL once it runs, and return its name; None if it does not start in time."""
     victim = rng.choice(victims)
     if victim == "driver":
         process.kill()
@@ -79,7 +79,7 @@ def kill_one(process: subprocess.Popen, victims: tuple[str, ...], rng: random.Ra
     time.sleep(rng.uniform(0.0, 4.0))
     try:
         os.kill(rng.choice(sorted(pids)), signal.SIGKILL)
-    except ProcessLookupError:  # it ended in between
+    except ProcessLookupError:  # it has ended in the meantime
         return None
     return victim
 
@@ -97,7 +97,7 @@ def check_table(folder: Path, num_kills: int) -> None:
         if event["event"] == "epoch"
     )
     redone = epochs.total() - len(epochs)
-    print(f"{redone} epochs of {len(epochs)} were done again")
+    print(f"{redone} of {len(epochs)} epochs were trained again")
     assert redone <= num_kills
     assert json.loads((folder / "best" / "metrics.json").read_text())["trial"]
 

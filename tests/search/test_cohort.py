@@ -1,4 +1,4 @@
-"""The cohort: read from any layout, split by patient, and without the test patients where a trial could see them."""
+"""The cohort: read from any layout, split by patient, with no test patient where a trial could see it."""
 
 import logging
 import pickle
@@ -36,14 +36,14 @@ WRITERS = {"lgg": write_lgg, "folder": write_folder, "nifti": write_brats}
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """Keeps packs out of the user's home; returns where they are instead."""
+    """A folder for cached packs, outside the user's home."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "tumour-search" / "packs"
 
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Counts how often patients are decoded: one list of ids each time."""
+    """The ids of the patients that were decoded, a list each time that any are."""
     calls = []
 
     def counted(patients, preprocessing, **options):

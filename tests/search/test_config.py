@@ -1,4 +1,4 @@
-"""What a search may be asked: defaults that hold, errors that say what to do, and the command line."""
+"""The config of a search: its defaults, its errors, and the command line."""
 
 import re
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The study file in Optuna's own dashboard: the real server opens what our searcher writes, while it writes."""
+"""The study file in Optuna's own dashboard: the real server opens the file while our searcher writes it."""
 
 import json
 import re

@@ -37,7 +37,7 @@ def start(out: Path, name: str, *options: str) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, out: Path, name: str) -> str:
-    """Return what a search printed, after it ended well."""
+    """Return what a search printed, after it has ended with status 0."""
     status = process.wait(PATIENCE_SECONDS)
     text = (out / f"{name}.log").read_text()
     assert status == 0, text
@@ -49,7 +49,7 @@ def run(out: Path, name: str, *options: str) -> str:
 
 
 def resume(out: Path, name: str, *options: str) -> str:
-    """Return what a resumed search printed, after it ended well."""
+    """Return what a resumed search printed, after it has ended with status 0."""
     command = [sys.executable, "-m", "search.tune", "--out", str(out), "--resume", name, *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -61,7 +61,7 @@ def rows(out: Path, name: str) -> list[TrialRow]:
 
 
 def numbers(row: TrialRow) -> tuple:
-    """Return what must repeat: everything but the clock and the memory."""
+    """Return what must repeat: all metrics except times and memory."""
     clock = ("seconds", "val_seconds", "waiting_seconds", "elapsed_seconds", "peak_memory_mb")
     epochs = [{key: value for key, value in epoch.to_json().items() if key not in clock} for epoch in row.epochs]
     return row.number, row.state, row.sample, epochs
@@ -84,7 +84,7 @@ def kill_one(process: subprocess.Popen, title: str) -> None:
 def _no_search_outlives_its_test():
     yield
     for process in running:
-        if process.poll() is None:  # only where the test failed
+        if process.poll() is None:  # only if the test failed
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     running.clear()
@@ -142,7 +142,7 @@ def test_search_that_loses_its_lane_and_its_driver_ends_in_the_same_model(plain)
     process = start(out, name, "--tracking", "off")
     wait_for_line(out / f"{name}.log", r"t000 epoch 1")
     kill_one(process, "ray::Lane")
-    wait_for_line(out / f"{name}.log", r"lost its worker group")  # trials are short: two may have ended by then
+    wait_for_line(out / f"{name}.log", r"lost its worker group")  # trials are short, so two may have ended by then
     wait_for_line(out / f"{name}.log", r"\[2/4\]")
     process.kill()
     process.wait()
@@ -157,13 +157,13 @@ def test_search_that_loses_its_lane_and_its_driver_ends_in_the_same_model(plain)
     assert list(map(numbers, rows(out, name))) == list(map(numbers, rows(out, "plain")))
     metrics = [json.loads((out / each / "best" / "metrics.json").read_text()) for each in (name, "plain")]
     assert metrics[0]["test"] == metrics[1]["test"]
-    # And the model's weights repeat bit for bit.
+    # The weights of the model repeat bit for bit.
     states = [torch.load(out / each / "best" / "checkpoint.pt", weights_only=True) for each in (name, "plain")]
     for key, tensor in states[0]["network"].items():
         assert torch.equal(tensor, states[1]["network"][key]), key
 
 
-@pytest.mark.slow  # tests/cluster loses a host of a group of two
+@pytest.mark.slow  # slow, because tests/cluster also loses a host of a group of two
 @pytest.mark.parametrize("victim", ["RayTrainWorker", "Lane"])
 def test_search_continues_after_a_part_of_a_group_of_two_is_killed(plain, victim):
     out, _ = plain
@@ -175,7 +175,7 @@ def test_search_continues_after_a_part_of_a_group_of_two_is_killed(plain, victim
     first = rows(out, victim)[0]
     assert first.state == State.COMPLETE
     assert [epoch.epoch for epoch in first.epochs] == list(range(1, 10))
-    # Dropout is drawn by each worker for its share, and bf16 rounds; the data and the weights are the same.
+    # Data and weights are the same, but each worker draws the dropout of its share, and bf16 rounds.
     assert first.epochs[0].train_loss == pytest.approx(rows(out, "plain")[0].epochs[0].train_loss, rel=0.02)
 
 
@@ -224,5 +224,5 @@ def test_mistake_ends_in_one_sentence_before_training(plain, options, words, cap
     except SystemExit as exit_:
         status = exit_.code
     assert status == 2
-    assert words in re.sub(r"[\s│]+", " ", capsys.readouterr().err)  # a wrong option's message comes in a box
+    assert words in re.sub(r"[\s│]+", " ", capsys.readouterr().err)  # tyro frames its messages
     assert not ray.is_initialized()

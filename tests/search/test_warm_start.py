@@ -1,4 +1,4 @@
-"""What a search knows before it begins: trials of earlier experiments that mean the same here, and samples to try."""
+"""What a search knows before its first trial: trials of earlier experiments, and samples to try first."""
 
 import json
 import math
@@ -87,7 +87,7 @@ def test_gather_takes_trials_of_several_experiments_in_their_order(tmp_path):
         row(1, [0.5], sample=SAMPLE | {"learning_rate": 0.1}),
         row(1, [0.5], sample=SAMPLE | {"depth": 6}),
         row(1, [0.5], sample=SAMPLE | {"bce_weight": -0.1}),
-        row(1, [0.5], sample=SAMPLE | {"momentum": 0.9}),  # of another version
+        row(1, [0.5], sample=SAMPLE | {"momentum": 0.9}),  # of another version of the program
         row(1, []),
         row(1, [math.nan, math.nan]),
         row(1, [], epochs=[EpochMetrics(epoch=1, train_loss=0.5)]),
@@ -148,9 +148,9 @@ def test_gather_shortens_epochs_to_the_new_schedule(tmp_path, before, now):
     write_experiment(tmp_path, "old", [row(0, dices), row(1, dices[:1], state=State.PRUNED)], max_epochs=before)
     whole, begun = gather(starting_from(tmp_path, "old", max_epochs=now)).earlier
     assert sorted(whole.values) == list(range(1, now + 1))
-    assert whole.values[now] == dices[-1]  # who was trained to the end, was
-    assert begun.values == {1: 0.01}  # nobody learns from epoch 0
-    for epoch, dice in whole.values.items():  # as far along the schedule, up to rounding
+    assert whole.values[now] == dices[-1]  # a trial that was trained to its end counts as trained to the end here
+    assert begun.values == {1: 0.01}  # epoch 0 becomes epoch 1
+    for epoch, dice in whole.values.items():  # at the same share of the schedule, up to rounding
         assert abs(100 * dice / before - epoch / now) <= 0.5 / now + 1e-9 or epoch == 1
 
 
@@ -219,7 +219,7 @@ def test_gather_refuses_choices_that_are_none(tmp_path, sample):
     [({"learning_rate": "0.001"}, float), ({"depth": "3"}, int), ({"depth": 3.0}, int)],
 )
 def test_gather_refuses_or_converts_values_of_another_kind(tmp_path, sample, kind):
-    """A network of depth 3.0 or a learning rate "0.001" fails in training, far from the file that says so."""
+    """Else a depth of 3.0 or a learning rate of "0.001" would fail in training, far from the file that has it."""
     try:
         known = gather(trying(tmp_path, json.dumps([sample])))
     except ValueError as error:
@@ -259,7 +259,7 @@ def test_load_gives_what_the_experiment_began_with(tmp_path):
     with open_experiment(new, small_cohort(), LANES, known):
         pass
     assert read_experiment(new.folder).known == known
-    (tmp_path / "first.json").unlink()  # their origin may go
+    (tmp_path / "first.json").unlink()  # the source may be removed
     (tmp_path / "old" / CONFIG_FILE).unlink()
     earlier, first = load(new.folder)
     assert first == [{"depth": 3}]

@@ -15,7 +15,7 @@ from search.suggestion.samplers import SAMPLERS, SamplerKind
 from tests.support.fakes import learning_curve
 from tests.support.searching import MAX_EPOCHS, in_space, make_searcher, samples_of, search
 
-# Optuna calls two samplers and an argument of theirs experimental, once for every one that is made.
+# Optuna warns that two samplers are experimental whenever one is made.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 

@@ -24,7 +24,7 @@ from tests.support.searching import (
     train,
 )
 
-# Optuna calls two samplers and an argument of theirs experimental, once for every one that is made.
+# Optuna warns that two samplers are experimental whenever one is made.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
@@ -34,7 +34,7 @@ def test_searcher_numbers_its_suggestions():
     assert searcher.num_suggested == 3
 
 
-# Enough trials that each sampler models what it was told: nine of one epoch for gp, generations of eight for cmaes.
+# Enough trials for each sampler to build a model: gp needs nine at one epoch, cmaes generations of eight.
 RESTARTS = [
     *((sampler, cut, MIXED) for sampler in ("tpe", "random", "qmc", "grid") for cut in (1, 2, 7, 16)),
     *(("cmaes", cut, MIXED) for cut in (1, 9, 20, 33)),
@@ -56,7 +56,7 @@ def test_searcher_suggests_the_same_after_a_restart(sampler, cut, states, first)
 
 @pytest.mark.parametrize(("sampler", "num_trials"), [("tpe", 5), ("gp", 10), ("cmaes", 10)])
 def test_searcher_models_what_it_was_told(sampler, num_trials):
-    """Else the test above would compare chance with chance."""
+    """Without this, the test above might compare random suggestions with random ones."""
     told = samples_of(search(make_searcher(sampler), num_trials, (State.COMPLETE,)))
     chance = samples_of(search(make_searcher("random"), num_trials, (State.COMPLETE,)))
     assert told[0] == chance[0]
@@ -77,7 +77,7 @@ def test_searcher_suggests_the_same_after_two_restarts(tmp_path):
 def test_searcher_restores_a_running_trial_that_can_still_end(tmp_path):
     searcher = make_searcher(study=tmp_path / "journal.log")
     searcher.restore(0, Observation(sample=FULL, values={1: 0.25, 2: 0.5}, state=None, attrs={}))
-    searcher.report(0, 2, 0.75)  # done again
+    searcher.report(0, 2, 0.75)  # trained again
     searcher.report(0, 3, 0.625)
     searcher.end(0, State.COMPLETE)
     [trial] = study_of(tmp_path / "journal.log").trials
@@ -94,7 +94,7 @@ def test_searcher_tries_the_first_samples_before_any_other(sampler):
     assert all(in_space(sample, CORE) and sample not in first for sample in suggested[2:])
 
 
-@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"grid"}))  # a config refuses it
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"grid"}))  # a config refuses samples to try with the grid
 def test_searcher_completes_a_first_sample_that_is_partial(sampler):
     searcher = make_searcher(sampler, first=[{"learning_rate": 0.002}, {"depth": 5, "dropout": 0.25}])
     suggested = samples_of(search(searcher, 2))
@@ -109,7 +109,7 @@ def test_searcher_learns_from_earlier_trials():
 
     told, untold = ([first_value(seed, earlier) for seed in range(12)] for earlier in (earlier_trials(40), []))
     assert statistics.mean(told) > statistics.mean(untold) + 0.03
-    assert statistics.stdev(told) > 0  # it suggests, and does not repeat
+    assert statistics.stdev(told) > 0  # it suggests something of its own
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

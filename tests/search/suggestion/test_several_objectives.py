@@ -1,4 +1,4 @@
-"""A search for Dice and for what a network costs."""
+"""A search with several objectives: Dice, and what a network costs."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ from tests.support.searching import (
     study_of,
 )
 
-# Optuna calls two samplers and an argument of theirs experimental, once for every one that is made.
+# Optuna warns that two samplers are experimental whenever one is made.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 TWO = ("val_dice", "latency_ms")
@@ -33,7 +33,7 @@ SEVERAL = sorted(name for name, kind in SAMPLERS.items() if not kind.one_objecti
 
 
 def latency(sample: dict[str, Any]) -> float:
-    """Return what a network costs, in conflict with a Dice that is best at depth 4."""
+    """Return the latency of a network, which conflicts with Dice, because that is best at depth 4."""
     return float(sample["depth"] ** 2)
 
 
@@ -125,7 +125,7 @@ def test_searcher_for_two_objectives_learns_from_the_second(sampler):
         return samples_of(train_for_two(make_searcher(sampler, objectives=TWO), 10, cost, states=(None,)))
 
     deep_is_slow, deep_is_fast = suggested(latency), suggested(lambda sample: 30.0 - latency(sample))
-    assert deep_is_slow[:9] == deep_is_fast[:9]  # too few for a model
+    assert deep_is_slow[:9] == deep_is_fast[:9]  # too few trials for a model
     assert deep_is_slow[9:] != deep_is_fast[9:]
 
 
@@ -146,7 +146,7 @@ def test_searcher_for_two_objectives_restores_a_running_trial(tmp_path):
     searcher = make_searcher(study=tmp_path / "journal.log", objectives=TWO)
     values, costs = {1: 0.25, 2: 0.5}, {"latency_ms": 4.0}
     searcher.restore(0, Observation(sample=FULL, values=values, costs=costs, state=None, attrs={}))
-    searcher.report(0, 3, 0.375, costs={"latency_ms": 5.0})  # of another machine
+    searcher.report(0, 3, 0.375, costs={"latency_ms": 5.0})  # measured on another machine
     searcher.end(0, State.COMPLETE)
     assert study_of(tmp_path / "journal.log").trials[0].values == [0.5, 4.0]
 

@@ -1,4 +1,4 @@
-"""What the Optuna study says of a search."""
+"""The Optuna study that a search leaves."""
 
 import optuna
 import pytest
@@ -8,7 +8,7 @@ from search.record.trials import State
 from search.space import CORE
 from tests.support.searching import in_space, make_searcher, observed, search, study_of
 
-# Optuna calls two samplers and an argument of theirs experimental, once for every one that is made.
+# Optuna warns that two samplers are experimental whenever one is made.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
@@ -30,7 +30,7 @@ def test_study_says_how_every_trial_ended(tmp_path):
     study = study_of(tmp_path / "journal.log", "mine")
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     assert [(trial.state, trial.value, trial.intermediate_values) for trial in study.trials] == [
-        (TrialState.COMPLETE, 0.75, {1: 0.5, 2: 0.75, 3: 0.625}),  # its best epoch's value
+        (TrialState.COMPLETE, 0.75, {1: 0.5, 2: 0.75, 3: 0.625}),  # the value of its best epoch
         (TrialState.PRUNED, 0.25, {1: 0.5, 2: 0.25}),
         (TrialState.FAIL, None, {1: 0.5}),
         (TrialState.FAIL, None, {}),
@@ -50,7 +50,7 @@ def test_study_of_a_restored_search_says_the_same(tmp_path, sampler):
         restored.restore(suggestion.number, observed(suggestion))
     whole, again = (study_of(tmp_path / f"{name}.log") for name in ("whole", "restored"))
     for one, other in zip(whole.trials, again.trials, strict=True):
-        # Optuna gives a pruned trial its last epoch's value when it is told, and none when it is added.
+        # Optuna gives a pruned trial the value of its last epoch when it is told of its end, but none when it is added.
         value = other.value
         if other.state == TrialState.PRUNED and other.last_step is not None:
             value = other.intermediate_values[other.last_step]

@@ -1,4 +1,4 @@
-"""What a sampler sees of the study."""
+"""The study as a sampler sees it."""
 
 import pytest
 from optuna.trial import TrialState
@@ -18,12 +18,12 @@ from tests.support.searching import (
     train_by_hand,
 )
 
-# Optuna calls two samplers and an argument of theirs experimental, once for every one that is made.
+# Optuna warns that two samplers are experimental whenever one is made.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
 def test_sampler_sees_a_paused_trial_as_pruned_but_the_study_does_not(tmp_path):
-    searcher = make_searcher("grid", study=tmp_path / "journal.log")  # which remembers something of each trial
+    searcher = make_searcher("grid", study=tmp_path / "journal.log")  # which keeps attributes of each trial
     for num_epochs in (2, 0):
         train(searcher, None, num_epochs=num_epochs)
     waiting, begun = searcher._study.get_trials(deepcopy=False)
@@ -54,13 +54,16 @@ def test_gp_sees_nothing_before_enough_trials_reached_an_epoch(tmp_path):
     searcher = make_searcher("gp", space=ONE_AXIS, study=tmp_path / "journal.log")
     for values, state in (([0.5, 0.7], State.COMPLETE), ([0.25], None), ([], State.FAILED), ([], None)):
         train_by_hand(searcher, values, state)
-    assert seen_by(searcher) == [(2, TrialState.FAIL, None), (3, TrialState.RUNNING, None)]  # two are no model
+    assert seen_by(searcher) == [
+        (2, TrialState.FAIL, None),
+        (3, TrialState.RUNNING, None),
+    ]  # two are too few
     train_by_hand(searcher, [0.125], State.PRUNED)
     assert seen_by(searcher, TrialState.COMPLETE) == [
         (number, TrialState.COMPLETE, value) for number, value in ((0, 0.5), (1, 0.25), (4, 0.125))
     ]
     assert seen_by(searcher, TrialState.RUNNING) == [(3, TrialState.RUNNING, None)]
-    states = [trial.state for trial in study_of(tmp_path / "journal.log").trials]  # which says how it was
+    states = [trial.state for trial in study_of(tmp_path / "journal.log").trials]  # the study itself is unchanged
     assert states == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL, TrialState.RUNNING, TrialState.PRUNED]
 
 
@@ -70,7 +73,7 @@ def test_gp_sees_trials_at_the_last_epoch_that_enough_reached():
         ([0.1, 0.2, 0.3], State.COMPLETE),
         ([0.9], State.PRUNED),
         ([0.4, 0.5], None),
-        ([0.8, 0.7, 0.6], State.COMPLETE),  # whose best epoch was another
+        ([0.8, 0.7, 0.6], State.COMPLETE),  # its best epoch was an earlier one
     ):
         train_by_hand(searcher, values, state)
     complete = TrialState.COMPLETE
@@ -93,7 +96,7 @@ def test_gp_learns_from_earlier_trials_at_the_same_epoch():
     train(searcher, None, num_epochs=2)
     train(searcher, State.COMPLETE)
     values = [value for _, _, value in seen_by(searcher, TrialState.COMPLETE)]
-    assert len(values) == 10  # the one that waits has not come to the last epoch
+    assert len(values) == 10  # the paused trial has not reached the last epoch
     curves = [observation.values[MAX_EPOCHS] for observation in earlier_trials(9)]
     assert values[:9] == curves
 
