@@ -59,7 +59,7 @@ def _plan_with_asked_machines(config: SearchConfig, nodes: list[dict[str, float]
     if not config.cpus_per_worker or config.gpus_per_worker is None:
         raise UserError(
             f"{too_large}. Or, where an autoscaler could add a machine that fits, give both cpus_per_worker and "
-            "gpus_per_worker, and it is asked"
+            "gpus_per_worker, and the autoscaler is asked"
         ) from too_large
     worker = {"CPU": float(config.cpus_per_worker), "GPU": config.gpus_per_worker}
     worker = {name: amount for name, amount in worker.items() if amount}

@@ -119,7 +119,7 @@ class LaneCapacity:
     def _tell(self, num_lanes: int, nodes: list[NodeUsage]) -> None:
         why = ""
         if not num_lanes:
-            why = explain_no_room(self._lanes, nodes) + ("; more are asked for" if self._requests else "")
+            why = explain_no_room(self._lanes, nodes) + ("; more are requested" if self._requests else "")
         if (num_lanes, why) == self._told:
             return
         self._told = (num_lanes, why)

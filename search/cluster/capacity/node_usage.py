@@ -90,6 +90,6 @@ def explain_no_room(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> str:
     for name in ("GPU", "CPU"):
         if name in lanes.worker_resources() and sum(node.not_others[name] for node in nodes) < UNIT:
             total = sum(node.total.get(name, 0.0) for node in nodes)
-            return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use, by other jobs"
+            return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use by other jobs"
     free = describe_resources({name: round(sum(node.not_others[name] for node in nodes), 4) for name in SHARED})
-    return f"asked for {wanted}, free are {free} in all; {describe_other_jobs(nodes)}"
+    return f"asked for {wanted}, free on all machines: {free}; {describe_other_jobs(nodes)}"

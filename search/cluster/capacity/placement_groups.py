@@ -83,7 +83,7 @@ def describe_waiting_groups() -> list[str]:
         return []
     free = describe_resources(ray.available_resources())
     asked = [[describe_resources(bundle.resources) for bundle in group.bundles] for group in waiting]
-    return [f"asked for {' + '.join(bundles)}, free are {free}" for bundles in asked]
+    return [f"asked for {' + '.join(bundles)}, free: {free}" for bundles in asked]
 
 
 def _waiting(groups: Iterable[GroupRecord]) -> list[GroupRecord]:

@@ -134,14 +134,14 @@ def test_an_autoscaler_starts_two_machines_for_quarter_gpus_and_ends_them(cloud,
     assert [len(row.epochs) for row in rows] == [9] * 8
     assert max(counts) == 3, "not the head and two machines"
     said = capsys.readouterr().out
-    assert "waiting for resources: no machine has 1 CPU and 0.25 GPU; more are asked for" in said
+    assert "waiting for resources: no machine has 1 CPU and 0.25 GPU; more are requested" in said
     assert "the cluster has room for" in said
     deadline = time.monotonic() + 60
     while num_alive() > 1:
         assert time.monotonic() < deadline, "idle machines stay"
         time.sleep(0.2)
     autoscaler.BOOTSTRAP.unlink()  # as where an autoscaler does not say what it has
-    with pytest.raises(ValueError, match="give both cpus_per_worker and gpus_per_worker, and it is asked"):
+    with pytest.raises(ValueError, match="give both cpus_per_worker and gpus_per_worker, and the autoscaler is asked"):
         plan_on_cluster(SearchConfig(gpus_per_worker=1))
     with pytest.raises(ValueError, match="No autoscaler has said that it could add a machine that fits"):
         plan_on_cluster(SearchConfig(gpus_per_worker=2, cpus_per_worker=1))

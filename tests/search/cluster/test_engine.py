@@ -132,7 +132,7 @@ def test_a_search_without_room_says_so_and_continues_when_there_is_some(tmp_path
     [row] = search(tmp_path, monkeypatch, {}, trials=1, cpus_per_worker=1, before=take_every_core)
     assert row.state == State.COMPLETE
     said = [line.strip().split("  ")[1] for line in capsys.readouterr().out.splitlines() if "waiting" in line]
-    assert said == ["waiting for resources: asked for 1 CPU, free are none"]
+    assert said == ["waiting for resources: asked for 1 CPU, free: none"]
 
 
 def test_search_ends_with_its_time_budget(tmp_path, monkeypatch):

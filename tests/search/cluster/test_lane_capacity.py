@@ -73,7 +73,7 @@ def test_capacity_follows_the_nodes_and_tells_of_every_change():
         cluster.nodes = [node()] * num_nodes
         found.append(cluster.room(capacity))
     assert found == [2, 5, 1, 0, 3]
-    assert cluster.told == [(5, ""), (1, ""), (0, "no machine has 1 CPU; more are asked for"), (3, "")]
+    assert cluster.told == [(5, ""), (1, ""), (0, "no machine has 1 CPU; more are requested"), (3, "")]
 
 
 def test_lanes_of_two_workers_need_two_cores_on_any_nodes():
@@ -123,8 +123,8 @@ def test_a_search_without_room_says_what_it_waits_for():
     assert cluster.room(capacity) == 0
     cluster.nodes = [node(total=4, free=0), node(total=0.5)]
     assert cluster.room(capacity) == 0
-    waits = "all 4 CPUs are in use, by other jobs; more are asked for"
-    waits_too = "asked for 1 CPU, free are 0.5 CPU in all; other jobs hold 4 CPU; more are asked for"
+    waits = "all 4 CPUs are in use by other jobs; more are requested"
+    waits_too = "asked for 1 CPU, free on all machines: 0.5 CPU; other jobs hold 4 CPU; more are requested"
     assert cluster.told == [(0, waits), (0, waits_too)]
 
 
@@ -200,13 +200,14 @@ def test_requests_stay_within_the_users_limit():
             [NodeUsage(total={"CPU": 8, "GPU": 1}, free={})],
             "the machines have no room for 2 workers of 1 CPU and 1 GPU",
         ),
-        (1, [NodeUsage(total={"CPU": 8, "GPU": 4}, free={"CPU": 4})], "all 4 GPUs are in use, by other jobs"),
-        (1, [NodeUsage(total={"CPU": 8, "GPU": 1}, free={"CPU": 4})], "the only GPU is in use, by other jobs"),
-        (1, [NodeUsage(total={"CPU": 4, "GPU": 1}, free={"GPU": 1})], "all 4 CPUs are in use, by other jobs"),
+        (1, [NodeUsage(total={"CPU": 8, "GPU": 4}, free={"CPU": 4})], "all 4 GPUs are in use by other jobs"),
+        (1, [NodeUsage(total={"CPU": 8, "GPU": 1}, free={"CPU": 4})], "the only GPU is in use by other jobs"),
+        (1, [NodeUsage(total={"CPU": 4, "GPU": 1}, free={"GPU": 1})], "all 4 CPUs are in use by other jobs"),
         (
             2,
             [NodeUsage(total={"CPU": 8, "GPU": 2}, free={"CPU": 4, "GPU": 1})],
-            "asked for 2 workers of 1 CPU and 1 GPU, free are 4 CPU and 1 GPU in all; other jobs hold 4 CPU and 1 GPU",
+            "asked for 2 workers of 1 CPU and 1 GPU, free on all machines: 4 CPU and 1 GPU; "
+            "other jobs hold 4 CPU and 1 GPU",
         ),
     ],
 )

@@ -76,7 +76,7 @@ def test_two_searches_at_once_share_two_cores_and_leave_each_other_alone(two_cor
         search(two_cores, tmp_path, "A", trials=num_trials["A"], max_concurrent=1) as a,
         search(two_cores, tmp_path, "B", trials=num_trials["B"], max_concurrent=0) as b,
     ):
-        waits = "waiting for resources: all 2 CPUs are in use, by other jobs"
+        waits = "waiting for resources: all 2 CPUs are in use by other jobs"
         wait_until(lambda: all(waits in said[name].read_text() for name in "AB"), seconds=90)
         for group in taken:
             remove_placement_group(group)

@@ -117,9 +117,9 @@ def test_picture_of_a_search_that_has_only_begun():
         "0 running, 0 paused, 0 complete, 0 pruned",
     ]
     assert lines[-1].startswith("0 of 1 lane busy, on ")
-    waiting = replace(view, plan=replace(view.plan, num_lanes=0), waits_for="the only GPU is in use, by other jobs")
+    waiting = replace(view, plan=replace(view.plan, num_lanes=0), waits_for="the only GPU is in use by other jobs")
     assert draw(waiting, 120, 24)[-1].startswith(
-        "waiting for resources: the only GPU is in use, by other jobs; memory of "
+        "waiting for resources: the only GPU is in use by other jobs; memory of "
     )
 
 

@@ -149,13 +149,13 @@ def test_describe_left_by_hand(low, middle, high, text):
 def test_lines_say_what_a_search_without_lanes_waits_for(capsys):
     board = make_board(num_lanes=4)
     lines = Lines(board, Path("runs/x"))
-    lines.on_lanes(0, "all 4 GPUs are in use, by other jobs")
-    assert board.view().waits_for == "all 4 GPUs are in use, by other jobs"
+    lines.on_lanes(0, "all 4 GPUs are in use by other jobs")
+    assert board.view().waits_for == "all 4 GPUs are in use by other jobs"
     lines.on_lanes(1, "other jobs hold 3 GPU")
     assert board.view().waits_for == ""
     lines.on_lanes(3)
     assert said(capsys) == [
-        "waiting for resources: all 4 GPUs are in use, by other jobs",
+        "waiting for resources: all 4 GPUs are in use by other jobs",
         "the cluster now has room for 1 trial at a time: other jobs hold 3 GPU",
         "the cluster now has room for 3 trials at a time instead of 1",
     ]
