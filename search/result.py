@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from search.record.experiment_record import read_experiment
 from search.record.files import BEST_FOLDER, METRICS_FILE, REPORT_FILE, STUDY_FILE, TABLE_FILE
-from search.record.model_metrics import read_metrics
+from search.record.model_metrics import ModelMetrics, read_metrics
 from search.record.trials import TrialRow, read_rows
 from search.storage.download import sync_down
 from search.storage.working_folder import parse_out
@@ -27,6 +27,9 @@ class Result:
 
     winner: TrialRow | None = None
     """The trial whose configuration was promoted; of an ensemble, its best member. None if nothing was promoted."""
+
+    metrics: ModelMetrics | None = None
+    """The scores of the promoted model on validation and test patients; None if nothing was promoted."""
 
     @property
     def model(self) -> Path | None:
@@ -88,9 +91,6 @@ def read_result(folder: Path) -> Result:
     """
     read_experiment(folder)
     rows = tuple(read_rows(folder / TABLE_FILE))
-    return Result(folder=folder, trials=rows, winner=_winner(folder, rows))
-
-
-def _winner(folder: Path, rows: tuple[TrialRow, ...]) -> TrialRow | None:
     metrics = read_metrics(folder / BEST_FOLDER / METRICS_FILE)
-    return next((row for row in rows if metrics and row.id == metrics.trial), None)
+    winner = next((row for row in rows if metrics and row.id == metrics.trial), None)
+    return Result(folder=folder, trials=rows, winner=winner, metrics=metrics)

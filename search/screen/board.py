@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from search.coordination.trial_progress import Phase, TrialProgress
 from search.record.epochs import EpochMetrics
@@ -14,6 +13,7 @@ from search.record.trials import State
 from search.scheduling.scheduler import Scheduler
 from search.screen.clock import Clock
 from search.screen.eta import Estimate, Plan, estimate
+from search.space import Sample
 
 ESTIMATE_SHARE = 0.02
 """Share of the driver's time that estimates may take; one of a search of a thousand trials takes 0.1 s."""
@@ -24,7 +24,7 @@ class RunningTrial:
     """What the table shows of a trial that is running."""
 
     number: int
-    sample: Mapping[str, Any]
+    sample: Sample
     dices: tuple[float, ...]
     """Validation Dice after each epoch, first to last."""
 
@@ -42,7 +42,7 @@ class Best:
     number: int
     epoch: int
     dice: float
-    sample: Mapping[str, Any]
+    sample: Sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from search.record.trials import State, trial_id
 from search.screen.board import Board
 from search.screen.clock import format_clock, format_roughly
 from search.screen.eta import Estimate
+from search.space import Sample
 
 
 class Lines:
@@ -111,7 +112,7 @@ class Lines:
         return error_file(self._folder, trial.number).relative_to(self._folder)
 
 
-def describe_sample(sample: Mapping[str, Any]) -> str:
+def describe_sample(sample: Sample) -> str:
     """Return hyperparameters in one line."""
     parts = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in sample.items())
     return " ".join(parts)

@@ -32,13 +32,15 @@ def test_load_returns_the_trials_the_winner_and_where_files_are(tmp_path):
     assert [row.number for row in result.trials] == [0, 1, 2, 3, 4, 5]
     assert result.winner is not None
     assert result.winner.id == "t001"  # as metrics.json says
+    assert result.metrics is not None
+    assert result.metrics.test.num_patients == len(DICES)
     assert (result.folder, result.model) == (folder, folder / "best")
     assert (result.report, result.study) == (folder / "report.html", folder / "optuna_journal.log")
 
 
 def test_load_of_a_search_without_a_model_has_no_winner(tmp_path):
     result = search.load(write_experiment(tmp_path, "mine"))
-    assert (result.winner, result.model) == (None, None)
+    assert (result.winner, result.metrics, result.model) == (None, None, None)
     assert len(result.trials) == 6
 
 
