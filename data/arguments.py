@@ -2,9 +2,11 @@
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
@@ -21,14 +23,20 @@ def parse_arguments(
     Args:
         kind: A dataclass with an option in each field; its docstring is the description of the command.
         argv: The arguments; None: those of this process.
-        prog: How the command is called.
+        prog: How the command is called as a module, such as `python -m search.tune`.
         default: The values of the options that are not given; None: those of the dataclass.
         description: A description other than the docstring.
     """
     _set_help(kind)
     options: dict[str, Any] = {} if default is None else {"default": default}
     text = inspect.cleandoc(description or kind.__doc__ or "")
-    return tyro.cli(kind, args=argv, prog=prog, description=_join_lines(text), **options)
+    return tyro.cli(kind, args=argv, prog=_called_as(prog), description=_join_lines(text), **options)
+
+
+def _called_as(prog: str) -> str:
+    """Return how the command was called: as a module, or as a command of `tumour-search` (search/cli.py)."""
+    program = Path(sys.argv[0]).name
+    return f"{program} {prog.rpartition('.')[2]}" if program == "tumour-search" else prog
 
 
 def _set_help(kind: type) -> None:

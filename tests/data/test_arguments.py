@@ -1,5 +1,6 @@
 """The command line of every command: options from a dataclass, and help in whole lines."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -77,3 +78,14 @@ def test_illegal_arguments_end_with_status_2(capsys):
         parse_arguments(Arguments, ["a", "--depth", "deep"], prog="command")
     assert caught.value.code == 2
     assert "--depth" in capsys.readouterr().err
+
+
+def test_help_says_how_the_command_was_called(capsys, monkeypatch):
+    for program, usage in (
+        ("/usr/bin/tumour-search", "usage: tumour-search tune "),
+        ("tune.py", "usage: python -m search.tune "),
+    ):
+        monkeypatch.setattr(sys, "argv", [program])
+        with pytest.raises(SystemExit):
+            parse_arguments(Arguments, ["--help"], prog="python -m search.tune")
+        assert capsys.readouterr().out.startswith(usage)
