@@ -1,4 +1,4 @@
-"""A layout that the program does not know is added by one row, and is then searched, predicted and served."""
+"""A new layout needs one row in the table of readers; search, prediction and service then work with it."""
 
 import io
 from pathlib import Path
@@ -71,7 +71,7 @@ def _row(monkeypatch):
 
 @pytest.fixture
 def source(tmp_path) -> Path:
-    """Six patients of three slices with two channels; the tumour is what is bright."""
+    """Six patients with three slices of two channels, in which the tumour is bright."""
     rng = np.random.default_rng(0)
     for patient in range(6):
         folder = tmp_path / "patients" / f"P{patient}"

@@ -1,10 +1,10 @@
-"""What it costs to be able to halt between two batches: epochs in turns with and without the check.
+"""Measure what it costs to be able to halt between two batches, by epochs with and without the check in turn.
 
     python tests/benchmarks/halt_check.py --rounds 9
     python tests/benchmarks/halt_check.py --rounds 9 --workers 2
 
-The check is the real one. It polls the channel to the lane, which is within the process or an authenticated socket, and
-two workers also vote. The last line is JSON.
+The check is the real one: it polls the channel to the lane, which is within the process or an authenticated socket, and
+two workers vote as well. The last line of output is one JSON object.
 """
 
 import argparse

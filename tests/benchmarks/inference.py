@@ -1,14 +1,14 @@
-"""How fast a model predicts: the command from files to files, its network alone, and the same network in torch.
+"""Measure how fast a model predicts: the command from files to files, its network alone, and that network in torch.
 
     python tests/benchmarks/inference.py [--size 256] [--width 32] [--rounds 7]
     python tests/benchmarks/inference.py --model runs/lgg/best --data data-sets/kaggle_3m       # and Dice
 
-The weights are random: they cost what trained ones cost. `bare` is a network that is called with batches that are
-ready, slice by slice; a volume is a patient's slices with pre- and post-processing, in memory; `end to end` is the
-command `python -m model.predict` with overlays, without the seconds in which it loads the model, which are told apart.
-Networks take turns within a round and rest between turns, for the threads of some go on spinning after their work.
-Ratios are medians over rounds of what one round gave; the shipped runtime is what `auto` takes here. With --model and
---data both runtimes score the patients. The last line is one JSON object.
+The weights are random, which costs as much as trained ones. `bare` calls a network slice by slice with batches that are
+ready. A volume is all slices of a patient, with pre- and post-processing, in memory. `end to end` is the command
+`python -m model.predict` with overlays, without the time in which it loads the model, which is reported separately.
+The networks take turns within a round and rest between turns, because the threads of some keep spinning after their
+work. Ratios are computed within each round; their median is reported. The shipped runtime is what `auto` chooses on
+this machine. With --model and --data, both runtimes score the patients. The last line of output is one JSON object.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ class Arguments:
     """Measure prediction."""
 
     size: int = 256
-    """Side of a slice in pixels, in the files and in the network."""
+    """Side of a slice in pixels, in the files as well as in the network."""
 
     width: int = 32
     """Features of the U-Net at full resolution."""
@@ -63,19 +63,19 @@ class Arguments:
     """Depth of the U-Net."""
 
     patients: int = 4
-    """Patients, each of 24 slices."""
+    """Number of patients, with 24 slices each."""
 
     rounds: int = 7
-    """Turns of each network."""
+    """How often each network is measured."""
 
     compiled: bool = True
-    """Whether to measure torch.compile, too; compiling takes a minute."""
+    """Whether torch.compile is measured as well; compiling takes a minute."""
 
     model: Path | None = None
     """Exported model whose Dice is compared between the runtimes."""
 
     data: str | None = None
-    """Patients for that, as the search's option."""
+    """Patients for that comparison, as for `search.tune`."""
 
 
 def main(arguments: Arguments) -> None:
@@ -99,7 +99,7 @@ def _speed(arguments: Arguments, folder: Path) -> dict:
     export_onnx(predictor, folder / "model.onnx", settings, sample_volumes=[volumes[0][:1]])
     shipped = choose_runtime().engine
     networks = _networks(predictor, folder / "model.onnx", compiled=arguments.compiled)
-    for network in networks.values():  # the first call compiles or allocates
+    for network in networks.values():  # the first call compiles and allocates
         _bare(network, volumes[0][:2], settings)
     slices, per_volume, commands = defaultdict(list), defaultdict(list), defaultdict(list)
     for number in range(arguments.rounds):
@@ -172,7 +172,7 @@ def _networks(predictor: Predictor, model: Path, *, compiled: bool) -> dict[str,
 
 
 def _bare(network: Network, volume: np.ndarray, settings: Settings) -> list[float]:
-    """Return the seconds of each slice."""
+    """Return the seconds that a network takes for each slice of a volume."""
     prepared = prepare(volume, settings.preprocessing)
     batches = np.ascontiguousarray(prepared.images[:, None].transpose(0, 1, 4, 2, 3), np.float32)
     return [_seconds(lambda batch=batch: network(batch, prepared.mean, prepared.std)) for batch in batches]
@@ -183,9 +183,9 @@ def _volume(network: Network, volume: np.ndarray, settings: Settings) -> float:
 
 
 def _command(folder: Path, runtime: str) -> tuple[float, float]:
-    """Return the seconds in which the model is loaded, and those of the whole command."""
+    """Return the seconds that loading the model takes, and those that the whole command takes."""
     load = _seconds(lambda: load_model(folder / "model.onnx", runtime=runtime))
-    shutil.rmtree(folder / "out", ignore_errors=True)  # a patient that is there would be passed over
+    shutil.rmtree(folder / "out", ignore_errors=True)  # the command skips patients that are already there
     arguments = [str(folder / "model.onnx"), str(folder / "in"), "--out", str(folder / "out"), "--runtime", runtime]
 
     def run() -> None:
@@ -206,7 +206,7 @@ def _summary(slices: list[float], volumes: list[float]) -> dict[str, float]:
 
 
 def _dice(model: Path, data: str) -> dict:
-    """Return the mean Dice in each runtime, and the largest difference of a patient's."""
+    """Return the mean Dice in each runtime, and the largest difference for one patient."""
     patients = find_source(data, phantom_root=Path(tempfile.gettempdir())).patients
     scores = {}
     for name in ("onnxruntime", "openvino"):

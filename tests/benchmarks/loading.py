@@ -1,11 +1,12 @@
-"""How fast the loader is, and how long a training step waits for it: the pack against reading TIFFs slice by slice.
+"""Measure how fast the loader is, against reading TIFFs slice by slice, and how long training waits for it.
 
     python tests/benchmarks/loading.py [--data phantom:24] [--rounds 5]
 
-`naive` is what a training script without a pack does: a torch Dataset that opens the two TIFFs of a slice, fits and
-augments them as the pack's loader does, behind a DataLoader. Both run with 0 and with 2 processes beside their own, and
-of each the faster one counts. They see the same slices in the same order, in turns; the ratio is that of the medians.
-The share of waiting is of a training epoch of a U-Net on this machine. The last line is one JSON object.
+`naive` is what a training script without a pack does: behind a DataLoader, a torch Dataset opens the two TIFFs of a
+slice, and fits and augments them as the pack's loader does. Both loaders run with no worker processes and with two, and
+the faster variant of each counts. They take turns and load the same slices in the same order; the ratio is that of
+their medians. `waiting_share` is the share of a U-Net's epoch on this machine in which the next batch was not ready.
+The last line of output is one JSON object.
 """
 
 import json
@@ -23,7 +24,8 @@ import torch
 import tyro
 from torch.utils.data import DataLoader, Dataset
 
-from data.augment import AugmentConfig, build_augment
+from data.augment import Augment, AugmentConfig, build_augment
+from data.errors import UserError
 from data.loaders import epoch_slices
 from data.pack import Pack, pack_patients
 from data.patient import SliceFiles, SlicePatient
@@ -35,7 +37,8 @@ from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from search.record.provenance import commit
 
-KINDS = ("naive", "pack")
+NUM_PROCESSES = (0, 2)
+"""Worker processes of a loader; with none, it loads in the process that trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +46,23 @@ class Arguments:
     """Measure the loader."""
 
     data: str = "phantom:24"
-    """As the search's option; slices must be files of their own."""
+    """Patients, as for `search.tune`; each slice must be a file."""
 
     size: int = 128
     """Side of a slice in pixels."""
 
     batch_size: int = 16
-    """Slices of a batch."""
+    """Slices per batch."""
 
     rounds: int = 5
-    """Epochs that each loader prepares."""
+    """Number of epochs that each loader loads."""
 
     augment: float = 1.0
-    """Strength of augmentation, of both; 0 is none."""
+    """Strength of augmentation in both loaders; 0 turns it off."""
 
 
-class NaiveSlices(Dataset):
-    """Slices as files: opened, fitted, augmented and normalised one by one, every time."""
+class NaiveSlices(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Slices in files, each opened, fitted, augmented and normalised every time that it is asked for."""
 
     def __init__(self, patients: tuple[SlicePatient, ...], pack: Pack, augment: float) -> None:
         self._files: list[SliceFiles] = [files for patient in patients for files in patient.slices]
@@ -67,13 +70,13 @@ class NaiveSlices(Dataset):
         self._mean, self._std = pack.mean[pack.patient_of_slice], pack.std[pack.patient_of_slice]
         self._size = pack.size
         self._strength = augment
-        self._augment = None
+        self._augment: Augment | None = None
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if self._augment is None and self._strength:  # a transform cannot be sent to another process
+        if self._augment is None and self._strength:  # not in __init__, because a transform cannot be pickled
             self._augment = build_augment(AugmentConfig(strength=self._strength))
         image, mask = self._read(self._files[index])
         image, mask = fit_image(image, self._size), fit_mask(mask, self._size)
@@ -84,55 +87,64 @@ class NaiveSlices(Dataset):
 
 
 def main(arguments: Arguments) -> None:
-    with ExitStack() as stack:
-        _measure(arguments, stack)
-
-
-def _measure(arguments: Arguments, stack: ExitStack) -> None:
-    patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir())).patients
+    patients = find_slices(arguments.data)
     pack = pack_patients(patients, Preprocessing(size=arguments.size))
-    every = np.arange(pack.num_slices)
-    naive = NaiveSlices(patients, pack, arguments.augment)
-    loaders = {number: stack.enter_context(_loader(pack, arguments, number)) for number in (0, 2)}
-    chosen = list(range(arguments.batch_size))
-    naive_loaders = {
-        number: DataLoader(
-            naive,
-            batch_size=arguments.batch_size,
-            sampler=chosen,
-            num_workers=number,
-            persistent_workers=number > 0,
-        )
-        for number in loaders
+    rates = measure_rates(NaiveSlices(patients, pack, arguments.augment), pack, arguments)
+    naive, packed = (max(rates[f"{kind}_{number}_processes"] for number in NUM_PROCESSES) for kind in ("naive", "pack"))
+    result = {
+        "slices_per_second": {name: round(rate, 1) for name, rate in rates.items()},
+        "ratio_to_naive": round(packed / naive, 2),
+        "ratio_to_naive_in_one_process": round(rates["pack_0_processes"] / rates["naive_0_processes"], 2),
+        "waiting_share": round(_waiting_share(pack, arguments), 4),
+        "data": Path(arguments.data).name,
+        "size": arguments.size,
+        "augment": arguments.augment,
+        "rounds": arguments.rounds,
+        "commit": commit(),
     }
-    for number, batches in loaders.items():  # the processes start, and stay
-        _time(batches(epoch=0))
-        _time(naive_loaders[number])
+    print(json.dumps(result))
+
+
+def find_slices(data: str) -> tuple[SlicePatient, ...]:
+    """Return the patients of a data source whose slices are files.
+
+    Raises:
+        UserError: The source has other patients.
+    """
+    found = find_source(data, phantom_root=Path(tempfile.gettempdir())).patients
+    patients = tuple(patient for patient in found if isinstance(patient, SlicePatient))
+    if len(patients) < len(found):
+        raise UserError(f"{data} has patients that are volumes, but this benchmark needs slices that are files")
+    return patients
+
+
+def measure_rates(naive: NaiveSlices, pack: Pack, arguments: Arguments) -> dict[str, float]:
+    """Return the slices per second of each loader with each number of processes, medians over the rounds."""
+    order: list[int] = list(range(arguments.batch_size))
+    naive_loaders = {number: _naive_loader(naive, order, arguments.batch_size, number) for number in NUM_PROCESSES}
     seconds = defaultdict(list)
-    for epoch in range(1, arguments.rounds + 1):
-        order = epoch_slices(pack, every, seed=0, epoch=epoch)
-        order = order[: len(order) // arguments.batch_size * arguments.batch_size]
-        for number, batches in loaders.items():
-            seconds[f"pack_{number}_processes"].append(_time(batches(epoch=epoch)) / len(order))
-            chosen[:] = order.tolist()
-            seconds[f"naive_{number}_processes"].append(_time(naive_loaders[number]) / len(order))
-    rates = {name: 1 / statistics.median(times) for name, times in seconds.items()}
-    best_naive, best_pack = (max(rates[f"{kind}_{number}_processes"] for number in loaders) for kind in KINDS)
-    waiting = _waiting_share(pack, arguments)
-    print(
-        json.dumps(
-            {
-                "slices_per_second": {name: round(rate, 1) for name, rate in rates.items()},
-                "ratio_to_naive": round(best_pack / best_naive, 2),
-                "ratio_to_naive_in_one_process": round(rates["pack_0_processes"] / rates["naive_0_processes"], 2),
-                "waiting_share": round(waiting, 4),
-                "data": Path(arguments.data).name,
-                "size": arguments.size,
-                "augment": arguments.augment,
-                "rounds": arguments.rounds,
-                "commit": commit(),
-            }
-        )
+    with ExitStack() as stack:
+        loaders = {number: stack.enter_context(_loader(pack, arguments, number)) for number in NUM_PROCESSES}
+        for number, batches in loaders.items():  # starts the worker processes, which stay for later epochs
+            _time(batches(epoch=0))
+            _time(naive_loaders[number])
+        for epoch in range(1, arguments.rounds + 1):
+            slices = epoch_slices(pack, np.arange(pack.num_slices), seed=0, epoch=epoch).tolist()
+            order[:] = slices[: len(slices) // arguments.batch_size * arguments.batch_size]
+            for number, batches in loaders.items():
+                seconds[f"pack_{number}_processes"].append(_time(batches(epoch=epoch)) / len(order))
+                seconds[f"naive_{number}_processes"].append(_time(naive_loaders[number]) / len(order))
+    return {name: 1 / statistics.median(times) for name, times in seconds.items()}
+
+
+def _naive_loader(naive: NaiveSlices, order: list[int], batch_size: int, num_processes: int) -> DataLoader:
+    """Return a loader of the slices in `order`, which the caller changes before every epoch."""
+    return DataLoader(
+        naive,
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=num_processes,
+        persistent_workers=num_processes > 0,
     )
 
 
@@ -156,11 +168,11 @@ def _time(batches: Iterable) -> float:
 
 
 def _waiting_share(pack: Pack, arguments: Arguments) -> float:
-    """Return the share of a training epoch, without its validation, in which the network waited for a batch."""
+    """Return the share of an epoch, with a validation on one patient, in which training waited for a batch."""
     unet = UNetConfig(in_channels=pack.num_channels)
     config = TrainConfig(max_epochs=3, batch_size=arguments.batch_size, augment=arguments.augment)
-    few = pack.select(pack.patient_ids[:1])
-    epochs = [result.metrics for result in train(unet, config, pack, few)][1:]  # the first one warms up
+    val_pack = pack.select(pack.patient_ids[:1])
+    epochs = [result.metrics for result in train(unet, config, pack, val_pack)][1:]  # the first epoch warms up
     return statistics.median(epoch["waiting_seconds"] / epoch["seconds"] for epoch in epochs)
 
 

@@ -1,10 +1,11 @@
-"""What a plain U-Net reaches on a folder of patients: patient-level cross-validation, no search, no selection.
+"""Measure what a plain U-Net reaches on a folder of patients, by patient-level cross-validation without a search.
 
     python tests/benchmarks/plain_unet.py --data path/to/kaggle_3m [--folds 5] [--epochs 20]
 
-Each fold trains one fixed, ordinary configuration on the other folds' patients and scores the last epoch (not the best)
-on its own, in the masks' own size. Every patient is scored once, so the mean says what to expect of a search on so few
-patients, and the spread how much a test side of a few patients can say. The last line is one JSON object.
+Each fold trains one fixed, ordinary configuration on the patients of the other folds. It scores its own patients after
+the last epoch (not the best one), at the size of their masks. Every patient is scored once, so the mean shows what to
+expect of a search on so few patients, and the spread shows how little a test set of a few patients can tell. The last
+line of output is one JSON object.
 """
 
 import json
@@ -35,22 +36,22 @@ class Arguments:
     """Cross-validate a plain U-Net."""
 
     data: str = "phantom"
-    """As the search's option."""
+    """Patients, as for `search.tune`."""
 
     folds: int = 5
-    """Parts that the patients are divided into, by their place in the order of their ids."""
+    """Number of folds; the patients are dealt out to them in the order of their ids."""
 
     size: int = 128
     """Side of a slice in pixels."""
 
     epochs: int = 20
-    """Epochs of each training."""
+    """Epochs per training."""
 
     learning_rate: float = 2e-3
     """Peak learning rate."""
 
     seed: int = 0
-    """Seeds weights, order, augmentation and dropout."""
+    """Seed of weights, order, augmentation and dropout."""
 
 
 def main(arguments: Arguments) -> None:
@@ -64,16 +65,14 @@ def main(arguments: Arguments) -> None:
     settings = Settings(preprocessing=Preprocessing(size=arguments.size), channel_names=("pre", "flair", "post"))
     scores: list[PatientScore] = []
     for fold in range(arguments.folds):
-        held_out = patients[fold :: arguments.folds]
-        names = tuple(patient.id for patient in held_out)
-        others = tuple(patient.id for patient in patients if patient.id not in names)
-        *_, last = train(unet, config, pack.select(others), pack.select(names))
+        val_patients = patients[fold :: arguments.folds]
+        val_ids = tuple(patient.id for patient in val_patients)
+        train_ids = tuple(patient.id for patient in patients if patient.id not in val_ids)
+        *_, last = train(unet, config, pack.select(train_ids), pack.select(val_ids))
         network = torch_network(Predictor([last.state.network]), next(last.state.network.parameters()).device)
-        found = evaluate(network, held_out, settings=settings)
-        print(
-            "\n".join(f"{score.patient} {score.dice:.4f} of {score.true_pixels} pixels" for score in found), flush=True
-        )
-        scores += found
+        for score in evaluate(network, val_patients, settings=settings):
+            print(f"{score.patient} {score.dice:.4f} of {score.true_pixels} pixels", flush=True)
+            scores.append(score)
     result = {
         "summary": summarise(scores).to_record(),
         "patients": [asdict(score) for score in scores],

@@ -1,22 +1,24 @@
-"""How many epochs a search needs to find a good configuration: whole searches replayed on recorded learning curves.
+"""Measure how many epochs a search needs to find a good configuration, on recorded learning curves.
 
     python tests/benchmarks/search_efficiency.py [--table results/curves_lgg_20.csv] [--seeds 30]
 
-The table is real (record_curves.py). What lies between its configurations is not: a Gaussian process answers, fitted to
-the curves in the unit cube of the space's axes. It tells noise from landscape, so the best is not the luckiest; how
-well it predicts configurations that it has not seen is printed. With `--between nearest`, the nearest configuration
-answers: no model, but a landscape of flat cells, in each of which a search learns nothing new.
-A search has reached its goal when some epoch's Dice is 99 % (`--goal`) of the best at the table's configurations. What
-counts are the epochs of all trials until then; time is simulated, an epoch is one unit.
+Whole searches are replayed on the curves of a table that `record_curves.py` recorded. Between the configurations of the
+table, a Gaussian process predicts the curve. It is fitted to the table in the unit cube of the space's axes, and it
+separates noise from landscape, so the best configuration is not simply the luckiest. The script prints how well it
+predicts configurations that it has not seen. With `--between nearest`, the curve of the nearest configuration is used
+instead: that needs no model, but makes a landscape of flat cells, and within a cell a search learns nothing new.
 
-    ours            the program's searcher and scheduler, as `search.tune` has them by default
+A search has reached its goal when the Dice of an epoch is 99 % (`--goal`) of the best of the table's configurations.
+The epochs of all its trials until then count. Time is simulated, and an epoch takes one unit of it.
+
+    ours            the searcher and scheduler of this program, as `search.tune` uses them by default
     NAME+NAME       the same with another searcher and scheduler (`--also tpe+hyperband`)
-    random          random configurations, every one trained to the end
-    random_twice    the same with twice the machines: half the epochs count
-    stock           Ray's OptunaSearch and ASHAScheduler, by their defaults
-    optuna          Optuna alone: its TPE and its HyperbandPruner
+    random          random configurations, each trained to the end
+    random_twice    the same on twice as many machines, so that half of the epochs count
+    stock           Ray's OptunaSearch and ASHAScheduler with their defaults
+    optuna          Optuna alone, with its TPE and its HyperbandPruner
 
-The last line is one JSON object.
+The last line of output is one JSON object.
 """
 
 import csv
@@ -26,8 +28,9 @@ import json
 import math
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -35,6 +38,7 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 import tyro
+from optuna.distributions import FloatDistribution, IntDistribution
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from sklearn.exceptions import ConvergenceWarning
@@ -47,20 +51,20 @@ from sklearn.neighbors import KNeighborsRegressor
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
-from search.coordination.trial_progress import Leg
+from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.provenance import commit
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, Sample
 from search.suggestion.searcher import OptunaSearcher
 from tests.support.fakes import Rows
-from tests.support.simulation import simulate
+from tests.support.simulation import SimulatedSearch, simulate
 
 NUM_TRIALS = 400
-"""Configurations that a search may try; one that has not reached the goal by then counts as never."""
+"""Number of configurations that a search may try; a search that has not found a good one by then never will."""
 
 NUM_RANDOM = 2000
-"""Random configurations, to say how rare good ones are."""
+"""Number of random configurations from which the share of good ones is estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,32 +72,43 @@ class Arguments:
     """Replay searches on recorded learning curves."""
 
     table: Path = Path(__file__).parent / "results" / "curves_lgg_20.csv"
-    """Written by record_curves.py."""
+    """Table of learning curves, written by record_curves.py."""
 
     between: Literal["gp", "nearest"] = "gp"
-    """What answers between the table's configurations."""
+    """How curves between the table's configurations are predicted."""
 
     goal: float = 0.99
-    """Share of the table's best Dice that a search is to reach."""
+    """Share of the table's best Dice that a search must reach."""
 
     seeds: int = 30
-    """Searches of each kind."""
+    """Searches per kind."""
 
     lanes: tuple[int, ...] = (1, 16)
-    """Trials at a time."""
+    """Numbers of trials that run at the same time; every kind is replayed with each."""
 
     also: tuple[str, ...] = ()
-    """Further kinds, as SEARCHER+SCHEDULER."""
+    """Further kinds of search, as SEARCHER+SCHEDULER."""
 
     reduction_factor: int = SearchConfig().reduction_factor
-    """Ours."""
+    """The reduction factor of our scheduler."""
 
     grace_period: int | None = None
-    """Ours; None: as the search has it by default."""
+    """The grace period of our scheduler; by default the one of a search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quartiles:
+    """Quartiles of the epochs until the goal; None where such a search never reached it."""
+
+    lower: float | None
+    median: float | None
+    upper: float | None
+    reached: int
+    """The number of searches that reached the goal."""
 
 
 class Table:
-    """Learning curves of a sample of the space, and of what lies between."""
+    """The learning curve of every configuration of the space: recorded for a sample, predicted for all others."""
 
     def __init__(self, path: Path, between: str, goal: float) -> None:
         with path.open() as file:
@@ -115,6 +130,7 @@ class Table:
         self._seen: dict[tuple[Any, ...], np.ndarray] = {}
 
     def dice(self, sample: Sample, epoch: int) -> float:
+        """Return the validation Dice of a configuration after an epoch."""
         key = tuple(sample.values())
         if key not in self._seen:
             self._seen[key] = self._curve(_place(sample))
@@ -126,12 +142,12 @@ class Table:
         samples = [sampler.suggest().sample for _ in range(NUM_RANDOM)]
         return float(np.mean([self._curve(_place(sample)).max() >= self.goal for sample in samples]))
 
-    def explained(self) -> float:
-        """Return the share of the variance of last epochs that is predicted for configurations left out (R squared)."""
+    def explained_variance(self) -> float:
+        """Return R squared: the share of the variance of last epochs that is predicted in cross-validation."""
         folds = KFold(10, shuffle=True, random_state=0)
         model = _gaussian_process() if self._process else KNeighborsRegressor(1)
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            predicted = cross_val_predict(model, self._places, self._recorded, cv=folds)
+            predicted = np.asarray(cross_val_predict(model, self._places, self._recorded, cv=folds))
         return float(r2_score(self._recorded[:, -1], predicted[:, -1]))
 
     def _curve(self, place: np.ndarray) -> np.ndarray:
@@ -141,38 +157,40 @@ class Table:
 
 
 def _gaussian_process() -> GaussianProcessRegressor:
-    kernel = ConstantKernel() * Matern(np.ones(len(CORE)), (0.1, 20.0), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))
+    length_scale = np.ones(len(CORE))
+    matern = Matern(length_scale, (0.1, 20.0), nu=2.5)  # pyright: ignore[reportArgumentType] (typed as one float only)
+    kernel = ConstantKernel() * matern + WhiteKernel(0.1, (1e-3, 1.0))
     return GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
 
 
 @functools.cache
 def read_table(path: Path, between: str, goal: float) -> Table:
-    """Return a table; every process reads each once."""
+    """Return a table, which each process reads only once."""
     return Table(path, between, goal)
 
 
 def main(arguments: Arguments) -> None:
     table = read_table(arguments.table, arguments.between, arguments.goal)
     kinds = ["ours", "random", "stock", "optuna", *arguments.also]
-    facts = {"share_at_goal": round(table.share_at_goal(), 4), "explained_variance": round(table.explained(), 3)}
+    facts = {
+        "share_at_goal": round(table.share_at_goal(), 4),
+        "explained_variance": round(table.explained_variance(), 3),
+    }
     print(f"{len(table.curves)} configurations, best Dice {table.best:.4f}, goal {table.goal:.4f}: {facts}", flush=True)
-    report: dict[str, Any] = {}
+    report: dict[str, Quartiles] = {}
     with ProcessPoolExecutor() as pool:
         for kind, lanes in itertools.product(kinds, arguments.lanes):
-            found = list(pool.map(_epochs_to_goal, *zip(*_work(arguments, kind, lanes), strict=True)))
+            replay = functools.partial(_epochs_to_goal, arguments, kind, lanes)
+            found = list(pool.map(replay, range(arguments.seeds)))
             report[f"{kind} x{lanes}"] = _quartiles(found)
             if kind == "random":
                 report[f"random_twice x{lanes}"] = _quartiles([epochs / 2 for epochs in found])
-            print(f"{kind} x{lanes}: {report[f'{kind} x{lanes}']}", flush=True)
+            print(f"{kind} x{lanes}: {asdict(report[f'{kind} x{lanes}'])}", flush=True)
     print(json.dumps(_summary(report, arguments, table) | facts))
 
 
-def _work(arguments: Arguments, kind: str, lanes: int) -> list[tuple]:
-    return [(arguments, kind, lanes, seed) for seed in range(arguments.seeds)]
-
-
 def _epochs_to_goal(arguments: Arguments, kind: str, lanes: int, seed: int) -> float:
-    """Return the epochs that all trials of one search took until one reached the goal; inf if none did."""
+    """Return how many epochs all trials of one search took until one reached the goal; inf if none did."""
     table = read_table(arguments.table, arguments.between, arguments.goal)
     search = _make(kind, arguments, seed, table.max_epochs)
     epochs = simulate(
@@ -182,9 +200,11 @@ def _epochs_to_goal(arguments: Arguments, kind: str, lanes: int, seed: int) -> f
     return next(reached, math.inf)
 
 
-def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> Any:
-    if kind in ("stock", "optuna"):
-        return {"stock": Stock, "optuna": OptunaAlone}[kind](seed, max_epochs)
+def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> SimulatedSearch:
+    if kind == "stock":
+        return StockRay(seed, max_epochs)
+    if kind == "optuna":
+        return OptunaAlone(seed, max_epochs)
     names = {"ours": f"{SearchConfig().searcher}+{SearchConfig().scheduler}", "random": "random+none"}
     searcher, scheduler = names.get(kind, kind).split("+")
     config = SearchConfig(
@@ -201,64 +221,84 @@ def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> Any:
     )
 
 
-class _Peer:
-    """What a peer needs to stand in the coordinator's place: no pauses, every leg is a trial from its first epoch."""
+class _Peer(ABC):
+    """A search by another program in the coordinator's place: it never pauses, so every leg is a whole trial."""
 
     def __init__(self) -> None:
-        self.trials: dict[int, Any] = {}
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.trials: dict[int, TrialProgress] = {}
         self.is_finished = True
 
     def next_leg(self) -> Leg | None:
         number = len(self.trials)
         if number == NUM_TRIALS:
             return None
-        self.trials[number] = SimpleNamespace(last_epoch=0)
-        return Leg(number=number, sample=self.suggest(number))
+        sample = self.suggest(number)
+        self.trials[number] = TrialProgress(number=number, sample=sample, attrs={})
+        return Leg(number=number, sample=sample)
 
-    def end_leg(self, number: int) -> None: ...
+    @abstractmethod
+    def suggest(self, number: int) -> Sample:
+        """Return the configuration of the next trial."""
+
+    @abstractmethod
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        """Return whether a trial continues after an epoch."""
+
+    def end_leg(self, number: int) -> None:
+        self.trials[number].phase = Phase.ENDED
+
+    def lose(self, number: int, error: str) -> None:
+        """Fail, because no replay loses a worker group."""
+        raise NotImplementedError
 
 
-class Stock(_Peer):
+class StockRay(_Peer):
     """Ray Tune's OptunaSearch and ASHAScheduler, called in the order in which Tune calls them."""
 
     def __init__(self, seed: int, max_epochs: int) -> None:
         super().__init__()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._searcher = OptunaSearch(space=dict(CORE), metric="val_dice", mode="max", seed=seed)
         self._scheduler = ASHAScheduler(time_attr="epoch", metric="val_dice", mode="max", max_t=max_epochs)
+        self._controller: Any = None  # ASHA takes Tune's controller but does not use it
 
     def suggest(self, number: int) -> Sample:
         sample = self._searcher.suggest(str(number))
-        self._scheduler.on_trial_add(None, SimpleNamespace(trial_id=str(number)))
+        assert sample is not None
+        self._scheduler.on_trial_add(self._controller, self._trial(number))
         return sample
 
     def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
-        trial, result = SimpleNamespace(trial_id=str(number)), epoch.to_json() | {"training_iteration": epoch.epoch}
-        if not finished and self._scheduler.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE:
+        trial, result = self._trial(number), {**epoch.to_json(), "training_iteration": epoch.epoch}
+        decision = TrialScheduler.STOP if finished else self._scheduler.on_trial_result(self._controller, trial, result)
+        if decision == TrialScheduler.CONTINUE:
             self._searcher.on_trial_result(str(number), result)
             return True
-        self._scheduler.on_trial_complete(None, trial, result)
+        self._scheduler.on_trial_complete(self._controller, trial, result)
         self._searcher.on_trial_complete(str(number), result)
         return False
 
+    def _trial(self, number: int) -> Any:
+        """Return what ASHA reads of Tune's trials."""
+        return SimpleNamespace(trial_id=str(number))
+
 
 class OptunaAlone(_Peer):
-    """An Optuna script as its tutorial has it."""
+    """Optuna's sampler and pruner, used as in its tutorial."""
 
     def __init__(self, seed: int, max_epochs: int) -> None:
         super().__init__()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max_epochs)
         sampler = optuna.samplers.TPESampler(seed=seed)
         self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-        self._asked: dict[int, optuna.Trial] = {}
+        self._trials: dict[int, optuna.Trial] = {}
 
     def suggest(self, number: int) -> Sample:
-        self._asked[number] = self._study.ask(CORE)
-        return self._asked[number].params
+        self._trials[number] = self._study.ask(CORE)
+        return self._trials[number].params
 
     def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
-        trial = self._asked[number]
+        trial = self._trials[number]
         trial.report(epoch.val_dice, epoch.epoch)
         if finished:
             self._study.tell(trial, epoch.val_dice)
@@ -270,33 +310,31 @@ class OptunaAlone(_Peer):
 
 
 def _place(sample: Sample) -> np.ndarray:
-    """Return a sample's place in the unit cube."""
+    """Return the place of a sample in the unit cube."""
     places = []
     for name, axis in CORE.items():
+        assert isinstance(axis, FloatDistribution | IntDistribution)
         low, high, value = axis.low, axis.high, sample[name]
-        if getattr(axis, "log", False):
+        if axis.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
         places.append((value - low) / (high - low))
     return np.array(places)
 
 
-def _quartiles(found: list[float]) -> dict[str, float | None]:
-    """Return None for a quartile that lies among the searches that never reached the goal."""
+def _quartiles(found: list[float]) -> Quartiles:
     values = np.quantile(np.array(found), [0.25, 0.5, 0.75], method="nearest")
-    return {
-        name: value if math.isfinite(value) else None
-        for name, value in zip(("lower", "median", "upper"), values.tolist(), strict=True)
-    } | {"reached": sum(map(math.isfinite, found))}
+    lower, median, upper = (value if math.isfinite(value) else None for value in values.tolist())
+    return Quartiles(lower=lower, median=median, upper=upper, reached=sum(map(math.isfinite, found)))
 
 
-def _summary(report: dict[str, Any], arguments: Arguments, table: Table) -> dict[str, Any]:
+def _summary(report: dict[str, Quartiles], arguments: Arguments, table: Table) -> dict[str, object]:
     def speedup(over: str, lanes: int) -> float | None:
-        ours, theirs = report[f"ours x{lanes}"]["median"], report[f"{over} x{lanes}"]["median"]
+        ours, theirs = report[f"ours x{lanes}"].median, report[f"{over} x{lanes}"].median
         return round(theirs / ours, 2) if ours and theirs else None
 
     first = arguments.lanes[0]
     return {
-        "epochs_to_goal": report,
+        "epochs_to_goal": {name: asdict(quartiles) for name, quartiles in report.items()},
         "speedup_over_random": speedup("random", first),
         "speedup_over_stock": speedup("stock", first),
         **{

@@ -1,32 +1,35 @@
-"""What a search costs beside training: the same trials through `search` and in a bare loop.
+"""Measure what a search costs on top of training: the same trials in a search and in a bare loop.
 
     python tests/benchmarks/search_overhead.py [--workers 1] [--trials 8] [--epochs 3] [--rounds 3]
 
-Every round runs, one after the other, the bare loop (processes with nothing but `model.train.train`, gloo between two)
-and the search; no trial is stopped early, so the samples are the same in all rounds. The medians over rounds give
+Every round runs the search and then the bare loop, which is one process per worker that calls `train` and nothing else
+(with gloo between two). No trial is stopped early, so all rounds train the same samples. The medians over rounds give
 
-    startup_seconds            from `ray.init` to the begin of the first epoch, and Ray's end after the last one
+    startup_seconds            from `ray.init` to the start of the first epoch, and from the last one's end to Ray's
     marginal_seconds_per_trial (search - startup_seconds - bare) / trials
     ratio_without_startup      (search - startup_seconds) / bare
 
-The bare loop keeps its checkpoint on disk after every epoch, as the search does and as any loop must that may be
-killed; `..._unsaved` says the same against a loop that writes nothing. Accepted: at most 0.3 s a trial and 1.15. The
-ideal is 0 and 1. The last line is one JSON object.
+The bare loop saves a checkpoint after every epoch, because the search does and any loop that may be killed has to. The
+figures that end in `_unsaved` compare with a loop that saves nothing. At most 0.3 s per trial and a ratio of 1.15 are
+accepted; 0 and 1 are ideal. The last line of output is one JSON object.
 """
 
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 import tyro
+from torch.multiprocessing.spawn import spawn
 
 from data.preprocess import Preprocessing
 from model.training.train import train
@@ -35,8 +38,11 @@ from search.cluster.engine import run_trials
 from search.cluster.session import ray_session
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
+from search.record.epochs import EpochMetrics
 from search.record.provenance import commit
 from search.space import Sample, SharedSettings, to_configs
+
+Tracking = Literal["offline", "online", "tensorboard", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +50,25 @@ class Arguments:
     """Measure the overhead of a search."""
 
     workers: int = 1
-    """Workers of a trial."""
+    """Workers per trial."""
 
     trials: int = 8
-    """Trials of the whole search."""
+    """Trials per search."""
 
     epochs: int = 3
-    """Epochs of each trial."""
+    """Epochs per trial."""
 
     rounds: int = 3
-    """Times that everything is measured."""
+    """How often everything is measured."""
 
     size: int = 128
     """Side of a slice in pixels."""
 
     patients: int = 16
-    """Synthetic patients."""
+    """Number of synthetic patients."""
 
-    tracking: str = "offline"
-    """As the search's option."""
+    tracking: Tracking = "offline"
+    """Where the trials are tracked; as for `search.tune`."""
 
 
 def main(arguments: Arguments) -> None:
@@ -79,15 +85,16 @@ def main(arguments: Arguments) -> None:
         tracking=arguments.tracking,
     )
     cohort = read_cohort(config)
-    samples = search(config, cohort)[2]  # also the warm-up: files are in the page cache from here on
+    samples = run_search(config, cohort).samples  # also the warm-up: files are in the page cache from here on
     rounds = []
     for index in range(arguments.rounds):
-        whole, startup, again = search(config, cohort)
-        assert again == samples, "the searches tried different samples"
-        times = {"search": whole, "startup": startup}
-        times |= {
-            "bare": bare(config, cohort, samples, save=True),
-            "unsaved": bare(config, cohort, samples, save=False),
+        measured = run_search(config, cohort)
+        assert measured.samples == samples, "the searches tried different samples"
+        times = {
+            "search": measured.seconds,
+            "startup": measured.startup_seconds,
+            "bare": run_bare_loop(config, cohort, samples, save=True),
+            "unsaved": run_bare_loop(config, cohort, samples, save=False),
         }
         rounds.append({key: round(seconds, 2) for key, seconds in times.items()})
         print(f"round {index + 1}: {json.dumps(rounds[-1])}", flush=True)
@@ -95,8 +102,19 @@ def main(arguments: Arguments) -> None:
     print(json.dumps(_report(rounds, arguments)))
 
 
-def search(config: SearchConfig, cohort: Cohort) -> tuple[float, float, list[Sample]]:
-    """Return the seconds of a search, those of them outside the time from its first epoch to its last, its samples."""
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSearch:
+    """How long a search took, and what it tried."""
+
+    seconds: float
+    startup_seconds: float
+    """The part of `seconds` before the first epoch starts and after the last one ends."""
+
+    samples: list[Sample]
+
+
+def run_search(config: SearchConfig, cohort: Cohort) -> MeasuredSearch:
+    """Return the measurements of a whole search, which replaces the one in the same folder."""
     shutil.rmtree(config.folder, ignore_errors=True)
     config.folder.mkdir(parents=True)
     started = time.perf_counter()
@@ -105,17 +123,22 @@ def search(config: SearchConfig, cohort: Cohort) -> tuple[float, float, list[Sam
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     whole = time.perf_counter() - started
     assert all(len(row.epochs) == config.max_epochs for row in rows)
-    first, last = rows[0].epochs[0], max(row.epochs[-1].elapsed_seconds or 0.0 for row in rows)
-    assert first.elapsed_seconds is not None
-    return whole, whole - (last - first.elapsed_seconds + first.seconds), [row.sample for row in rows]
+    first = rows[0].epochs[0]
+    training = max(map(_elapsed, (row.epochs[-1] for row in rows))) - _elapsed(first) + first.seconds
+    return MeasuredSearch(seconds=whole, startup_seconds=whole - training, samples=[row.sample for row in rows])
 
 
-def bare(config: SearchConfig, cohort: Cohort, samples: list[Sample], *, save: bool) -> float:
-    """Return the seconds of training the samples one after the other, in processes that are already there."""
-    queue = multiprocessing.get_context("spawn").Queue()
+def _elapsed(epoch: EpochMetrics) -> float:
+    assert epoch.elapsed_seconds is not None
+    return epoch.elapsed_seconds
+
+
+def run_bare_loop(config: SearchConfig, cohort: Cohort, samples: list[Sample], *, save: bool) -> float:
+    """Return how many seconds it takes to train the samples one after the other in processes that have started."""
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
     threads = max(1, (os.cpu_count() or 1) // config.workers_per_trial)
     work = (config.workers_per_trial, threads, config.shared_settings(3), cohort, samples, config.out, save, queue)
-    multiprocessing.spawn(_train_all, args=work, nprocs=config.workers_per_trial)
+    spawn(_train_all, args=work, nprocs=config.workers_per_trial)
     return queue.get()
 
 
@@ -123,12 +146,12 @@ def _train_all(
     rank: int,
     world_size: int,
     threads: int,
-    fixed: SharedSettings,
+    shared: SharedSettings,
     cohort: Cohort,
     samples: list[Sample],
     out: Path,
     save: bool,
-    queue: multiprocessing.Queue,
+    queue: SimpleQueue[float],
 ) -> None:
     torch.set_num_threads(threads)
     if world_size > 1:
@@ -136,7 +159,7 @@ def _train_all(
         dist.barrier()
     started = time.perf_counter()
     for sample in samples:
-        for result in train(*to_configs(sample, fixed), cohort.train_pack, cohort.val_pack):
+        for result in train(*to_configs(sample, shared), cohort.train_pack, cohort.val_pack):
             if save and rank == 0:
                 (out / "bare.pt").write_bytes(result.state.to_bytes())
     if rank == 0:
@@ -147,16 +170,16 @@ def _train_all(
 
 
 def _report(rounds: list[dict[str, float]], arguments: Arguments) -> dict[str, object]:
-    middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+    median = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
     training = statistics.median(one["search"] - one["startup"] for one in rounds)
     return {
-        "bare_seconds": middle["bare"],
-        "search_seconds": middle["search"],
-        "startup_seconds": middle["startup"],
-        "marginal_seconds_per_trial": round((training - middle["bare"]) / arguments.trials, 3),
-        "ratio_without_startup": round(training / middle["bare"], 3),
-        "marginal_seconds_per_trial_unsaved": round((training - middle["unsaved"]) / arguments.trials, 3),
-        "ratio_without_startup_unsaved": round(training / middle["unsaved"], 3),
+        "bare_seconds": median["bare"],
+        "search_seconds": median["search"],
+        "startup_seconds": median["startup"],
+        "marginal_seconds_per_trial": round((training - median["bare"]) / arguments.trials, 3),
+        "ratio_without_startup": round(training / median["bare"], 3),
+        "marginal_seconds_per_trial_unsaved": round((training - median["unsaved"]) / arguments.trials, 3),
+        "ratio_without_startup_unsaved": round(training / median["unsaved"], 3),
         "workers": arguments.workers,
         "trials": arguments.trials,
         "epochs": arguments.epochs,

@@ -1,17 +1,17 @@
-"""What thousands of trials cost the driver: searches in which an epoch is a sleep and its Dice a closed form.
+"""Measure what thousands of trials cost the driver, in searches whose epochs sleep and whose Dice has a closed form.
 
     python tests/benchmarks/search_scale.py [--trials 2000] [--lanes 16] [--epoch-seconds 1.0]
 
-Everything but the training is real: Ray, Tune, the coordinator, the journal, the table, the checkpoints on disk. From
-samples taken at every trial that ends:
+Everything but the training is real: Ray, Tune, the coordinator, the journal, the table and the checkpoints on disk. The
+driver's CPU time and memory are sampled once a second, and the samples give
 
-    ratio_to_ideal       wall clock from the first epoch's begin to the last one's end, over epochs * seconds / lanes
-    ms_per_result        CPU time of the driver for each epoch
-    growth_exponent      of the driver's CPU time against trials, from a tenth of the trials to all: 1 is linear
+    ratio_to_ideal       wall clock from the first epoch's start to the last one's end, over epochs * seconds / lanes
+    ms_per_result        CPU time of the driver per epoch
+    growth_exponent      of the driver's CPU time in the number of trials, from a tenth of them to all; 1 is linear
     mb_per_1000_trials   growth of the driver's memory over the same span
 
-Anchors: Ray's release test runs 10,000 trials of a second on 16 CPUs in 715 s where 625 are ideal (1.14). Accepted:
-1.10, an exponent near 1. The last line is one JSON object.
+For comparison, Ray's release test runs 10,000 trials of one second on 16 CPUs in 715 s where 625 s are ideal (1.14). A
+ratio of 1.10 and an exponent near 1 are accepted. The last line of output is one JSON object.
 """
 
 import json
@@ -43,30 +43,30 @@ class Arguments:
     """Measure a search without training."""
 
     trials: int = 2000
-    """Configurations to try."""
+    """Number of configurations to try."""
 
     max_epochs: int = 3
-    """Epochs of a trial that is never stopped."""
+    """Epochs of a trial that is not stopped early."""
 
     lanes: int = 16
-    """Trials at a time."""
+    """Trials that run at the same time."""
 
     epoch_seconds: float = 1.0
     """How long an epoch sleeps."""
 
     searcher: str = SearchConfig().searcher
-    """As the search's option."""
+    """What suggests configurations; as for `search.tune`."""
 
     scheduler: str = SearchConfig().scheduler
-    """As the search's option."""
+    """What stops trials early; as for `search.tune`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """The driver at some time."""
+class DriverSample:
+    """The state of the driver at one moment."""
 
     num_trials: int
-    """Those that ended."""
+    """Trials that have ended."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -101,12 +101,12 @@ def main(arguments: Arguments) -> None:
 
 
 class Sampler(threading.Thread):
-    """Looks at this process once a second, until it is stopped."""
+    """A thread that samples this process once a second until it is stopped."""
 
     def __init__(self, table: Path) -> None:
         super().__init__(daemon=True)
         self._table = table
-        self._samples: list[Sample] = []
+        self._samples: list[DriverSample] = []
         self._stopped = threading.Event()
         self.start()
 
@@ -120,17 +120,21 @@ class Sampler(threading.Thread):
                     position = file.tell()
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             memory = pages * os.sysconf("SC_PAGE_SIZE")
-            self._samples.append(Sample(num_trials=num_trials, cpu_seconds=time.process_time(), memory_bytes=memory))
+            cpu_seconds = time.process_time()
+            self._samples.append(DriverSample(num_trials=num_trials, cpu_seconds=cpu_seconds, memory_bytes=memory))
 
-    def stop(self) -> list[Sample]:
+    def stop(self) -> list[DriverSample]:
+        """End the thread and return all samples, the oldest first."""
         self._stopped.set()
         self.join()
         return self._samples
 
 
-def _report(arguments: Arguments, rows: list[TrialRow], samples: list[Sample], seconds: float) -> dict[str, object]:
+def _report(
+    arguments: Arguments, rows: list[TrialRow], samples: list[DriverSample], seconds: float
+) -> dict[str, object]:
     epochs = [epoch for row in rows for epoch in row.epochs]
-    ended = [epoch.elapsed_seconds or 0.0 for epoch in epochs]
+    ended = [epoch.elapsed_seconds for epoch in epochs if epoch.elapsed_seconds is not None]
     training = max(ended) - min(ended) + arguments.epoch_seconds
     ideal = len(epochs) * arguments.epoch_seconds / arguments.lanes
     begun = next(sample for sample in samples if sample.num_trials >= 1)

@@ -1,6 +1,6 @@
-"""A real browser, driven over WebDriver, as far as the tests of pages need it.
+"""A real browser, driven over WebDriver, with the few commands that the tests of pages need.
 
-Its logs can be read too, so that a test can claim that a page causes no error and asks no other host.
+Its logs can be read as well, so that a test can show that a page causes no error and sends requests to no other host.
 """
 
 import base64
@@ -26,7 +26,7 @@ needs_browser = [
         reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)",
     ),
 ]
-"""Marks for a module whose tests need a browser."""
+"""Marks of a module whose tests need a browser."""
 
 FLAGS = (
     *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
@@ -37,7 +37,7 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
 class Browser:
-    """One window of the browser."""
+    """A browser with one window."""
 
     def __init__(self, port: int, profile: Path) -> None:
         self._base = f"http://127.0.0.1:{port}/session"
@@ -61,7 +61,7 @@ class Browser:
         self._ask("POST", "/url", {"url": url})
 
     def run(self, script: str, *arguments: object) -> Any:
-        """Return what a script returns on the page."""
+        """Run a script on the page and return its value."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
     def type(self, identifier: str, text: str) -> None:
@@ -73,7 +73,7 @@ class Browser:
         return self.run("return document.getElementById(arguments[0]).innerText", identifier)
 
     def wait(self, script: str) -> Any:
-        """Return what a script returns as soon as that is true; fail after 20 seconds."""
+        """Return the value of a script as soon as it is true; fail after 20 seconds."""
         deadline = time.monotonic() + 20
         while not (value := self.run(script)):
             assert time.monotonic() < deadline, script
@@ -106,13 +106,13 @@ class Browser:
         return base64.b64decode(self._ask("GET", "/screenshot"))
 
     def quit(self) -> None:
-        """Close the window, and the browser with it."""
+        """Close the browser."""
         self._ask("DELETE", "")
 
 
 @contextmanager
 def open_browser(profile: Path) -> Iterator[Browser]:
-    """Yield a browser with an empty profile, and end it."""
+    """Yield a browser with an empty profile, and close it at the end."""
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     assert driver.stdout
     try:

@@ -1,4 +1,4 @@
-"""A lane that does not train: its epochs sleep, and its Dice has a closed form."""
+"""A lane that does not train: its epochs sleep, and their Dice has a closed form."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from tests.support.fakes import learning_curve
 
 
 class ClosedFormLane(tune.Trainable):
-    """Reports what search.cluster.group.lane.Lane reports."""
+    """A Trainable that reports what search.cluster.group.lane.Lane reports."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] (tune.with_parameters gives the keywords)
         self, config: dict[str, Any], *, max_epochs: int, epoch_seconds: float

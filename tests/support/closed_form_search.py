@@ -1,6 +1,6 @@
-"""`python closed_form_search.py OUT NAME TRIALS MAX_CONCURRENT`: a search without training, in its own process.
+"""Run a search without training in a process of its own: `python closed_form_search.py OUT NAME TRIALS MAX_CONCURRENT`.
 
-It runs on the cluster that RAY_ADDRESS names, and prints what a search prints.
+It runs on the cluster that RAY_ADDRESS names and prints what a search prints. MAX_CONCURRENT is 0 for no limit.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Folders of experiments, as a search leaves them, written in milliseconds."""
+"""Folders of experiments as a search leaves them, which take milliseconds to write."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ SPLIT = {
 }
 
 DICES = {patient: 0.5 + 0.03125 * i for i, patient in enumerate(SPLIT["test"])}
-"""Test Dice by patient; binary fractions, so that differences are exact."""
+"""Test Dice by patient, in binary fractions so that differences are exact."""
 
 
 def write_experiment(
@@ -34,7 +34,7 @@ def write_experiment(
     run: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
 ) -> Path:
-    """Returns the folder of a search of six trials; with `dices`, of the test patients, its best is promoted."""
+    """Write a search of six trials and return its folder; with test Dice by patient, its best trial is promoted."""
     folder = out / name
     folder.mkdir(parents=True)
     record = experiment_json()
@@ -52,7 +52,7 @@ def write_experiment(
 
 
 def promoted(dices: dict[str, float | None]) -> dict[str, Any]:
-    """Returns metrics.json of a model with these test Dice."""
+    """Return the metrics.json of a model with these test Dice by patient."""
     metrics = metrics_json()
     finite = [dice for dice in dices.values() if dice is not None]
     summary = {"mean": float(np.mean(finite)), "median": float(np.median(finite)), "low": 0.5, "high": 0.75}
@@ -66,7 +66,7 @@ def promoted(dices: dict[str, float | None]) -> dict[str, Any]:
 
 
 def search_rows(num_trials: int = 6, *, seed: int = 0, seconds: float = 2.0) -> list[TrialRow]:
-    """Returns trials of the core space, one after the other, every second one stopped after two of three epochs."""
+    """Return trials of the core space that ran one after the other; every second one was stopped after two epochs."""
     rng = np.random.default_rng(seed)
     rows, elapsed = [], 0.0
     for number in range(num_trials):

@@ -1,4 +1,4 @@
-"""A Ray whose autoscaler adds machines, which Ray's own fake of a cloud plays by processes on this machine."""
+"""A Ray with an autoscaler that adds machines, which are processes on this machine in Ray's own fake cloud."""
 
 import json
 import os
@@ -23,10 +23,10 @@ IDLE_MINUTES = 0.1
 
 
 def cluster_file(kinds: dict[str, Any], *, max_workers: int, address: str = "") -> dict[str, Any]:
-    """Return a cluster's file with these types of machines and a head without cores."""
+    """Return the content of a cluster file with these types of machines and a head without cores."""
     head = {FAKE_HEAD_NODE_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
     provider = {
-        "type": "external",  # under its own name it needs a file that Ray's wheels lack
+        "type": "external",  # the type "fake_multinode" needs a file that Ray's wheels lack
         "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
         "gcs_address": address,
         "head_node_id": FAKE_HEAD_NODE_ID,
@@ -54,7 +54,7 @@ def cluster_file(kinds: dict[str, Any], *, max_workers: int, address: str = "") 
 
 @contextmanager
 def fake_cloud(kinds: dict[str, Any], *, max_workers: int) -> Iterator[str]:
-    """Start a head that can add these types of machines, but has none yet; yield its address."""
+    """Start a head that can add machines of these types but has none yet, and yield its address."""
     folder = Path(tempfile.mkdtemp(prefix="ray"))  # not tmp_path, because the path of a socket has at most 107 bytes
     with socket.socket() as free:
         free.bind(("", 0))

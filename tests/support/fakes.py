@@ -1,7 +1,8 @@
-"""Small stand-ins that several tests share: files and packs that are written in milliseconds."""
+"""Small stand-ins that several tests share: files, packs and records that take milliseconds to write."""
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def write_lgg_patient(
     tumour_numbers: tuple[int, ...] = (2,),
     seed: int = 0,
 ) -> Path:
-    """Returns the folder of a patient written in the LGG layout: random slices, a 4 x 4 tumour in tumour_numbers."""
+    """Write a patient in the LGG layout, with random slices and a 4 x 4 tumour in some, and return its folder."""
     folder = source / patient_id
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -48,7 +49,7 @@ def write_lgg_patient(
 
 
 def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed: int = 0) -> Pack:
-    """Returns a read-only pack (as Ray's object store hands it out) with one slice per entry of tumour."""
+    """Return a pack with one slice per entry of `tumour`, read-only like the packs in Ray's object store."""
     rng = np.random.default_rng(seed)
     num_slices = len(tumour)
     masks = np.zeros((num_slices, size, size), bool)
@@ -73,7 +74,7 @@ def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed
 
 
 def small_cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
-    """Returns four patients on three sides, with packs but without files."""
+    """Return four patients that are split into three parts, with packs but without files."""
     return Cohort(
         format="lgg",
         channel_names=("pre", "flair", "post"),
@@ -90,9 +91,9 @@ def small_cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
 
 
 def learning_curve(sample: dict[str, Any], epoch: int) -> float:
-    """Returns a Dice for a sample of the core space after an epoch, in closed form: a search without training.
+    """Return the Dice of a sample of the core space after an epoch, in closed form, for searches without training.
 
-    It saturates at 0.9 for learning_rate 2e-3, depth 4, dropout 0.1, bce_weight 0.4, and lower everywhere else.
+    It saturates at 0.9 for learning_rate 2e-3, depth 4, dropout 0.1 and bce_weight 0.4, and lower everywhere else.
     """
     distance = (
         0.20 * math.log10(sample["learning_rate"] / 2e-3) ** 2
@@ -109,7 +110,7 @@ SAMPLE = {"learning_rate": 0.00123456, "depth": 3}
 def progress(
     number: int, dices: list[float], *, phase: Phase = Phase.ENDED, elapsed_seconds: float = 0.0
 ) -> TrialProgress:
-    """Returns a trial with these validation Dice, one an epoch."""
+    """Return a trial with these validation Dice, one per epoch."""
     epochs = {
         epoch: EpochMetrics(epoch=epoch, val_dice=dice, seconds=2.0, elapsed_seconds=elapsed_seconds + epoch)
         for epoch, dice in enumerate(dices, start=1)
@@ -118,10 +119,11 @@ def progress(
 
 
 class Rows:
-    """A listener that remembers how trials ended: by number, (state, epochs, error)."""
+    """A listener that remembers how each trial ended."""
 
     def __init__(self) -> None:
         self.ended: dict[int, tuple[State, int, str | None]] = {}
+        """State, number of epochs and error, by the number of the trial."""
 
     def on_leg(self, trial: TrialProgress) -> None: ...
 
@@ -134,9 +136,10 @@ class Rows:
 
 
 def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState:
-    """Returns the state of an untrained network that gives every pixel the logit `bias`."""
+    """Return the state of an untrained network whose logit is `bias` at every pixel."""
     network = UNet(UNetConfig(depth=depth, width=width))
     torch.nn.init.zeros_(network.head.weight)
+    assert network.head.bias is not None
     torch.nn.init.constant_(network.head.bias, bias)
     optimizer = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
@@ -144,22 +147,27 @@ def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState
 
 
 def trial_row(number: int, dices: list[float], **changes: Any) -> TrialRow:
-    """Return the row of a complete trial with these validation Dice, one an epoch."""
-    epochs = tuple(EpochMetrics(epoch=i + 1, val_dice=dice, seconds=1.0) for i, dice in enumerate(dices))
-    sample = {"learning_rate": 1e-3 * (number + 1), "depth": 3, "dropout": 0.1, "bce_weight": 0.5}
-    values = {"number": number, "state": State.COMPLETE, "sample": sample, "epochs": epochs, "seconds": 1.0}
-    values |= changes
-    return TrialRow(**values | {"epochs": tuple(values["epochs"])})
+    """Return the row of a complete trial with these validation Dice, one per epoch, and with other fields changed."""
+    row = TrialRow(
+        number=number,
+        state=State.COMPLETE,
+        sample={"learning_rate": 1e-3 * (number + 1), "depth": 3, "dropout": 0.1, "bce_weight": 0.5},
+        epochs=tuple(EpochMetrics(epoch=i + 1, val_dice=dice, seconds=1.0) for i, dice in enumerate(dices)),
+        seconds=1.0,
+    )
+    if "epochs" in changes:
+        changes["epochs"] = tuple(changes["epochs"])
+    return replace(row, **changes)
 
 
 def experiment_record(**changes: Any) -> ExperimentRecord:
-    """Return what is read of a config.json with these changes."""
+    """Return the record that is read from a config.json with these changes."""
     values = experiment_json() | changes
     return from_json(ExperimentRecord, values | {"provenance": values}, "config.json")
 
 
 def experiment_json() -> dict[str, Any]:
-    """Return config.json of a small search, with what must be there and no more."""
+    """Return the config.json of a small search, with only the entries that must be there."""
     return {
         "started": "2026-01-02T03:04:05+00:00",
         "config": {
@@ -187,14 +195,14 @@ def experiment_json() -> dict[str, Any]:
 
 
 def lanes_json(num_lanes: int) -> dict[str, Any]:
-    """Return what config.json says of so many lanes."""
+    """Return the entry of config.json about this many lanes."""
     return {"num_lanes": num_lanes, "num_workers": 1, "cpus_per_worker": 2, "gpus_per_worker": 0.0}
 
 
 def write_experiment(
     folder: Path, rows: list[TrialRow], *, metrics: dict[str, Any] | None = None, **changes: Any
 ) -> Path:
-    """Returns the folder of a small search as it lies on disk: its table, config.json with changes, and metrics."""
+    """Write a small search (table, config.json with changes, metrics.json if there are any) and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     record = experiment_json() | {key: value for key, value in changes.items() if key != "config"}
     record["config"] |= {"name": folder.name, "preprocessing": {"size": 128}} | changes.get("config", {})
@@ -208,13 +216,13 @@ def write_experiment(
 
 
 def model_metrics(**changes: Any) -> ModelMetrics:
-    """Return what is read of a metrics.json with these changes; None leaves a key out."""
+    """Return what is read from a metrics.json with these changes; None leaves an entry out."""
     values = {name: value for name, value in (metrics_json() | changes).items() if value is not None}
     return from_json(ModelMetrics, values, "metrics.json")
 
 
 def metrics_json() -> dict[str, Any]:
-    """Return metrics.json of a winner on two test patients, one of them with an undefined Dice."""
+    """Return the metrics.json of a winner on two test patients, one of them with an undefined Dice."""
     names = ("dice", "iou", "precision", "recall", "accuracy")
     test = {name: {"mean": 0.8125, "median": 0.75, "low": 0.5, "high": 0.875} for name in names}
     test["iou"] = {"mean": 0.25, "median": 0.25, "low": math.nan, "high": math.nan}

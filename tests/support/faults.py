@@ -1,4 +1,4 @@
-"""A fault that a test plants in a command must end it with status 1 and keep its traceback."""
+"""A check that a fault of the program, planted by a test, ends a command with status 1 and keeps its traceback."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 def assert_fault(
     capsys: pytest.CaptureFixture[str], main: Callable[[list[str]], int], argv: list[str], message: str = "planted"
 ) -> None:
-    """Run a command in which a test planted a fault, and check its status, its one line, and the traceback's file."""
+    """Run a command in which a test planted a fault; check its status, its line, and the file with the traceback."""
     capsys.readouterr()
     assert main(argv) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]

@@ -1,6 +1,6 @@
-"""A model that is written by hand in a few ONNX nodes: probability = sigmoid((FLAIR - mean) / std).
+"""A model of a few hand-written ONNX nodes: probability = sigmoid((FLAIR - mean) / std).
 
-A pixel is tumour where FLAIR, channel 1 or the only one, is at least the mean of the head.
+FLAIR is channel 1, or the only one. A pixel is tumour where FLAIR is at least the mean of the head.
 """
 
 from pathlib import Path

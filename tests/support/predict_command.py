@@ -1,4 +1,4 @@
-"""`model.predict`, run in the process of a test."""
+"""The command `model.predict`, run in the process of a test."""
 
 import csv
 from pathlib import Path
@@ -9,7 +9,7 @@ from model.predict.__main__ import main
 
 
 def run(model: Path, *arguments: object, out: Path) -> None:
-    """Predict the inputs among the arguments, which must succeed."""
+    """Run the command with these arguments; it must succeed."""
     assert _status(model, arguments, out) == 0
 
 

@@ -20,6 +20,6 @@ def descendants(pid: int) -> dict[int, str]:
         with suppress(OSError, IndexError):
             parents[process] = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
     below = {pid}
-    for _ in range(6):  # driver, raylet, worker: no deeper than this
+    for _ in range(6):  # the tree of driver, raylet and workers is no deeper than this
         below |= {child for child, parent in parents.items() if parent in below}
     return {child: commands.get(child, "") for child in below - {pid}}

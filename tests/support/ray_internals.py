@@ -1,8 +1,8 @@
-"""The private names of Ray that tests use, all in one place. What the program uses is in
+"""The private names of Ray that tests use, all in one place; those of the program are in
 search/cluster/ray_internals.py.
 
-The checks of `ray up`, Ray's scheduler of machines, its fake cloud and the table of actors have no public counterpart:
-what `ray up` and KubeRay's autoscaler do with this project's files cannot be asked otherwise without a cloud.
+The checks of `ray up`, Ray's scheduler of machines, its fake cloud and the table of actors have no public counterpart.
+Without a cloud, they are the only way to see what `ray up` and KubeRay's autoscaler do with this project's files.
 """
 
 import json
@@ -49,7 +49,7 @@ def list_actors() -> list[dict[str, Any]]:
 
 
 def azure_parameters() -> dict[str, dict[str, Any]]:
-    """Return the parameters of the template with which `ray up` makes Azure's machines."""
+    """Return the parameters of the template from which `ray up` creates machines on Azure."""
     folder = Path(ray.autoscaler._private.__file__).parent / "_azure"
     return json.loads((folder / "azure-vm-template.json").read_text())["parameters"]
 
@@ -64,8 +64,8 @@ def count_launched_machines(groups: list[list[dict[str, float]]], machine: dict[
     """Return how many machines Ray's autoscaler starts for placement groups.
 
     Args:
-        groups: The bundles of each.
-        machine: The resources of the only kind of machine that there is.
+        groups: The bundles of each placement group.
+        machine: The resources of a machine; there is only one type.
     """
     requests = [[ResourceRequestUtil.make(bundle) for bundle in bundles] for bundles in groups]
     request = SchedulingRequest(

@@ -1,4 +1,4 @@
-"""An S3 server on the loopback, by moto: it gets pyarrow's real requests, records them, and can refuse or go away."""
+"""An S3 server on loopback, by moto, which records pyarrow's real requests, and can refuse them or go away."""
 
 import threading
 import uuid
@@ -22,14 +22,14 @@ DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access 
 
 
 class S3Server:
-    """One server. What it holds is still there after `stop` and `start`."""
+    """A server whose content survives `stop` and `start`."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
-        """Method and path of each."""
+        """Method, path and query of each request."""
 
         self.refusal: str | None = None
-        """The status with which every request is refused; None: requests are answered."""
+        """The HTTP status with which every request is refused; None while requests are answered."""
 
         self._app = DomainDispatcherApplication(create_backend_app)
         self._port = 0
@@ -52,12 +52,14 @@ class S3Server:
 
     @contextmanager
     def gone(self) -> Iterator[None]:
+        """Stop the server while the context lasts."""
         self.stop()
         yield
         self.start()
 
     @contextmanager
     def refusing(self, status: str = "403 Forbidden") -> Iterator[None]:
+        """Refuse every request while the context lasts."""
         self.refusal = status
         try:
             yield
@@ -65,9 +67,11 @@ class S3Server:
             self.refusal = None
 
     def uri(self, bucket: str, prefix: str = "/runs") -> str:
+        """Return the URI of a prefix in a bucket, as a user writes it for `--out`."""
         return f"s3://{bucket}{prefix}?endpoint_override={self.endpoint}&scheme=http&region=us-east-1"
 
     def new_bucket(self) -> str:
+        """Create a bucket and return its name."""
         name = f"bucket-{uuid.uuid4().hex[:12]}"
         S3FileSystem(
             endpoint_override=self.endpoint, scheme="http", region="us-east-1", allow_bucket_creation=True
@@ -89,7 +93,7 @@ class _Silent(WSGIRequestHandler):
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """A server, with credentials in the environment as everywhere; moto accepts any."""
+    """A server, with credentials in the environment, where users have them too; moto accepts any."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
@@ -103,11 +107,11 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(s3_server: S3Server, tmp_path, monkeypatch) -> str:
-    """The URI of a prefix in a new bucket, for a user whose cache is empty."""
+    """The URI of a prefix in a new bucket; the user's cache is empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return s3_server.uri(s3_server.new_bucket())
 
 
 def location(uri: str) -> StoragePath:
-    """Return the place that a URI names."""
+    """Return the path in a bucket that a URI names."""
     return bucket_module.open_bucket(uri)

@@ -1,4 +1,4 @@
-"""Schedulers without a search: their verdicts on given values, and whole searches whose moves are drawn at random."""
+"""Schedulers without a search: their verdicts on given values, and whole searches with random moves."""
 
 import math
 import random
@@ -11,16 +11,17 @@ SEEDS = range(20)
 
 
 def budget(**changes: int) -> Budget:
+    """Return the budget of 27 trials with up to 9 epochs, with changes."""
     return Budget(**{"num_trials": 27, "max_epochs": 9, "grace_period": 1, "reduction_factor": 3} | changes)
 
 
 def arrivals(scheduler: Scheduler, values: list[float], *, epoch: int = 1) -> list[Verdict]:
-    """Return the verdicts on trials 0, 1, 2, ... that reach an epoch one after the other with these values."""
+    """Return the verdicts on trials 0, 1, 2, ..., which reach the same epoch one after the other with these values."""
     return [scheduler.judge(number, epoch, value) for number, value in enumerate(values)]
 
 
 def promote_all(scheduler: Scheduler, *, num_to_come: int = 1, running_epochs: tuple[int, ...] = ()) -> list[int]:
-    """Promote every trial that is promotable, and return them in that order."""
+    """Promote every promotable trial, and return the trials in that order."""
     promoted = []
     while (number := scheduler.next_promotable(num_to_come=num_to_come, running_epochs=running_epochs)) is not None:
         scheduler.mark_promoted(number)
@@ -29,13 +30,14 @@ def promote_all(scheduler: Scheduler, *, num_to_come: int = 1, running_epochs: t
 
 
 def value_of(seed: int, number: int, epoch: int) -> float:
+    """Return a random value of a trial after an epoch, always the same for the same arguments."""
     return random.Random(f"{seed} {number} {epoch}").random()
 
 
 def random_search(
     scheduler: Scheduler, asked: Budget, *, seed: int, hopeless: list[int] | None = None
 ) -> Iterator[tuple[int, int, Verdict | None, bool]]:
-    """Yield (number, epoch, verdict, whether its rung is open) of a whole search, whose moves are drawn at random.
+    """Yield (number, epoch, verdict, whether its rung is open) for every move of a whole search with random moves.
 
     The verdict is None where a paused trial is promoted. A rung is open while another trial may still reach it.
     The hopeless trials are dropped and added to `hopeless` if that is given; otherwise they stay.

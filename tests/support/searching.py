@@ -1,4 +1,4 @@
-"""A searcher without a search: trials that are trained in closed form, and the study that they leave."""
+"""A searcher without a search: trials on a closed-form learning curve, and the study that they leave."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.record.trials import State
-from search.space import CORE, Space
+from search.space import CORE, Sample, Space
 from search.suggestion.searcher import Observation, OptunaSearcher, Suggestion
 from tests.support.fakes import learning_curve
 
 MAX_EPOCHS = 9
 FULL = {"learning_rate": 0.002, "depth": 4, "dropout": 0.1, "bce_weight": 0.4}
 MIXED = (State.COMPLETE, State.PRUNED, None, State.FAILED)
-"""How trials end, in turn; None: they do not."""
+"""How trials end, in turn; None for one that has not ended."""
 
 
 def make_searcher(
@@ -29,7 +29,7 @@ def make_searcher(
 def train(
     searcher: OptunaSearcher, state: State | None = State.COMPLETE, *, num_epochs: int = MAX_EPOCHS
 ) -> Suggestion:
-    """Return the next suggestion after it was trained and ended in a state; None: it has not ended."""
+    """Train the next suggestion and return it; its trial ends in a state, or not at all if that is None."""
     suggestion = searcher.suggest()
     for epoch in range(1, num_epochs + 1):
         searcher.report(suggestion.number, epoch, learning_curve(suggestion.sample, epoch))
@@ -39,7 +39,7 @@ def train(
 
 
 def search(searcher: OptunaSearcher, num_trials: int, states: tuple[State | None, ...] = MIXED) -> list[Suggestion]:
-    """Return the next suggestions after they were trained; epochs and state of a trial follow from its number."""
+    """Train the next suggestions and return them; the number of a trial decides its epochs and its state."""
     suggestions = []
     for number in range(searcher.num_suggested, searcher.num_suggested + num_trials):
         state = states[number % len(states)]
@@ -58,7 +58,7 @@ def _num_epochs(number: int, state: State | None) -> int:
 
 
 def observed(suggestion: Suggestion, states: tuple[State | None, ...] = MIXED) -> Observation:
-    """Return what `search` made of a suggestion, as it is read from the log."""
+    """Return what the log says of a suggestion that `search` trained."""
     state = states[suggestion.number % len(states)]
     num_epochs = _num_epochs(suggestion.number, state)
     sample, attrs = json.loads(json.dumps([suggestion.sample, suggestion.attrs]))
@@ -66,11 +66,12 @@ def observed(suggestion: Suggestion, states: tuple[State | None, ...] = MIXED) -
     return Observation(sample=sample, values=values, state=state, attrs=attrs)
 
 
-def samples_of(suggestions: list[Suggestion]) -> list[dict[str, Any]]:
+def samples_of(suggestions: list[Suggestion]) -> list[Sample]:
     return [suggestion.sample for suggestion in suggestions]
 
 
-def in_space(sample: dict[str, Any], space: Space) -> bool:
+def in_space(sample: Sample, space: Space) -> bool:
+    """Return whether a sample has every axis of a space and nothing else, with values of the right type and range."""
     return sample.keys() == space.keys() and all(
         value in getattr(space[name], "choices", [value])
         and getattr(space[name], "low", value) <= value <= getattr(space[name], "high", value)
@@ -80,11 +81,12 @@ def in_space(sample: dict[str, Any], space: Space) -> bool:
 
 
 def study_of(journal: Path, name: str = "search") -> optuna.Study:
-    """Return the study in a journal file, opened as anybody would."""
+    """Return the study in a journal file, opened with Optuna alone."""
     return optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(journal))))
 
 
 def earlier_trials(num_trials: int) -> list[Observation]:
+    """Return complete trials of a random search, as another search can start from."""
     suggestions = search(make_searcher("random", seed=1), num_trials, (State.COMPLETE,))
     return [observed(suggestion, (State.COMPLETE,)) for suggestion in suggestions]
 
@@ -93,6 +95,7 @@ ONE_AXIS: Space = {"dropout": FloatDistribution(0.0, 0.5)}
 
 
 def train_by_hand(searcher: OptunaSearcher, values: list[float], state: State | None) -> None:
+    """Report these values for the next suggestion, and end its trial unless the state is None."""
     number = searcher.suggest().number
     for epoch, value in enumerate(values, start=1):
         searcher.report(number, epoch, value)

@@ -1,4 +1,4 @@
-"""A service in a thread, and requests to it."""
+"""The service in a thread, and requests to it."""
 
 import http.client
 import io
@@ -27,7 +27,7 @@ TOKEN = "0123456789abcdef-secret"
 
 
 def write_service_model(path: Path, names: tuple[str, ...] = RGB, *, size: int = 16) -> Path:
-    """Return the path of the hand-written model for images with these channels; other than RGB, for NIfTI files."""
+    """Write the hand-written model for these channels, for NIfTI files unless they are RGB's, and return its path."""
     data_format = "lgg" if names == RGB else "nifti"
     return write_model_of(path, preprocessing=Preprocessing(size=size), channel_names=names, data_format=data_format)
 
@@ -36,7 +36,7 @@ def write_service_model(path: Path, names: tuple[str, ...] = RGB, *, size: int =
 def serving(
     model: Path, folder: Path, *options: str, token: str | None = None, slow: Callable[[], None] | None = None
 ) -> Iterator[int]:
-    """Yield the port of a service in a thread; `slow` is called before each batch."""
+    """Run the service in a thread and yield its port; `slow` is called before each batch."""
     arguments = tyro.cli(Arguments, args=[str(model), *options])
     network, settings = load_model(model, runtime=arguments.runtime)
 
@@ -58,7 +58,7 @@ def serving(
 
 
 class Reply(NamedTuple):
-    """The answer of the service."""
+    """An answer of the service."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -66,14 +66,14 @@ class Reply(NamedTuple):
 
     @property
     def error(self) -> str:
-        """The sentence in an answer that must be an error."""
+        """The message of an answer that must be an error."""
         content = json.loads(self.body)
         assert content.keys() == {"error"}
         return content["error"]
 
 
 def decoded(content: bytes) -> np.ndarray:
-    """Return the pixels of an image in a file's bytes, as OpenCV orders them."""
+    """Return the pixels of an encoded image, with channels in OpenCV's order."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     assert pixels is not None
     return pixels
@@ -97,12 +97,12 @@ def ask(
 
 
 def post(port: int, name: str, content: bytes, *, output: str = "mask", headers: dict[str, str] | None = None) -> Reply:
-    """Return the answer to one file, sent as the body."""
+    """Return the answer to one file, sent as the body of the request."""
     return ask(port, "POST", f"/predict?output={output}&filename={name}", content, headers)
 
 
 def post_form(port: int, *files: tuple[str, str, bytes], output: str = "mask") -> Reply:
-    """Return the answer to a form of files: field, name, content."""
+    """Return the answer to a form of files, each given as field, name and content."""
     parts = [
         f'--x\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode() + content + b"\r\n"
         for field, name, content in files
@@ -117,7 +117,7 @@ def image(seed: int = 0, height: int = 20, width: int = 12, channels: int = 3) -
 
 
 def encoded(pixels: np.ndarray, suffix: str) -> bytes:
-    """Return an image as the bytes of a file of this suffix."""
+    """Return an image, encoded as in a file with this suffix."""
     if suffix == ".tif":
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, pixels, photometric="rgb")
@@ -126,7 +126,7 @@ def encoded(pixels: np.ndarray, suffix: str) -> bytes:
 
 
 def nifti(path: Path, seed: int, shape: tuple[int, int, int] = (12, 14, 5)) -> Path:
-    """Return a volume whose axes point to left, posterior and superior, with voxels of 1 x 2 x 3 mm."""
+    """Write a random volume and return its path; its axes point left, posterior and superior, by 1, 2 and 3 mm."""
     values = np.random.default_rng(seed).integers(0, 900, shape).astype(np.int16)
     nibabel.Nifti1Image(values, np.diag([-1.0, -2.0, 3.0, 1.0])).to_filename(path)
     return path

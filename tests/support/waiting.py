@@ -1,4 +1,4 @@
-"""Wait for something that happens soon in another thread or process."""
+"""Wait for something that another thread or process does soon."""
 
 import time
 from collections.abc import Callable
