@@ -104,6 +104,7 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, kno
             format=cohort.format,
             skipped=tuple(str(problem) for problem in cohort.skipped),
             fingerprint=cohort.fingerprint,
+            num_channels=cohort.train_pack.num_channels,
             num_slices=cohort.num_slices,
             num_tumour_slices=cohort.num_tumour_slices,
             split=cohort.split,

@@ -36,11 +36,12 @@ from search.record.experiment_record import ExperimentRecord, read_experiment
 from search.record.files import TABLE_FILE
 from search.record.trials import TrialRow, read_rows
 from search.report.page import write_report
+from search.space import SPACES
 from search.storage.download import sync_down
 from search.storage.working_folder import Out
 from search.tracking.model_artifact import track_model
 from search.tracking.outage import forget_outage
-from search.tracking.tracker import tracking_of
+from search.tracking.runs import tracking_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,18 +122,17 @@ def _promote(
     except Exception as error:
         write_report(config.folder, note=f"No model was promoted: {error}")
         raise
-    if problem := _track(config, cohort, candidates[0].row):
+    if problem := _track(config, candidates[0].row):
         print(f"note: {problem}", file=sys.stderr)
     write_report(config.folder)
     print_summary(config.folder, rows, metrics, console)
     return 0
 
 
-def _track(config: SearchConfig, cohort: Cohort, winner: TrialRow) -> str | None:
+def _track(config: SearchConfig, winner: TrialRow) -> str | None:
     """Make the model an artifact of the winner's W&B run, and return why that failed, or None."""
-    fixed = config.shared_settings(cohort.train_pack.num_channels)
-    tracking = tracking_of(config, fingerprint=cohort.train_pack.fingerprint)
-    return track_model(config.folder / BEST_FOLDER, winner, fixed, tracking)
+    space, best = SPACES[config.space], config.folder / BEST_FOLDER
+    return track_model(best, winner, tracking_of(config), space=space, searcher=config.searcher)
 
 
 def _parse(argv: Sequence[str] | None) -> SearchConfig:

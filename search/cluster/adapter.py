@@ -26,6 +26,7 @@ from search.record.epochs import METRIC, EpochMetrics
 from search.record.trials import trial_id
 from search.screen.clock import Clock
 from search.screen.lines import Lines
+from search.tracking.kept_slices import SLICES
 from search.tracking.outage import noted_outage
 
 ORPHAN_SECONDS = 120.0
@@ -121,10 +122,21 @@ class LegSearcher(Searcher):
 class LegScheduler(FIFOScheduler):
     """Reports a leg's epochs to the coordinator, and tells Tune whether the leg continues."""
 
-    def __init__(self, coordinator: Coordinator, clock: Clock) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        clock: Clock,
+        keep_slices: Callable[[int, int, bytes], None] = lambda number, epoch, content: None,
+    ) -> None:
+        """Begin without a leg.
+
+        Args:
+            keep_slices: Keeps the packed slices of a trial's epoch.
+        """
         super().__init__()
         self._coordinator = coordinator
         self._clock = clock
+        self._keep_slices = keep_slices
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return STOP if the leg ends with this epoch, else CONTINUE."""
@@ -147,6 +159,8 @@ class LegScheduler(FIFOScheduler):
     def _report(self, trial: Any, result: dict[str, Any]) -> bool:
         prefix = "metrics/"  # Tune flattens results
         epoch = {key.removeprefix(prefix): value for key, value in result.items() if key.startswith(prefix)}
+        if result.get(SLICES):
+            self._keep_slices(trial.config["number"], epoch["epoch"], result[SLICES])  # before listeners look for them
         return self._coordinator.report(
             trial.config["number"],
             EpochMetrics.from_json(epoch).at(self._clock.elapsed_seconds),

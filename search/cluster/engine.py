@@ -1,6 +1,7 @@
 """Wire Ray Tune: lanes that stay warm, and a coordinator that decides what they train."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ from search.space import SPACES, SharedSettings
 from search.storage.folder_remover import FolderRemover
 from search.storage.working_folder import storage_path_of
 from search.suggestion.searcher import OptunaSearcher
-from search.tracking.closing import close_runs
-from search.tracking.mirrored import mirrored, sync_down_tracks
-from search.tracking.opening import open_runs, where_runs_are
-from search.tracking.outage import forget_outage
-from search.tracking.tracker import Tracking, make_tracker, tracking_of
+from search.tracking.kept_slices import keep_slices
+from search.tracking.opening import open_tracker
+from search.tracking.outage import noted_outage
+from search.tracking.pages import where_runs_are
+from search.tracking.tracker import NoTracker, Tracker
 
 
 def run_trials(
@@ -53,23 +54,23 @@ def run_trials(
     Args:
         logs: The folder of Ray's log files, for the last words of a lost worker.
     """
-    tracking = tracking_of(config, fingerprint=train_pack.fingerprint)
     fixed = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
-    forget_outage(tracking.folder)
-    tracking = open_runs(tracking, SPACES[config.space], searcher=config.searcher)
-    if tracking.sweep:
-        for line in where_runs_are(tracking.folder):
+    tracker = open_tracker(config)
+    if config.tracking == "online" and not noted_outage(config.folder):
+        for line in where_runs_are(config.folder):
             say(f"W&B: {line}")
-    trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, tracking)
-    rows = run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs)
-    sync_down_tracks(tracking.folder)
-    if problem := close_runs(rows, fixed, tracking):
-        say(problem)
-    return rows
+    trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, wants_slices=tracker.wants_slices)
+    return run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs, tracker=tracker)
 
 
 def run_search(
-    config: SearchConfig, trainable: Any, *, num_lanes: int, lanes: LanePlan | None = None, logs: Path | None = None
+    config: SearchConfig,
+    trainable: Any,
+    *,
+    num_lanes: int,
+    lanes: LanePlan | None = None,
+    logs: Path | None = None,
+    tracker: Tracker | None = None,
 ) -> list[TrialRow]:
     """Return the table of trials that a trainable has trained, one leg at a time in each lane.
 
@@ -77,14 +78,16 @@ def run_search(
         num_lanes: How many lanes there are at first.
         lanes: What a lane books, so that their number can follow the cluster; None: the number is fixed.
         logs: The folder of Ray's log files, for the last words of a lost worker.
+        tracker: Shows the trials while they run, and is closed at the end; None: they are not shown.
     """
+    tracker = tracker or NoTracker()
     folder, clock = config.folder.resolve(), Clock()
     remover = FolderRemover()
     checkpoints = Checkpoints(storage_path_of(folder) / RAY_FOLDER, remove=remover.remove)
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     screen = _open_screen(config, scheduler, clock, num_lanes=num_lanes, lanes=lanes)
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
-    coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints)
+    coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints, tracker)
     capacity = open_lane_capacity(config, lanes, screen.on_lanes) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, capacity=capacity, stop=stop)
@@ -93,13 +96,16 @@ def run_search(
         most_legs = config.trials if capacity else num_lanes
         tuner = tune.Tuner(
             trainable,
-            tune_config=_tune_config(searcher, LegScheduler(coordinator, clock), most_legs),
+            tune_config=_tune_config(
+                searcher, LegScheduler(coordinator, clock, partial(keep_slices, folder)), most_legs
+            ),
             run_config=_run_config(folder, watch, stop),
         )
         with screen.watched(), stop_on_signals(stop):
             tuner.fit()
-        watch.say_outage()
     coordinator.stop(stop.reason)
+    tracker.close()
+    watch.say_outage()
     remover.end()
     if num_unfinished := sum(trial.phase != Phase.ENDED for trial in coordinator.trials.values()):
         screen.say(f"{stop.reason}: {num_unfinished} trials did not finish, and continue with --resume {config.name}")
@@ -147,6 +153,7 @@ def _open_coordinator(
     screen: Lines,
     clock: Clock,
     checkpoints: Checkpoints,
+    tracker: Tracker,
 ) -> Coordinator:
     """Return the coordinator of a new search, or the one that the log in the experiment's folder describes."""
     folder = config.folder.resolve()
@@ -157,7 +164,7 @@ def _open_coordinator(
         _open_searcher(config, folder),
         scheduler,
         num_trials=config.trials,
-        listener=Listeners(recorder, screen),
+        listener=Listeners(recorder, screen, tracker),
         objectives=config.objective,
         max_failures=config.max_failures,
         log=folder / LOG_FILE,
@@ -188,7 +195,7 @@ def _open_searcher(config: SearchConfig, folder: Path) -> OptunaSearcher:
 
 
 def _trainable(
-    config: SearchConfig, lanes: LanePlan, packs: tuple[Pack, Pack], fixed: SharedSettings, tracking: Tracking
+    config: SearchConfig, lanes: LanePlan, packs: tuple[Pack, Pack], fixed: SharedSettings, *, wants_slices: bool
 ) -> Any:
     group = GroupConfig(
         num_workers=lanes.num_workers,
@@ -197,8 +204,7 @@ def _trainable(
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
         checkpoints=storage_path_of(config.folder.resolve()) / RAY_FOLDER,
     )
-    tracker = mirrored(make_tracker(tracking), tracking)
-    lane = tune.with_parameters(Lane, group=group, fixed=fixed, tracker=tracker)
+    lane = tune.with_parameters(Lane, group=group, fixed=fixed, wants_slices=wants_slices)
     selector = None if lanes.num_workers == 1 else avoid_spot_selector()
     place = tune.PlacementGroupFactory([lanes.actor_resources()], bundle_label_selector=selector)
     lane = tune.with_resources(lane, place)

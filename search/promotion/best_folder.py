@@ -37,7 +37,7 @@ from search.record.model_metrics import (
 )
 from search.record.trials import TrialRow
 from search.storage.download import ensure_local
-from search.tracking.tracker import run_id
+from search.tracking.runs import run_id
 
 PARITY_PATIENTS = 5
 """Number of validation patients on whose slices the exported model is compared with the network."""

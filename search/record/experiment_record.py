@@ -29,6 +29,9 @@ class DataRecord:
     """Of all patients' pixels, and of how they were preprocessed."""
 
     split: Split
+    num_channels: int | None = None
+    """Of a slice; None in an experiment of before this was written down."""
+
     num_slices: Mapping[str, int] = field(default_factory=dict)
     """By side."""
 

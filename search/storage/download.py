@@ -74,23 +74,6 @@ def _sync_down(folder: Path, *, light: bool, lease: Lease | None) -> Path:
     return folder
 
 
-def sync_down_folders(folder: Path, parts: Sequence[str]) -> None:
-    """Copy what other machines have put into these folders or files of an experiment, and its working folder lacks.
-
-    A bucket that does not answer costs a note; the files stay in it.
-    """
-    if bucket_uri(folder.parent) is None:
-        return
-    location = storage_path_of(folder)
-    try:
-        found = {name: info for name, info in list_files(location, parts=parts).items() if not (folder / name).exists()}
-        copied = copy_files(location, folder, found)
-    except OSError as error:
-        print(f"note: {', '.join(parts)} of other machines stay in {location}: {error}", file=sys.stderr)
-        return
-    _remember(folder, copied)
-
-
 def sync_down_all(out: Path) -> Path:
     """Return the folder of all experiments, after a light `sync_down` of each that is in their bucket.
 
@@ -164,17 +147,13 @@ def _remember(folder: Path, names: Sequence[str]) -> None:
     write_uploaded(folder, uploaded)
 
 
-def list_files(
-    location: StoragePath, *, parts: Sequence[str] = (), left_out: Sequence[str] = (RAY_FOLDER, LOCK_FILE)
-) -> dict[str, FileInfo]:
+def list_files(location: StoragePath, *, left_out: Sequence[str] = (RAY_FOLDER, LOCK_FILE)) -> dict[str, FileInfo]:
     """Return the files of an experiment by name, with one request for its folder and one for each folder in it.
 
     Args:
-        parts: The files and folders to list; empty: all.
-        left_out: Those to leave out. Names that begin with a dot are always left out: they belong to one machine.
+        left_out: Files and folders to leave out. Names that begin with a dot belong to one machine, and always are.
     """
     infos = [info for info in location.list_folder() if info.base_name not in left_out and info.base_name[:1] != "."]
-    infos = [info for info in infos if not parts or info.base_name in parts]
     for info in [info for info in infos if not is_file(info)]:
         infos += (location / info.base_name).list_folder(recursive=True)
     return {location.relative_name(info): info for info in infos if is_file(info)}

@@ -40,23 +40,14 @@ LEFT_OUT = (RAY_FOLDER, LOCK_FILE, LEASE_FILE, "best.partial", "best.before", "w
 class Uploader:
     """Uploads a working folder to its place in a bucket."""
 
-    def __init__(
-        self,
-        folder: Path,
-        location: StoragePath,
-        *,
-        parts: tuple[str, ...] | None = None,
-        say: Callable[[str], None] = print,
-    ) -> None:
+    def __init__(self, folder: Path, location: StoragePath, *, say: Callable[[str], None] = print) -> None:
         """Begin from what an earlier uploader has recorded.
 
         Args:
-            parts: The files and folders to upload; None: all but `LEFT_OUT`.
             say: Gets messages for the user.
         """
         self._folder = folder
         self._location = location
-        self._parts = parts
         self._say = say
         self._uploaded = read_uploaded(folder)
         self._uploaded_at: dict[str, float] = {}
@@ -88,11 +79,11 @@ class Uploader:
             everything: Whether to upload growing files, too, that were uploaded a moment ago.
         """
         with self._one_at_a_time:
-            found = {name: state for name, state in files_of(self._folder) if self._is_part(name)}
+            found = dict(files_of(self._folder))
             changed = sorted((name for name in found if found[name] != self._uploaded.get(name)), key=_order)
             if not everything:
                 changed = [name for name in changed if self._is_due(name, found[name][0])]
-            gone = [name for name in self._uploaded if name not in found and self._is_part(name)]
+            gone = [name for name in self._uploaded if name not in found]
             left = [*changed, *gone]
             try:
                 for name in changed:
@@ -139,9 +130,6 @@ class Uploader:
 
     def _is_due(self, name: str, num_bytes: int) -> bool:
         return time.monotonic() >= self._uploaded_at.get(name, -1e9) + num_bytes / BYTES_PER_SECOND
-
-    def _is_part(self, name: str) -> bool:
-        return self._parts is None or any(_is_below(name, part) for part in self._parts)
 
     def _say_once(self, error: OSError) -> None:
         if not self._has_said:

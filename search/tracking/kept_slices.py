@@ -1,36 +1,51 @@
-"""The slices that a trial's run shows, kept in the experiment's folder: a run that is written anew has them again."""
+"""Predicted validation slices, kept in the experiment's folder beside the record of the search.
+
+A lane sends them with the result of an epoch that was the best of the search so far; the driver keeps them here.
+"""
 
 import io
+import logging
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data.atomic import write
-from model.training.sample_slices import PredictedSlices
 from search.record.trials import trial_id
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "wandb/slices"
 
+SLICES = "slices"
+"""The name of packed slices in the result of an epoch."""
 
-def keep_slices(folder: Path, number: int, epoch: int, slices: PredictedSlices) -> None:
-    """Keep the slices of a trial's epoch, in the place of earlier ones."""
-    file = _file(folder, number)
-    file.parent.mkdir(parents=True, exist_ok=True)
+
+def pack_slices(*, epoch: int, **arrays: Any) -> bytes:
+    """Return the fields of `PredictedSlices` as a compressed archive: some 100 KB for eight slices of 128 pixels."""
     content = io.BytesIO()
-    np.savez_compressed(content, epoch=epoch, **vars(slices))
-    write(file, content.getvalue())  # whole: the thread that opens the run may be reading it
+    np.savez_compressed(content, epoch=epoch, **arrays)
+    return content.getvalue()
 
 
-def kept_slices(folder: Path, number: int) -> tuple[int, PredictedSlices] | None:
-    """Return the epoch of a trial's kept slices, and the slices; None where there are none."""
+def keep_slices(folder: Path, number: int, epoch: int, content: bytes) -> None:
+    """Keep the packed slices of a trial's epoch. A disk that is full costs the pictures, not the search."""
+    file = folder / FOLDER / f"{trial_id(number)}-{epoch:03d}.npz"
     try:
-        with _file(folder, number).open("rb") as content, np.load(content) as arrays:
-            values = dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # none; or cut off with its writer
-        return None
-    return int(values.pop("epoch")), PredictedSlices(**values | {"patients": tuple(values["patients"].tolist())})
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, content)
+    except OSError as error:
+        logger.warning("validation slices are not kept: %s", error)
 
 
-def _file(folder: Path, number: int) -> Path:
-    return folder / FOLDER / f"{trial_id(number)}.npz"
+def find_slices(folder: Path, number: int) -> dict[int, Path]:
+    """Return the files with a trial's slices by epoch. A file that was cut off is left out."""
+    found = {}
+    for file in sorted((folder / FOLDER).glob(f"{trial_id(number)}[-.]*npz")):
+        try:
+            with file.open("rb") as content, np.load(content) as arrays:
+                found[int(arrays["epoch"])] = file  # earlier versions did not have the epoch in the name
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            continue
+    return found

@@ -1,102 +1,87 @@
-"""W&B where a trial runs, so that it harms none: in a thread of its own, offline where a server is of no use."""
+"""W&B as a tracker: a run for each trial, in a group for each experiment."""
 
 import logging
-import shutil
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from model.training.sample_slices import PredictedSlices
+from search.coordination.trial_progress import TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
-from search.tracking.errands import Errands
-from search.tracking.kept_slices import keep_slices
-from search.tracking.outage import note_outage, noted_outage
-from search.tracking.tracker import TrackedTrial, Tracking
-from search.tracking.wandb_run import WandbRun, end_service, run_folders
+from search.space import Space
+from search.tracking.connection import Connection, Patience
+from search.tracking.outage import note_outage
+from search.tracking.pages import how_to_send
+from search.tracking.runs import Tracking, end_reason, make_run
+from search.tracking.sender import NICENESS, Sender
 
 logger = logging.getLogger(__name__)
 
-END_SECONDS = {"online": 10.0, "offline": 60.0}
-"""How long a trial waits for the end of its run. Offline nothing but this machine is waited for."""
-
 
 class WandbTracker:
-    """One W&B run a trial, in one group an experiment. A trial waits for W&B at its end alone, and not for long."""
+    """Shows trials in W&B: live if it is online, each at its end if it is offline."""
 
     wants_slices = True
 
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(
+        self, tracking: Tracking, connection: Connection | None = None, patience: Patience | None = None
+    ) -> None:
         self._tracking = tracking
-        self._errands: Errands | None = None
-        self._run: WandbRun | None = None
-        self._trial: TrackedTrial
-        self._epochs: list[EpochMetrics] = []
+        self._sender = Sender(tracking, connection, patience or Patience())
 
-    def start(self, trial: TrackedTrial, history: Sequence[EpochMetrics] = ()) -> None:
-        """Open the trial's run: an offline one where a server was of no use before."""
-        if self._errands is not None:  # a trial that was taken away before its end
-            self._errands.end(seconds=END_SECONDS["offline"])
-        if self._is_online and noted_outage(self._tracking.folder):
-            self._go_offline()
-        self._trial = trial
-        self._epochs = list(history)
-        self._opened_before = run_folders(self._tracking, trial.number)
-        self._errands = Errands("W&B")
-        self._errands.add(lambda: self._open(list(history)))
-
-    def log(self, epoch: EpochMetrics, slices: PredictedSlices | None = None) -> None:
-        """Log an epoch."""
-        if self._errands is None:
-            return
-        self._epochs.append(epoch)
-        if slices is not None:
-            self._keep(epoch.epoch, slices)
-        if self._errands.problem:
-            self._fall_back(self._errands.problem)
-        else:
-            self._errands.add(lambda: self._run.log(epoch, slices))
-
-    def finish(self, state: State, reason: str) -> None:
-        """Close the run with the trial's state. One that a server did not get whole is written offline."""
-        if self._errands is None:
-            return
-        self._errands.add(lambda: self._run.end(state, reason))
-        problem = self._errands.end(seconds=END_SECONDS[self._tracking.mode])
-        self._errands = None
-        if problem:
-            self._fall_back(problem)
-            self.finish(state, reason)
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its scheduler with all listeners, and nobody reads the copy
 
     @property
-    def _is_online(self) -> bool:
-        return self._tracking.mode == "online"
+    def mode(self) -> str:
+        """The mode that it began in."""
+        return self._tracking.mode
 
-    def _open(self, history: list[EpochMetrics]) -> None:
-        self._run = WandbRun(self._tracking, self._trial, history)
+    def on_leg(self, trial: TrialProgress) -> None:
+        """Open the trial's run, or go on with it."""
+        self._put(trial)
 
-    def _keep(self, epoch: int, slices: PredictedSlices) -> None:
-        try:
-            keep_slices(self._tracking.folder, self._trial.number, epoch, slices)
-        except OSError as error:
-            logger.warning("validation slices are not kept: %s", error)
+    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
+        """Log an epoch."""
+        self._put(trial)
 
-    def _fall_back(self, problem: str) -> None:
-        """Go on offline, in a run with all epochs so far; where that does not work either, without."""
-        folder, self._errands = self._tracking.folder, None
-        if not self._is_online:
-            sentence = f"W&B does not work, the search goes on without it: {problem}"
-        else:
-            sentence = f"W&B cannot be reached, runs are kept offline in {folder / 'wandb'}: {problem}"
-        logger.warning(sentence)
-        note_outage(folder, sentence)
-        if not self._is_online:
+    def on_loss(self, trial: TrialProgress, error: str) -> None:
+        """Do nothing: the run goes on with the trial."""
+
+    def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
+        """Close the trial's run. One that was cut off may be opened again by a search that is resumed."""
+        max_epochs = self._tracking.settings.max_epochs
+        reason = end_reason(state, error, num_epochs=len(trial.epochs), max_epochs=max_epochs)
+        self._put(trial, is_over=True, state=state, reason=reason)
+
+    def close(self) -> None:
+        """Wait for the last runs, but not for long."""
+        self._sender.close()
+
+    def _put(self, trial: TrialProgress, **end: Any) -> None:
+        if self.mode == "offline" and not end:
             return
-        self._go_offline()
-        for part in run_folders(self._tracking, self._trial.number):
-            if part not in self._opened_before:  # the offline run has all that is in it
-                shutil.rmtree(part, ignore_errors=True)
-        self.start(self._trial, self._epochs)
+        epochs = [trial.epochs[epoch] for epoch in sorted(trial.epochs)]
+        self._sender.put(make_run(self._tracking, trial.number, trial.sample, epochs, **end))
 
-    def _go_offline(self) -> None:
-        self._tracking = replace(self._tracking, mode="offline")
-        end_service()
+
+def open_wandb_tracker(
+    tracking: Tracking, space: Space, *, searcher: str, patience: Patience | None = None
+) -> WandbTracker:
+    """Return the tracker of a search that is shown in W&B, online with its sweep.
+
+    A server that does not make the sweep in time is of no use: then the whole search goes on offline.
+    """
+    if tracking.mode == "offline":
+        return WandbTracker(tracking, patience=patience)
+    connection = None
+    try:
+        connection = Connection(tracking, patience=patience or Patience(), niceness=NICENESS)
+        connection.open_sweep(space, searcher=searcher)
+    except (TimeoutError, RuntimeError, OSError) as error:
+        if connection is not None:
+            connection.close()
+        hint = how_to_send(tracking.folder)
+        sentence = f"W&B does not take this search, which goes on offline ({error}); {hint}"
+        note_outage(tracking.folder, sentence)
+        return WandbTracker(replace(tracking, mode="offline"), patience=patience)
+    return WandbTracker(tracking, connection, patience)

@@ -38,7 +38,9 @@ from search.cluster.engine import run_trials
 from search.cluster.session import ray_session
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
+from search.experiment import create_experiment
 from search.record.epochs import EpochMetrics
+from search.record.experiment_record import WarmStart
 from search.record.provenance import commit
 from search.space import Sample, SharedSettings, to_configs
 
@@ -120,6 +122,7 @@ def run_search(config: SearchConfig, cohort: Cohort) -> MeasuredSearch:
     started = time.perf_counter()
     with ray_session():
         lanes = plan_lanes(config, node_resources())
+        create_experiment(config, cohort, lanes, WarmStart())
         rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack)
     whole = time.perf_counter() - started
     assert all(len(row.epochs) == config.max_epochs for row in rows)

@@ -119,6 +119,7 @@ def test_open_experiment_writes_what_it_yields(tmp_path):
         "format": "lgg",
         "skipped": [],
         "fingerprint": "0123456789abcdef",
+        "num_channels": 3,
         "num_slices": {"train": 2, "val": 1, "test": 1},
         "num_tumour_slices": {"train": 1, "val": 1, "test": 0},
         "split": {"train": ["A", "B"], "val": ["C"], "test": ["D"]},

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wandb.proto import wandb_internal_pb2
+from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue] (generated code)
 
 from search.record.epochs import EpochMetrics
 
 
-def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
+def read_records(path: Path) -> Iterator[Record]:
     """Yield the records of a `.wandb` file: 7 bytes of header, then LevelDB's log in blocks of 32 KiB."""
     content, place, parts = path.read_bytes(), 7, b""
     assert content[:4] == b":W&B"
@@ -25,7 +25,7 @@ def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
         parts += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # full, or the last part
-            yield wandb_internal_pb2.Record.FromString(parts)
+            yield Record.FromString(parts)
             parts = b""
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ray import tune
 
-from model.training.sample_slices import PredictedSlices
 from search.cluster.capacity.draining import DrainWatch, Preempted, address_of
 from search.cluster.group.worker import Failure, Halt, Report, Trial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
@@ -16,10 +15,9 @@ from search.cluster.ray_internals import next_checkpoint_name, to_saved_checkpoi
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
 from search.record.checkpoint_record import CheckpointRecord
 from search.record.epochs import METRIC, EpochMetrics
-from search.record.trials import State, state_after
 from search.space import SharedSettings, to_configs
 from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
-from search.tracking.tracker import Tracker, tracked_trial, why
+from search.tracking.kept_slices import SLICES, pack_slices
 
 FIRST_EPOCH_SECONDS = 3600.0
 """How long the first epoch may take."""
@@ -32,11 +30,11 @@ class Lane(tune.Trainable):
     """Trains one leg after another. Through Tune, the coordinator decides of which trial, and when a leg ends."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] (tune.with_parameters gives the keywords)
-        self, config: dict[str, Any], *, group: GroupConfig, fixed: SharedSettings, tracker: Tracker
+        self, config: dict[str, Any], *, group: GroupConfig, fixed: SharedSettings, wants_slices: bool
     ) -> None:
         self._group_config = group
         self._fixed = fixed
-        self._tracker = tracker
+        self._wants_slices = wants_slices
         self._slowest_seconds: float | None = None
         self._best_dice = -math.inf
         self._last: dict[str, Any] | None = None
@@ -49,7 +47,6 @@ class Lane(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next leg. This never raises, because Tune does not retry a trial whose reset failed."""
-        self._finish_tracking()
         self._take(new_config)
         return True
 
@@ -83,8 +80,7 @@ class Lane(tune.Trainable):
 
     def cleanup(self) -> None:
         """End the group."""
-        self._end_group()  # first, because Tune does not wait for long
-        self._finish_tracking()
+        self._end_group()
 
     def _save(self, folder: StoragePath) -> bool:
         """Write the state after the last batch; return whether that was done. There is no state if training raised.
@@ -126,32 +122,32 @@ class Lane(tune.Trainable):
             self._history = list(CheckpointRecord.from_json(values).history)
         network, train = to_configs(self._leg["sample"], self._fixed)
         group.start(Trial(network=network, train=train, checkpoint=content))
-        self._tracker.start(tracked_trial(self._leg["number"], self._leg["sample"], self._fixed), self._history)
         self._has_started = True
 
     def _reported(self, report: Report) -> dict[str, Any]:
         epoch = EpochMetrics.from_json(report.metrics)
-        self._tracker.log(epoch, self._slices_of_new_best(epoch))
         if epoch.epoch > 0:
             self._history.append(epoch)
         return {
             METRIC: epoch.val_dice,  # Tune requires its metric in every result
             "metrics": report.metrics,
+            SLICES: self._slices_of_new_best(epoch),
             "finished": report.finished,
             "failure": report.failure,
             "raised": False,
             "done": report.finished,
         }
 
-    def _slices_of_new_best(self, epoch: EpochMetrics) -> PredictedSlices | None:
-        """Return a few validation slices as the network predicts them, if no trial has been as good before."""
+    def _slices_of_new_best(self, epoch: EpochMetrics) -> bytes | None:
+        """Return a few validation slices as the network predicts them, packed, if no trial has been as good before."""
         if not epoch.val_dice > self._best_dice:
             return None
         self._best_dice = epoch.val_dice
-        if not self._tracker.wants_slices:
+        if not self._wants_slices:
             return None
         assert self._group is not None
-        return self._group.slices(timeout_seconds=self._timeout_seconds())
+        slices = self._group.slices(timeout_seconds=self._timeout_seconds())
+        return pack_slices(epoch=epoch.epoch, **vars(slices))
 
     def _failed(self, failure: Failure) -> dict[str, Any]:
         if self._group_config.num_workers > 1:
@@ -184,14 +180,6 @@ class Lane(tune.Trainable):
     def _preempted(self, where: str) -> Preempted:
         assert self._leaves is not None
         return Preempted(f"leaves {address_of(self._leaves)}, which will be reclaimed; it continues {where}elsewhere")
-
-    def _finish_tracking(self) -> None:
-        state, failure = State.PRUNED, None
-        if self._last:
-            failure = self._last["failure"]
-            state = state_after(self._last[METRIC], finished=self._last["finished"], failure=failure)
-        reason = why(state, failure, num_epochs=len(self._history), max_epochs=self._fixed.max_epochs)
-        self._tracker.finish(state, reason)
 
     def _start_group(self) -> WorkerGroup:
         self._group = WorkerGroup(self._group_config)

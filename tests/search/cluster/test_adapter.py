@@ -25,6 +25,7 @@ from search.scheduling.schedulers import SCHEDULERS
 from search.screen.clock import Clock
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
+from search.tracking.kept_slices import SLICES
 
 NUM_TRIALS = 12
 CHECKPOINT_BYTES = 1_000_000
@@ -199,3 +200,20 @@ def test_a_search_that_ends_right_after_a_notice_resumes_from_the_saved_batch(tm
     [row] = read_rows(tmp_path / "trials.jsonl")
     assert (row.state, row.error, [epoch.epoch for epoch in row.epochs]) == (State.COMPLETE, None, [*range(1, 10)])
     assert coordinator.trials[0].num_losses == 0
+
+
+def test_slices_are_kept_before_listeners_are_told_of_their_epoch():
+    told: list[tuple] = []
+
+    def report(number: int, epoch: EpochMetrics, **outcome: Any) -> bool:
+        told.append(("epoch", number, epoch.epoch))
+        return True
+
+    coordinator: Any = SimpleNamespace(report=report)
+    clock: Any = SimpleNamespace(elapsed_seconds=1.0)
+    scheduler = LegScheduler(coordinator, clock, lambda *slices: told.append(slices))
+    trial = SimpleNamespace(config={"number": 3})
+    result = {"metrics/epoch": 2, "finished": False, "failure": None}
+    scheduler.on_trial_result(None, trial, result | {SLICES: b"packed"})
+    scheduler.on_trial_result(None, trial, result | {SLICES: None})
+    assert told == [(3, 2, b"packed"), ("epoch", 3, 2), ("epoch", 3, 2)]

@@ -83,7 +83,7 @@ def test_old_config_is_read_and_written_as_it_was_with_a_version(tmp_path):
     assert (experiment.provenance.commit, experiment.known) == ("28d174ce2ba1", WarmStart())
     write_experiment(tmp_path, experiment)
     assert json.loads((tmp_path / CONFIG_FILE).read_text()) == {"version": 1} | OLD | {
-        "data": OLD["data"] | {"skipped": []}
+        "data": OLD["data"] | {"skipped": [], "num_channels": None}
     }
 
 

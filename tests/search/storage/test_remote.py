@@ -9,16 +9,10 @@ from model.settings import Settings
 from search.cluster.task_runner import _unreadable
 from search.experiment import exclusive_writer
 from search.promotion.candidates import score_checkpoint
-from search.record.epochs import EpochMetrics
-from search.record.trials import State
-from search.space import SPACES
 from search.storage import remote, writer
 from search.storage.working_folder import parse_out, storage_path_of
-from search.tracking.mirrored import MirroredTracker, mirrored, sync_down_tracks
-from search.tracking.tracker import NoTracker, TrackedTrial, Tracking
 from tests.support.bucket_files import in_bucket, put, uri_of, working_folder_elsewhere
 from tests.support.fakes import trial_row
-from tests.support.s3_server import location
 
 
 @pytest.fixture
@@ -82,52 +76,3 @@ def test_score_checkpoint_reads_it_from_the_bucket(folder):
     (storage_path_of(folder) / name).write_bytes(b"no network")
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         score_checkpoint("t000", row, folder / name, [], settings)
-
-
-class FileTracker(NoTracker):
-    """Writes a run's folder, as W&B does: one a leg."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def start(self, trial: TrackedTrial, history=()) -> None:
-        self._run = f"wandb/offline-run-{len(history)}-mine-t{trial.number:03d}"
-        put(self._folder, {f"{self._run}/run.wandb": "begun"})
-
-    def finish(self, state: State, reason: str) -> None:
-        put(self._folder, {f"{self._run}/run.wandb": "ended"})
-
-
-def test_tracks_of_another_machine_reach_the_bucket_and_then_the_driver(folder, monkeypatch, tmp_path):
-    uri, other = uri_of(folder), working_folder_elsewhere(folder, monkeypatch, tmp_path)
-    tracking = Tracking(mode="offline", project="p", group="mine", folder=other)
-    put(other.parent.parent, {"x": ""})
-    tracker = mirrored(FileTracker(other), tracking)
-    assert isinstance(tracker, MirroredTracker)
-    trial = TrackedTrial(number=3, sample=dict.fromkeys(SPACES["core"], 1), config={})
-    (location(uri) / "mine/wandb/offline-run-before-mine-t003/run.wandb").write_bytes(b"of its first leg")
-    tracker.start(trial, [EpochMetrics(epoch=1)])
-    tracker.log(EpochMetrics(epoch=2))
-    tracker.finish(State.PRUNED, "")
-    found = {name: content for name, content in in_bucket(storage_path_of(folder)).items() if name.startswith("wandb/")}
-    assert found == {"wandb/offline-run-1-mine-t003/run.wandb": "ended"}
-    sync_down_tracks(folder)
-    assert (folder / "wandb/offline-run-1-mine-t003/run.wandb").read_text() == "ended"
-    assert not (folder / "x").exists()
-
-
-def test_a_tracker_is_mirrored_in_a_bucket_alone(folder, tmp_path):
-    tracker = NoTracker()
-    for path, mode in ((tmp_path / "mine", "offline"), (folder, "off")):
-        assert mirrored(tracker, Tracking(mode=mode, project="p", group="mine", folder=path)) is tracker
-
-
-def test_a_tracker_where_the_driver_is_leaves_sending_to_it(folder, s3_server):
-    tracker = mirrored(FileTracker(folder), Tracking(mode="offline", project="p", group="mine", folder=folder))
-    trial = TrackedTrial(number=0, sample={}, config={})
-    with exclusive_writer(folder):
-        s3_server.requests.clear()
-        tracker.start(trial)
-        tracker.finish(State.COMPLETE, "")
-        assert not [request for request in s3_server.requests if "wandb" in request]
-    assert "wandb/offline-run-0-mine-t000/run.wandb" in in_bucket(storage_path_of(folder))

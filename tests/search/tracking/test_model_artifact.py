@@ -3,24 +3,25 @@
 import base64
 import hashlib
 import json
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from model.manifest import Provenance, write_manifest
-from search.tracking import model_artifact, wandb_run
-from search.tracking.model_artifact import track_model
+from search.record.trials import TrialRow
+from search.space import SPACES
+from search.tracking.connection import Patience
+from search.tracking.model_artifact import MODEL_PATIENCE, track_model
 from search.tracking.outage import note_outage
-from search.tracking.tracker import run_id
+from search.tracking.runs import run_id
 from tests.support.fakes import trial_row
-from tests.support.tracked import EPOCHS, FIXED, SAMPLE, offline, some_slices, track, tracking
+from tests.support.tracked import EPOCHS, SAMPLE, keep_some_slices, open_offline, track, tracking
 from tests.support.wandb_files import read_run, shown
 
 pytestmark = pytest.mark.usefixtures("no_wandb_server")
 
-ROW = trial_row(3, [], sample=SAMPLE, epochs=tuple(epoch.at(1.0) for epoch in EPOCHS))
+ROW = trial_row(3, [], sample=SAMPLE, epochs=[epoch.at(1.0) for epoch in EPOCHS])
 
 
 @pytest.fixture
@@ -34,19 +35,15 @@ def best(tmp_path) -> Path:
     return folder
 
 
-def log_best(best: Path, mode: str) -> str | None:
-    return track_model(best, ROW, FIXED, tracking(best.absolute().parent, mode))
-
-
-def wait_for_threads() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "model to W&B":
-            thread.join(10)
+def log_best(best: Path, mode: str, row: TrialRow = ROW, patience: Patience = MODEL_PATIENCE) -> str | None:
+    tracked = tracking(best.absolute().parent, mode)
+    return track_model(best, row, tracked, space=SPACES["core"], searcher="tpe", patience=patience)
 
 
 def test_model_is_an_artifact_of_the_winners_run(tmp_path, best, monkeypatch):
-    track(offline(tmp_path), 3)
-    read_run(tmp_path, 3)  # its end is on disk
+    tracker = open_offline(tmp_path)
+    track(tracker, 3)
+    tracker.close()
     monkeypatch.chdir(tmp_path)
     assert log_best(Path("best"), "offline") is None
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
@@ -64,12 +61,19 @@ def test_model_is_an_artifact_of_the_winners_run(tmp_path, best, monkeypatch):
 
 
 def test_run_with_the_model_is_the_run_that_was(tmp_path, best):
-    track(offline(tmp_path), 3, slices=some_slices())
+    keep_some_slices(tmp_path, 3)
+    tracker = open_offline(tmp_path)
+    (best / "manifest.json").rename(best / "later.json")  # while it was searched, there was no model
+    track(tracker, 3)
+    tracker.close()
     before = read_run(tmp_path, 3)
+    (best / "later.json").rename(best / "manifest.json")
     log_best(best, "offline")
     after = read_run(tmp_path, 3)
     assert shown(after["history"]) == shown(before["history"]) == EPOCHS
     assert "validation_slices" in after["history"][1]
+    assert len(before["artifacts"]) == 1
+    assert len(after["artifacts"]) == 2
     assert after["config"] == before["config"] | {"_wandb": after["config"]["_wandb"]}
     for name in ("name", "group", "job_type", "exit_code"):
         assert after[name] == before[name]
@@ -80,23 +84,18 @@ def test_run_with_the_model_is_the_run_that_was(tmp_path, best):
 def test_model_that_cannot_be_logged_is_a_sentence(tmp_path, best):
     (best / "manifest.json").unlink()
     problem = log_best(best, "offline")
+    assert problem is not None
     assert problem.startswith(f"The model is in {best}, but not in W&B: {best}/manifest.json does not exist;")
     write_manifest(best, Provenance())
     assert log_best(best, "offline") is None
     assert len(read_run(tmp_path, 3)["artifacts"]) == 1
 
 
-def test_model_does_not_wait_for_a_server_for_ever(tmp_path, best, monkeypatch):
-    monkeypatch.setattr(model_artifact, "MODEL_TIMEOUT_SECONDS", 1e-3)
-    assert "but not in W&B: W&B did not answer in time." in log_best(best, "offline")
-    wait_for_threads()
-
-
-def test_model_is_kept_offline_where_a_server_was_of_no_use(tmp_path, best):
+def test_model_is_kept_offline_after_an_outage(tmp_path, best):
     note_outage(tmp_path, "W&B cannot be reached")
     started = time.monotonic()
     assert log_best(best, "online") is None
-    assert time.monotonic() - started < wandb_run.INIT_TIMEOUT_SECONDS
+    assert time.monotonic() - started < 10
     run = read_run(tmp_path, 3)
     assert len(run["artifacts"]) == 1
     assert shown(run["history"]) == EPOCHS
@@ -107,6 +106,7 @@ def test_model_reaches_a_server_with_every_file(server, best):
     [created] = [asked["input"] for asked in server.asked["CreateArtifact"]]
     assert (created["runName"], created["artifactTypeName"]) == ("small-t003", "model")
     assert created["artifactCollectionName"] == "small-model"
+    assert server.runs["small-t003"].facts["sweep"] == "sweep1"
     assert {alias["alias"] for alias in created["aliases"]} == {"best", "latest"}
     assert len(server.asked["CommitArtifact"]) == 1
     for name in ("manifest.json", "model.onnx", "overlays/worst.png"):
@@ -117,19 +117,19 @@ def test_model_reaches_a_server_with_every_file(server, best):
 def test_model_that_a_server_refuses_is_a_sentence(server, best):
     server.refused = "CreateArtifact"
     problem = log_best(best, "online")
+    assert problem is not None
     assert "but not in W&B: " in problem
     assert "no room is left" in problem
     assert problem.endswith(f"wandb artifact put --type model --alias best --name tumours/small-model {best}")
 
 
-def test_model_does_not_wait_for_a_server_that_falls_silent(server, best, monkeypatch):
-    monkeypatch.setattr(model_artifact, "MODEL_TIMEOUT_SECONDS", 2.0)
+def test_model_does_not_wait_for_a_server_that_falls_silent(server, best):
     server.silent_on = "CreateArtifact"
     started = time.monotonic()
-    assert "but not in W&B: W&B did not answer in time." in log_best(best, "online")
+    problem = log_best(best, "online", patience=Patience(answer_seconds=2.0))
+    assert problem is not None
+    assert "but not in W&B: no answer for 2 seconds." in problem
     assert time.monotonic() - started < 7
-    server.released.set()
-    wait_for_threads()
 
 
 @pytest.mark.parametrize("mode", ["off", "tensorboard"])

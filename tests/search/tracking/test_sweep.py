@@ -6,16 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import wandb
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.space import SPACES, to_configs
-from search.tracking.opening import how_to_send, open_runs, where_runs_are
-from search.tracking.outage import forget_outage, noted_outage
+from search.tracking.connection import Patience
+from search.tracking.outage import forget_outage
+from search.tracking.pages import how_to_send, where_runs_are
 from search.tracking.sweep import recorded_sweeps, sweep_config
-from tests.support.tracked import FIXED
-from tests.support.wandb_experiment import ROWS, track_trial, tracking_in
+from tests.support.tracked import FIXED, open_offline, open_online, outage_in, track
 
 CORE = SPACES["core"]
 
@@ -49,21 +48,22 @@ def test_space_is_told_in_the_words_of_wandb():
 
 @pytest.mark.parametrize("space", SPACES)
 def test_parameters_of_a_sweep_have_the_names_of_a_runs_config(space):
-    choices = {name: axis for name, axis in SPACES[space].items() if isinstance(axis, CategoricalDistribution)}
-    sample = {name: axis.low for name, axis in SPACES[space].items() if name not in choices}
-    unet, train = to_configs(sample | {name: axis.choices[0] for name, axis in choices.items()}, FIXED)
-    assert set(SPACES[space]) <= set(asdict(unet) | asdict(train))
+    axes = SPACES[space].items()
+    sample = {name: axis.choices[0] for name, axis in axes if isinstance(axis, CategoricalDistribution)}
+    sample |= {name: axis.low for name, axis in axes if isinstance(axis, FloatDistribution | IntDistribution)}
+    network, train = to_configs(sample, FIXED)
+    assert set(SPACES[space]) <= set(asdict(network) | asdict(train))
 
 
 def test_online_search_has_one_sweep_with_all_its_runs(server, folder):
-    for row in ROWS[:2]:  # the second is tracked after the search was resumed
-        tracking = open_runs(tracking_in(folder, "online"), CORE, searcher="tpe")
-        assert (tracking.mode, tracking.sweep) == ("online", "sweep1")
-        track_trial(tracking, row)
+    for number in (0, 1):  # the second is tracked after the search was resumed
+        tracker = open_online(folder)
+        assert tracker.mode == "online"
+        track(tracker, number)
+        tracker.close()
     [sweep] = server.sweeps
     assert sweep["projectName"] == "tumours"
     assert yaml.safe_load(sweep["config"])["name"] == "small"
-    wandb.teardown()  # all of it is sent
     assert {run.facts["sweep"] for run in server.runs.values()} == {"sweep1"}
     assert set(CORE) <= set(server.runs["small-t000"].config)
     [recorded] = recorded_sweeps(folder)
@@ -72,9 +72,9 @@ def test_online_search_has_one_sweep_with_all_its_runs(server, folder):
     assert recorded.group_url == f"{server.url}/me/tumours/groups/small"
 
 
-def test_sweep_is_made_in_silence_and_without_a_trace(server, folder, capfd, monkeypatch):
+def test_sweep_is_made_in_silence_and_without_a_trace(server, folder, capfd):
     before = dict(os.environ)
-    open_runs(tracking_in(folder, "online"), CORE, searcher="tpe")
+    open_online(folder).close()
     assert capfd.readouterr() == ("", "")
     assert dict(os.environ) == before
 
@@ -90,33 +90,30 @@ def test_sweep_is_made_in_silence_and_without_a_trace(server, folder, capfd, mon
 def test_search_goes_offline_where_no_sweep_can_be_made(server, folder, attribute, operation, silent_seconds, reason):
     setattr(server, attribute, operation)
     started = time.monotonic()
-    tracking = open_runs(tracking_in(folder, "online"), CORE, searcher="tpe", silent_seconds=silent_seconds)
+    tracker = open_online(folder, Patience(sweep_seconds=silent_seconds))
     assert time.monotonic() - started < 15
-    assert (tracking.mode, tracking.sweep) == ("offline", None)
-    assert reason in noted_outage(folder)
-    assert noted_outage(folder).endswith(f"; to send its runs later: python -m search.sync small --out {folder.parent}")
+    assert tracker.mode == "offline"
+    tracker.close()
+    assert reason in outage_in(folder)
+    assert outage_in(folder).endswith(f"; to send its runs later: python -m search.sync small --out {folder.parent}")
     assert recorded_sweeps(folder) == []
 
 
 def test_wrong_key_is_said_but_not_shown(server, folder, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "too-short-a-secret")
-    assert open_runs(tracking_in(folder, "online"), CORE, searcher="tpe").mode == "offline"
-    assert "API key must have 40+ characters" in noted_outage(folder)
-    assert "too-short" not in noted_outage(folder)
-
-
-@pytest.mark.parametrize("mode", ["offline", "off"])
-def test_no_server_is_asked_for_what_is_not_online(server, folder, mode):
-    assert open_runs(tracking_in(folder, mode), CORE, searcher="tpe").sweep is None
-    assert server.asked == {}
-    assert list(folder.iterdir()) == []
+    open_online(folder).close()
+    assert "API key must have 40+ characters" in outage_in(folder)
+    assert "too-short" not in outage_in(folder)
 
 
 def test_where_runs_are_is_told_of_every_mode(server, folder, monkeypatch):
     assert where_runs_are(folder) == []
-    track_trial(tracking_in(folder), ROWS[1])
+    tracker = open_offline(folder)
+    track(tracker, 1)
+    tracker.close()
+    assert server.asked == {}
     assert where_runs_are(folder) == [f"offline; {how_to_send(folder)}"]
-    open_runs(tracking_in(folder, "online"), CORE, searcher="tpe")
+    open_online(folder).close()
     forget_outage(folder)
     assert len(where_runs_are(folder)) == 2
     monkeypatch.chdir(folder.parent)

@@ -1,4 +1,4 @@
-"""Sync: what reaches a W&B server of an experiment that was tracked offline, by the real client, however it goes."""
+"""Sync: what reaches a W&B server from the record of an experiment, through the real client, whatever happens."""
 
 import copy
 import json
@@ -8,22 +8,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
-import wandb
 
 from search import sync
 from search.experiment import exclusive_writer, recorded_config
-from search.record.trials import State, read_rows
 from search.space import SPACES
-from search.tracking.client import place_of
-from search.tracking.run_file import find_parts, read_records, write_records
-from search.tracking.sweep import CLIENT, recorded_sweeps, sweep_question
-from search.tracking.upload import find_runs, unsent, upload
-from tests.support.tracked import FIXED
-from tests.support.wandb_experiment import ROWS, track_experiment
+from search.tracking.connection import Connection, Patience
+from search.tracking.process import PROGRAM
+from search.tracking.runs import recorded_runs, tracking_of
+from search.tracking.sweep import recorded_sweeps
+from tests.support.process_tree import descendants
+from tests.support.tracked import wait_until
+from tests.support.wandb_experiment import ROWS, write_tracked_experiment
 from tests.support.wandb_server import Server, wandb_server
 
 SLOW = pytest.mark.slow
@@ -33,21 +33,11 @@ RUNS = {f"small-t{row.number:03d}": row for row in ROWS}
 EPOCHS = {run: [epoch.epoch for epoch in row.epochs] for run, row in RUNS.items()}
 
 
-@pytest.fixture(scope="module")
-def tracked(no_wandb_server, tmp_path_factory) -> Path:
-    """Return a folder with an experiment that nobody has sent."""
-    out = tmp_path_factory.mktemp("tracked")
-    track_experiment(out / "searched" / "small")
-    wandb.teardown()  # all of it is on disk
-    # To where W&B can be reached: nothing that the files name is there any more.
-    return (out / "searched" / "small").rename(out / "small").parent
-
-
 @pytest.fixture
-def out(tracked, tmp_path) -> Path:
-    """Return a copy of it, at another place."""
-    shutil.copytree(tracked / "small", tmp_path / "runs" / "small", symlinks=True)
-    return tmp_path / "runs"
+def out(no_wandb_server, tmp_path) -> Path:
+    """Return the folder of an experiment that nobody has sent, at another place than the one it was searched in."""
+    write_tracked_experiment(tmp_path / "searched" / "small")
+    return (tmp_path / "searched").rename(tmp_path / "runs")
 
 
 def send(out: Path, *options: str, **limits: float) -> int:
@@ -67,16 +57,16 @@ def is_whole(server: Server) -> bool:
 @pytest.fixture(scope="module")
 def sender(tmp_path_factory) -> Path:
     """Return the folder from which it was sent to that server."""
-    return tmp_path_factory.mktemp("sent")
+    folder = tmp_path_factory.mktemp("sent")
+    write_tracked_experiment(folder / "small")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def sent(tracked, sender) -> Iterator[tuple[Server, str]]:
+def sent(no_wandb_server, sender) -> Iterator[tuple[Server, str]]:
     """Return a server that has taken the experiment, and what was said on the screen; to be looked at only."""
-    shutil.copytree(tracked / "small", sender / "small", symlinks=True)
     with wandb_server() as server, pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as screen:
         patch.setenv("WANDB_BASE_URL", server.url)
-        wandb.teardown()
         assert send(sender) == 0
         yield server, screen.getvalue()
 
@@ -86,13 +76,11 @@ def taken(sent, sender, tmp_path, monkeypatch) -> Iterator[tuple[Server, Path]]:
     """Return that server as W&B's own, and a copy of the folder; the server is left as it was."""
     server, _ = sent
     kept = copy.deepcopy((server.runs, server.files, server.sweeps, server.asked))
-    shutil.copytree(sender / "small", tmp_path / "runs" / "small", symlinks=True)
+    shutil.copytree(sender / "small", tmp_path / "runs" / "small")
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    wandb.teardown()
     server.asked.clear()
     yield server, tmp_path / "runs"
     server.runs, server.files, server.sweeps, server.asked = kept
-    wandb.teardown()
 
 
 def test_sync_sends_every_metric_of_every_epoch_of_every_trial(sent):
@@ -116,7 +104,7 @@ def test_sync_attaches_all_runs_to_one_sweep_and_says_its_page(sent):
     assert f"Sweep  {server.url}/me/tumours/sweeps/sweep1\n" in screen
 
 
-def test_sync_says_how_trials_ended_that_did_not_know_it(sent):
+def test_sync_says_how_trials_ended(sent):
     server, _ = sent
     said = {name: (run.summary["state"], run.summary["reason"], run.exit_code) for name, run in server.runs.items()}
     assert said == {
@@ -158,37 +146,50 @@ def test_run_that_was_sent_by_half_is_completed_not_doubled(taken):
     server, out = taken
     for run in server.runs.values():
         del run.lines[1:]
+        run.summary["_step"] = 0  # which came with that line
     (out / "small" / "sent.jsonl").unlink()
     assert send(out) == 0
     assert is_whole(server)
 
 
+def open_connection(out: Path) -> Connection:
+    config = recorded_config(out / "small")
+    tracking = replace(tracking_of(config), mode="online")
+    connection = Connection(tracking, patience=Patience(), scratch=out / "small" / sync.SCRATCH_FOLDER)
+    return connection
+
+
+def unsent_names(out: Path) -> list[str]:
+    connection = open_connection(out)
+    try:
+        return [run.id for run in connection.unsent(recorded_runs(tracking_of(recorded_config(out / "small"))))]
+    finally:
+        connection.close()
+
+
 def test_sync_that_is_killed_is_completed_by_the_next(server, out):
-    folder = out / "small"
-    config = recorded_config(folder)
-    question = sweep_question(folder, SPACES["core"], name="small", project="tumours", searcher="tpe")
-    runs = find_runs(folder, read_rows(folder / "trials.jsonl"), config.max_epochs)
-    said = upload(folder, runs, question, jobs=1)
-    assert next(outcome for outcome in said if outcome.run).problem is None
-    said.close()  # kills W&B's client
-    assert len(unsent(folder, runs, place_of("tumours"))) == 2
+    connection = open_connection(out)
+    connection.open_sweep(SPACES["core"], searcher="tpe")
+    runs = recorded_runs(tracking_of(recorded_config(out / "small")))
+    assert next(connection.send(runs, jobs=1)).problem is None
+    connection.close()  # in the middle
+    assert len(unsent_names(out)) == 2
     assert send(out) == 0
     assert is_whole(server)
     assert len(server.sweeps) == 1
-    assert not (folder / "wandb" / "sync").exists()
+    assert not (out / "small" / sync.SCRATCH_FOLDER).exists()
 
 
 def test_client_ends_with_the_sync_that_was_killed(server, out):
     server.silent_on = "*"
-    process = subprocess.Popen([sys.executable, "-m", CLIENT], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    question = sweep_question(out / "small", SPACES["core"], name="small", project="tumours", searcher="tpe")
-    process.stdin.write(json.dumps(question | {"runs": []}).encode() + b"\n")
-    process.stdin.flush()
-    while not server.asked:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.stdin.close()  # as the death of the other does
-    process.wait(5)
+    command = [sys.executable, "-m", "search.sync", "small", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: server.asked)
+    clients = [pid for pid, command in descendants(process.pid).items() if PROGRAM in command]
+    assert len(clients) == 1
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in clients), seconds=5)
 
 
 def test_server_that_dies_costs_nothing(server, out, capsys):
@@ -196,7 +197,7 @@ def test_server_that_dies_costs_nothing(server, out, capsys):
     assert send(out, "--jobs", "1") == 1
     said = capsys.readouterr()
     assert "not sent: small-t0" in said.err
-    assert "What is missing is sent by the same command" in said.out
+    assert "The same command sends what is missing" in said.out
     server.dies, server.is_dead = (lambda operation, values: False), False
     assert send(out) == 0
     assert is_whole(server)
@@ -207,7 +208,7 @@ def test_server_that_dies_costs_nothing(server, out, capsys):
 )
 def test_server_that_is_broken_costs_nothing(server, out, capsys, operation):
     server.broken_on = operation
-    assert send(out) == 1
+    assert send(out, silent_seconds=20.0) == 1
     said = capsys.readouterr().err
     assert all(run in said for run in RUNS)
     assert unsent_names(out) == list(RUNS)
@@ -236,14 +237,8 @@ def test_server_that_is_silent_is_not_waited_for(server, out, capsys, operation)
     assert unsent_names(out) == list(RUNS)
 
 
-def unsent_names(out: Path) -> list[str]:
-    folder = out / "small"
-    return [run.id for run in unsent(folder, find_runs(folder, ROWS, FIXED.max_epochs), place_of("tumours"))]
-
-
-def test_sync_without_a_server_says_so(out, tracked, monkeypatch, capsys):
+def test_sync_without_a_server_says_so(out, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    wandb.teardown()
     assert send(out) == 1
     assert "connection refused" in capsys.readouterr().err
 
@@ -252,7 +247,6 @@ def test_sync_without_a_server_says_so(out, tracked, monkeypatch, capsys):
 def test_sync_without_a_key_says_so(server, out, monkeypatch, capsys):
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", "/nowhere")
-    wandb.teardown()
     assert send(out) == 1
     assert "there is no API key: log in by `wandb login`, or set WANDB_API_KEY" in capsys.readouterr().err
 
@@ -263,6 +257,7 @@ def test_model_that_is_gone_is_said_and_the_rest_is_sent(server, out, capsys):
     said = capsys.readouterr().err
     assert "not sent: small-t000: its artifact small-model is left out: " in said
     assert "best/model.onnx does not exist any more" in said
+    assert "model/model.onnx" not in server.files
     assert sent_epochs(server) == EPOCHS
 
 
@@ -270,20 +265,31 @@ def test_model_that_is_gone_is_said_and_the_rest_is_sent(server, out, capsys):
 def test_model_that_has_changed_is_not_sent_as_what_it_was(server, out, capsys):
     (out / "small" / "best" / "model.onnx").write_bytes(b"other")
     assert send(out) == 1
-    assert "best/model.onnx has changed since it was tracked" in capsys.readouterr().err
+    assert "best/model.onnx has changed since it was exported" in capsys.readouterr().err
     assert "model/model.onnx" not in server.files
 
 
-def test_run_whose_writer_was_killed_is_sent_as_far_as_it_goes(server, out):
-    [file] = find_parts(out / "small")["small-t000"]
-    records = [record for record in read_records(file) if not record.HasField("exit")]
-    write_records(file, records)
-    file.write_bytes(file.read_bytes()[:-3])
+def test_trial_that_was_killed_is_sent_as_far_as_it_went(server, out):
     rows = (out / "small" / "trials.jsonl").read_text().splitlines()
     (out / "small" / "trials.jsonl").write_text("\n".join([*rows[1:], ""]))
+    with (out / "small" / "events.jsonl").open("a") as log:
+        log.write('{"event": "epo')  # it was killed in the middle of this
     assert send(out) == 0
     assert sent_epochs(server) == EPOCHS
     assert server.runs["small-t000"].exit_code == 1  # W&B's word for it, until the search is resumed
+    assert "state" not in server.runs["small-t000"].summary
+
+
+def test_experiment_of_an_earlier_version_is_sent(server, out):
+    config = json.loads((out / "small" / "config.json").read_text())
+    config["data"]["num_channels"] = None
+    (out / "small" / "config.json").write_text(json.dumps(config))
+    [slices] = (out / "small" / "wandb" / "slices").iterdir()
+    slices.rename(slices.with_name("t000.npz"))
+    sent_before = {"place": f"{server.url} - tumours", "run": "small-t000", "digest": "of its file"}
+    (out / "small" / "sent.jsonl").write_text(json.dumps(sent_before) + "\n")
+    assert send(out) == 0
+    assert is_whole(server)
 
 
 @SLOW
@@ -323,6 +329,8 @@ def test_unknown_experiment_is_refused(out, capsys):
 
 def test_experiment_that_was_not_tracked_is_refused(out, capsys):
     shutil.rmtree(out / "small" / "wandb")
+    config = (out / "small" / "config.json").read_text()
+    (out / "small" / "config.json").write_text(config.replace('"tracking": "offline"', '"tracking": "off"'))
     assert send(out) == 2
     assert "has no W&B runs: it was searched with --tracking off, or nothing was trained" in capsys.readouterr().err
 
@@ -332,8 +340,3 @@ def test_search_that_runs_is_left_alone(server, out, capsys):
         assert send(out) == 2
     assert "another search is writing to" in capsys.readouterr().err
     assert server.asked == {}
-
-
-def test_state_is_that_of_the_table(out):
-    states = [run.summary["state"] for run in find_runs(out / "small", ROWS, FIXED.max_epochs)]
-    assert states == [State.COMPLETE, State.PRUNED, State.FAILED]

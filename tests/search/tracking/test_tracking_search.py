@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,17 +35,20 @@ def test_server_gets_every_trial_of_a_search(tmp_path):
         text = search(server, tmp_path, "--trials", "3", "--max-epochs", "3")
     folder = tmp_path / "small"
     assert "W&B cannot" not in text
+    assert "not in W&B" not in text
     assert "Traceback" not in text
+    assert server.files["model/model.onnx"] == (folder / "best" / "model.onnx").read_bytes()
     assert sorted(server.runs) == ["small-t000", "small-t001", "small-t002"]
     for row in read_rows(folder / "trials.jsonl"):
         run = server.runs[f"small-{row.id}"]
-        epochs = [{name: value for name, value in epoch.items() if name != "elapsed_seconds"} for epoch in row.epochs]
+        epochs = [replace(epoch, elapsed_seconds=None).to_json() for epoch in row.epochs]
         logged = [{name: value for name, value in entry.items() if name in epochs[0]} for entry in run.history]
         assert logged == json.loads(json.dumps(epochs))
         assert run.facts["displayName"].startswith(f"{row.id} lr ")
         assert run.config.items() >= (row.sample | {"experiment": "small", "searcher": "tpe"}).items()
         assert run.summary["state"] == row.state
         assert run.summary["best_val_dice"] == row.best_dice
+        assert row.best_epoch is not None
         assert run.summary["best_epoch"] == row.best_epoch.epoch
         assert run.summary["peak_memory_mb"] > 100
     assert "validation_slices" in server.runs["small-t000"].history[0]

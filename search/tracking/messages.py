@@ -1,0 +1,64 @@
+"""What the driver tells W&B's client, and what the client answers: one JSON object on each line."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What all runs have in common; the first message. The answer is the place that they go to."""
+
+    mode: str
+    """'online' or 'offline'."""
+
+    folder: str
+    """The experiment's."""
+
+    project: str
+    group: str
+    scratch: str | None
+    """A folder for W&B's own files, instead of the experiment's."""
+
+    gives_up: bool
+    """Whether a server that fails is tried only twice, instead of for as long as a run is open."""
+
+    init_seconds: float
+    finish_seconds: float
+    arrival_seconds: float
+    """See Patience in connection.py."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest:
+    """A sweep that is to be found, or made; the answer is the sweep (sweep.py)."""
+
+    name: str
+    """The experiment's."""
+
+    config: dict[str, Any]
+    known: list[dict[str, str]]
+    """Its sweeps so far, one for each place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunUpdate:
+    """A run that is to be brought up to date; the answer says why it could not be, if so."""
+
+    id: str
+    name: str
+    config: dict[str, Any]
+    epochs: list[dict[str, float]]
+    """All metrics so far, of which the run may have some."""
+
+    slices: dict[str, str]
+    """Files with predicted slices, by epoch."""
+
+    summary: dict[str, Any]
+    exit_code: int | None
+    """None: the run stays open."""
+
+    model: str | None
+    """The folder of the promoted model, in the run of the winner."""
+
+    model_seconds: float
+    """How long the upload of the model may take."""
