@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from data.errors import UserError
 from data.preprocess import Preprocessing
@@ -62,7 +61,7 @@ def check_folder(config: SearchConfig) -> None:
         return
     if in_bucket or config.folder.exists():
         raise UserError(
-            f"{in_bucket or config.folder} exists already: go on with it by --resume {config.name}, choose another "
+            f"{in_bucket or config.folder} exists already: resume it with --resume {config.name}, choose another "
             "--name, or remove it"
         )
     try:
@@ -138,7 +137,7 @@ def recorded_config(folder: Path) -> SearchConfig:
 
 
 def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
-    """Make sure that a resumed search compares what the search before compared.
+    """Check that the trials of a resumed search can be compared with those before.
 
     Raises:
         UserError: An option has changed that may not.
@@ -148,18 +147,18 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
         before = options_before[name]
         if now != before and name not in (*CHANGEABLE, "out", "resume"):
             raise UserError(
-                f"{name} is {now!r}, but was {before!r} when {config.name} began; a search that goes on can "
-                f"change only {', '.join(CHANGEABLE)}"
+                f"{name} is {now!r}, but was {before!r} when {config.name} began; a search that is resumed "
+                f"can change only {', '.join(CHANGEABLE)}"
             )
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what JSON made lists of as the tuples that they were."""
+def _tuples(values: JsonObject) -> JsonObject:
+    """Return the values with tuples in place of the lists that JSON made of them."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _options(config: SearchConfig) -> dict[str, Any]:
-    """Return every option by its name on the command line; those that belong together are there one by one."""
+def _options(config: SearchConfig) -> dict[str, object]:
+    """Return every option by its name on the command line, where the options of a group have no prefix."""
     options = {field.name: getattr(config, field.name) for field in fields(config)}
     for group in GROUPS:
         options |= vars(options.pop(group))
@@ -188,13 +187,13 @@ def check_fingerprint(experiment: ExperimentRecord, config: SearchConfig, cohort
     if cohort.fingerprint != experiment.data.fingerprint:
         raise UserError(
             f"the patients in {config.data} are not those that {config.name} began with (fingerprint "
-            f"{cohort.fingerprint[:12]}, then {experiment.data.fingerprint[:12]}): give back the old ones, or "
+            f"{cohort.fingerprint[:12]}, then {experiment.data.fingerprint[:12]}): put the old ones back, or "
             "begin a new search"
         )
 
 
 def config_record(config: SearchConfig) -> JsonObject:
-    """Return what config.json says of a config."""
+    """Return a config's options as config.json has them."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     values["out"] = format_out(config.out)
     del values["resume"]

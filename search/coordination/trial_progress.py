@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from search.record.codec import JsonObject
 from search.record.epochs import EpochMetrics
 from search.record.objectives import costs
 from search.record.trials import Sample, State
@@ -57,7 +58,7 @@ class TrialProgress:
 
     number: int
     sample: Sample
-    attrs: dict[str, Any]
+    attrs: JsonObject
     """What the sampler needs to remember about it (search/suggestion/searcher.py)."""
 
     epochs: dict[int, EpochMetrics] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 from data.errors import UserError
 from search.record.codec import JsonObject
@@ -57,7 +56,7 @@ class EpochMetrics:
         """
         if type(values.get("epoch")) is not int:
             raise UserError(f"{where}: epoch is {values.get('epoch')!r}, but must be a whole number")
-        found: dict[str, Any] = {}
+        found: JsonObject = {}
         others: dict[str, float] = {}
         for name, value in values.items():
             if type(value) not in (float, int):

@@ -5,12 +5,13 @@ A search is resumed from its log (search/coordination/coordinator.py), and a rep
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from data.errors import UserError
 from search.record.codec import JsonObject, check_version, from_json, to_json
 from search.record.epochs import EpochMetrics
 from search.record.jsonl import append_line, read_records
+from search.record.trials import Sample
 
 VERSION = 1
 """Of the log's lines. Version 1 is not written down; a line of a later one has it as `version`."""
@@ -21,8 +22,8 @@ class Begin:
     """A configuration was suggested, and its trial begins."""
 
     number: int
-    sample: dict[str, Any]
-    attrs: dict[str, Any] = field(default_factory=dict)
+    sample: Sample
+    attrs: JsonObject = field(default_factory=dict)
     """What the sampler must remember of it (search/suggestion/searcher.py)."""
 
 
@@ -43,7 +44,7 @@ class EpochEnded:
     """The training is over."""
 
     failure: str | None
-    """Why it cannot go on."""
+    """Why it cannot continue."""
 
 
 @dataclass(frozen=True, kw_only=True)

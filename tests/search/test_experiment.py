@@ -1,12 +1,8 @@
 """The folder of a search: created once, resumed only as what it was, and written by one search at a time."""
 
-import fcntl
 import json
-import os
 import re
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
@@ -30,7 +26,7 @@ from search.experiment import (
 from search.presets import PRESETS
 from search.promotion_options import Promotion
 from search.record.experiment_record import ExperimentRecord, WarmStart, read_experiment, write_experiment
-from search.record.files import CONFIG_FILE, LOCK_FILE
+from search.record.files import CONFIG_FILE
 from tests.support.fakes import small_cohort
 
 LANES = LanePlan(num_lanes=2, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
@@ -78,7 +74,7 @@ def test_check_folder_creates_the_parents_and_no_more(tmp_path):
 @pytest.mark.parametrize("is_file", [True, False])
 def test_check_folder_refuses_one_that_exists_and_says_how_to_resume_it(tmp_path, is_file):
     (tmp_path / "mine").touch() if is_file else (tmp_path / "mine").mkdir()
-    message = f"{tmp_path}/mine exists already: go on with it by --resume mine, choose another --name, or remove it"
+    message = f"{tmp_path}/mine exists already: resume it with --resume mine, choose another --name, or remove it"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_folder(config(tmp_path))
 
@@ -261,7 +257,7 @@ def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, v
     changes = {"preprocessing": Preprocessing(size=value)} if name == "size" else {name: value}
     changed = replace(config(tmp_path), **changes)
     assert refusal(changed, config(tmp_path)) == (
-        f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that goes on can change only "
+        f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that is resumed can change only "
         "data, trials, time_budget_seconds, max_concurrent, max_failures, checkpoints_gb, workers_per_trial, "
         "gpus_per_worker, cpus_per_worker, tracking, cache, dry_run, candidates, ties, choose, final_seeds, "
         "ensemble, folds"
@@ -283,54 +279,11 @@ def test_resume_experiment_refuses_other_patients_and_changes_nothing(tmp_path):
     before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
     message = (
         "the patients in elsewhere are not those that mine began with (fingerprint fedcba987654, then 0123456789ab): "
-        "give back the old ones, or begin a new search"
+        "put the old ones back, or begin a new search"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         resume_experiment(config(tmp_path, data="elsewhere", trials=99), small_cohort("fedcba9876543210"))
     assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
-
-
-HOLDER = """
-import fcntl, sys
-file = open(sys.argv[1], "w")
-fcntl.flock(file, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_only_writer_refuses_while_another_process_writes_and_not_after_it_was_killed(tmp_path):
-    message = f"another search is writing to {tmp_path}: wait for its end, or stop it"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / LOCK_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"), exclusive_writer(tmp_path):
-            pytest.fail("two writers")
-        holder.kill()
-        holder.wait()
-    with exclusive_writer(tmp_path):
-        pass
-
-
-def test_only_writer_lets_go_at_its_end_whatever_that_is(tmp_path):
-    with pytest.raises(RuntimeError, match="inside"), exclusive_writer(tmp_path):
-        raise RuntimeError("inside")
-    with exclusive_writer(tmp_path):
-        other = os.open(tmp_path / LOCK_FILE, os.O_RDWR)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with pytest.raises(ValueError, match="another search is writing"), exclusive_writer(tmp_path):
-        pytest.fail("two writers")
-    os.close(other)
-
-
-def test_only_writer_holds_one_folder_alone(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    with exclusive_writer(tmp_path / "a"), exclusive_writer(tmp_path / "b"):
-        assert {path.name for path in tmp_path.glob(f"*/{LOCK_FILE}")} == {LOCK_FILE}
 
 
 def is_being_written(folder: Path) -> bool:
@@ -353,7 +306,7 @@ def test_open_experiment_holds_the_folder_while_it_is_open_and_not_after(tmp_pat
     assert not is_being_written(tmp_path / "mine")
 
 
-def test_open_experiment_goes_on_with_what_was_known_when_it_began(tmp_path):
+def test_a_resumed_experiment_keeps_what_was_known_when_it_began(tmp_path):
     begin(config(tmp_path))
     for _ in range(2):
         resumed = begin(config(tmp_path, resume="mine", trials=20), known=WarmStart())
@@ -368,7 +321,7 @@ def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
         assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
 
 
-def test_open_experiment_lets_go_of_one_with_other_patients(tmp_path):
+def test_open_experiment_releases_one_with_other_patients(tmp_path):
     begin(config(tmp_path))
     with (
         pytest.raises(ValueError, match="are not those that mine began with"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -17,19 +18,19 @@ from search.formatting import format_duration
 from search.list import main, print_lines, read_line
 from search.record.epochs import EpochMetrics
 from search.record.experiment_record import read_experiment
+from search.record.experiment_record import write_experiment as write_record
 from search.record.trials import State, append_row
 from search.status import Status, experiment_names, status_of, wall_seconds
 from search.storage.lock import is_being_written
-from tests.support.fakes import experiment_json, metrics_json, trial_row
+from tests.support.fakes import experiment_json, experiment_record, metrics_json, trial_row
 
 
 def write_experiment(out, name, rows=(), *, metrics=None, started="2026-01-02T03:04:05+00:00", **config):
-    """Writes the folder of an experiment of four trials, and returns it."""
+    """Write the folder of an experiment of four trials, and return it."""
     folder = out / name
     folder.mkdir(parents=True)
-    run = experiment_json() | {"started": started}
-    run["config"] = run["config"] | config
-    (folder / "config.json").write_text(json.dumps(run))
+    experiment = experiment_record(started=started)
+    write_record(folder, replace(experiment, config=experiment.config | config))
     for row in rows:
         append_row(folder / "trials.jsonl", row)
     if metrics:
@@ -51,7 +52,7 @@ def listed(capsys, out) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_list_says_how_each_stands_what_it_spent_and_how_good_its_best_is(tmp_path, capsys):
+def test_list_says_the_state_of_each_what_it_spent_and_its_best_dice(tmp_path, capsys):
     write_experiment(tmp_path, "mine", ALL, metrics=metrics_json())
     header, line = listed(capsys, tmp_path)
     assert " ".join(header.split()) == "experiment state data trials epochs val Dice test Dice began wall clock"
@@ -93,13 +94,14 @@ def test_status_is_running_while_another_process_holds_the_folder(tmp_path):
     holder = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     command = [sys.executable, "-c", holder, str(folder / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         process.stdout.readline()
         assert read_line(folder).cells["state"] == "running"
         process.communicate(b"\n")
     assert read_line(folder).cells["state"] == "promoted"
 
 
-def test_who_looks_does_not_stop_who_begins_to_write(tmp_path):
+def test_looking_at_a_folder_does_not_keep_a_writer_out(tmp_path):
     (tmp_path / "lock").touch()
     looker = os.open(tmp_path / "lock", os.O_RDONLY)
     fcntl.flock(looker, fcntl.LOCK_SH)
@@ -156,7 +158,7 @@ def test_list_of_a_folder_whose_name_a_terminal_would_obey(tmp_path, capsys):
     assert {line.split()[0] for line in lines[1:3]} == {"red\ufffd[31m\ufffdline", "\ufffd"}
 
 
-def test_list_damaged_metrics_are_a_damage(tmp_path, capsys):
+def test_list_says_that_metrics_are_damaged(tmp_path, capsys):
     folder = write_experiment(tmp_path, "mine", ALL, metrics=metrics_json())
     (folder / "best/metrics.json").write_text("{}")
     assert read_line(folder).damage == f"{folder}/best/metrics.json: trial is missing"
@@ -168,7 +170,7 @@ def test_list_an_undefined_test_dice_is_a_dash(tmp_path):
     assert read_line(write_experiment(tmp_path, "mine", ALL, metrics=metrics)).cells["test Dice"] == "-"
 
 
-def test_list_knows_experiments_from_other_folders(tmp_path):
+def test_list_tells_experiments_from_other_folders(tmp_path):
     write_experiment(tmp_path, "b")
     (tmp_path / "phantom_v1_seed0_24/PHANTOM_0001").mkdir(parents=True)
     (tmp_path / "compare-a-b.html").touch()
@@ -181,7 +183,7 @@ def test_list_of_nothing_says_so(tmp_path, capsys):
     assert listed(capsys, tmp_path) == [f"no experiments in {tmp_path}: python -m search.tune makes one"]
 
 
-def test_list_of_no_folder_is_a_mistake(tmp_path, capsys):
+def test_list_of_no_folder_is_a_mistake_of_the_user(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "nowhere")]) == 2
     assert f"error: --out {tmp_path / 'nowhere'} cannot be read" in capsys.readouterr().err
 

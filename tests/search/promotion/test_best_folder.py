@@ -303,7 +303,7 @@ def test_experiment_is_what_config_json_says(delivered):
 
 
 def test_experiment_refuses_a_folder_that_is_there(delivered):
-    with pytest.raises(ValueError, match=r"tiny exists already: go on with it by --resume tiny, choose another --name"):
+    with pytest.raises(ValueError, match=r"tiny exists already: resume it with --resume tiny, choose another --name"):
         check_folder(delivered.config)
 
 

@@ -74,7 +74,7 @@ def test_exclusive_writer_says_what_the_bucket_lacks_and_what_uploads_it(
 def test_check_folder_refuses_a_name_in_use_and_a_read_only_bucket(s3_server, folder, bucket, monkeypatch, tmp_path):
     written(folder)
     out = working_folder_elsewhere(folder, monkeypatch, tmp_path).parent
-    with pytest.raises(ValueError, match=r"runs/mine exists already: go on with it by --resume mine"):
+    with pytest.raises(ValueError, match=r"runs/mine exists already: resume it with --resume mine"):
         check_folder(SearchConfig(out=out, name="mine"))
     check_folder(SearchConfig(out=out, name="yours"))
     assert set(info.base_name for info in location(bucket).list_folder()) == {"mine"}
