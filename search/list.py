@@ -20,8 +20,8 @@ from search.record.experiment_record import read_experiment
 from search.record.files import BEST_FOLDER, CONFIG_FILE, METRICS_FILE, TABLE_FILE
 from search.record.model_metrics import read_metrics
 from search.record.trials import best_first, count_states, read_rows
-from search.status import experiment_names, status_of, wall_seconds
 from search.storage.download import sync_down_all
+from search.storage.status import experiment_names, status_of, wall_seconds
 from search.storage.working_folder import Out, format_out
 
 COLUMNS = ("experiment", "state", "data", "trials", "epochs", "val Dice", "test Dice", "began", "wall clock")

@@ -69,7 +69,6 @@ ROOMS = (
     "search.screen",
     "search.cluster.group",
     "search.cluster",
-    "search.status",
     "search.promotion",
     "search.report",
     "search.compare",

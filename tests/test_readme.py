@@ -30,7 +30,9 @@ ALL_COMMANDS = [(page, command) for page in PAGES for command in shown_commands(
 
 
 def read_help(module: str, capsys) -> str:
-    name = module if find_spec(module).submodule_search_locations is None else f"{module}.__main__"
+    spec = find_spec(module)
+    assert spec is not None, f"there is no module {module}"
+    name = module if spec.submodule_search_locations is None else f"{module}.__main__"
     with pytest.raises(SystemExit) as ended:
         import_module(name).main(["--help"])
     assert ended.value.code == 0

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from search.compare.differences import Differences, config_differences, data_differences, environment_differences
 from search.compare.experiments import Experiment
 from search.compare.table import ABSENT, Table, by_experiment, names_of
+from search.formatting import format_duration
 from search.record.experiment_record import LanesRecord
 from search.record.trials import best_first, count_states
 from search.report.importance import Importance
-from search.status import format_duration, wall_seconds
+from search.storage.status import wall_seconds
 
 MODEL_FACTS = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
 """What the table of winners shows of a promoted model, after its hyperparameters."""

@@ -20,8 +20,8 @@ from search.report.axes import Axis, read_axes
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.snapshot import read_snapshot
 from search.space import Sample, to_configs
-from search.status import Status, experiment_names, status_of
 from search.storage.lock import is_being_written
+from search.storage.status import Status, experiment_names, status_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from search.compare.differences import lanes_of
 from search.compare.experiments import Experiment
 from search.compare.significance import LEVEL, Difference, Pair
 from search.compare.table import ABSENT, Table, by_experiment, format_number, names_of
+from search.formatting import format_duration
 from search.record.efficiency import best_after
 from search.record.scores import SummaryRecord
 from search.record.trials import best_first
-from search.status import format_duration
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Fractions of the smallest budget at which the best Dice so far is compared."""

@@ -25,7 +25,7 @@ from search.report.space_figures import dice_along_axes, dice_over_pairs, parall
 from search.report.style import Figure, render
 from search.report.timeline import BusyPeriod, busy_periods, time_shares, timeline_figure
 from search.report.trials_table import trials_table
-from search.status import wall_seconds
+from search.storage.status import wall_seconds
 
 METRIC_NAMES = {"dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy", "hd95": "HD95", "assd": "ASSD"}
 """The names of metrics for people, where they differ from those in metrics.json."""

@@ -129,7 +129,7 @@ def _report_left(folder: Path, left: list[str]) -> None:
 
 
 def _lock(file: IO[str]) -> None:
-    """Lock a file. Try several times, because a process that only checks the lock (search/status.py) holds it briefly.
+    """Lock a file. Try several times, because a check of the lock (lock.py) holds it briefly.
 
     Raises:
         BlockingIOError: Another process holds it.

@@ -20,8 +20,8 @@ from search.record.epochs import EpochMetrics
 from search.record.experiment_record import read_experiment
 from search.record.experiment_record import write_experiment as write_record
 from search.record.trials import State, append_row
-from search.status import Status, experiment_names, status_of, wall_seconds
 from search.storage.lock import is_being_written
+from search.storage.status import Status, experiment_names, status_of, wall_seconds
 from tests.support.fakes import experiment_json, experiment_record, metrics_json, trial_row
 
 

@@ -5,7 +5,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from data.errors import UserError
-from search.formatting import format_duration as format_duration
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import BEST_FOLDER, CONFIG_FILE, LOCK_FILE, LOG_FILE, METRICS_FILE, TABLE_FILE
 from search.record.trials import INTERRUPTED, TIME_SPENT, TrialRow
