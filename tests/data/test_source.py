@@ -9,6 +9,7 @@ from data.readers.images import ReadPair, write_image
 from data.readers.phantom import DEFAULT_NUM_PHANTOMS
 from data.source import Reading, Source, find_source
 from tests.support.fakes import write_lgg_patient
+from tests.support.sources import touch
 
 
 def test_source_writes_the_given_number_of_phantoms(tmp_path):
@@ -52,13 +53,6 @@ def test_source_refuses_a_path_that_does_not_exist(tmp_path, source, message):
 
 
 # --- formats ---
-
-
-def touch(source, *paths):
-    """Make empty files: a scan opens none of them."""
-    for path in paths:
-        (source / path).parent.mkdir(parents=True, exist_ok=True)
-        (source / path).touch()
 
 
 LGG = ("P/P_1.tif", "P/P_1_mask.tif")

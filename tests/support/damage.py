@@ -2,8 +2,6 @@
 
 import gzip
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +9,7 @@ import cv2
 import numpy as np
 import tifffile
 
+from tests.support.png import png_bytes, png_chunk
 from tests.support.sources import (
     NUMBERS,
     SIDE,
@@ -95,16 +94,10 @@ def with_value(pixels, value, dtype):
     return pixels
 
 
-def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
 def png(pixels, *, colour=0, width=SIDE, palette=b""):
     """Return a PNG of 8-bit samples, "height width" or "height width channels", with a header of its own choosing."""
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, len(pixels), 8, colour, 0, 0, 0)
-    chunks = [(b"IHDR", header), *([(b"PLTE", palette)] if palette else []), (b"IDAT", zlib.compress(rows))]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in [*chunks, (b"IEND", b"")])
+    before = png_chunk(b"PLTE", palette) if palette else b""
+    return png_bytes([row.tobytes() for row in pixels], width=width, colour=colour, before=before)
 
 
 def jpeg(pixels, *, channels=None):

@@ -73,6 +73,13 @@ def write_brats(source):
         write_nifti(source / patient / f"{patient}_seg.nii.gz", labels)
 
 
+def touch(source: Path, *paths: str) -> None:
+    """Create empty files, for scans, which open none."""
+    for path in paths:
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).touch()
+
+
 def config_of(source, **reading: Any):
     reading = {"modalities": MODALITIES} | reading if reading.get("data_format") == "nifti" else reading
     return SearchConfig(

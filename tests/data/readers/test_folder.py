@@ -12,17 +12,11 @@ import tifffile
 from data.errors import BadFiles, DataError
 from data.patient import SliceFiles
 from data.readers.folder import MAX_DEPTH, ReadPair, looks_like, scan
+from tests.support.sources import touch
 
 TUMOUR = np.zeros((6, 8), np.uint8)
 TUMOUR[1:3, 2:5] = 255
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-
-
-def touch(top, *paths):
-    """Make empty files: a scan opens none of them."""
-    for path in paths:
-        (top / path).parent.mkdir(parents=True, exist_ok=True)
-        (top / path).touch()
 
 
 def touch_pairs(top, *names, images="images", masks="masks", ending="_mask"):

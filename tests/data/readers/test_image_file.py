@@ -2,7 +2,6 @@
 
 import re
 import struct
-import zlib
 
 import cv2
 import numpy as np
@@ -11,17 +10,7 @@ import tifffile
 
 from data.errors import BadFiles
 from data.readers.image_file import FORMAT_OF_SUFFIX, MAX_SIDE, as_mask, read_pixels
-
-
-def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(rows, *, width, height=None, depth=8, colour=0, before=b""):
-    """Return a PNG of rows of bytes; its header says the height, which may be wrong."""
-    header = struct.pack(">IIBBBBB", width, height or len(rows), depth, colour, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+from tests.support.png import png_bytes, png_chunk
 
 
 def encoded(suffix, pixels):
@@ -116,13 +105,13 @@ def test_read_pixels_returns_jpeg_as_grey_or_rgb(tmp_path, value, suffix):
 
 @pytest.mark.parametrize(("depth", "row", "values"), [(1, 0b10100000, [1, 0, 1]), (2, 0b00011011, [0, 1, 2, 3])])
 def test_read_pixels_keeps_the_values_of_few_bits(tmp_path, depth, row, values):
-    path = write(tmp_path / "a.png", png([[row]], width=len(values), depth=depth))
+    path = write(tmp_path / "a.png", png_bytes([[row]], width=len(values), depth=depth))
     assert read_pixels(path).tolist() == [values]
 
 
 def test_read_pixels_returns_the_colours_of_a_palette(tmp_path):
-    palette = chunk(b"PLTE", bytes([0, 0, 0, 250, 10, 20]))
-    path = write(tmp_path / "a.png", png([[0, 1]], width=2, colour=3, before=palette))
+    palette = png_chunk(b"PLTE", bytes([0, 0, 0, 250, 10, 20]))
+    path = write(tmp_path / "a.png", png_bytes([[0, 1]], width=2, colour=3, before=palette))
     assert read_pixels(path).tolist() == [[[0, 0, 0], [250, 10, 20]]]
 
 
@@ -133,7 +122,7 @@ def test_read_pixels_drops_an_opaque_alpha_channel(tmp_path):
     np.testing.assert_array_equal(read, rgba[..., :3])
     tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
     np.testing.assert_array_equal(read_pixels(tmp_path / "a.tif"), rgba[..., :3])
-    grey = write(tmp_path / "b.png", png([[7, 255, 9, 255]], width=2, colour=4))
+    grey = write(tmp_path / "b.png", png_bytes([[7, 255, 9, 255]], width=2, colour=4))
     assert read_pixels(grey).tolist() == [[7, 9]]
 
 
@@ -169,14 +158,26 @@ def test_read_pixels_ignores_what_follows_the_end_marker(tmp_path):
         ("a.tif", encoded(".png", noise(4, 4)), r"wrong suffix: the content is PNG, but \.tif says TIFF; rename"),
         ("a.png", jpeg(), r"wrong suffix: the content is JPEG, but \.png says PNG"),
         ("a.JPG", encoded(".tif", noise(4, 4)), r"wrong suffix: the content is TIFF, but \.JPG says JPEG"),
-        ("a.png", png([[0]], width=60000), rf"is 1 x 60000, but 1 to {MAX_SIDE} pixels a side are legal; resize"),
-        ("a.png", png([[0]], width=1, height=2**32 - 1), rf"is 4294967295 x 1, but 1 to {MAX_SIDE}"),
-        ("a.png", png([[0]], width=0), r"is 1 x 0, but 1 to"),
-        ("a.png", png([[0]], width=1, before=chunk(b"acTL", bytes([0, 0, 0, 3] + [0] * 4))), r"holds 3 pages"),
-        ("a.png", png([[0] * 8], width=8).replace(b"IEND", b"IENd"), r"is damaged \(the checksum of chunk 'IENd'"),
-        ("a.png", png([[0] * 8], width=8, height=99), r"its pixels are damaged, or coded in a rare way; copy it again"),
-        ("a.png", png([[0] * 8], width=8, depth=5), r"its pixels are damaged, or coded in a rare way"),
-        ("a.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IEND", b""), r"cannot be decoded as PNG \(error: "),
+        ("a.png", png_bytes([[0]], width=60000), rf"is 1 x 60000, but 1 to {MAX_SIDE} pixels a side are legal; resize"),
+        ("a.png", png_bytes([[0]], width=1, height=2**32 - 1), rf"is 4294967295 x 1, but 1 to {MAX_SIDE}"),
+        ("a.png", png_bytes([[0]], width=0), r"is 1 x 0, but 1 to"),
+        (
+            "a.png",
+            png_bytes([[0]], width=1, before=png_chunk(b"acTL", bytes([0, 0, 0, 3] + [0] * 4))),
+            r"holds 3 pages",
+        ),
+        (
+            "a.png",
+            png_bytes([[0] * 8], width=8).replace(b"IEND", b"IENd"),
+            r"is damaged \(the checksum of chunk 'IENd'",
+        ),
+        (
+            "a.png",
+            png_bytes([[0] * 8], width=8, height=99),
+            r"its pixels are damaged, or coded in a rare way; copy it again",
+        ),
+        ("a.png", png_bytes([[0] * 8], width=8, depth=5), r"its pixels are damaged, or coded in a rare way"),
+        ("a.png", b"\x89PNG\r\n\x1a\n" + png_chunk(b"IEND", b""), r"cannot be decoded as PNG \(error: "),
         ("a.jpg", jpeg(header_height=60000), rf"is 60000 x 24, but 1 to {MAX_SIDE} pixels"),
         ("a.jpg", jpeg(header_height=16000), r"is damaged \(16000 x 24 pixels do not fit \d+ bytes\); copy it again"),
         ("a.jpg", jpeg(header_height=0), r"is 0 x 24, but 1 to"),

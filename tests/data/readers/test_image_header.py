@@ -1,7 +1,6 @@
 """What the header of an image promises, without decoding it."""
 
 import struct
-import zlib
 
 import cv2
 import numpy as np
@@ -10,16 +9,11 @@ import tifffile
 
 from data.errors import BadFiles
 from data.readers.image_header import IllegalImage, count_values, file_format, jpeg_frame, png_header
+from tests.support.png import png_bytes
 
 
 def encoded(pixels: np.ndarray, suffix: str) -> bytes:
     return cv2.imencode(suffix, pixels)[1].tobytes()
-
-
-def png_of(colour: int) -> bytes:
-    header = struct.pack(">IIBBBBB", 6, 4, 8, colour, 0, 0, 0)
-    crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + crc
 
 
 GREY, RGB = np.zeros((4, 6), np.uint8), np.zeros((4, 6, 3), np.uint8)
@@ -34,9 +28,9 @@ def test_count_values_is_pixels_times_channels(tmp_path, pixels, count, suffix):
 
 @pytest.mark.parametrize(("colour", "count"), [(0, 24), (2, 72), (3, 72), (4, 48), (6, 96), (7, 96)])
 def test_count_values_takes_the_channels_that_a_png_decodes_to(tmp_path, colour, count):
-    (tmp_path / "a.png").write_bytes(png_of(colour))
+    (tmp_path / "a.png").write_bytes(png_bytes([], width=6, height=4, colour=colour))
     assert count_values(tmp_path / "a.png") == count
-    assert png_header(png_of(colour)).colour == colour
+    assert png_header(png_bytes([], width=6, height=4, colour=colour)).colour == colour
 
 
 def test_count_values_of_another_file_is_0(tmp_path):

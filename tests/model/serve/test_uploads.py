@@ -17,17 +17,13 @@ import tifffile
 from data.errors import BadFiles
 from model.serve.limits import Allowance
 from model.serve.upload import num_values
+from tests.support.png import png_bytes
 from tests.support.service import ask, encoded, image, post, post_form
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png_of(side: int) -> bytes:
     """Return a PNG whose header says side x side pixels, and which holds none."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return png_bytes([], width=side, height=side)
 
 
 def zip_bomb() -> bytes:

@@ -3,21 +3,11 @@
 import json
 from types import SimpleNamespace
 
-import pytest
-
 from search.cluster.group.lane import Lane
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.record.epochs import EpochMetrics
-from search.storage.storage_path import RETRY_SECONDS, StoragePath, local_path, write_with_retries
+from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
 from tests.support.s3_server import location
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def place(request, tmp_path) -> StoragePath:
-    """An experiment's place, once in a folder and once in a bucket."""
-    if request.param == "folder":
-        return local_path(tmp_path / "runs")
-    return location(request.getfixturevalue("bucket"))
 
 
 class OneRank:

@@ -12,14 +12,6 @@ from search.storage.storage_path import StoragePath, local_path, write_with_retr
 from tests.support.s3_server import location
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def place(request, tmp_path) -> StoragePath:
-    """An experiment's place, once in a folder and once in a bucket."""
-    if request.param == "folder":
-        return local_path(tmp_path / "runs")
-    return location(request.getfixturevalue("bucket"))
-
-
 def test_storage_path_works_alike_in_a_folder_and_a_bucket(place):
     file = place / "a/b.json"
     assert place.list_folder() == place.list_folder(recursive=True) == []
