@@ -53,7 +53,7 @@ def environment_differences(experiments: Sequence[Experiment]) -> Differences:
 def lanes_of(experiment: Experiment) -> Facts:
     """Return what an experiment ran on, without the memory for slices, which is never the same twice."""
     lanes = vars(experiment.record.lanes) if experiment.record.lanes else {}
-    known = {name: value for name, value in lanes.items() if name != "object_store_bytes"}
+    known: Facts = {name: value for name, value in lanes.items() if name != "object_store_bytes"}
     return known | {"platform": experiment.record.provenance.platform}
 
 

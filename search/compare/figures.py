@@ -74,7 +74,8 @@ def importance_figure(experiments: Sequence[Experiment]) -> Figure | None:
         )
         figure.add_trace(bars)
     plot = _with_legend(figure, "fraction of the variance", None)
-    plot.update_layout(height=140 + 22 * len(names) * (len(figure.data) + 1), yaxis_autorange="reversed")
+    num_drawn = sum(bool(one.importances) for one in experiments)
+    plot.update_layout(height=140 + 22 * len(names) * (num_drawn + 1), yaxis_autorange="reversed")
     return Figure(
         id="importances",
         title="Importance side by side",

@@ -63,7 +63,8 @@ def significance(pairs: Sequence[Pair]) -> Table:
         )
     notes += [f"{titles}: {said}." for said, titles in _titles(tested, lambda pair: pair.reservations).items()]
     notes += [f"{titles}: not tested, because {why}." for why, titles in untested(pairs).items()]
-    cells = [(name, *(text(pair.difference) for pair in tested)) for name, text in rows.items()]
+    differences = [pair.difference for pair in tested if pair.difference]
+    cells = [(name, *map(text, differences)) for name, text in rows.items()]
     verdicts = ("outcome", *(pair.verdict for pair in tested))
     return Table(
         id="significance",

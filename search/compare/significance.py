@@ -171,7 +171,8 @@ def signed_rank_p(differences: np.ndarray) -> float:
     has_ties = len(np.unique(np.abs(nonzero))) < len(nonzero)
     # Older versions of SciPy use the distribution for data without ties, unless all signs are tried.
     method = PermutationMethod(n_resamples=2**MAX_SIGNS) if has_ties and len(nonzero) <= MAX_SIGNS else "auto"
-    return float(wilcoxon(nonzero, method=method).pvalue)
+    # SciPy's own annotations know neither a method that is not a string nor the type of the result.
+    return float(wilcoxon(nonzero, method=method).pvalue)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -97,11 +97,13 @@ def rescore(
     if not ranked:
         reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
         raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none was started'}")
-    candidates, skipped = [], []
+    candidates: list[Candidate] = []
+    skipped: list[str] = []
     for row in ranked:
         if len(candidates) == num_candidates:
             break
         assert row.checkpoint is not None, "others are not ranked"
+        assert row.checkpoint, "only trials with one are ranked"
         try:
             candidates.append(score_checkpoint(row.id, row, folder / row.checkpoint, patients, settings))
         except (checkpoint.CheckpointError, OSError) as error:  # such as one that a crash cut off

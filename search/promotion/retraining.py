@@ -88,9 +88,9 @@ def cross_validate(
     folds = [order[fold :: config.promotion.folds] for fold in range(config.promotion.folds)]
     configs = _configs(winner, config, cohort, config.seed, tasks)
     calls = [(*configs, pack, tuple(patients[name] for name in fold), settings) for fold in folds]
-    found: list[list[PatientScore] | str] = tasks.map(_train_and_score, calls)
-    failures = [problem for problem in found if isinstance(problem, str)]
-    found = [scores for scores in found if not isinstance(scores, str)]
+    results: list[list[PatientScore] | str] = tasks.map(_train_and_score, calls)
+    failures = [result for result in results if isinstance(result, str)]
+    found = [result for result in results if not isinstance(result, str)]
     return CrossValidationRecord(
         num_folds=len(folds),
         failures=tuple(failures),
@@ -137,9 +137,10 @@ def _train_to_file(
     Return why the training failed, or None. If it failed, no average is written.
     """
     torch.set_num_threads(num_threads)
-    best, content, average = -1.0, None, None
+    best, content, average, last, failure = -1.0, None, None, None, None
     for result in train(network, config, train_pack, val_pack):
-        if result.failure:
+        last, failure = result.state, result.failure
+        if failure:
             break
         if content is None or result.metrics[METRIC] > best:
             best, content = result.metrics[METRIC], result.state.to_bytes()
@@ -147,12 +148,12 @@ def _train_to_file(
             average = average or AveragedModel(result.state.network, use_buffers=True)
             average.update_parameters(result.state.network)
     file.parent.mkdir(parents=True, exist_ok=True)
-    if average and not result.failure:
-        result.state.network.load_state_dict(average.module.state_dict())
-        write(_averaged(file), result.state.to_bytes())
+    if average and last and not failure:
+        last.network.load_state_dict(average.module.state_dict())
+        write(_averaged(file), last.to_bytes())
     if content is not None:  # written last: a training with this file is not repeated
         write(file, content)
-    return result.failure and f"the training of {file.stem} failed: {result.failure}"
+    return failure and f"the training of {file.stem} failed: {failure}"
 
 
 def _train_and_score(

@@ -44,14 +44,13 @@ def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | 
                 trace.update(opacity=0.6 * strong if state == State.PRUNED else strong, showlegend=not start)
             )
     label = f"{top.id}, {'promoted' if top.id == promoted else 'the best'}"
-    figure.add_trace(_curves([top], label, BEST_COLOUR, few=True))
-    figure.data[-1].line.width = 3.5
+    figure.add_trace(_curves([top], label, BEST_COLOUR, few=True).update(line_width=3.5))
     return Figure(
         id="curves",
         title="Validation Dice of every trial",
         plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(height=460, hovermode="closest"),
         alt=f"Learning curves of {len(scored)} trials. {top.id} reaches {top.best_dice:.4f} at epoch "
-        f"{top.best_epoch.epoch}. The table of trials has the numbers.",
+        f"{top.best_epoch.epoch if top.best_epoch else 0}. The table of trials has the numbers.",
         note="Mean Dice over the validation patients after every epoch. Trials that were stopped early are faint.",
     )
 

@@ -34,9 +34,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenTrial(TrialRow):
-    """A trial that has not ended."""
+    """A trial that has not ended: it has a phase in the place of a state."""
 
-    state: Phase
+    state: Phase  # pyright: ignore[reportIncompatibleVariableOverride]  # both are shown alike, and never assigned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,8 +42,8 @@ def parallel_coordinates(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figu
     figure = go.Figure()
     shades = np.minimum((fractions[-1] * NUM_SHADES).astype(int), NUM_SHADES - 1)
     for shade in range(NUM_SHADES):
-        group = np.flatnonzero(shades == shade)
-        if len(group):
+        group = np.flatnonzero(shades == shade).tolist()
+        if group:
             lines = _lines(fractions[:, group], [rows[place] for place in group], (shade + 0.5) / NUM_SHADES)
             figure.add_trace(lines)
     _draw_axes(figure, columns)

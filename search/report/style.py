@@ -57,12 +57,15 @@ class Figure:
     @property
     def height(self) -> int:
         """Its height in pixels, which the page keeps free until the figure is drawn."""
-        return int(self.plot.layout.height or HEIGHT)
+        height = self.plot.layout["height"]
+        return int(height) if isinstance(height, int | float) else HEIGHT
 
     @property
     def spec(self) -> Markup:
         """The JSON that plotly.js draws; it cannot end the script element that contains it."""
-        return script_json(self.plot.to_json())
+        text = self.plot.to_json()
+        assert text
+        return script_json(text)
 
 
 def render(template: str, *, package: str = "search.report", **values: Any) -> str:
@@ -89,14 +92,14 @@ def render(template: str, *, package: str = "search.report", **values: Any) -> s
 def styled(figure: go.Figure, x: str | None = None, y: str | None = None, *, legend: bool = False) -> go.Figure:
     """Return the figure with titles on its axes and without a template: figures.js sets that by the colour scheme."""
     titles = {f"{axis}axis_title": title for axis, title in (("x", x), ("y", y)) if title}
-    return figure.update_layout(
-        **titles,
+    figure.update_layout(
         template=None,
-        height=figure.layout.height or HEIGHT,
+        height=figure.layout["height"] or HEIGHT,
         margin={"l": 56, "r": 16, "t": 16, "b": 48},
         showlegend=legend,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
+    return figure.update_layout(titles)
 
 
 def script_json(text: str) -> Markup:

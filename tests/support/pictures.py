@@ -96,6 +96,7 @@ def report_top(experiment: Path, profile: Path) -> bytes:
         browser.open(page.as_uri())
         browser.wait("return document.querySelector('#curves .main-svg') !== null")
         screenshot = cv2.imdecode(np.frombuffer(browser.picture(), np.uint8), cv2.IMREAD_COLOR)
+    assert screenshot is not None
     return _to_png(screenshot)
 
 
