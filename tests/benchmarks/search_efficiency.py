@@ -21,50 +21,33 @@ The epochs of all its trials until then count. Time is simulated, and an epoch t
 The last line of output is one JSON object.
 """
 
-import csv
 import functools
 import itertools
 import json
 import math
 import sys
-import warnings
-from abc import ABC, abstractmethod
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import optuna
 import tyro
-from optuna.distributions import FloatDistribution, IntDistribution
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
-from ray.tune.search.optuna import OptunaSearch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.neighbors import KNeighborsRegressor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
-from search.coordination.trial_progress import Leg, Phase, TrialProgress
-from search.record.epochs import EpochMetrics
 from search.record.provenance import commit
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import CORE, Sample
+from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
+from tests.support.curve_table import Table, read_table
 from tests.support.fakes import Rows
+from tests.support.peers import OptunaAlone, StockRay
 from tests.support.simulation import SimulatedSearch, simulate
 
 NUM_TRIALS = 400
-"""Number of configurations that a search may try; a search that has not found a good one by then never will."""
-
-NUM_RANDOM = 2000
-"""Number of random configurations from which the share of good ones is estimated."""
+"""Number of configurations that a search may try; if it has not reached its goal by then, it counts as never."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,68 +90,6 @@ class Quartiles:
     """The number of searches that reached the goal."""
 
 
-class Table:
-    """The learning curve of every configuration of the space: recorded for a sample, predicted for all others."""
-
-    def __init__(self, path: Path, between: str, goal: float) -> None:
-        with path.open() as file:
-            rows = list(csv.DictReader(file))
-        names = [name for name in rows[0] if name.startswith("val_dice_")]
-        by_configuration: dict[str, list[dict[str, str]]] = {}
-        for row in rows:
-            by_configuration.setdefault(row["configuration"], []).append(row)
-        self._places = np.array(
-            [_place({name: float(same[0][name]) for name in CORE}) for same in by_configuration.values()]
-        )
-        recorded = [[[float(row[name]) for name in names] for row in same] for same in by_configuration.values()]
-        self._recorded = np.array([np.nan_to_num(np.array(same)).mean(axis=0) for same in recorded])
-        self.max_epochs = self._recorded.shape[1]
-        self._process = _gaussian_process().fit(self._places, self._recorded) if between == "gp" else None
-        self.curves = np.array([self._curve(place) for place in self._places])
-        self.best = float(self.curves.max())
-        self.goal = goal * self.best
-        self._seen: dict[tuple[Any, ...], np.ndarray] = {}
-
-    def dice(self, sample: Sample, epoch: int) -> float:
-        """Return the validation Dice of a configuration after an epoch."""
-        key = tuple(sample.values())
-        if key not in self._seen:
-            self._seen[key] = self._curve(_place(sample))
-        return float(self._seen[key][epoch - 1])
-
-    def share_at_goal(self) -> float:
-        """Return the share of random configurations whose curve reaches the goal."""
-        sampler = OptunaSearcher(CORE, sampler="random", seed=0, num_trials=NUM_RANDOM, max_epochs=self.max_epochs)
-        samples = [sampler.suggest().sample for _ in range(NUM_RANDOM)]
-        return float(np.mean([self._curve(_place(sample)).max() >= self.goal for sample in samples]))
-
-    def explained_variance(self) -> float:
-        """Return R squared: the share of the variance of last epochs that is predicted in cross-validation."""
-        folds = KFold(10, shuffle=True, random_state=0)
-        model = _gaussian_process() if self._process else KNeighborsRegressor(1)
-        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            predicted = np.asarray(cross_val_predict(model, self._places, self._recorded, cv=folds))
-        return float(r2_score(self._recorded[:, -1], predicted[:, -1]))
-
-    def _curve(self, place: np.ndarray) -> np.ndarray:
-        if self._process is None:
-            return self._recorded[np.argmin(((self._places - place) ** 2).sum(axis=1))]
-        return self._process.predict(place[None])[0].clip(0, 1)
-
-
-def _gaussian_process() -> GaussianProcessRegressor:
-    length_scale = np.ones(len(CORE))
-    matern = Matern(length_scale, (0.1, 20.0), nu=2.5)  # pyright: ignore[reportArgumentType] (typed as one float only)
-    kernel = ConstantKernel() * matern + WhiteKernel(0.1, (1e-3, 1.0))
-    return GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
-
-
-@functools.cache
-def read_table(path: Path, between: str, goal: float) -> Table:
-    """Return a table, which each process reads only once."""
-    return Table(path, between, goal)
-
-
 def main(arguments: Arguments) -> None:
     table = read_table(arguments.table, arguments.between, arguments.goal)
     kinds = ["ours", "random", "stock", "optuna", *arguments.also]
@@ -202,9 +123,9 @@ def _epochs_to_goal(arguments: Arguments, kind: str, lanes: int, seed: int) -> f
 
 def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> SimulatedSearch:
     if kind == "stock":
-        return StockRay(seed, max_epochs)
+        return StockRay(NUM_TRIALS, seed, max_epochs)
     if kind == "optuna":
-        return OptunaAlone(seed, max_epochs)
+        return OptunaAlone(NUM_TRIALS, seed, max_epochs)
     names = {"ours": f"{SearchConfig().searcher}+{SearchConfig().scheduler}", "random": "random+none"}
     searcher, scheduler = names.get(kind, kind).split("+")
     config = SearchConfig(
@@ -219,106 +140,6 @@ def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> Simula
         num_trials=NUM_TRIALS,
         listener=Rows(),
     )
-
-
-class _Peer(ABC):
-    """A search by another program in the coordinator's place: it never pauses, so every leg is a whole trial."""
-
-    def __init__(self) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.trials: dict[int, TrialProgress] = {}
-        self.is_finished = True
-
-    def next_leg(self) -> Leg | None:
-        number = len(self.trials)
-        if number == NUM_TRIALS:
-            return None
-        sample = self.suggest(number)
-        self.trials[number] = TrialProgress(number=number, sample=sample, attrs={})
-        return Leg(number=number, sample=sample)
-
-    @abstractmethod
-    def suggest(self, number: int) -> Sample:
-        """Return the configuration of the next trial."""
-
-    @abstractmethod
-    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
-        """Return whether a trial continues after an epoch."""
-
-    def end_leg(self, number: int) -> None:
-        self.trials[number].phase = Phase.ENDED
-
-    def lose(self, number: int, error: str) -> None:
-        """Fail, because no replay loses a worker group."""
-        raise NotImplementedError
-
-
-class StockRay(_Peer):
-    """Ray Tune's OptunaSearch and ASHAScheduler, called in the order in which Tune calls them."""
-
-    def __init__(self, seed: int, max_epochs: int) -> None:
-        super().__init__()
-        self._searcher = OptunaSearch(space=dict(CORE), metric="val_dice", mode="max", seed=seed)
-        self._scheduler = ASHAScheduler(time_attr="epoch", metric="val_dice", mode="max", max_t=max_epochs)
-        self._controller: Any = None  # ASHA takes Tune's controller but does not use it
-
-    def suggest(self, number: int) -> Sample:
-        sample = self._searcher.suggest(str(number))
-        assert sample is not None
-        self._scheduler.on_trial_add(self._controller, self._trial(number))
-        return sample
-
-    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
-        trial, result = self._trial(number), {**epoch.to_json(), "training_iteration": epoch.epoch}
-        decision = TrialScheduler.STOP if finished else self._scheduler.on_trial_result(self._controller, trial, result)
-        if decision == TrialScheduler.CONTINUE:
-            self._searcher.on_trial_result(str(number), result)
-            return True
-        self._scheduler.on_trial_complete(self._controller, trial, result)
-        self._searcher.on_trial_complete(str(number), result)
-        return False
-
-    def _trial(self, number: int) -> Any:
-        """Return what ASHA reads of Tune's trials."""
-        return SimpleNamespace(trial_id=str(number))
-
-
-class OptunaAlone(_Peer):
-    """Optuna's sampler and pruner, used as in its tutorial."""
-
-    def __init__(self, seed: int, max_epochs: int) -> None:
-        super().__init__()
-        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max_epochs)
-        sampler = optuna.samplers.TPESampler(seed=seed)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-        self._trials: dict[int, optuna.Trial] = {}
-
-    def suggest(self, number: int) -> Sample:
-        self._trials[number] = self._study.ask(CORE)
-        return self._trials[number].params
-
-    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
-        trial = self._trials[number]
-        trial.report(epoch.val_dice, epoch.epoch)
-        if finished:
-            self._study.tell(trial, epoch.val_dice)
-        elif trial.should_prune():
-            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        else:
-            return True
-        return False
-
-
-def _place(sample: Sample) -> np.ndarray:
-    """Return the place of a sample in the unit cube."""
-    places = []
-    for name, axis in CORE.items():
-        assert isinstance(axis, FloatDistribution | IntDistribution)
-        low, high, value = axis.low, axis.high, sample[name]
-        if axis.log:
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        places.append((value - low) / (high - low))
-    return np.array(places)
 
 
 def _quartiles(found: list[float]) -> Quartiles:

@@ -1,0 +1,102 @@
+"""Searches by other programs, which a simulation can run in the coordinator's place."""
+
+from abc import ABC, abstractmethod
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from search.coordination.trial_progress import Leg, Phase, TrialProgress
+from search.record.epochs import EpochMetrics
+from search.space import CORE, Sample
+
+
+class _Peer(ABC):
+    """A search by another program in the coordinator's place: it never pauses, so every leg is a whole trial."""
+
+    def __init__(self, num_trials: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._num_trials = num_trials
+        self.trials: dict[int, TrialProgress] = {}
+        self.is_finished = True
+
+    def next_leg(self) -> Leg | None:
+        number = len(self.trials)
+        if number == self._num_trials:
+            return None
+        sample = self.suggest(number)
+        self.trials[number] = TrialProgress(number=number, sample=sample, attrs={})
+        return Leg(number=number, sample=sample)
+
+    @abstractmethod
+    def suggest(self, number: int) -> Sample:
+        """Return the configuration of the next trial."""
+
+    @abstractmethod
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        """Return whether a trial continues after an epoch."""
+
+    def end_leg(self, number: int) -> None:
+        self.trials[number].phase = Phase.ENDED
+
+    def lose(self, number: int, error: str) -> None:
+        """Fail, because no replay loses a worker group."""
+        raise NotImplementedError
+
+
+class StockRay(_Peer):
+    """Ray Tune's OptunaSearch and ASHAScheduler, called in the order in which Tune calls them."""
+
+    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+        super().__init__(num_trials)
+        self._searcher = OptunaSearch(space=dict(CORE), metric="val_dice", mode="max", seed=seed)
+        self._scheduler = ASHAScheduler(time_attr="epoch", metric="val_dice", mode="max", max_t=max_epochs)
+        self._controller: Any = None  # ASHA takes Tune's controller but does not use it
+
+    def suggest(self, number: int) -> Sample:
+        sample = self._searcher.suggest(str(number))
+        assert sample is not None
+        self._scheduler.on_trial_add(self._controller, self._trial(number))
+        return sample
+
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        trial, result = self._trial(number), {**epoch.to_json(), "training_iteration": epoch.epoch}
+        decision = TrialScheduler.STOP if finished else self._scheduler.on_trial_result(self._controller, trial, result)
+        if decision == TrialScheduler.CONTINUE:
+            self._searcher.on_trial_result(str(number), result)
+            return True
+        self._scheduler.on_trial_complete(self._controller, trial, result)
+        self._searcher.on_trial_complete(str(number), result)
+        return False
+
+    def _trial(self, number: int) -> Any:
+        """Return what ASHA reads of Tune's trials."""
+        return SimpleNamespace(trial_id=str(number))
+
+
+class OptunaAlone(_Peer):
+    """Optuna's sampler and pruner, used as in its tutorial."""
+
+    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+        super().__init__(num_trials)
+        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max_epochs)
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def suggest(self, number: int) -> Sample:
+        self._trials[number] = self._study.ask(CORE)
+        return self._trials[number].params
+
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        trial = self._trials[number]
+        trial.report(epoch.val_dice, epoch.epoch)
+        if finished:
+            self._study.tell(trial, epoch.val_dice)
+        elif trial.should_prune():
+            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            return True
+        return False
