@@ -301,6 +301,20 @@ def test_another_project_has_another_sweep(taken):
     assert server.runs["small-t000"].facts["project"] == "other"
 
 
+@SLOW
+def test_runs_that_were_sent_by_wandb_sync_are_not_doubled(server, out):
+    tracking = tracking_of(recorded_config(out / "small"))
+    connection = Connection(tracking, patience=Patience())
+    assert [outcome.problem for outcome in connection.send(recorded_runs(tracking), jobs=1)] == 3 * [None]
+    connection.close()
+    folders = [str(folder) for folder in (out / "small" / "wandb").glob("offline-run-*")]
+    subprocess.run([Path(sys.executable).with_name("wandb"), "sync", *folders], check=True, capture_output=True)
+    assert is_whole(server)
+    assert send(out) == 0
+    assert is_whole(server)
+    assert {run.facts["sweep"] for run in server.runs.values()} == {"sweep1"}
+
+
 def test_dry_run_sends_nothing(server, out, capsys):
     assert send(out, "--dry-run") == 0
     assert server.asked == {}
