@@ -86,13 +86,6 @@ def trial_id(number: int) -> str:
     return f"t{number:03d}"
 
 
-def state_after(val_dice: float, *, finished: bool, failure: str | None) -> State:
-    """Return how a trial ended if this is its last epoch; one that is only paused counts as PRUNED."""
-    if failure or not math.isfinite(val_dice):
-        return State.FAILED
-    return State.COMPLETE if finished else State.PRUNED
-
-
 def count_states(rows: Iterable[TrialRow]) -> dict[State, int]:
     """Return how many trials ended in each state."""
     states = [row.state for row in rows]

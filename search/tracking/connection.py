@@ -1,7 +1,7 @@
 """A connection to W&B, to its server or to files in the experiment's folder, and what was sent through it.
 
-What was sent is remembered in the experiment's folder, and the client asks the server what it has. So whatever is cut
-off, at any moment, is completed by the next who sends, and nothing is sent twice.
+What was sent is remembered in the experiment's folder, and the client asks the server what it has. So a
+connection that is cut off at any moment is completed by the next one, and nothing is sent twice.
 """
 
 from collections import deque
@@ -36,10 +36,10 @@ class Patience:
     """For a server to show what it was sent."""
 
     answer_seconds: float = 30.0
-    """For the client to bring a run up to date. It needs more only if it hangs."""
+    """For the client to bring a run up to date. It takes longer only if it hangs."""
 
     sweep_seconds: float = 20.0
-    """For a server to make the sweep, which a search waits for before it begins."""
+    """For a server to make the sweep. A search waits for it before it begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +110,16 @@ class Connection:
         return sweep
 
     def unsent(self, runs: Iterable[TrackedRun]) -> list[TrackedRun]:
-        """Return the runs that were not sent there yet, or have changed since."""
+        """Return the runs that have not been sent to this place yet, or have changed since."""
         lines = read_lines(self._tracking.folder / SENT_FILE)
         sent = {line["run"]: line["digest"] for line in lines if line["place"] == self.place}
         return [run for run in runs if not run.is_over or sent.get(run.id) != run.digest]
 
     def send(self, runs: Sequence[TrackedRun], *, jobs: int) -> Iterator[Outcome]:
-        """Yield what becomes of each run, as it comes; what was sent to its end is remembered at once.
+        """Yield the outcome of each run as it is known. A run that was sent whole is recorded at once.
 
         Args:
-            jobs: Runs that are sent at a time.
+            jobs: Runs that are sent at the same time.
 
         Raises:
             TimeoutError: No run has arrived for so long.
@@ -140,5 +140,5 @@ class Connection:
             yield Outcome(run=run, problem=answer["problem"])
 
     def close(self) -> None:
-        """End the client, whatever it is doing."""
+        """End the client, even if it hangs."""
         self._process.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What all runs have in common; the first message. The answer is the place that they go to."""
+    """What all runs have in common. This is the first message; the answer is the place that runs go to."""
 
     mode: str
     """'online' or 'offline'."""
@@ -30,7 +30,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRequest:
-    """A sweep that is to be found, or made; the answer is the sweep (sweep.py)."""
+    """A sweep to find or make. The answer is the sweep (sweep.py)."""
 
     name: str
     """The experiment's."""
@@ -42,13 +42,13 @@ class SweepRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RunUpdate:
-    """A run that is to be brought up to date; the answer says why it could not be, if so."""
+    """A run to bring up to date. The answer says why that failed, if it did."""
 
     id: str
     name: str
     config: dict[str, Any]
     epochs: list[dict[str, float]]
-    """All metrics so far, of which the run may have some."""
+    """All metrics so far; the run may have some of them."""
 
     slices: dict[str, str]
     """Files with predicted slices, by epoch."""

@@ -18,7 +18,7 @@ MODEL_PATIENCE = Patience(answer_seconds=20.0)
 def track_model(
     best: Path, row: TrialRow, tracking: Tracking, *, space: Space, searcher: str, patience: Patience = MODEL_PATIENCE
 ) -> str | None:
-    """Return in a sentence why the model could not be logged; None if it was, or if it goes nowhere.
+    """Log the model; return in a sentence why that failed, or None. Without W&B, do nothing.
 
     It becomes an artifact of the winner's run, with the alias `best`. Nothing is raised, and the time is bounded.
 

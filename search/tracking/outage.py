@@ -1,4 +1,7 @@
-"""That W&B cannot be used, noted in the experiment's folder: one lane finds out, all know, a person is told once."""
+"""A note in the experiment's folder that W&B cannot be used.
+
+The search tells the user once, and the promotion after it does not wait for the server again.
+"""
 
 from pathlib import Path
 
@@ -6,7 +9,7 @@ OUTAGE_FILE = "wandb-outage.txt"
 
 
 def note_outage(folder: Path, sentence: str) -> None:
-    """Write down that W&B cannot be used and what is done instead; the first who finds out says it."""
+    """Write down that W&B cannot be used, and what is done instead. The first note stays."""
     try:
         with (folder / OUTAGE_FILE).open("x") as file:
             file.write(sentence)
@@ -15,7 +18,7 @@ def note_outage(folder: Path, sentence: str) -> None:
 
 
 def noted_outage(folder: Path) -> str | None:
-    """Return what was noted; None where W&B can be used as far as anybody knows."""
+    """Return the note; None if W&B can be used as far as is known."""
     try:
         return (folder / OUTAGE_FILE).read_text()
     except FileNotFoundError:
@@ -23,5 +26,5 @@ def noted_outage(folder: Path) -> str | None:
 
 
 def forget_outage(folder: Path) -> None:
-    """Forget an outage: a search that goes on tries again."""
+    """Remove the note: a search that is resumed tries again."""
     (folder / OUTAGE_FILE).unlink(missing_ok=True)

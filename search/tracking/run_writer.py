@@ -21,7 +21,7 @@ SLICES = "validation_slices"
 """The table's name on W&B's pages."""
 
 MOST_OPEN = 32
-"""Runs that are open at a time; each costs two threads, and trials may be paused by the hundred."""
+"""The most runs that are open at the same time. Each costs two threads, and hundreds of trials may be paused."""
 
 POLL_SECONDS = 0.1
 
@@ -38,7 +38,7 @@ class OpenRun:
 
 
 class RunWriter:
-    """Brings runs up to date; several threads may do so at a time, each for another run."""
+    """Brings runs up to date. Several threads may call it at the same time, for different runs."""
 
     def __init__(self, setup: Setup) -> None:
         import wandb
@@ -62,7 +62,7 @@ class RunWriter:
     def bring(self, wanted: RunUpdate) -> str | None:
         """Bring a run up to date; return why W&B does not have it, or not all of it."""
         opened = self._open.pop(wanted.id, None) or self._open_run(wanted)
-        self._open[wanted.id] = opened  # as the last: the first is the one that has had nothing to do for longest
+        self._open[wanted.id] = opened  # last, so that the first is the one that has been idle longest
         self._close_idle()
         for metrics in wanted.epochs:
             if metrics["epoch"] not in opened.logged:
@@ -89,7 +89,7 @@ class RunWriter:
         opened = OpenRun(run=self._init(wanted, folder))
         opened.run.define_metric("epoch")
         opened.run.define_metric("*", step_metric="epoch")
-        if self._server and opened.run.resumed:  # it has a line for each epoch, so their number says which are there
+        if self._server and opened.run.resumed:  # it has one line for each epoch, so their number says which
             there = self._server.find(wanted.id)
             lines = wanted.epochs[: there.historyLineCount if there else 0]
             opened.logged = {metrics["epoch"] for metrics in lines}
@@ -122,7 +122,7 @@ class RunWriter:
                 init_timeout=setup.init_seconds,
                 finish_timeout=setup.finish_seconds + wanted.model_seconds,
                 finish_timeout_raises=True,
-                x_disable_stats=True,  # it would measure this machine, which need not be the one that trains
+                x_disable_stats=True,  # it would measure the driver's machine, not the one that trains
             ),
         )
 
@@ -139,7 +139,7 @@ class RunWriter:
         return problem
 
     def _close_idle(self) -> None:
-        """Close a run, if too many are open; it is opened again when its trial goes on."""
+        """Close the run that has been idle longest if too many are open. It opens again when its trial continues."""
         if len(self._open) <= MOST_OPEN:
             return
         name = next(iter(self._open))
@@ -150,7 +150,7 @@ class RunWriter:
             self._closing.discard(name)
 
     def _log_model(self, run: Any, wanted: RunUpdate) -> str | None:
-        """Log the promoted model as an artifact; return why that failed, for the rest is still worth sending."""
+        """Log the promoted model as an artifact; return why that failed. The rest of the run is still worth sending."""
         name = f"{self._setup.group}-model"
         try:
             logged = run.log_artifact(model_artifact(Path(str(wanted.model)), name), aliases=["best", "latest"])
@@ -176,7 +176,7 @@ class RunWriter:
 
 
 def _limits(setup: Setup) -> dict[str, Any]:
-    """Return settings that bound requests; with its own, the client tries for days."""
+    """Return settings that limit requests; with its defaults, the client repeats them for days."""
     limits: dict[str, Any] = {}
     if setup.mode == "online":
         limits |= {"x_graphql_retry_max": 1, "x_graphql_retry_wait_max_seconds": 1.0}
@@ -198,7 +198,7 @@ def _table(file: str | None) -> dict[str, Any]:
 
 
 def _send_media_again(run: Any, folder: Path) -> None:
-    """Send the tables of a sync that failed, whose lines the server may have."""
+    """Send the tables of a sync that failed again: the server may have the lines that show them."""
     for files in folder.glob("wandb/run-*/files"):
         if files != Path(run.dir):
             for file in files.glob("media/*/*"):

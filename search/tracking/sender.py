@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 from search.tracking.connection import Connection, Patience
@@ -12,24 +13,24 @@ from search.tracking.runs import TrackedRun, Tracking
 logger = logging.getLogger(__name__)
 
 JOBS = 8
-"""Runs that are sent at a time. Many end at once, with the search."""
+"""Runs that are sent at the same time. Many end together, when the search ends."""
 
 NICENESS = 15
-"""That of Ray's workers: training comes first, and W&B has a second of work when its client starts."""
+"""The niceness of Ray's workers, so that W&B's client takes no more of a core than they do."""
 
 CLOSING_SECONDS = 60.0
-"""How long the end of a search waits for the last runs while W&B takes them; a silent server holds it for less."""
+"""How long the end of a search waits while W&B takes the last runs. It waits less for a server that does not answer."""
 
 
 class Sender:
-    """Brings runs to W&B, in the order of their changes; offline, from the moment a server is of no use."""
+    """Brings runs to W&B's server, or to offline files once the server has failed."""
 
     def __init__(self, tracking: Tracking, connection: Connection | None, patience: Patience) -> None:
         """Begin with nothing to send.
 
         Args:
             tracking: With `mode` 'online' or 'offline'.
-            connection: The one to use first; None: one is made when there is something to send.
+            connection: A connection that is open already; None: one is opened when there is something to send.
         """
         self._tracking = tracking
         self._connection = connection
@@ -42,7 +43,7 @@ class Sender:
         self._thread.start()
 
     def put(self, run: TrackedRun) -> None:
-        """Have a run brought up to date. What was to be sent of it before is part of it."""
+        """Queue a run. It replaces an earlier state of the same run that has not been sent yet."""
         if self._tracking.mode == "offline" and not run.is_over:
             return  # an offline run is written as a whole
         with self._changed:
@@ -50,7 +51,7 @@ class Sender:
             self._changed.notify()
 
     def close(self) -> None:
-        """Wait until all is sent, or written offline, but not for long; then end W&B's client."""
+        """Wait for a limited time until everything is sent, or written offline; then end W&B's client."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -71,7 +72,7 @@ class Sender:
                 runs = self._send(runs)
 
     def _next(self) -> list[TrackedRun]:
-        """Return the runs that have changed; none when the search is over."""
+        """Return the runs that have changed, or none if the sender is closed."""
         with self._changed:
             while not self._waiting and not self._is_closed:
                 self._changed.wait()
@@ -80,7 +81,7 @@ class Sender:
             return runs
 
     def _send(self, runs: list[TrackedRun]) -> list[TrackedRun]:
-        """Send runs; return those that are to be tried again, after W&B has failed."""
+        """Send runs; return those to try again, offline, because W&B has failed."""
         if self._tracking.mode == "offline":
             runs = [run for run in runs if run.is_over]
         if not runs:
@@ -100,7 +101,7 @@ class Sender:
         return []
 
     def _fall_back(self, problem: str) -> None:
-        """Go on offline; if that does not work either, not at all."""
+        """Continue offline, or, if that fails too, without W&B."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -114,4 +115,5 @@ class Sender:
 
     def _note(self, sentence: str) -> None:
         logger.warning(sentence)
-        note_outage(self._tracking.folder, sentence)
+        with suppress(OSError):  # a full disk, which is said elsewhere
+            note_outage(self._tracking.folder, sentence)

@@ -14,7 +14,7 @@ from search.tracking.runs import Tracking, best_epoch, end_reason
 FOLDER = "tensorboard"
 
 MOST_OPEN = 32
-"""Folders that are written at a time; each costs a thread and a file, and trials may be paused by the hundred."""
+"""The most folders that are open at the same time. Each costs a thread, and hundreds of trials may be paused."""
 
 
 class TensorBoardTracker:
@@ -68,7 +68,7 @@ class TensorBoardTracker:
     def _writer(self, trial: TrialProgress) -> SummaryWriter:
         """Return the writer of a trial's folder, which has all epochs so far."""
         writer = self._writers.pop(trial.number, None) or self._begin(trial)
-        self._writers[trial.number] = writer  # as the last: the first is the one that has had nothing to do for longest
+        self._writers[trial.number] = writer  # last, so that the first is the one that has been idle longest
         if len(self._writers) > MOST_OPEN:
             self._writers.pop(next(iter(self._writers))).close()
         logged = self._logged[trial.number]

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class WandbTracker:
-    """Shows trials in W&B: live if it is online, each at its end if it is offline."""
+    """Shows trials in W&B: online while they run, offline when they end."""
 
     wants_slices = True
 
@@ -37,7 +37,7 @@ class WandbTracker:
         return self._tracking.mode
 
     def on_leg(self, trial: TrialProgress) -> None:
-        """Open the trial's run, or go on with it."""
+        """Open the trial's run, or continue it."""
         self._put(trial)
 
     def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
@@ -45,7 +45,7 @@ class WandbTracker:
         self._put(trial)
 
     def on_loss(self, trial: TrialProgress, error: str) -> None:
-        """Do nothing: the run goes on with the trial."""
+        """Do nothing: the run continues with the trial."""
 
     def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
         """Close the trial's run. One that was cut off may be opened again by a search that is resumed."""
@@ -54,7 +54,7 @@ class WandbTracker:
         self._put(trial, is_over=True, state=state, reason=reason)
 
     def close(self) -> None:
-        """Wait for the last runs, but not for long."""
+        """Wait a limited time for the last runs."""
         self._sender.close()
 
     def _put(self, trial: TrialProgress, **end: Any) -> None:
@@ -69,7 +69,7 @@ def open_wandb_tracker(
 ) -> WandbTracker:
     """Return the tracker of a search that is shown in W&B, online with its sweep.
 
-    A server that does not make the sweep in time is of no use: then the whole search goes on offline.
+    If the server does not make the sweep in time, the whole search is tracked offline.
     """
     if tracking.mode == "offline":
         return WandbTracker(tracking, patience=patience)

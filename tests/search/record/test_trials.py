@@ -7,7 +7,7 @@ import random
 import pytest
 
 from search.record.epochs import EpochMetrics
-from search.record.trials import State, append_row, best_first, count_states, read_rows, state_after, trial_id
+from search.record.trials import State, append_row, best_first, count_states, read_rows, trial_id
 from tests.support.fakes import trial_row
 
 
@@ -113,20 +113,6 @@ def test_best_first_is_by_dice_then_by_number_without_those_that_have_none():
     for seed in range(5):
         random.Random(seed).shuffle(rows)
         assert [row.number for row in best_first(rows)] == [2, 0, 3]
-
-
-@pytest.mark.parametrize(
-    ("epoch", "state"),
-    [
-        ((0.5, True, None), State.COMPLETE),
-        ((0.5, False, None), State.PRUNED),
-        ((0.5, True, "train_loss was nan"), State.FAILED),
-        ((math.nan, True, None), State.FAILED),
-    ],
-)
-def test_state_after_by_hand(epoch, state):
-    dice, finished, failure = epoch
-    assert state_after(dice, finished=finished, failure=failure) == state
 
 
 def test_count_states_names_those_that_none_has():
