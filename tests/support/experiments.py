@@ -1,6 +1,7 @@
 """Folders of experiments as a search leaves them, which take milliseconds to write."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def write_experiment(
     name: str,
     *,
     rows: list[TrialRow] | None = None,
-    dices: dict[str, float | None] | None = None,
+    dices: Mapping[str, float | None] | None = None,
     config: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
@@ -51,7 +52,7 @@ def write_experiment(
     return folder
 
 
-def promoted(dices: dict[str, float | None]) -> dict[str, Any]:
+def promoted(dices: Mapping[str, float | None]) -> dict[str, Any]:
     """Return the metrics.json of a model with these test Dice by patient."""
     metrics = metrics_json()
     finite = [dice for dice in dices.values() if dice is not None]

@@ -34,12 +34,12 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
+        attributes = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
         self.ids += [attributes["id"]] if "id" in attributes else []
         if "href" in attributes:
             (self.anchors if tag == "a" else self.loaded).append(attributes["href"])
-        self.loaded += [value for name, value in attrs if name in ("src", "srcset", "data", "action", "poster")]
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "srcset", "data", "action", "poster")]
         if tag == "tr":
             self.rows.append([])
         if tag in ("td", "th"):

@@ -22,6 +22,7 @@ def test_compare_two_pairs_the_patients_by_name(tmp_path):
     write_experiment(tmp_path, "b", dices=dict(reversed(shifted(-0.0625, 0.0, 0.125).items())))
     [pair] = pairs_of(tmp_path, ["a", "b"])
     found = pair.difference
+    assert found
     assert (found.num_patients, found.num_better, found.num_equal, found.num_worse) == (8, 6, 1, 1)
     assert found.mean.mean == (6 * 0.125 - 0.0625) / 8
     assert found.p_wilcoxon == pytest.approx(enumerated_signed_rank_p([-0.0625] + [0.125] * 6))
@@ -35,6 +36,7 @@ def test_difference_is_significant_only_if_both_tests_agree(tmp_path):
     # One patient gains much, all others lose a little: the ranks say worse, the mean says nothing.
     write_experiment(tmp_path, "b", dices=shifted(0.25, -0.03125, -0.0625, -0.046875, -0.015625, -0.0234375))
     [pair] = pairs_of(tmp_path, ["a", "b"])
+    assert pair.difference
     assert pair.difference.p_bootstrap > 0.05
     assert pair.verdict == "no difference shown"
 
@@ -43,6 +45,7 @@ def test_patient_without_a_dice_in_one_model_is_left_out(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES | {"T0": None})
     write_experiment(tmp_path, "b", dices=shifted(0.125) | {"T1": math.nan})
     [pair] = pairs_of(tmp_path, ["a", "b"])
+    assert pair.difference
     assert pair.difference.num_patients == 6 == MIN_PATIENTS
 
 
@@ -104,6 +107,7 @@ def test_pairs_with_other_preprocessing_are_tested_if_masks_agree(tmp_path):
     write_experiment(tmp_path, "a", dices=DICES)
     folder = write_experiment(tmp_path, "b", dices=shifted(0.125), config=OTHER_SIZE, data=OTHER_PIXELS)
     [pair] = pairs_of(tmp_path, ["a", "b"])
+    assert pair.difference
     assert pair.difference.num_patients == 8
     assert pair.reservations[0].startswith("slices were preprocessed differently")
     metrics = json.loads((folder / "best/metrics.json").read_text())

@@ -42,10 +42,10 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
+        attributes = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
         self.ids += [attributes["id"]] if "id" in attributes else []
-        self.loaded += [value for name, value in attrs if name in ("src", "srcset", "data", "action", "poster")]
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "srcset", "data", "action", "poster")]
         if "href" in attributes:
             (self.leads_to if tag == "a" else self.loaded).append(attributes["href"])
         if tag in ("h1", "h2", "h3", "h4"):
