@@ -91,7 +91,7 @@ def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
         assert sum(f"{row.id} {row.state}" in line for line in lines) == 1, text
     for row in failed:
         [said] = [place for place, line in enumerate(lines) if f"{row.id} FAILED" in line]
-        assert "(ValueError: slices are 64 x 64 pixels" in lines[said]
+        assert "(UserError: slices are 64 x 64 pixels" in lines[said]
         file = tmp_path / "live" / "errors" / f"{row.id}.txt"
         assert lines[said].endswith(f"errors/{row.id}.txt")
         assert "Traceback (most recent call last)" in file.read_text()
