@@ -15,7 +15,7 @@ from search.record.efficiency import Step, best_so_far
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import TABLE_FILE
 from search.record.model_metrics import ModelMetrics
-from search.record.trials import State, TrialRow, read_rows
+from search.record.trials import State, Trial, read_rows
 from search.report.axes import Axis, read_axes
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.snapshot import read_snapshot
@@ -31,7 +31,7 @@ class Experiment:
     name: str
     record: ExperimentRecord
     config: SearchConfig
-    rows: list[TrialRow]
+    rows: list[Trial]
     """All trials, also those that have not ended."""
 
     metrics: ModelMetrics | None
@@ -55,7 +55,7 @@ class Experiment:
         return needed_trials(self._axes) if self._axes else TRIALS_PER_AXIS * len(self.record.space)
 
     @property
-    def _scored(self) -> list[TrialRow]:
+    def _scored(self) -> list[Trial]:
         return [row for row in self.rows if row.best_epoch]
 
     @property
@@ -63,7 +63,7 @@ class Experiment:
         return read_axes(self.record.space, self._scored)
 
     @property
-    def ended(self) -> list[TrialRow]:
+    def ended(self) -> list[Trial]:
         """The trials that have ended."""
         return [row for row in self.rows if isinstance(row.state, State)]
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.record.trials import TrialRow
+from search.record.trials import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Step:
     """The trial that reached it."""
 
 
-def best_so_far(rows: Sequence[TrialRow]) -> list[Step]:
+def best_so_far(rows: Sequence[Trial]) -> list[Step]:
     """Return every new best in order of time, and at the end the total spent; empty if no Dice is finite.
 
     Trials run side by side and pause, so epochs are ordered by `elapsed_seconds`, not as in the table. Without

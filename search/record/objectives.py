@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from search.record.epochs import METRIC, EpochMetrics
-from search.record.trials import TrialRow, best_first
+from search.record.trials import R, Trial, best_first
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def merits(epoch: EpochMetrics, objectives: Sequence[str]) -> tuple[float, ...]:
     )
 
 
-def best_merits(row: TrialRow, objectives: Sequence[str]) -> tuple[float, ...]:
+def best_merits(row: Trial, objectives: Sequence[str]) -> tuple[float, ...]:
     """Return the merits of a trial's best epoch; nan where it has none."""
     return merits(row.best_epoch or EpochMetrics(epoch=0), objectives)
 
@@ -63,13 +63,13 @@ def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
     return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 
-def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[TrialRow]:
+def pareto_front(rows: Sequence[R], objectives: Sequence[str]) -> list[R]:
     """Return the trials whose best epoch no other trial's dominates, the best Dice first."""
     scored = [(row, best_merits(row, objectives)) for row in best_first(rows)]
     return [row for row, mine in scored if not any(dominates(theirs, mine) for _, theirs in scored)]
 
 
-def worth_keeping(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[TrialRow]:
+def worth_keeping(rows: Sequence[R], objectives: Sequence[str]) -> list[R]:
     """Return the trials whose checkpoints are kept, best first: NUM_KEPT, and the Pareto front if there are costs."""
     ranked = best_first(rows)
     front = pareto_front(ranked, objectives) if costs(objectives) else []

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data.errors import UserError
 from search.record.codec import JsonObject, check_version, from_json, to_json
@@ -37,11 +37,13 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRow:
-    """One trial of a search."""
+class Trial:
+    """A trial of a search, whether it has ended or not."""
 
     number: int
-    state: State
+    state: StrEnum
+    """How it ended; while it has not, where it is."""
+
     sample: Sample
     epochs: tuple[EpochMetrics, ...]
     """Every epoch, first to last."""
@@ -81,12 +83,22 @@ class TrialRow:
         return math.nan if value is None else value
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrialRow(Trial):
+    """A row of the table: a trial that has ended."""
+
+    state: State
+
+
+R = TypeVar("R", bound=Trial)
+
+
 def trial_id(number: int) -> str:
     """Return a trial's name; up to a thousand trials, names sort as their numbers do."""
     return f"t{number:03d}"
 
 
-def count_states(rows: Iterable[TrialRow]) -> dict[State, int]:
+def count_states(rows: Iterable[Trial]) -> dict[State, int]:
     """Return how many trials ended in each state."""
     states = [row.state for row in rows]
     return {state: states.count(state) for state in State}
@@ -109,7 +121,7 @@ def read_rows(path: Path) -> list[TrialRow]:
     return [rows[number] for number in sorted(rows)]
 
 
-def best_first(rows: Sequence[TrialRow]) -> list[TrialRow]:
+def best_first(rows: Sequence[R]) -> list[R]:
     """Return the trials that have a score, the best validation Dice first, the earlier trial first among equals."""
     scored = [row for row in rows if row.best_epoch]
     return sorted(scored, key=lambda row: (-row.best_dice, row.number))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.record.trials import TrialRow
+from search.record.trials import Trial
 from search.report.style import plot_text
 
 
@@ -53,7 +53,7 @@ class Axis:
         return values, [f"{value:.4g}" for value in values]
 
 
-def read_axes(space: Mapping[str, str], rows: Sequence[TrialRow]) -> list[Axis]:
+def read_axes(space: Mapping[str, str], rows: Sequence[Trial]) -> list[Axis]:
     """Return the axes of a space, as config.json describes it, that all of the trials have."""
     return [
         make_axis(name, description, [row.sample[name] for row in rows])

@@ -9,7 +9,7 @@ from search.formatting import format_value
 from search.record.efficiency import Step, best_so_far
 from search.record.model_metrics import ModelMetrics
 from search.record.objectives import OBJECTIVES, costs, pareto_front
-from search.record.trials import State, TrialRow
+from search.record.trials import State, Trial
 from search.report.snapshot import Phase
 from search.report.style import BEST_COLOUR, COLOURS, NEUTRAL_COLOUR, Figure, styled
 
@@ -24,7 +24,7 @@ TRACE_TRIALS = 60
 TRIAL_ID = "t%{customdata:03d}"
 
 
-def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | None:
+def learning_curves(rows: Sequence[Trial], promoted: str | None) -> Figure | None:
     """Return a figure of every trial's validation Dice; None where no trial has one.
 
     The curve of the promoted trial, or else of the best one, is on top.
@@ -50,12 +50,12 @@ def learning_curves(rows: Sequence[TrialRow], promoted: str | None) -> Figure | 
         title="Validation Dice of every trial",
         plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(height=460, hovermode="closest"),
         alt=f"Learning curves of {len(scored)} trials. {top.id} reaches {top.best_dice:.4f} at epoch "
-        f"{top.best_epoch.epoch if top.best_epoch else 0}. The table of trials has the numbers.",
+        f"{top.best_epoch_number}. The table of trials has the numbers.",
         note="Mean Dice over the validation patients after every epoch. Trials that were stopped early are faint.",
     )
 
 
-def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> go.Scatter:
+def _curves(rows: Sequence[Trial], name: str, colour: str, *, few: bool) -> go.Scatter:
     """Return one trace of several trials with a gap after each; a thousand traces would take a browser a minute."""
     points = [(epoch.epoch, epoch.val_dice, row.number) for row in rows for epoch in row.epochs]
     ends = np.cumsum([len(row.epochs) for row in rows])
@@ -77,7 +77,7 @@ def _curves(rows: Sequence[TrialRow], name: str, colour: str, *, few: bool) -> g
     )
 
 
-def best_figures(rows: Sequence[TrialRow]) -> list[Figure]:
+def best_figures(rows: Sequence[Trial]) -> list[Figure]:
     """Return figures of the best Dice over epochs and, where the table has the times, over wall clock."""
     steps = best_so_far(rows)
     if not steps:
@@ -124,14 +124,14 @@ def _steps(steps: Sequence[Step], xs: list[float], label: str) -> go.Figure:
     return styled(figure, label, "best validation Dice").update_layout(height=320, xaxis_rangemode="tozero")
 
 
-def pareto_fronts(rows: Sequence[TrialRow], objectives: Sequence[str], promoted: str | None) -> list[Figure]:
+def pareto_fronts(rows: Sequence[Trial], objectives: Sequence[str], promoted: str | None) -> list[Figure]:
     """Return a figure of the Dice against each other objective; none where Dice is the only objective."""
     names = costs(objectives)
     scored = [row for row in rows if row.best_epoch and all(_cost(row, name) is not None for name in names)]
     return [_pareto_front(scored, objectives, name, promoted) for name in names if scored]
 
 
-def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, promoted: str | None) -> Figure:
+def _pareto_front(rows: list[Trial], objectives: Sequence[str], cost: str, promoted: str | None) -> Figure:
     front = sorted(pareto_front(rows, objectives), key=lambda row: _cost(row, cost) or 0.0)
     dominated = [row for row in rows if row not in front]
     figure = go.Figure(
@@ -152,7 +152,7 @@ def _pareto_front(rows: list[TrialRow], objectives: Sequence[str], cost: str, pr
 
 
 def _front_trace(
-    rows: Sequence[TrialRow], cost: str, promoted: str | None, *, name: str, mode: str, colour: str
+    rows: Sequence[Trial], cost: str, promoted: str | None, *, name: str, mode: str, colour: str
 ) -> go.Scatter:
     return go.Scatter(
         x=[_cost(row, cost) for row in rows],
@@ -170,7 +170,7 @@ def _front_trace(
     )
 
 
-def _cost(row: TrialRow, name: str) -> float | None:
+def _cost(row: Trial, name: str) -> float | None:
     return row.best_epoch.value(name) if row.best_epoch else None
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-from search.record.trials import TrialRow
+from search.record.trials import Trial
 from search.report.axes import Axis
 from search.report.style import BAR_COLOUR, NEUTRAL_COLOUR, Figure, plot_text, styled
 
@@ -39,7 +39,7 @@ class Importance:
     """The highest value of all resamplings."""
 
 
-def importances(rows: Sequence[TrialRow], axes: Sequence[Axis], *, seed: int = 0) -> list[Importance]:
+def importances(rows: Sequence[Trial], axes: Sequence[Axis], *, seed: int = 0) -> list[Importance]:
     """Return the importance of every axis that varies, the largest first.
 
     Each trial counts with its best validation Dice. The list is empty where there are too few trials (`needed_trials`),

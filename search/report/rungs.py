@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from search.config import SearchConfig
-from search.record.trials import State, TrialRow
+from search.record.trials import State, Trial
 from search.report.figures import STATE_COLOURS
 from search.report.snapshot import Phase
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
@@ -42,7 +42,7 @@ class Rung:
         return max(self.stopped.values(), default=None)
 
 
-def read_rungs(config: SearchConfig, rows: Sequence[TrialRow]) -> list[Rung]:
+def read_rungs(config: SearchConfig, rows: Sequence[Trial]) -> list[Rung]:
     """Return the rungs that a trial has reached, by bracket and epoch; none for a scheduler without rungs."""
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     rungs = [
@@ -53,7 +53,7 @@ def read_rungs(config: SearchConfig, rows: Sequence[TrialRow]) -> list[Rung]:
     return [rung for rung in rungs if rung.num_reached]
 
 
-def _rung(bracket: int, epoch: int, rows: Sequence[TrialRow]) -> Rung:
+def _rung(bracket: int, epoch: int, rows: Sequence[Trial]) -> Rung:
     continued: dict[str, float] = {}
     stopped: dict[str, float] = {}
     waiting: dict[str, float] = {}

@@ -17,7 +17,7 @@ from search.record.experiment_record import ExperimentRecord, read_experiment
 from search.record.files import BEST_FOLDER, LOG_FILE, METRICS_FILE, SCORINGS_FILE, TABLE_FILE
 from search.record.jsonl import read_lines
 from search.record.model_metrics import ModelMetrics, read_metrics
-from search.record.trials import TrialRow, read_rows, trial_id
+from search.record.trials import Trial, TrialRow, read_rows, trial_id
 from search.scheduling.schedulers import SCHEDULERS
 
 
@@ -33,10 +33,10 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenTrial(TrialRow):
-    """A trial that has not ended: it has a phase in the place of a state."""
+class OpenTrial(Trial):
+    """A trial that has not ended."""
 
-    state: Phase  # pyright: ignore[reportIncompatibleVariableOverride]  # both are shown alike, and never assigned
+    state: Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Snapshot:
     experiment: ExperimentRecord
 
     config: SearchConfig
-    rows: list[TrialRow]
+    rows: list[Trial]
     """Every trial that has begun, by number."""
 
     losses: Counter[str]
@@ -69,7 +69,7 @@ def read_snapshot(folder: Path, *, is_running: bool = False) -> Snapshot:
         UserError: It is not an experiment of this version, or one of its files is damaged.
     """
     experiment, config = read_experiment(folder), recorded_config(folder)
-    rows = read_rows(folder / TABLE_FILE)
+    rows: list[Trial] = [*read_rows(folder / TABLE_FILE)]
     events = read_events(folder / LOG_FILE)
     known = {row.number for row in rows}
     if any(isinstance(event, Begin) and event.number not in known for event in events):
@@ -83,9 +83,7 @@ def read_snapshot(folder: Path, *, is_running: bool = False) -> Snapshot:
         losses=Counter(trial_id(event.number) for event in events if isinstance(event, Lost)),
         metrics=read_metrics(folder / BEST_FOLDER / METRICS_FILE),
         is_running=is_running,
-        was_resumed_after_promotion=bool(
-            scorings and experiment.resumed and experiment.resumed[-1] > scorings[-1]["time"]
-        ),
+        was_resumed_after_promotion=_was_resumed_after(experiment, scorings),
     )
 
 
@@ -94,7 +92,7 @@ def _was_resumed_after(experiment: ExperimentRecord, scorings: Sequence[JsonObje
     return bool(scorings and experiment.resumed and experiment.resumed[-1] > scorings[-1]["time"])
 
 
-def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[TrialRow]:
+def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[Trial]:
     """Return every trial by replaying the log of events."""
     trials = replay(
         folder / LOG_FILE,
@@ -106,7 +104,7 @@ def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[T
     return [_row(trial, is_running=is_running) for trial in trials]
 
 
-def _row(trial: TrialProgress, *, is_running: bool) -> TrialRow:
+def _row(trial: TrialProgress, *, is_running: bool) -> Trial:
     epochs = trial.all_epochs
     seconds = sum(epoch.seconds for epoch in epochs)
     if trial.phase == TrialPhase.ENDED and isinstance(trial.outcome, End):  # since the table was read

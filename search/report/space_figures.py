@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from search.record.trials import TrialRow
+from search.record.trials import Trial
 from search.report.axes import Axis, make_axis
 from search.report.style import NEUTRAL_COLOUR, SCALE, Figure, plot_text, styled
 
@@ -33,7 +33,7 @@ MANY_TRIALS = 200
 """Number of trials from which on markers are small."""
 
 
-def parallel_coordinates(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figure:
+def parallel_coordinates(rows: Sequence[Trial], axes: Sequence[Axis]) -> Figure:
     """Return a figure with every trial as a line over all axes, coloured by its Dice; the best are drawn last."""
     dices = [row.best_dice for row in rows]
     columns = [*axes, make_axis("best Dice", "", dices)]
@@ -83,7 +83,7 @@ def _draw_axes(figure: go.Figure, columns: Sequence[Axis]) -> None:
     )
 
 
-def _lines(fractions: np.ndarray, rows: Sequence[TrialRow], shade: float) -> go.Scatter:
+def _lines(fractions: np.ndarray, rows: Sequence[Trial], shade: float) -> go.Scatter:
     """Return trials of one shade as one trace, with a gap after each."""
     num_axes, num_trials = fractions.shape
     gaps = np.full((1, num_trials), np.nan)
@@ -99,7 +99,7 @@ def _lines(fractions: np.ndarray, rows: Sequence[TrialRow], shade: float) -> go.
     )
 
 
-def dice_along_axes(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figure:
+def dice_along_axes(rows: Sequence[Trial], axes: Sequence[Axis]) -> Figure:
     """Return a figure with the best Dice of every trial along each axis, coloured by its number of epochs."""
     figure = make_subplots(rows=1, cols=len(axes), shared_yaxes=True, horizontal_spacing=0.12 / len(axes))
     for column, axis in enumerate(axes, start=1):
@@ -120,7 +120,7 @@ def dice_along_axes(rows: Sequence[TrialRow], axes: Sequence[Axis]) -> Figure:
     )
 
 
-def _points(rows: Sequence[TrialRow], axis: Axis) -> go.Scatter:
+def _points(rows: Sequence[Trial], axis: Axis) -> go.Scatter:
     return go.Scatter(
         x=axis.coordinates([row.sample[axis.name] for row in rows]),
         y=[row.best_dice for row in rows],
@@ -136,7 +136,7 @@ def _points(rows: Sequence[TrialRow], axis: Axis) -> go.Scatter:
     )
 
 
-def dice_over_pairs(rows: Sequence[TrialRow], axes: Sequence[Axis], *, num_axes: int = 3) -> list[Figure]:
+def dice_over_pairs(rows: Sequence[Trial], axes: Sequence[Axis], *, num_axes: int = 3) -> list[Figure]:
     """Return a surface of the smoothed Dice over each pair of the first `num_axes` axes that vary."""
     varying = [axis for axis in axes if axis.varies][:num_axes]
     pairs = [(one, other, _smooth(rows, one, other)) for one, other in itertools.combinations(varying, 2)]
@@ -145,7 +145,7 @@ def dice_over_pairs(rows: Sequence[TrialRow], axes: Sequence[Axis], *, num_axes:
     return [_surface_figure(rows, one, other, surface, limits=limits) for one, other, surface in pairs]
 
 
-def _smooth(rows: Sequence[TrialRow], one: Axis, other: Axis) -> np.ndarray:
+def _smooth(rows: Sequence[Trial], one: Axis, other: Axis) -> np.ndarray:
     """Return the mean Dice around every point of a grid, weighted by a Gaussian; nan where no trial is near.
 
     Shape: GRID along the second axis x GRID along the first.
@@ -160,7 +160,7 @@ def _smooth(rows: Sequence[TrialRow], one: Axis, other: Axis) -> np.ndarray:
 
 
 def _surface_figure(
-    rows: Sequence[TrialRow], one: Axis, other: Axis, surface: np.ndarray, *, limits: tuple[float, float]
+    rows: Sequence[Trial], one: Axis, other: Axis, surface: np.ndarray, *, limits: tuple[float, float]
 ) -> Figure:
     figure = go.Figure([_contour(one, other, surface, limits), _dots(rows, one, other)])
     plot = styled(figure, plot_text(one.name), plot_text(other.name)).update_layout(height=360)
@@ -193,7 +193,7 @@ def _contour(one: Axis, other: Axis, surface: np.ndarray, limits: tuple[float, f
     )
 
 
-def _dots(rows: Sequence[TrialRow], one: Axis, other: Axis) -> go.Scatter:
+def _dots(rows: Sequence[Trial], one: Axis, other: Axis) -> go.Scatter:
     few = {"size": 6, "color": "#ffffff", "line": {"width": 1, "color": "#222222"}}
     many = {"size": 3, "color": "#ffffff", "opacity": 0.5}
     return go.Scatter(

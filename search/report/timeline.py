@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import plotly.graph_objects as go
 
 from search.formatting import format_duration
-from search.record.trials import State, TrialRow
+from search.record.trials import State, Trial
 from search.report.figures import STATE_COLOURS, time_unit
 from search.report.snapshot import Phase
 from search.report.style import Figure, styled
@@ -19,7 +20,7 @@ class BusyPeriod:
 
     lane: int
     number: int
-    state: State | Phase
+    state: StrEnum
     begin: float
     """In seconds since the search started, as `end`."""
 
@@ -38,7 +39,7 @@ class TimeShare:
     meaning: str
 
 
-def busy_periods(rows: Sequence[TrialRow], num_lanes: int) -> list[BusyPeriod]:
+def busy_periods(rows: Sequence[Trial], num_lanes: int) -> list[BusyPeriod]:
     """Return what each lane did when; nothing where the table of trials has no times.
 
     The table does not say which lane trained an epoch. It is assumed to be the lane of the trial's previous epoch if
@@ -69,7 +70,7 @@ def _end_of(period: BusyPeriod | None) -> float:
     return period.end if period else -1.0
 
 
-def time_shares(rows: Sequence[TrialRow], periods: Sequence[BusyPeriod], num_lanes: int) -> list[TimeShare]:
+def time_shares(rows: Sequence[Trial], periods: Sequence[BusyPeriod], num_lanes: int) -> list[TimeShare]:
     """Return what the time of all lanes was spent on, from the start of the search to its last epoch.
 
     The list is empty where the table of trials has no times.

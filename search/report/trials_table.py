@@ -6,7 +6,7 @@ from typing import Literal
 
 from search.formatting import DASH, format_value
 from search.record.trial_errors import headline
-from search.record.trials import TrialRow, best_first
+from search.record.trials import Trial, best_first
 
 COSTS = {"million_parameters": "parameters (M)", "latency_ms": "latency (ms)"}
 """Columns that are shown where a trial has them, by metric."""
@@ -17,10 +17,10 @@ class Column:
     """A column of the table."""
 
     label: str
-    text: Callable[[TrialRow], str]
+    text: Callable[[Trial], str]
     """What its cell shows."""
 
-    sort_value: Callable[[TrialRow], float] | None = None
+    sort_value: Callable[[Trial], float] | None = None
     """What the page sorts by, where the text is rounded; None: the text."""
 
     style: Literal["", "word", "text"] = ""
@@ -45,7 +45,7 @@ class TrialsTable:
     """Each trial's id and cells, the best trial first and trials without a score last."""
 
 
-def trials_table(rows: Sequence[TrialRow], axes: Sequence[str]) -> TrialsTable:
+def trials_table(rows: Sequence[Trial], axes: Sequence[str]) -> TrialsTable:
     """Return the table of trials, with a column for each axis of the search space."""
     ranked = best_first(list(rows))
     ranked += [row for row in rows if not row.best_epoch]
@@ -53,7 +53,7 @@ def trials_table(rows: Sequence[TrialRow], axes: Sequence[str]) -> TrialsTable:
     return TrialsTable(columns=columns, rows=[(row.id, [_cell(column, row) for column in columns]) for row in ranked])
 
 
-def _columns(rows: Sequence[TrialRow], axes: Sequence[str]) -> list[Column]:
+def _columns(rows: Sequence[Trial], axes: Sequence[str]) -> list[Column]:
     costs = {name: label for name, label in COSTS.items() if any(_cost(row, name) is not None for row in rows)}
     return [
         Column(label="trial", text=lambda row: row.id),
@@ -72,7 +72,7 @@ def _columns(rows: Sequence[TrialRow], axes: Sequence[str]) -> list[Column]:
     ]
 
 
-def _cell(column: Column, row: TrialRow) -> Cell:
+def _cell(column: Column, row: Trial) -> Cell:
     has_value = column.sort_value is not None and column.text(row) != DASH
     return Cell(
         text=column.text(row),
@@ -81,13 +81,13 @@ def _cell(column: Column, row: TrialRow) -> Cell:
     )
 
 
-def _cost(row: TrialRow, name: str) -> float | None:
+def _cost(row: Trial, name: str) -> float | None:
     return row.best_epoch.value(name) if row.best_epoch else None
 
 
-def _cost_text(name: str) -> Callable[[TrialRow], str]:
+def _cost_text(name: str) -> Callable[[Trial], str]:
     return lambda row: format_value(_cost(row, name))
 
 
-def _sample_text(axis: str) -> Callable[[TrialRow], str]:
+def _sample_text(axis: str) -> Callable[[Trial], str]:
     return lambda row: format_value(row.sample.get(axis))

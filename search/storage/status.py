@@ -7,7 +7,7 @@ from pathlib import Path
 from data.errors import UserError
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import BEST_FOLDER, CONFIG_FILE, LOCK_FILE, LOG_FILE, METRICS_FILE, TABLE_FILE
-from search.record.trials import INTERRUPTED, TIME_SPENT, TrialRow
+from search.record.trials import INTERRUPTED, TIME_SPENT, Trial, TrialRow
 from search.storage.lock import is_being_written
 
 
@@ -40,7 +40,7 @@ def status_of(folder: Path, experiment: ExperimentRecord, rows: Sequence[TrialRo
     return Status.PROMOTED if (folder / BEST_FOLDER / METRICS_FILE).exists() else Status.FINISHED
 
 
-def wall_seconds(rows: Sequence[TrialRow]) -> float:
+def wall_seconds(rows: Sequence[Trial]) -> float:
     """Return when the last epoch of these trials ended, in seconds since the search began.
 
     Neither the time between an interruption and its resume counts, nor that of the promotion.
