@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from search.compare.differences import Differences, config_differences, data_differences, environment_differences
 from search.compare.experiments import Experiment
-from search.compare.table import ABSENT, Table, by_experiment, names_of
-from search.formatting import format_duration
+from search.compare.table import Table, by_experiment, names_of
+from search.formatting import DASH, format_duration
 from search.record.experiment_record import LanesRecord
 from search.record.trials import best_first, count_states
 from search.report.importance import Importance
@@ -52,7 +52,7 @@ def winners(experiments: Sequence[Experiment]) -> Table:
         id="winners",
         title="Winners",
         header=names_of(experiments),
-        rows=tuple((key, *(_value(winner[key]) if key in winner else ABSENT for winner in found)) for key in keys),
+        rows=tuple((key, *(_value(winner[key]) if key in winner else DASH for winner in found)) for key in keys),
         notes=tuple(notes),
     )
 
@@ -112,12 +112,12 @@ def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, object]:
 
 
 def _share(found: Importance | None) -> str:
-    return ABSENT if found is None else f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
+    return DASH if found is None else f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def _lanes(lanes: LanesRecord | None) -> str:
     if lanes is None:
-        return ABSENT
+        return DASH
     gpus = f" and {lanes.gpus_per_worker:g} GPU" if lanes.gpus_per_worker else ""
     return f"{lanes.num_lanes} x {lanes.num_workers}, each {lanes.cpus_per_worker} CPU{gpus}"
 

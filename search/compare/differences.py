@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.compare.experiments import Experiment
-from search.compare.table import ABSENT
+from search.formatting import DASH
 from search.record.experiment_record import ExperimentRecord
 
 OWN = ("name", "out")
@@ -108,7 +108,7 @@ def _flat(values: Facts, prefix: str = "") -> Facts:
 
 def _text(value: object) -> str:
     if value is NOTHING:
-        return ABSENT
+        return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.atomic import write
+from data.errors import UserError
 from search.compare.experiments import Experiment
 from search.compare.figures import all_figures
 from search.compare.result_tables import untested
@@ -15,7 +16,11 @@ from search.report.style import render
 def write_page(
     path: Path, experiments: Sequence[Experiment], pairs: Sequence[Pair], tables: Sequence[Table], *, command: str
 ) -> None:
-    """Write the page; the folder is made if it is not there."""
+    """Write the page, and create its folder if necessary.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     figures = all_figures(experiments)
     html = render(
         "page.html",
@@ -29,5 +34,8 @@ def write_page(
         figures=figures,
         command=command,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, html.encode(errors="replace"))  # a file's name may be no text
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, html.encode(errors="replace"))  # names of files need not be valid text
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}): choose another file by --html") from error

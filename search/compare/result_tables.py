@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from search.compare.differences import lanes_of
 from search.compare.experiments import Experiment
 from search.compare.significance import LEVEL, Difference, Pair
-from search.compare.table import ABSENT, Table, by_experiment, format_number, names_of
-from search.formatting import format_duration
+from search.compare.table import Table, by_experiment, names_of
+from search.formatting import DASH, format_duration, format_score
 from search.record.efficiency import best_after
 from search.record.scores import SummaryRecord
 from search.record.trials import best_first
@@ -23,9 +23,9 @@ def scores(experiments: Sequence[Experiment]) -> Table:
         "median validation Dice": _median_validation,
         "promoted model, validation Dice": lambda one: _mean_of(one.metrics and one.metrics.validation),
         "promoted model, test Dice": lambda one: _mean_of(one.metrics and one.metrics.test),
-        "95 % interval": lambda one: one.metrics.test.dice.interval if one.metrics else ABSENT,
-        "median test Dice": lambda one: format_number(one.metrics.test.dice.median) if one.metrics else ABSENT,
-        "test patients": lambda one: str(one.metrics.test.num_patients) if one.metrics else ABSENT,
+        "95 % interval": lambda one: one.metrics.test.dice.interval if one.metrics else DASH,
+        "median test Dice": lambda one: format_score(one.metrics.test.dice.median) if one.metrics else DASH,
+        "test patients": lambda one: str(one.metrics.test.num_patients) if one.metrics else DASH,
     }
     notes = ["The median is over the best epochs of all trials. It depends on how early weak trials were stopped."]
     if len({(one.patients("val"), one.record.data.fingerprint) for one in experiments}) > 1:
@@ -98,7 +98,7 @@ def efficiency(experiments: Sequence[Experiment]) -> Table:
         id="efficiency",
         title="Best validation Dice at equal budgets",
         header=names_of(experiments),
-        rows=tuple((label, *map(format_number, dices)) for label, dices in rows.items()),
+        rows=tuple((label, *map(format_score, dices)) for label, dices in rows.items()),
         notes=tuple(notes),
     )
 
@@ -128,13 +128,13 @@ def _titles(pairs: Sequence[Pair], texts: Callable[[Pair], Sequence[str]]) -> di
 
 def _best_validation(experiment: Experiment) -> str:
     best = best_first(experiment.rows)
-    return f"{best[0].best_dice:.4f} ({best[0].id}, epoch {best[0].best_epoch_number})" if best else ABSENT
+    return f"{best[0].best_dice:.4f} ({best[0].id}, epoch {best[0].best_epoch_number})" if best else DASH
 
 
 def _median_validation(experiment: Experiment) -> str:
     dices = [row.best_dice for row in best_first(experiment.rows)]
-    return f"{statistics.median(dices):.4f} ({len(dices)} trials)" if dices else ABSENT
+    return f"{statistics.median(dices):.4f} ({len(dices)} trials)" if dices else DASH
 
 
 def _mean_of(scores: SummaryRecord | None) -> str:
-    return format_number(scores.dice.mean) if scores else ABSENT
+    return format_score(scores.dice.mean) if scores else DASH

@@ -4,10 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from search.compare.experiments import Experiment
-from search.formatting import DASH as ABSENT
-from search.formatting import format_score as format_number
-
-__all__ = ["ABSENT", "Table", "by_experiment", "format_number", "names_of"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,12 @@ def test_command_names_what_is_damaged(two, capsys, file, content):
     assert captured.out == ""
 
 
+def test_command_refuses_a_page_that_cannot_be_written(two, capsys):
+    (two / "file").write_text("")
+    assert main(["a", "b", "--out", str(two), "--html", str(two / "file" / "page.html")]) == 2
+    assert "choose another file by --html" in capsys.readouterr().err
+
+
 def test_default_name_fits_a_file_system():
     assert default_name(["a", "b"]) == "compare-a-b.html"
     names = [letter * 100 for letter in "abc"]

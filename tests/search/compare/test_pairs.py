@@ -59,7 +59,7 @@ def test_all_pairs_are_tested_and_corrected_in_any_order(tmp_path):
     tested = {names: difference for names, difference in found.items() if difference}
     assert set(tested) == {frozenset(names) for names in ("ab", "ac", "bc")}
     ps = {names: difference.p_wilcoxon for names, difference in tested.items()}
-    smallest = min(ps, key=ps.get)
+    smallest = min(ps, key=lambda names: ps[names])
     assert tested[smallest].holm_wilcoxon == pytest.approx(min(1.0, 3 * ps[smallest]))
     again = {frozenset((pair.first, pair.second)): pair.difference for pair in pairs_of(tmp_path, ["d", "c", "b", "a"])}
     assert {names: one.holm_wilcoxon for names, one in again.items() if one} == {

@@ -72,7 +72,7 @@ def test_bootstrap_p_and_interval_agree(shift):
 
 def test_measure_is_symmetric_in_the_two_models():
     differences = np.random.default_rng(3).normal(0.05, 0.1, 12)
-    one, other = measure(differences), measure(-differences)
+    one, other = measure(differences.tolist()), measure((-differences).tolist())
     assert other.mean.mean == -one.mean.mean
     assert (other.mean.low, other.mean.high) == pytest.approx((-one.mean.high, -one.mean.low))
     assert (other.num_better, other.num_worse) == (one.num_worse, one.num_better)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,20 +221,25 @@ def test_importances_are_empty_for_too_few_or_equal_trials():
     assert importances(equal, axes) == []
 
 
+def traces(figure) -> list[Any]:
+    """Return the traces of a figure, which plotly does not type."""
+    return list(figure.plot.data)
+
+
 def test_space_figures_show_every_trial_in_few_traces():
     rows = space_rows(300)
     axes = read_axes(CORE, rows)
-    lines = parallel_coordinates(rows, axes).plot.data
+    lines = traces(parallel_coordinates(rows, axes))
     assert len(lines) <= 8
     assert sum(np.isnan(np.asarray(line.y)).sum() for line in lines) == 300  # a gap behind each
-    assert [len(trace.x) for trace in dice_along_axes(rows, axes).plot.data] == [300] * 4
+    assert [len(trace.x) for trace in traces(dice_along_axes(rows, axes))] == [300] * 4
     titles = [figure.title for figure in dice_over_pairs(rows, axes)]
     assert titles == ["learning_rate and depth", "learning_rate and dropout", "depth and dropout"]
 
 
 def test_surface_is_highest_where_the_trials_are_best():
     rows = space_rows(300)
-    contour = dice_over_pairs(rows, read_axes(CORE, rows))[0].plot.data[0]
+    contour = traces(dice_over_pairs(rows, read_axes(CORE, rows))[0])[0]
     row, column = np.unravel_index(np.nanargmax(contour.z), contour.z.shape)
     assert contour.x[column] == pytest.approx(-3, abs=0.3)  # decades
     assert contour.y[row] < 3.5
@@ -241,7 +247,7 @@ def test_surface_is_highest_where_the_trials_are_best():
 
 def test_surface_is_empty_where_there_are_no_trials():
     rows = [row for row in space_rows(300) if row.sample["depth"] == 2 or row.sample["learning_rate"] > 3e-3]
-    contour = dice_over_pairs(rows, read_axes(CORE, rows))[0].plot.data[0]
+    contour = traces(dice_over_pairs(rows, read_axes(CORE, rows))[0])[0]
     z = np.asarray(contour.z)
     assert np.isnan(z[-1, 0])
     assert np.isfinite(z[0, 0])
