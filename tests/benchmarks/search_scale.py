@@ -11,7 +11,8 @@ driver's CPU time and memory are sampled once a second, and the samples give
     mb_per_1000_trials   growth of the driver's memory over the same span
 
 For comparison, Ray's release test runs 10,000 trials of one second on 16 CPUs in 715 s where 625 s are ideal (1.14). A
-ratio of 1.10 and an exponent near 1 are accepted. The last line of output is one JSON object.
+ratio of 1.10 and an exponent near 1 are accepted. A search of a few seconds is too short for the last two figures,
+which are then null. The last line of output is one JSON object.
 """
 
 import json
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.suppor
 from search.cluster.engine import run_search
 from search.cluster.session import ray_session
 from search.config import SearchConfig
+from search.record.codec import without_nan
 from search.record.provenance import commit
 from search.record.trials import TrialRow, count_states
 from tests.support import closed_form_lane, fakes
@@ -97,7 +99,7 @@ def main(arguments: Arguments) -> None:
         samples = sampler.stop()
     seconds = time.perf_counter() - started
     shutil.rmtree(out)
-    print(json.dumps(_report(arguments, rows, samples, seconds)))
+    print(json.dumps(without_nan(_report(arguments, rows, samples, seconds))))
 
 
 class Sampler(threading.Thread):
@@ -141,14 +143,14 @@ def _report(
     early = next(sample for sample in samples if sample.num_trials >= arguments.trials / 10)
     late = samples[-1]
     spent = [sample.cpu_seconds - begun.cpu_seconds for sample in (early, late)]
-    growth = late.num_trials / early.num_trials
+    is_long = begun.num_trials < early.num_trials < late.num_trials  # else it ended within a few samples
+    growth = math.log(spent[1] / spent[0]) / math.log(late.num_trials / early.num_trials) if is_long else math.nan
+    memory = (late.memory_bytes - early.memory_bytes) / (late.num_trials - early.num_trials) if is_long else math.nan
     return {
         "ratio_to_ideal": round(training / ideal, 3),
         "ms_per_result": round(1000 * spent[1] / len(epochs), 2),
-        "growth_exponent": round(math.log(spent[1] / spent[0]) / math.log(growth), 3),
-        "mb_per_1000_trials": round(
-            (late.memory_bytes - early.memory_bytes) / (late.num_trials - early.num_trials) / 1000, 2
-        ),
+        "growth_exponent": round(growth, 3),
+        "mb_per_1000_trials": round(memory / 1000, 2),
         "driver_mb": {str(sample.num_trials): round(sample.memory_bytes / 1e6) for sample in (begun, early, late)},
         "driver_cpu_seconds": {str(early.num_trials): round(spent[0], 1), str(late.num_trials): round(spent[1], 1)},
         "training_seconds": round(training, 1),

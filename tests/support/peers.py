@@ -83,7 +83,10 @@ class OptunaAlone(_Peer):
         super().__init__(num_trials)
         pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max_epochs)
         sampler = optuna.samplers.TPESampler(seed=seed)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        # Optuna draws a trial's bracket from the name of the study, which is random unless it is given.
+        self._study = optuna.create_study(
+            study_name=f"seed {seed}", direction="maximize", sampler=sampler, pruner=pruner
+        )
         self._trials: dict[int, optuna.Trial] = {}
 
     def suggest(self, number: int) -> Sample:
