@@ -2,7 +2,6 @@
 
 import base64
 import re
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -10,48 +9,10 @@ import pytest
 
 from data.inspect.__main__ import main
 from data.inspect.pictures import NUM_PICTURES
+from tests.support.html_page import HtmlPage
 from tests.support.inspected import Case, inspect, write
 
 EVIL = "<script>alert(1)<b>"
-
-
-class Page(HTMLParser):
-    """A page as a browser sees it."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.metas: dict[str, str] = {}
-        self.open: list[str] = []
-        self.cells: list[str] = []
-        self.items: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        attributes = {name: value or "" for name, value in attrs}
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
-        if tag == "meta" and "name" in attributes:
-            self.metas[attributes["name"]] = attributes["content"]
-        if tag in ("td", "th"):
-            self.cells.append("")
-        if tag == "li":
-            self.items.append("")
-        if tag not in ("meta", "link", "br", "img"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "td" in self.open or "th" in self.open:
-            self.cells[-1] += data
-        if "li" in self.open:
-            self.items[-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +24,15 @@ def page(tmp_path_factory):
     write(folder / EVIL, cases)
     assert main([str(folder / EVIL), "--out", str(folder / "new" / "out")]) == 0
     html = (folder / "new/out/inspect.html").read_text()
-    return Page(html), html
+    return HtmlPage(html), html
 
 
 def test_page_loads_nothing(page):
     parsed, html = page
     assert parsed.open == []
-    assert len(parsed.links) == 1 + 4 * (2 + NUM_PICTURES)
-    assert all(link.startswith("data:") for link in parsed.links)
+    assert parsed.anchors == []
+    assert len(parsed.loaded) == 1 + 4 * (2 + NUM_PICTURES)
+    assert all(link.startswith("data:") for link in parsed.loaded)
     assert "://" not in html
     assert "@import" not in html
     assert "url(" not in html
@@ -92,7 +54,8 @@ def test_page_shows_names_as_text(page):
 
 def test_page_has_the_same_numbers_and_findings_as_the_terminal(page):
     parsed, html = page
-    assert dict(zip(parsed.cells[::2], parsed.cells[1::2], strict=True)).items() >= {
+    cells = [cell for row in parsed.rows for cell in row]
+    assert dict(zip(cells[::2], cells[1::2], strict=True)).items() >= {
         ("patients", "3"),
         ("slices", "36"),
         ("groups (patients)", "TCGA_DU (2)(none) (1)"),
@@ -105,7 +68,7 @@ def test_page_has_the_same_numbers_and_findings_as_the_terminal(page):
 def test_page_shows_slices_plain_and_with_the_outline(page):
     parsed, _ = page
     coloured = []
-    for link in parsed.links[1:9]:
+    for link in parsed.loaded[1:9]:
         content = np.frombuffer(base64.b64decode(link.partition("base64,")[2]), np.uint8)
         picture = cv2.imdecode(content, cv2.IMREAD_COLOR)
         assert picture is not None
@@ -121,7 +84,7 @@ def test_page_of_one_slice_without_tumour_can_be_drawn(tmp_path, capsys):
     case.write(tmp_path / "A")
     found, _ = inspect(capsys, tmp_path, "--out", tmp_path / "out")
     assert {kind for kind, *_ in found} == {"all-black slices", "no tumour", "constant channel", "single slice"}
-    assert Page((tmp_path / "out/inspect.html").read_text()).links == ["data:,"]
+    assert HtmlPage((tmp_path / "out/inspect.html").read_text()).loaded == ["data:,"]
 
 
 def test_page_that_cannot_be_written_is_one_line(tmp_path, capsys):

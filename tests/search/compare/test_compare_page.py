@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,52 +11,11 @@ import pytest
 from search.compare.__main__ import main
 from tests.support.browser import Browser, needs_browser
 from tests.support.experiments import DICES, SPLIT, search_rows, write_experiment
+from tests.support.html_page import HtmlPage
 
 EVIL = '</script><script>document.title = "evil"</script><img src=x onerror=alert(1)> & <b>bold</b>'
 NAMES = ("tpe-baseline", "random", "n" * 70, "unfinished")
 FIGURES = ("patients", "over-epochs", "over-clock", "importances")
-
-
-class Page(HTMLParser):
-    """What a browser would make of it: tags, ids, what it loads, cells by row, and the figures."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.loaded: list[str] = []
-        self.anchors: list[str] = []
-        self.rows: list[list[str]] = []
-        self.texts: list[str] = []
-        self.figures: dict[str, dict] = {}
-        self._open: list[tuple[str, str]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        attributes = {name: value or "" for name, value in attrs}
-        self.tags.append(tag)
-        self.ids += [attributes["id"]] if "id" in attributes else []
-        if "href" in attributes:
-            (self.anchors if tag == "a" else self.loaded).append(attributes["href"])
-        self.loaded += [value or "" for name, value in attrs if name in ("src", "srcset", "data", "action", "poster")]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag not in ("meta", "link", "img", "br"):
-            self._open.append((tag, attributes.get("id", "")))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop()[0] == tag
-
-    def handle_data(self, data):
-        tag, identifier = self._open[-1] if self._open else ("", "")
-        if tag == "script" and identifier.endswith("-spec"):
-            self.figures[identifier.removesuffix("-spec")] = json.loads(data)
-        elif tag in ("td", "th"):
-            self.rows[-1][-1] += data
-        elif tag not in ("script", "style"):
-            self.texts.append(" ".join(data.split()))
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +38,8 @@ def path(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(path) -> Page:
-    return Page(path.read_text())
+def page(path) -> HtmlPage:
+    return HtmlPage(path.read_text())
 
 
 def test_page_loads_nothing_from_elsewhere(page, path):
@@ -125,7 +83,7 @@ def test_page_of_experiments_without_anything(tmp_path):
     for name in "ab":
         write_experiment(tmp_path, name, rows=[])
     assert main(["a", "b", "--out", str(tmp_path)]) == 0
-    page = Page((tmp_path / "compare-a-b.html").read_text())
+    page = HtmlPage((tmp_path / "compare-a-b.html").read_text())
     assert page.figures == {}
     assert "b minus a: not tested, because no model was promoted in a and b, so there are no test scores." in page.texts
 

@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from search.record.trials import State
 from search.report.__main__ import main
 from search.report.page import write_report
 from tests.support.fakes import experiment_json, metrics_json, trial_row, write_experiment
+from tests.support.html_page import HtmlPage
 
 EVIL = '</script><script>alert("x")</script> & <b>bold</b>'
 
@@ -26,54 +26,9 @@ ROWS = [
 ]
 
 
-class Page(HTMLParser):
-    """A page as a browser sees it: its tags, what it loads, where it leads, headings, cells, and its figures."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.loaded: list[str] = []
-        self.leads_to: list[str] = []
-        self.ids: list[str] = []
-        self.headings: list[int] = []
-        self.rows: list[list[str]] = []
-        self.figures: dict[str, list] = {}
-        self._cell, self._spec = False, ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        attributes = {name: value or "" for name, value in attrs}
-        self.tags.append(tag)
-        self.ids += [attributes["id"]] if "id" in attributes else []
-        self.loaded += [value or "" for name, value in attrs if name in ("src", "srcset", "data", "action", "poster")]
-        if "href" in attributes:
-            (self.leads_to if tag == "a" else self.loaded).append(attributes["href"])
-        if tag in ("h1", "h2", "h3", "h4"):
-            self.headings.append(int(tag[1]))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._cell = True
-        self._spec = attributes.get("id", "") if tag == "script" else ""
-
-    def handle_endtag(self, tag):
-        self._cell = self._cell and tag not in ("td", "th")
-        self._spec = ""
-
-    def handle_data(self, data):
-        if self._cell:
-            self.rows[-1][-1] += data
-        if self._spec.endswith("-spec"):
-            self.figures[self._spec.removesuffix("-spec")] = json.loads(data)["data"]
-
-    def row(self, first: str) -> list[str]:
-        return next(row for row in self.rows if row and row[0] == first)
-
-
-def make_page(folder, rows=ROWS, *, note=None, **changes) -> tuple[Page, str]:
+def make_page(folder, rows=ROWS, *, note=None, **changes) -> tuple[HtmlPage, str]:
     html = write_report(write_experiment(folder, rows, **changes), note=note).read_text()
-    return Page(html), html
+    return HtmlPage(html), html
 
 
 def values(array) -> list[float]:
@@ -95,9 +50,9 @@ def test_report_loads_nothing_from_elsewhere(tmp_path):
     assert "Content-Security-Policy\" content=\"default-src 'none'" in html
     style = html.split("<style>")[1].split("</style>")[0]
     assert not any(word in style for word in ("@import", "url("))
-    files = {link for link in page.leads_to if not link.startswith("#")}
+    files = {link for link in page.anchors if not link.startswith("#")}
     assert files == {"config.json", "trials.jsonl", "best/metrics.json"}
-    assert {link[1:] for link in page.leads_to} - {file[1:] for file in files} <= set(page.ids)
+    assert {link[1:] for link in page.anchors} - {file[1:] for file in files} <= set(page.ids)
 
 
 def test_report_has_headings_in_order_and_each_id_once(tmp_path):
@@ -133,10 +88,10 @@ def test_report_shows_text_from_outside_as_text(tmp_path):
     )
     assert "b" not in page.tags
     assert EVIL not in html
-    assert page.tags.count("script") == len(page.figures) + 4  # tables.js, themes, plotly.js, figures.js
+    assert page.tags.count("script") == len(page.traces) + 4  # tables.js, themes, plotly.js, figures.js
     assert any(EVIL in row[-1] for row in page.rows if row and row[0] == "t002")
     assert any(row[0] == EVIL for row in page.rows if row)
-    assert {"curves", "coordinates", "along-axes"} <= set(page.figures)
+    assert {"curves", "coordinates", "along-axes"} <= set(page.traces)
 
 
 def test_report_lists_failures_with_headlines_and_full_messages(tmp_path):
@@ -181,7 +136,7 @@ def test_report_without_a_winner_says_why_and_what_to_do(tmp_path):
 @pytest.mark.parametrize("rows", [[], ROWS[2:3], ROWS[2:]], ids=["none", "one failed", "all failed"])
 def test_report_of_trials_without_scores_has_no_figures(tmp_path, rows):
     page, html = make_page(tmp_path, rows)
-    assert page.figures == {}
+    assert page.traces == {}
     assert "plotly" not in html
     assert "No model was promoted, because no trial has a score." in html
     assert len([row for row in page.rows if row and row[0].startswith("t0") and len(row) > 8]) == len(rows)
@@ -189,7 +144,7 @@ def test_report_of_trials_without_scores_has_no_figures(tmp_path, rows):
 
 def test_report_of_one_trial_draws_only_what_needs_one(tmp_path):
     page, _ = make_page(tmp_path, ROWS[1:2])
-    assert set(page.figures) == {"curves", "best-epochs", "rungs-figure"}
+    assert set(page.traces) == {"curves", "best-epochs", "rungs-figure"}
 
 
 def costly_row(number, dice, latency, parameters=1.0):
@@ -209,7 +164,7 @@ COSTLY_ROWS = [
 def test_report_draws_the_pareto_front_and_the_promoted_trial_on_it(tmp_path):
     objectives = {"objective": ["val_dice", "latency_ms"]}
     page, _ = make_page(tmp_path, COSTLY_ROWS, metrics=metrics_json(), config=objectives)
-    others, front = page.figures["front-latency_ms"]
+    others, front = page.traces["front-latency_ms"]
     assert (others["text"], others["x"], others["y"]) == (["t002", "t003"], [3.0, 10.0], [0.5, 0.25])
     assert (front["text"], front["x"], front["y"]) == (["t001", "t000"], [2.0, 9.0], [0.5, 0.75])
     assert front["marker"]["symbol"] == ["star", "circle"]  # metrics_json promotes t001
@@ -232,18 +187,18 @@ def test_report_draws_the_pareto_front_and_the_promoted_trial_on_it(tmp_path):
 )
 def test_report_draws_a_front_for_every_cost_and_none_for_dice_alone(tmp_path, objectives, fronts):
     page, _ = make_page(tmp_path, COSTLY_ROWS, config={"objective": objectives})
-    found = {name: traces[1] for name, traces in page.figures.items() if name.startswith("front-")}
+    found = {name: traces[1] for name, traces in page.traces.items() if name.startswith("front-")}
     assert {name: dict(zip(one["text"], one["x"], strict=True)) for name, one in found.items()} == fronts
 
 
 def test_report_of_trials_without_scores_has_no_front(tmp_path):
     page, _ = make_page(tmp_path, COSTLY_ROWS[4:], config={"objective": ["val_dice", "latency_ms"]})
-    assert page.figures == {}
+    assert page.traces == {}
 
 
 def test_report_draws_every_epoch_of_every_trial_with_a_score(tmp_path):
     page, _ = make_page(tmp_path, metrics=metrics_json())
-    pruned, promoted = page.figures["curves"]
+    pruned, promoted = page.traces["curves"]
     assert (pruned["name"], promoted["name"]) == ("PRUNED", "t001, promoted")
     assert values(promoted["x"])[:2] == [1, 2]
     assert values(promoted["y"])[:2] == [0.5, 0.75]
@@ -263,13 +218,13 @@ def timed_row(number, dices, times, **changes):
 def test_report_draws_the_best_so_far_in_the_order_of_time(tmp_path):
     rows = [timed_row(0, [0.25, 0.75], [1.0, 9.0]), timed_row(1, [0.5, math.nan, 0.25], [2.0, 3.0, 4.0])]
     page, _ = make_page(tmp_path, rows)
-    (spent,), (clock,) = page.figures["best-epochs"], page.figures["best-clock"]
+    (spent,), (clock,) = page.traces["best-epochs"], page.traces["best-clock"]
     assert (spent["x"], spent["y"]) == ([1, 2, 5], [0.25, 0.5, 0.75])
     assert spent["text"] == ["t000", "t001", "t000"]
     assert (clock["x"], clock["y"]) == ([1.0, 2.0, 9.0], spent["y"])
     page, html = make_page(tmp_path / "untimed", ROWS)
-    assert page.figures["best-epochs"][0]["x"] == [1, 3, 5, 6]
-    assert "best-clock" not in page.figures
+    assert page.traces["best-epochs"][0]["x"] == [1, 3, 5, 6]
+    assert "best-clock" not in page.traces
     assert 'id="time"' not in html
 
 
@@ -295,7 +250,7 @@ def test_report_says_how_the_model_was_promoted(tmp_path):
 
 def test_report_draws_the_reliability_curve_of_bins_with_pixels(tmp_path):
     page, html = make_page(tmp_path, metrics=metrics_json())
-    diagonal, curve = page.figures["reliability"]
+    diagonal, curve = page.traces["reliability"]
     assert "Expected calibration error 0.03125." in html
     assert (diagonal["x"], diagonal["y"]) == ([0, 1], [0, 1])
     assert (curve["x"], curve["y"], curve["text"]) == ([0.25], [0.125], ["10 pixels"])
