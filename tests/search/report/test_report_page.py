@@ -86,8 +86,8 @@ def show_curves(page: Browser, scheme: str) -> None:
 def test_report_draws_every_figure_and_asks_for_nothing(page):
     show(page)
     sizes = dict(page.run(SIZES))
-    assert {"curves", "best-epochs", "best-clock", "coordinates", "importance", "slices", "rungs-figure"} < set(sizes)
-    assert {"timeline", "reliability"} < set(sizes)
+    assert {"curves", "best-epochs", "best-clock", "coordinates", "importance", "along-axes"} < set(sizes)
+    assert {"rungs-figure", "timeline", "reliability"} < set(sizes)
     assert min(sizes.values()) > 0, sizes
 
 
