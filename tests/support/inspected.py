@@ -1,11 +1,15 @@
-"""Patients to inspect: phantoms that a test spoils, and volumes without files."""
+"""Patients to inspect: phantoms with errors that a test makes, and volumes without files."""
 
 import functools
 import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import tifffile
+from numpy.typing import ArrayLike
 
 from data.inspect import findings
 from data.inspect.__main__ import main
@@ -18,25 +22,29 @@ KINDS = ["unusable file", "same pixels", "look alike", *findings.CHECKS, *findin
 
 
 @functools.cache
-def drawn(k):
+def drawn(k: int) -> tuple[np.ndarray, np.ndarray]:
     return draw_patient(0, k)
 
 
 class Case:
-    """The slices of a phantom, to be spoilt and written in the LGG layout."""
+    """The slices of a phantom, which a test changes and writes in the LGG layout."""
 
     def __init__(self, k: int) -> None:
         images, masks = drawn(k)
         self.images, self.masks, self.numbers = list(images), list(masks), list(range(1, 13))
 
-    def all_images(self, change) -> None:
+    def all_images(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Replace every image by change(a copy of it)."""
         self.images = [change(image.copy()) for image in self.images]
 
-    def keep(self, indices) -> None:
-        for name in ("images", "masks", "numbers"):
-            setattr(self, name, [getattr(self, name)[index] for index in indices])
+    def keep(self, indices: Iterable[int]) -> None:
+        """Drop all other slices."""
+        indices = list(indices)
+        self.images = [self.images[index] for index in indices]
+        self.masks = [self.masks[index] for index in indices]
+        self.numbers = [self.numbers[index] for index in indices]
 
-    def write(self, folder) -> None:
+    def write(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         for image, mask, number in zip(self.images, self.masks, self.numbers, strict=True):
             kind = "rgb" if image.shape[2:] == (3,) else "minisblack"
@@ -47,7 +55,16 @@ class Case:
 class Memory(Patient):
     """A patient without files."""
 
-    def __init__(self, name: str, images, masks=None, *, spacing_mm=None, numbers=None, group="") -> None:
+    def __init__(
+        self,
+        name: str,
+        images: np.ndarray,
+        masks: np.ndarray | None = None,
+        *,
+        spacing_mm: tuple[float, float, float] | None = None,
+        numbers: tuple[int, ...] | None = None,
+        group: str = "",
+    ) -> None:
         masks = np.zeros(images.shape[:3], bool) if masks is None else masks
         numbers = tuple(range(1, len(images) + 1)) if numbers is None else numbers
         self.id, self.group = name, group
@@ -57,20 +74,23 @@ class Memory(Patient):
     def files(self) -> tuple[Path, ...]:
         return ()
 
-    def read(self):
+    def read(self) -> Volume:
         return self.volume
 
-    def without(self, paths):
+    def without(self, paths: Collection[Path]) -> Patient:
         return self
 
 
-def summary_of(*args, **options) -> Summary:
+def summary_of(*args: Any, **options: Any) -> Summary:
+    """Return the summary of a patient in memory."""
     patient = Memory(*args, **options)
     return summarise(patient, patient.read())
 
 
-def squares(num_slices=3, *, size=16, tumour=(), channels=1) -> tuple[np.ndarray, np.ndarray]:
-    """Return noise in a frame of black, and masks of 4 x 4 pixels in the slices of tumour."""
+def squares(
+    num_slices: int = 3, *, size: int = 16, tumour: Iterable[int] = (), channels: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return noise in a black frame, and masks with 4 x 4 pixels in the slices that have a tumour."""
     images = np.zeros((num_slices, size, size, channels), np.uint8)
     images[:, 2:-2, 2:-2] = np.random.default_rng(0).integers(100, 256, images[:, 2:-2, 2:-2].shape)
     masks = np.zeros(images.shape[:3], bool)
@@ -78,7 +98,8 @@ def squares(num_slices=3, *, size=16, tumour=(), channels=1) -> tuple[np.ndarray
     return images, masks
 
 
-def channel(values, counts, head_counts=None, *, name="c") -> Channel:
+def channel(values: ArrayLike, counts: ArrayLike, head_counts: ArrayLike | None = None, *, name: str = "c") -> Channel:
+    """Return the histogram of a channel; by default, all pixels belong to the head."""
     values, counts = np.array(values, np.float32), np.array(counts, np.float32)
     head = counts if head_counts is None else np.array(head_counts, np.float32)
     return Channel(
@@ -86,21 +107,24 @@ def channel(values, counts, head_counts=None, *, name="c") -> Channel:
     )
 
 
-def inspect(capsys, source, *options) -> tuple[list[tuple[str, str, str]], str]:
-    """Return the findings (kind, where, text) that were printed, and all of the output."""
+def inspect(
+    capsys: pytest.CaptureFixture[str], source: Path | str, *options: object
+) -> tuple[list[tuple[str, str, str]], str]:
+    """Run the inspection; return the findings that it printed as (kind, where, text), and the whole output."""
     assert main([str(source), *map(str, options)]) == 0
     out = capsys.readouterr().out
     kinds = "|".join(map(re.escape, KINDS))
     return re.findall(rf"^  ({kinds}): (.*?): (.*)$", out, re.MULTILINE), out
 
 
-def write(source, cases) -> None:
+def write(source: Path, cases: Mapping[str, Case]) -> None:
+    """Write cases into a source, by the name of the patient."""
     for name, case in cases.items():
         case.write(source / name)
 
 
-def rows_of(out) -> dict[str, str]:
-    """Return the printed table; a cell's further lines follow after a semicolon."""
+def rows_of(out: str) -> dict[str, str]:
+    """Return the printed table; the lines of a cell are separated by semicolons."""
     rows, label = {}, ""
     for left, right in re.findall(r"^[│|](.*?)[│|](.*?)[│|]$", out, re.MULTILINE):
         if left.strip():

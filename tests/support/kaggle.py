@@ -1,4 +1,4 @@
-"""Archives as Kaggle sends them, and a server that sends them."""
+"""Archives like those of Kaggle, and a server that sends them."""
 
 import base64
 import hashlib
@@ -7,8 +7,11 @@ import random
 import re
 import socket
 import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 from data import download
 from data.download import Counts, count, main
@@ -19,8 +22,15 @@ EXPECTED = Counts(num_patients=2, num_slices=5)
 CLICKS = r"kaggle\.com/datasets/mateuszbuda/lgg-mri-segmentation, sign in, and click Download.*about 750 MB"
 
 
-def write_archive(path, *, patients=PATIENTS, roots=ROOTS, extra=(), padding=0):
-    """Write an archive as Kaggle packs the set and return its path; extra entries are (name or ZipInfo, content)."""
+def write_archive(
+    path: Path,
+    *,
+    patients: Mapping[str, int] = PATIENTS,
+    roots: Sequence[str] = ROOTS,
+    extra: Iterable[tuple[str | zipfile.ZipInfo, str | bytes]] = (),
+    padding: int = 0,
+) -> Path:
+    """Write an archive as Kaggle packs the set, with the given numbers of slices and extra entries; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for root in roots:
@@ -35,9 +45,9 @@ def write_archive(path, *, patients=PATIENTS, roots=ROOTS, extra=(), padding=0):
 
 
 class Kaggle(ThreadingHTTPServer):
-    """The part of Kaggle that kagglehub uses: an API that tells the version and redirects to a store with ranges.
+    """The part of Kaggle that kagglehub uses: an API that says the version and redirects to a store with ranges.
 
-    kagglesdk accepts only addresses of its own list, but uses the proxy of the environment, so this is a proxy.
+    kagglesdk accepts only the addresses on its own list, but uses the proxy of the environment, so this is a proxy.
     """
 
     daemon_threads = True
@@ -56,10 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, Kaggle)
         return self.server
 
-    def log_message(self, format, *args):
-        pass
+    def log_message(self, format: str, *args: object) -> None: ...
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         name = self.path.rpartition("/")[2]
         self.kaggle.requests.append((name, None))
@@ -69,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.reply(302, b"", {"Location": "http://localhost/store/archive.zip?X-Goog-Signature=SECRET"})
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         asked = self.headers["Range"]
         self.kaggle.requests.append(("store", asked))
         first = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
@@ -77,9 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Accept-Ranges": "bytes", "x-goog-hash": f"md5={digest}", "Content-Type": "application/zip"}
         self.reply(206 if asked else 200, self.kaggle.archive[first:], headers, self.kaggle.bytes_before_cut)
 
-    def reply(self, status, body, headers, bytes_before_cut=None):
+    def reply(self, status: int, body: bytes, headers: dict[str, str], bytes_before_cut: int | None = None) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": len(body)}.items():
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[:bytes_before_cut])
@@ -87,22 +96,26 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def closed_port() -> int:
+    """Return a port of this machine on which nobody listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return unused.getsockname()[1]
 
 
 def run(to: Path) -> int:
+    """Run the download and return its exit status."""
     return main(["lgg", "--to", str(to)])
 
 
 def assert_complete(to: Path) -> None:
+    """Check that the whole set was downloaded."""
     assert count(to / "kaggle_3m") == EXPECTED
     assert (to / "kaggle_3m/TCGA_CS_1/TCGA_CS_1_3_mask.tif").read_text() == "mask 3"
     assert not (to / ".partial").exists()
 
 
-def assert_failed(to: Path, capsys, message: str) -> None:
+def assert_failed(to: Path, capsys: pytest.CaptureFixture[str], message: str) -> None:
+    """Run the download; check that it fails with a message and leaves no folder of patients."""
     assert run(to) == 2
     assert re.search(message, capsys.readouterr().err, re.DOTALL)
     assert not (to / "kaggle_3m").exists()

@@ -1,10 +1,14 @@
 """NIfTI cases whose voxels are known, in any orientation."""
 
 import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike, DTypeLike
 
 from data.errors import BadFiles
 from data.readers.nifti import NiftiPatient
@@ -18,7 +22,14 @@ ORIENTATIONS = ("RAS", "LPS", "LAS", "ASL", "SPL", "IRP", "PIR")
 DISPLAY = nibabel.orientations.axcodes2ornt("SPL")
 
 
-def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibabel.Nifti1Image):
+def as_nifti(
+    slices: np.ndarray,
+    codes: str = "RAS",
+    *,
+    dtype: DTypeLike | None = None,
+    spacing: tuple[float, ...] = SPACING_MM,
+    image: Callable[..., Any] = nibabel.Nifti1Image,
+) -> Any:
     """Return a NIfTI image of the slices whose axes run as the codes say."""
     displayed = np.array([[0, 0, -1, 40], [0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 0, 1]]) @ np.diag([*spacing, 1.0])
     there = nibabel.orientations.ornt_transform(DISPLAY, nibabel.orientations.axcodes2ornt(codes))
@@ -28,8 +39,17 @@ def as_nifti(slices, codes="RAS", *, dtype=None, spacing=SPACING_MM, image=nibab
     return image(values, affine, dtype=dtype or slices.dtype)
 
 
-def write_case(source, case="A", *, codes="RAS", suffix=".nii.gz", modalities=("t1", "flair"), separator="_", **seg):
-    """Return the folder of a case whose modality k holds SLICES + 1000 k; seg are arguments of its segmentation."""
+def write_case(
+    source: Path,
+    case: str = "A",
+    *,
+    codes: str = "RAS",
+    suffix: str = ".nii.gz",
+    modalities: tuple[str, ...] = ("t1", "flair"),
+    separator: str = "_",
+    **seg: Any,
+) -> Path:
+    """Write a case and return its folder; modality k holds SLICES + 1000 k, and `seg` are options of the mask."""
     folder = source / case
     folder.mkdir(parents=True)
     for k, name in enumerate(modalities):
@@ -38,25 +58,27 @@ def write_case(source, case="A", *, codes="RAS", suffix=".nii.gz", modalities=("
     return folder
 
 
-def patient_of(folder, *, suffix=".nii.gz", **options):
+def patient_of(folder: Path, *, suffix: str = ".nii.gz", **options: Any) -> NiftiPatient:
     paths = [folder / f"{folder.name}_{name}{suffix}" for name in ("t1", "flair", "seg")]
     return NiftiPatient(id=folder.name, images=tuple(paths[:2]), segmentation=paths[2], **options)
 
 
-def problems_of(patient):
+def problems_of(patient: NiftiPatient) -> dict[str, str]:
+    """Return the reasons for which a patient cannot be read, by the name of the file."""
     with pytest.raises(BadFiles) as caught:
         patient.read()
     return {problem.path.name: problem.reason for problem in caught.value.problems}
 
 
-def rewrite(path, change):
-    """Rewrite the bytes of a .nii or .nii.gz file, inflated."""
+def rewrite(path: Path, change: Callable[[bytearray], object]) -> None:
+    """Change the uncompressed bytes of a NIfTI file in place, or replace them by the bytes that `change` returns."""
     content = bytearray(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
-    content = bytes(change(content) or content)
+    changed = change(content)
+    content = changed if isinstance(changed, bytes | bytearray) else content
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
-def put(content, offset, value, dtype):
+def put(content: bytearray, offset: int, value: ArrayLike, dtype: DTypeLike) -> None:
     """Overwrite the bytes at an offset; nifti1.h says what they mean."""
     written = np.array(value, dtype).tobytes()
     content[offset : offset + len(written)] = written

@@ -12,6 +12,8 @@ from model.segmentation_network import NetworkConfig, SegmentationNetwork, check
 
 @dataclass(frozen=True, kw_only=True)
 class PlainConfig(NetworkConfig):
+    """The size of the convolution's kernel."""
+
     architecture: ClassVar[str] = "plain"
 
     kernel: int = 3
