@@ -1,1 +1,1 @@
-"""What the patients are: readers, the split, one packed array, augmentation, loaders. Imports no torch and no Ray."""
+"""Patients as data: readers, the split, the packed array, augmentation, loaders. Imports neither torch nor Ray."""

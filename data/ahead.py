@@ -1,4 +1,4 @@
-"""Results in order, computed by threads a bounded number of items ahead of the consumer."""
+"""Compute results in threads, in order, a bounded number of items ahead of the consumer."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -12,9 +12,9 @@ Result = TypeVar("Result")
 def ahead(
     make: Callable[[Part], Result], parts: Iterable[Part], *, num_ahead: int, num_threads: int = 1, name: str = ""
 ) -> Generator[Result, None, None]:
-    """Yield make(part) for each part, in order; at most num_ahead results beyond the requested one are in progress.
+    """Yield make(part) for each part, in order, while threads compute up to num_ahead of the next results.
 
-    Closing the iterator ends the threads. An exception in make is raised when its result is requested.
+    Closing the generator ends the threads. An exception in make is raised when its result is requested.
     """
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
     pending: deque[Future[Result]] = deque()

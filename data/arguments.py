@@ -1,4 +1,4 @@
-"""The command line of every command: a dataclass whose fields are its options, and their docstrings the help."""
+"""Parse a command line into a dataclass: each field is an option, and the docstring of the field is its help."""
 
 import ast
 import inspect
@@ -18,13 +18,13 @@ T = TypeVar("T")
 def parse_arguments(
     kind: type[T], argv: Sequence[str] | None, *, prog: str, default: T | None = None, description: str | None = None
 ) -> T:
-    """Return the arguments of a command; end with status 2 and say why if one of them is not legal.
+    """Return the parsed arguments of a command; if one is illegal, print why and exit with status 2.
 
     Args:
-        kind: A dataclass with an option in each field; its docstring is the description of the command.
-        argv: The arguments; None: those of this process.
+        kind: A dataclass with one field for each option; its docstring is the description of the command.
+        argv: The arguments; None takes those of this process.
         prog: How the command is called as a module, such as `python -m search.tune`.
-        default: The values of the options that are not given; None: those of the dataclass.
+        default: The values of options that are not given; None takes the defaults of the dataclass.
         description: A description other than the docstring.
     """
     _set_help(kind)
@@ -34,15 +34,15 @@ def parse_arguments(
 
 
 def _called_as(prog: str) -> str:
-    """Return how the command was called: as a module, or as a command of `tumour-search` (search/cli.py)."""
+    """Return the name that the command was called by: the module's, or a command of `tumour-search` (search/cli.py)."""
     program = Path(sys.argv[0]).name
     return f"{program} {prog.rpartition('.')[2]}" if program == "tumour-search" else prog
 
 
 def _set_help(kind: type) -> None:
-    """Give the fields of a dataclass, and of the dataclasses in it, their docstrings as help in whole lines.
+    """Set the help of each field of a dataclass, and of nested ones, to its docstring without line breaks.
 
-    tyro would break the help wherever a line of the source ends, if that line is indented (1.0.17).
+    tyro 1.0.17 would keep the line breaks of indented docstrings.
     """
     docstrings = {name: text for base in reversed(kind.__mro__) for name, text in _docstrings(base).items()}
     hints = get_type_hints(kind)
@@ -55,7 +55,7 @@ def _set_help(kind: type) -> None:
 
 
 def _docstrings(kind: type) -> dict[str, str]:
-    """Return the string below each field of a dataclass; none of a class that is not a dataclass."""
+    """Return the docstring of each field of a dataclass, by name; empty for any other class."""
     if not is_dataclass(kind):
         return {}
     [definition] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body

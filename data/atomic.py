@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Write files and folders atomically: they appear whole or not at all."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Write the bytes to the file so that a reader never sees half of them.
 
     Args:
-        sync: Whether to wait until the disk has the bytes, so that they survive a crash of the machine. Without it
-            they survive a crash of the program only; use it for what can be made again.
+        sync: Whether to wait until the bytes are on the disk, so that they survive a crash of the machine. False is
+            faster, and enough for a file that can be made again.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -24,14 +24,14 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
                 os.fsync(file.fileno())
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)  # what a full disk left
+        partial.unlink(missing_ok=True)  # left behind if the disk is full
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it becomes target at the end of the block, or vanishes if the block fails.
 
-    When another process has made target meanwhile, that one stays: both must have made the same.
+    If another process has created target meanwhile, its folder stays, so all processes must write the same content.
     """
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:

@@ -35,9 +35,9 @@ class AugmentConfig:
 def build_augment(config: AugmentConfig) -> Augment | None:
     """Return augment(image, mask, seed) -> (image, mask), or None when strength is 0.
 
-    Image and mask are moved alike, the mask by nearest neighbour; only the image changes its grey levels. The result
-    depends on the arguments alone, not on earlier calls or a global generator, and the inputs are not written to.
-    Several threads may call it, but it cannot be pickled: build it in the process that uses it.
+    Image and mask get the same geometric transform, the mask by nearest neighbour; only the image changes grey levels.
+    The result depends on the arguments alone, not on earlier calls or a global generator, and the inputs are not
+    changed. Several threads may call the function, but it cannot be pickled: build it in the process that uses it.
     """
     if config.strength == 0:
         return None

@@ -1,4 +1,4 @@
-"""Packs on disk, so that a data set is decoded once for all searches and commands.
+"""Keep packs on disk, so that a data set is decoded once for all searches and commands.
 
 A pack's folder is named by a hash of its preprocessing and of the names, sizes and times of its files. The folder
 appears whole or not at all: two searches that start at once do not disturb each other, and a killed one leaves no half
@@ -26,7 +26,7 @@ VERSION = 1
 """Raise it when a reader, the preprocessing or the format of a pack changes; older packs are then made again."""
 
 MAX_PACKS = 8
-"""Number of packs that are kept; the least recently used ones beyond it are removed."""
+"""Number of packs that are kept; when there are more, the least recently used ones are removed."""
 
 ARRAYS = ("images", "masks", "patient_of_slice", "slice_numbers", "mean", "std", "original_shapes")
 FACTS_FILE = "pack.json"

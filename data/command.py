@@ -1,4 +1,4 @@
-"""How every command of the program runs and ends: its exit status, and what a person reads when it fails."""
+"""Run a command of the program: choose its exit status, and print what the user should read when it fails."""
 
 import errno
 import os
@@ -15,31 +15,30 @@ from data.errors import UserError
 from data.printable import printable
 
 FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130
-"""Exit statuses; 0 is success, and a command may return 1 itself, where it found nothing to do."""
+"""Exit statuses. 0 is success, and a command also returns 1 if it found nothing to do."""
 
 DEBUG = "--debug"
-"""Every command takes it: the traceback of a fault goes to the screen too."""
+"""Option of every command that prints the traceback of an error on the screen too."""
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-"""A disk that is full or may not be written, wherever it is noticed."""
+"""Errors of a disk that is full or not writable: the user can mend them, wherever they are raised."""
 
 PACKAGES = ("tumour-search", "numpy", "torch", "ray", "optuna", "wandb", "onnxruntime")
-"""Their versions are in the report of a fault, where they are installed."""
+"""Packages whose versions are in the report of a fault, if they are installed."""
 
 
 def run_command(
     command: Callable[[list[str]], int], argv: Sequence[str] | None = None, *, interrupted: str = "interrupted"
 ) -> int:
-    """Run a command, say what ended it, and return its exit status.
+    """Run a command, print why it failed if it did, and return its exit status.
+
+    The status is the command's own; 2 after a UserError or a full or read-only disk, which prints one line; 130 after
+    Ctrl-C; 1 after a fault of the program, which writes the traceback to a file and prints one line that names it.
 
     Args:
         command: Takes the arguments without `--debug`, and returns its own exit status.
-        argv: The arguments; None: those of this process.
-        interrupted: What is said after Ctrl-C.
-
-    Returns:
-        What the command returned; 2 after a UserError or a full or read-only disk, which is one line; 130 after Ctrl-C;
-        1 after a fault of the program, whose traceback is in a file that the one line names.
+        argv: The arguments; None takes those of this process.
+        interrupted: The line that is printed after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG in arguments
@@ -73,7 +72,7 @@ def _report_fault(error: Exception, arguments: Sequence[str], *, debug: bool) ->
     path = Path(tempfile.gettempdir()) / name
     try:
         path.write_text(report)
-    except OSError as unwritable:  # then the screen is the only place for it
+    except OSError as unwritable:  # only the screen is left
         print(report, file=sys.stderr)
         print(f"error: this is a fault of the program; please report the text above ({unwritable})", file=sys.stderr)
         return FAULT

@@ -43,7 +43,7 @@ MAX_ENTRIES = 100_000
 MAX_BYTES = 8_000_000_000
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError)
-_DAMAGE = (*_BROKEN, FileExistsError, NotADirectoryError)  # the last two: names of entries that exclude each other
+_DAMAGE = (*_BROKEN, FileExistsError, NotADirectoryError)  # the last two: entries with conflicting names
 
 
 class DownloadError(UserError):
@@ -132,7 +132,7 @@ def download(to: Path, expected: Counts) -> Path:
 
 
 def count(folder: Path) -> Counts:
-    """Return the counts of the patients' folders in folder; no file is opened."""
+    """Return the number of patients and files below a folder, from the names of the files alone."""
     num_patients = num_slices = num_unpaired = 0
     for patient in folder.iterdir():
         stems = {path.stem for path in patient.glob("*.tif")}
@@ -167,21 +167,21 @@ def _fetch(partial: Path, expected: Counts) -> Path:
         from requests import RequestException
     except ImportError as error:
         raise DownloadError("downloading needs kagglehub: pip install 'tumour-search[download]'") from error
-    print(f"Downloading {HANDLE} from Kaggle (about 750 MB); run the command again to continue.", flush=True)
+    print(f"Downloading {HANDLE} from Kaggle (about 750 MB). If interrupted, run the command again.", flush=True)
     try:
-        # Not by output_dir: there kagglehub refuses to continue an interrupted download.
+        # An environment variable, because with output_dir kagglehub refuses to continue an interrupted download.
         with _environment("KAGGLEHUB_CACHE", str(cache)):
             folder = Path(kagglehub.dataset_download(HANDLE))
         found = _first_root(path.relative_to(folder) for path in folder.rglob(ROOT) if path.is_dir())
         if found is None:
-            raise DownloadError(f"what Kaggle sent holds no folder {ROOT}")
+            raise DownloadError(f"the download from Kaggle holds no folder {ROOT}")
         _check(folder / found, expected, "Kaggle may have changed the set: run the same command again")
-    except Exception as error:  # kagglehub and its dependencies have a class of their own for each failure
+    except Exception as error:  # kagglehub and its dependencies raise many classes of exceptions
         if not isinstance(error, OSError | JSONDecodeError):  # neither the disk nor the network failed
             shutil.rmtree(cache, ignore_errors=True)  # so the content is wrong, and kagglehub would not fetch it again
         if isinstance(error, DownloadError) or (isinstance(error, OSError) and not isinstance(error, RequestException)):
             raise
-        # A signed address is a key, so the part after the ? must not be shown.
+        # The query of a signed URL grants access, so it must not be shown.
         reason = textwrap.shorten(re.sub(r"\?\S+", "?...", str(error)), 300, placeholder=" ...")
         failure = f"{HANDLE} could not be downloaded ({type(error).__name__}: {reason})"
         raise DownloadError(f"{failure}; run the same command again to continue") from error

@@ -1,4 +1,4 @@
-"""Mistakes of the user, told apart from faults of the program."""
+"""Errors that the user can mend, as opposed to faults of the program."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class UserError(ValueError):
     thing, the value found, what is legal, and what to do. A command prints it as one line and exits with status 2
     (data/command.py). Every other exception is a fault of the program and keeps its traceback.
 
-    It is a ValueError, so that code which builds a config from Python can catch what Python programmers expect.
+    It is a ValueError, because that is what a Python programmer who builds a config expects to catch.
     """
 
 
@@ -28,14 +28,14 @@ class Problem:
 
     path: Path
     reason: str
-    """What the file is, what is legal, what to do. In a message it follows the path and a colon."""
+    """What is wrong with the file, what is legal, and what to do. A message shows it after the path and a colon."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
 
 class BadFiles(DataError):
-    """All files that cannot be used, so that they can be repaired or left out at once."""
+    """Files that cannot be used, all in one error, so that a person can repair or leave out all of them at once."""
 
     def __init__(self, headline: str, problems: Sequence[Problem], *, num_listed: int = MAX_LISTED_PROBLEMS) -> None:
         super().__init__(problems_message(headline, list(map(str, problems)), num_listed=num_listed))

@@ -32,7 +32,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """All that the content of a batch depends on."""
+    """Everything that determines the content of a batch."""
 
     slices: Int64[np.ndarray, " batch"]
     seed: int
@@ -48,8 +48,8 @@ def epoch_slices(
     """Return the slices of one training epoch in order: every tumour slice once, and as many slices without tumour.
 
     The slices without tumour are a fresh sample in each epoch, without replacement, or all of them if there are fewer
-    than tumour slices. If no slice has a tumour, return all slices. Two thirds of the LGG slices are empty: in full
-    they would take most of the time and teach the network to answer "nothing".
+    than tumour slices. If no slice has a tumour, return all slices. Two thirds of the LGG slices are empty: using them
+    all would take most of the time and teach the network to predict no tumour.
     """
     rng = np.random.default_rng([seed, epoch])
     tumour = pack.tumour_slices[slices]
@@ -80,16 +80,16 @@ def train_batches(
     augment: Augment | None = None,
     processes: Callable[[list[Part]], Iterator[Augmented]] | None = None,
 ) -> Generator[Batch, None, None]:
-    """Return this rank's share of each global batch of the epoch: batch[rank::world_size].
+    """Return a generator of this rank's share of each global batch of the epoch, batch[rank::world_size].
 
     The order of `epoch_slices` is cut into global batches. A short last batch is dropped, unless it is the only one:
-    then it is padded from its own start to a multiple of world_size, so that no rank waits for another. A thread
-    prepares two batches ahead; closing the iterator ends it.
+    then its first slices are repeated up to a multiple of world_size, so that no rank waits for another. A thread
+    prepares two batches ahead; closing the generator ends it.
 
     Args:
-        batch_size: Slices in a global batch.
-        first: Global batches before this one, counted from 0, are skipped without being read.
-        processes: Augment in the place of the thread, with the same result.
+        batch_size: Number of slices in a global batch.
+        first: Index of the first global batch to return; those before it are not read.
+        processes: Returns the augmented slices of the parts, computed in other processes instead of the thread.
 
     Raises:
         UserError: batch_size is not a positive multiple of world_size.
@@ -118,9 +118,10 @@ def _global_batches(order: np.ndarray, batch_size: int, world_size: int) -> list
 def eval_batches(
     pack: Pack, slices: Int64[np.ndarray, " slices"], *, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Generator[Batch, None, None]:
-    """Return slices[rank::world_size] in order, without augmentation, in batches of at most batch_size.
+    """Return a generator of batches of slices[rank::world_size], in order, without augmentation.
 
-    All ranks together get each slice exactly once. A rank whose share is empty gets no batch.
+    A batch has batch_size slices, the last one perhaps fewer. All ranks together get each slice exactly once. A rank
+    whose share is empty gets no batch.
     """
     assert batch_size >= 1, batch_size
     share = slices[rank::world_size]
@@ -135,7 +136,7 @@ def eval_batches(
 
 
 def augmented(pack: Pack, augment: Augment | None, part: Part) -> Augmented:
-    """Return copies of the images, with their context as channels, and of the masks of a batch, after augmentation."""
+    """Return the augmented images of a batch, with their context slices as channels, and its masks, as copies."""
     seen = neighbours(part.slices, pack.patient_of_slice, pack.preprocessing.context_slices)
     images, masks = as_channels(pack.images[seen]), pack.masks[part.slices]
     if augment is not None:

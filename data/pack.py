@@ -1,7 +1,6 @@
 """All slices of all patients as one uint8 array, decoded and resized once and then mapped by every worker of a machine.
 
-The slices are uint8 themselves; a pack of floats would be four times as large and hold nothing more. The array may be
-larger than memory (see `data.rows`).
+Floats would take four times as much memory. The array may be larger than memory (see `data.rows`).
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from data.patient import Patient
 from data.preprocess import Preprocessing, prepare
 from data.rows import Rows
 
-# Decoding releases the interpreter's lock only in part: more threads hide the latency of a network disk, no more.
+# Decoding releases the interpreter's lock only in part: more threads would only hide the latency of a network disk.
 NUM_THREADS = 4
 
 # Decoded patients that may wait to be written if the disk is slower than the decoding.
@@ -55,7 +54,7 @@ class Pack:
 
     @property
     def num_channels(self) -> int:
-        """Number of channels that the network sees: those of a slice and of its context."""
+        """Number of channels that the network sees: those of a slice and of its context slices."""
         return self.images.shape[3] * self.preprocessing.num_slices_seen
 
     @property
@@ -108,7 +107,7 @@ class Pack:
 
 
 def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, progress: bool = False) -> Pack:
-    """Return the pack of patients, in their order; each is read once.
+    """Return a pack of these patients, in this order; each is read once.
 
     Args:
         progress: Whether to show a progress bar on stderr.
@@ -125,7 +124,7 @@ def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, 
                 problems += found.problems
                 continue
             read.append((patient, found.facts))
-            if not problems and found.facts.num_channels == read[0][1].num_channels:  # else there will be no pack
+            if not problems and found.facts.num_channels == read[0][1].num_channels:  # otherwise it ends with an error
                 images.append(found.images)
                 masks.append(found.masks)
         problems += _mismatches(read)
@@ -155,9 +154,9 @@ def _join(
 
 
 def join_packs(packs: Sequence[Pack]) -> Pack:
-    """Return the pack of all patients of packs that were preprocessed alike, one pack after the other."""
+    """Return one pack with the patients of several, in order; all packs must have the same preprocessing."""
     first = packs[0]
-    assert all(pack.preprocessing == first.preprocessing for pack in packs), "one preprocessing"
+    assert all(pack.preprocessing == first.preprocessing for pack in packs), "packs differ in preprocessing"
     starts = np.cumsum([0, *(len(pack.patient_ids) for pack in packs[:-1])])
     with Rows() as images, Rows() as masks:
         for pack in packs:
@@ -181,7 +180,7 @@ def join_packs(packs: Sequence[Pack]) -> Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What stays in memory of a patient whose slices are written."""
+    """The facts about a patient that stay in memory after its slices are written to the disk."""
 
     num_channels: int
     mean: np.ndarray
@@ -232,7 +231,7 @@ def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
 
 
 def _mismatches(read: Sequence[tuple[Patient, _Facts]]) -> list[Problem]:
-    """Return the files of the patients whose number of channels is not the usual one."""
+    """Return the files of patients that have another number of channels than most patients."""
     counts = Counter(facts.num_channels for _, facts in read)
     if len(counts) < 2:
         return []

@@ -1,6 +1,6 @@
 """Patients, which every reader returns, and the volume that a patient's files hold.
 
-Readers only find files; `Patient.read` decodes them. So a folder can be checked in milliseconds.
+Readers only find files, so a folder is checked in milliseconds; `Patient.read` decodes them.
 """
 
 from abc import ABC, abstractmethod
@@ -116,22 +116,22 @@ class Scan(Generic[P]):
     """Sorted by id."""
 
     problems: tuple[Problem, ...] = ()
-    """Files that belong to no patient, or that lack their counterpart. Only a person can tell whether the rest is
-    right.
+    """Files that belong to no patient, or that lack their image or mask. Only a person can tell whether the patients
+    are right without them.
     """
 
     warnings: tuple[str, ...] = ()
-    """Facts that a person should know although nothing is wrong."""
+    """Remarks that a person should read although nothing is wrong."""
 
     channel_names: tuple[str, ...] = ()
-    """Names of the channels in order; empty where the files tell none, and the channels are numbered."""
+    """Names of the channels, in order; empty if the files do not name them, so that they are numbered."""
 
 
 def size_text(shape: Sequence[int]) -> str:
-    """Return the sides as text for messages, such as `16 x 16 x 3`."""
+    """Return a shape as text for messages, such as `16 x 16 x 3`."""
     return " x ".join(map(str, shape))
 
 
 def kind_of(image: np.ndarray) -> str:
-    """Return the size and type of an image as text, such as `16 x 16 x 3 of uint8`; they are equal within a volume."""
+    """Return the size and type of an image as text, such as `16 x 16 x 3 of uint8`; all slices of a volume share it."""
     return f"{size_text(image.shape)} of {image.dtype}"

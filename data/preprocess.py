@@ -1,4 +1,4 @@
-"""From a volume of any size and type to the network's input and back; training and prediction use the same code.
+"""Turn a volume into the network's input, and predictions back to its size; in training and in prediction alike.
 
 Intensities are taken relative to the patient's own volume, because MR intensities have no unit and the gain differs
 from scanner to scanner.
@@ -18,13 +18,13 @@ from data.errors import UserError
 HEAD_THRESHOLD = 0.1
 HEAD_PERCENTILE = 0.99
 
-# In grey levels, so that a constant channel does not divide by zero.
+# Smallest standard deviation, in grey levels, so that a constant channel causes no division by zero.
 MIN_STD = 1.0
 
-# Quantiles at which values are cut off; nnU-Net and BraTS pipelines use the same.
+# Quantiles to which values are clipped; nnU-Net and BraTS pipelines use the same.
 WINDOW = (0.005, 0.995)
 
-# A value that this share of all voxels has is background: air, or what skull stripping removed.
+# If at least this share of all voxels has the same value, that value is background: air, or a stripped skull.
 BACKGROUND_SHARE = 0.1
 
 MAX_CONTEXT = 5
@@ -32,8 +32,7 @@ MAX_CONTEXT = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What is done to a patient's slices before the network sees them; the model records it and prediction repeats
-    it."""
+    """How a patient's slices are prepared for the network; the model records it and prediction repeats it."""
 
     size: int = 128
     """Side in pixels that slices are resized to, after padding them to a square."""
@@ -43,15 +42,15 @@ class Preprocessing:
 
     intensities: Literal["auto", "full", "percentile"] = "auto"
     """How values become the 256 grey levels of the pack. `full`: from the volume's lowest value to its highest;
-    `percentile`: from the 0.5th percentile to the 99.5th; `auto`: 8-bit slices stay as they are, others are treated by
-    percentile. The background, one value that a tenth of all voxels share, becomes 0."""
+    `percentile`: from the 0.5th percentile to the 99.5th; `auto`: 8-bit slices stay as they are, and others use
+    `percentile`. The background, one value that at least a tenth of all voxels have, becomes 0."""
 
     normalisation: Literal["zscore", "unit"] = "zscore"
     """`zscore`: zero mean and unit deviation over the head of the volume; `unit`: grey levels from 0 to 1."""
 
     context_slices: int = 0
-    """Neighbours above and below that are added to a slice as channels (2.5-D); at the ends, the last one is repeated.
-    """
+    """Number of neighbours above and as many below that are added to a slice as channels (2.5-D). At the ends of a
+    volume, the last slice is repeated."""
 
     def __post_init__(self) -> None:
         for name, legal in (
@@ -74,7 +73,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A volume at the network's size, and the way back."""
+    """A volume at the network's size, with what is needed to bring predictions back to its own size."""
 
     images: UInt8[np.ndarray, "slices size size channels"]
     mean: Float32[np.ndarray, " channels"]
@@ -83,7 +82,7 @@ class Prepared:
     """Height and width of the original slices."""
 
     box: tuple[int, int, int, int]
-    """Top, left, height and width of the part that was kept."""
+    """Top, left, height and width of the part that cropping kept."""
 
     def fit_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "size size"]:
         """Return a mask of the volume at the network's size, fitted like the images."""
@@ -98,8 +97,7 @@ class Prepared:
 
 
 def prepare(images: Shaped[np.ndarray, "slices height width channels"], preprocessing: Preprocessing) -> Prepared:
-    """Return all slices of a patient at the network's size; only the normalisation by `mean` and `std` is left to
-    do."""
+    """Return a patient's slices at the network's size, not yet normalised by `mean` and `std`."""
     levels = to_grey_levels(images, preprocessing.intensities)
     box = head_box(levels) if preprocessing.crop == "head" else (0, 0, *levels.shape[1:3])
     fitted = np.stack([fit_image(_cut(image, box), preprocessing.size) for image in levels])
@@ -112,7 +110,7 @@ def prepare(images: Shaped[np.ndarray, "slices height width channels"], preproce
 def to_grey_levels(
     images: Shaped[np.ndarray, "slices height width channels"], intensities: str
 ) -> UInt8[np.ndarray, "slices height width channels"]:
-    """Return the volume in 256 grey levels, each channel on its own; see `Preprocessing.intensities`."""
+    """Return the volume in 256 grey levels, converting each channel by itself; see `Preprocessing.intensities`."""
     if images.dtype == np.uint8 and intensities == "auto":
         return images
     shares = (0.0, 1.0) if intensities == "full" else WINDOW
@@ -137,8 +135,7 @@ def _to_grey_levels(values: np.ndarray, shares: tuple[float, float]) -> np.ndarr
 
 
 def head_box(images: UInt8[np.ndarray, "slices height width channels"]) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of the box around the head in all slices; of the whole slice without a
-    head."""
+    """Return top, left, height and width of the box around the head in all slices; the whole slice without a head."""
     head = find_head(images).any(axis=0)
     if not head.any():
         return 0, 0, *images.shape[1:3]
@@ -149,7 +146,7 @@ def head_box(images: UInt8[np.ndarray, "slices height width channels"]) -> tuple
 def neighbours(
     slices: Int64[np.ndarray, " chosen"], patient_of_slice: Int64[np.ndarray, " slices"], context_slices: int
 ) -> Int64[np.ndarray, "chosen seen"]:
-    """Return each slice with its neighbours, from below to above; none of them is of another patient."""
+    """Return the indices of each slice and its neighbours, lowest first; a patient's last slice is repeated."""
     patients = patient_of_slice[slices]
     first = np.searchsorted(patient_of_slice, patients, side="left")
     last = np.searchsorted(patient_of_slice, patients, side="right") - 1
@@ -160,7 +157,7 @@ def neighbours(
 def as_channels(
     images: UInt8[np.ndarray, "chosen seen height width channels"],
 ) -> UInt8[np.ndarray, "chosen height width stacked"]:
-    """Return each slice with the channels of its neighbours, slice after slice."""
+    """Return each slice and its neighbours as one image: all channels of the lowest slice, then those of the next."""
     chosen, _, height, width, _ = images.shape
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1, 4).reshape(chosen, height, width, -1))
 
@@ -229,7 +226,7 @@ def normalise(
 def find_head(
     images: UInt8[np.ndarray, "slices height width channels"],
 ) -> Bool[np.ndarray, "slices height width"]:
-    """Return where any channel exceeds 0.1 of its 99th percentile over the volume."""
+    """Return the mask of the head: pixels where any channel exceeds 0.1 of its 99th percentile over the volume."""
     head = np.zeros(images.shape[:3], bool)
     for channel in range(images.shape[3]):
         head |= images[..., channel] > HEAD_THRESHOLD * _percentile(images[..., channel])

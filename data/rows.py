@@ -11,9 +11,9 @@ from data.errors import DataError
 
 
 class Rows:
-    """An array that grows at its end, in a file without a name: nothing is left of it, however the process ends.
+    """An array that grows at its end, in an unnamed temporary file that vanishes however the process ends.
 
-    It grows within a `with` block; arrays that `array` returned stay valid after it.
+    Append rows within its `with` block; an array that `array` returned stays valid after the block.
     """
 
     def __init__(self) -> None:

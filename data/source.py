@@ -1,4 +1,4 @@
-"""The patients of a data source: a folder in one of the layouts of the readers, or patients that a reader generates."""
+"""Find the patients of a data source: a folder in a layout that a reader knows, or patients that a reader generates."""
 
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -20,7 +20,7 @@ def _help() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading(Options):
-    """How to understand the files of a data source."""
+    """How to read the files of a data source."""
 
     data_format: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(data_formats())}}}", help=_help())] = AUTO
     """Layout of the data: the name of a reader, or `auto` to recognise it."""
@@ -47,22 +47,22 @@ class Source:
     """Files that are left out, as `skip_bad_files` allows."""
 
     channel_names: tuple[str, ...]
-    """Names of the channels in the files or the options; empty if neither tells any."""
+    """Names of the channels, from the files or the options; empty if neither names them."""
 
     def name_channels(self, num_channels: int) -> tuple[str, ...]:
-        """Return a name for each channel that was read: its number if there are not as many names as channels."""
+        """Return a name for each channel; numbers from 0 if there are not as many names as channels."""
         return self.channel_names if len(self.channel_names) == num_channels else tuple(map(str, range(num_channels)))
 
 
 def find_source(source: str, *, reading: Reading | None = None, phantom_root: Path) -> Source:
-    """Return the patients that source stands for.
+    """Return the patients of a data source.
 
-    "phantom" and "phantom:40" are synthetic patients (24, or as many as asked), written below phantom_root when they
-    are first used. Anything else is the path of a folder; one that is called phantom is "./phantom".
+    "phantom" and "phantom:40" are 24 and 40 synthetic patients, which are written below phantom_root at their first
+    use. Anything else is the path of a folder; write "./phantom" for a folder of that name.
 
     Raises:
         DataError: The number of phantoms is illegal, or the folder is not a data set.
-        BadFiles: Files belong to no patient, or lack their counterpart.
+        BadFiles: Files belong to no patient, or lack their image or mask.
     """
     reading = reading or Reading()
     name, path = _locate(source, reading, phantom_root)

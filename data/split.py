@@ -39,8 +39,8 @@ def split_patients(
     nearest to its interval, from a side that has more than one; only such a patient can move when others are added.
 
     Raises:
-        DataError: There are fewer than three patients, an id is there twice, a fraction is outside (0, 1), or no
-            patient is left for training.
+        DataError: There are fewer than three patients, an id occurs twice, a fraction is outside (0, 1), or no patient
+            is left for training.
     """
     ids = sorted(patient_ids)
     _check(ids, val_fraction, test_fraction)

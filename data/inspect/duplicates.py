@@ -25,7 +25,7 @@ class Match(NamedTuple):
 
 
 def exact_duplicates(summaries: Sequence[Summary]) -> list[Match]:
-    """Return each slice with the pixels of an earlier one, and the first such slice; blank slices are left out."""
+    """Return a match for each slice that repeats the pixels of an earlier one; blank slices are left out."""
     first: dict[str, tuple[int, int]] = {}
     matches = []
     for p, summary in enumerate(summaries):
@@ -36,9 +36,10 @@ def exact_duplicates(summaries: Sequence[Summary]) -> list[Match]:
 
 
 def near_duplicates(summaries: Sequence[Summary]) -> list[Match]:
-    """Return the slices that correlate above MIN_CORRELATION with another patient's, and the best match.
+    """Return the best match of each slice that correlates above MIN_CORRELATION with a slice of another patient.
 
-    Neighbours within a patient always look alike, and `exact_duplicates` returns exact ones: both are left out.
+    Slices of one patient are not compared, because neighbours always look alike. Slices with the same pixels are left
+    out: `exact_duplicates` returns them.
     """
     looks = np.concatenate([summary.looks for summary in summaries])
     places = [(p, s) for p, summary in enumerate(summaries) for s in range(len(summary.numbers))]

@@ -8,7 +8,7 @@ import numpy as np
 from data.inspect.duplicates import Match
 from data.inspect.summary import Summary, by_channel, lesion_volumes, quantiles
 
-MAX_LINES = 20  # of a cell of the table
+MAX_LINES = 20  # in a cell of the table
 
 
 def facts(
@@ -71,4 +71,5 @@ def _spread(values: Sequence[float], unit: str) -> str:
 
 
 def format_number(value: float) -> str:
+    """Return a number as text: three significant digits, or the whole number from 1000 on."""
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"

@@ -1,4 +1,4 @@
-"""Figures of the page of an inspection, as coordinates for its SVG."""
+"""The figures on the page of an inspection, as coordinates for its SVG."""
 
 import math
 from collections import defaultdict
@@ -11,7 +11,7 @@ from data.inspect.summary import Channel, Summary, by_channel, quantiles
 from data.printable import printable
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-MAX_GROUPS = 12  # of histograms and bars; more make no comparison
+MAX_GROUPS = 12  # more histograms or bars cannot be compared by eye
 NUM_BINS = 64
 PLOT = (300.0, 120.0)  # width and height of a figure's axes, in units of the page's SVG
 
@@ -51,9 +51,16 @@ class Bars:
     """A bar for each patient."""
 
     path: str
+    """SVG path that draws all bars."""
+
     top: str
+    """Label at the top of the y axis."""
+
     middle: str
+    """Label in the middle of the y axis."""
+
     count: int
+    """Number of bars."""
 
 
 def largest_groups(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
@@ -103,7 +110,7 @@ def _edges(channels: Sequence[Channel]) -> np.ndarray:
     low, high = quantiles(channels, (0.001, 0.999), head=True).tolist()
     if any((one.values % 1).any() for one in channels):
         return np.linspace(low, max(high, low + 1e-6), NUM_BINS + 1)
-    # A whole number: bins of 3 and of 4 grey levels in turn would look like a comb.
+    # A whole number, because bins that alternate between 3 and 4 grey levels would look like a comb.
     step = math.ceil((high - low + 1) / NUM_BINS)
     return np.arange(low, high + step + 1, step)
 

@@ -19,17 +19,22 @@ _MAX_NAMED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One oddity."""
+    """Something odd about a data set."""
 
     kind: str
+    """What is odd, such as `same pixels`; findings are grouped by it."""
+
     where: str
+    """The file or the patients concerned."""
+
     text: str
+    """The details."""
 
 
 def find(
     summaries: Sequence[Summary], exact: Sequence[Match] = (), near: Sequence[Match] = (), bad: Sequence[Problem] = ()
 ) -> list[Finding]:
-    """Return all that is odd, kind by kind; a finding that is the same for all patients is returned once."""
+    """Return all findings, grouped by kind; a finding that is the same for all patients is returned once."""
     findings = [Finding(kind="unusable file", where=str(problem.path), text=problem.reason) for problem in bad]
     findings += _by_pair("same pixels", summaries, exact)
     findings += _by_pair("look alike", summaries, near)
@@ -100,7 +105,7 @@ CHECKS: dict[str, Callable[[Summary], str]] = {
     "identical channels": _copies,
     "single slice": lambda summary: "the patient has one slice only" if len(summary.numbers) == 1 else "",
 }
-"""For each kind, a function that says what is odd about one patient; an empty text for nothing."""
+"""For each kind of finding, a function that returns what is odd about a patient, or an empty text."""
 
 DIFFERENCES: dict[str, Callable[[Summary], str]] = {
     "sizes differ (information)": lambda summary: f"{summary.size[0]} x {summary.size[1]}",

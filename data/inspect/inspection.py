@@ -36,14 +36,14 @@ class SplitOptions:
         self.split(("any", "three", "patients"))
 
     def split(self, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return the ids by side."""
+        """Return the ids of the patients on each side: train, val and test."""
         found = split_patients(ids, seed=self.seed, val_fraction=self.val_fraction, test_fraction=self.test_fraction)
         return {"train": found.train, "val": found.val, "test": found.test}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """All that an inspection shows."""
+    """Everything that an inspection shows."""
 
     name: str
     """The data source, as the person named it."""

@@ -12,7 +12,7 @@ from data.printable import printable
 
 
 def write_page(path: Path, inspection: Inspection) -> None:
-    """Write the page. The patients that it shows are read again.
+    """Write the page of an inspection, after reading the patients that it shows again.
 
     Raises:
         BadFiles: A patient can no longer be read.

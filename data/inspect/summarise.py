@@ -1,4 +1,4 @@
-"""Summaries of patients, read a few at a time, so that only a few volumes are in memory."""
+"""Summarise patients a few at a time, so that only a few volumes are in memory."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from data.preprocess import find_head, to_grey_levels
 # Each thread has one volume in memory; a BraTS volume of four modalities takes about 0.5 GB with intermediate results.
 NUM_THREADS = 3
 
-# The tips of all heads look alike; a slice is compared only if the head fills this share of it.
+# The top slices of all heads look alike, so a slice is compared only if the head fills this share of it.
 MIN_HEAD_SHARE = 0.1
 
 MAX_SPECK_PIXELS = 10  # a contour of this area is noise in the air and not part of the head
@@ -31,7 +31,7 @@ SAMPLE_SIZE = 10_000
 def read_summaries(
     patients: Sequence[Patient], names: Sequence[str]
 ) -> tuple[tuple[Patient, ...], tuple[Summary, ...], tuple[Problem, ...]]:
-    """Return the patients without the files that cannot be used, their summaries, and those files."""
+    """Return the usable patients, without their unusable files; their summaries; and the unusable files."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         results = pool.map(lambda patient: _read(patient, names), patients)
         read = list(track(results, "reading patients", total=len(patients), console=Console(stderr=True)))
@@ -56,7 +56,7 @@ def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, Summary | No
 
 
 def summarise(patient: Patient, volume: Volume, channel_names: Sequence[str] = ()) -> Summary:
-    """Return the summary of a volume; its channels are numbered if there are not as many names as channels."""
+    """Return the summary of a volume; channels are numbered if there are not as many names as channels."""
     levels = to_grey_levels(volume.images, "auto")
     head = find_head(levels)
     num_channels = levels.shape[3]

@@ -25,7 +25,7 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A few kilobytes about a patient, whose volume may be gigabytes."""
+    """A few kilobytes that describe a patient, whose volume may take gigabytes."""
 
     id: str
     group: str
@@ -75,7 +75,7 @@ def lesion_volumes(summaries: Sequence[Summary]) -> tuple[list[float], str]:
 def quantiles(
     channels: Sequence[Channel], shares: Sequence[float], *, head: bool = False
 ) -> Float64[np.ndarray, " shares"]:
-    """Return the values below which these shares of all pixels lie, or of the pixels of the head."""
+    """Return the quantiles, at these shares, of the values of all pixels, or of those in the head."""
     values = np.concatenate([one.values for one in channels]).astype(float)
     counts = np.concatenate([one.head_counts if head else one.counts for one in channels]).astype(float)
     order = np.argsort(values, kind="stable")

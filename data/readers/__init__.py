@@ -1,1 +1,1 @@
-"""How each layout of files is read: one module a layout, and what they share."""
+"""Readers of data sets: one module for each layout of files, and the code that they share."""

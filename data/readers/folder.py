@@ -1,7 +1,7 @@
 """Reader of a folder `images` beside a folder `masks`, the layout of most 2D segmentation data.
 
 Names differ between data sets, and a wrong guess would go unnoticed. So images and masks are matched by name, patients
-are told by folders or by a pattern, and every file without a match is a problem.
+are identified by folders or by a pattern, and every file without a match is a problem.
 """
 
 import re
@@ -39,10 +39,10 @@ class _Found:
 
     problems: list[Problem] = field(default_factory=list)
     num_unknown: Counter[str] = field(default_factory=Counter)
-    """Files that are not images, by suffix."""
+    """Number of files that are not images, by suffix."""
 
     num_alone: int = 0
-    """Images directly in an images folder, whose patient neither a folder nor a pattern tells."""
+    """Number of images directly in an images folder, each of which counts as a patient."""
 
     def bad(self, path: Path, reason: str) -> None:
         self.problems.append(Problem(path=path, reason=reason))
@@ -114,7 +114,8 @@ def _folder_pairs(source: Path, found: _Found, *, max_depth: int | None = None) 
             yield folder / images[0], folder / masks[0]
         elif images and masks:
             found.bad(
-                folder, f"holds {', '.join(images + masks)}, but one images and one masks is legal; remove others"
+                folder,
+                f"holds {', '.join(images + masks)}, but one images and one masks folder is legal; remove one",
             )
         else:
             for name in images + masks:
@@ -122,14 +123,14 @@ def _folder_pairs(source: Path, found: _Found, *, max_depth: int | None = None) 
 
 
 def _match(images: Path, masks: Path, found: _Found) -> Iterator[tuple[Path, Path]]:
-    """Yield the images that have exactly one mask, and the mask, ordered by path; the others are problems."""
+    """Yield each image that has exactly one mask, with the mask, ordered by path; add the others to the problems."""
     by_stem, masks_of_stem = _by_stem(images, found), defaultdict(list)
     for stem, paths in _by_stem(masks, found).items():
         masks_of_stem[stem if stem in by_stem else _MASK_ENDING.sub("", stem)] += paths
     for stem, paths in sorted(by_stem.items()):
         own = masks_of_stem.pop(stem, [])
         if len(paths) > 1:
-            reason = f"has the name of {paths[1].name}, so it is unclear to which the mask belongs; remove one"
+            reason = f"has the same name as {paths[1].name}, so it is unclear which of them the mask is for; remove one"
             found.bad(paths[0], reason)
         elif len(own) > 1:
             found.bad(paths[0], f"has {len(own)} masks ({', '.join(map(str, own))}), but must have one; remove others")
@@ -193,14 +194,14 @@ def _number(pairs: list[tuple[Path, Path, str]], found: _Found) -> tuple[SliceFi
 def _warnings(found: _Found) -> Iterator[str]:
     if found.num_alone:
         yield (
-            f"{found.num_alone} image(s) lie directly in an images folder, so each is taken as a patient by itself: "
-            "slices of one patient may then land on both sides of the split, which flatters the scores. If the names "
-            f"tell the patient, say how: {PATTERN_EXAMPLE}."
+            f"{found.num_alone} image(s) lie directly in an images folder, so each counts as a patient: slices of one "
+            "patient may then be on both sides of the split, which inflates the scores. If the file names contain the "
+            f"patient, say how: {PATTERN_EXAMPLE}."
         )
     for patient_id, pairs in sorted(found.pairs.items()):
         if len(groups := sorted({group or "." for _, _, group in pairs})) > 1:
             what = f"patient {patient_id} has images below {', '.join(groups)}"
-            yield f"{what}; if these are several patients, let --patient-pattern take in the folder."
+            yield f"{what}; if these are several patients, include the folder in --patient-pattern."
     if found.num_unknown:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.num_unknown.most_common(4))
         total = found.num_unknown.total()

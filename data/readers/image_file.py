@@ -1,8 +1,8 @@
-"""An image file as an array, after checks that decoders leave out.
+"""Read an image file as an array, after checks that decoders do not make.
 
-Decoders silently fill the missing part of a truncated file with black. So each format is checked by what it offers:
-TIFF by its strips, PNG by its checksums, JPEG by its end marker. Sizes are read from the header before anything is
-decoded. The values are those in the file, never scaled.
+Decoders silently fill the missing part of a truncated file with black. So a TIFF is checked by its strips, a PNG by its
+checksums, and a JPEG by its end marker. Sizes are read from the header before anything is decoded. The values are those
+in the file, never scaled.
 """
 
 import stat
@@ -70,10 +70,11 @@ def read_pixels(path: Path) -> Shaped[np.ndarray, "height width *channels"]:
 def as_mask(
     path: Path, pixels: Shaped[np.ndarray, "height width *channels"], labels: Collection[int] = ()
 ) -> Bool[np.ndarray, "height width"]:
-    """Return where the mask that was read from path shows tumour.
+    """Return the tumour pixels of a mask that was read from path.
 
-    Without labels this is every pixel above 0, and the values must be 0 and 1, or 0 and 255. With labels it is every
-    pixel with one of these values, and the values must be whole numbers. A mask has one channel, or several equal ones.
+    Without labels, every pixel above 0 is tumour, and the values must be 0 and 1, or 0 and 255. With labels, every
+    pixel with one of these values is tumour, and the values must be whole numbers. A mask has one channel, or several
+    equal ones.
 
     Raises:
         BadFiles: With one problem: the mask is coloured, or its values are illegal.
@@ -153,7 +154,7 @@ def _is_truncated(page: tifffile.TiffPage, num_bytes: int) -> bool:
 
 
 def _decode_unusual(page: tifffile.TiffPage, content: bytes) -> np.ndarray:
-    """Return what OpenCV decodes: it needs no further package for LZW, by which it compresses TIFF itself."""
+    """Return the pixels as OpenCV decodes them; unlike tifffile, it needs no further package for LZW."""
     pixels = _decode(content)
     if pixels.shape != page.shape or pixels.dtype != page.dtype or page.photometric == 0:
         raise IllegalImage(f"its compression {page.compression!r} cannot be decoded; save it uncompressed")
@@ -209,7 +210,7 @@ def _decode(content: bytes) -> np.ndarray:
     """Return the pixels that OpenCV decodes, with channels in the order of the file."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise IllegalImage("its pixels are damaged, or coded in a rare way; copy it again or save it again")
+        raise IllegalImage("its pixels are damaged, or encoded in a rare way; copy it again or save it again")
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
@@ -229,13 +230,15 @@ def _of_plain_type(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels, np.uint8 if pixels.dtype == bool else pixels.dtype.newbyteorder("="))
 
 
-def _check_size(height: int, width: int, *, num_bytes: int = 1) -> None:  # of a pixel
+def _check_size(height: int, width: int, *, num_bytes: int = 1) -> None:  # num_bytes of each pixel
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise IllegalImage(
             f"is {height} x {width}, but 1 to {MAX_SIDE} pixels a side are legal; resize or copy it again"
         )
     if height * width * num_bytes > MAX_BYTES:
-        raise IllegalImage(f"takes {height * width * num_bytes / 2**30:.1f} GiB decoded, but 1 is the most; resize it")
+        raise IllegalImage(
+            f"takes {height * width * num_bytes / 2**30:.1f} GiB decoded, but at most 1 GiB is legal; resize it"
+        )
 
 
 def _shown(values: np.ndarray) -> str:

@@ -1,8 +1,7 @@
-"""What the header of a TIFF, PNG or JPEG file promises: read before anything is decoded, for a megabyte may decode to
-gigabytes.
+"""Read the header of a TIFF, PNG or JPEG file before anything is decoded: a megabyte may decode to gigabytes.
 
-Pillow 13.0 was tried in place of these lines: it opens truncated files, does not tell the bit depth of a PNG, and
-refuses 14,000 x 14,000 pixels, which are legal here, unless a limit that holds for the whole process is raised.
+Pillow 13.0 was tried instead of this module: it opens truncated files, does not report the bit depth of a PNG, and
+refuses 14,000 x 14,000 pixels, which are legal here, unless a limit for the whole process is raised.
 """
 
 import math
@@ -29,7 +28,7 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette is d
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _DEFLATE = (8, 32946)
-_TIFF_COMPRESSIONS = (1, 5, *_DEFLATE)  # none, LZW, Deflate: of these it is known how much they decode to
+_TIFF_COMPRESSIONS = (1, 5, *_DEFLATE)  # none, LZW, Deflate: their decoded size can be checked
 
 
 class IllegalImage(ValueError):
@@ -51,7 +50,7 @@ class PngHeader(NamedTuple):
 
 
 class JpegFrame(NamedTuple):
-    """The header of a JPEG's first frame: decoders take that one."""
+    """The header of a JPEG's first frame, which is the one that decoders use."""
 
     height: int
     width: int
@@ -59,24 +58,24 @@ class JpegFrame(NamedTuple):
 
 
 def file_format(first_bytes: bytes) -> str | None:
-    """Return "TIFF", "PNG" or "JPEG", as the first 8 bytes of a file say; None if they are of another file."""
+    """Return the format of a file from its first 8 bytes: "TIFF", "PNG" or "JPEG"; None for any other."""
     return next((kind for kind, starts in FIRST_BYTES.items() if first_bytes.startswith(starts)), None)
 
 
 def png_header(content: bytes) -> PngHeader:
-    """Return the header of a PNG, of which 26 bytes are enough.
+    """Return the header of a PNG, given its first 26 bytes or more.
 
     Raises:
-        struct.error: There are fewer.
+        struct.error: There are fewer than 26 bytes.
     """
     return PngHeader(*struct.unpack_from(">IIBB", content, 16))
 
 
 def jpeg_frame(content: bytes) -> JpegFrame:
-    """Return the header of a JPEG's frame.
+    """Return the header of a JPEG's first frame.
 
     Raises:
-        IllegalImage: There is none.
+        IllegalImage: The file has no frame.
     """
     for marker, at in jpeg_segments(content):
         if marker in _JPEG_FRAMES and at + 8 <= len(content):
@@ -85,7 +84,7 @@ def jpeg_frame(content: bytes) -> JpegFrame:
 
 
 def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each marker of a JPEG, and where what belongs to it begins; the last is JPEG_END unless it is truncated."""
+    """Yield each marker of a JPEG and the index of the byte after it; the last is JPEG_END unless it is truncated."""
     marker, at = 0, 2
     while marker != JPEG_END and (match := _JPEG_MARKER.search(content, at)):
         marker, at = match[1][0], match.end()
@@ -95,7 +94,7 @@ def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
 
 
 def count_values(path: Path) -> int:
-    """Return how many values (pixels times channels) an image file decodes to; 0 where it is of no known format.
+    """Return how many values (pixels times channels) an image file decodes to; 0 if its format is unknown.
 
     Raises:
         BadFiles: The header is damaged, a side is below 1, or the file decodes to more than it promises.
@@ -120,10 +119,10 @@ def count_values(path: Path) -> int:
 
 
 def count_product(path: Path, *sides: int) -> int:
-    """Return how many values an array of these sides has.
+    """Return how many values an array with these sides has.
 
     Raises:
-        BadFiles: A side is below 1: TIFF and NIfTI may say negative ones.
+        BadFiles: A side is below 1, as a damaged TIFF or NIfTI header may say.
     """
     if min(sides, default=1) < 1:
         shown = " x ".join(map(str, sides))
@@ -137,7 +136,7 @@ def _count_tiff_values(path: Path) -> int:
         num_values = count_product(path, page.imagelength, page.imagewidth, page.samplesperpixel)
         if min(page.tilelength, page.tilewidth, page.rowsperstrip) < 0:
             raise IllegalImage("has tiles or strips of no size; save it again")
-        # What is decoded at once; "all rows in one strip" may be written as 2**32 - 1 rows.
+        # Values of a tile or strip, which is decoded at once. A single strip may claim to have 2**32 - 1 rows.
         chunk = page.tilelength * page.tilewidth or min(page.rowsperstrip, page.imagelength) * page.imagewidth
         chunk *= page.samplesperpixel
         if page.compression not in _TIFF_COMPRESSIONS:

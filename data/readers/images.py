@@ -1,4 +1,4 @@
-"""Slices that are image files: an image beside its mask in training, an image alone in prediction."""
+"""Read and write slices that are image files: an image with its mask in training, an image alone in prediction."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _ITU_R_601 = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class ReadPair:
-    """Decode the two files of one slice; it can be pickled."""
+    """A function that decodes the image and the mask of a slice; unlike a closure, it can be pickled."""
 
     labels: tuple[int, ...] = ()
     """Mask values that are tumour; empty where masks hold 0 and 1, or 0 and 255."""
@@ -65,7 +65,8 @@ class ReadPair:
         """
         image = np.atleast_3d(read_pixels(path))
         if max(self.channels, default=0) >= image.shape[2]:
-            raise bad_file(path, f"has {image.shape[2]} channel(s), so none is {max(self.channels)}; change --channels")
+            asked = f"--channels asks for number {max(self.channels)}, counted from 0"
+            raise bad_file(path, f"has {image.shape[2]} channel(s), but {asked}; choose another")
         image = image[..., self.channels] if self.channels else image
         if not self.grayscale or image.shape[2] == 1:
             return np.ascontiguousarray(image)

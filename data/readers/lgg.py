@@ -29,11 +29,11 @@ def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = Fals
 
     A patient is a folder that holds TIFF files, and the folder's name is the id. source is kaggle_3m, a folder above
     it, or the folder of one patient. Hidden files and folders are left out. Nothing is decoded. Problems are images
-    without a mask, masks without an image, and all that would spoil training unnoticed, such as a number or an id
-    twice.
+    without a mask, masks without an image, and whatever else would spoil training unnoticed, such as a number or an id
+    that occurs twice.
 
     Args:
-        channels: Those of CHANNELS to take, in this order; all if empty.
+        channels: Names in CHANNELS to take, in this order; empty for all.
         grayscale: Whether the three channels become one.
 
     Raises:
@@ -76,7 +76,7 @@ def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[Slic
     for name in names:
         match = _FILE_NAME.fullmatch(name)
         if match is None:
-            reason = "the name is not <PATIENT>_<NUMBER>.tif or <PATIENT>_<NUMBER>_mask.tif"
+            reason = "the name is not <PATIENT>_<NUMBER>.tif or <PATIENT>_<NUMBER>_mask.tif; rename it"
             problems.append(Problem(path=folder / name, reason=reason))
             continue
         prefixes.add(match["prefix"])
@@ -89,7 +89,7 @@ def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[Slic
         return ()
     twice = {number for found in claimed.values() for number, paths in found.items() if len(paths) > 1}
     problems.extend(
-        Problem(path=path, reason=f"slice number {number} is already that of {paths[0].name}")
+        Problem(path=path, reason=f"slice number {number} is already that of {paths[0].name}; remove one")
         for found in claimed.values()
         for number, paths in sorted(found.items())
         for path in paths[1:]
@@ -127,8 +127,8 @@ READER = Reader(
     options=("channels", "grayscale"),
     description="TIFF slices in the layout of the LGG MRI Segmentation set",
     licence=(
-        "The LGG MRI Segmentation set (Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002) is CC BY-NC-SA 4.0: "
-        "attribution, no commercial use, the same licence for what is made from it, this model too. Another set in its "
-        "layout has a licence of its own."
+        "The LGG MRI Segmentation set (Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002) is CC BY-NC-SA 4.0: it "
+        "requires attribution, forbids commercial use, and asks for the same licence for everything made from it, "
+        "including this model. Another set in the same layout has its own licence."
     ),
 )

@@ -33,14 +33,14 @@ _SEGMENTATION = re.compile(r"(?P<case>.+)[_-]seg\.nii(\.gz)?", re.IGNORECASE)
 
 
 def scan(source: Path, *, modalities: tuple[str, ...] = (), labels: tuple[int, ...] = ()) -> "Scan[NiftiPatient]":
-    """Return the cases below source, sorted by id: each is a folder of NIfTI files that bear its name.
+    """Return the cases below source, sorted by id; a case is a folder of NIfTI files whose names begin with its name.
 
     source is a folder above the cases, or one case. Hidden files and folders are left out. Nothing is decoded. Problems
-    are a missing segmentation or modality, and files of which it is unclear to what they belong.
+    are a missing segmentation or modality, and files whose case or modality is unclear.
 
     Args:
-        modalities: The channels, in this order and in any case. If empty, all modalities that every case has, sorted; a
-            warning then names them.
+        modalities: The channels, in this order, in upper or lower case. If empty, all modalities that every case has,
+            sorted; a warning then names them.
         labels: Values that count as tumour; if empty, every value above 0.
 
     Raises:
@@ -101,7 +101,7 @@ class NiftiPatient(Patient):
 
     id: str
     group: str = ""
-    """The folders between the source and that of the case, such as HGG."""
+    """The folders between the source and the folder of the case, such as HGG."""
 
     images: tuple[Path, ...]
     segmentation: Path
@@ -110,7 +110,7 @@ class NiftiPatient(Patient):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The names of the channels in the files' names, in lower case."""
+        """Names of the channels, in lower case, as the names of the files give them."""
         return tuple(SUFFIX.sub("", path.name)[len(self.id) + 1 :].lower() for path in self.images)
 
     @property
@@ -158,7 +158,7 @@ def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str,
     """Return the files of a case by modality, the segmentation as "seg"; empty if it is unclear which file is which."""
     segmented = {match["case"] for name in names if (match := _SEGMENTATION.fullmatch(name))}
     if others := sorted(segmented - {folder.name}):
-        reason = f"holds the segmentation of {', '.join(others[:4])}; give each case a folder, and both the same name"
+        reason = f"holds the segmentation of {', '.join(others[:4])}; give each case its own folder, with the same name"
         problems.append(Problem(path=folder, reason=reason))
         return {}
     files: dict[str, Path] = {}
@@ -170,7 +170,7 @@ def _files(folder: Path, names: list[str], problems: list[Problem]) -> dict[str,
             reason = f"the name is not {folder.name}_<MODALITY>.nii.gz; rename it, or move it out of the source"
             problems.append(Problem(path=folder / name, reason=reason))
         elif first.name != name:
-            reason = f"is there twice: {first.name} is the same modality; remove one of the two"
+            reason = f"is the same modality as {first.name}; remove one of the two"
             problems.append(Problem(path=folder / name, reason=reason))
             is_certain = False
     return files if is_certain else {}
@@ -182,7 +182,7 @@ def _shared_modalities(cases: list[dict[str, Path]]) -> tuple[tuple[str, ...], s
     most = sum(files.keys() != {"seg"} for files in cases)
     shared = tuple(name for name in sorted(counts) if counts[name] == most)
     rest = ", ".join(f"{name} ({counts[name]} of {most} cases)" for name in sorted(counts) if counts[name] < most)
-    sentence = f"no modalities were named; the channels are those of every case: {', '.join(shared) or 'none'}"
+    sentence = f"--modalities is not given; the channels are those that every case has: {', '.join(shared) or 'none'}"
     return shared, f"{sentence}; left out: {rest}" if rest else sentence
 
 

@@ -1,8 +1,8 @@
-"""A NIfTI file as axial slices, and a mask on such slices as a NIfTI file.
+"""Read a NIfTI file as axial slices, and write a mask of such slices as a NIfTI file.
 
-A file says how its axes lie in the head. All become axial slices as radiologists look at them: from inferior to
-superior, with row 0 anterior and column 0 the patient's right. Oblique volumes are not resampled; each axis takes the
-direction that it is closest to. A file without qform and sform is taken as LAS, as nibabel does.
+A file states the directions of its axes. Every volume is turned into axial slices as radiologists view them: from
+inferior to superior, with row 0 anterior and column 0 the patient's right. Oblique volumes are not resampled; each axis
+takes the direction that it is closest to. A file without qform and sform is taken as LAS, as nibabel does.
 
 nibabel interprets headers, affines and scaling. The bytes are read here, and no more of them than the header promises:
 nibabel would allocate and inflate before it checks.
@@ -27,8 +27,8 @@ from data.patient import size_text
 from data.readers.image_header import count_product
 
 MAX_SIDE, MAX_VOXELS = 16384, 2**29  # 1024 x 1024 x 512: beyond MR of a head, within the memory of a workstation
-MAX_OFFSET_BYTES = 2**24  # what lies before the voxels is kilobytes; more is a damaged header, or a bomb
-MAX_GZIP_RATIO = 1032  # of deflate (https://zlib.net/zlib_tech.html): a larger promise is false, without reading on
+MAX_OFFSET_BYTES = 2**24  # the part before the voxels takes kilobytes; more is a damaged header, or a bomb
+MAX_GZIP_RATIO = 1032  # the most that deflate reaches (https://zlib.net/zlib_tech.html)
 AFFINE_TOLERANCE = 1e-3  # mm: more than tools lose by storing float32 or quaternions, far less than a voxel
 LABEL_TOLERANCE = 1e-3  # scl_slope is a rounded float32: a scaled label 4 may read as 3.9999998
 
@@ -112,7 +112,7 @@ def read_grids(paths: Sequence[Path], *, segmentation: Path | None = None, whose
     """Return the volumes of several files on one grid; the segmentation holds labels.
 
     Args:
-        whose: Words that the headline of BadFiles puts behind the number of files.
+        whose: Words after the number of files in the headline of BadFiles, such as " of patient 7".
 
     Raises:
         BadFiles: Files are damaged, hold no finite volume, or differ in their grids; the error lists all of them.
@@ -147,7 +147,7 @@ def join_channels(
 
 
 def difference(grid: Grid, first: Grid) -> str:
-    """Return how grid differs from first, as text that the name of first's file completes; empty if it does not."""
+    """Return how grid differs from first, as text to be followed by the name of first's file; empty if they agree."""
     if grid.values.shape != first.values.shape:
         return f"is {size_text(grid.values.shape)} (slices, rows, columns), but {size_text(first.values.shape)} is"
     off = np.abs(grid.affine - first.affine).max()
@@ -184,7 +184,7 @@ def write_mask(path: Path, mask: Bool[np.ndarray, "slices height width"], like: 
 
 
 def count_values(path: Path) -> int:
-    """Return how many voxels a file's header promises; 0 where reading refuses the header.
+    """Return how many voxels a file's header promises; 0 if the header is not NIfTI, so that reading refuses it.
 
     Raises:
         BadFiles: The header is damaged, or a side is below 1.
@@ -200,7 +200,7 @@ def count_values(path: Path) -> int:
 
 
 def import_nibabel() -> ModuleType:
-    """Return nibabel; its import takes time, so it waits until a file needs it."""
+    """Return nibabel, which is imported at its first use because that takes time."""
     try:
         import nibabel
     except ImportError as error:
@@ -209,8 +209,7 @@ def import_nibabel() -> ModuleType:
 
 
 def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Any, tuple[int, ...], np.ndarray]:
-    """Return the header, the sides of the volume, and the orientation that turns its axes into slices, rows,
-    columns."""
+    """Return the header, the sides of the volume, and the orientation that makes its axes slices, rows, columns."""
     nibabel, head = import_nibabel(), stream.read(540)
     if head[344:348] == b"n+1\0":
         header = nibabel.Nifti1Header(head[:348], check=False)
@@ -237,7 +236,7 @@ def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Any, tuple[int, ..
 
 @contextmanager
 def _open(path: Path) -> Iterator[BufferedIOBase]:
-    """Open a file, and raise BadFiles for all that gzip, numpy and nibabel raise for a damaged file."""
+    """Open a file, and turn whatever gzip, numpy and nibabel raise for a damaged file into BadFiles."""
     try:
         if not path.is_file():
             raise bad_file(path, "is missing, or is a folder or a device; put the file there")

@@ -1,4 +1,4 @@
-"""Reader of phantoms, synthetic patients that are drawn when they are first asked for."""
+"""Reader of phantoms: synthetic patients, which are drawn at their first use."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ MIN_PHANTOMS, MAX_PHANTOMS = 3, 10_000  # below three there is no split; above, 
 
 
 def generate(number: str | None, root: Path) -> Path:
-    """Return the folder, below root, of as many phantoms as asked; None: 24.
+    """Return the folder below root that holds this number of phantoms (None: 24), after drawing them at first use.
 
     Raises:
         DataError: The number is illegal.
@@ -35,6 +35,6 @@ READER = replace(
     recognise=None,
     generate=generate,
     description="synthetic patients, drawn by a program",
-    licence="Synthetic patients are anyone's.",
-    warning="Trained on synthetic patients: it shows that the program works, and is of no use on a person's images.",
+    licence="Synthetic patients are free for any use.",
+    warning="Trained on synthetic patients: it shows that the program works, and is of no use on real images.",
 )

@@ -1,8 +1,8 @@
 """Synthetic patients in the LGG layout, to run, test and tune on without a download.
 
-A network can learn them, but a threshold cannot: each patient has its own gains, bias field, noise and contrast,
-lesions have irregular borders that fade into the tissue, and some bright things are not tumours. They look like LGG
-slices, but claim no anatomy.
+A network can segment them, but a threshold cannot: each patient has its own gains, bias field, noise and contrast,
+lesions have irregular borders that fade into the tissue, and some bright structures are not tumours. They look like LGG
+slices, but are not anatomically correct.
 """
 
 import json
@@ -21,7 +21,7 @@ SIZE = 128
 NUM_SLICES = 12
 MARKER = "phantom.json"
 
-# Grey levels of (pre-contrast, FLAIR, post-contrast), read off LGG slices by eye.
+# Grey levels of (pre-contrast, FLAIR, post-contrast), estimated from LGG slices by eye.
 SCALP, SKULL, FLUID = (190, 140, 195), (22, 16, 22), (34, 22, 36)
 WHITE, GREY, NUCLEI = (118, 88, 118), (92, 112, 96), (102, 100, 104)
 

@@ -17,11 +17,11 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of a person about the files of a data source; `Reader.options` names those that a layout takes."""
+    """Options on how to read the files of a data source; `Reader.options` names those that a layout takes."""
 
     channels: tuple[str, ...] = ()
-    """Channels to take, in this order: of the LGG layout by name (`pre`, `flair`, `post`), of a folder by number from
-    0. None given: all."""
+    """Channels to take, in this order: by name in the LGG layout (`pre`, `flair`, `post`), by number from 0 in a folder
+    of images. None given: all."""
 
     grayscale: bool = False
     """Whether the colours of a slice become one channel, weighted as ITU-R BT.601 does."""
@@ -31,8 +31,8 @@ class Options:
     every case has."""
 
     labels: tuple[int, ...] = ()
-    """Values of a mask that count as tumour. None given: of NIfTI every label above 0; other masks hold 0 and 255, or 0
-    and 1."""
+    """Values of a mask that count as tumour. None given: every value above 0; masks that are not NIfTI must then hold 0
+    and 255, or 0 and 1."""
 
     patient_pattern: str | None = None
     """Regular expression that finds the patient in an image's path below `images/`: its group `patient`, or its first
@@ -60,7 +60,7 @@ class FileKind:
     """Whether a file holds one slice with all its channels, or one channel with all its slices."""
 
     layout: str
-    """How files must be arranged for a prediction; the end of a message."""
+    """How files must be arranged for a prediction; messages end with it."""
 
     read: Callable[
         [Sequence[Path], tuple[int, ...], bool],
@@ -74,11 +74,11 @@ class FileKind:
     to write to without a suffix, the mask, and the image."""
 
     count_values: Callable[[Path], int]
-    """Return how many values (pixels times channels) a file decodes to, from its header alone; 0 where `read` will
-    refuse the header. Raises BadFiles for a header that lies: the service is safe from bombs by this alone."""
+    """Return how many values (pixels times channels) a file decodes to, from its header alone; 0 if `read` will refuse
+    the header. Raises BadFiles for a header that lies: only this protects the service from decompression bombs."""
 
     def suffix_of(self, name: str) -> str:
-        """Return the end of a file's name that is a suffix of this kind, as it is spelt; empty if there is none."""
+        """Return the suffix of a file's name, as it is spelt there; empty if it is not one of this kind."""
         found = next((suffix for suffix in self.suffixes if name.lower().endswith(suffix)), "")
         return name[len(name) - len(found) :]
 
@@ -104,7 +104,7 @@ class FileKind:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A layout of data: all that the program knows about it."""
+    """Everything that the program knows about a layout of data."""
 
     scan: Callable[[Path, Options], Scan[Patient]]
     """Return the patients below a folder. Raises DataError."""
@@ -113,7 +113,7 @@ class Reader:
     """Return whether a folder has this layout; None if the source is not a folder."""
 
     generate: Callable[[str | None, Path], Path] | None = None
-    """Return the folder that the reader's own name stands for, as `phantom:40` does; None if the source is a folder.
+    """Return a folder of generated patients, for a source such as `phantom:40`; None if the source must be a folder.
     The arguments are the text after the colon (None without a colon) and the folder to write below."""
 
     files: FileKind
@@ -123,7 +123,7 @@ class Reader:
     """Names of an image's channels in the order of the file; empty if channels are numbered from 0."""
 
     options: tuple[str, ...] = ()
-    """Fields of `Options` that mean something for this layout; the others are refused."""
+    """Fields of `Options` that apply to this layout; the others are refused."""
 
     description: str
     """The data in the model card, after the number of patients, and in the help of `--data-format`."""
@@ -135,7 +135,7 @@ class Reader:
     """A sentence at the top of the model card; empty for none."""
 
     def channel_indices(self, channels: Sequence[str]) -> tuple[int, ...]:
-        """Return where channels lie in an image file, from 0; empty for none given, which means all.
+        """Return the indices of channels in an image file, from 0; empty if none are given, which means all.
 
         Raises:
             DataError: There is no such channel.

@@ -1,4 +1,4 @@
-"""The table of all layouts of data; adding one is a file with a `Reader`, and a row here."""
+"""The table of all layouts of data; to add one, write a module with a `Reader` and add a row here."""
 
 from data.readers import folder, lgg, nifti, phantom
 from data.readers.reader import FileKind, Reader
@@ -13,7 +13,7 @@ READERS: dict[str, Reader] = {
 reads it."""
 
 UNRECOGNISED = "lgg"
-"""Reader of a folder that no reader recognises; its messages then say what is expected."""
+"""The reader that is used if none recognises a folder; its messages say what is expected."""
 
 AUTO = "auto"
 

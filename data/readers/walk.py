@@ -1,4 +1,4 @@
-"""The walk through a data source that all readers share."""
+"""Walk through the folders of a data source; all readers use it."""
 
 import os
 from collections.abc import Iterator

@@ -44,4 +44,4 @@ def test_readme_says_which_layouts_an_option_is_for(option):
 
 def test_readme_says_how_many_packs_are_kept():
     assert MAX_PACKS == 8
-    assert "the eight used last are kept" in TEXT
+    assert "The eight most recently used packs\nare kept" in TEXT

@@ -185,7 +185,7 @@ def test_source_lists_every_problem_however_many(tmp_path):
 
 def test_source_passes_on_the_warnings_of_the_reader(tmp_path):
     touch(tmp_path, *NIFTI)
-    assert found_in(tmp_path).warnings == ("no modalities were named; the channels are those of every case: t1",)
+    assert found_in(tmp_path).warnings == ("--modalities is not given; the channels are those that every case has: t1",)
     assert found_in(tmp_path, modalities=("t1",)).warnings == ()
 
 

@@ -137,7 +137,7 @@ def test_modalities_and_labels_reach_the_pack(tmp_path):
 def test_warnings_are_printed_to_stderr(tmp_path, capsys):
     read_cohort(config_of(tmp_path, "nifti"))
     captured = capsys.readouterr()
-    sentence = "no modalities were named; the channels are those of every case: flair, t1, t2"
+    sentence = "--modalities is not given; the channels are those that every case has: flair, t1, t2"
     assert [line for line in captured.err.splitlines() if line.startswith("note: ")] == [f"note: {sentence}"]
     assert captured.out == ""
     read_cohort(config_of(tmp_path, "nifti", modalities=MODALITIES))

@@ -82,7 +82,7 @@ FOLDER = [
     Case(
         "two images of one name",
         lambda source: write_png(source / "images/P1/2.jpg", image_of("P1", 2), ".jpg"),
-        {"images/P1/2.jpg": "has the name of 2.png"},
+        {"images/P1/2.jpg": "has the same name as 2.png"},
         ONE,
     ),
     Case("an image without mask", removed(PNG_MASK), {PNG_IMAGE: "image without mask"}, ONE),

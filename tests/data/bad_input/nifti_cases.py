@@ -119,7 +119,7 @@ NIFTI = [
     Case(
         "a modality twice",
         copied(T1, "P1/P1-t1.nii.gz"),
-        {T1: "is there twice: P1-t1.nii.gz"},
+        {T1: "is the same modality as P1-t1.nii.gz"},
         WHOLE,
     ),
 ]

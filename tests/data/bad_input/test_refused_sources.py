@@ -88,7 +88,7 @@ REFUSED = [
         "folder",
         None,
         {"channels": ("3",)},
-        r"(?s)^15 file\(s\) cannot be used.*P0/1.png: has 3 channel\(s\), so none is 3",
+        r"(?s)^15 file\(s\) cannot be used.*P0/1.png: has 3 channel\(s\), but --channels asks for number 3",
     ),
     (
         "folder",

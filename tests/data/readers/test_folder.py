@@ -114,8 +114,8 @@ def test_scan_without_a_pattern_warns_that_every_image_is_a_patient(tmp_path):
     assert numbers(found) == {"P": [1], "a_7": [7], "site_a_7": [7], "site_b": [1]}
     assert {patient.id: patient.group for patient in found.patients}["site_b"] == "site"
     (warning,) = found.warnings
-    assert re.match(r"3 image\(s\) lie directly in an images folder, so each is taken as a patient by itself", warning)
-    assert "both sides of the split, which flatters the scores" in warning
+    assert re.match(r"3 image\(s\) lie directly in an images folder, so each counts as a patient", warning)
+    assert "both sides of the split, which inflates the scores" in warning
     assert r"--patient-pattern '([^/]+)_[0-9]+\.'" in warning
 
 
@@ -131,7 +131,7 @@ def test_scan_takes_a_patient_of_two_folders_as_one_and_warns(tmp_path):
     assert numbers(found) == {"P": [1, 2]}
     assert found.patients[0].group == "test"
     (warning,) = found.warnings
-    assert re.fullmatch("patient P has images below test, train; if these are several patients, let .*", warning)
+    assert re.fullmatch("patient P has images below test, train; if these are several patients, include .*", warning)
     assert numbers(scan_folder(tmp_path, pattern="(.*)/")) == {"test_images_P": [2], "train_images_P": [1]}
 
 
@@ -161,7 +161,7 @@ def test_scan_numbers_slices_by_their_last_digits_or_in_natural_order(tmp_path, 
         (["masks/P/1.tif"], r"images/P/1\.png: has 2 masks \(masks/P/1\.png, masks/P/1\.tif\), but must have one"),
         (
             ["images/P/1.tif"],
-            r"images/P/1\.png: has the name of 1\.tif, so it is unclear to which the mask belongs; remove",
+            r"images/P/1\.png: has the same name as 1\.tif, so it is unclear which of them the mask is for; remove",
         ),
         (
             ["images/P/01.tif", "masks/P/01.tif"],
@@ -170,7 +170,7 @@ def test_scan_numbers_slices_by_their_last_digits_or_in_natural_order(tmp_path, 
         (["images/P/x.tif", "masks/P/x.tif"], r"images/P/x\.tif: has no slice number in its name, but others of"),
         (["more/masks/1.png"], r"more/masks: no images folder is beside it; add or rename it"),
         (["more/images/1.png"], r"more/images: no masks folder is beside it; add or rename it"),
-        (["imgs/1.png"], r".*: holds images, imgs, masks, but one images and one masks is legal; remove others"),
+        (["imgs/1.png"], r".*: holds images, imgs, masks, but one images and one masks folder is legal; remove one"),
     ],
 )
 def test_scan_names_the_problem(tmp_path, added, expected):
@@ -292,7 +292,11 @@ def test_read_pair_takes_labels(tmp_path):
             [r"mask\.png: the mask is 6 x 7, but its image is 6 x 8; both must have one size"],
         ),
         ({}, {"mask": TUMOUR // 85}, [r"mask\.png: mask values are 0, 3, but must be 0 and 1"]),
-        ({"channels": (3,)}, {}, [r"image\.tif: has 3 channel\(s\), so none is 3; change --channels"]),
+        (
+            {"channels": (3,)},
+            {},
+            [r"image\.tif: has 3 channel\(s\), but --channels asks for number 3, counted from 0; choose another"],
+        ),
         ({"grayscale": True, "channels": (0, 1)}, {}, [r"image\.tif: has 2 channels, but --grayscale needs 1 or 3;"]),
         (
             {},

@@ -174,9 +174,9 @@ def test_read_pixels_ignores_what_follows_the_end_marker(tmp_path):
         (
             "a.png",
             png_bytes([[0] * 8], width=8, height=99),
-            r"its pixels are damaged, or coded in a rare way; copy it again",
+            r"its pixels are damaged, or encoded in a rare way; copy it again",
         ),
-        ("a.png", png_bytes([[0] * 8], width=8, depth=5), r"its pixels are damaged, or coded in a rare way"),
+        ("a.png", png_bytes([[0] * 8], width=8, depth=5), r"its pixels are damaged, or encoded in a rare way"),
         ("a.png", b"\x89PNG\r\n\x1a\n" + png_chunk(b"IEND", b""), r"cannot be decoded as PNG \(error: "),
         ("a.jpg", jpeg(header_height=60000), rf"is 60000 x 24, but 1 to {MAX_SIDE} pixels"),
         ("a.jpg", jpeg(header_height=16000), r"is damaged \(16000 x 24 pixels do not fit \d+ bytes\); copy it again"),

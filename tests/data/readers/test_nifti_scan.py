@@ -26,7 +26,7 @@ def test_scan_returns_cases_by_id_with_groups_and_channels_in_order(tmp_path):
     assert found.patients[0].labels == (1, 4)
     assert found.problems == ()
     assert found.warnings == (
-        "no modalities were named; the channels are those of every case: t1, t2; "
+        "--modalities is not given; the channels are those that every case has: t1, t2; "
         "left out: flair (1 of 3 cases), t1c (1 of 3 cases)",
     )
 
@@ -100,22 +100,26 @@ def touching(name):
             "A",
             "has no flair and no t1 (A_flair.nii.gz); it has seg",
         ),
-        (touching("A_t1.nii"), "A/A_t1.nii.gz", "is there twice: A_t1.nii is the same modality; remove one of the two"),
+        (touching("A_t1.nii"), "A/A_t1.nii.gz", "is the same modality as A_t1.nii; remove one of the two"),
         (
             touching("A-seg.nii.gz"),
             "A/A_seg.nii.gz",
-            "is there twice: A-seg.nii.gz is the same modality; remove one of the two",
+            "is the same modality as A-seg.nii.gz; remove one of the two",
         ),
         (
             lambda folder: shutil.copytree(folder, folder.parent / "copy" / "A"),
             "copy/A",
             "case id A is already that of {source}/A; remove or rename one of the two",
         ),
-        (touching("B_seg.nii.gz"), "A", "holds the segmentation of B; give each case a folder, and both the same name"),
+        (
+            touching("B_seg.nii.gz"),
+            "A",
+            "holds the segmentation of B; give each case its own folder, with the same name",
+        ),
         (
             touching("A_2_seg.nii"),
             "A",
-            "holds the segmentation of A_2; give each case a folder, and both the same name",
+            "holds the segmentation of A_2; give each case its own folder, with the same name",
         ),
         (
             touching("B_t1.nii.gz"),
@@ -154,7 +158,7 @@ def test_scan_without_a_common_modality_is_a_problem(tmp_path):
     assert found.patients == ()
     assert found.warnings == ()
     assert [problem.reason for problem in found.problems] == [
-        "no modalities were named; the channels are those of every case: none; "
+        "--modalities is not given; the channels are those that every case has: none; "
         "left out: t1 (1 of 2 cases), t2 (1 of 2 cases)"
     ]
 

@@ -91,7 +91,7 @@ def test_card_describes_only_its_own_data():
     assert "The licence of your data applies" in card
     assert not any(word in card for word in ("LGG", "CC BY", "pre-contrast", "synthetic", "TIFF"))
     assert "CC BY-NC-SA 4.0" in of_format("lgg")
-    assert "is of no use on a person's images" in of_format("phantom")
+    assert "is of no use on real images" in of_format("phantom")
     assert all("The program is under the MIT licence." in of_format(name) for name in ("lgg", "folder", "phantom"))
 
 
