@@ -1,4 +1,4 @@
-"""Where to train: the device, its fastest precision and its fastest memory layout."""
+"""The device to train on, its fastest precision and its fastest memory layout."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -58,7 +58,7 @@ def find_device(precision: str = "auto", *, channels_last_on_cpu: bool = False) 
     doubles the speed of training on a CPU that has units for it (tests/benchmarks/LOG.md, 2026-11-21).
 
     Raises:
-        UserError: `precision` is none of auto, float32, bf16, fp16.
+        UserError: `precision` is not one of auto, float32, bf16, fp16.
     """
     if precision not in ("auto", *PRECISIONS):
         raise UserError(f"precision is {precision!r}, but must be one of auto, {', '.join(PRECISIONS)}")

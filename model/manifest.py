@@ -22,7 +22,7 @@ from model.settings import ModelError
 MANIFEST_NAME = "manifest.json"
 
 FORMAT = 1
-"""Raised when a field changes its meaning; a manifest of another format is refused."""
+"""Increased when a field changes its meaning; a manifest of another format is refused."""
 
 MAX_BYTES = 1 << 24
 """Largest manifest that is read: 16 MB, enough for a hundred thousand files."""
@@ -30,13 +30,13 @@ MAX_BYTES = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a model comes from. A fact is None where it is unknown."""
+    """Where a model comes from. A fact is None if it is unknown."""
 
     experiment: str | None = None
     """Name of the search that found the model."""
 
     trial: str | None = None
-    """Trial whose configuration the model has."""
+    """Trial whose configuration the model was trained with."""
 
     winner: str | None = None
     """Name of the promoted candidate: the trial, an ensemble of trials, or a final training."""
@@ -56,7 +56,7 @@ class Provenance:
     """Date and time in ISO 8601."""
 
     def known(self) -> dict[str, object]:
-        """Return the facts that are known, by name, as JSON can hold them."""
+        """Return the facts that are known, by name, as values that JSON can hold."""
         return {name: fact for name, fact in asdict(self).items() if fact is not None}
 
 
@@ -70,11 +70,11 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` says."""
+    """The content of `manifest.json`."""
 
     provenance: Provenance
     files: Mapping[str, FileEntry]
-    """By names relative to the folder."""
+    """Each file by its path relative to the folder."""
 
     def to_json(self) -> str:
         """Return the text of the file; `parse` reads it.
@@ -131,7 +131,7 @@ def verify_manifest(folder: Path) -> Manifest:
 
 
 def _differences(listed: Mapping[str, FileEntry], found: Mapping[str, Path]) -> list[str]:
-    """Return what differs between the files that a manifest lists and those in its folder."""
+    """Return the differences between the files that a manifest lists and those in its folder, one sentence each."""
     problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
     problems += [f"{name} is not in the manifest" for name in sorted(found.keys() - listed.keys())]
     for name in sorted(listed.keys() & found.keys()):
@@ -140,14 +140,14 @@ def _differences(listed: Mapping[str, FileEntry], found: Mapping[str, Path]) -> 
             if (num_bytes := path.stat().st_size) != expected.num_bytes:
                 problems.append(f"{name} has {num_bytes} bytes, but had {expected.num_bytes}")
             elif sha256(path) != expected.sha256:
-                problems.append(f"{name} has other content than it had")
+                problems.append(f"{name} has different content")
         except OSError as error:
             problems.append(f"{name} cannot be read ({error.strerror or error})")
     return problems
 
 
 def check_content(path: Path, content: bytes) -> None:
-    """Compare what was read from a file with the manifest beside it, if there is one.
+    """Compare the content of a file with the manifest beside the file, if there is one.
 
     Raises:
         ModelError: The content differs, or the manifest cannot be read.

@@ -1,4 +1,4 @@
-"""The memory that a process, or its GPU, has held at most, and a limit for it on a shared GPU."""
+"""The peak memory of a process or its GPU, and a limit on the memory of a shared GPU."""
 
 import sys
 from pathlib import Path
@@ -9,13 +9,14 @@ import torch
 STATUS = Path("/proc/self/status")
 
 CONTEXT_BYTES = 700_000_000
-"""What CUDA itself occupies on a GPU for every process, beside torch's tensors: its context and the kernels."""
+"""Memory of a GPU that CUDA itself takes for each process, beside torch's tensors: its context and the kernels."""
 
 
 def limit_gpu_memory(share: float, *, cuda: Any = torch.cuda) -> None:
     """Limit this process to a share of its GPU's memory, so that a process that wants more fails alone.
 
-    Without the limit, whichever process allocates next would fail instead. A whole GPU, or none, has no limit.
+    Without the limit, whichever process allocates next would fail. Nothing is limited if the share is 1, or if there is
+    no GPU.
     """
     if not 0 < share < 1 or not cuda.is_available():
         return
@@ -25,7 +26,7 @@ def limit_gpu_memory(share: float, *, cuda: Any = torch.cuda) -> None:
 
 
 def reset_peak_memory() -> None:
-    """Start to measure the peak anew: on the GPU, and of the process where Linux allows it."""
+    """Reset the peak memory of the GPU and, if Linux allows it, of the process."""
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     try:

@@ -1,4 +1,4 @@
-"""The one door to networks: their names, and how a network is built from its configuration.
+"""The networks by name, and `build`, the one way to make a network from its configuration.
 
 A new network takes two files: its own, as model/unet.py is, and a row in this one.
 """
@@ -23,7 +23,7 @@ class Architecture:
     """Builds a network from one such configuration, with random weights."""
 
     title: str
-    """What a model card calls such a network."""
+    """Its name in a model card."""
 
 
 NETWORKS: dict[str, Architecture] = {
@@ -31,7 +31,7 @@ NETWORKS: dict[str, Architecture] = {
 }
 
 DEFAULT_ARCHITECTURE = UNetConfig.architecture
-"""The network of every file that names none: it was written when there was no other."""
+"""The architecture of a file that names none, because it was written when there was only one."""
 
 
 def build(config: NetworkConfig) -> SegmentationNetwork:
@@ -43,7 +43,7 @@ def find_architecture(name: str) -> Architecture:
     """Return the architecture of this name.
 
     Raises:
-        UserError: There is none; the legal names are listed.
+        UserError: There is no such architecture; the message lists the legal names.
     """
     if name not in NETWORKS:
         raise UserError(f"architecture is {name!r}, but must be one of {', '.join(NETWORKS)}")

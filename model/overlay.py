@@ -27,7 +27,7 @@ GAP = 4
 def overlay_levels(
     images: Shaped[np.ndarray, "slices height width channels"], channel_names: Sequence[str]
 ) -> UInt8[np.ndarray, "slices height width shown"]:
-    """Return the grey levels of a volume that overlays show: the channel called flair, or all channels without one."""
+    """Return the grey levels that overlays show: those of the channel called flair, or of all channels without one."""
     if FLAIR_NAME in channel_names:
         images = images[..., [channel_names.index(FLAIR_NAME)]]
     return to_grey_levels(images, "auto")
@@ -41,9 +41,9 @@ def draw_overlay(
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Return the FLAIR image in grey (RGB) with the prediction's outline in orange, and the true one in blue.
 
-    An image with other than three channels shows its first. The orange outline lies just inside the prediction and the
-    blue one just outside the truth, so neither hides the other where both agree. A slice with sides under 256 pixels is
-    drawn at twice its size.
+    If the image does not have three channels, its first one is shown. The orange outline is just inside the prediction
+    and the blue one just outside the true mask, so that both can be seen where the masks agree. A slice with sides
+    under 256 pixels is drawn at twice its size.
     """
     scale = 2 if max(image.shape[:2]) < SMALL else 1
     shown = image[..., FLAIR if image.shape[2] == 3 else 0, None]

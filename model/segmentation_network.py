@@ -1,6 +1,6 @@
-"""What all networks have in common: a configuration that states a few facts, and one logit a pixel.
+"""What all networks have in common: a configuration that states a few facts, and one logit for each pixel.
 
-The rest of the program knows a network by these facts alone. Which networks there are is in model/networks.py.
+The rest of the program knows a network by these facts alone. model/networks.py lists the networks.
 """
 
 from abc import ABC, abstractmethod
@@ -61,17 +61,17 @@ class SegmentationNetwork(nn.Module, ABC):
 
 
 def num_parameters(network: nn.Module) -> int:
-    """Return how many numbers of a network are trained."""
+    """Return the number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def check_slices(slices: Tensor, config: NetworkConfig) -> None:
-    """Make sure that slices suit a network, except while it is exported: sides are symbols then.
+    """Check that slices suit a network. During an export nothing is checked, because the sides are symbols.
 
     Raises:
         UserError: The slices have another number of channels, or a side that the network cannot take.
     """
-    if torch.compiler.is_exporting():  # the exporter keeps its own guards
+    if torch.compiler.is_exporting():  # the exporter makes its own checks
         return
     channels, height, width = slices.shape[1:]
     if channels != config.in_channels:

@@ -1,4 +1,4 @@
-"""The settings that using a model needs besides its weights; they are stored in the model's file."""
+"""The settings that a model needs besides its weights; they are stored in the model's file."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +10,7 @@ from data.readers.reader import FileKind
 from data.readers.table import READERS
 
 FORMAT = 3
-"""Raised when a setting changes its meaning; a model of another format is refused."""
+"""Increased when a setting changes its meaning; a model of another format is refused."""
 
 
 class ModelError(UserError):
@@ -19,13 +19,13 @@ class ModelError(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How images become the input of a model, and its probabilities a mask."""
+    """How images are turned into the input of a model, and its probabilities into masks."""
 
     preprocessing: Preprocessing
-    """The same as in training."""
+    """The preprocessing that the model was trained with."""
 
     channel_names: tuple[str, ...]
-    """Names of the channels of a slice, in order, without its context."""
+    """Names of the channels of a slice, in order, without those of its context slices."""
 
     threshold: float = 0.5
     """Lowest probability at which a pixel is tumour."""
@@ -50,17 +50,17 @@ class Settings:
 
     @property
     def files(self) -> FileKind:
-        """The kind of files that the model was trained on, and predicts."""
+        """The kind of file that the model was trained on and can predict."""
         return READERS[self.data_format].files
 
     @property
     def num_channels(self) -> int:
-        """Number of channels of a slice, without its context."""
+        """Number of channels of a slice, without those of its context slices."""
         return len(self.channel_names)
 
     @property
     def num_inputs(self) -> int:
-        """Number of channels that the network sees: those of a slice and of its context."""
+        """Number of channels that the network sees: those of a slice and of its context slices."""
         return self.num_channels * self.preprocessing.num_slices_seen
 
     def to_json(self) -> str:

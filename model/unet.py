@@ -58,18 +58,20 @@ class UNetConfig(NetworkConfig):
 
     @property
     def min_side(self) -> int:
-        """Two pixels are left at the bottom of the U: a single one has no spread to normalise by."""
+        """The shortest side that the network can be trained on, in pixels. It leaves two pixels at the bottom of the U,
+        because the values of a single one have no spread to normalise by."""
         return 2 * self.side_multiple
 
     @property
     def channels_last_on_cpu(self) -> bool:
-        """Batch norm is a quarter faster in channels_last; instance norm a quarter slower, because PyTorch copies its
-        input to the other layout and back (tests/benchmarks/LOG.md, 2026-11-21)."""
+        """Whether a CPU trains this network faster in channels_last. Batch norm is a quarter faster in it; instance
+        norm is a quarter slower, because PyTorch copies its input to the other layout and back
+        (tests/benchmarks/LOG.md, 2026-11-21)."""
         return self.norm == "batch"
 
 
 class UNet(SegmentationNetwork):
-    """Maps normalised slices to logits of the same height and width."""
+    """A U-Net that maps normalised slices to logits of the same height and width."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config)

@@ -25,7 +25,7 @@ from model.settings import ModelError
 WEIGHTS_NAME = "weights.safetensors"
 
 FORMAT = 2
-"""Raised when a field changes meaning; a newer file is refused."""
+"""Increased when a field changes its meaning; a newer file is refused."""
 
 FORMATS = (1, FORMAT)
 """The formats that are read. Format 1 knew only U-Nets: `networks` was called `unets`, in the metadata and in the names
@@ -37,7 +37,7 @@ DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 @dataclass(frozen=True, kw_only=True)
 class _Description:
-    """What the metadata of a file say of its predictor."""
+    """The description of a predictor in the metadata of its file."""
 
     networks: list[dict[str, Any]]
     """The configuration of each network, as `NetworkConfig.to_dict` gives it."""
@@ -80,7 +80,7 @@ def read_weights(path: Path) -> Predictor:
             tensors = {name: file.get_tensor(in_file).clone() for name, in_file in stored.items()}
     except (safetensors.SafetensorError, OSError) as error:
         raise ModelError(
-            f"weights {path} cannot be read as safetensors: damaged, or something else ({error}); export them again"
+            f"weights {path} cannot be read: damaged, or not a safetensors file ({error}); export them again"
         ) from error
     except ModelError as error:
         raise ModelError(f"weights {path}: {error}") from error
@@ -89,9 +89,9 @@ def read_weights(path: Path) -> Predictor:
 
 
 def _read_description(metadata: Mapping[str, str]) -> tuple[int, _Description]:
-    """Return the format of a file, and what its metadata say, with legal types."""
+    """Return the format of a file and the description in its metadata, after checking the types."""
     if METADATA_KEY not in metadata:
-        raise ModelError(f"there is no {METADATA_KEY} in the metadata: the file is not of this program")
+        raise ModelError(f"there is no {METADATA_KEY} in the metadata: this program did not write the file")
     text = metadata[METADATA_KEY]
     try:
         values = dict(json.loads(text))
@@ -124,12 +124,12 @@ def _check_types(values: Mapping[str, Any]) -> None:
 
 
 def _current_name(name: str, format: int) -> str:
-    """Return how a tensor of a file is called in the predictor's state."""
+    """Return the name in the predictor's state of a tensor that a file calls `name`."""
     return "networks." + name.removeprefix("unets.") if format == 1 and name.startswith("unets.") else name
 
 
 def _build_without_memory(description: _Description, *, num_tensors: int) -> Predictor:
-    """Return the predictor without memory for its weights, however large the description says that they are."""
+    """Return the predictor without allocating memory for its weights, whose size the file may exaggerate."""
     configs = description.networks
     if len(configs) > num_tensors:
         raise ModelError(f"networks are {str(configs)[:80]}, but must be a list of one configuration a network")
@@ -149,7 +149,7 @@ def _build_without_memory(description: _Description, *, num_tensors: int) -> Pre
 
 
 def _check(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> None:
-    """Make sure that the file has exactly the tensors of the networks that it describes."""
+    """Check that the file has exactly the tensors of the networks that it describes."""
     if missing := sorted(expected.keys() - found.keys()):
         raise ModelError(f"{len(missing)} of {len(expected)} tensors are missing, the first is {missing[0]}")
     if extra := sorted(found.keys() - expected.keys()):

@@ -121,7 +121,7 @@ def prove(predictor: Predictor, exported: Network, settings: Settings, sample_vo
     """
     original = torch_network(predictor, torch.device("cpu"))
     parity = _compare(original, exported, settings, sample_volumes)
-    if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # which nan is not
+    if not max(parity.max_probability_difference, parity.dice_difference) <= MAX_DIFFERENCE:  # true for nan, too
         raise ExportError(
             f"the exported model differs from its network by {parity.max_probability_difference:.2g} in probability "
             f"and {parity.dice_difference:.2g} in Dice, but at most {MAX_DIFFERENCE} is legal: nothing was written; "
@@ -171,7 +171,7 @@ def _export(predictor: Predictor, settings: Settings) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide two messages that are not about this model: that torchvision is missing, and that torch uses old calls."""
+    """Hide two messages that do not concern the model: torchvision is missing, and torch calls deprecated functions."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

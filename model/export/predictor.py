@@ -28,7 +28,7 @@ class Predictor(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        assert networks, "there is at least one"
+        assert networks, "a predictor needs at least one network"
         self.networks = nn.ModuleList(networks)
         self.configs = tuple(network.config for network in networks)
         self.threshold, self.flips, self.temperature = threshold, flips, temperature
@@ -45,7 +45,7 @@ class Predictor(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Number of weights of all networks together."""
+        """Number of parameters of all networks together."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(

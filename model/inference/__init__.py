@@ -1,1 +1,1 @@
-"""From a volume to probabilities and masks, with any network."""
+"""Run a network on whole volumes: from slices to probabilities and masks."""

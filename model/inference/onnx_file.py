@@ -1,4 +1,4 @@
-"""The file of an exported model, checked before a runtime opens it.
+"""Read the file of an exported model, and check it before a runtime opens it.
 
 A runtime parses, folds constants and allocates memory while it loads, so a foreign or damaged file is refused first.
 Nothing is unpickled or unpacked here.
@@ -14,7 +14,7 @@ MODEL_NAME = "model.onnx"
 METADATA_KEY = "tumour_search"
 
 MAX_BYTES = 2**31
-"""Limit of Protobuf, and so of ONNX in one file; the largest network that a search can find has a tenth of it."""
+"""Limit of Protobuf, and so of ONNX in one file; the largest network that a search can find takes a tenth of it."""
 
 _FOREIGN = {
     b"PK": "a zip archive, like PyTorch's checkpoints",
@@ -33,10 +33,10 @@ class _NotProtobuf(Exception):
 
 
 def model_file(path: Path) -> Path:
-    """Return the file of a model, given the file or the folder that holds it.
+    """Return the path of a model's file, given that path or the folder that holds the file.
 
     Raises:
-        ModelError: There is none.
+        ModelError: There is no such file.
     """
     file = path / MODEL_NAME if path.is_dir() else path
     if not file.is_file():
@@ -63,7 +63,7 @@ def settings_of(content: bytes, name: str = "the model") -> Settings:
     """Return the settings in the bytes of a model's file.
 
     Args:
-        name: What errors call the model.
+        name: How error messages call the model.
 
     Raises:
         ModelError: The bytes are not ONNX, or were not exported by this program.

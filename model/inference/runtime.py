@@ -2,10 +2,10 @@
 
 `auto` takes OpenVINO in bfloat16 if it is installed, the processor computes in bfloat16 (OpenVINO lists BF16 among its
 capabilities) and ONNX Runtime has no CUDA. Otherwise it takes ONNX Runtime in float32, on a GPU if CUDA is available.
-In bfloat16 OpenVINO is twice as fast; in float32 it gains little (LOG.md).
+In bfloat16 OpenVINO is twice as fast; in float32 it gains little (tests/benchmarks/LOG.md).
 
-Nothing goes over a network. OpenVINO's telemetry package belongs to its converter, and loading and running a model here
-opens no socket (test_runtime.py; strace of openvino 2026.4 shows no network call at all).
+Nothing is sent over a network. OpenVINO's telemetry package belongs to its converter; loading and running a model opens
+no socket (tests/model/inference/test_runtime.py; strace of openvino 2026.4 shows no network call at all).
 """
 
 import os
@@ -25,7 +25,7 @@ Engine = Literal["onnxruntime", "openvino"]
 """A library that runs a model."""
 
 Runtime = Literal["auto", Engine]
-"""What a person may ask for; `auto` is one of the engines, depending on the machine."""
+"""A value of `--runtime`; `auto` picks one of the engines, depending on the machine."""
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
@@ -34,7 +34,7 @@ MAX_REASON = 400
 
 
 class Choice(NamedTuple):
-    """What runs a model on this machine."""
+    """The engine that runs a model on this machine, with its precision and device."""
 
     engine: Engine
     precision: Literal["float32", "bfloat16"]
@@ -71,7 +71,7 @@ def load_model(path: Path, *, runtime: str = "auto") -> tuple[Network, Settings]
 
 
 def choose_runtime(runtime: str = "auto") -> Choice:
-    """Return what one of RUNTIMES means on this machine.
+    """Return the engine, precision and device that this machine uses for a runtime, one of RUNTIMES.
 
     Raises:
         ModelError: There is no such runtime, or it is not installed.
@@ -105,7 +105,7 @@ def openvino_network(content: bytes) -> Network:
     assert openvino is not None, "choose_runtime has checked it"
     core = openvino.Core()
     precision = "bf16" if _openvino_computes_in_bfloat16() else "f32"
-    # Sides and batch stay dynamic: a model that was compiled for fixed ones was no faster (LOG.md).
+    # Sides and batch stay dynamic: a model compiled for fixed ones was no faster (tests/benchmarks/LOG.md).
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(core.read_model(content), "CPU", hints).create_infer_request()
 

@@ -1,8 +1,8 @@
 """The one path from a patient's volume to probabilities and masks.
 
-Evaluation, the check of an export, `model.predict` and `model.serve` all take this path, so users get what was scored,
-up to the rounding of the runtime's precision: float32, or bfloat16 in OpenVINO (model.inference.runtime). Neither this
-module nor those that it imports need torch: a model runs with the `infer` extra alone.
+Evaluation, the check of an export, `model.predict` and `model.serve` all take this path, so users get the masks that
+were scored, up to the rounding of the runtime's precision: float32, or bfloat16 in OpenVINO (model.inference.runtime).
+Neither this module nor those that it imports need torch: a model runs with the `infer` extra alone.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def predict_volume(
 def predict_prepared(
     network: Network, prepared: Prepared, preprocessing: Preprocessing, *, batch_size: int = 16
 ) -> Float32[np.ndarray, "slices height width"]:
-    """Return what `predict_volume` returns, for a volume that was prepared before, perhaps in another thread."""
+    """Return the same as `predict_volume`, for a volume that has already been prepared, perhaps in another thread."""
     mean, std = (np.tile(one, preprocessing.num_slices_seen) for one in (prepared.mean, prepared.std))
     num_slices = len(prepared.images)
     one_patient = np.zeros(num_slices, np.int64)
@@ -52,7 +52,7 @@ def predict_prepared(
 def to_masks(
     probability: Float32[np.ndarray, "slices height width"], settings: Settings
 ) -> Bool[np.ndarray, "slices height width"]:
-    """Return the masks of a patient: pixels at or above the threshold, reduced to the largest component if so set."""
+    """Return the masks of a patient: pixels at or above the threshold, and of the largest component only if so set."""
     masks = probability >= settings.threshold
     return largest_component(masks) if settings.largest_component else masks
 

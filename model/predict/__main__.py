@@ -1,6 +1,6 @@
 """Predict tumour masks for images with an exported model: `python -m model.predict MODEL INPUT... --out FOLDER`.
 
-A mistake in the command, in the model, or in how files are named ends the command before anything is written.
+A mistake in the arguments, in the model, or in the names of files ends the command before anything is written.
 """
 
 import re
@@ -46,11 +46,11 @@ class Arguments:
     there already, made by the same model, runtime and options from the same input, are skipped."""
 
     runtime: Runtime = "auto"
-    """What runs the network. `auto`: OpenVINO in bfloat16 if it is installed, the processor computes in bfloat16 and
+    """Library that runs the network. `auto`: OpenVINO in bfloat16 if it is installed, the CPU computes in bfloat16 and
     there is no CUDA; else ONNX Runtime in float32."""
 
     batch_size: int | None = None
-    """Number of slices that go through the network at once. None: 16 on a GPU, 1 on a processor, where more are
+    """Number of slices that go through the network at once. None: 16 on a GPU, 1 on a CPU, where larger batches are
     slower."""
 
     overlays: bool = True
@@ -88,7 +88,7 @@ def _accept_any_file_name() -> None:
 
 
 def _predict(arguments: Arguments) -> list[Done | Failed]:
-    """Return all patients that were asked for, when they are finished."""
+    """Predict all patients that the arguments name, and return the outcome of each."""
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise UserError(f"batch_size is {arguments.batch_size}, but must be at least 1")
     pattern = _pattern(arguments.patient_pattern)

@@ -1,4 +1,4 @@
-"""Find patients whose channels are files of their own, such as the modalities of a NIfTI case."""
+"""Find patients whose channels are in separate files, such as the modalities of a NIfTI case."""
 
 import re
 from collections.abc import Iterator, Sequence

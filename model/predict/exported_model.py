@@ -26,7 +26,7 @@ class ExportedModel:
     network: Network
     settings: Settings
     choice: Choice
-    """What runs the network."""
+    """The library that runs the network, with its precision and device."""
 
     @classmethod
     def load(cls, path: Path, *, runtime: str = "auto") -> "ExportedModel":
@@ -42,7 +42,7 @@ class ExportedModel:
 
     @property
     def default_batch_size(self) -> int:
-        """The number of slices that run best together: 1 on a processor, where more are slower, and 16 on a GPU."""
+        """The fastest number of slices in a batch: 1 on a CPU, where larger batches are slower, and 16 on a GPU."""
         return 1 if self.choice.device == "CPU" else 16
 
     def probability(

@@ -1,4 +1,4 @@
-"""The volumes that a file or a folder holds, of the kind of file that the model was trained on."""
+"""Find and read the volumes in a file or a folder, of the kind of file that the model was trained on."""
 
 import re
 from collections.abc import Iterable
@@ -38,7 +38,8 @@ def find_volumes(
 ) -> tuple[VolumeFiles, ...]:
     """Return the volumes in a file or a folder, sorted by patient.
 
-    A single file is a volume that is named after it: an image is one slice; a NIfTI file has the model's only channel.
+    A single file is a volume that is named after the file: an image is one slice; a NIfTI file has the only channel of
+    the model.
 
     Raises:
         DataError: There is no volume, or the names do not say which files belong together. All problems are listed.
@@ -66,7 +67,7 @@ def find_volumes(
 
 
 def is_mask(source: Path) -> bool:
-    """Return whether the name of a file is that of a mask or an overlay, which `PATIENT/*.tif` in a shell includes."""
+    """Return whether a file is named as a mask or an overlay; a shell's `PATIENT/*.tif` includes such files."""
     kind = kind_of_file(source.name)
     stem = kind.stem_of(source.name) if kind else source.stem
     return stem.lower().endswith(NOT_IMAGES) and source.is_file()
@@ -79,7 +80,7 @@ def read_volume(
 
     Raises:
         BadFiles: A file is damaged, has too few channels, or differs from the others in size or type.
-        ModelError: The images have other channels than the model.
+        ModelError: The images have another number of channels than the model.
     """
     images, spacing_mm = volume.kind.read(volume.files, settings.channel_indices, settings.grayscale)
     if images.shape[3] != settings.num_channels:

@@ -1,4 +1,4 @@
-"""How much tumour is in a patient's masks."""
+"""Measure how much tumour a patient's masks show."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Measurements:
 def measure(
     masks: Bool[np.ndarray, "slices height width"], spacing_mm: tuple[float, float, float] | None
 ) -> Measurements:
-    """Return how much tumour is in a patient's masks."""
+    """Return how much tumour a patient's masks show."""
     num_pixels = int(masks.sum())
     return Measurements(
         num_slices=len(masks),

@@ -1,4 +1,4 @@
-"""The folder that a prediction writes: masks and overlays of each patient, the record of their origin, and a table.
+"""Write the folder of a prediction: masks and overlays of each patient, the record of their origin, and a table.
 
 A patient's files are written into a hidden folder next to the final one and moved together at the end, the record last.
 So however a prediction ends, a patient's outputs are complete or absent, and the record tells a later run whether they
@@ -41,11 +41,11 @@ class Outputs:
     folder: Path
     model_sha256: str
     runtime: str
-    """What runs the model; outputs of another runtime are made again."""
+    """The library that runs the model; outputs that another one made are made again."""
 
     overlays: bool
     channel_names: tuple[str, ...]
-    """Channels of the volumes; they say which one overlays show."""
+    """Names of the channels; overlays show the one called flair."""
 
     rows: list[VolumeRow] = field(default_factory=list)
     _written_at: float = -math.inf
@@ -91,7 +91,7 @@ class Outputs:
         masks: Bool[np.ndarray, "slices height width"],
         spacing_mm: tuple[float, float, float] | None,
     ) -> VolumeRow:
-        """Return the row of a patient after writing all of its outputs, or none of them.
+        """Write all outputs of a patient, or none of them if writing fails, and return the patient's row.
 
         Raises:
             DataError: The folder cannot be written.
@@ -114,7 +114,7 @@ class Outputs:
         return row
 
     def add(self, row: VolumeRow) -> None:
-        """Add a row to the table."""
+        """Add a row to the table, and write the table if it was not written lately."""
         self.rows.append(row)
         if time.monotonic() - self._written_at > TABLE_EVERY_SECONDS:
             self.write_table()
@@ -177,7 +177,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def _move(partial: Path, final: Path) -> None:
-    """Move a folder's files into the final one, the record last, and delete what only the older record lists."""
+    """Move a folder's files into the final one, the record last; delete older outputs that were not replaced."""
     if not final.exists():
         partial.rename(final)
         return

@@ -23,10 +23,11 @@ def patients_of_sources(
     """Return the patients in files and folders; files that are named as masks or overlays are skipped.
 
     Args:
-        note: Called with what a person should know about the files.
+        note: Called with each remark about the files that a person should read.
 
     Raises:
-        DataError: There is no patient, or the files do not say which are whose, or the outputs cannot be written.
+        DataError: There is no patient, or it is unclear which files belong to which patient, or the outputs cannot be
+            written.
         ModelError: The files are of another kind than those that the model was trained on.
     """
     images = [source for source in sources if not is_mask(source)]
@@ -48,7 +49,9 @@ def patients_of_sources(
 def patients_of_lines(
     lines: Iterable[str], settings: Settings, outputs: Outputs, *, patient_pattern: re.Pattern[str] | None
 ) -> Iterator[VolumeFiles | Failed]:
-    """Yield the patients that each line names, as it comes; a patient that came before is not repeated.
+    """Return an iterator over the patients that the lines name, which reads each line when it is needed.
+
+    A patient that an earlier line named is not repeated.
 
     Raises:
         DataError: The outputs cannot be written; raised before the first line is read.

@@ -81,11 +81,11 @@ class Pipeline:
         """Yield each patient when it is finished.
 
         Args:
-            patients: The files of patients; one that failed already is reported in its turn.
-            num_ahead: How many patients are read before the network needs them, and written after it.
+            patients: The files of patients; one that has already failed is reported when it is reached.
+            num_ahead: How many patients may be read ahead of the network, and how many may wait to be written after it.
 
         Raises:
-            ModelError: The first patient to be predicted does not suit the model, so none is likely to.
+            ModelError: The first patient to be predicted does not suit the model, so the others probably do not either.
             DataError: The outputs cannot be written.
         """
         with (

@@ -15,7 +15,7 @@ from model.predict.measurements import Measurements
 RECORD = "prediction.json"
 
 FORMAT = 1
-"""Raised when a field changes its meaning. Records from before there was a format have this one."""
+"""Increased when a field changes its meaning. Old records that state no format have format 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +55,18 @@ class VolumeRow:
         )
 
     def to_values(self) -> dict[str, str | int | float]:
-        """Return the values as they are written, by column."""
+        """Return the values as volumes.csv holds them, by column."""
         values = asdict(self)
         return values | {"tumour_ml": "" if self.tumour_ml is None else self.tumour_ml}
 
 
 COLUMNS = tuple(field.name for field in fields(VolumeRow))
-"""Of volumes.csv."""
+"""The columns of volumes.csv."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionRecord:
-    """What `prediction.json` says of a patient."""
+    """The content of a patient's `prediction.json`."""
 
     made_from: Origin
     row: VolumeRow

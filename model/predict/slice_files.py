@@ -19,8 +19,9 @@ def find_slices(
 ) -> Iterator[VolumeFiles]:
     """Yield the patients whose images are in a folder or below it, and add what is wrong with the files to `problems`.
 
-    A folder that holds images is a patient. Below a folder `images`, with or without its `masks`, patients are told
-    apart as in `data.readers.folder`: by the pattern, or else by folder. An image directly in `images` is a patient.
+    A folder that holds images is a patient. Below a folder `images`, with or without its `masks`, patients are
+    identified as in `data.readers.folder`: by the pattern, or else by folder. An image directly in `images` is a
+    patient.
     """
     top = source.absolute()
     for folder, subfolders, names in walk(top, problems_of_walk := []):
@@ -41,7 +42,7 @@ def find_slices(
 
 
 def _in_order_of_names(folder: Path, images: list[Path], problems: list[str]) -> tuple[Path, ...]:
-    """Return the slices of a patient's folder, which are called <PATIENT>_<NUMBER>, in order."""
+    """Return the slices of a patient's folder, which are called <PATIENT>_<NUMBER>, ordered by number."""
     numbered: dict[int, Path] = {}
     prefixes = set()
     for path in images:

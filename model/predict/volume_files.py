@@ -1,4 +1,4 @@
-"""The files of one patient to predict, and the names by which images are told from masks and overlays.
+"""The files of one patient to predict, and the names that tell images from masks and overlays.
 
 A mask beside its image is never read, so that a prediction cannot depend on it.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from data.readers.reader import FileKind
 
 NOT_IMAGES = ("_mask", "_overlay", "_seg")
-"""Ends of the names of files that lie beside images: masks of the data set, and what a prediction wrote."""
+"""Endings of the names of files that may lie beside images: masks of the data set, and outputs of a prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,5 +25,5 @@ class VolumeFiles:
 
 
 def is_image(name: str, kind: FileKind) -> bool:
-    """Return whether a file's name is that of an image of this kind, and not of a mask or an overlay."""
+    """Return whether a name is that of an image of this kind, rather than of a mask or an overlay."""
     return kind.suffix_of(name) != "" and not kind.stem_of(name).lower().endswith(NOT_IMAGES)

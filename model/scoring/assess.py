@@ -37,21 +37,22 @@ class Speed:
     """The median over patients of the mean over a patient's slices."""
 
     peak_memory_mb: float
-    """The most memory held at a time, in 2**20 bytes."""
+    """The peak memory, in 2**20 bytes."""
 
     memory_of: Literal["GPU", "process"]
-    """`GPU`: what torch has allocated there since the assessment began. `process`: what the process has held since it
-    was started, with its data and libraries, because nothing finer is known without a GPU."""
+    """`GPU`: the peak of torch's allocations there during the assessment. `process`: the peak of the whole process
+    since its start, with its data and libraries, because nothing finer is known without a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Assessment:
-    """What one pass over patients says about a model."""
+    """The results of one pass over patients with a model."""
 
     scores: list[PatientScore]
     detection: SliceDetection
     probabilities: list[ProbabilityCounts]
-    """One per patient. Those of validation patients give the best threshold and, added up, the temperature."""
+    """The histograms of each patient. Those of validation patients give the best threshold and, summed, the
+    temperature."""
 
     as_notebooks: list[NotebookMetric]
     """The numbers that public notebooks report."""
@@ -80,7 +81,7 @@ class Assessment:
 
 
 def assess(network: Network, patients: Sequence[Patient], *, settings: Settings, batch_size: int = 16) -> Assessment:
-    """Return the assessment of a network; each patient is read and predicted once, and then dropped.
+    """Return the assessment of a network; each patient is read and predicted once.
 
     Raises:
         BadFiles: A patient cannot be read.

@@ -2,8 +2,8 @@
 
 A patient's millions of probabilities become two histograms of a few kilobytes, which can be added up over patients, so
 only one patient need be in memory. The bins have equal widths in the logit, over which a network's outputs spread
-evenly. Every pixel counts with the probability in the middle of its bin, which is wrong by at most 0.00625: half the
-bin width of 0.05, times the steepest slope of the sigmoid, 1/4. The first and last bin take all probabilities below
+evenly. Every pixel is given the probability in the middle of its bin, which is wrong by at most 0.00625: half the bin
+width of 0.05, times the steepest slope of the sigmoid, 1/4. The first and last bins take all probabilities below
 0.000006 and above 0.999994, so a pixel that is certain and wrong costs 12 nats and not infinity.
 """
 
@@ -49,7 +49,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProbabilityCounts:
-    """Histograms of pixels by the logit of their probability: one of tumour pixels, one of the others."""
+    """Histograms of pixels over the logit of their probability: one of tumour pixels, one of the others."""
 
     tumour: Int64[np.ndarray, " bins"]
     other: Int64[np.ndarray, " bins"]
@@ -66,7 +66,7 @@ class ProbabilityCounts:
         return float(self.dices_at(nearest_edges([threshold]))[0])
 
     def dices_at(self, edges: Int64[np.ndarray, " thresholds"]) -> Float64[np.ndarray, " thresholds"]:
-        """Return the Dice at each of some thresholds, which are given as indices into EDGES."""
+        """Return the Dice at each of several thresholds, which are given as indices into EDGES."""
         true, false = (counts[::-1].cumsum()[::-1][edges + 1] for counts in (self.tumour, self.other))
         total = true + false + self.tumour.sum()
         return np.divide(2 * true, total, out=np.full(len(total), math.nan), where=total > 0)
@@ -90,10 +90,10 @@ class ProbabilityCounts:
         ]
 
     def expected_calibration_error(self, num_bins: int = 15) -> float:
-        """Return the mean over pixels of the gap between probability and share of tumour in their bin; nan without any.
+        """Return the mean over pixels of the gap between the mean probability and the tumour share of their bin.
 
-        Most pixels are easy, because they are far from any tumour, so the number is usually small and can be compared
-        only on the same data. 15 bins are what Guo et al. take.
+        It is nan without pixels. Most pixels are easy, because they are far from any tumour, so the number is usually
+        small and can be compared only on the same data. Guo et al. use 15 bins.
 
         Reference: Naeini et al. 2015, AAAI, Obtaining well calibrated probabilities; Guo et al. 2017, arXiv:1706.04599.
         """
@@ -114,7 +114,7 @@ class ProbabilityCounts:
     def fit_temperature(self) -> float:
         """Return the temperature with the least negative log-likelihood, within TEMPERATURES; nan without pixels.
 
-        Fit it on validation patients: fitted on test patients it says nothing about others.
+        Fit it on validation patients: if it is fitted on test patients, their calibration says nothing about others.
 
         Reference: Guo et al. 2017, On calibration of modern neural networks, section 4.2, arXiv:1706.04599.
         """
@@ -160,9 +160,10 @@ def nearest_edges(thresholds: Sequence[float]) -> Int64[np.ndarray, " thresholds
 def best_threshold(per_patient: Sequence[ProbabilityCounts], grid: Sequence[float] = THRESHOLDS) -> tuple[float, float]:
     """Return the threshold with the highest mean Dice over patients, and that mean, which is exact.
 
-    Thresholds of the grid are moved to the nearest edge of a bin, which is what is returned. Patients whose Dice is nan
-    are left out. Of equal thresholds, the one nearest to 0.5 is returned; if no patient has a Dice, 0.5 and nan. The
-    largest component, which some models keep alone, is selected after the threshold and has no influence here.
+    Each threshold of the grid is moved to the nearest edge of a bin, and the best edge is returned. Patients whose Dice
+    is nan are left out. If several thresholds are equally good, the one nearest to 0.5 is returned; if no patient has a
+    Dice, 0.5 and nan are. A model that keeps only the largest component does so after the threshold, so this Dice does
+    not account for it.
 
     Raises:
         ValueError: The grid is empty, or has a value that is not between 0 and 1.

@@ -1,7 +1,7 @@
 """The numbers that public notebooks report, from the same predictions, so that they can be compared with ours.
 
-Nothing is chosen by them. They need only the counts of each slice (32 bytes), so each patient is predicted once and
-need not stay in memory.
+They are shown, but nothing is chosen by them. They need only the counts of each slice (32 bytes), so each patient is
+predicted once and need not stay in memory.
 """
 
 import math
@@ -26,7 +26,7 @@ class NotebookMetric:
     name: str
     value: float
     description: str
-    """A sentence on how it is computed, and one on why it flatters."""
+    """A sentence on how the number is computed, and one on why it flatters."""
 
 
 def notebook_metrics(counts: Int64[Tensor, "slices 4"]) -> list[NotebookMetric]:

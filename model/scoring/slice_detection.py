@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SlicePredictions:
-    """Whether there is tumour in each of some slices, as predicted and in truth."""
+    """Whether each of several slices has a tumour, as predicted and in the true mask."""
 
     score: Float32[np.ndarray, " slices"]
     """The largest probability in a slice."""
@@ -24,7 +24,7 @@ class SlicePredictions:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceDetection:
-    """How often slices are predicted correctly; a share of no slices is nan."""
+    """How often slices are predicted correctly; a share is nan if there are no such slices."""
 
     sensitivity: float
     """Share of the slices with tumour in which tumour is predicted."""

@@ -64,7 +64,7 @@ class ScoreSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSummary:
-    """The Dice of a group of patients."""
+    """The Dice summary of a group of patients."""
 
     name: str
     num_patients: int
@@ -97,7 +97,7 @@ def bootstrap_interval(
 def summarise(scores: Sequence[PatientScore]) -> ScoreSummary:
     """Return the summary of every metric over patients.
 
-    Millimetres and pixels cannot be averaged: if patients have distances in both, only those in millimetres count.
+    Millimetres and pixels cannot be averaged: if some distances are in pixels, only those in millimetres count.
     """
     found = {name: summarise_values([getattr(score, name) for score in scores]) for name in metrics.METRICS}
     units = {score.distance_unit for score in scores if score.distance_unit is not None}
@@ -128,7 +128,7 @@ def by_lesion_size(scores: Sequence[PatientScore]) -> list[GroupSummary]:
     (SIZES_PER_CENT), which depend on how much was scanned around the tumour. Patients without tumour are a class of
     their own.
     """
-    known = all(score.true_ml >= 0 for score in scores)  # nan is not
+    known = all(score.true_ml >= 0 for score in scores)  # false for nan
     (small, large), unit = (SIZES_ML, "ml") if known else (SIZES_PER_CENT, "% of the scan")
     names = (f"below {small:g} {unit}", f"{small:g} to {large:g} {unit}", f"from {large:g} {unit} on")
     members: dict[str, list[PatientScore]] = {name: [] for name in ("no tumour", *names)}
@@ -141,7 +141,7 @@ def by_lesion_size(scores: Sequence[PatientScore]) -> list[GroupSummary]:
 def by_group(scores: Sequence[PatientScore]) -> list[GroupSummary]:
     """Return the Dice of each group of patients (an institution, or a folder), sorted by name.
 
-    Patients without a group are one whose name is empty.
+    Patients without a group form a group with an empty name.
     """
     members = defaultdict(list)
     for score in scores:

@@ -79,10 +79,10 @@ def _directed_distances(
     spacing: tuple[float, float, float],
 ) -> Float64[np.ndarray, " voxels"]:
     """Return, for each voxel of a surface, the distance to the nearest voxel of the other."""
-    # Only the nearest voxels are asked of the transform, and distances are computed at the surface only: three times as
-    # fast as distances everywhere.
+    # The transform returns only the index of the nearest voxel, and distances are computed at the surface alone: three
+    # times as fast as computing distances everywhere.
     nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
-    assert isinstance(nearest, np.ndarray), "indices alone were asked for"
+    assert isinstance(nearest, np.ndarray), "return_indices alone gives one array"
     squares = np.zeros(np.count_nonzero(origin))
     for step, found, voxels in zip(spacing, nearest, np.nonzero(origin), strict=True):
         squares += ((found[origin] - voxels) * step) ** 2

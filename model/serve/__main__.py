@@ -1,7 +1,8 @@
-"""A model as a small HTTP service: `python -m model.serve MODEL`.
+"""Serve a model over HTTP: `python -m model.serve MODEL`.
 
-FastAPI on uvicorn needs one process with the runtime that `model.predict` uses, on any laptop. Ray Serve would bring a
-cluster to a machine that only predicts, and its batching is what the hundred lines of `model.serve.batching` do.
+FastAPI on uvicorn runs in one process, with the runtime that `model.predict` uses, on any laptop. Ray Serve would bring
+a cluster to a machine that only predicts, and only its batching would be used, which takes a hundred lines
+(model.serve.batching).
 """
 
 import ipaddress
@@ -41,15 +42,15 @@ class Arguments:
     """An exported model.onnx, or the folder that holds it."""
 
     runtime: Runtime = "auto"
-    """What runs the network. `auto`: OpenVINO in bfloat16 if it is installed, the processor computes in bfloat16 and
+    """Library that runs the network. `auto`: OpenVINO in bfloat16 if it is installed, the CPU computes in bfloat16 and
     there is no CUDA; else ONNX Runtime in float32. In bfloat16 a probability may differ by a few thousandths from that
     of model.predict."""
 
     host: str = "127.0.0.1"
-    """Address to listen at. The default is reached from this machine only, 0.0.0.0 from everywhere."""
+    """Address to listen on. By default only this machine can connect; with 0.0.0.0, every machine can."""
 
     port: int = 8080
-    """Port to listen at; 0 takes a free one, which is printed."""
+    """Port to listen on; 0 picks a free one, which is printed."""
 
     token_file: Path | None = None
     """File that holds the bearer token which clients must send. Without it, the environment variable
@@ -91,8 +92,8 @@ def _serve(arguments: Arguments) -> None:
         is_local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
         if not is_local and token is None and not arguments.allow_anyone:
             raise ServeError(
-                f"host {arguments.host} is reached from other machines, but there is no token: give --token-file, set "
-                f"{TOKEN_VARIABLE}, or say --allow-anyone"
+                f"host {arguments.host} can be reached from other machines, but there is no token: give --token-file, "
+                f"set {TOKEN_VARIABLE}, or give --allow-anyone"
             )
         choice = choose_runtime(arguments.runtime)
         network, settings = load_model(arguments.model, runtime=choice.engine)
@@ -115,8 +116,8 @@ def prepare_server(
     """Return a server that is ready to run, for a network that many threads may call at once.
 
     Args:
-        folder: Holds what clients send while it is needed.
-        token: What clients must send; None if they need none.
+        folder: Where the files of a request are kept until it is answered.
+        token: The bearer token that clients must send; None if they need none.
         is_local: Whether only this machine can reach the service.
 
     Raises:

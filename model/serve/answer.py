@@ -1,4 +1,4 @@
-"""What the service answers: masks as a file, overlays to look at, or both with measurements as JSON."""
+"""The answers of the service: masks as a file, overlays to look at, or both with measurements as JSON."""
 
 import base64
 import io

@@ -1,9 +1,9 @@
-"""Run slices of several requests together: a network that many threads call at once.
+"""Run the slices of several requests together, in a network that many threads may call at once.
 
 A network takes one mean and one standard deviation for all its slices, but each patient has its own. So the slices are
 normalised here, by the same arithmetic in float32, and the network receives mean 0 and standard deviation 1, which
-change nothing. In `model.predict` the network normalises by itself, and in bfloat16 it rounds differently: the two may
-then differ by a few thousandths in probability, and a pixel at the threshold may change sides.
+change nothing. In `model.predict` the network itself normalises, and in bfloat16 it rounds differently: probabilities
+may then differ by a few thousandths, and a pixel at the threshold may fall on its other side.
 
 On a CPU, full batches save little; what matters there is that one batch runs at a time, on all cores.
 """
@@ -40,7 +40,7 @@ class BatchConfig:
 
 
 class Stopped(RuntimeError):
-    """The service is ending, and does not start the work that was asked for."""
+    """The service is shutting down and accepts no more slices."""
 
 
 class _Job:

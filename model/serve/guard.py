@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 GUARDED = "/predict"
-"""The route that needs the token and counts towards `max_requests`."""
+"""The route whose requests need the token and count towards `max_requests`."""
 
 LINGER_SECONDS = 5.0
 """How long the rest of a refused request is read: a client that is still sending would not read the answer."""
@@ -110,7 +110,7 @@ class _Exchange:
         try:
             message = await asyncio.wait_for(self._receive(), None if self._is_read else max(0, left))
         except TimeoutError:
-            self._is_read = True  # no more of it will be
+            self._is_read = True  # the rest will not be read
             raise Refusal(408, f"the request took over {self._limits.timeout_seconds:g} s; send it faster") from None
         self._is_read = self._is_read or message["type"] == "http.disconnect" or not message.get("more_body")
         self._num_bytes += len(message.get("body", b""))

@@ -24,7 +24,7 @@ class Limits:
     BraTS case has 36 million. A value takes up to about 45 bytes while it is prepared, so the default takes 3 GB."""
 
     max_requests: int = 32
-    """Largest number of requests that run or wait at once; any other is told to come again (status 503)."""
+    """Largest number of requests that run or wait at once; others are told to try again later (status 503)."""
 
     timeout_seconds: float = 60.0
     """Longest time that a client may take to send its request, and again to receive the answer."""
@@ -41,7 +41,7 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request is declined, with an HTTP status and a sentence for the client."""
+    """The reason why a request is declined, as a sentence for the client, with an HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -49,7 +49,7 @@ class Refusal(Exception):
 
 
 class Allowance:
-    """An amount that threads share; each waits until its amount is free."""
+    """An amount that threads share: each reserves a part of it, and waits until that part is free."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -58,7 +58,7 @@ class Allowance:
 
     @contextmanager
     def reserve(self, amount: int) -> Iterator[None]:
-        """Hold an amount until the `with` block ends, after waiting until it is free.
+        """Wait until an amount is free, and hold it until the `with` block ends.
 
         Raises:
             Refusal: The amount is larger than the whole allowance.

@@ -1,4 +1,4 @@
-"""The prediction of one request, from its files to its answer."""
+"""Answer one request: predict the volume in its files."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ class UploadPredictor:
     network: Network
     settings: Settings
     folder: Path
-    """Holds what clients send until it is answered."""
+    """Where the files of a request are kept until it is answered."""
 
     allowance: Allowance
     """Values (pixels times channels) that may be in memory at once."""

@@ -61,7 +61,7 @@ def build_service(
     token: str | None,
     is_local: bool,
 ) -> App:
-    """Return the application that predicts with a network which many threads may call at once."""
+    """Return the ASGI application that serves a network, which many threads may call at once."""
     app = FastAPI(
         title="Tumour search",
         description=openapi.DESCRIPTION,
@@ -133,7 +133,7 @@ async def _receive(request: Request, filename: str) -> list[Upload]:
 
 
 async def _spool(request: Request) -> IO[bytes]:
-    """Return the body in a file, which is in memory if it is short; forms are kept in the same way."""
+    """Return the body as a file, which stays in memory if it is short; Starlette keeps forms in the same way."""
     with ExitStack() as stack:
         body = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=2**20))
         async for part in request.stream():
@@ -144,7 +144,7 @@ async def _spool(request: Request) -> IO[bytes]:
 
 
 async def _in_thread(function: Callable[[], Response]) -> Response:
-    """Return what a slow function returns.
+    """Run a slow function in a thread of its own, and return its result.
 
     The thread is a daemon, so that Ctrl-C need not wait for a large volume, as it would for asyncio's own threads.
     """
@@ -162,7 +162,7 @@ async def _in_thread(function: Callable[[], Response]) -> Response:
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Answer every error in the same form, and never with its traceback, which is in the log."""
+    """Make the application answer every error in one form, without its traceback, which is in the log only."""
 
     async def refusal(_: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
@@ -178,7 +178,7 @@ def _answer_errors(app: FastAPI) -> None:
         return refusal_response(Refusal(422, "; ".join(found)))
 
     async def client_gone(_: Request, error: Exception) -> Response:
-        return Response(status_code=400)  # nobody is left to read it
+        return Response(status_code=400)  # the client will not read it
 
     async def stopped(_: Request, error: Exception) -> Response:
         return refusal_response(Refusal(503, "the service is ending"))

@@ -1,7 +1,7 @@
-"""Read the files of a request as one volume, or say why that is impossible.
+"""Read the files of a request as one volume, or raise a refusal that says why that is impossible.
 
 The files are stored in a private folder and read as `model.predict` reads files. Their headers are read first, because
-an image of a megabyte may decode to gigabytes; a file whose header does not tell its size is refused.
+an image of a megabyte may decode to gigabytes; a file whose header does not state its size is refused.
 """
 
 import re
@@ -153,7 +153,7 @@ def _read_channels(stored: dict[str, Path], settings: Settings) -> UploadedVolum
 
 
 def _by_channel(stored: dict[str, Path], names: tuple[str, ...], kind: FileKind) -> dict[str, Path]:
-    """Return the file of each channel by its name; browsers sort files, and nobody would notice a swapped channel."""
+    """Return the file of each channel, by name and not by order: browsers sort files, which would swap channels."""
     wanted = f"{len(names)} {kind.noun} file(s), one for each of {', '.join(names)}"
     if len(stored) != len(names):
         raise Refusal(422, f"the request has {len(stored)} {kind.noun} file(s), but the model takes {wanted}")

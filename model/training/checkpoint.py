@@ -1,4 +1,4 @@
-"""The whole state of a training as bytes: strict about what is read, and never a pickle.
+"""Save the whole state of a training as bytes, and read it strictly: tensors and plain values, never a pickled object.
 
 The random generators have no state to store: every batch seeds them from (seed, epoch, batch, rank), so the seed in the
 config and the numbers below determine them, on any number of workers.
@@ -18,10 +18,10 @@ from model.networks import build, read_config
 from model.segmentation_network import NetworkConfig, SegmentationNetwork
 
 FORMAT = 3
-"""Raised when a field changes meaning; a newer file is refused."""
+"""Increased when a field changes its meaning; a newer file is refused."""
 
 FORMATS = (1, 2, FORMAT)
-"""The formats that are read. Format 1 was always written between two epochs, so no epoch is under way in it. Formats 1
+"""The formats that are read. Format 1 was always written between two epochs, so it holds no partial epoch. Formats 1
 and 2 hold the configuration of a U-Net as `unet`, without the name of an architecture."""
 
 
@@ -37,7 +37,7 @@ class PartialEpoch:
     """Global batches that are done."""
 
     losses: Tensor | None = None
-    """A row per rank: the sum of its losses, and their number. None before the first batch."""
+    """A row for each rank: the sum of its losses and the number of its batches. None before the first batch."""
 
     seconds: float = 0.0
     """How long these batches took."""
@@ -46,9 +46,9 @@ class PartialEpoch:
     """The part of `seconds` in which training waited for data."""
 
     def losses_of(self, rank: int, num_ranks: int) -> Tensor:
-        """Return the sum and the number that a rank continues from.
+        """Return the sum of the losses and the number of batches that a rank continues from.
 
-        If the number of ranks has changed, the first rank has the sums of all, and the others have zeros.
+        If the number of ranks has changed, the first rank gets the totals of all ranks, and the others get zeros.
         """
         if self.losses is None:
             return torch.zeros(2)
@@ -72,13 +72,13 @@ class TrainState:
         self.schedule = schedule
         self.scaler = scaler
         self.history: list[dict[str, float | int]] = []
-        """The metrics of every epoch that is done, in order."""
+        """The metrics of every finished epoch, in order."""
 
         self.partial_epoch = PartialEpoch()
 
     @property
     def epoch(self) -> int:
-        """The number of epochs that are done."""
+        """The number of finished epochs."""
         return len(self.history)
 
     def to_bytes(self) -> bytes:
@@ -104,7 +104,7 @@ class TrainState:
         )
 
     def restore(self, content: bytes) -> None:
-        """Take over the state that `to_bytes` returned earlier.
+        """Replace this state by the one in the bytes that `to_bytes` returned earlier.
 
         Raises:
             CheckpointError: The bytes are not a checkpoint, or are one of another network.
@@ -140,7 +140,7 @@ def load_network(path: Path) -> SegmentationNetwork:
 def _read(content: bytes, name: str) -> dict[str, Any]:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler or the zip reader meets in foreign bytes
+    except Exception as error:  # the unpickler and the zip reader raise many classes of exceptions
         raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") not in FORMATS:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__

@@ -1,4 +1,4 @@
-"""What a network costs to run, measured on the device that trains it."""
+"""The size of a network and its latency, measured on the device that trains it."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ def network_costs(
 ) -> dict[str, float]:
     """Return `million_parameters` and, if `measure_latency` is set, `latency_ms`.
 
-    A training that resumes keeps the latency of its first epoch, which another device may have measured.
+    A resumed training keeps the latency of its first epoch, which may have been measured on another device.
 
     Args:
         side: Height and width of a slice, in pixels.
@@ -34,7 +34,7 @@ def network_costs(
 
 @torch.inference_mode()
 def latency_ms(network: SegmentationNetwork, *, height: int, width: int, device: Device) -> float:
-    """Return the median time from one slice on the device to its logits, in milliseconds, in training's precision."""
+    """Return the median time that the network takes for one slice, in milliseconds, in the precision of training."""
     network.eval()
     slices = torch.zeros(1, network.config.in_channels, height, width, device=device.device)
     slices = slices.to(memory_format=device.memory_format)

@@ -1,4 +1,4 @@
-"""A rank's training batches, augmented in a thread, or in processes if the device is faster than a thread.
+"""The training batches of a rank, augmented in a thread, or in processes if a thread is too slow for the device.
 
 Augmentation holds Python's global lock for most of its time: a second thread gains a sixth, a second process nearly
 doubles the speed (tests/benchmarks/LOG.md).
@@ -29,7 +29,7 @@ def train_loader(
 
     Args:
         augment: Strength of augmentation.
-        num_processes: Processes that augment while the context lasts; with 0, each epoch has a thread for it.
+        num_processes: Number of processes that augment while the context lasts; with 0, a thread does.
     """
     change = build_augment(AugmentConfig(strength=augment))
     with ExitStack() as stack:
@@ -51,13 +51,13 @@ def train_loader(
 
 
 class ProcessLost(RuntimeError):
-    """A process died, from a signal or a lack of memory. The work that it was given is not at fault."""
+    """A process was killed by a signal or ran out of memory; its task is not at fault."""
 
 
 class LoaderProcesses(Generic[Task, Result]):
     """Processes that apply one function to tasks until they are closed.
 
-    They are forked at the first call, so that the function's data are shared and not copied.
+    They are forked at the first call, so that they share the function's data instead of copying them.
     """
 
     def __init__(self, function: Callable[[Task], Result], *, num_processes: int) -> None:
@@ -71,14 +71,16 @@ class LoaderProcesses(Generic[Task, Result]):
             num_workers=num_processes,
             persistent_workers=True,
             multiprocessing_context="fork",
-            generator=torch.Generator(),  # the global one belongs to dropout
+            generator=torch.Generator(),  # the global generator is for dropout
         )
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[Result]:
-        """Return function(task) for each task, in order; results that an earlier call has not yet returned are dropped.
+        """Return an iterator over function(task) for each task, in order; it raises whatever the function raises.
+
+        Results of an earlier call that were not taken yet are dropped.
 
         Raises:
-            ProcessLost: A process died. The iterator raises it, as it does what the function raises.
+            ProcessLost: A process died; raised by the iterator.
         """
         assert self._loader is not None, "the processes are closed"
         self._tasks[:] = tasks
@@ -87,7 +89,7 @@ class LoaderProcesses(Generic[Task, Result]):
     def close(self) -> None:
         """End the processes as soon as nothing iterates over their results any more.
 
-        If the garbage collector did it, the queues would end before their loader, and each would be waited for for 5 s.
+        The garbage collector could close the queues before their loader, which would then wait 5 s for each process.
         """
         self._loader = None
 

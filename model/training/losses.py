@@ -15,7 +15,7 @@ SMOOTHING_PIXELS = 1.0
 def training_loss(
     logits: Float[Tensor, "batch 1 height width"], masks: Float[Tensor, "batch 1 height width"], config: TrainConfig
 ) -> Float[Tensor, ""]:
-    """Return the loss that the settings of a training choose."""
+    """Return the loss that the config selects."""
     return bce_dice_loss(logits, masks, bce_weight=config.bce_weight)
 
 

@@ -1,4 +1,4 @@
-"""The process group that a training runs in, if there is one: rank, number of workers, and sums over them."""
+"""The process group that a training runs in, if any: this process's rank, the number of processes, sums over them."""
 
 from collections.abc import Callable
 
@@ -21,13 +21,13 @@ def world_size() -> int:
 
 
 def sum_over_ranks(tensor: Tensor) -> None:
-    """Replace the tensor, on every process, by its sum over all processes."""
+    """Replace the tensor, in every process, by its sum over all processes."""
     if world_size() > 1:
         dist.all_reduce(tensor)
 
 
 def gather_rows(row: Tensor) -> Tensor:
-    """Return a table with one row per process, the same on all of them."""
+    """Return a tensor with the row of each process, by rank; it is the same in all processes."""
     rows = torch.zeros(world_size(), *row.shape, dtype=row.dtype, device=row.device)
     rows[rank()] = row
     sum_over_ranks(rows)
@@ -35,19 +35,19 @@ def gather_rows(row: Tensor) -> Tensor:
 
 
 class Votes:
-    """A question that all processes are asked at every batch; it is answered yes if one of them says yes.
+    """A vote of all processes at every batch; the outcome is yes if any process votes yes.
 
-    The answer comes one batch later, so that nobody waits for it: until then it travels beside the gradients. A process
-    that is alone has its answer at once.
+    The outcome is known one batch later, so that no process has to wait: the votes are exchanged along with the
+    gradients. A single process gets its own vote back at once.
     """
 
     def __init__(self, device: Device) -> None:
         self._device = device.device
         self._previous: Callable[[], bool] | None = None
-        """Returns the answer to the previous question."""
+        """A function that returns the outcome of the previous vote."""
 
     def ask(self, mine: bool) -> bool:
-        """Put in this process's vote, and return whether any process voted yes at the previous batch."""
+        """Cast this process's vote, and return whether any process voted yes at the previous batch."""
         if world_size() == 1:
             return mine
         previous, self._previous = self._previous, _vote(mine, self._device)
@@ -55,10 +55,10 @@ class Votes:
 
 
 def differentiable_sum(tensor: Tensor) -> Tensor:
-    """Return the sum over all processes, with the right gradients once `distribute` has averaged them.
+    """Return the sum over all processes; its gradients are right once `distribute` has averaged them.
 
-    A process knows the gradient of its own summand only, and the average divides it by the number of processes, so the
-    gradient is multiplied by that number here. The backward pass needs no communication.
+    A process knows only the gradient of its own term, and averaging divides it by the number of processes, so it is
+    multiplied by that number here. The backward pass needs no communication.
     """
     if world_size() == 1:
         return tensor
@@ -68,7 +68,7 @@ def differentiable_sum(tensor: Tensor) -> Tensor:
 
 
 def distribute(network: nn.Module, device: Device) -> nn.Module:
-    """Return the network with gradients averaged over all processes; without others, the network itself."""
+    """Return the network with gradients averaged over all processes; the network itself if there is only one."""
     if world_size() == 1:
         return network
     return DistributedDataParallel(network, device_ids=[device.device.index] if device.device.type == "cuda" else None)
@@ -81,8 +81,8 @@ def _vote(mine: bool, device: torch.device) -> Callable[[], bool]:
     assert pending is not None, "this process belongs to the group"
     if device.type != "cuda":
         return lambda: pending.wait() and votes.item() > 0
-    # On a GPU all of this is queued behind the previous batch, and the next batch is queued before the answer is waited
-    # for. So the GPU never idles.
+    # On a GPU all of this is queued behind the previous batch, and the next batch is queued before anything waits for
+    # the answer. So the GPU never idles.
     pending.wait()
     on_host = torch.empty(1, pin_memory=True).copy_(votes, non_blocking=True)
     arrived = torch.cuda.Event()

@@ -1,5 +1,4 @@
-"""A few validation slices and what a network in training predicts for them; the slices are the same for every training
-on a pack."""
+"""A few validation slices with the masks that a network in training predicts; all trainings on a pack use the same."""
 
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from model.overlay import FLAIR
 from model.segmentation_network import SegmentationNetwork
 
 MAX_SLICES = 8
-"""Enough to see what a network does; they fill a screen. Each takes a few ms to predict and about 100 KB to store."""
+"""Enough to see what a network does, and as many as fill a screen. Each takes a few ms and about 100 KB to store."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +49,7 @@ def representative_slices(pack: Pack) -> Int64[np.ndarray, " slices"]:
 
 @torch.inference_mode()
 def predict_slices(network: SegmentationNetwork, pack: Pack, device: Device) -> PredictedSlices:
-    """Return the representative slices of a pack as a network predicts them; it is left in evaluation mode."""
+    """Return a network's predictions for the representative slices of a pack. It is left in evaluation mode."""
     network.eval()
     slices = representative_slices(pack)
     [batch] = eval_batches(pack, slices, batch_size=len(slices))

@@ -1,7 +1,7 @@
 """The training loop, as a generator: it yields one result per epoch, and needs no callback, no trainer and no Ray.
 
-Whoever iterates is in charge: a search, a test, or a few lines in a notebook. In a `torch.distributed` process group it
-trains data-parallel; without one, alone. Both see the same global batches.
+The caller iterates and is in charge: a search, a test, or a few lines in a notebook. In a `torch.distributed` process
+group the loop trains data-parallel; without one, in this process alone. The global batches are the same in both cases.
 """
 
 import math
@@ -30,7 +30,7 @@ from model.training.validate import validate
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """The outcome of one epoch."""
+    """The result of one epoch."""
 
     metrics: dict[str, float | int]
     """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds (of which
@@ -57,7 +57,7 @@ class Halted(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Training:
-    """What the epochs of one training share."""
+    """Everything that the epochs of one training share."""
 
     config: TrainConfig
     device: Device
@@ -78,13 +78,13 @@ def train(
     resume_from: bytes | None = None,
     halt: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochResult]:
-    """Yield the result of each epoch of a training; an epoch is computed when the iterator is asked for it.
+    """Yield the result of each epoch of a training; an epoch is computed when the caller asks for its result.
 
     Args:
-        resume_from: The bytes of a `TrainState`. Training continues after its last batch. If nothing was left to do,
-            the last epoch's result is yielded once more, so that there is always a result.
-        halt: Called before every batch; training stops there if it returns True on at least one rank. If all batches
-            of the epoch are done, the epoch is finished all the same.
+        resume_from: The bytes of a `TrainState`. Training continues after its last batch. If all epochs are done, the
+            last result is yielded again, so that there is always one.
+        halt: Called before every batch; training stops there if it returns True on at least one rank. After the last
+            batch of an epoch it is not called, so that the epoch is finished.
 
     Raises:
         Halted: `halt` returned True.
@@ -196,7 +196,7 @@ def _train_epoch(training: _Training) -> tuple[float, float]:
 
 
 def _train_step(training: _Training, batch: Batch) -> Tensor:
-    """Return the loss of a batch, after the step that it led to."""
+    """Take one optimisation step on a batch, and return its loss."""
     state, config, device = training.state, training.config, training.device
     images, masks = device.put(batch.images), device.put(batch.masks)
     with device.autocast():

@@ -12,7 +12,7 @@ class TrainConfig:
     """How one network is trained."""
 
     max_epochs: int
-    """Epochs of the whole schedule, at whose end the learning rate reaches zero."""
+    """Number of epochs of the whole schedule; the learning rate reaches zero at its end."""
 
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
@@ -21,22 +21,22 @@ class TrainConfig:
     """AdamW's decoupled weight decay; PyTorch's default."""
 
     batch_size: int = 16
-    """Slices in a global batch, which the workers share."""
+    """Number of slices in a global batch, which is divided among the workers."""
 
     bce_weight: float = 0.5
-    """Weight of binary cross-entropy in the loss, from 0 to 1; Dice has the rest."""
+    """Weight of binary cross-entropy in the loss, from 0 to 1; the rest is the weight of Dice."""
 
     augment: float = 1.0
-    """Strength of augmentation: 0 is none, 1 the usual one, 2 twice that."""
+    """Strength of augmentation: 0 for none, 1 for the usual one, 2 for twice that."""
 
     warmup_fraction: float = 0.05
-    """Share of the schedule in which the learning rate rises linearly; then it falls as a cosine."""
+    """Share of the schedule in which the learning rate rises linearly; after that it falls as a cosine."""
 
     clip_norm: float = 1.0
     """Largest norm of the whole gradient. Instance norm and Dice sometimes give far larger ones."""
 
     patience: int = 0
-    """Epochs without a better validation Dice after which training stops early; 0 never does."""
+    """Number of epochs without a better validation Dice after which training stops early; 0 for never."""
 
     precision: str = "auto"
     """'float32', 'bf16', 'fp16', or 'auto': the fastest that the device has units for."""
@@ -48,7 +48,8 @@ class TrainConfig:
     """Whether the metrics include the network's `latency_ms`, which is measured once, before the first epoch."""
 
     loader_processes: int = 0
-    """Processes that augment slices; with 0 a thread does, which is enough for a CPU (tests/benchmarks/LOG.md)."""
+    """Number of processes that augment slices; with 0, a thread does, which is enough for a CPU
+    (tests/benchmarks/LOG.md)."""
 
     def __post_init__(self) -> None:
         for name, low in (("max_epochs", 1), ("batch_size", 1), ("loader_processes", 0)):

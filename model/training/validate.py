@@ -1,4 +1,4 @@
-"""The metrics of a network in training on the validation patients."""
+"""Measure a network on the validation patients during training."""
 
 import numpy as np
 import torch

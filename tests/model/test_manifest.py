@@ -66,7 +66,7 @@ def test_verify_names_every_file_that_has_changed(folder):
         verify_manifest(folder)
     assert str(caught.value) == (
         f"{folder} is not as it was written: overlays/best.png is missing; overlays/worst.png is not in the manifest; "
-        "model.onnx has other content than it had. Copy the folder again, or export it again"
+        "model.onnx has different content. Copy the folder again, or export it again"
     )
     (folder / "model.onnx").write_bytes(b"mod")
     with pytest.raises(ModelError, match=r"model\.onnx has 3 bytes, but had 5"):
