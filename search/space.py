@@ -1,6 +1,6 @@
 """The search space: which hyperparameters are tried, and which network and training a sample of them describes.
 
-Every axis is an Optuna distribution, so that the study file alone tells what was searched.
+Every axis is an Optuna distribution, so that the study file is enough to see what was searched.
 """
 
 from dataclasses import dataclass, fields
@@ -22,7 +22,7 @@ Space = dict[str, BaseDistribution]
 Sample = dict[str, Any]
 
 CORE: Space = {
-    # AdamW's usual decades; 1e-2 already diverges in some configurations, and the search may find that out.
+    # The usual range for AdamW. Some configurations diverge at 1e-2 already; the search finds that out.
     "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
     # At 128 pixels, a U-Net of depth 2 sees the surroundings of a lesion, one of depth 5 the whole head.
     "depth": IntDistribution(2, 5),
@@ -57,13 +57,13 @@ class SharedSettings:
     architecture: str = DEFAULT_ARCHITECTURE
 
 
-def to_configs(sample: Sample, fixed: SharedSettings) -> tuple[NetworkConfig, TrainConfig]:
+def to_configs(sample: Sample, shared: SharedSettings) -> tuple[NetworkConfig, TrainConfig]:
     """Return the network and the training that a sample of a space describes.
 
     Raises:
         ValueError: The sample has a key that neither config knows, or a value that one of them refuses.
     """
-    values = {field.name: getattr(fixed, field.name) for field in fields(fixed)} | sample
+    values = {field.name: getattr(shared, field.name) for field in fields(shared)} | sample
     network_config = find_architecture(values.pop("architecture")).config
     network_names, train_names = _names(network_config), _names(TrainConfig)
     # A shared setting that this network does not have, such as a width, has no effect on it.
@@ -82,7 +82,7 @@ def describe(space: Space) -> dict[str, str]:
 
 
 def largest_network(space: Space, architecture: str = DEFAULT_ARCHITECTURE) -> NetworkConfig:
-    """Return the network with the largest value of every integer axis of a space, which needs the longest sides."""
+    """Return the network with the largest value of every integer axis; no other needs images with longer sides."""
     config = find_architecture(architecture).config
     axes = {name: axis for name, axis in space.items() if isinstance(axis, IntDistribution)}
     return config(**{name: axes[name].high for name in _names(config) & set(axes)})

@@ -1,7 +1,7 @@
-"""The coordinator as Ray Tune sees it: a searcher, a scheduler, and a callback that watches the lanes.
+"""Connect the coordinator to Ray Tune, with a Tune searcher, a scheduler, and a callback that watches the lanes.
 
-To Tune, each leg is a trial of its own that is never retried. So Tune needs to know nothing of pauses, rungs, losses
-and resumed searches. A leg is handed out only when a lane has room to start.
+To Tune, each leg is a trial of its own that is never retried. So Tune knows nothing about pauses, rungs, losses and
+resumed searches. A leg is handed out only when a lane has room to start.
 """
 
 import math
@@ -51,8 +51,8 @@ class LegSearcher(Searcher):
         """Begin with no leg handed out.
 
         Args:
-            capacity: How many lanes have room; None: Tune limits their number.
-            stop: Tells whether the search ends early. Tune itself does not ask while no leg runs.
+            capacity: Tells how many lanes have room; None: Tune limits their number.
+            stop: Tells whether the search ends early. Tune asks it only while a leg runs, so it is asked here too.
         """
         super().__init__(metric=METRIC, mode="max")
         self._capacity = capacity
@@ -88,7 +88,7 @@ class LegSearcher(Searcher):
         }
 
     def has_room(self) -> bool:
-        """Return whether a lane for another leg has room; request machines while none has."""
+        """Return whether there is room for another lane, and request machines while there is none."""
         if self._capacity is None:
             return True
         unfinished = sum(trial.phase == Phase.INTERRUPTED for trial in self._coordinator.active.values())
@@ -153,7 +153,7 @@ class LegScheduler(FIFOScheduler):
             self._coordinator.lose(trial.config["number"], _error_of(trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Return None, to leave the choice to Tune's queue: at most one leg waits, and searching for it costs time."""
+        """Return None, which leaves the choice to Tune's queue. At most one leg waits, and a search takes time."""
         return
 
     def _report(self, trial: Any, result: dict[str, Any]) -> bool:
@@ -170,16 +170,17 @@ class LegScheduler(FIFOScheduler):
 
 
 class LaneWatch(tune.Callback):
-    """Tells the user of lanes that wait or leave their node; removes old checkpoints and what dead lanes have left."""
+    """Tells the user about lanes that wait or leave their node, and removes old checkpoints and the placement groups
+    of dead lanes."""
 
     def __init__(
         self, screen: Lines, checkpoints: Checkpoints, folder: Path, look: Callable[[], Any] = lambda: None
     ) -> None:
-        """Begin without having looked.
+        """Begin with nothing observed.
 
         Args:
-            look: Called once a second to look for room. Tune asks for no other leg while one waits for its place; yet
-                what requests have got must be given back for it.
+            look: Called once a second to look for room. While a leg waits to be placed, Tune does not ask for another
+                one; yet the resources that requests for machines hold must be released for the leg that waits.
         """
         self._look = look
         self._screen = screen
@@ -196,13 +197,13 @@ class LaneWatch(tune.Callback):
         self._checkpoints.saved(trial.config["number"], checkpoint.path, epoch)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Start to look for what the lost group has left behind; tell the user if the lane has left its node."""
+        """Start looking for placement groups of the lost group; tell the user if the lane has left its node."""
         self._last_loss = time.monotonic()
         if preemption := _preemption_of(trial):
             self._screen.say(f"{trial_id(trial.config['number'])} {preemption}")
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
-        """Look around once a second. It takes Ray a while to notice that a killed lane's Train run is dead, too."""
+        """Once a second, look for room, orphaned placement groups, lanes that wait, and an outage of W&B."""
         now = time.monotonic()
         if now < self._last_look + 1.0:
             return
@@ -214,7 +215,7 @@ class LaneWatch(tune.Callback):
         self.say_outage()
 
     def say_outage(self) -> None:
-        """Say, once, that a lane could not use W&B."""
+        """Print, once, that W&B could not be reached."""
         if not self._has_said_outage and (outage := noted_outage(self._folder)):
             self._has_said_outage = True
             self._screen.say(outage)
@@ -223,7 +224,7 @@ class LaneWatch(tune.Callback):
         if waiting := describe_waiting_groups():
             self._last_waiting = now
             self._waiting_since = self._waiting_since or now
-        elif now > self._last_waiting + WAIT_SECONDS:  # Ray Train withdraws its request once a minute, and asks again
+        elif now > self._last_waiting + WAIT_SECONDS:  # Ray Train withdraws its request once a minute and repeats it
             self._waiting_since, self._has_said = None, False
         since = self._waiting_since
         if waiting and since is not None and now > since + WAIT_SECONDS and not self._has_said:
@@ -236,6 +237,6 @@ def _error_of(trial: Any) -> str:
 
 
 def _preemption_of(trial: Any) -> Preempted | None:
-    """Return what a lane said when it left its node; None if the leg was lost."""
+    """Return the exception with which a lane left its node; None if the leg was lost."""
     cause = read_trial_error(trial).cause
     return cause if isinstance(cause, Preempted) else None

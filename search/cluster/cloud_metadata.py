@@ -1,6 +1,6 @@
-"""When a cloud will reclaim this machine, as its metadata service says it.
+"""Ask a cloud's metadata service when this machine will be reclaimed.
 
-Ray is not imported here: search.cluster.notice waits in little memory.
+Ray is not imported here, so that search.cluster.notice needs little memory while it waits.
 """
 
 import json
@@ -12,20 +12,20 @@ from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 METADATA = "http://169.254.169.254"
-"""The metadata service of all three clouds. A number, because name resolution may be down."""
+"""The metadata service of all three clouds. It is given as a number, because name resolution may be down."""
 
 REQUEST_SECONDS = {"aws": 2.0, "gcp": 2.0, "azure": 125.0}
-"""How long the first answer may take. Azure's takes up to two minutes, because it switches scheduled events on."""
+"""How long the first answer may take. Azure's takes up to two minutes, because it switches on scheduled events."""
 
 DEADLINE_SECONDS = 30.0
 """How long the machine is assumed to last after `now`, or after a notice that names no time."""
 
 TOKEN_SECONDS = 21600
-"""How long AWS is asked to accept a token: its maximum."""
+"""How long a token of AWS is valid; this is AWS's maximum."""
 
 
 class NoAnswer(Exception):
-    """The metadata service did not answer what it was asked."""
+    """The metadata service did not answer, or its answer is of no use."""
 
 
 class Service:
@@ -35,7 +35,7 @@ class Service:
         self._host = urlsplit(address).netloc
         self._timeout_seconds = timeout_seconds
         self.token: tuple[str, float] | None = None
-        """AWS's token, and until when it is used (monotonic time)."""
+        """AWS's token, and the time until which it is used (monotonic)."""
 
     def ask(self, path: str, headers: dict[str, str], *, method: str = "GET") -> str | None:
         """Return the answer to a request; None if there is nothing at that path.
@@ -77,7 +77,7 @@ def _ask_aws(service: Service) -> float | None:
         header = {"X-aws-ec2-metadata-token": service.token[0]}
         action = service.ask("/latest/meta-data/spot/instance-action", header)
     except NoAnswer:
-        service.token = None  # perhaps it was the token that was refused
+        service.token = None  # the token may be the reason
         raise
     return None if action is None else _time_in(action, lambda notice: datetime.fromisoformat(notice["time"]))
 
@@ -119,7 +119,7 @@ def _ask_azure(service: Service) -> float | None:
 
 
 def _time_in(content: str, read: Callable[[dict], datetime]) -> float:
-    """Return the UNIX time that a notice names, or half a minute from now where it names none that can be read."""
+    """Return the UNIX time in a notice, or half a minute from now if the notice has none that can be read."""
     try:
         when = read(json.loads(content))
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

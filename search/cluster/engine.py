@@ -1,4 +1,4 @@
-"""Wire Ray Tune: lanes that stay warm, and a coordinator that decides what they train."""
+"""Run a search on Ray Tune, with lanes that stay warm and a coordinator that decides what they train."""
 
 from dataclasses import replace
 from functools import partial
@@ -52,14 +52,14 @@ def run_trials(
     If the experiment's folder has a log, the search resumes from it.
 
     Args:
-        logs: The folder of Ray's log files, for the last words of a lost worker.
+        logs: The folder of Ray's log files, from which the end of a lost worker's log is kept.
     """
-    fixed = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
+    shared = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
     tracker = open_tracker(config)
     if config.tracking == "online" and not noted_outage(config.folder):
         for line in where_runs_are(config.folder):
             say(f"W&B: {line}")
-    trainable = _trainable(config, lanes, (train_pack, val_pack), fixed, wants_slices=tracker.wants_slices)
+    trainable = _trainable(config, lanes, (train_pack, val_pack), shared, wants_slices=tracker.wants_slices)
     return run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs, tracker=tracker)
 
 
@@ -76,9 +76,9 @@ def run_search(
 
     Args:
         num_lanes: How many lanes there are at first.
-        lanes: What a lane books, so that their number can follow the cluster; None: the number is fixed.
-        logs: The folder of Ray's log files, for the last words of a lost worker.
-        tracker: Shows the trials while they run, and is closed at the end; None: they are not shown.
+        lanes: What a lane books, so that the number of lanes can follow the cluster; None: the number stays the same.
+        logs: The folder of Ray's log files, from which the end of a lost worker's log is kept.
+        tracker: Sends the trials to W&B or TensorBoard, and is closed at the end; None: they are not tracked.
     """
     tracker = tracker or NoTracker()
     folder, clock = config.folder.resolve(), Clock()
@@ -157,7 +157,7 @@ def _open_coordinator(
 ) -> Coordinator:
     """Return the coordinator of a new search, or the one that the log in the experiment's folder describes."""
     folder = config.folder.resolve()
-    # Table and study are rewritten from the log, so it does not matter in which state a killed process left them.
+    # Table and study are written again from the log, so it does not matter how a killed process left them.
     for derived in (folder / TABLE_FILE, folder / STUDY_FILE):
         derived.unlink(missing_ok=True)
     coordinator = Coordinator(
@@ -195,7 +195,7 @@ def _open_searcher(config: SearchConfig, folder: Path) -> OptunaSearcher:
 
 
 def _trainable(
-    config: SearchConfig, lanes: LanePlan, packs: tuple[Pack, Pack], fixed: SharedSettings, *, wants_slices: bool
+    config: SearchConfig, lanes: LanePlan, packs: tuple[Pack, Pack], shared: SharedSettings, *, wants_slices: bool
 ) -> Any:
     group = GroupConfig(
         num_workers=lanes.num_workers,
@@ -204,7 +204,7 @@ def _trainable(
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
         checkpoints=storage_path_of(config.folder.resolve()) / RAY_FOLDER,
     )
-    lane = tune.with_parameters(Lane, group=group, fixed=fixed, wants_slices=wants_slices)
+    lane = tune.with_parameters(Lane, group=group, shared_settings=shared, wants_slices=wants_slices)
     selector = None if lanes.num_workers == 1 else avoid_spot_selector()
     place = tune.PlacementGroupFactory([lanes.actor_resources()], bundle_label_selector=selector)
     lane = tune.with_resources(lane, place)

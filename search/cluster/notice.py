@@ -1,16 +1,16 @@
 """python -m search.cluster.notice aws|gcp|azure: wait for the notice that the cloud will reclaim this machine.
 
 Run it beside `ray start` on every spot machine. A cloud announces on its metadata service that it will reclaim a
-machine: AWS two minutes before, Google and Azure half a minute. Then this command tells Ray to drain the machine's
-node, and lanes save the batch under way and leave (search/cluster/capacity/draining.py).
+machine: AWS two minutes before, Google and Azure half a minute before. Then this command tells Ray to drain the
+machine's node, and lanes save the batch under way and leave (search/cluster/capacity/draining.py).
 
-`now` drains the node at once, without a cloud, and waits until it is empty. It is for people, and for Kubernetes as a
+`now` drains the node at once, without a cloud, and waits until the node is empty. Use it by hand, or in Kubernetes as a
 pod's preStop hook.
 
-AWS's rebalance recommendation is ignored: it says that the risk is higher, often for hours, and a machine that replaced
-this one would be told the same. Two minutes are enough for a checkpoint.
+AWS's rebalance recommendation is ignored: it only says that the risk is higher, often for hours, and a new machine
+would get the same one. Two minutes are enough for a checkpoint.
 
-The command ends when Ray has ended on this machine. It imports Ray, which takes 60 MB, only once there is a notice.
+The command ends when Ray has ended on this machine. It imports Ray, which takes 60 MB, only after a notice.
 """
 
 import argparse
@@ -25,29 +25,29 @@ from data.command import run_command
 from search.cluster.cloud_metadata import ASK, DEADLINE_SECONDS, METADATA, REQUEST_SECONDS, Ask, NoAnswer, Service
 
 POLL_SECONDS = {"aws": 5.0, "gcp": 1.0, "azure": 2.0}
-"""Between two requests: what AWS recommends, and less where the notice comes only half a minute before the end."""
+"""Time between two requests: what AWS recommends, and less for clouds that give notice only half a minute before."""
 
 NUM_TRIES = 5
-"""How often a service that has never answered is asked before it counts as absent."""
+"""The number of requests without an answer after which a service counts as absent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Raylet:
-    """Ray's daemon on this machine, as its command line describes it."""
+    """Ray's daemon on this machine, with facts from its command line."""
 
     node_id: str
     gcs_address: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Wait for a notice and drain the node; return 0, also when Ray has ended, or 1 without a metadata service."""
+    """Wait for a notice, drain the node, and return 0 (also if Ray has ended), or 1 without a metadata service."""
     return run_command(_main, argv)
 
 
 def _main(argv: list[str]) -> int:
     options = _parse(argv)
     if options.cloud == "now":
-        _drain_all(time.time() + options.seconds, "somebody said so")
+        _drain_all(time.time() + options.seconds, "the command `now` was given")
         _wait_until_empty(time.time() + options.seconds)
         return 0
     service = Service(options.metadata, timeout_seconds=REQUEST_SECONDS[options.cloud])
@@ -69,7 +69,7 @@ def _wait_for_notice(service: Service, ask: Ask, poll_seconds: float) -> float |
     """Return when the machine will be reclaimed (UNIX time); None if Ray ended first.
 
     Raises:
-        NoAnswer: The service has never answered. One that has is asked for ever.
+        NoAnswer: The service has never answered. After one answer, later failures are ignored.
     """
     has_answered = False
     num_tries = 0
@@ -91,8 +91,8 @@ def _wait_for_notice(service: Service, ask: Ask, poll_seconds: float) -> float |
 def find_raylets() -> list[Raylet]:
     """Return the daemons of Ray's worker nodes on this machine; in a container, those of the container.
 
-    They are found by their command lines, since Ray has no API for a process that is not connected to it. The head's
-    daemon is left out: Ray would drain it at once, and end every search before the machine ends.
+    They are found by their command lines, because Ray has no API for a process that is not connected to it. The head's
+    daemon is left out: Ray would drain it at once, and so end every search before the machine is reclaimed.
     """
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
@@ -109,8 +109,8 @@ def find_raylets() -> list[Raylet]:
 
 
 def drain(raylet: Raylet, deadline: float, reason: str) -> str | None:
-    """Tell Ray that a node ends at a time (UNIX); return why Ray did not accept that, or None if it did."""
-    from search.cluster.ray_internals import drain_node  # only now: see above
+    """Tell Ray that a node will be reclaimed at `deadline` (UNIX time); return why Ray refused, or None."""
+    from search.cluster.ray_internals import drain_node  # imported only after a notice, because it takes 60 MB
 
     return drain_node(raylet.node_id, deadline, reason, gcs_address=raylet.gcs_address)
 
@@ -132,13 +132,13 @@ def _drain_all(deadline: float, reason: str) -> None:
 
 
 def _wait_until_empty(deadline: float) -> None:
-    """Wait until the raylets have ended, which they do once nothing runs on their drained nodes."""
+    """Wait for the raylets to end, at most until the deadline. They end once nothing runs on their drained nodes."""
     while find_raylets() and time.time() < deadline:
         time.sleep(0.2)
 
 
 def say(line: str) -> None:
-    """Print a line of the log, with the time."""
+    """Print a line of the log with the date and time."""
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", flush=True)
 
 

@@ -29,10 +29,10 @@ def print_plan(
     others: str = "",
     logs: Path | None = None,
 ) -> None:
-    """Print patients and slices of each part of the split, space, budget, lanes, and which files will be written.
+    """Print the patients and slices of each side, the space, the budget, the lanes, and the files to be written.
 
     Args:
-        others: What other jobs hold of the cluster.
+        others: What other jobs hold of the cluster, as text; "" if nothing.
         logs: The folder of Ray's log files on this machine.
     """
     table = Table(

@@ -1,8 +1,8 @@
-"""Everything that the program uses of Ray without a promise of Ray's: private names and undocumented settings.
+"""All uses of Ray's private names and undocumented settings.
 
 Ray is pinned to one minor version (pyproject.toml) because of this module. No other module uses a private name of Ray.
-Each function says why the public API does not do; tests/search/cluster/test_ray_internals.py fails where Ray changes
-what is used here, so that an upgrade begins with that file.
+Each function says why the public API is not enough. tests/search/cluster/test_ray_internals.py fails if Ray changes
+anything that is used here, so run it first when you upgrade Ray.
 """
 
 import pickle
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # search.cluster.notice must not load Tune, which takes secon
     from ray.tune import Checkpoint, Trainable
 
 UNDOCUMENTED_SETTINGS = {
-    # Lanes watch for preemption themselves. Ray Train's own watcher costs an actor for each group, and restarts groups.
+    # Lanes watch for preemption themselves. Ray Train's own watcher takes an actor for each group, and restarts groups.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Otherwise a lane that is still running after Ctrl-C fills the screen with its last error.
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
@@ -43,33 +43,33 @@ HEAD_RESOURCE = "node:__internal_head__"
 
 
 def silence_raylets() -> None:
-    """Keep the driver from printing what raylets report: a screen of yellow text for every lost worker.
+    """Keep the driver from printing the messages of raylets, which are a screen of yellow text for every lost worker.
 
     The same text is in Ray's log files, and the search prints one line of its own for a loss. The documented
-    RAY_DEDUP_LOGS_SKIP_REGEX is read when `ray` is imported, which is before the program can set it.
+    RAY_DEDUP_LOGS_SKIP_REGEX is read when `ray` is imported, before the program can set it.
     """
     worker._worker_logs_enabled = False
 
 
 def resolve_address(address: str) -> str | None:
-    """Return host and port of the cluster that an address such as "auto" stands for; None for "local".
+    """Return "HOST:PORT" of the cluster at an address such as "auto"; None for "local".
 
     `ray.init` resolves an address too, but an environment variable that workers inherit must be set before it.
 
     Raises:
-        ValueError: It is no address.
+        ValueError: `address` is not an address.
         ConnectionError: It is "auto", and no Ray runs on this machine.
     """
     return services.canonicalize_bootstrap_address(address)
 
 
 def get_draining_nodes() -> frozenset[str]:
-    """Return the ids of the nodes that are draining. `ray.nodes()` does not tell them from others."""
+    """Return the ids of the nodes that are draining. `ray.nodes()` does not say which are."""
     return frozenset(state.state.get_draining_nodes())
 
 
 def get_free_resources() -> dict[str, dict[str, float]]:
-    """Return what is free on each node, by the node's id. `ray.available_resources()` gives the sum of all nodes."""
+    """Return the free resources of each node, by the node's id. `ray.available_resources()` only has their sum."""
     return state.state.available_resources_per_node()
 
 
@@ -78,30 +78,30 @@ class Bundle:
     """One place of a placement group."""
 
     node_id: str
-    """Empty until the group has its places."""
+    """The node on which it is placed; "" until then."""
 
     resources: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupRecord:
-    """A placement group, as Ray's head knows it."""
+    """A placement group, as Ray's head describes it."""
 
     group_id: bytes
     name: str
     is_pending: bool
-    """Whether it waits for its places."""
+    """Whether it waits to be placed."""
 
     is_created: bool
-    """Whether it has them all."""
+    """Whether all its bundles are placed."""
 
     is_orphan: bool
-    """Whether the actor that made it is dead. False for a group that a driver made."""
+    """Whether an actor made it and that actor is dead. False for a group that a driver made."""
 
     bundles: tuple[Bundle, ...]
 
     def remove(self) -> None:
-        """Give its places back."""
+        """Remove the group, which frees its resources."""
         remove_placement_group(PlacementGroup(PlacementGroupID(self.group_id)))
 
 
@@ -119,7 +119,7 @@ def list_placement_groups() -> Iterator[GroupRecord]:
 
 
 def _to_record(found: Any) -> GroupRecord:
-    # Ray says of a group that a driver made, too, that its actor is dead.
+    # For a group that a driver made, Ray reports a dead creator as well.
     is_made_by_actor = not ray.ActorID(found.creator_actor_id).is_nil()
     return GroupRecord(
         group_id=found.placement_group_id,
@@ -134,9 +134,9 @@ def _to_record(found: Any) -> GroupRecord:
 
 
 def get_reported_machine_types() -> list[tuple[dict[str, float], int]]:
-    """Return resources and largest number (-1: no limit) of every machine type that an autoscaler has reported.
+    """Return the resources and the largest number (-1: no limit) of every machine type that an autoscaler has reported.
 
-    There is no public way to ask. The autoscalers of `ray up` and of KubeRay report nothing: then the list is empty.
+    No public API has this. The list is empty with `ray up` and KubeRay, whose autoscalers report nothing.
     """
     reported = state.state.get_cluster_config()
     if not reported:
@@ -146,20 +146,20 @@ def get_reported_machine_types() -> list[tuple[dict[str, float], int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoscalerStatus:
-    """How far the autoscaler has looked at what is asked for."""
+    """Which resource requests the autoscaler has seen, and which it has refused."""
 
     requested_version: int
-    """Grows whenever something is asked for."""
+    """A number that grows with every request."""
 
     seen_version: int
-    """The newest version that the autoscaler has looked at."""
+    """The newest version that the autoscaler has seen."""
 
     refused_groups: frozenset[str]
     """Ids of the placement groups for which it has no machines to start."""
 
 
 def get_autoscaler_status() -> AutoscalerStatus:
-    """Return what the autoscaler said last.
+    """Return the latest status of the autoscaler.
 
     `ray status` prints refusals only as text, and `ray.autoscaler.sdk` only takes requests.
     """
@@ -178,28 +178,28 @@ def _to_status(content: bytes) -> AutoscalerStatus:
 
 
 def drain_node(node_id: str, deadline: float, reason: str, *, gcs_address: str) -> str | None:
-    """Tell Ray that a machine will be reclaimed; return why Ray did not accept that, or None where it did.
+    """Tell Ray that a machine will be reclaimed; return why Ray did not accept that, or None if it did.
 
-    The command `ray drain-node` is hidden, does the same call, and takes seconds to start.
+    The hidden command `ray drain-node` makes the same call, but takes seconds to start.
 
     Args:
-        deadline: When the machine ends (UNIX time).
-        gcs_address: Of Ray's head; this process need not be connected to it.
+        deadline: When the machine will be reclaimed (UNIX time).
+        gcs_address: Address of Ray's head, to which this process need not be connected.
     """
     try:
         accepted, objection = GcsClient(address=gcs_address).drain_node(
             node_id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, reason, int(deadline * 1000)
         )
-    except Exception as error:  # Ray's own kinds of errors, which no document lists; the caller tries again
+    except Exception as error:  # Ray does not document what it raises here; the caller tries again
         return f"{type(error).__name__}: {error}"
     return None if accepted else objection
 
 
 def next_checkpoint_name(trainable: "Trainable") -> str:
-    """Return the name of a trainable's next checkpoint folder, and count it.
+    """Return the name of a trainable's next checkpoint folder, and advance Tune's count of checkpoints.
 
-    With `to_saved_checkpoint` this stands in for `Trainable.save`, which writes to a scratch folder, copies that, and
-    removes it: up to half a second an epoch for the 90 MB of a deep U-Net, where writing once takes a tenth
+    With `to_saved_checkpoint` this replaces `Trainable.save`, which writes to a scratch folder, copies it, and removes
+    it. For the 90 MB of a deep U-Net that takes up to half a second an epoch, and writing once takes a tenth of that
     (tests/benchmarks/LOG.md). Tune has no hook that avoids the copy.
     """
     storage = trainable._storage
@@ -209,7 +209,7 @@ def next_checkpoint_name(trainable: "Trainable") -> str:
 
 
 def to_saved_checkpoint(trainable: "Trainable", checkpoint: "Checkpoint | None") -> "_TrainingResult":
-    """Return a checkpoint as `Trainable.save` returns it; None where there is none."""
+    """Return the object that `Trainable.save` returns for a checkpoint, or for None if no checkpoint was written."""
     from ray.train._internal.session import _TrainingResult
 
     return _TrainingResult(checkpoint=checkpoint, metrics=dict(trainable._last_result or {}))
@@ -217,20 +217,20 @@ def to_saved_checkpoint(trainable: "Trainable", checkpoint: "Checkpoint | None")
 
 @dataclass(frozen=True, kw_only=True)
 class TrialError:
-    """What ended a trial of Tune's."""
+    """The error that ended one of Tune's trials."""
 
     text: str
-    """Empty where the trial ended without a message."""
+    """The message; "" if the trial ended without one."""
 
     cause: BaseException | None
-    """The exception that the trainable raised, where it could be sent to the driver."""
+    """The exception that the trainable raised; None if it could not be sent to the driver."""
 
 
 def read_trial_error(trial: Any) -> TrialError:
-    """Return what ended one of Tune's trials.
+    """Return the error that ended one of Tune's trials.
 
-    The public `Trial.get_error` reads the copy in the experiment's folder, which Tune makes some time after it has
-    called schedulers and callbacks.
+    The public `Trial.get_error` reads a copy in the experiment's folder, which Tune makes only after it has called
+    schedulers and callbacks.
     """
     text, cause = "", None
     if trial.error_file and Path(trial.error_file).exists():

@@ -1,4 +1,4 @@
-"""The connection to Ray: to the cluster that RAY_ADDRESS names, or to a Ray started on this machine for one command."""
+"""Connect to the Ray cluster that RAY_ADDRESS names, or start Ray on this machine for one command."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from search.cluster.signals import keep_sigterm_handler
 
 RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the search writes its own table; Tune's loggers would cost time
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the search writes its own table; Tune's loggers would take time
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is handled in stop_request.py
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # do not wait for a lane in the middle of an epoch
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # Tune's own state is written once, at the end: nothing is resumed from it
@@ -37,8 +37,8 @@ CONNECT_SECONDS = 10.0
 def ray_session() -> Iterator[Path | None]:
     """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine; disconnect at the end.
 
-    Yields the folder of Ray's log files on this machine, to which each machine's workers print; None where Ray does not
-    say it, as through a client (`ray://`).
+    Yield the folder of Ray's log files on this machine, which have the output of this machine's workers; None if Ray
+    does not report it, as through a client (`ray://`).
 
     Raises:
         UserError: There is no cluster at RAY_ADDRESS.
@@ -54,7 +54,7 @@ def ray_session() -> Iterator[Path | None]:
 
 
 def _connect(address: str | None) -> Path | None:
-    """Return the folder of Ray's log files, after connecting."""
+    """Connect to Ray, and return the folder of its log files, or None if Ray does not report it."""
     try:
         api_server = api_server_variable(address)
         if address:
@@ -69,24 +69,24 @@ def _connect(address: str | None) -> Path | None:
                 runtime_env={"env_vars": RAY_SETTINGS | api_server} if address else None,
             )
     except ConnectionError as error:
-        hint = "" if "RAY_AUTH_MODE" in os.environ else " (one that asks for a token needs RAY_AUTH_MODE=token)"
+        hint = "" if "RAY_AUTH_MODE" in os.environ else " (one that requires a token needs RAY_AUTH_MODE=token)"
         raise UserError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there{hint}: {error}") from error
     session = getattr(context, "address_info", {}).get("session_dir")
     return Path(session) / "logs" if session else None
 
 
 def api_server_variable(address: str | None) -> dict[str, str]:
-    """Return the environment variable that tells workers where the API server of their own cluster is.
+    """Return the environment variable that tells workers the address of their own cluster's API server, by name.
 
-    Ray Train asks an API server once a second whether its controller lives, and gives up its workers' places if the
-    answer is no. Without the variable it would ask the server that the shell's RAY_API_SERVER_ADDRESS names, or that of
-    the newest Ray on the machine; neither need know this cluster.
+    Once a second, Ray Train asks an API server whether its controller is alive, and releases its workers' resources if
+    not. Without the variable it would ask the server that the shell's RAY_API_SERVER_ADDRESS names, or that of the
+    newest Ray on the machine, and either may belong to another cluster.
 
     Args:
-        address: RAY_ADDRESS; None where it is not set.
+        address: RAY_ADDRESS; None if it is not set.
 
     Raises:
-        UserError: It is no address.
+        UserError: `address` is not an address.
         ConnectionError: It is "auto", and no Ray runs on this machine.
     """
     if address and "://" in address:  # through a client, workers find the cluster that they are in
@@ -99,14 +99,14 @@ def api_server_variable(address: str | None) -> dict[str, str]:
 
 
 def _check_reachable(address: str, server: str | None) -> None:
-    """Connect to a cluster's port once: where nothing listens, `ray.init` would try for minutes.
+    """Check that something listens at a cluster's address, because otherwise `ray.init` would try for minutes.
 
     Args:
         address: RAY_ADDRESS.
-        server: HOST:PORT that it stands for; None for a client's address, for which Ray itself times out.
+        server: The cluster's HOST:PORT; None for a client's address, for which Ray itself times out.
 
     Raises:
-        UserError: It is no address.
+        UserError: `address` is not an address.
         ConnectionError: Nothing listens there.
     """
     if server is None and not address.startswith("ray://"):

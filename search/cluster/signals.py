@@ -1,4 +1,4 @@
-"""What signals do to a command while it searches or promotes."""
+"""Signal handlers for commands that search or promote."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from types import FrameType
 from search.console import say
 
 Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
-"""What Python's `signal.signal` takes and returns."""
+"""A signal handler, as Python's `signal.signal` takes and returns it."""
 
 
 @contextmanager
@@ -33,15 +33,17 @@ def finish_despite_sigterm() -> Iterator[None]:
 
 @contextmanager
 def keep_sigterm_handler() -> Iterator[None]:
-    """Restore the handler of SIGTERM after the block: `ray.init` replaces it by one that ends the program silently."""
+    """Restore the handler of SIGTERM after the block; that of `ray.init` would end the program silently."""
     with handlers({signal.SIGTERM: signal.getsignal(signal.SIGTERM)}):
         yield
 
 
 @contextmanager
 def handlers(wanted: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Set handlers of signals during the block, and restore the earlier ones. Does nothing outside the main thread,
-    where Python allows no handlers."""
+    """Set signal handlers during the block, and restore the earlier ones.
+
+    Outside the main thread, where Python allows no handlers, this does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

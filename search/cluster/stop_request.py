@@ -1,4 +1,4 @@
-"""How a search ends before all its trials have: by Ctrl-C, by SIGTERM, or because its time is up."""
+"""End a search before all its trials have ended: by Ctrl-C, by SIGTERM, or because the time budget is spent."""
 
 import logging
 import signal
@@ -21,7 +21,7 @@ STOP_SECONDS = 8.0
 
 
 class StopRequest(tune.Stopper):
-    """Tells Tune to end the whole search once a person asks for it or the time budget is spent."""
+    """Tells Tune to end the whole search after Ctrl-C or SIGTERM, or when the time budget is spent."""
 
     def __init__(self, time_budget_seconds: float | None) -> None:
         self._deadline = None if time_budget_seconds is None else time.monotonic() + time_budget_seconds
@@ -35,7 +35,7 @@ class StopRequest(tune.Stopper):
 
     @property
     def reason(self) -> str | None:
-        """Why the search ends early; None while it does not."""
+        """Why the search ends early; None if it does not."""
         if self._interrupted:
             return INTERRUPTED
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -48,7 +48,7 @@ class StopRequest(tune.Stopper):
 
 @contextmanager
 def stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a request to stop, and leave the block some seconds later if Ray has not.
+    """Turn Ctrl-C and SIGTERM into a request to stop; leave the block after some seconds even if Ray does not stop.
 
     A signal to the whole process group ends Ray's own daemons as well, and then Tune would never return.
     """
@@ -79,4 +79,4 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
 
 
 class _StopTookTooLong(BaseException):
-    """Not an Exception, so that no caller on the way up takes it for a failed trial."""
+    """Leaves the block. It is not an Exception, so that no caller on the way up takes it for a failed trial."""

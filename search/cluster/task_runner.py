@@ -1,4 +1,4 @@
-"""Where the work after a search runs: in this process, or as tasks on a Ray cluster with the resources of a trial."""
+"""Run promotion's functions in this process, or as tasks on a Ray cluster with the resources of a worker."""
 
 import logging
 import os
@@ -29,14 +29,14 @@ from search.storage.working_folder import bucket_uri
 logger = logging.getLogger(__name__)
 
 RESERVE_SECONDS = 10
-"""How long scoring and export wait for a place. The lanes of the search that has just ended are gone sooner."""
+"""How long scoring and export wait for free resources. The lanes of the search that has just ended are gone sooner."""
 
 NUM_RETRIES = 3
-"""How often a task is started again whose worker or node was lost."""
+"""How often a task is started again after its worker or node was lost."""
 
 
 class TaskRunner:
-    """Runs functions: side by side on a cluster, or one after another in this process."""
+    """Runs functions side by side on a cluster, or one after another in this process."""
 
     def __init__(
         self, lanes: LanePlan | None, place: PlacementGroup | None = None, *, folder: Path | None = None
@@ -45,9 +45,9 @@ class TaskRunner:
 
         Args:
             lanes: A task books what a worker of these lanes books; None: functions run in this process.
-            place: A reserved place in which tasks run one at a time; None: each waits for a place of its own.
-            folder: The experiment's working folder, if the experiment is in a bucket; None: all machines share its
-                folder.
+            place: A placement group in which tasks run one at a time; None: each task waits for resources of its own.
+            folder: The experiment's working folder, if the experiment is in a bucket; None: all machines share the
+                experiment's folder.
         """
         self._lanes = lanes
         self._place = place
@@ -64,14 +64,15 @@ class TaskRunner:
         return self._lanes.loader_processes if self._lanes else 0
 
     def share(self, value: Any) -> Any:
-        """Return a stand-in for a large argument of functions, which is sent to each machine once."""
+        """Return a reference that can be passed as an argument instead of a large value, and is sent to each machine
+        once."""
         return ray.put(value) if self._lanes else value
 
     def map(self, function: Callable, calls: Sequence[tuple]) -> list[Any]:
         """Return the function's results, one for each tuple of arguments, in order.
 
         Raises:
-            Exception: What a function raised; on a cluster its cause has the traceback of the remote process.
+            Exception: A function raised it; on a cluster, its cause has the traceback of the remote process.
             UserError: A task was lost again and again, because its machine died or has too little memory.
         """
         if self._lanes is None:
@@ -114,9 +115,9 @@ class TaskRunner:
 
 @contextmanager
 def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, training: bool) -> Iterator[TaskRunner]:
-    """Yield a runner: on Ray where RAY_ADDRESS names a cluster or something is to be trained, else in this process.
+    """Yield a runner: on Ray if RAY_ADDRESS names a cluster or `training` is set, else in this process.
 
-    A cluster whose nodes cannot read the patients' files is not used. Training waits for a place on a busy cluster,
+    A cluster whose nodes cannot read the patients' files is not used. On a busy cluster, training waits for resources,
     perhaps for days; scoring and export then run in this process.
     """
     if not (training or os.environ.get("RAY_ADDRESS")):
@@ -135,12 +136,12 @@ def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, train
 
 @contextmanager
 def reserve_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None]:
-    """Yield a reserved place for one task at a time; None if the cluster has had none for a while."""
+    """Yield a placement group for one task at a time; None if the cluster has no room for RESERVE_SECONDS."""
     place = placement_group([resources])
     try:
         is_reserved = place.wait(RESERVE_SECONDS)
         if not is_reserved:
-            logger.warning("no place of the cluster was free for %.0f seconds: what follows runs here", RESERVE_SECONDS)
+            logger.warning("the cluster had no room for %.0f seconds: the promotion runs here", RESERVE_SECONDS)
         yield place if is_reserved else None
     finally:
         remove_placement_group(place)
@@ -158,7 +159,7 @@ def run_here_if_unreadable(tasks: TaskRunner, patients: Sequence[Patient], folde
     unreadable = [path for paths in ray.get(checks) for path in paths]
     if not unreadable:
         return tasks
-    logger.warning("a node of the cluster cannot read %s: what follows runs here instead", unreadable[0])
+    logger.warning("a node of the cluster cannot read %s: the promotion runs here instead", unreadable[0])
     return TaskRunner(None)
 
 
@@ -168,7 +169,7 @@ def _call(num_gpus: float, function: Callable, *arguments: Any) -> Any:
 
 
 def _unreadable(paths: Sequence[str]) -> list[str]:
-    """Return the first path that cannot be read on this machine, or nothing."""
+    """Return a list of the first path that cannot be read on this machine; [] if all can."""
     return [path for path in paths if not _can_read(path)][:1]
 
 

@@ -1,4 +1,4 @@
-"""How many trials the machines of a cluster can run at a time: planned at the start, then followed while it changes.
+"""How many trials the machines of a cluster can run at a time: a plan at the start, then an update every second.
 
 `lane_plan` computes what a lane books and how many fit; `autoscaler` adds the machines that could still be started.
 While the search runs, `lane_capacity` looks once a second at `node_usage` (what is free, what other jobs hold), lets

@@ -1,4 +1,4 @@
-"""Which machines an autoscaler could still add, so that a search may start before they are there."""
+"""Find the machines that an autoscaler could still add, so that a search may start before they are there."""
 
 import os
 import time
@@ -28,17 +28,17 @@ BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` leaves the cluster's file on the head, for the autoscaler."""
 
 VERDICT_SECONDS = 60.0
-"""How long to wait for the autoscaler's answer. It looks every five seconds."""
+"""How long to wait for the autoscaler's answer. It reads requests every five seconds."""
 
 UNLIMITED = 1_000_000
-"""Stands for "no limit" as a number of machines."""
+"""The number of machines that is used for "no limit"."""
 
 
 def plan_on_cluster(config: SearchConfig) -> LanePlan:
-    """Return the lanes of a search on the cluster that this process is connected to, as it is or could become.
+    """Return the lanes of a search on the connected cluster, as the cluster is, or as an autoscaler could extend it.
 
     Raises:
-        UserError: One trial needs more than there can be.
+        UserError: One trial needs more than the cluster can ever have.
     """
     nodes, addable = node_resources(), addable_machines()
     try:
@@ -50,16 +50,17 @@ def plan_on_cluster(config: SearchConfig) -> LanePlan:
 
 
 def _plan_with_asked_machines(config: SearchConfig, nodes: list[dict[str, float]], too_large: TooLarge) -> LanePlan:
-    """Return the lanes on machines that the autoscaler says it could add. KubeRay's does not say which it has, but
-    refuses what none of them fits.
+    """Return lanes on machines that the autoscaler does not refuse to add.
+
+    KubeRay's autoscaler does not report its machine types, but refuses requests that fit none of them.
 
     Raises:
         UserError: No machine fits, or the config does not say what a worker needs.
     """
     if not config.cpus_per_worker or config.gpus_per_worker is None:
         raise UserError(
-            f"{too_large}. Or, where an autoscaler could add a machine that fits, give both cpus_per_worker and "
-            "gpus_per_worker, and the autoscaler is asked"
+            f"{too_large}. If an autoscaler could add a machine that fits, give both cpus_per_worker and "
+            "gpus_per_worker; then the search requests one"
         ) from too_large
     worker = {"CPU": float(config.cpus_per_worker), "GPU": config.gpus_per_worker}
     worker = {name: amount for name, amount in worker.items() if amount}
@@ -70,10 +71,10 @@ def _plan_with_asked_machines(config: SearchConfig, nodes: list[dict[str, float]
 
 
 def addable_machines() -> list[MachineType]:
-    """Return what the cluster's autoscaler could add to the machines that are there; empty where that is not known.
+    """Return the machines that the cluster's autoscaler could add; [] if that is unknown.
 
-    Ray has a place where autoscalers may report it. Those of `ray up` and of Kubernetes do not, but `ray up` leaves its
-    file on the head.
+    Autoscalers may report them to Ray. Those of `ray up` and of Kubernetes do not, but `ray up` leaves its cluster file
+    on the head.
     """
     if not os.environ.get("RAY_ADDRESS"):  # a Ray that was started on this machine cannot grow
         return []
@@ -92,7 +93,7 @@ def addable_machines() -> list[MachineType]:
 
 
 def read_machine_types(cluster: Mapping[str, Any]) -> list[MachineType]:
-    """Return the machine types that a cluster's file (cluster.yaml) allows beside the head."""
+    """Return the machine types that a cluster file (cluster.yaml) allows, except the head's."""
     most_in_all = cluster.get("max_workers", UNLIMITED)
     types = [kind for name, kind in cluster["available_node_types"].items() if name != cluster["head_node_type"]]
     found = [
@@ -105,7 +106,7 @@ def read_machine_types(cluster: Mapping[str, Any]) -> list[MachineType]:
 
 
 def autoscaler_accepts(bundles: list[dict[str, float]], *, timeout_seconds: float = VERDICT_SECONDS) -> bool:
-    """Return whether an autoscaler, asked for these bundles, does not refuse; False if none answers in time."""
+    """Request these bundles, and return whether an autoscaler accepts them; False if none answers in time."""
     group = request_capacity(bundles)
     version = get_autoscaler_status().requested_version
     deadline = time.monotonic() + timeout_seconds

@@ -1,8 +1,8 @@
-"""Nodes that are about to go away, so that lanes can leave them in time.
+"""Find nodes whose machines will be reclaimed, so that lanes can leave them in time.
 
-Ray calls such a node draining: nothing new is placed on it, and what runs there goes on. A node drains because
-search/cluster/notice.py or `ray drain-node` said so, or because Ray itself got SIGTERM. An autoscaler drains idle nodes
-too, but a node with a lane is not idle.
+Ray calls such a node draining: nothing new is placed on it, and what runs there continues. A node drains after
+search/cluster/notice.py or `ray drain-node`, or when Ray itself gets SIGTERM. An autoscaler drains idle nodes too, but
+a node with a lane is not idle.
 """
 
 import time
@@ -14,7 +14,7 @@ import ray
 from search.cluster.ray_internals import get_draining_nodes
 
 LOOK_SECONDS = 1.0
-"""How long a list of draining nodes is used before Ray's head is asked again (cost: tests/benchmarks/LOG.md)."""
+"""How long a list of draining nodes is used before it is read again (its cost is in tests/benchmarks/LOG.md)."""
 
 
 class Preempted(RuntimeError):
@@ -22,7 +22,7 @@ class Preempted(RuntimeError):
 
 
 class DrainWatch:
-    """Tells whether any of some nodes is draining."""
+    """Finds out whether one of some nodes is draining, and asks Ray at most once a second."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class DrainWatch:
 
 
 def usable_nodes() -> list[dict[str, Any]]:
-    """Return what `ray.nodes()` says of every living node that is not draining."""
+    """Return the entries of `ray.nodes()` for the nodes that are alive and not draining."""
     draining = get_draining_nodes()
     return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
 
 
 def address_of(node_id: str) -> str:
-    """Return the address of a node, or its id where Ray no longer knows it."""
+    """Return the address of a node, or its id if Ray no longer knows the node."""
     return next((node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == node_id), node_id)

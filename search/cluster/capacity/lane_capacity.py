@@ -1,4 +1,4 @@
-"""How many lanes there is room for now: machines come and go while a search runs, and other jobs use them too."""
+"""Count the lanes for which there is room now: machines come and go during a search, and other jobs use them too."""
 
 import os
 import time
@@ -17,15 +17,15 @@ from search.cluster.capacity.placement_groups import CapacityRequests
 from search.config import SearchConfig
 
 LOOK_SECONDS = 1.0
-"""How long a number of lanes is used before the cluster is looked at again."""
+"""How long a number of lanes is used before it is counted again."""
 
 MOST_REQUESTED = 100
-"""Most lanes for which machines are requested at a time; thousands of requests would slow Ray's scheduler down."""
+"""The most lanes for which machines are requested at a time; thousands of requests would slow Ray's scheduler down."""
 
 
 def open_lane_capacity(config: SearchConfig, lanes: LanePlan, on_change: Callable[[int, str], None]) -> "LaneCapacity":
-    """Return the capacity of the cluster that this process is connected to, for a search."""
-    # A Ray that was started on this machine has no autoscaler that could be asked.
+    """Return the capacity of the connected cluster for a search."""
+    # A Ray that was started on this machine has no autoscaler.
     can_grow = bool(os.environ.get("RAY_ADDRESS"))
     requests = CapacityRequests([lanes.worker_resources()] * lanes.num_workers) if can_grow else None
     return LaneCapacity(
@@ -47,14 +47,14 @@ class LaneCapacity:
         nodes: Callable[[], list[NodeUsage]] = cluster_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin without having looked.
+        """Begin with nothing counted.
 
         Args:
-            num_trials: Of the whole search; more lanes than that are of no use.
+            num_trials: Trials of the whole search; more lanes than that would be idle.
             max_concurrent: The largest number of lanes that the user allows; None: any.
-            on_change: Is called with a new number of lanes and the reason why there are no more. With 0 lanes it is
-                called for a new reason, too.
-            requests: Asks for more machines; None where nobody could add any.
+            on_change: Called with a new number of lanes and the reason why there are no more. With 0 lanes it is also
+                called for a new reason.
+            requests: Requests more machines; None if the cluster cannot grow.
         """
         self._lanes = lanes
         self._num_trials = num_trials
@@ -72,22 +72,22 @@ class LaneCapacity:
         """Return whether another lane could start beside the busy ones.
 
         Args:
-            num_busy: Lanes that train or wait for their place.
+            num_busy: Lanes that train or wait to be placed.
             num_begun: Trials that have begun.
-            num_unfinished: Those of them that were interrupted and wait to continue.
+            num_unfinished: How many of these were interrupted and wait to continue.
         """
         if self._num_lanes is None or self._clock() >= self._next_look:
-            # With no lane busy at least one trial waits, perhaps a paused one: the search has not ended.
+            # If no lane is busy, at least one trial waits, perhaps a paused one, because the search has not ended.
             num_waiting = max(self._num_trials - num_begun + num_unfinished, not num_busy)
             self._num_lanes = self._look(num_busy, wanted=min(self._most, num_busy + num_waiting))
             self._next_look = self._clock() + LOOK_SECONDS
         return num_busy < self._num_lanes
 
     def _look(self, num_busy: int, *, wanted: int) -> int:
-        """Return the number of lanes there is room for, after telling of a change and requesting what is missing."""
+        """Return the number of lanes for which there is room, after reporting a change and requesting machines."""
         nodes = self._nodes()
         num_lanes = min(self._most, count_possible_lanes(self._lanes, nodes))
-        # A lane that ends stops being ours a moment before its resources are free: tell only of what lasts two looks.
+        # When a lane ends, its resources become free a moment later: report only what two looks in a row have found.
         if num_lanes == self._num_lanes:
             self._tell(num_lanes, nodes)
         if self._requests is not None:
@@ -98,17 +98,18 @@ class LaneCapacity:
     def _request(self, requests: CapacityRequests, has_got: bool, *, num_free: int, num_more: int) -> None:
         """Request machines for the lanes that the search could use beyond the room there is.
 
-        Nothing is requested while anything is free: requests would take it from a lane that starts, in this search or
-        another, and two searches' requests would take it from each other. What requests have got is given back before a
-        lane may book it; if the lane waited for it at the same time, one machine too many would be started.
+        Nothing is requested while anything is free: a request could take it from a lane that is starting, in this
+        search or another, and the requests of two searches could take it from each other. Resources that requests hold
+        are released before a lane books them. If the lane waited for them at the same time, the autoscaler would start
+        one machine too many.
 
-        A lane between two trials counts as free for a moment. Requests are kept over that moment, because Ray remembers
-        every placement group that there ever was.
+        Between two trials, a lane counts as free for a moment. Requests are kept during that moment, because Ray keeps
+        a record of every placement group, even of removed ones.
 
         Args:
-            has_got: Requests have got a place, or a lane that starts has not got its own yet.
+            has_got: Whether requests hold resources, or a lane that is starting is not placed yet.
             num_free: Lanes that could start now.
-            num_more: Lanes that could be used beyond the room that there is.
+            num_more: Lanes beyond the present room that the search could use.
         """
         if has_got or (num_free > 0 and self._had_free):
             requests.ask_for(0)

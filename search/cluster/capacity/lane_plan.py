@@ -1,7 +1,7 @@
-"""How many trials run at a time, and what each books.
+"""Plan how many trials run at a time, and what each books.
 
-A *lane* trains one trial at a time with one or several workers. Their number is computed from what the cluster has:
-Tune would accept a trial that fits nowhere, and wait for ever.
+A *lane* trains one trial at a time with one or several workers. The number of lanes is computed from the cluster's
+resources, because Tune would accept a trial that fits nowhere and wait for ever.
 """
 
 import math
@@ -13,25 +13,25 @@ from search.cluster.capacity.draining import usable_nodes
 from search.config import SearchConfig
 
 CPUS_PER_GPU_LIMIT = 8
-"""Most cores of a worker with a GPU; the loading of slices does not use more."""
+"""The most cores of a worker with a GPU; loading slices does not use more."""
 
 CPUS_PER_CPU_WORKER = 4
-"""Most cores of a worker without a GPU; a small U-Net gains little from more."""
+"""The most cores of a worker without a GPU; a small U-Net gains little from more."""
 
 UNIT = 1e-4
-"""Ray counts resources in ten-thousandths, and drops what is less."""
+"""The smallest amount of a resource: Ray counts in ten-thousandths and drops the rest."""
 
 
 class TooLarge(UserError):
-    """One trial needs more than all the nodes have."""
+    """One trial needs more than all nodes have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanePlan:
-    """The lanes of a search, all alike."""
+    """The lanes of a search, which are all alike."""
 
     num_lanes: int
-    """How many there are room for when the search starts."""
+    """How many lanes there is room for when the search starts."""
 
     num_workers: int
     """Workers of each lane."""
@@ -43,7 +43,7 @@ class LanePlan:
 
     @property
     def loader_processes(self) -> int:
-        """How many processes of a worker augment slices for its GPU, one core being left to the worker; 0 on a CPU."""
+        """How many processes augment slices for a worker with a GPU, which keeps one core for itself; 0 on a CPU."""
         return self.cpus_per_worker - 1 if self.gpus_per_worker else 0
 
     def worker_resources(self) -> dict[str, float]:
@@ -52,10 +52,10 @@ class LanePlan:
         return {name: amount for name, amount in resources.items() if amount}
 
     def actor_resources(self) -> dict[str, float]:
-        """Return what the Tune actor of a lane books: a worker's share where it is the worker, else one byte.
+        """Return what the Tune actor of a lane books: a worker's resources if it is the only worker, else one byte.
 
-        Ray Train books the workers of a larger group. If the actor booked a share of a core beside them, two cores
-        would have no room for two workers; and Ray refuses an empty request.
+        Ray Train books the workers of a larger group. If the actor also booked a share of a core, two cores would have
+        no room for two workers. Ray refuses an empty request, hence the byte.
         """
         return self.worker_resources() if self.num_workers == 1 else {"memory": 1.0}
 
@@ -70,7 +70,7 @@ class MachineType:
     """A kind of machine that an autoscaler could add."""
 
     resources: Mapping[str, float]
-    """What one of them has."""
+    """What one machine has."""
 
     max_count: int
 
@@ -87,8 +87,8 @@ def plan_lanes(
         addable: What an autoscaler could add. Lanes are planned on it only if the nodes have no room for one trial.
 
     Raises:
-        TooLarge: One trial needs more than there can be.
-        UserError: It needs a share of GPUs that Ray does not give.
+        TooLarge: One trial needs more than the cluster can ever have.
+        UserError: A worker is to have a share of GPUs that Ray cannot book.
     """
     _check_gpus(config.gpus_per_worker)
     known = [*nodes, *(machines.resources for machines in addable)]
@@ -101,7 +101,7 @@ def plan_lanes(
         more = f", and an autoscaler can add {'; '.join(map(str, addable))}" if addable else ""
         wanted = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
         raise TooLarge(
-            f"a trial asks for {wanted}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
+            f"a trial needs {wanted}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
             "gpus_per_worker"
         )
     return replace(
@@ -151,7 +151,7 @@ def _cpus_per_worker(
     if gpus:
         shares = [(node.get("CPU", 0), _num_shares(node.get("GPU", 0), gpus)) for node in known]
         return max(1, min([CPUS_PER_GPU_LIMIT, *(int(cpus) // workers for cpus, workers in shares if workers)]))
-    cores = int(_most_cpus(nodes) or _most_cpus(known) or 1)  # existing machines decide, if any has cores
+    cores = int(_most_cpus(nodes) or _most_cpus(known) or 1)  # addable machines count only if no node has cores
     return max(1, min(CPUS_PER_CPU_WORKER, cores // config.workers_per_trial))
 
 
@@ -171,11 +171,11 @@ def _num_workers(node: Mapping[str, float], lanes: LanePlan) -> int:
 
 
 def _num_shares(amount: float, share: float, *, whole: bool = False) -> int:
-    """Return how many shares there are in an amount.
+    """Return how many shares fit into an amount.
 
     Args:
-        whole: The amount can be divided freely, like cores. Otherwise it is made of single GPUs, and a share below 1
-            must fit into one of them: 0.3 of each of two GPUs has no room for a half.
+        whole: Whether the amount can be divided freely, like cores. Otherwise it consists of single GPUs, and a share
+            below 1 must fit into one of them: a half does not fit into 0.3 of each of two GPUs.
     """
     num_units, wanted = round(amount / UNIT), math.floor(share / UNIT + 1e-6)
     if whole or share >= 1:

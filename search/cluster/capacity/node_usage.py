@@ -1,4 +1,4 @@
-"""What the nodes of a cluster have, what is free, what this search holds, and so what other jobs hold."""
+"""Find out what the nodes of a cluster have, what is free, and what this search and other jobs hold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ class NodeUsage:
     """What this search's lanes hold."""
 
     got: Mapping[str, float] = field(default_factory=dict)
-    """What this search's requests for machines hold. They give it back, and a lane can book it."""
+    """What this search's requests for machines hold, until they are removed and a lane can book it."""
 
     @property
     def usable(self) -> dict[str, float]:
-        """What this search may use: what it holds and what is free.
+        """What this search may use: what it holds and what is free, but at most the total.
 
-        The two are reported a moment apart, so what was just booked may still count as free: hence at most the total.
+        The two are read at slightly different times, so what was just booked may still count as free.
         """
         return self._sum_up_to_total(self.free, self.ours)
 
@@ -57,8 +57,8 @@ def cluster_nodes() -> list[NodeUsage]:
 def avoid_spot_selector() -> list[dict[str, str]] | None:
     """Return the label selector that keeps a placement group of one bundle off spot machines; None if all are spot.
 
-    The actor of a lane with several workers needs it: it trains nothing itself, and on a spot machine it would be one
-    more process that can be lost.
+    It is for the actor of a lane with several workers. That actor trains nothing itself, and on a spot machine it would
+    be one more process that can be lost.
     """
     markets = {node.get("Labels", {}).get(MARKET) for node in usable_nodes()}
     return [{MARKET: f"!{SPOT}"}] if markets - {SPOT} else None
@@ -70,19 +70,19 @@ def count_possible_lanes(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> int:
 
 
 def count_held_lanes(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> int:
-    """Return how many lanes of this search have their places."""
+    """Return how many lanes of this search have been placed."""
     return count_lanes(lanes, [node.ours for node in nodes])
 
 
 def describe_other_jobs(nodes: Sequence[NodeUsage]) -> str:
-    """Return what other jobs hold, such as "other jobs hold 3 CPU"; empty if that is nothing."""
+    """Return a text such as "other jobs hold 3 CPU"; "" if they hold nothing."""
     taken = {name: sum(node.total.get(name, 0.0) - node.not_others[name] for node in nodes) for name in SHARED}
     taken = {name: round(amount, 4) for name, amount in taken.items() if amount > UNIT}
     return f"other jobs hold {describe_resources(taken)}" if taken else ""
 
 
 def explain_no_room(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> str:
-    """Return why not one lane can start: what it asks for, what there is, and who holds it."""
+    """Return why no lane can start: what it needs, what there is, and what other jobs hold."""
     worker = describe_resources(lanes.worker_resources())
     wanted = worker if lanes.num_workers == 1 else f"{lanes.num_workers} workers of {worker}"
     if not count_lanes(lanes, [node.total for node in nodes]):

@@ -1,4 +1,4 @@
-"""A search's placement groups: those of lanes, those that ask for machines, and those that dead lanes have left."""
+"""A search's placement groups: those of lanes, those that request machines, and those left over by dead lanes."""
 
 import uuid
 from collections import Counter, defaultdict
@@ -11,14 +11,15 @@ from search.cluster.capacity.lane_plan import describe_resources
 from search.cluster.ray_internals import GroupRecord, list_placement_groups
 
 REQUEST_PREFIX = "room-for-another-lane-"
-"""How the names of placement groups begin that only ask for machines."""
+"""Prefix of the names of placement groups that only request machines."""
 
 
 class CapacityRequests:
     """Placement groups that nothing runs in: an autoscaler sees them wait, and starts exactly the machines they need.
 
     They end with the search, however it ends. The public `ray.autoscaler.sdk.request_resources` keeps one request for
-    the whole cluster: two searches would overwrite each other's, and that of a killed search would stay and cost money.
+    the whole cluster: two searches would overwrite each other's requests, and a killed search's would stay and cost
+    money.
     """
 
     def __init__(self, bundles: list[dict[str, float]]) -> None:
@@ -26,10 +27,10 @@ class CapacityRequests:
         """What one lane books."""
 
     def ask_for(self, num_lanes: int) -> None:
-        """Ask for room for this many more lanes, and give back what earlier requests got: the lanes book it themselves.
+        """Request room for this many more lanes, and release what earlier requests hold, so that lanes can book it.
 
-        While a lane itself waits, nothing is requested: a request could take the place of the lane again and again, and
-        the autoscaler sees the lane anyway.
+        While a lane itself waits, nothing is requested: a request could take the lane's place again and again, and the
+        autoscaler sees the waiting lane anyway.
         """
         groups = list(list_placement_groups())
         if _waiting(groups):
@@ -44,15 +45,15 @@ class CapacityRequests:
 
 
 def request_capacity(bundles: list[dict[str, float]]) -> PlacementGroup:
-    """Return a placement group that asks for a place for these bundles until somebody removes it."""
+    """Return a placement group that requests room for these bundles until it is removed."""
     return placement_group(bundles, name=f"{REQUEST_PREFIX}{uuid.uuid4()}")
 
 
 def remove_orphaned_groups() -> None:
-    """Give back what the workers of a killed lane had booked.
+    """Release what the workers of a killed lane had booked.
 
-    With the lane its Ray Train run ends, but Ray removes the run's placement group only when the whole job is over. Ray
-    Train's own cleaner needs the dashboard, which costs start-up time and CPU.
+    A lane's Ray Train run ends with the lane, but Ray removes the run's placement group only when the whole job is
+    over. Ray Train's own cleaner needs the dashboard, which takes start-up time and CPU.
     """
     for group in list_placement_groups():
         if group.is_orphan:
@@ -60,7 +61,7 @@ def remove_orphaned_groups() -> None:
 
 
 def booked_by_node() -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, Mapping[str, float]]]:
-    """Return what this job's lanes hold, by the node's id; and, likewise, what its requests have got."""
+    """Return what this job's lanes hold and what its requests hold, each by the node's id."""
     lanes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     requests: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for group in list_placement_groups():
@@ -72,12 +73,12 @@ def booked_by_node() -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, Ma
 
 
 def has_waiting_group() -> bool:
-    """Return whether a lane or workers of this job have asked for a place and not got it."""
+    """Return whether a lane or a worker group of this job waits to be placed."""
     return bool(_waiting(list_placement_groups()))
 
 
 def describe_waiting_groups() -> list[str]:
-    """Return, for each lane or worker group that waits for a place, what it asked for and what is free."""
+    """Return a text for each lane or worker group that waits to be placed: what it needs and what is free."""
     waiting = _waiting(list_placement_groups())
     if not waiting:
         return []

@@ -23,24 +23,24 @@ FIRST_EPOCH_SECONDS = 3600.0
 """How long the first epoch may take."""
 
 SLOWEST_FACTOR = 10.0
-"""An epoch that takes this many times as long as the slowest so far, and over a minute, counts as hung."""
+"""An epoch that takes more than a minute and this many times as long as the slowest so far counts as hung."""
 
 
 class Lane(tune.Trainable):
-    """Trains one leg after another. Through Tune, the coordinator decides of which trial, and when a leg ends."""
+    """Trains one leg after another. The coordinator decides, through Tune, which trial is next and when a leg ends."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] (tune.with_parameters gives the keywords)
-        self, config: dict[str, Any], *, group: GroupConfig, fixed: SharedSettings, wants_slices: bool
+        self, config: dict[str, Any], *, group: GroupConfig, shared_settings: SharedSettings, wants_slices: bool
     ) -> None:
         self._group_config = group
-        self._fixed = fixed
+        self._shared_settings = shared_settings
         self._wants_slices = wants_slices
         self._slowest_seconds: float | None = None
         self._best_dice = -math.inf
         self._last: dict[str, Any] | None = None
         self._group: WorkerGroup | None = None
         self._watch = DrainWatch()
-        self._leaves: str | None = None
+        self._draining_node: str | None = None
         """The id of the draining node that makes this lane leave."""
         self._start_group()
         self._take(config)
@@ -54,8 +54,9 @@ class Lane(tune.Trainable):
         """Return the result of one epoch.
 
         Raises:
-            WorkerGroupLost: The trial continues from its newest checkpoint, in another lane.
-            Preempted: The same, but its newest checkpoint is of this moment; the lane must end.
+            WorkerGroupLost: The workers are gone. The trial continues from its newest checkpoint in another lane.
+            Preempted: The lane's node will be reclaimed. The trial continues in another lane from a checkpoint that was
+                written just now.
         """
         group = self._group or self._start_group()
         if self._must_leave():
@@ -71,7 +72,7 @@ class Lane(tune.Trainable):
         return self._last
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Return a checkpoint that a worker has written where all nodes reach it: in a shared folder or a bucket."""
+        """Let a worker write a checkpoint to the shared folder or bucket, and return it as Tune expects it."""
         assert checkpoint_dir is None
         folder = self._group_config.checkpoints / self._leg["leg"] / next_checkpoint_name(self)
         is_whole = self._save(folder)
@@ -83,12 +84,12 @@ class Lane(tune.Trainable):
         self._end_group()
 
     def _save(self, folder: StoragePath) -> bool:
-        """Write the state after the last batch; return whether that was done. There is no state if training raised.
+        """Write the state after the last batch, and return whether that was done. There is none if training raised.
 
-        A bucket that accepts nothing for a while costs the checkpoint, but not the trial.
+        If a bucket accepts nothing for a while, the checkpoint is given up, but the trial continues.
         """
         if self._halt is not None:
-            # Without a Dice, so that it is never a trial's best.
+            # The metrics have no Dice, so that this checkpoint is never a trial's best.
             metrics, num_batches = EpochMetrics(epoch=self._halt.epoch), self._halt.num_batches
         else:
             assert self._last is not None
@@ -113,14 +114,14 @@ class Lane(tune.Trainable):
         self._halt: Halt | None = None
 
     def _start_trial(self, group: WorkerGroup) -> None:
-        """Hand the group its trial, with the newest checkpoint of the leg before."""
+        """Give the group its trial, with the newest checkpoint of the leg before."""
         content = None
         if self._leg["checkpoint"]:
             folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
             content = (folder / STATE_FILE).with_retries(StoragePath.read_bytes)
             values = json.loads((folder / METRICS_FILE).with_retries(StoragePath.read_bytes))
             self._history = list(CheckpointRecord.from_json(values).history)
-        network, train = to_configs(self._leg["sample"], self._fixed)
+        network, train = to_configs(self._leg["sample"], self._shared_settings)
         group.start(Trial(network=network, train=train, checkpoint=content))
         self._has_started = True
 
@@ -139,7 +140,8 @@ class Lane(tune.Trainable):
         }
 
     def _slices_of_new_best(self, epoch: EpochMetrics) -> bytes | None:
-        """Return a few validation slices as the network predicts them, packed, if no trial has been as good before."""
+        """Return a few predicted validation slices, packed, if this epoch is the best so far of all trials; else
+        None."""
         if not epoch.val_dice > self._best_dice:
             return None
         self._best_dice = epoch.val_dice
@@ -157,12 +159,12 @@ class Lane(tune.Trainable):
         return self._reported(report) | {"raised": True}
 
     def _must_leave(self) -> bool:
-        if self._leaves is None and self._group is not None:
-            self._leaves = self._watch.find(self._group.nodes)
-        return self._leaves is not None
+        if self._draining_node is None and self._group is not None:
+            self._draining_node = self._watch.find(self._group.nodes)
+        return self._draining_node is not None
 
     def _save_halted(self, halt: Halt) -> str:
-        """Save the epoch under way if that is possible; return from where the trial continues, for a message."""
+        """Save the epoch under way if possible, and return where the trial continues: "after epoch 3 "."""
         if halt.num_batches == 0:
             return self._after_epoch
         self._halt = halt
@@ -178,8 +180,10 @@ class Lane(tune.Trainable):
         return f"after epoch {self._history[-1].epoch} " if self._history else ""
 
     def _preempted(self, where: str) -> Preempted:
-        assert self._leaves is not None
-        return Preempted(f"leaves {address_of(self._leaves)}, which will be reclaimed; it continues {where}elsewhere")
+        assert self._draining_node is not None
+        return Preempted(
+            f"leaves {address_of(self._draining_node)}, which will be reclaimed; it continues {where}elsewhere"
+        )
 
     def _start_group(self) -> WorkerGroup:
         self._group = WorkerGroup(self._group_config)

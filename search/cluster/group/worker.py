@@ -1,9 +1,9 @@
-"""A worker of a group: it serves its lane's requests, which go to every rank at the same time.
+"""A worker of a group, which serves the requests of its lane. Requests go to all ranks unless they name rank 0.
 
 ("start", Trial)   take the next trial; training begins with the first step     -> no reply
 ("step",)          train one epoch                                              -> Report, Failure or Halt
-("halt",)          end the epoch under way at the next batch; the only request
-                   that is sent before the one before it is answered            -> no reply of its own
+("halt",)          end the epoch under way at the next batch; it is the only
+                   request that may be sent before "step" is answered           -> no reply of its own
 ("save", file)     write the state after the last batch; rank 0 only            -> whether it was written
 ("where",)         say on which node the worker runs                            -> the node's id
 ("slices",)        predict a few validation slices; rank 0 only                 -> PredictedSlices, or None
@@ -64,7 +64,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Halt:
-    """A rank's reply when it was told to stop in the middle of an epoch."""
+    """A rank's reply when it stopped in the middle of an epoch because of ("halt",)."""
 
     epoch: int
     """The last whole epoch; 0 if the first has not ended."""
@@ -99,7 +99,7 @@ def serve_trials(config: dict[str, Any]) -> None:
             case ("step",):
                 state, reply = _step(epochs)
                 channel.send(reply)
-            case ("halt",):  # it came too late for an epoch that had ended, or was obeyed already
+            case ("halt",):  # it came after the epoch had ended, or the epoch was halted already
                 pass
             case ("save", file):
                 assert state is not None
@@ -134,9 +134,9 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Fa
     except Halted as halted:
         state = halted.state
         return state, Halt(epoch=state.epoch, num_batches=state.partial_epoch.num_batches)
-    except ProcessLost:  # like the death of this worker: the trial continues from its checkpoint on another group
+    except ProcessLost:  # treated like this worker's death: the trial continues from its checkpoint on another group
         raise
-    except Exception as error:  # the trial fails, and the group lives on
+    except Exception as error:  # the trial fails, but the group can train the next one
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
         message = f"{type(error).__name__}: {error}"
@@ -148,5 +148,5 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Fa
 def _next_request(channel: Any) -> tuple:
     try:
         return channel.recv()
-    except (EOFError, OSError):  # the lane is gone, so there is nobody to serve
+    except (EOFError, OSError):  # the lane is gone, so no more requests will come
         return ("end",)

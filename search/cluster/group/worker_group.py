@@ -1,7 +1,7 @@
 """A warm worker group: one long-lived Ray Train run that trains trial after trial.
 
-To start a Ray Train run takes seconds, longer than to train a small trial (tests/benchmarks/LOG.md). So a group starts
-once and then serves requests (see search.cluster.group.worker).
+Starting a Ray Train run takes seconds, longer than training a small trial (tests/benchmarks/LOG.md). So a group starts
+once and then serves requests (search/cluster/group/worker.py).
 """
 
 import threading
@@ -24,10 +24,10 @@ START_TIMEOUT_SECONDS = 300.0
 """How long workers may take to start, not counting the wait for resources. Two take 15 to 25 s on two cores."""
 
 POLL_SECONDS = 1.0
-"""How often a waiting lane checks that its run still lives, and whether it must leave its node."""
+"""How often a waiting lane checks whether its run is still alive, and whether it must leave its node."""
 
 AGREEMENT_SECONDS = 10.0
-"""After one rank has failed, how long the others have to report the same before the group counts as lost."""
+"""How long the other ranks have to report a failure too, after one has, before the group counts as lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +39,17 @@ class GroupConfig:
     """The CPU and GPU that each worker books."""
 
     packs: tuple[ray.ObjectRef, ray.ObjectRef]
-    """The training and the validation patients, in Ray's object store."""
+    """The packs of training and validation patients, in Ray's object store."""
 
     storage: str
-    """A folder for Ray Train, on the lane's node. Nobody reads it."""
+    """A folder on the lane's node that Ray Train requires; the search never reads it."""
 
     checkpoints: StoragePath
-    """The folder for the checkpoints of all legs, which all nodes reach."""
+    """The folder for the checkpoints of all legs, which all nodes can reach."""
 
 
 class WorkerGroupLost(RuntimeError):
-    """Workers died, hung or never came. It is not the trial's fault, which continues from its checkpoint elsewhere."""
+    """Workers died, hung or never connected. The trial is not to blame, and continues from its newest checkpoint."""
 
 
 def backend(config: GroupConfig) -> str | None:
@@ -80,14 +80,14 @@ class WorkerGroup:
             except ConnectionError as error:
                 raise WorkerGroupLost(f"{error}; Ray Train said: {self._error}") from self._error
         self.nodes = {ray.get_runtime_context().get_node_id()} | self._worker_nodes()
-        """The ids of the nodes that its lane and its workers run on."""
+        """The ids of the nodes on which the lane and its workers run."""
 
     def start(self, trial: Trial) -> None:
         """Make every worker take this trial instead of the one before."""
         self._send(("start", trial))
 
     def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool] = lambda: False) -> Report | Failure | Halt:
-        """Train one more epoch; return rank 0's reply, or the first failure if all ranks failed.
+        """Train one more epoch, and return rank 0's reply, or the first failure if all ranks failed.
 
         Args:
             must_halt: Called about once a second. Once it returns True, the epoch ends at the next batch.
@@ -127,7 +127,7 @@ class WorkerGroup:
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def slices(self, *, timeout_seconds: float) -> PredictedSlices | None:
-        """Return a few validation slices as rank 0's network predicts them now; None if that failed.
+        """Return a few validation slices with the prediction of rank 0's network; None if that failed.
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
@@ -136,7 +136,7 @@ class WorkerGroup:
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def end(self, *, timeout_seconds: float = 10.0) -> None:
-        """End the run, and wait for it no longer than this."""
+        """End the run, and wait for it for at most `timeout_seconds`."""
         for channel in self._channels:
             try:
                 channel.send(("end",))

@@ -80,7 +80,7 @@ def test_lanes_on_a_bare_head_are_planned_with_addable_machines():
 
 def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes():
     message = (
-        "a trial asks for 1 workers of 8 CPU and 2 GPU, but the nodes have 0 CPU and 0 GPU, and an autoscaler can add "
+        "a trial needs 1 workers of 8 CPU and 2 GPU, but the nodes have 0 CPU and 0 GPU, and an autoscaler can add "
         "3 of 4 CPU and 1 GPU: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -141,7 +141,7 @@ def test_an_autoscaler_starts_two_machines_for_quarter_gpus_and_ends_them(cloud,
         assert time.monotonic() < deadline, "idle machines stay"
         time.sleep(0.2)
     autoscaler.BOOTSTRAP.unlink()  # as where an autoscaler does not say what it has
-    with pytest.raises(ValueError, match="give both cpus_per_worker and gpus_per_worker, and the autoscaler is asked"):
+    with pytest.raises(ValueError, match="give both cpus_per_worker and gpus_per_worker; then the search requests one"):
         plan_on_cluster(SearchConfig(gpus_per_worker=1))
     with pytest.raises(ValueError, match="No autoscaler has said that it could add a machine that fits"):
         plan_on_cluster(SearchConfig(gpus_per_worker=2, cpus_per_worker=1))

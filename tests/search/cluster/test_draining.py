@@ -105,8 +105,8 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
 
     class WithGroup(Lane):
         def setup(self, config: dict[str, Any], **_: Any) -> None:
-            fixed = SearchConfig(trials=1).shared_settings(3)
-            super().setup(config, group=group_config, fixed=fixed, wants_slices=False)
+            shared = SearchConfig(trials=1).shared_settings(3)
+            super().setup(config, group=group_config, shared_settings=shared, wants_slices=False)
 
         def _start_group(self) -> Group:
             self._group = group

@@ -144,6 +144,6 @@ def test_actor_resources_are_a_workers_or_one_byte():
     ],
 )
 def test_plan_lanes_refuses_a_trial_that_fits_nowhere(nodes, changes, sizes):
-    message = f"a trial asks for {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
+    message = f"a trial needs {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         plan(nodes, **changes)

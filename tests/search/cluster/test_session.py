@@ -39,7 +39,7 @@ def test_an_illegal_ray_address_is_the_users_mistake(monkeypatch, address):
 def test_an_address_where_nothing_listens_is_the_users_mistake_and_said_at_once(monkeypatch, closed_port):
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    words = rf"RAY_ADDRESS is '127.0.0.1:{closed_port}', but no Ray cluster answers there \(one that asks for a token"
+    words = rf"RAY_ADDRESS is '127.0.0.1:{closed_port}', but no Ray cluster answers there \(one that requires a token"
     with pytest.raises(UserError, match=words):
         connect()
 

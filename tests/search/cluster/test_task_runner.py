@@ -68,7 +68,7 @@ def test_tasks_on_ray_have_the_same_results_and_errors(monkeypatch, tmp_path, ca
         assert here.run(os.getpid) == os.getpid()
         check_places(config, monkeypatch)
     assert "a node of the cluster cannot read" in caplog.text
-    assert "no place of the cluster was free for 1 seconds: what follows runs here" in caplog.text
+    assert "the cluster had no room for 1 seconds: the promotion runs here" in caplog.text
 
 
 def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
