@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, in the metrics.json beside its state."""
+"""The description of a checkpoint, which is in the metrics.json beside its state."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from search.record.epochs import EpochMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecord:
-    """After which epoch, or in the middle of which, a checkpoint was taken."""
+    """When in its trial a checkpoint was taken: after an epoch, or in the middle of one."""
 
     metrics: EpochMetrics
-    """Of the last whole epoch. If the checkpoint was taken in the middle of the next epoch, they have no Dice, so that
-    it is never a trial's best."""
+    """Metrics of the last whole epoch. If the checkpoint was taken in the middle of the next epoch, they have no Dice,
+    so that the checkpoint is never a trial's best."""
 
     num_batches: int = 0
     """Batches of the next epoch that are done."""
@@ -22,10 +22,10 @@ class CheckpointRecord:
 
     @classmethod
     def from_json(cls, values: JsonObject, where: str = "checkpoint") -> "CheckpointRecord":
-        """Return what a checkpoint's metrics.json says; on disk, the metrics lie beside the other keys.
+        """Return the record in a checkpoint's metrics.json, where the metrics are on the same level as the other keys.
 
         Raises:
-            UserError: It is not one of this program.
+            UserError: The file was not written by this program.
         """
         metrics = {name: value for name, value in values.items() if name not in ("num_batches", "history")}
         return cls(

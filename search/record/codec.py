@@ -1,6 +1,6 @@
-"""From JSON to the frozen dataclasses of the record and back, checked against their annotations.
+"""Convert the record's frozen dataclasses to JSON and back, checking values against the annotations.
 
-A dataclass that lies on disk in another shape than it has in memory brings its own `from_json` and `to_json`.
+A dataclass whose shape on disk differs from that in memory has its own `from_json` and `to_json`.
 """
 
 import math
@@ -19,7 +19,7 @@ JsonObject = dict[str, Any]
 """A JSON object as `json` reads it."""
 
 WORDS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-"""What messages call the types of JSON."""
+"""What error messages call the types of JSON."""
 
 
 def check_version(values: JsonObject, newest: int, where: str) -> None:
@@ -40,9 +40,9 @@ def check_version(values: JsonObject, newest: int, where: str) -> None:
 
 
 def from_json(kind: type[T], values: object, where: str) -> T:
-    """Return a record of the given dataclass; keys that it does not have are ignored.
+    """Return a record of the given dataclass. Keys that the dataclass does not have are ignored.
 
-    In a float, null and NaN both become nan: JSON has no nan.
+    For a float, null and NaN both become nan, because JSON has no nan.
 
     Args:
         where: The file, and the line of it, as an error names them.
@@ -82,7 +82,7 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(kind: Any, value: Any, place: str) -> Any:
-    """Return a value as its annotation wants it; `place` is the file, and the path to the value within."""
+    """Return a value converted to the type `kind`; `place` names the file and the path to the value in it."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return value

@@ -1,4 +1,4 @@
-"""How fast a search improved: the best validation Dice so far, over epochs and over wall clock."""
+"""Measure how fast a search improved: the best validation Dice so far, over epochs and over wall clock."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ class Step:
     """A new best of a search, or its end."""
 
     epochs: int
-    """Epochs that were trained by then, of all trials together."""
+    """Epochs that all trials together had trained by then."""
 
     seconds: float
     """Wall clock since the search began, without the time between an interruption and its resume."""
@@ -46,7 +46,7 @@ def best_so_far(rows: Sequence[Trial]) -> list[Step]:
 def best_after(steps: Sequence[Step], *, epochs: float = 0, seconds: float = 0.0) -> float:
     """Return the best validation Dice after a budget, given either in epochs or in seconds.
 
-    It is nan if there was none yet, or if the search spent less than the budget.
+    The Dice is nan if there was none yet, or if the search spent less than the budget.
     """
     assert bool(epochs) != bool(seconds), "give one budget"
     spent = [(step.epochs if epochs else step.seconds, step.dice) for step in steps]

@@ -1,4 +1,4 @@
-"""The metrics of an epoch, as the table of trials, the log of events and the checkpoints hold them."""
+"""The metrics of an epoch, as they are stored in the table of trials, the log of events and the checkpoints."""
 
 import math
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ METRIC = "val_dice"
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """What is known of an epoch; None where it was not measured. On disk, such a metric is left out."""
+    """The metrics of an epoch. One that was not measured is None, and is left out on disk."""
 
     epoch: int
-    """From 1 on; 0 where training raised before it had ended one."""
+    """Number of the epoch, from 1 on; 0 if training raised before the first one ended."""
 
     train_loss: float | None = None
     val_dice: float = math.nan
@@ -31,25 +31,25 @@ class EpochMetrics:
     """Wall clock of training and validation."""
 
     val_seconds: float | None = None
-    """Of `seconds`, those of validation."""
+    """The part of `seconds` that validation took."""
 
     waiting_seconds: float | None = None
-    """Of `seconds`, those spent waiting for the next batch."""
+    """The part of `seconds` that was spent waiting for the next batch."""
 
     million_parameters: float | None = None
     latency_ms: float | None = None
-    """Of a slice; measured where it is an objective."""
+    """Latency of a slice on the training device; measured only if it is an objective."""
 
     peak_memory_mb: float | None = None
     elapsed_seconds: float | None = None
-    """When the epoch ended, since the search began, without the time between an interruption and its resume."""
+    """When the epoch ended: seconds since the search began, without those between an interruption and its resume."""
 
     others: Mapping[str, float] = field(default_factory=dict)
-    """Metrics of other names."""
+    """Metrics with other names."""
 
     @classmethod
     def from_json(cls, values: JsonObject, where: str = "metrics") -> "EpochMetrics":
-        """Return the metrics that a JSON object has.
+        """Return the metrics in a JSON object.
 
         Raises:
             UserError: There is no epoch, or a value is not a number.
@@ -61,7 +61,7 @@ class EpochMetrics:
         for name, value in values.items():
             if type(value) not in (float, int):
                 raise UserError(f"{where}: {name} is {value!r}, but must be a number")
-            # One nan for all, so that equal metrics are equal.
+            # Every nan becomes the same object, so that metrics with a nan compare equal.
             (found if name in _NAMES else others)[name] = value if value == value else math.nan
         return cls(**found, others=others)
 
@@ -77,7 +77,7 @@ class EpochMetrics:
         return math.isfinite(self.val_dice)
 
     def value(self, name: str) -> float | None:
-        """Return the metric of a name; None where it was not measured."""
+        """Return the metric with this name; None if it was not measured."""
         return getattr(self, name) if name in _NAMES else self.others.get(name)
 
     def at(self, elapsed_seconds: float) -> "EpochMetrics":
@@ -86,7 +86,7 @@ class EpochMetrics:
 
 
 _NAMES = {one.name: one.default for one in fields(EpochMetrics) if one.name != "others"}
-"""The metrics that have a field, with their defaults."""
+"""The metrics that have a field, with their defaults, by name."""
 
 
 def _is_default(value: object, default: object) -> bool:

@@ -1,6 +1,6 @@
-"""The log of a search (events.jsonl): every decision and every epoch in their order, one event on each line.
+"""The log of a search (events.jsonl): every decision and every epoch in order, one event on each line.
 
-A search is resumed from its log (search/coordination/coordinator.py), and a report of a running search is made from it.
+A search is resumed from its log (search/coordination/coordinator.py). The report of a running search is made from it.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from search.record.jsonl import append_line, read_records
 from search.record.trials import Sample
 
 VERSION = 1
-"""Of the log's lines. Version 1 is not written down; a line of a later one has it as `version`."""
+"""Version of the log's lines. A line without a `version` has version 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Begin:
     number: int
     sample: Sample
     attrs: JsonObject = field(default_factory=dict)
-    """What the sampler must remember of it (search/suggestion/searcher.py)."""
+    """Optuna attributes that the sampler needs after a restart (search/suggestion/searcher.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,15 @@ class EpochEnded:
     number: int
     metrics: EpochMetrics
     finished: bool
-    """The training is over."""
+    """Whether the training is over."""
 
     failure: str | None
-    """Why it cannot continue."""
+    """Why the trial cannot continue; None if it can."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """The trial's worker group was lost, with its leg."""
+    """The trial's worker group was lost, and its leg with it."""
 
     number: int
     error: str
@@ -64,7 +64,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenUp:
-    """The trial was paused, and was ended because its checkpoints took too much room."""
+    """The paused trial was ended to make room for checkpoints."""
 
     number: int
     reason: str | None
@@ -80,7 +80,7 @@ NAMES: dict[type[Event], str] = {
     Ended: "end",
     GivenUp: "give_up",
 }
-"""What the log calls each event."""
+"""The name of each event in the log."""
 
 KINDS: dict[str, type[Event]] = {name: kind for kind, name in NAMES.items()}
 
@@ -91,7 +91,7 @@ def append_event(path: Path, event: Event) -> None:
 
 
 def read_events(path: Path) -> list[Event]:
-    """Return the events of a log, first to last; none where there is no file.
+    """Return the events of a log, first to last; [] if there is no file.
 
     Raises:
         UserError: A line is not an event of this version; the message names it.

@@ -1,4 +1,4 @@
-"""config.json: what must be known to understand, repeat or resume a search."""
+"""config.json: everything that is needed to understand, repeat or resume a search."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from search.record.provenance import Provenance
 from search.record.trials import Sample, State
 
 VERSION = 1
-"""Of config.json. It was not written down at first: a file without one is of version 1."""
+"""Version of config.json. A file without a version has version 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,21 +22,21 @@ class DataRecord:
     """The patients that a search was given."""
 
     source: str
-    """What `--data` named."""
+    """The value of `--data`."""
 
     format: str
     fingerprint: str
-    """Of all patients' pixels, and of how they were preprocessed."""
+    """Hash of all patients' pixels and of the preprocessing."""
 
     split: Split
     num_channels: int | None = None
-    """Of a slice; None in an experiment of before this was written down."""
+    """Channels of a slice; None in experiments that did not record it yet."""
 
     num_slices: Mapping[str, int] = field(default_factory=dict)
-    """By side."""
+    """Number of slices by side."""
 
     num_tumour_slices: Mapping[str, int] = field(default_factory=dict)
-    """By side."""
+    """Number of slices with tumour by side."""
 
     skipped: tuple[str, ...] = ()
     """Files that could not be used, and why."""
@@ -49,21 +49,21 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class LanesRecord:
-    """What a search ran on when it began."""
+    """The lanes of a search when it began."""
 
     num_lanes: int
     num_workers: int
-    """Of each lane."""
+    """Workers of each lane."""
 
     cpus_per_worker: int
     gpus_per_worker: float
     object_store_bytes: int | None = None
-    """Memory of the smallest node for what all its workers share; None: no node said."""
+    """Size of the smallest node's object store; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierTrial:
-    """A trial of another experiment, as the searcher was told of it."""
+    """A trial of another experiment, from which the searcher learned."""
 
     sample: Sample
     values: Mapping[int, float]
@@ -71,7 +71,7 @@ class EarlierTrial:
 
     state: State
     costs: Mapping[str, float] = field(default_factory=dict)
-    """By the objectives other than Dice."""
+    """Values of the objectives other than Dice, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,20 +96,20 @@ class ExperimentRecord:
     """What config.json says of a search."""
 
     started: str
-    """In ISO 8601, as all times here."""
+    """When the search began, in ISO 8601 like all times here."""
 
     config: JsonObject
-    """The options. search.experiment.recorded_config makes a SearchConfig of them."""
+    """The options; search.experiment.recorded_config turns them into a SearchConfig."""
 
     space: Mapping[str, str]
-    """A line for people about each axis."""
+    """A description of each axis for people, by its name."""
 
     lanes: LanesRecord | None = None
-    """None in files that were written before it was recorded."""
+    """None in files that do not record it yet."""
 
     data: DataRecord
     provenance: Provenance
-    """On disk, its fields lie beside the others."""
+    """On disk, its fields are on the same level as the others."""
 
     known: WarmStart = field(default_factory=WarmStart)
     resumed: tuple[str, ...] = ()
@@ -117,12 +117,12 @@ class ExperimentRecord:
 
     @property
     def num_trials(self) -> int:
-        """Trials that were asked for."""
+        """Number of configurations to try."""
         return self._budget.trials
 
     @property
     def time_budget_seconds(self) -> float | None:
-        """How long the search may take; None: as long as its trials need."""
+        """Seconds after which the search stops; None: no limit."""
         return self._budget.time_budget_seconds
 
     @property
@@ -131,15 +131,15 @@ class ExperimentRecord:
 
     @property
     def num_lanes(self) -> int:
-        """Trials that were trained at a time; 1 where that was not recorded."""
+        """Number of lanes when the search began; 1 where that was not recorded."""
         return self.lanes.num_lanes if self.lanes else 1
 
 
 def read_experiment(folder: Path) -> ExperimentRecord:
-    """Return what config.json says.
+    """Return the content of an experiment's config.json.
 
     Raises:
-        UserError: There is none, it is damaged, or a newer version of the program wrote it.
+        UserError: There is no such file, it is damaged, or a newer version of the program wrote it.
     """
     path = folder / CONFIG_FILE
     try:
@@ -152,12 +152,12 @@ def read_experiment(folder: Path) -> ExperimentRecord:
         raise UserError(f"{folder} is not an experiment of this program: {path.name} is not a JSON object")
     check_version(values, VERSION, str(path))
     where = f"{folder} is not an experiment of this program: {path.name}"
-    from_json(Provenance, values, where)  # first, so that an error names a key as it is on disk
+    from_json(Provenance, values, where)  # checked first, so that an error names a key as it is on disk
     return from_json(ExperimentRecord, values | {"provenance": values}, where)
 
 
 def write_experiment(folder: Path, experiment: ExperimentRecord) -> None:
-    """Write config.json, whole or not at all."""
+    """Write an experiment's config.json, whole or not at all."""
     values = to_json(experiment)
     known, resumed = values.pop("known"), values.pop("resumed")
     values |= values.pop("provenance") | {"known": known} | ({"resumed": resumed} if resumed else {})

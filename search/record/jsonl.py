@@ -1,4 +1,4 @@
-"""Files with one JSON object on each line, which stay readable when their writer is killed at any moment."""
+"""Read and write files with a JSON object on each line, which stay readable if the writer is killed at any moment."""
 
 import json
 import os
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def append_line(path: Path, value: JsonObject, *, durable: bool = False) -> None:
-    """Add a line, in the place of one that a crash cut off.
+    """Append a line; a last line that a crash cut off is removed first.
 
     Args:
         durable: Whether to wait until the disk has it. Otherwise the line survives a kill of this process, but not a
@@ -28,7 +28,7 @@ def append_line(path: Path, value: JsonObject, *, durable: bool = False) -> None
 
 
 def read_lines(path: Path) -> list[JsonObject]:
-    """Return the values, first to last; none where there is no file. A last line that was cut off is left out.
+    """Return the values, first to last; [] if there is no file. A last line that was cut off is left out.
 
     Raises:
         UserError: Another line is not a JSON object; the message names it.
@@ -37,10 +37,10 @@ def read_lines(path: Path) -> list[JsonObject]:
 
 
 def read_records(path: Path, read: Callable[[JsonObject, str], T]) -> list[T]:
-    """Return what the lines say, first to last; none where there is no file. One that was cut off is left out.
+    """Return a record for each line, first to last; [] if there is no file. A last line that was cut off is left out.
 
     Args:
-        read: Takes a line's values and what errors call the line, `FILE, line 3`.
+        read: Makes a record from a line's values, and from the line's name in errors ("FILE, line 3").
 
     Raises:
         UserError: A line is not a JSON object, or `read` refuses it.
@@ -49,11 +49,11 @@ def read_records(path: Path, read: Callable[[JsonObject, str], T]) -> list[T]:
 
 
 def _lines(path: Path) -> Iterator[tuple[JsonObject, str]]:
-    """Yield each line's values, and what errors call it."""
+    """Yield each line's values, and the line's name in errors."""
     if not path.exists():
         return
     try:
-        *lines, _ = path.read_text().split("\n")  # what follows the last line's end was cut off
+        *lines, _ = path.read_text().split("\n")  # a text after the last line break is a line that was cut off
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text: {error}") from error
     for number, line in enumerate(lines, start=1):

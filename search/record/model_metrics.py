@@ -1,4 +1,4 @@
-"""best/metrics.json: all that was measured of the promoted model."""
+"""best/metrics.json: all measurements of the promoted model."""
 
 import json
 import math
@@ -13,17 +13,17 @@ from search.record.scores import FoldPatientRecord, GroupRecord, PatientRecord, 
 from search.record.trials import Sample
 
 VERSION = 1
-"""Of metrics.json. It was not written down at first: a file without one is of version 1."""
+"""Version of metrics.json. A file without a version has version 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceRecord:
-    """Something that was tried on the validation patients (search/promotion/choices.py)."""
+    """A setting of prediction that was tried on the validation patients (search/promotion/inference_choices.py)."""
 
     name: str
     value: float | bool
     measure: str
-    """What was compared, in words."""
+    """Name of the measure that was compared, for people."""
 
     before: float
     after: float
@@ -37,7 +37,7 @@ class CandidateRecord:
     name: str
     trial: str = ""
     reported_dice: float
-    """What its training said; nan for an ensemble."""
+    """The validation Dice that training reported; nan for an ensemble."""
 
     rescored_dice: float
     num_parameters: int
@@ -45,7 +45,7 @@ class CandidateRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityRecord:
-    """How near an exported model is to the network."""
+    """How far the outputs of an exported model are from those of the network."""
 
     max_probability_difference: float
     dice_difference: float
@@ -54,7 +54,7 @@ class ParityRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontRecord:
-    """A trial of the Pareto front. On disk, its objectives lie beside the other keys."""
+    """A trial of the Pareto front. On disk, its objectives are on the same level as the other keys."""
 
     trial: str
     objectives: Mapping[str, float]
@@ -62,7 +62,7 @@ class FrontRecord:
 
     @classmethod
     def from_json(cls, values: JsonObject, where: str) -> "FrontRecord":
-        """Return the trial that a JSON object has.
+        """Return the trial that a JSON object describes.
 
         Raises:
             UserError: It names no trial, or an objective is not a number.
@@ -87,7 +87,7 @@ class _FlatFront:
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosisRecord:
-    """How well slices with tumour are told from those without (model/scoring/diagnosis.py)."""
+    """How well the model tells slices with tumour from slices without (model/scoring/diagnosis.py)."""
 
     sensitivity: float
     specificity: float
@@ -109,7 +109,7 @@ class BinRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRecord:
-    """Whether probabilities mean what they say."""
+    """How well predicted probabilities agree with observed frequencies."""
 
     ece: float
     """The expected calibration error; 0 is perfect."""
@@ -122,7 +122,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class NotebookRecord:
-    """A figure as public notebooks compute it."""
+    """A score computed in the way of public notebooks."""
 
     name: str
     value: float
@@ -142,7 +142,7 @@ class SpeedRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class AssessmentRecord:
-    """What else was measured on the test patients."""
+    """Further measurements on the test patients."""
 
     by_lesion_size: tuple[GroupRecord, ...] = ()
     by_group: tuple[GroupRecord, ...] = ()
@@ -159,7 +159,7 @@ class CrossValidationRecord:
 
     num_folds: int
     failures: tuple[str, ...] = ()
-    """Why a fold has no scores."""
+    """For each fold without scores, the reason."""
 
     summary: SummaryRecord
     folds: tuple[SummaryRecord, ...]
@@ -168,24 +168,24 @@ class CrossValidationRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetrics:
-    """What best/metrics.json says."""
+    """The content of best/metrics.json."""
 
     trial: str
-    """The winner's, or that of an ensemble's best member."""
+    """Id of the winner's trial; of an ensemble, that of its best member."""
 
     name: str
-    """The winner's among the candidates: a trial, one of its seeds, or an ensemble."""
+    """Name of the winner among the candidates: a trial, one of its seeds, or an ensemble."""
 
     sample: Sample
     epoch: int
-    """After which the network was taken."""
+    """The epoch after which the network was saved."""
 
     num_networks: int = 1
     architectures: tuple[str, ...] = ("unet",)
-    """Of the networks; files that were written when there was one do not name it."""
+    """Architectures of the networks. Files from the time when there was only one do not name it."""
 
     num_parameters: int
-    """Of all networks together."""
+    """Parameters of all networks together."""
 
     threshold: float
     largest_component: bool
@@ -197,35 +197,35 @@ class ModelMetrics:
     test: SummaryRecord
     test_patients: tuple[PatientRecord, ...]
     assessment: AssessmentRecord = field(default_factory=AssessmentRecord)
-    """Of the test patients."""
+    """Further measurements on the test patients."""
 
     num_test_scorings: int = 1
-    """How often the test patients had been scored in this experiment by then."""
+    """How often the test patients of this experiment had been scored, including this time."""
 
     validation: SummaryRecord
     validation_patients: tuple[PatientRecord, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
     parity: ParityRecord
-    """Of model.onnx."""
+    """Parity of model.onnx."""
 
     program_parity: ParityRecord | None = None
-    """Of model.pt2."""
+    """Parity of model.pt2; None where it was not exported."""
 
     pareto_front: tuple[FrontRecord, ...] = ()
-    """Empty where Dice was the only objective."""
+    """The trials of the Pareto front; empty where Dice was the only objective."""
 
     pictures: Mapping[str, str] = field(default_factory=dict)
-    """Files of the experiment by caption."""
+    """Image files of the experiment, by caption."""
 
     cross_validation: CrossValidationRecord | None = None
-    """None where it was not asked for."""
+    """None without `--folds`."""
 
 
 def read_metrics(path: Path) -> ModelMetrics | None:
-    """Return what metrics.json says; None where there is none, because nothing was promoted.
+    """Return the content of a metrics.json; None if there is no file, because nothing was promoted.
 
     Raises:
-        UserError: It is damaged, or a newer version of the program wrote it.
+        UserError: The file is damaged, or a newer version of the program wrote it.
     """
     try:
         values = json.loads(path.read_text())
@@ -246,4 +246,4 @@ def write_metrics(path: Path, metrics: ModelMetrics) -> None:
 
 
 OPTIONAL = ("cross_validation",)
-"""Left out where there is none."""
+"""Keys that are left out of the file if their value is None."""

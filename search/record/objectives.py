@@ -1,7 +1,7 @@
-"""The objectives that trials are compared by: validation Dice first, then what the network costs.
+"""The objectives by which trials are compared: validation Dice first, then the network's costs.
 
-With several objectives there is no single best trial. A trial is *dominated* by another that is at least as good in all
-objectives and better in one. The trials that no other dominates are the *Pareto front*.
+With several objectives there is no single best trial. One trial *dominates* another if it is at least as good in all
+objectives and better in one. The trials that no other trial dominates are the *Pareto front*.
 """
 
 import math
@@ -20,7 +20,7 @@ class Objective:
     """A metric of an epoch that a search can optimise."""
 
     direction: Literal["maximize", "minimize"]
-    """In Optuna's words."""
+    """Whether more or less is better, in Optuna's words."""
 
     label: str
     """Its name in reports."""
@@ -31,16 +31,16 @@ OBJECTIVES = {
     "latency_ms": Objective(direction="minimize", label="latency of a slice in ms"),
     "million_parameters": Objective(direction="minimize", label="million parameters"),
 }
-"""By metric. All but Dice depend on the network alone, and are the same in every epoch of a trial."""
+"""The objectives, by metric. All but Dice depend on the network alone, and are the same in every epoch of a trial."""
 
 LATENCY = "latency_ms"
 
 NUM_KEPT = 5
-"""How many of the best trials keep their checkpoints: the candidates of a promotion, and two to spare."""
+"""How many of the best trials keep their checkpoints. It is the largest legal number of candidates of a promotion."""
 
 
 def costs(objectives: Sequence[str]) -> tuple[str, ...]:
-    """Return the objectives other than Dice."""
+    """Return those of the objectives that are not Dice."""
     return tuple(name for name in objectives if name != METRIC)
 
 
@@ -59,18 +59,19 @@ def best_merits(row: Trial, objectives: Sequence[str]) -> tuple[float, ...]:
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Return whether merits are at least as good as others in every objective, and better in one."""
+    """Return whether the merits of `one` are at least as good as those of `other` in every objective, better in one."""
     return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 
 def pareto_front(rows: Sequence[R], objectives: Sequence[str]) -> list[R]:
-    """Return the trials whose best epoch no other trial's dominates, the best Dice first."""
+    """Return the trials whose best epoch is not dominated by that of another trial, the best Dice first."""
     scored = [(row, best_merits(row, objectives)) for row in best_first(rows)]
     return [row for row, mine in scored if not any(dominates(theirs, mine) for _, theirs in scored)]
 
 
 def worth_keeping(rows: Sequence[R], objectives: Sequence[str]) -> list[R]:
-    """Return the trials whose checkpoints are kept, best first: NUM_KEPT, and the Pareto front if there are costs."""
+    """Return the trials whose checkpoints are kept, best first: the best NUM_KEPT, and with several objectives the
+    Pareto front."""
     ranked = best_first(rows)
     front = pareto_front(ranked, objectives) if costs(objectives) else []
     return [row for place, row in enumerate(ranked) if place < NUM_KEPT or row in front]
@@ -79,7 +80,7 @@ def worth_keeping(rows: Sequence[R], objectives: Sequence[str]) -> list[R]:
 def in_order_of_promotion(
     candidates: Sequence[T], merits_of: Callable[[T], Sequence[float]], *, dice_tolerance: float
 ) -> list[T]:
-    """Return the candidates, the one to be promoted first; equal ones keep their order.
+    """Return the candidates in the order in which they should be promoted, the winner first; ties keep their order.
 
     With Dice alone, the order is that of Dice. With more objectives, the candidates whose Dice is at most
     `dice_tolerance` below the best come first, ordered by the second objective, then by the third, then by Dice; the

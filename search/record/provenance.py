@@ -1,4 +1,4 @@
-"""Where a result comes from: the command, the commit, the versions."""
+"""Where a result comes from: the command, the commit and the versions of packages."""
 
 import platform
 import subprocess
@@ -17,16 +17,16 @@ class Provenance:
 
     command: tuple[str, ...]
     commit: str | None
-    """With `+` behind it where files differed from it; None outside a checkout."""
+    """Followed by `+` if files differed from the commit; None outside a checkout."""
 
     python: str | None = None
     platform: str | None = None
     versions: Mapping[str, str]
-    """By package."""
+    """Versions by package."""
 
 
 def provenance() -> Provenance:
-    """Return where what this process does comes from."""
+    """Return the provenance of this process's results."""
     return Provenance(
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
         commit=commit(),
@@ -37,7 +37,7 @@ def provenance() -> Provenance:
 
 
 def commit() -> str | None:
-    """Return the commit of the program's own checkout, with `+` behind it where files differ; None outside one."""
+    """Return the commit of the program's own checkout, followed by `+` if files differ; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # an installed copy may lie inside somebody else's repository
         return None

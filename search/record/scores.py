@@ -1,4 +1,4 @@
-"""Scores as metrics.json holds them: of each patient, and summarised over patients."""
+"""Scores as they are stored in metrics.json: those of each patient, and their summary over patients."""
 
 import math
 from collections.abc import Mapping
@@ -19,25 +19,25 @@ class MetricRecord:
 
     high: float = math.nan
     num_patients: int | None = None
-    """Patients in whom it is defined; None in files that were written before it was recorded."""
+    """Patients in whom the metric is defined; None in files that do not record it yet."""
 
     @property
     def interval(self) -> str:
-        """The interval for people; a dash where there are too few patients for one."""
+        """The interval as text, such as "0.6100 to 0.8500"; a dash if there are too few patients for one."""
         has_interval = math.isfinite(self.low) and math.isfinite(self.high)
         return f"{self.low:.4f} to {self.high:.4f}" if has_interval else "-"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SummaryRecord:
-    """The scores of several patients. On disk, each metric's lies beside the other keys, under its name."""
+    """The scores of several patients. On disk, each metric is a key on the same level as the others."""
 
     num_patients: int
     by_metric: Mapping[str, MetricRecord]
-    """dice, iou, precision, recall and accuracy; hd95 and assd where distances were measured."""
+    """Scores by metric: dice, iou, precision, recall and accuracy; also hd95 and assd where distances were measured."""
 
     distance_unit: Literal["mm", "pixels"] | None = None
-    """Of hd95 and assd."""
+    """Unit of hd95 and assd."""
 
     @property
     def dice(self) -> MetricRecord:
@@ -46,14 +46,14 @@ class SummaryRecord:
 
     @classmethod
     def from_json(cls, values: JsonObject, where: str) -> "SummaryRecord":
-        """Return the summary that a JSON object has.
+        """Return the summary in a JSON object.
 
         Raises:
             UserError: There is no Dice, or a value has the wrong type.
         """
         scores = {name: value for name, value in values.items() if isinstance(value, dict)}
         by_metric = {name: from_json(MetricRecord, value, f"{where}.{name}") for name, value in scores.items()}
-        from_json(_Rest, values, where)  # which names what is missing
+        from_json(_Rest, values, where)  # only to raise an error that names a missing key
         return cls(num_patients=values["num_patients"], by_metric=by_metric, distance_unit=values.get("distance_unit"))
 
     def to_json(self) -> JsonObject:
@@ -73,7 +73,7 @@ class _Rest:
 
 @dataclass(frozen=True, kw_only=True)
 class PatientRecord:
-    """The scores of one patient (model/scoring/evaluate.py); nan where one is undefined or not known."""
+    """The scores of one patient (model/scoring/evaluate.py); nan where a score is undefined or unknown."""
 
     patient: str
     num_slices: int
@@ -93,21 +93,21 @@ class PatientRecord:
     distance_unit: Literal["mm", "pixels"] | None = None
 
     def value(self, metric: str) -> float:
-        """Return the patient's score by a metric."""
+        """Return the patient's score for a metric, such as "dice"."""
         return getattr(self, metric)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldPatientRecord(PatientRecord):
-    """The scores of one patient by the network of a fold that it was held out of."""
+    """The scores of one patient by the network of the fold that did not train on this patient."""
 
     fold: int
-    """From 1 on."""
+    """Number of the fold, from 1 on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupRecord:
-    """The Dice of some of the patients."""
+    """The Dice of a group of patients."""
 
     name: str
     num_patients: int

@@ -1,4 +1,4 @@
-"""The errors of trials: the whole text in a file of the experiment, and a headline for the screen."""
+"""Keep the full text of trials' errors in files of the experiment, and shorten them to a headline for the screen."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,13 @@ from search.record.trials import trial_id
 FOLDER = "errors"
 
 MAX_HEADLINE = 160
-"""Characters of a headline; two lines of a terminal."""
+"""The most characters of a headline, about two lines of a terminal."""
 
 TAIL_BYTES = 20_000
-"""The end of a process's log that is kept with an error."""
+"""How much of the end of a process's log is kept with an error."""
 
 _RAISED = re.compile(r"^(?:\w+\.)*([A-Z]\w*(?:\([\w.]+\))?: .*)$", re.MULTILINE)
-"""A line of a traceback that says what was raised, `package.SomeError: why`."""
+"""The line of a traceback that names the exception, `package.SomeError: message`."""
 
 _NO_REASON = ("Failure # ", "Traceback ")
 """Beginnings of lines that give no reason, from Tune and from Python."""
@@ -30,7 +30,7 @@ def error_file(folder: Path, number: int) -> Path:
 
 
 def keep_error(folder: Path, number: int, error: str, logs: Path | None) -> None:
-    """Append an error to a trial's file, unless it is there, with the ends of the logs of the processes that it names.
+    """Append an error to a trial's file, unless the file has it, with the ends of the logs of the processes it names.
 
     Args:
         logs: The folder of Ray's logs on this machine, which a reboot removes.

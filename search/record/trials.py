@@ -1,4 +1,4 @@
-"""The table of trials (trials.jsonl), one trial on each line: promotion, report and comparison start from it."""
+"""The table of trials (trials.jsonl), with a trial on each line. Promotion, report and comparison read it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,10 +13,10 @@ from search.record.epochs import METRIC, EpochMetrics
 from search.record.jsonl import append_line, read_records
 
 VERSION = 1
-"""Of a row. Version 1 is not written down; a row of a later one has it as `version`."""
+"""Version of the rows. A row without a `version` has version 1."""
 
 Sample = dict[str, Any]
-"""Hyperparameters, by the names of the search space."""
+"""Values of hyperparameters, by the names of the search space."""
 
 INTERRUPTED = "interrupted"
 TIME_SPENT = "time budget spent"
@@ -42,7 +42,7 @@ class Trial:
 
     number: int
     state: StrEnum
-    """How it ended; while it has not, where it is."""
+    """How it ended (State), or its phase if it has not ended."""
 
     sample: Sample
     epochs: tuple[EpochMetrics, ...]
@@ -52,7 +52,7 @@ class Trial:
     """Wall clock of training and validation, without waiting for a worker group."""
 
     error: str | None = None
-    """Why it is PRUNED or FAILED; None where nothing needs saying."""
+    """Why the trial is PRUNED or FAILED; None if the state says enough."""
 
     checkpoint: str | None = None
     """The checkpoint file of its best epoch, relative to the experiment's folder; None if there is none."""
@@ -94,7 +94,7 @@ R = TypeVar("R", bound=Trial)
 
 
 def trial_id(number: int) -> str:
-    """Return a trial's name; up to a thousand trials, names sort as their numbers do."""
+    """Return a trial's id, such as "t007". The ids of the first thousand trials sort like their numbers."""
     return f"t{number:03d}"
 
 
@@ -105,17 +105,17 @@ def count_states(rows: Iterable[Trial]) -> dict[State, int]:
 
 
 def append_row(path: Path, row: TrialRow) -> None:
-    """Append a trial to the table, in the place of a last line that a crash cut off, and wait until the disk has it."""
+    """Append a trial to the table, and wait until it is on disk. A last line that a crash cut off is removed first."""
     append_line(path, {"id": row.id, **to_json(row)}, durable=True)
 
 
 def read_rows(path: Path) -> list[TrialRow]:
-    """Return the trials by number; none where there is no table yet.
+    """Return the trials in the order of their numbers; [] if there is no table yet.
 
-    A last line that a crash cut off is left out. Of a trial with several rows, the last counts.
+    A last line that a crash cut off is left out. If a trial has several rows, the last one counts.
 
     Raises:
-        UserError: A line is not a trial of this version; the message names it.
+        UserError: A line is not a trial that this version can read; the message names the line.
     """
     rows = {row.number: row for row in read_records(path, _row)}
     return [rows[number] for number in sorted(rows)]
@@ -133,5 +133,7 @@ def _row(values: JsonObject, where: str) -> TrialRow:
     if "id" not in values:
         raise UserError(f"{where}: id is missing")
     if unknown := sorted(set(values) - legal):
-        raise UserError(f"{where}: {', '.join(unknown)} is nothing that this version knows of a trial")
+        raise UserError(
+            f"{where}: this version does not know {', '.join(unknown)}; legal are {', '.join(sorted(legal))}"
+        )
     return from_json(TrialRow, values, where)

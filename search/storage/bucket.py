@@ -1,4 +1,4 @@
-"""Buckets as a place for experiments: their URIs, opening them, and what to do when one refuses."""
+"""Check a bucket's URI, open the bucket, and explain its errors."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from data.errors import UserError
 from search.storage.storage_path import StoragePath
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
-"""Buckets that pyarrow knows: Amazon's and all with the same protocol (MinIO, Ceph, R2), Google's, Azure's."""
+"""The buckets that pyarrow supports: S3 and all with its protocol (MinIO, Ceph, R2), Google's, Azure's."""
 
 EXAMPLES = "s3://bucket/prefix, gs://bucket/prefix, abfs://container@account.dfs.core.windows.net/prefix"
 
@@ -37,22 +37,22 @@ ADVICE = (
     ),
     (
         "NETWORK_CONNECTION|resolve|timed? ?out|connect",
-        "nobody answers: check the network, AWS_ENDPOINT_URL (or ?endpoint_override=HOST:PORT&scheme=http), and the "
-        "region (AWS_REGION, or ?region=NAME)",
+        "it does not answer: check the network, AWS_ENDPOINT_URL (or ?endpoint_override=HOST:PORT&scheme=http), and "
+        "the region (AWS_REGION, or ?region=NAME)",
     ),
     ("query parameter", "legal after ? are region, endpoint_override and scheme"),
 )
-"""A pattern of pyarrow's error messages, and what to do about it. The first that matches counts."""
+"""Patterns of pyarrow's error messages, and what the user can do. The first pattern that matches counts."""
 
 
 @cache
 def open_bucket(uri: str) -> StoragePath:
-    """Return the place in a bucket that a URI names, after checking that it can be listed.
+    """Return the storage path that a bucket's URI names, after checking that it can be listed.
 
     Raises:
-        UserError: There is no such bucket, access is denied, or nobody answers. The message says what to do.
+        UserError: There is no such bucket, access is denied, or it does not answer. The message says what to do.
     """
-    # Write a small file in one request instead of the three of a large one.
+    # A small file is then written in one request, instead of the three that a large one takes.
     options = {"allow_delayed_open": "true"} if uri.startswith("s3:") else {}
     try:
         filesystem, path = FileSystem.from_uri(_with_query(uri, options))
@@ -65,7 +65,7 @@ def open_bucket(uri: str) -> StoragePath:
 
 
 def explain_bucket_error(error: Exception, uri: str) -> str:
-    """Return what a bucket's refusal means and what to do, with pyarrow's own words in brackets."""
+    """Return what an error of a bucket means and what to do, with the first line of pyarrow's message in brackets."""
     words = str(error)
     brief = _first_line(words)
     for pattern, advice in ADVICE:
@@ -79,7 +79,7 @@ def explained_bucket_errors(uri: str | None) -> Iterator[None]:
     """Turn the OSError of a bucket that refuses or does not answer into a UserError that says what to do.
 
     Args:
-        uri: None: the files are in a folder, whose errors pass through.
+        uri: The bucket; None if the files are in a folder, whose errors are not changed.
 
     Raises:
         UserError: The bucket refused.
@@ -99,21 +99,24 @@ def check_uri(text: str) -> str:
     """Return a bucket's URI with the endpoint and region of the environment added, so that other machines find it too.
 
     Raises:
-        UserError: It is not the URI of a bucket, or it has credentials in it.
+        UserError: `text` is not the URI of a bucket, or it has credentials in it.
     """
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES:
         raise UserError(f"out begins with {parts.scheme}://, but must be a folder or a bucket, such as {EXAMPLES}")
     if parts.password is not None or (parts.username is not None and not parts.scheme.startswith("abfs")):
         raise UserError(
-            "out holds a user or a password, which would be written down: leave it out, and give credentials as the "
-            "cloud has it (environment, profile, role)"
+            "out has a user or a password in it, which would be written to config.json: leave it out, and give "
+            "credentials in the cloud's usual way (environment, profile or role)"
         )
     query = parse_qsl(parts.query)
     if secret := [key for key, _ in query if re.search("key|secret|token|password|credential", key)]:
-        raise UserError(f"out has {secret[0]}=, which would be written down: give credentials by the environment")
+        raise UserError(
+            f"out has {secret[0]}=, which would be written to config.json: leave it out, and give credentials in the "
+            "environment"
+        )
     if not parts.netloc:
-        raise UserError(f"out is {text!r}, but names no bucket: it must be like {EXAMPLES}")
+        raise UserError(f"out is {text!r}, which names no bucket: give one, such as {EXAMPLES}")
     uri = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     return _with_query(uri, _s3_options() | dict(query) if parts.scheme == "s3" else dict(query))
 

@@ -1,4 +1,4 @@
-"""Bring an experiment from its bucket, or from another folder, file by file. An interrupted copy can be completed."""
+"""Copy an experiment from its bucket, or from another folder, file by file. An interrupted copy can be completed."""
 
 import json
 import os
@@ -24,21 +24,21 @@ NUM_THREADS = 8
 
 HEAVY = ("wandb", "tensorboard", "final")
 MODELS = (".onnx", ".data", ".pt2", ".pt", ".safetensors")
-"""What commands that only read can do without: folders of an experiment, and the model's files in `best/`."""
+"""What commands that only read do not need: folders of an experiment, and the model's files in `best/`."""
 
 SESSION_FILE = ".session"
-"""In the working folder: the session of its last writer."""
+"""A file of the working folder that holds the session of its last writer."""
 
 SET_ASIDE = "set-aside"
-"""A folder beside the working folders, for files that contradict the bucket."""
+"""A folder beside the working folders, for files that have diverged from the bucket."""
 
 
 def sync_down(folder: Path, *, light: bool = False, lease: Lease | None = None) -> Path:
-    """Return an experiment's working folder after copying what its bucket has and the folder lacks.
+    """Copy what an experiment's bucket has and its working folder lacks, and return the folder.
 
-    Where the folder's log continues the bucket's, the folder is newer and keeps its files. Where the two logs diverge,
-    the bucket is right, and the folder's files are set aside. A folder that belongs to no bucket stays as it is, and so
-    does one that another process is writing.
+    If the folder's log continues the bucket's, the folder is newer and keeps its files. If the two logs diverge, the
+    bucket wins, and the folder's files are set aside. A folder that belongs to no bucket is left as it is, and so is
+    one to which another process is writing.
 
     Args:
         light: Leave out large files that only a search, a promotion or W&B needs.
@@ -61,7 +61,7 @@ def _sync_down(folder: Path, *, light: bool, lease: Lease | None) -> Path:
         return folder
     last_session = lease.last_session if lease else getattr(read_holder(location / LEASE_FILE), "session", None)
     is_bucket_right = _is_bucket_right(folder, location, last_session)
-    if lease is not None:  # other processes on this machine see our lock; the copy of a lease would only get old
+    if lease is not None:  # other processes on this machine see our lock; a copy of the lease would become stale
         found.pop(LEASE_FILE, None)
         (folder / LEASE_FILE).unlink(missing_ok=True)
     names = [name for name in found if not (light and name.endswith(MODELS))]
@@ -75,7 +75,7 @@ def _sync_down(folder: Path, *, light: bool, lease: Lease | None) -> Path:
 
 
 def sync_down_all(out: Path) -> Path:
-    """Return the folder of all experiments, after a light `sync_down` of each that is in their bucket.
+    """Sync down all experiments in a bucket, without large files, and return the folder of all experiments.
 
     Raises:
         UserError: The bucket cannot be reached, or stops answering.
@@ -90,7 +90,7 @@ def sync_down_all(out: Path) -> Path:
 
 
 def ensure_local(file: Path) -> Path:
-    """Return a file of an experiment, such as a checkpoint, after copying it if only the bucket has it.
+    """Copy a file of an experiment, such as a checkpoint, if only the bucket has it, and return its path.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -104,9 +104,9 @@ def ensure_local(file: Path) -> Path:
 
 
 def copy_files(source: StoragePath, folder: Path, files: dict[str, FileInfo]) -> list[str]:
-    """Copy files into a folder; return the names of those that it did not have yet, by size and time.
+    """Copy files into a folder, except those that it has with the same size and time; return the names of the copied.
 
-    Each file appears whole. One that has been removed from the source since is left out.
+    Each file appears whole. A file that has been removed from the source in the meantime is left out.
     """
 
     def copy(name: str) -> bool:
@@ -138,7 +138,7 @@ def write_whole(file: Path, content: bytes, time: datetime | None = None) -> Non
 
 
 def _remember(folder: Path, names: Sequence[str]) -> None:
-    """Record that the bucket has these files as they are here."""
+    """Record that the bucket has these files in their present state."""
     uploaded = read_uploaded(folder)
     for name in names:
         if name != LEASE_FILE and (folder / name).exists():
@@ -151,7 +151,8 @@ def list_files(location: StoragePath, *, left_out: Sequence[str] = (RAY_FOLDER, 
     """Return the files of an experiment by name, with one request for its folder and one for each folder in it.
 
     Args:
-        left_out: Files and folders to leave out. Names that begin with a dot belong to one machine, and always are.
+        left_out: Files and folders to leave out. Names that begin with a dot belong to one machine, and are always left
+            out.
     """
     infos = [info for info in location.list_folder() if info.base_name not in left_out and info.base_name[:1] != "."]
     for info in [info for info in infos if not is_file(info)]:
@@ -160,7 +161,7 @@ def list_files(location: StoragePath, *, left_out: Sequence[str] = (RAY_FOLDER, 
 
 
 def _is_bucket_right(folder: Path, location: StoragePath, last_session: str | None) -> bool:
-    """Return whether the bucket's files replace the working folder's; set aside what only the folder has, if so."""
+    """Return whether the bucket's files replace those of the working folder, which is set aside if it has diverged."""
     if not (folder / CONFIG_FILE).exists():
         return True
     is_same_experiment = _started(location) in (None, _started(folder))
@@ -182,7 +183,7 @@ def _log(place: StoragePath | Path) -> bytes:
 
 
 def _started(place: StoragePath | Path) -> str | None:
-    """Return when an experiment began, which tells it from another of the same name; None where that is unknown."""
+    """Return when an experiment began, to tell it from another of the same name; None if that is unknown."""
     try:
         return str(json.loads((place / CONFIG_FILE).read_bytes())["started"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):

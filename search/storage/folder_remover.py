@@ -8,11 +8,11 @@ NUM_THREADS = 4
 """Removing a checkpoint takes a bucket five requests in sequence, about 0.2 s."""
 
 END_SECONDS = 30.0
-"""How long to wait for the last removals. A resumed search removes what is left then."""
+"""How long to wait for the last removals. If the search is resumed, it removes what is left."""
 
 
 class FolderRemover:
-    """Removes folders, in a bucket without making the caller wait."""
+    """Removes folders; in a bucket, the caller does not wait."""
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
@@ -28,7 +28,7 @@ class FolderRemover:
         self._futures.append(self._threads.submit(folder.remove_folder))
 
     def end(self, *, seconds: float = END_SECONDS) -> None:
-        """Wait for removals that have begun, but no longer than this."""
+        """Wait at most this long for removals that have begun, and cancel the others."""
         wait(self._futures, seconds)
         if self._threads:
             self._threads.shutdown(wait=False, cancel_futures=True)

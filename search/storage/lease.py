@@ -1,8 +1,9 @@
 """The lease of an experiment in a bucket: an object that its holder renews, because a bucket has no locks.
 
-To take a lease, a process writes it, waits a moment, and reads it again: of two that write at the same time, the later
-one has it. Whether a holder on this machine lives can be seen. A holder on another machine lives if it renews its lease
-while we watch. How long it has been silent is measured by the bucket's clock, so the machines' clocks need not agree.
+To take a lease, a process writes it, waits a moment, and reads it again: if two write at the same time, the later one
+gets it. A holder on this machine is alive if its process exists. A holder on another machine is alive if it renews its
+lease while we watch. How long it has been silent is measured by the bucket's clock, so the machines' clocks need not
+agree.
 """
 
 import json
@@ -26,11 +27,11 @@ LEASE_FILE = "lease.json"
 RENEW_SECONDS = 10.0
 
 STALE_SECONDS = 60.0
-"""After this time without a renewal a holder on another machine counts as dead: it has missed five."""
+"""After this time without a renewal a holder on another machine counts as dead; it has missed five renewals."""
 
 SETTLE_SECONDS = 0.5
-"""Between writing a lease and reading it again: much longer than the requests of two processes that both found it
-free can be apart."""
+"""Time between writing a lease and reading it again. If two processes both found the lease free, their writes are much
+less than this apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +39,25 @@ class Holder:
     """The process that writes to an experiment."""
 
     session: str
-    """New each time that a lease is taken. A working folder with this session has everything that the bucket has."""
+    """An id that is new each time a lease is taken. A working folder with the same session has everything that the
+    bucket has."""
 
     host: str
     pid: int
     machine: str
-    """Identifies a process among those of all machines, together with pid and start."""
+    """Id of the machine. With pid and start, it identifies a process among those of all machines."""
 
     start: str
+    """When the process was started, as the system writes it."""
+
     since: str
+    """When the lease was taken, in ISO 8601."""
+
     released: bool = False
 
 
 POLL_SECONDS = 2.0
-"""How often the lease of a process on another machine is looked at, while waiting for a renewal."""
+"""How often a lease is read while waiting for a process on another machine to renew it."""
 
 
 class LeaseLost(Exception):
@@ -62,7 +68,7 @@ class Lease:
     """Holds an experiment in a bucket for this process."""
 
     def __init__(self, location: StoragePath, holder: Holder, *, last_session: str | None = None) -> None:
-        """Begin with a lease that is not taken yet (see `take_lease`).
+        """Begin with a lease that is not taken yet (`take_lease` takes one).
 
         Args:
             last_session: The session of the holder before.
@@ -74,7 +80,7 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def keep(self, on_lost: Callable[[str], None], *, renew_seconds: float = RENEW_SECONDS) -> None:
-        """Renew the lease from a thread until `release`, or until it is lost, which `on_lost` is told."""
+        """Renew the lease from a thread until `release`, or until it is lost; then call `on_lost` with the reason."""
 
         def renew() -> None:
             while not self._ended.wait(renew_seconds):
@@ -89,7 +95,7 @@ class Lease:
         self._thread.start()
 
     def renew(self) -> None:
-        """Show that the holder lives.
+        """Write the lease again, to show that the holder is alive.
 
         Raises:
             LeaseLost: Another process holds it now.
@@ -114,7 +120,7 @@ class Lease:
             self.write(replace(self.holder, released=True))
 
     def write(self, holder: Holder) -> None:
-        """Write a holder into the lease, whoever had it."""
+        """Write a holder into the lease, even if another process holds it."""
         self._file.write_bytes(json.dumps(asdict(holder)).encode())
 
 
@@ -126,8 +132,9 @@ def take_lease(
     settle_seconds: float = SETTLE_SECONDS,
     poll_seconds: float = POLL_SECONDS,
 ) -> Lease:
-    """Return the lease of an experiment after taking it. That is quick, unless its holder is on another machine and may
-    live.
+    """Take the lease of an experiment, and return it.
+
+    This is quick, unless the holder is on another machine and may be alive.
 
     Raises:
         UserError: Another process holds it.
@@ -147,7 +154,7 @@ def take_lease(
 
 
 def read_holder(file: StoragePath | Path) -> Holder | None:
-    """Return the holder of a lease, or the last one if it is released; None where nobody ever held it.
+    """Return the holder of a lease, or the last one if it was released; None if there is no lease.
 
     Raises:
         OSError: The bucket does not answer.
@@ -162,7 +169,7 @@ def read_holder(file: StoragePath | Path) -> Holder | None:
 
 
 def is_live(holder: Holder, silent_seconds: float, *, stale_seconds: float = STALE_SECONDS) -> bool:
-    """Return whether a holder lives, as far as can be seen from this machine."""
+    """Return whether a holder is alive, as far as this machine can tell."""
     if holder.released:
         return False
     if holder.machine == _machine():
@@ -171,10 +178,10 @@ def is_live(holder: Holder, silent_seconds: float, *, stale_seconds: float = STA
 
 
 def _check_dead(found: Holder, file: StoragePath, name: str, stale_seconds: float, poll_seconds: float) -> None:
-    """Check that the holder of a lease is dead. On another machine, that means to watch it for a while.
+    """Check that the holder of a lease is dead. If it is on another machine, watch the lease for a while.
 
     Raises:
-        UserError: It lives.
+        UserError: The holder is alive.
     """
     if found.machine == _machine():
         is_alive = is_live(found, 0.0)
@@ -197,7 +204,7 @@ def _check_dead(found: Holder, file: StoragePath, name: str, stale_seconds: floa
 
 
 def _silent_seconds(file: StoragePath) -> float:
-    """Return how long ago a lease was renewed, by the bucket's clock."""
+    """Return how many seconds ago a lease was renewed, by the bucket's clock."""
     clock = StoragePath(file.filesystem, f"{file.path}.clock")
     clock.write_bytes(b"now")
     now, then = (file.filesystem.get_file_info(one.path).mtime for one in (clock, file))
@@ -221,7 +228,7 @@ def _this_process() -> Holder:
 
 
 def _machine() -> str:
-    """Return what a process id is unique in: a machine since it was booted, and a namespace of processes."""
+    """Return an id of this machine since it was booted, and of the process namespace: process ids are unique in it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -230,7 +237,7 @@ def _machine() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process was started, as the system spells it; empty if there is no such process."""
+    """Return when a process was started, as the system writes it; "" if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if stat[0] in "ZX" else stat[19]

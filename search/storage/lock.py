@@ -1,4 +1,4 @@
-"""Whether a process is writing to an experiment: it holds a lock on the folder, and a lease in the bucket."""
+"""Find out whether a process is writing to an experiment; it holds a lock on the folder and a lease in the bucket."""
 
 import fcntl
 import time
@@ -9,7 +9,7 @@ from search.storage.lease import LEASE_FILE, is_live, read_holder
 
 
 def is_being_written(folder: Path) -> bool:
-    """Return whether a process is writing to an experiment, here or, in a bucket, on another machine."""
+    """Return whether a process is writing to an experiment, on this machine or (in a bucket) on another."""
     if is_locked(folder):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Work on an experiment in a bucket from a machine without the driver; the files that are written there come back."""
+"""Run functions on an experiment in a bucket on machines other than the driver's, and return the files they write."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ def upload_working_folder(folder: Path) -> None:
 
 
 def run_remotely(folder: Path, uri: str, function: Callable, *arguments: Any) -> tuple[Any, dict[str, bytes]]:
-    """Return what a function returns, and the files of the experiment that it wrote.
+    """Return a function's result, and the files of the experiment that it wrote: their content by name.
 
-    Where the driver runs on this machine, the files are in its folder already, and none are returned.
+    If the driver runs on this machine, the files are in its folder already, and none are returned.
 
     Args:
         folder: The experiment's working folder, which has the same path on every machine.
@@ -44,7 +44,7 @@ def run_remotely(folder: Path, uri: str, function: Callable, *arguments: Any) ->
 
 
 def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write into the working folder what was written elsewhere. A new model replaces the old one as a whole."""
+    """Write files that another machine returned into the working folder. A new model replaces the whole old one."""
     if any(name.startswith(f"{BEST_FOLDER}/") for name in files):
         shutil.rmtree(folder / BEST_FOLDER, ignore_errors=True)
     for name, content in files.items():

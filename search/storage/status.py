@@ -1,4 +1,4 @@
-"""What has become of an experiment, read from its folder without disturbing a process that writes there."""
+"""Find the status of an experiment from its folder, without disturbing a process that writes there."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -43,13 +43,13 @@ def status_of(folder: Path, experiment: ExperimentRecord, rows: Sequence[TrialRo
 def wall_seconds(rows: Sequence[Trial]) -> float:
     """Return when the last epoch of these trials ended, in seconds since the search began.
 
-    Neither the time between an interruption and its resume counts, nor that of the promotion.
+    The time between an interruption and its resume does not count, nor does the promotion.
     """
     return max((epoch.elapsed_seconds or 0.0 for row in rows for epoch in row.epochs), default=0.0)
 
 
 def experiment_names(out: Path) -> list[str]:
-    """Return the names of the experiments in a folder, of damaged ones too, in alphabetical order.
+    """Return the names of the experiments in a folder, including damaged ones, in alphabetical order.
 
     Raises:
         UserError: `out` is not a folder that can be read.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoragePath:
-    """A file or a folder. It can be sent to other processes, and works there."""
+    """A file or a folder. It can be pickled, and used in other processes."""
 
     filesystem: FileSystem
     path: str
@@ -35,7 +35,7 @@ class StoragePath:
 
     @property
     def is_bucket(self) -> bool:
-        """Whether it is in a bucket, which other machines reach without a mount, and where each access is a request."""
+        """Whether it is in a bucket, which all machines reach without a mount, and where each access is a request."""
         return not isinstance(self.filesystem, LocalFileSystem)
 
     def read_bytes(self) -> bytes:
@@ -78,11 +78,11 @@ class StoragePath:
         retry_seconds: float = RETRY_SECONDS,
         pause_seconds: float = 2.0,
     ) -> T:
-        """Return the result of an action on this path. In a bucket it is tried again for a while if it fails.
+        """Return the result of an action on this path. In a bucket, an action that fails is retried for a while.
 
         Raises:
             FileNotFoundError: There is no such file.
-            OSError: It failed to the end.
+            OSError: The last attempt failed.
         """
         deadline = time.monotonic() + (retry_seconds if self.is_bucket else 0)
         while True:
@@ -96,7 +96,7 @@ class StoragePath:
                 time.sleep(pause_seconds)
 
     def list_folder(self, *, recursive: bool = False) -> list[FileInfo]:
-        """Return the files and folders in a folder, none if it does not exist; a request per thousand in a bucket."""
+        """Return the files and folders in a folder; [] if it does not exist. A request to a bucket lists a thousand."""
         selector = FileSelector(self.path, recursive=recursive, allow_not_found=True)
         try:
             return self.filesystem.get_file_info(selector)
@@ -108,7 +108,7 @@ class StoragePath:
         return str(PurePosixPath(info.path).relative_to(self.path))
 
     def make_folder(self) -> None:
-        """Make a folder that exists while it is empty."""
+        """Make a folder, which in a bucket is an empty object."""
         # In a bucket, recursive=True would write an object for every folder above it, too.
         self.filesystem.create_dir(self.path, recursive=not self.is_bucket)
 
@@ -124,7 +124,7 @@ class StoragePath:
 
 
 def write_with_retries(file: StoragePath, write: Callable[[StoragePath], None]) -> bool:
-    """Return whether a file was written. A bucket that refuses for too long costs the file, and only a warning.
+    """Return whether a file was written. If a bucket refuses for too long, log a warning and give the file up.
 
     Raises:
         OSError: A file on a disk cannot be written.
@@ -145,5 +145,5 @@ def local_path(folder: Path) -> StoragePath:
 
 
 def is_file(info: FileInfo) -> bool:
-    """Return whether it is a file, not a folder."""
+    """Return whether `info` describes a file, not a folder."""
     return info.type == FileType.File

@@ -1,8 +1,8 @@
 """Upload a working folder to its bucket while it is being written: what has changed, every few seconds, from a thread.
 
 An object in a bucket appears whole. A file is read whole before it is uploaded, so the bucket never has a state that
-the file did not have. A bucket that refuses or does not answer stops no search: one message says so, and uploads are
-tried again until the end.
+the file did not have. If a bucket refuses or does not answer, the search continues: one message says so, and uploads
+are tried again until the end.
 """
 
 import json
@@ -17,24 +17,24 @@ from search.storage.lease import LEASE_FILE
 from search.storage.storage_path import StoragePath
 
 SENT_FILE = ".sent.json"
-"""In the working folder: the size and time that each file had when the bucket got it."""
+"""A file of the working folder that holds the size and time of each file when it was uploaded."""
 
 INTERVAL_SECONDS = 5.0
 
 BYTES_PER_SECOND = 1e6
-"""How fast a growing file is uploaded at most: one of 10 MB is uploaded again after 10 s at the earliest."""
+"""The highest rate at which a growing file is uploaded: one of 10 MB is uploaded again after 10 s at the earliest."""
 
 FINAL_SECONDS = 120.0
 """How long a search waits at its end for a bucket that does not accept everything."""
 
 FIRST = (CONFIG_FILE, LOG_FILE, TABLE_FILE)
-"""What a search resumes from is uploaded first."""
+"""Files that resuming needs, which are uploaded first."""
 
 LAST = ("best/manifest.json", "report.html")
-"""What is made from other files, or lists them, is uploaded after them."""
+"""Files that are made from other files, or list them, and so are uploaded last."""
 
 LEFT_OUT = (RAY_FOLDER, LOCK_FILE, LEASE_FILE, "best.partial", "best.before", "wandb/cache")
-"""Not uploaded: checkpoints, which lanes write to the bucket; what concerns this machine alone; unfinished files."""
+"""What is not uploaded: checkpoints, which lanes write to the bucket; files about this machine; unfinished files."""
 
 
 class Uploader:
@@ -44,7 +44,7 @@ class Uploader:
         """Begin from what an earlier uploader has recorded.
 
         Args:
-            say: Gets messages for the user.
+            say: Prints a message for the user.
         """
         self._folder = folder
         self._location = location
@@ -73,10 +73,10 @@ class Uploader:
             self._thread.join()
 
     def upload(self, *, everything: bool = False) -> list[str]:
-        """Upload changed files and remove deleted ones; return the names of those where the bucket refused.
+        """Upload changed files, remove deleted ones, and return the names of those that the bucket refused.
 
         Args:
-            everything: Whether to upload growing files, too, that were uploaded a moment ago.
+            everything: Whether to upload even those growing files that were uploaded a moment ago.
         """
         with self._one_at_a_time:
             found = dict(files_of(self._folder))
@@ -100,7 +100,7 @@ class Uploader:
             return left
 
     def close(self, *, retry_seconds: float = FINAL_SECONDS, pause_seconds: float = 2.0) -> list[str]:
-        """End the thread, upload everything, and retry for a while; return the names of what the bucket lacks."""
+        """End the thread, upload everything, retry for a while, and return the names of files that the bucket lacks."""
         self.stop()
         deadline = time.monotonic() + retry_seconds
         left = self.upload(everything=True)
@@ -112,7 +112,7 @@ class Uploader:
         return left
 
     def _upload_file(self, name: str, state: list[int]) -> bool:
-        """Upload a file; return whether it is done with, because the bucket has it or it no longer exists.
+        """Upload a file, and return whether nothing is left to do: the bucket has it, or it no longer exists.
 
         Raises:
             OSError: The bucket does not accept it.
@@ -139,7 +139,7 @@ class Uploader:
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """Yield each file of a working folder that belongs into its bucket, with its size in bytes and time in ns."""
+    """Yield the name of each file of a working folder that belongs in its bucket, with its size and time in ns."""
     for root, folders, files in os.walk(folder):
         inside = PurePosixPath(Path(root).relative_to(folder).as_posix())
         folders[:] = [name for name in folders if not _is_left_out(str(inside / name))]
@@ -163,7 +163,7 @@ def read_uploaded(folder: Path) -> dict[str, list[int]]:
 
 
 def write_uploaded(folder: Path, uploaded: dict[str, list[int]]) -> None:
-    """Record what the bucket has."""
+    """Record the size and time of each file that the bucket has."""
     partial = folder / f"{SENT_FILE}.{threading.get_ident()}.partial"
     partial.write_text(json.dumps(uploaded))
     partial.replace(folder / SENT_FILE)

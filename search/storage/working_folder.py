@@ -1,8 +1,8 @@
-"""The folder that an experiment is written to: what `--out` names, or a working folder on this machine for a bucket.
+"""The folder of an experiment: in the folder that `--out` names, or for a bucket, a working folder on this machine.
 
-Commands always work in a folder. For a bucket it lies in the user's cache, below a folder for all experiments of that
-bucket, in which the file bucket.txt has the bucket's URI. So the path of an experiment's folder is all that has to be
-passed around: `storage_path_of` finds the bucket.
+Commands always work in a folder. For a bucket it is in the user's cache, in a folder for all experiments of that
+bucket, which has a file bucket.txt with the bucket's URI. So functions only pass the path of an experiment's folder,
+and `storage_path_of` finds the bucket.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from search.storage.bucket import check_uri, open_bucket
 from search.storage.storage_path import StoragePath, local_path
 
 URI_FILE = "bucket.txt"
-"""Lies beside the working folders of a bucket's experiments, and has the bucket's URI."""
+"""A file beside the working folders of a bucket's experiments that holds the bucket's URI."""
 
 
 def parse_out(text: str) -> Path:
     """Return the folder of all experiments for a value of `--out`: the folder itself, or one in the cache for a bucket.
 
     Raises:
-        UserError: It is a URI, but not of a bucket, or it has credentials in it.
+        UserError: The value is a URI, but not of a bucket, or it has credentials in it.
     """
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         return Path(text)
@@ -42,12 +42,12 @@ def parse_out(text: str) -> Path:
 
 
 def format_out(folder: Path) -> str:
-    """Return the value of `--out` that means this folder of all experiments: a path, or a bucket's URI."""
+    """Return the value of `--out` for a folder of all experiments: its path, or the URI of its bucket."""
     return bucket_uri(folder) or str(folder)
 
 
 def display_folder(folder: Path) -> str:
-    """Return where an experiment lies, as a person calls it: its folder, or the bucket's URI without options."""
+    """Return where an experiment is, for people: its folder, or its URI in the bucket without options."""
     uri = bucket_uri(folder.parent)
     return f"{uri.partition('?')[0]}/{folder.name}" if uri else str(folder)
 
@@ -66,7 +66,7 @@ Out = Annotated[
 
 
 def bucket_uri(out: Path) -> str | None:
-    """Return the bucket whose working folders a folder of experiments holds; None for any other folder."""
+    """Return the URI of the bucket to which a folder of working folders belongs; None for any other folder."""
     try:
         return (out / URI_FILE).read_text().strip()
     except OSError:
@@ -74,7 +74,7 @@ def bucket_uri(out: Path) -> str | None:
 
 
 def mark_working_folder(out: Path, uri: str) -> None:
-    """Make a folder of experiments that of a bucket's working folders."""
+    """Mark a folder as that of a bucket's working folders, by writing the bucket's URI into it."""
     if bucket_uri(out) != uri:
         out.mkdir(parents=True, exist_ok=True)
         write(out / URI_FILE, uri.encode())
@@ -84,7 +84,7 @@ def storage_path_of(folder: Path) -> StoragePath:
     """Return where the files of a folder are kept: in the bucket whose working folder it is, else in the folder itself.
 
     Args:
-        folder: An experiment's, or that of all experiments.
+        folder: The folder of an experiment, or that of all experiments.
 
     Raises:
         UserError: The bucket cannot be reached. The message says what to do.

@@ -1,4 +1,4 @@
-"""Only one process at a time writes to an experiment: it locks the folder and, in a bucket, holds the lease."""
+"""Let only one process at a time write to an experiment, by a lock on the folder and a lease in the bucket."""
 
 import fcntl
 import os
@@ -28,10 +28,9 @@ LOCK_ATTEMPTS, LOCK_WAIT = 3, 0.05
 
 @contextmanager
 def exclusive_writer(folder: Path) -> Iterator[None]:
-    """Be the only process that writes to an experiment during the block. The lock ends with the process, however it
-    ends.
+    """Keep other processes from writing to an experiment during the block, or until this process ends in any way.
 
-    For an experiment in a bucket, the folder is brought up to date first, and everything that is written is uploaded.
+    For an experiment in a bucket, the folder is synced down first, and everything that is written is uploaded.
 
     Raises:
         UserError: Another process writes to it, or the bucket cannot be used.
@@ -50,9 +49,9 @@ def exclusive_writer(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def publish_file(folder: Path, name: str) -> Iterator[None]:
-    """Let the block write one file of an experiment, even while another process writes to it, and upload the file.
+    """Let the block write one file of an experiment, even while another process writes there, and upload the file.
 
-    Where no process writes to the experiment, everything else that the bucket lacks is uploaded, too.
+    If no process writes to the experiment, everything else that the bucket lacks is uploaded too.
 
     Raises:
         UserError: The bucket cannot be used.
@@ -69,8 +68,9 @@ def publish_file(folder: Path, name: str) -> Iterator[None]:
 
 
 def check_bucket_writable(folder: Path) -> str | None:
-    """Return where an experiment is in its bucket, after checking that the bucket can be written; None if it is not
-    there.
+    """Check that an experiment's bucket can be written, and return the experiment's path if the bucket has it.
+
+    The result is None if the bucket does not have the experiment, or if the folder belongs to no bucket.
 
     Raises:
         UserError: The bucket cannot be used. The message says what to do.
@@ -101,7 +101,7 @@ def _uploaded(folder: Path, location: StoragePath) -> Iterator[None]:
     def on_lost(who: str) -> None:
         uploader.stop()
         is_lost.append(who)
-        say(f"{folder.name} was taken over: {who}. The search stops; what it has done since is in {folder}")
+        say(f"{folder.name} was taken over: {who}. The search stops; what it has written since is in {folder}")
         os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
 
     is_lost: list[str] = []
@@ -124,12 +124,13 @@ def _report_left(folder: Path, left: list[str]) -> None:
     command = shlex.join(["python", "-m", "search.report", folder.name, "--out", format_out(folder.parent)])
     more = f" and {len(left) - 5} more" if len(left) > 5 else ""
     print(
-        f"note: not in the bucket, but in {folder}: {', '.join(left[:5])}{more}. {command} uploads it", file=sys.stderr
+        f"note: the bucket lacks these files of {folder}: {', '.join(left[:5])}{more}. {command} uploads them",
+        file=sys.stderr,
     )
 
 
 def _lock(file: IO[str]) -> None:
-    """Lock a file. Try several times, because a check of the lock (lock.py) holds it briefly.
+    """Lock a file. Try several times, because `is_locked` (lock.py) holds the lock for a moment.
 
     Raises:
         BlockingIOError: Another process holds it.

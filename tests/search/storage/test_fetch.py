@@ -37,7 +37,7 @@ def test_fetch_refuses_to_overwrite_newer_files_and_says_why(folder, tmp_path, c
     put(tmp_path / "to/mine", {EVENTS: "one\nmore\n"})
     for arguments, words in (
         (["yours", "--out", bucket, "--to", "x"], "there is no experiment 'yours' in s3://"),
-        (["mine", "--out", bucket, "--to", str(tmp_path / "to")], "has gone on since it was fetched"),
+        (["mine", "--out", bucket, "--to", str(tmp_path / "to")], "was resumed after it was fetched"),
         (["mine", "--out", bucket, "--to", str(folder.parent)], "give another --to"),
         (["mine", "--out", str(tmp_path / "to"), "--to", str(tmp_path / "to")], "there is no experiment 'mine'"),
     ):

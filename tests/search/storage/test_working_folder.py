@@ -28,7 +28,7 @@ def test_parse_out_gives_each_bucket_a_working_folder_in_the_cache(monkeypatch, 
     ("uri", "words"),
     [
         ("ftp://host/runs", "out begins with ftp://, but must be a folder or a bucket, such as s3://"),
-        ("s3://me:word@bucket/runs", "holds a user or a password"),
+        ("s3://me:word@bucket/runs", "has a user or a password"),
         ("s3://bucket/runs?secret_key=word", "out has secret_key="),
         ("s3:///runs", "names no bucket"),
     ],

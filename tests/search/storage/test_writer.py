@@ -61,8 +61,8 @@ def test_exclusive_writer_says_what_the_bucket_lacks_and_what_uploads_it(
         s3_server.refusal = "503 Slow Down"
     s3_server.refusal = None
     said = capsys.readouterr().err
-    assert f"note: not in the bucket, but in {folder}: {EVENTS}. " in said
-    assert f"python -m search.report mine --out '{bucket}' uploads it" in said
+    assert f"note: the bucket lacks these files of {folder}: {EVENTS}. " in said
+    assert f"python -m search.report mine --out '{bucket}' uploads them" in said
     place = storage_path_of(folder)
     lease = json.loads(in_bucket(place)[LEASE_FILE])
     (place / LEASE_FILE).write_bytes(json.dumps(lease | {"start": "of a process that has ended"}).encode())
