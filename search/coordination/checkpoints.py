@@ -1,11 +1,11 @@
-"""The checkpoints of a search. Lanes write them to a folder or a bucket; here they are found, and removed when useless.
+"""Find the checkpoints that lanes have written to a folder or a bucket, and remove those that are no longer needed.
 
 A trial is trained in legs (search/coordination/coordinator.py). Each leg is a folder such as `t007-2` in Ray Tune's
 folder, and has a `checkpoint_NNNNNN/` for each epoch. The best and the newest checkpoint of a trial are kept, over all
 its legs.
 
-In a bucket every listing and every read is a request. So a checkpoint that a lane reports (`saved`) is not looked up,
-the metrics that were read are remembered, because they never change, and a trial is listed only when its leg is over.
+In a bucket every listing and every read is a request. So checkpoints that a lane reports (`saved`) are not looked up,
+metrics are read once, because they never change, and a trial is listed only when its leg is over.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,18 +21,20 @@ from search.storage.storage_path import StoragePath, is_file, local_path
 
 STATE_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.json"
-"""The files of a checkpoint: the training's state, and then what the checkpoint says of itself
-(search/record/checkpoint_record.py). A checkpoint is whole if it has both."""
+"""The files of a checkpoint: the state of training, and its description (search/record/checkpoint_record.py), which is
+written last. A checkpoint is whole if it has both."""
 
 CHECKPOINT = "checkpoint_"
-"""Prefix of the folders."""
+"""How the names of checkpoints' folders begin."""
 
 
 @dataclass(kw_only=True)
 class _Known:
-    """What is known of a trial's checkpoints."""
+    """The checkpoints of a trial, as far as they are known."""
 
     legs: int = 0
+    """Number of the trial's legs."""
+
     whole: dict[PurePosixPath, CheckpointRecord] = field(default_factory=dict)
     """The checkpoints that were written to the end, by folder."""
 
@@ -40,8 +42,10 @@ class _Known:
     """The folders of checkpoints that were cut off."""
 
     num_bytes: dict[PurePosixPath, int] = field(default_factory=dict)
+    """Size of each checkpoint, by folder."""
+
     is_current: bool = False
-    """Whether nothing has been written since the trial was listed."""
+    """Whether no lane can have written since the trial was listed."""
 
 
 class Checkpoints:
@@ -50,23 +54,23 @@ class Checkpoints:
     def __init__(
         self, folder: StoragePath | Path, *, remove: Callable[[StoragePath], None] = StoragePath.remove_folder
     ) -> None:
-        """Begin without having listed anything.
+        """Begin with nothing listed.
 
         Args:
             folder: Ray Tune's folder.
-            remove: Removes a folder, at once or later.
+            remove: Function that removes a folder, at once or later.
         """
         self._folder = local_path(folder) if isinstance(folder, Path) else folder
         self._remove_folder = remove
         self._trials: dict[int, _Known] | None = None
         self._at_first: dict[int, dict[PurePosixPath, dict[str, int]]] = {}
-        """Sizes of files by checkpoint, for the trials that were listed with all others and not asked for since."""
+        """The listing of all trials, until each is first looked at: sizes of files by trial, checkpoint and name."""
         self._records: dict[str, CheckpointRecord] = {}
         self._num_bytes: dict[int, int] = {}
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of the trials that were tidied."""
+        """Bytes of all checkpoints that are kept, as far as `tidy` has counted them."""
         return sum(self._num_bytes.values())
 
     def newest(self, number: int) -> PurePosixPath | None:
@@ -74,7 +78,7 @@ class Checkpoints:
         return _newest(self._look_at(number).whole)
 
     def best(self, number: int) -> PurePosixPath | None:
-        """Return the state file of a trial's best epoch, the earlier among equals; None if none has a finite Dice."""
+        """Return the state file of a trial's best epoch, the earliest among equals; None if none has a finite Dice."""
         return _best(self._look_at(number).whole)
 
     def relative(self, file: PurePosixPath) -> str:
@@ -82,7 +86,7 @@ class Checkpoints:
         return str(file.relative_to(PurePosixPath(self._folder.path).parent))
 
     def last_epoch(self, number: int) -> int:
-        """Return the last whole epoch of a trial's checkpoints; 0 if it has none."""
+        """Return the last whole epoch that a checkpoint of a trial holds; 0 if it has none."""
         return max((one.metrics.epoch for one in self._look_at(number).whole.values()), default=0)
 
     def next_leg(self, number: int) -> str:
@@ -99,24 +103,24 @@ class Checkpoints:
         return name
 
     def saved(self, number: int, folder: str, epoch: EpochMetrics) -> None:
-        """Record that a leg has written a checkpoint, and remove those that it makes useless, without a request.
+        """Record that a leg has written a checkpoint, and remove those that it replaces, without listing any.
 
         Args:
-            epoch: The metrics of the epoch that it was taken after.
+            epoch: The metrics of the last whole epoch before the checkpoint.
         """
         known = self._know(number)
         known.whole[PurePosixPath(folder)] = self._records[f"{folder}/{METRICS_FILE}"] = CheckpointRecord(metrics=epoch)
         self._remove(known, kept=_kept(known.whole, keep_newest=True))
 
     def tidy(self, number: int, *, keep_newest: bool) -> None:
-        """Keep only a trial's best checkpoint, and if asked the newest. None may be in the middle of being written."""
+        """Remove a trial's checkpoints except the best and, with `keep_newest`, the newest. No lane may be writing."""
         known = self._look_at(number)
         kept = _kept(known.whole, keep_newest=keep_newest)
         self._remove(known, kept=kept)
         self._num_bytes[number] = sum(known.num_bytes.get(folder, 0) for folder in kept)
 
     def drop(self, number: int) -> None:
-        """Remove a trial's checkpoints. The empty folders of its legs stay, because they count the legs."""
+        """Remove a trial's checkpoints. The empty folders of its legs stay, because legs are counted by them."""
         self._remove(self._look_at(number), kept=set())
         self._num_bytes.pop(number, None)
 
@@ -131,18 +135,18 @@ class Checkpoints:
             known.num_bytes.pop(folder, None)
 
     def _look_at(self, number: int) -> _Known:
-        """Return what is known of a trial, after listing it if a lane may have written since."""
+        """Return a trial's checkpoints, after listing them if a lane may have written since the last listing."""
         known = self._know(number)
         if not known.is_current:
             try:
                 self._list(number, known)
-            except OSError:  # a bucket that does not answer: what lanes have reported is nearly everything
+            except OSError:  # the bucket does not answer, but lanes have reported nearly all checkpoints
                 if not self._folder.is_bucket:
                     raise
         return known
 
     def _list(self, number: int, known: _Known) -> None:
-        """List a trial's checkpoints: one request for each leg, and two for each checkpoint that no lane reported."""
+        """List a trial's checkpoints, with a request for each leg and two for each checkpoint that no lane reported."""
         sizes = self._at_first.pop(number, None)
         if sizes is None:
             sizes = {}
@@ -158,7 +162,7 @@ class Checkpoints:
         known.is_current = True
 
     def _read(self, folder: PurePosixPath) -> CheckpointRecord | None:
-        """Return what a checkpoint says of itself, without its history; None if the file was cut off or is gone."""
+        """Return a checkpoint's record, without its history; None if the file was cut off or is gone."""
         name = f"{folder}/{METRICS_FILE}"
         if name not in self._records:
             values = StoragePath(self._folder.filesystem, name).read_json()
@@ -168,7 +172,10 @@ class Checkpoints:
         return self._records[name]
 
     def _know(self, number: int) -> _Known:
-        """Return what is known of a trial. The first call lists all trials, with one request for a thousand files."""
+        """Return what is known of a trial's checkpoints, without listing them.
+
+        The first call lists all trials, with one request for a thousand files.
+        """
         if self._trials is None:
             trials: dict[int, _Known] = {}
             for info in self._folder.list_folder(recursive=True):

@@ -1,10 +1,10 @@
-"""What is trained next, and how each trial ends: searcher, scheduler and record in one place, without Ray.
+"""Decide what is trained next and how each trial ends, with the searcher, the scheduler and the log, without Ray.
 
 A trial is trained in *legs*. A leg starts from the checkpoint of the leg before, on any worker group, and ends when the
 scheduler pauses or stops the trial, or when its training is over.
 
-Every decision follows from the log of events (search/record/events.py). So a search whose driver died is restored from
-its log by the methods that wrote it: with the same suggestions, the same rungs and the same table.
+The log of events (search/record/events.py) holds everything that decisions depend on. So a search whose driver died is
+restored by replaying its log through the same methods: with the same suggestions, the same rungs and the same table.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,9 +73,9 @@ class Coordinator:
         """Return whether a trial continues after an epoch.
 
         Args:
-            epoch: Its metrics; of epoch 0 if training raised before it ended one.
-            finished: Its training is over.
-            failure: Why it cannot continue.
+            epoch: The metrics of the epoch; of epoch 0 if training raised before an epoch ended.
+            finished: Whether the training is over.
+            failure: Why the trial cannot continue; None if it can.
         """
         event = events.EpochEnded(number=number, metrics=epoch, finished=finished, failure=failure)
         self._write(event)
@@ -94,7 +94,7 @@ class Coordinator:
         self._listener.on_loss(self.trials[number], error)
 
     def end_leg(self, number: int) -> None:
-        """Record that a leg is over and its checkpoints are on disk. Without an outcome, it was cut off."""
+        """Record that a leg is over and its checkpoints are on disk. A leg without an outcome was cut off."""
         trial = self.trials[number]
         if trial.phase != Phase.RUNNING:
             return
@@ -108,7 +108,7 @@ class Coordinator:
                 self._end(trial, end)
 
     def give_up_worst(self, reason: str) -> bool:
-        """End the least promising paused trial; return whether there was one."""
+        """End the least promising paused trial, and return whether there was one."""
         if (number := self._scheduler.drop_worst()) is None:
             return False
         self._write(events.GivenUp(number=number, reason=reason))
@@ -117,10 +117,7 @@ class Coordinator:
         return True
 
     def stop(self, reason: str | None) -> None:
-        """End every trial that has not ended.
-
-        With a reason the search was cut off, and `restore` would continue with them.
-        """
+        """End every trial that has not ended. With a reason, the search was cut off, and `restore` continues them."""
         for trial in self.trials.values():
             if trial.phase == Phase.ENDED:
                 continue
@@ -131,9 +128,10 @@ class Coordinator:
                 self._listener.on_end(trial, State.PRUNED, reason)
 
     def restore(self, last_epoch_on_disk: Callable[[int], int]) -> None:
-        """Become what the writer of the log was when it died; trials that were in a leg are then interrupted.
+        """Restore the trials, the scheduler and the searcher from the log. Trials that were running are interrupted.
 
-        `last_epoch_on_disk` returns the epoch of a trial's newest checkpoint, by the trial's number.
+        Args:
+            last_epoch_on_disk: Returns the epoch of the newest checkpoint of the trial with a number.
 
         Raises:
             UserError: The log is damaged, or a newer version of the program wrote it.
@@ -200,7 +198,7 @@ class Coordinator:
 
     def _fail(self, trial: TrialProgress, error: str) -> None:
         trial.outcome = End(state=State.FAILED, error=error)
-        self._scheduler.remove(trial.number)  # it may be paused there, if it trained an epoch again
+        self._scheduler.remove(trial.number)  # if it trained an epoch again, the scheduler may have paused it
 
     def _end(self, trial: TrialProgress, end: End) -> None:
         self._set_phase(trial, Phase.ENDED)
@@ -212,7 +210,7 @@ class Coordinator:
         self._given_up.append(number)
 
     def _end_paused(self) -> None:
-        """End the given-up trials that are paused; one whose leg is not over yet ends with it."""
+        """End the given-up trials that are paused. One whose leg is not over yet ends with the leg."""
         for number in self._given_up:
             trial = self.trials[number]
             if trial.phase == Phase.PAUSED and isinstance(trial.outcome, End):
@@ -243,7 +241,7 @@ class Coordinator:
                 self._take_loss(self.trials[event.number], event.error)
 
     def _settle(self, trial: TrialProgress, last_on_disk: int) -> None:
-        """Put a restored trial into its phase, and tell the searcher of it."""
+        """Set the phase of a restored trial, and tell the searcher about the trial."""
         known = {"values": trial.dices, "costs": trial.costs(self._objectives), "attrs": trial.attrs}
         self._searcher.restore(trial.number, Observation(sample=trial.sample, state=None, **known))
         needs_no_more = trial.has_ended_in_log or last_on_disk >= trial.last_epoch

@@ -1,4 +1,4 @@
-"""What a coordinator tells others, as it happens."""
+"""The protocol of listeners, which the coordinator tells of every event of the search."""
 
 from typing import Protocol
 
@@ -8,23 +8,23 @@ from search.record.trials import State
 
 
 class Listener(Protocol):
-    """Someone who is told what happens in a search."""
+    """Receives the events of a search."""
 
     def on_leg(self, trial: TrialProgress) -> None:
-        """Note that a leg of the trial begins."""
+        """Handle the beginning of a leg."""
 
     def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
-        """Note that an epoch of the trial ended."""
+        """Handle the end of an epoch."""
 
     def on_loss(self, trial: TrialProgress, error: str) -> None:
-        """Note that the trial's worker group was lost with its leg."""
+        """Handle the loss of a trial's worker group, and of the leg with it."""
 
     def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
-        """Note that the trial ended, or was cut off with the whole search."""
+        """Handle the end of a trial, or of the whole search before the trial's end (its phase is then not ENDED)."""
 
 
 class Listeners:
-    """Several listeners, told one after the other."""
+    """Passes each event to several listeners, in order."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners

@@ -55,7 +55,7 @@ class Recorder:
         append_row(self._table, row)
         if error and state == State.FAILED:
             keep_error(self._table.parent, trial.number, error, self._logs)
-        if trial.phase == Phase.ENDED:  # else it was cut off, and may be resumed
+        if trial.phase == Phase.ENDED:  # otherwise it was cut off, and may be resumed
             self._drop_losers(row)
 
     def restore(self, trials: Iterable[TrialProgress]) -> None:

@@ -1,4 +1,4 @@
-"""The trials of a search as its log tells of them: what `--resume` would restore, without a searcher."""
+"""Read the trials of a search from its log, as `--resume` does, but without a searcher."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from search.suggestion.searcher import NO_COSTS, Observation, Suggestion
 def replay(
     log: Path, scheduler: Scheduler, *, num_trials: int, objectives: Sequence[str], max_failures: int
 ) -> list[TrialProgress]:
-    """Return every trial that a log tells of, in the order in which they began.
+    """Return every trial in a log, in the order in which they began.
 
     Args:
-        scheduler: A new one, of the kind that the search has.
+        scheduler: A new scheduler of the same kind as the search's.
 
     Raises:
         UserError: The log is damaged, or a newer version of the program wrote it.

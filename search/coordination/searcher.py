@@ -1,4 +1,4 @@
-"""What a coordinator needs of a searcher (search/suggestion has those that suggest anything)."""
+"""The protocol of searchers, as the coordinator uses them (search/suggestion/searcher.py has the real one)."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -8,17 +8,17 @@ from search.suggestion.searcher import Observation, Suggestion
 
 
 class Searcher(Protocol):
-    """What a coordinator needs of a searcher."""
+    """Suggests configurations, and learns from the trials."""
 
     def suggest(self) -> Suggestion:
         """Return the next configuration."""
         ...
 
     def report(self, number: int, epoch: int, value: float, *, costs: Mapping[str, float]) -> None:
-        """Take in the validation Dice of an epoch."""
+        """Record the validation Dice of an epoch, and the other objectives."""
 
     def end(self, number: int, state: State) -> None:
-        """Take in how a trial ended."""
+        """Record how a trial ended."""
 
     def restore(self, number: int, observation: Observation) -> None:
-        """Take in a trial of this search that was suggested before a restart."""
+        """Add a trial of this search that was suggested before a restart; call it in the order of the numbers."""

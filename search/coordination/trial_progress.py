@@ -1,4 +1,4 @@
-"""What is known of a trial while its search runs."""
+"""A trial while its search runs: its phase, its epochs, and how its current leg will end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from search.record.trials import Sample, State
 
 @dataclass(frozen=True, kw_only=True)
 class Leg:
-    """What a lane trains next."""
+    """A trial that a lane is to train next, from its newest checkpoint."""
 
     number: int
     sample: Sample
 
 
 class Phase(StrEnum):
-    """Where a trial is."""
+    """What is happening to a trial now."""
 
     RUNNING = "running"
     """A lane trains a leg of it."""
@@ -45,7 +45,7 @@ class End:
 
     state: State
     error: str | None = None
-    """Why; None where nothing needs saying."""
+    """Why the trial ended; None if the state says enough."""
 
 
 Outcome: TypeAlias = Pause | End
@@ -54,21 +54,21 @@ Outcome: TypeAlias = Pause | End
 
 @dataclass(kw_only=True)
 class TrialProgress:
-    """What is known of a trial."""
+    """A trial and what has happened to it so far."""
 
     number: int
     sample: Sample
     attrs: JsonObject
-    """What the sampler needs to remember about it (search/suggestion/searcher.py)."""
+    """Optuna attributes that the sampler needs after a restart (search/suggestion/searcher.py)."""
 
     epochs: dict[int, EpochMetrics] = field(default_factory=dict)
-    """By epoch number. An epoch that is trained again after a loss replaces the lost one."""
+    """Metrics by epoch. If an epoch is trained again after a loss, its new metrics replace the old ones."""
 
     num_losses: int = 0
     """How often its worker group was lost."""
 
     has_ended_in_log: bool = False
-    """Whether the log says that it ended. Then at most its best checkpoint is left."""
+    """Whether the log says that the trial ended. Then at most its best checkpoint is left."""
 
     phase: Phase = Phase.RUNNING
     outcome: Outcome | None = None

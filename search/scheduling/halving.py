@@ -1,9 +1,9 @@
-"""Successive halving: ASHA with a quota, and Hyperband, which runs several of them side by side.
+"""Successive halving: ASHA with a quota, and Hyperband, which runs several ASHA brackets side by side.
 
-Li et al. compare trials at rungs, a factor apart in epochs. This is their asynchronous algorithm, in which a paused
-trial keeps its checkpoint and can be promoted later. The variant that can only stop trials, which Ray's ASHAScheduler
-and Optuna's SuccessiveHalvingPruner implement, depends on the order of arrival: where trials arrive worst first, every
-better one must continue (27 of 27 trials with Ray's ASHA).
+Li et al. compare trials at rungs, whose epochs differ by a constant factor. This is their asynchronous algorithm, in
+which a paused trial keeps its checkpoint and can be promoted later. Ray's ASHAScheduler and Optuna's
+SuccessiveHalvingPruner implement a variant that can only stop trials. Its result depends on the order of arrival: if
+trials arrive worst first, each is the best so far and continues (27 of 27 trials with Ray's ASHA).
 
 References:
     Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", arXiv:1810.05934 (ASHA).
@@ -28,19 +28,19 @@ class Asha:
 
     It differs from the paper in four ways:
 
-    - Quota. Of n trials that reached a rung, at most floor(n / reduction_factor) are ever promoted. In the paper, a
-      trial is promotable if it is among the best n / reduction_factor at that moment, so that trials that arrive worst
-      first are all promoted in turn.
-    - A trial that is promotable at once continues without a pause.
-    - At the end of the search, the best trial of each rung is promoted if it was not, whatever the quota.
-    - Trials that can never be promoted are ended early, and their checkpoints removed.
+    - There is a quota: of n trials that reached a rung, at most floor(n / reduction_factor) are ever promoted. In the
+      paper, a trial is promotable if it is among the best n / reduction_factor at that moment, so if trials arrive
+      worst first, all of them are promoted one after another.
+    - A trial that is promotable as soon as it reaches a rung continues without a pause.
+    - At the end of the search, the best trial of each rung is promoted even if the quota is used up.
+    - Trials that can never be promoted are ended early, and their checkpoints are removed.
     """
 
     def __init__(self, budget: Budget) -> None:
         self._reduction_factor = budget.reduction_factor
         self._rungs: dict[int, Rung] = {}
         epoch, capacity = budget.grace_period, budget.num_trials
-        while epoch < budget.max_epochs:  # at the last epoch there is nothing left to save
+        while epoch < budget.max_epochs:  # a rung at the last epoch would save nothing
             capacity = max(1, capacity // budget.reduction_factor)
             self._rungs[epoch] = Rung(epoch=epoch, capacity=capacity)
             epoch *= budget.reduction_factor
@@ -94,13 +94,13 @@ class Asha:
                 rung.promote(number)
 
     def remove(self, number: int) -> None:
-        """Remove a trial from the rung where it waits; it still counts among those that arrived there."""
+        """Remove a trial from the rung where it is paused; it still counts among those that arrived there."""
         for rung in self._rungs.values():
             if number in rung.arrived:
                 rung.remove(number)
 
     def drop_hopeless(self) -> list[int]:
-        """Remove the paused trials that can never be promoted, and return them; each is returned once."""
+        """Remove the paused trials that can never be promoted, and return their numbers, each once."""
         dropped = []
         for rung in self._rungs.values():
             for number in rung.hopeless():
@@ -109,7 +109,7 @@ class Asha:
         return dropped
 
     def drop_worst(self) -> int | None:
-        """Remove the worst trial of the lowest rung where one waits, and return it; None if none waits."""
+        """Remove the worst trial of the lowest rung that has a paused one, and return it; None if none is paused."""
         for rung in self._rungs.values():
             if rung.paused:
                 return rung.paused.pop()
@@ -128,7 +128,7 @@ class Hyperband:
     def __init__(self, budget: Budget) -> None:
         eta, grace_periods = budget.reduction_factor, [budget.grace_period]
         while grace_periods[-1] < budget.max_epochs:
-            grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))  # the last may be less than eta apart
+            grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))  # the last factor may be below eta
         shares = [eta**left / (left + 1) for left in reversed(range(len(grace_periods)))]
         self._bounds = [sum(shares[: index + 1]) / sum(shares) for index in range(len(shares))]
         sizes = Counter(self.bracket_of(number) for number in range(budget.num_trials))
@@ -157,21 +157,21 @@ class Hyperband:
         self._bracket(number).mark_promoted(number)
 
     def remove(self, number: int) -> None:
-        """Remove a trial from those that wait in its bracket."""
+        """Remove a trial from the rung where it is paused in its bracket."""
         self._bracket(number).remove(number)
 
     def drop_hopeless(self) -> list[int]:
-        """Remove the paused trials of all brackets that can never be promoted, and return them."""
+        """Remove the paused trials of all brackets that can never be promoted, and return their numbers, each once."""
         return [number for bracket in self.brackets for number in bracket.drop_hopeless()]
 
     def drop_worst(self) -> int | None:
-        """Remove the worst trial of the first bracket where one waits, and return it; None if none waits."""
+        """Remove the worst trial of the first bracket that has a paused one, and return it; None if none is paused."""
         found = (bracket.drop_worst() for bracket in self.brackets)
         return next((number for number in found if number is not None), None)
 
     def bracket_of(self, number: int) -> int:
         """Return the index of a trial's bracket in `brackets`."""
-        # Multiples of the golden ratio spread evenly, so that any run of trials is shared out in these proportions.
+        # Multiples of the golden ratio are spread evenly over 0 to 1, so any series of trials gets these proportions.
         return bisect.bisect_right(self._bounds[:-1], (number + 0.5) * (math.sqrt(5) - 1) / 2 % 1)
 
     def _bracket(self, number: int) -> Asha:

@@ -15,7 +15,7 @@ class Median:
     """
 
     MIN_TRIALS = 5
-    """Other trials that must have reached the epoch, as in Vizier and Optuna; fewer say little."""
+    """Other trials that must have reached the epoch, as in Vizier and Optuna, because fewer say little."""
 
     def __init__(self, budget: Budget) -> None:
         self._grace_period = budget.grace_period

@@ -1,4 +1,4 @@
-"""A rung of successive halving: the trials that were trained for the same number of epochs, and compared there."""
+"""A rung of successive halving: the trials that reached the same epoch, where they are compared."""
 
 import bisect
 import math
@@ -10,7 +10,7 @@ from search.record.objectives import dominates
 
 @dataclass
 class Rung:
-    """The trials that reached one epoch: those that wait there, and those that were promoted to the next rung."""
+    """The trials that reached one epoch: those that are paused, and those that were promoted to the next rung."""
 
     epoch: int
     capacity: int
@@ -20,14 +20,14 @@ class Rung:
     """Merits of all trials that reached the rung, by number."""
 
     num_better: Counter[int] = field(default_factory=Counter)
-    """How many of those that arrived dominate a trial; counted with several objectives only."""
+    """How many of the trials that arrived dominate a trial, by its number; counted with several objectives only."""
 
     promoted: set[int] = field(default_factory=set)
     paused: list[int] = field(default_factory=list)
-    """The trials that wait, the best first; among equals the one with the lower number."""
+    """The paused trials, the best first; among equals the one with the lower number first."""
 
     def arrive(self, number: int, merits: tuple[float, ...]) -> None:
-        """Add a trial to those that wait here.
+        """Add a trial to those that are paused here.
 
         With several objectives, a trial is ranked by how many others dominate it (Fonseca & Fleming 1993), and then by
         the first objective.
@@ -37,7 +37,7 @@ class Rung:
                 self.num_better[number] += dominates(others_merits, merits)
                 self.num_better[other] += dominates(merits, others_merits)
         self.arrived[number] = merits
-        if len(merits) > 1:  # the newcomer has changed the ranks of the others
+        if len(merits) > 1:  # the new trial has changed the ranks of the others
             self.paused.sort(key=self._sort_key)
         bisect.insort(self.paused, number, key=self._sort_key)
 
@@ -45,15 +45,15 @@ class Rung:
         return self.rank(number), number
 
     def rank(self, number: int) -> tuple[int, float]:
-        """Return a value that is smaller the better a trial is."""
+        """Return a sort key, which is smaller for a better trial."""
         return self.num_better[number], -self.arrived[number][0]
 
     def has_promotable(self, reduction_factor: int) -> bool:
-        """Return whether a trial waits and the quota has room: floor(arrived / reduction_factor) may be promoted."""
+        """Return whether a trial is paused and the quota, floor(arrived / reduction_factor), is not used up."""
         return bool(self.paused) and len(self.promoted) < len(self.arrived) // reduction_factor
 
     def best_is_paused(self) -> bool:
-        """Return whether a paused trial is better than all that were promoted, which can happen to a late one."""
+        """Return whether a paused trial is better than all that were promoted, as one that arrived late can be."""
         promoted = (self.rank(number) for number in self.promoted)
         return bool(self.paused) and self.rank(self.paused[0]) < min(promoted, default=(math.inf, math.inf))
 
@@ -73,7 +73,7 @@ class Rung:
         return dominates(merits, others_merits) or (merits == others_merits and number < other)
 
     def remove(self, number: int) -> None:
-        """Remove a trial from those that wait; it still counts among those that arrived."""
+        """Remove a trial from those that are paused; it still counts among those that arrived."""
         if number in self.paused:
             self.paused.remove(number)
 

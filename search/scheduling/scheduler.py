@@ -1,5 +1,7 @@
-"""What a scheduler is: after each epoch it decides whether a trial continues, pauses or stops. It knows no Ray and no
-Optuna."""
+"""The protocol of schedulers, which decide after each epoch whether a trial continues, pauses or stops.
+
+Schedulers know neither Ray nor Optuna.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a scheduler shares out among trials, in the terms of Optuna's SuccessiveHalvingPruner and Ray's ASHA."""
+    """What a scheduler divides among trials, in the terms of Optuna's SuccessiveHalvingPruner and Ray's ASHA."""
 
     num_trials: int
     """Configurations that will be tried."""
@@ -26,11 +28,11 @@ class Budget:
     """Epochs of a trial that is never stopped (R in Li et al. 2020)."""
 
     grace_period: int
-    """Epochs that every trial gets, which is where the first rung is (r)."""
+    """Epochs that every trial gets; the first rung is there (r)."""
 
     reduction_factor: int
-    """One trial in so many is promotable at each rung, and each rung is at so many times the epochs of the one below
-    (eta)."""
+    """With 3, one in three trials is promotable at each rung, and each rung is at three times the epochs of the rung
+    below (eta)."""
 
 
 class Scheduler(Protocol):
@@ -38,7 +40,7 @@ class Scheduler(Protocol):
 
     @property
     def rung_epochs(self) -> list[list[int]]:
-        """For each bracket, the epochs of its rungs in ascending order, after which it compares trials."""
+        """For each bracket, the epochs at which its rungs compare trials, in ascending order."""
         ...
 
     def bracket_of(self, number: int) -> int:
@@ -46,7 +48,7 @@ class Scheduler(Protocol):
         ...
 
     def judge(self, number: int, epoch: int, *merits: float) -> Verdict:
-        """Return what becomes of a trial after an epoch. An epoch that is trained again gets the same answer.
+        """Return the verdict on a trial after an epoch. An epoch that is trained again gets the same verdict.
 
         Args:
             merits: The trial's value by each objective, validation Dice first; more is better.
@@ -71,7 +73,7 @@ class Scheduler(Protocol):
         ...
 
     def drop_hopeless(self) -> list[int]:
-        """Remove the paused trials that can never be promotable, and return them; each is returned once."""
+        """Remove the paused trials that can never be promoted, and return their numbers, each once."""
         ...
 
     def drop_worst(self) -> int | None:

@@ -35,4 +35,4 @@ SCHEDULERS = {
     "median": SchedulerKind(make=Median, description="the median stopping rule", one_objective=True),
     "none": SchedulerKind(make=_run_to_the_end, description="every trial gets all its epochs"),
 }
-"""By the name that `--scheduler` gives."""
+"""The schedulers, by their name on the command line."""

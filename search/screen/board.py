@@ -1,4 +1,4 @@
-"""The state of a running search as a person is shown it, kept up to date by the events of the search."""
+"""The data that the screen shows of a running search, kept up to date by the events of the search."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from search.screen.eta import Estimate, Plan, estimate
 from search.space import Sample
 
 ESTIMATE_SHARE = 0.02
-"""Share of the driver's time that estimates may take; one of a search of a thousand trials takes 0.1 s."""
+"""Share of the driver's time that estimates may take. For a search of a thousand trials, one estimate takes 0.1 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class RunningTrial:
     """The last epoch that ended; 0 before the first."""
 
     left_seconds: float | None
-    """Seconds until it is trained to the end, if it is not stopped before; None before its first epoch has ended."""
+    """Seconds until its last epoch ends, if it is not stopped earlier; None before its first epoch has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The state of a search at one moment."""
+    """What the screen shows of a search at one moment."""
 
     elapsed_seconds: float
     plan: Plan
@@ -68,7 +68,7 @@ class View:
 
 
 class Board:
-    """Follows the events of a search, and tells its state: trials, the best so far, and the time that is left."""
+    """Follows the events of a search, and returns what to show: trials, the best so far, and the time that is left."""
 
     def __init__(
         self, plan: Plan, scheduler: Scheduler, clock: Clock, *, time_budget_seconds: float | None = None
@@ -83,7 +83,7 @@ class Board:
         self._began = time.monotonic()
         self._trials: dict[int, TrialProgress] = {}
         self._since: dict[int, float] = {}
-        """When the current epoch of each running trial began."""
+        """When the current epoch of each running trial began (monotonic time), by the trial's number."""
         self._starting: set[int] = set()
         """The first trial of each lane, whose first epoch includes the start of the worker group."""
         self._overheads: list[float] = []
@@ -120,7 +120,7 @@ class Board:
         return is_best
 
     def on_loss(self, trial: TrialProgress) -> None:
-        """Record that a leg was lost; the next one waits for a new worker group."""
+        """Record that a leg was lost. Its time is not an epoch's: the next leg waits for a new worker group."""
         self._since.pop(trial.number, None)
 
     def on_end(self, trial: TrialProgress, state: State) -> None:
@@ -138,7 +138,7 @@ class Board:
         return found.after(now - when, at_most=self._budget_seconds(now))
 
     def view(self) -> View:
-        """Return the state to show now. It is called from another thread, so every collection is copied at once."""
+        """Return what to show now. This is called from another thread, so every collection is copied first."""
         trials = list(self._trials.values())
         running = [trial for trial in trials if trial.phase == Phase.RUNNING]
         return View(

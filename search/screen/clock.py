@@ -1,4 +1,4 @@
-"""How long a search has been running, without the time between an interruption and its resumption."""
+"""How long a search has been running, without the time between an interruption and its resume."""
 
 import time
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Clock:
         return round(time.monotonic() - self._started, 3)
 
     def restore(self, trials: Iterable[TrialProgress]) -> None:
-        """Continue from the time at which the last epoch of a resumed search ended."""
+        """Continue from the time on this clock at which the last epoch of a resumed search ended."""
         ends = [epoch.elapsed_seconds or 0.0 for trial in trials for epoch in trial.epochs.values()]
         self._started -= max(ends, default=0.0)
 

@@ -1,8 +1,8 @@
-"""How long a search will still take: the rest of it is simulated several times with copies of its own scheduler.
+"""Estimate how long a search will still take, by simulating the rest of it with copies of its own scheduler.
 
 Most trials are pruned, and at the end a few lanes train the last trials while the others are idle. Both follow from the
 scheduler's rules, the number of lanes and the length of epochs, so nothing is fitted. In a simulation, each trial
-continues, or begins, like a trial of this search that is drawn at random.
+follows the learning curve of a trial of this search that is drawn at random.
 """
 
 import copy
@@ -20,7 +20,7 @@ from search.record.trials import State
 from search.scheduling.scheduler import Scheduler, Verdict
 
 NUM_SIMULATIONS = 8
-"""Simulations of a search of up to 250 trials. Of a larger one there are fewer, because they take longer, the search
+"""Number of simulations for a search of up to 250 trials. A larger search gets fewer: each takes longer, the search
 waits meanwhile, and they differ less."""
 
 
@@ -43,7 +43,7 @@ class Estimate:
     high_seconds: float
 
     def after(self, seconds: float, *, at_most: float = math.inf) -> "Estimate":
-        """Return the estimate that is left after some seconds, if the search then ends within `at_most` seconds."""
+        """Return the estimate after some more seconds have passed; no figure is above `at_most`."""
         left = (
             max(0.0, min(at_most, length - seconds)) for length in (self.seconds, self.low_seconds, self.high_seconds)
         )
@@ -58,9 +58,9 @@ def estimate(
     overhead_seconds: float = 0.0,
     under_way: Mapping[int, float] | None = None,
 ) -> Estimate | None:
-    """Return how long the rest will take.
+    """Return how long the rest of the search will take.
 
-    It is None while there are no lanes, and until as many trials as there are lanes have ended an epoch.
+    The estimate is None while there are no lanes, and until as many trials as there are lanes have ended an epoch.
 
     Args:
         overhead_seconds: What an epoch takes beside training and validation, such as its checkpoint.
@@ -91,7 +91,7 @@ class _SimulatedTrial:
     """Length of an epoch."""
 
     last_epoch: int
-    """The epoch after which it ends by itself."""
+    """The epoch after which it ends unless the scheduler stops it."""
 
 
 class _Simulation:
@@ -108,7 +108,7 @@ class _Simulation:
     ) -> None:
         self._trials = trials
         self._random = random.Random(seed)
-        # A bootstrap, because a few trials say little for certain about the others.
+        # A bootstrap sample, because a few trials say little about the others.
         self._models = self._random.choices(models, k=len(models))
         self._scheduler = copy.deepcopy(scheduler)
         self._plan = plan
@@ -169,7 +169,8 @@ class _Simulation:
         return self._simulated[number]
 
     def _begin(self, number: int) -> _SimulatedTrial:
-        """Return a trial as it is now, with one that has come further as its model; a new trial has any model."""
+        """Return a trial as it is now. Its model is drawn from the trials that have more epochs, or for a new trial
+        from all."""
         trial = self._trials.get(number)
         epoch = max(trial.epochs, default=0) if trial else 0
         further = [model for model in self._models if max(model.epochs, default=0) > epoch] if epoch else self._models
@@ -186,7 +187,8 @@ class _Simulation:
         )
 
     def _next_merits(self, trial: _SimulatedTrial) -> tuple[float, ...]:
-        """Return a trial's merits after its next epoch: Dice grows as its model's did, or else as it usually does."""
+        """Return a trial's merits after its next epoch. Dice grows by its model's gain in that epoch, or by the median
+        gain if that is unknown."""
         if not trial.merits:
             return _merits(trial.model, trial.epoch, self._plan.objectives)
         gain = _gain(trial.model, trial.epoch)
@@ -198,7 +200,8 @@ def _seconds(trial: TrialProgress) -> float:
 
 
 def _last_epoch(model: TrialProgress | None, max_epochs: int) -> int:
-    """Return the epoch after which a trial ends by itself; one that was pruned would have continued to the last."""
+    """Return the epoch after which a trial with this model ends unless the scheduler stops it: `max_epochs`, or the
+    model's last epoch if the model ended by itself."""
     match model.outcome if model else None:
         case End(state=State.FAILED | State.COMPLETE) if model:
             return model.last_epoch
@@ -215,7 +218,7 @@ def _gain(trial: TrialProgress, epoch: int) -> float | None:
 
 
 def _gains(models: Sequence[TrialProgress]) -> dict[int, float]:
-    """Return, for each epoch, the median growth of Dice in it."""
+    """Return the median gain in Dice of each epoch, by epoch."""
     last = max(model.last_epoch for model in models)
     found = {epoch: [_gain(model, epoch) for model in models] for epoch in range(2, last + 1)}
     known = {epoch: [gain for gain in gains if gain is not None] for epoch, gains in found.items()}

@@ -1,4 +1,4 @@
-"""A running search in lines, one for each event: for a pipe, a file, or a terminal that can show no table."""
+"""Print a line for each event of a running search, for a pipe, a file, or a terminal that cannot show a table."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -31,18 +31,18 @@ class Lines:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Do nothing before and after the search: lines need no screen of their own."""
+        """Do nothing before and after the search; the live table is shown meanwhile."""
         yield
 
     @contextmanager
     def quietly(self) -> Iterator[None]:
-        """Print nothing of the events that are replayed when a search is resumed."""
+        """Print nothing during the block, in which the events of a resumed search are replayed."""
         self._is_quiet = True
         yield
         self._is_quiet = False
 
     def restore(self, trials: Mapping[int, TrialProgress]) -> None:
-        """Take over the trials of a search that is resumed, and say how they stand."""
+        """Take over the trials of a search that is resumed, and print how many are in which phase."""
         self._board.restore(trials)
         num_ended, num_trials = self._board.counts.total(), self._board.plan.num_trials
         phases = [trial.phase for trial in trials.values()]
@@ -52,7 +52,7 @@ class Lines:
         )
 
     def on_lanes(self, num_lanes: int, why: str = "") -> None:
-        """Say that the number of lanes has changed, or what a search without lanes waits for."""
+        """Print that the number of lanes has changed, or what a search without lanes waits for."""
         before = self._board.plan.num_lanes
         self._board.plan = replace(self._board.plan, num_lanes=num_lanes)
         self._board.waits_for = "" if num_lanes else why
@@ -71,25 +71,25 @@ class Lines:
         self._board.on_leg(trial)
 
     def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
-        """Say so if an epoch is the best so far."""
+        """Print a line if the epoch is the best so far."""
         if self._board.on_epoch(trial, epoch):
             number, dice = epoch.epoch, epoch.val_dice
             self.say(f"{trial_id(trial.number)} epoch {number}: best so far, validation Dice {dice:.4f}")
 
     def on_loss(self, trial: TrialProgress, error: str) -> None:
-        """Say that a trial has lost its worker group."""
+        """Print that a trial has lost its worker group."""
         self._board.on_loss(trial)
         reason = headline(error).split(". ")[0].rstrip(".")  # Ray's message continues with possible causes
         self.say(f"{trial_id(trial.number)} lost its worker group ({reason}); {self._error_file(trial)}")
 
     def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
-        """Say how a trial ended. Trials that were cut off with the search are only counted, at its end."""
+        """Print how a trial ended. Trials that were cut off with the search are only counted, at its end."""
         self._board.on_end(trial, state)
         if trial.phase == Phase.ENDED:
             self.say(self._ending(trial, state) + self._reason(trial, state, error))
 
     def say(self, line: str) -> None:
-        """Print a line with the time at its beginning."""
+        """Print a line that begins with the search's time."""
         if not self._is_quiet:
             say(f"{format_clock(self._board.clock.elapsed_seconds):>6s}  {line}")
 
@@ -113,13 +113,13 @@ class Lines:
 
 
 def describe_sample(sample: Sample) -> str:
-    """Return hyperparameters in one line."""
+    """Return hyperparameters in one line, such as "learning_rate 0.001 depth 4"."""
     parts = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in sample.items())
     return " ".join(parts)
 
 
 def describe_left(left: Estimate) -> str:
-    """Return how long a search will still take: one length of time if it is known well, else a range."""
+    """Return the time left in words: one duration if the simulations agree within a fifth, else a range."""
     low, high = format_roughly(left.low_seconds), format_roughly(left.high_seconds)
     if left.high_seconds <= 1.2 * left.low_seconds or low == high:
         return f"about {format_roughly(left.seconds)} left"

@@ -33,12 +33,12 @@ MAX_BEST_LINES = 3
 HISTORY_LINES = 6
 """Lines of the terminal that are left for what is printed above the table."""
 
-LEAST_SAMPLE = 16
-"""The fewest columns in which hyperparameters are shown; in fewer they cannot be read."""
+MIN_SAMPLE_WIDTH = 16
+"""The fewest characters in which hyperparameters are shown; in fewer they cannot be read."""
 
 
 def open_screen(board: Board, folder: Path, describe_lanes: Callable[[int], str] | None = None) -> Lines:
-    """Return a live table if a person sits at a terminal, else lines: for a pipe, a file, TERM=dumb, or in CI.
+    """Return a live table for an interactive terminal, else lines: for a pipe, a file, TERM=dumb, or in CI.
 
     Args:
         describe_lanes: Returns what a number of lanes reserves in all, such as "4 CPU and 2 GPU".
@@ -63,10 +63,10 @@ class LiveTable(Lines):
             get_renderable=self._picture,
             refresh_per_second=REFRESHES_PER_SECOND,
             transient=True,
-            redirect_stderr=sys.stderr.isatty(),  # stderr in a file does not disturb the table
+            redirect_stderr=sys.stderr.isatty(),  # stderr that goes to a file does not disturb the table
         )
         with table, _log_messages_above():
-            console.show_cursor(True)  # it would stay hidden after `kill -9`
+            console.show_cursor(True)  # a hidden cursor would stay hidden after `kill -9`
             yield
 
     def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None:
@@ -91,7 +91,7 @@ class Picture:
 
     view: View
     lane_resources: str
-    """What the lanes reserve in all."""
+    """What all lanes together reserve, such as "4 CPU and 2 GPU"."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -104,7 +104,7 @@ class Picture:
             lines.append(Text(f"and {hidden} more", style="dim"))
         lines.append(_resources(self.view, self.lane_resources))
         for line in lines:
-            # rich ends a line that is too long by "…", which an ASCII terminal cannot show and Python refuses to write.
+            # rich ends a line that is too long with "…", which Python refuses to write to an ASCII terminal.
             line.no_wrap, line.overflow = True, "crop" if options.ascii_only else "ellipsis"
         yield Group(*lines)
 
@@ -112,8 +112,8 @@ class Picture:
 def spark_line(values: Sequence[float], low: float, high: float, *, width: int, bars: str = BARS) -> str:
     """Return a curve in at most `width` characters, each a bar between `low` and `high`.
 
-    If there are more values than characters, only every second, third, ... is shown, and always the last. A value that
-    is not finite is a blank.
+    If there are more values than characters, only every second (or third, ...) is shown, and always the last. A value
+    that is not finite becomes a blank.
     """
     step = max(1, math.ceil(len(values) / width))
     shown = values[::-1][::step][::-1]
@@ -158,24 +158,24 @@ def _best(view: View, terminal: Console, options: ConsoleOptions) -> list[Text]:
 
 
 def _table(view: View, rows: Sequence[RunningTrial], width: int, *, ascii_only: bool) -> list[Text]:
-    """Return the lines of the table. The curve, and then the hyperparameters, take the room that is left."""
+    """Return the lines of the table. The curve, and then the hyperparameters, take the width that is left."""
     left = ["" if row.left_seconds is None else format_roughly(row.left_seconds) for row in rows]
     columns = [
         ["trial", *(trial_id(row.number) for row in rows)],
-        _to_the_right(["epoch", *(f"{row.epoch}/{view.plan.max_epochs}" for row in rows)]),
-        _to_the_right(["Dice", *(f"{row.dices[-1]:.4f}" if row.dices else "" for row in rows)]),
-        _to_the_right(["max left", *left]),
+        _align_right(["epoch", *(f"{row.epoch}/{view.plan.max_epochs}" for row in rows)]),
+        _align_right(["Dice", *(f"{row.dices[-1]:.4f}" if row.dices else "" for row in rows)]),
+        _align_right(["max left", *left]),
     ]
     room = width - sum(len(GAP) + max(map(len, column)) for column in columns)
     columns.insert(3, ["curve", *_curves(view, rows, max(5, min(CURVE_WIDTH, room)), ascii_only=ascii_only)])
     columns = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
-    if width - sum(len(GAP) + len(column[0]) for column in columns) >= LEAST_SAMPLE:
+    if width - sum(len(GAP) + len(column[0]) for column in columns) >= MIN_SAMPLE_WIDTH:
         columns.append(["", *(printable(describe_sample(row.sample)) for row in rows)])
     lines = [GAP.join(cells).rstrip() for cells in zip(*columns, strict=True)]
     return [Text(line, "dim" if place == 0 else "") for place, line in enumerate(lines)]
 
 
-def _to_the_right(column: list[str]) -> list[str]:
+def _align_right(column: list[str]) -> list[str]:
     return [text.rjust(max(map(len, column))) for text in column]
 
 
@@ -195,7 +195,7 @@ def _resources(view: View, lane_resources: str) -> Text:
 
 
 def _memory() -> list[str]:
-    """Return how much of this machine's memory is in use; [] where that is not known."""
+    """Return a text about how much of this machine's memory is in use; [] where that is not known."""
     try:
         lines = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
     except OSError:
@@ -207,7 +207,7 @@ def _memory() -> list[str]:
 
 @contextmanager
 def _log_messages_above() -> Iterator[None]:
-    """Print log messages above the table too. Their handlers hold the terminal itself, and would write into it."""
+    """Print log messages above the table. Their handlers write to the terminal directly, and would write into it."""
     handlers = [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
     before = [handler.setStream(sys.stderr) for handler in handlers]
     try:

@@ -2,7 +2,7 @@
 
 On recorded curves, the hyperparameters alone predict the final Dice better than the first epochs do (rank correlation
 0.88 against 0.5, tests/benchmarks/LOG.md), because deep networks start slowly. TPE ranks a trial that was stopped early
-by its last value and so learns the opposite. A regression with the epoch as an input does not.
+by its last value, and so learns to avoid deep networks. A regression with the epoch as an input does not.
 
 References: Hutter et al. 2011 (SMAC), a random forest with expected improvement and candidates near the best; Klein et
 al. 2017 (Fabolas), arXiv:1605.07079, the budget as an input of the model.
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 NUM_TREES = 60
 NUM_CANDIDATES = 500
-"""Candidates of each kind: anywhere in the space, and near the best trials."""
+"""Number of candidates of each kind: anywhere in the space, and near the best trials."""
 
 NUM_BEST = 10
 """Number of the best trials near which candidates are drawn."""
 
 NEAR = 0.15
-"""Standard deviation of a candidate around a good trial, as a share of the axis."""
+"""Standard deviation of a candidate around one of the best trials, as a share of the axis."""
 
 
 class ForestSampler(BaseSampler):
@@ -43,7 +43,7 @@ class ForestSampler(BaseSampler):
         self._max_epochs = max_epochs
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the axes that all trials have in common."""
+        """Return the axes that all trials have."""
         return optuna.search_space.intersection_search_space(
             study._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         )
@@ -71,7 +71,7 @@ class ForestSampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _fit(self, points: np.ndarray, curves: list[Mapping[int, float]]) -> "ExtraTreesRegressor":
-        from sklearn.ensemble import ExtraTreesRegressor  # takes seconds, which every command would pay
+        from sklearn.ensemble import ExtraTreesRegressor  # here, because this import takes seconds
 
         inputs, values = [], []
         for point, curve in zip(points, curves, strict=True):
@@ -103,5 +103,5 @@ def _sparse_epochs(curve: Mapping[int, float]) -> list[int]:
 
 
 def _expected_improvement(predictions: np.ndarray, *, above: float) -> np.ndarray:
-    """Return how far each candidate is expected to be above a value: the mean over the trees."""
+    """Return each candidate's expected improvement over a value: the mean over the trees."""
     return np.maximum(predictions - above, 0.0).mean(axis=0) + 1e-6 * predictions.mean(axis=0)

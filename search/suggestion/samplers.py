@@ -33,7 +33,7 @@ GRID_STEPS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerRequest:
-    """What a sampler is made for: a single suggestion."""
+    """What a sampler needs to know to make one suggestion."""
 
     space: Space
     seed: int
@@ -43,7 +43,7 @@ class SamplerRequest:
     """Seed of the whole search."""
 
     num_random: int
-    """Trials before a model is made."""
+    """Random trials before a sampler builds a model."""
 
     max_epochs: int
     """Epochs of a trial that is never stopped."""
@@ -58,7 +58,7 @@ class SamplerKind:
     """A few words for the help text of `--searcher`."""
 
     is_model: bool = False
-    """Whether it only looks where earlier trials were good; every third suggestion is then random instead."""
+    """Whether it builds a model of earlier trials; every third suggestion is then random instead."""
 
     complete_only: bool = False
     """Whether it learns from COMPLETE trials alone."""
@@ -92,7 +92,7 @@ def _random(request: SamplerRequest) -> BaseSampler:
 
 
 def _qmc(request: SamplerRequest) -> BaseSampler:
-    # One sequence for the whole search: every trial takes its next point.
+    # All trials share one sequence, so the seed is that of the search: each trial takes the next point.
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         return QMCSampler(
             scramble=True, seed=request.search_seed, warn_asynchronous_seeding=False, warn_independent_sampling=False
@@ -113,7 +113,7 @@ def _grid_values(axis: optuna.distributions.BaseDistribution) -> list[Any]:
             return np.geomspace(axis.low, axis.high, GRID_STEPS).clip(axis.low, axis.high).tolist()
         case FloatDistribution():
             return np.linspace(axis.low, axis.high, GRID_STEPS).tolist()
-    raise AssertionError(f"{axis} is none of the kinds of axis that a space has")
+    raise AssertionError(f"{axis} is a kind of axis that no space has")
 
 
 SAMPLERS = {
@@ -127,4 +127,4 @@ SAMPLERS = {
     "qmc": SamplerKind(make=_qmc, description="a scrambled Sobol sequence"),
     "grid": SamplerKind(make=_grid, description="all points of a grid", takes_samples=False),
 }
-"""By the name that `--searcher` gives."""
+"""The samplers, by their searcher's name on the command line."""

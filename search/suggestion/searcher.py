@@ -1,8 +1,8 @@
-"""The searcher: it suggests configurations by one of Optuna's samplers, and keeps the Optuna study.
+"""The searcher, which suggests configurations with one of Optuna's samplers, and keeps the Optuna study.
 
 The study holds the value of every epoch, and how each trial ended: COMPLETE, PRUNED or FAIL. Ray's own `OptunaSearch`
-reports a trial that the scheduler stopped as COMPLETE with the value of its short training, and leaves a trial whose
-value is nan RUNNING for ever. Both mislead the sampler.
+reports a trial that the scheduler stopped as COMPLETE with the value of its short training, and a trial whose value is
+nan stays RUNNING for ever. Both mislead the sampler.
 """
 
 import math
@@ -30,7 +30,7 @@ NUM_RANDOM = 10
 """The most random trials before a sampler builds a model; Optuna's own default."""
 
 RANDOM_EVERY = 3
-"""One suggestion in three is random where the sampler is a model: rho = 1/3 in BOHB (Falkner et al. 2018,
+"""One suggestion in three is random if the sampler builds a model: rho = 1/3 in BOHB (Falkner et al. 2018,
 arXiv:1807.01774)."""
 
 NO_COSTS: Mapping[str, float] = {}
@@ -50,14 +50,14 @@ class Suggestion:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What is known of a trial of this search or of an earlier experiment."""
+    """What the sampler learns from a trial of this search or of an earlier experiment."""
 
     sample: Sample
     values: dict[int, float]
     """Validation Dice by epoch, where it is finite."""
 
     state: State | None
-    """None: the trial has not ended."""
+    """How the trial ended; None if it has not."""
 
     attrs: dict[str, Any]
     costs: dict[str, float] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class OptunaSearcher:
 
         Args:
             sampler: A name in SAMPLERS.
-            objectives: Validation Dice first, then what else trials are judged by.
+            objectives: Validation Dice first, then any others.
             study: The journal file to write; None keeps the study in memory.
             name: Name of the study.
             first: Samples to try before any other; axes that a sample leaves out are sampled.
@@ -106,7 +106,7 @@ class OptunaSearcher:
 
     @property
     def num_suggested(self) -> int:
-        """Number of configurations that were suggested so far."""
+        """Number of configurations suggested so far."""
         return len(self._reported)
 
     def suggest(self) -> Suggestion:
@@ -122,7 +122,7 @@ class OptunaSearcher:
         return Suggestion(number=number, sample=trial.params, attrs=self._attrs(trial))
 
     def report(self, number: int, epoch: int, value: float, *, costs: Mapping[str, float] = NO_COSTS) -> None:
-        """Record the validation Dice of an epoch, once, even where the epoch is trained again after a loss."""
+        """Record the validation Dice of an epoch. If it is trained again after a loss, the first value counts."""
         if not math.isfinite(value) or epoch in self._reported[number]:
             return
         trial = self._running[number]
@@ -130,7 +130,7 @@ class OptunaSearcher:
             for name, cost in costs.items():
                 trial.set_user_attr(name, cost)
         self._reported[number][epoch] = value
-        # The trial's own `report` refuses where there are several objectives.
+        # Optuna's `Trial.report` raises if there are several objectives.
         self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def end(self, number: int, state: State) -> None:
@@ -152,12 +152,12 @@ class OptunaSearcher:
             self._running[number] = optuna.Trial(self._study, frozen._trial_id)
 
     def _is_random(self, number: int) -> bool:
-        """Return whether a suggestion is drawn without the model, which cannot find out by itself that it is wrong."""
+        """Return whether a suggestion is random: a wrong model would never suggest what could correct it."""
         return self._sampler.is_model and number % RANDOM_EVERY == RANDOM_EVERY - 1
 
     def _request(self, number: int) -> SamplerRequest:
         # Every trial has a sampler of its own. So a suggestion depends on the study alone, not on the sampler's past
-        # calls, and a search that was interrupted continues as if it had not been.
+        # calls, and a resumed search gets the suggestions that it would have got without the interruption.
         return SamplerRequest(
             space=self._space,
             seed=int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0]),

@@ -9,14 +9,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 NUM_SEEN = 500
-"""The most trials that a sampler looks at: its time for a suggestion grows with them, and more soon tell it nothing."""
+"""The most trials that a sampler sees. Its time for a suggestion grows with their number, and more help little."""
 
 
 class StudyView(optuna.Study):
     """An Optuna study that shows a sampler every running or paused trial as pruned after its last epoch.
 
-    A sampler so learns from a paused trial at once, although the trial may still be continued. Optuna itself has no
-    state for that.
+    So a sampler learns from a paused trial at once, although the trial may still continue. Optuna itself has no state
+    for paused trials.
     """
 
     earlier: Sequence[FrozenTrial] = ()
@@ -26,11 +26,11 @@ class StudyView(optuna.Study):
     """The objectives other than Dice; their values are among a trial's user attributes."""
 
     at_one_epoch = False
-    """Whether all trials are shown as COMPLETE after the same epoch. A sampler that learns from COMPLETE trials alone
-    needs it, and so does any model of several objectives: of a PRUNED trial, Optuna knows a single value."""
+    """Whether all trials are shown as COMPLETE after the same epoch. This is for samplers that learn from COMPLETE
+    trials alone, and for any model of several objectives, because Optuna keeps a single value for a PRUNED trial."""
 
     def stop(self) -> None:
-        """Do nothing. A sampler with no more to suggest calls this to end Optuna's own loop, which is not used here."""
+        """Do nothing. A sampler that has run out of points calls this to end Optuna's own loop, which is not used."""
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -45,7 +45,7 @@ class StudyView(optuna.Study):
 
 
 def _at_one_epoch(trials: list[FrozenTrial], costs: Sequence[str]) -> list[FrozenTrial]:
-    """Return the trials as if each had ended after the same epoch: the last that enough of them have reached.
+    """Return the trials as if each had ended after the same epoch: the last one that enough trials have reached.
 
     Reference: Falkner et al. 2018 (BOHB), arXiv:1807.01774, section 4: the model is built at the largest budget with
     enough observations, here more than two for each axis.
@@ -65,7 +65,7 @@ def _at_one_epoch(trials: list[FrozenTrial], costs: Sequence[str]) -> list[Froze
 
 
 def _most_informative(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return at most NUM_SEEN trials: the newest half, and of the others those with most epochs and the best Dice."""
+    """Return at most NUM_SEEN trials: half are the newest, and half have the most epochs, then the best Dice."""
     if len(trials) <= NUM_SEEN:
         return trials
     ranked = sorted(range(len(trials) - NUM_SEEN // 2), key=lambda place: _last_value(trials[place]), reverse=True)

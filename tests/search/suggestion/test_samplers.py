@@ -72,7 +72,7 @@ def test_new_sampler_is_one_function_and_one_row(monkeypatch):
     assert SearchConfig(searcher="toy").searcher == "toy"
     suggested = samples_of(search(make_searcher("toy"), 3))
     assert all(in_space(sample, CORE) for sample in suggested)
-    with pytest.raises(UserError, match="searcher is 'toy', which knows one objective only"):
+    with pytest.raises(UserError, match="searcher is 'toy', which takes one objective only"):
         SearchConfig(searcher="toy", objective=("val_dice", "latency_ms"))
     with pytest.raises(UserError, match="must be one of tpe, forest, gp, cmaes, random, qmc, grid, toy"):
         SearchConfig(searcher="toyota")
