@@ -1,4 +1,4 @@
-"""Which configuration is best: the search, its trials, promotion, and the report.
+"""Search for the best configuration: trials, promotion of the winner, and the report.
 
 From Python, without the command line:
 

@@ -22,7 +22,7 @@ class Command:
     """The module whose `main(arguments)` runs it."""
 
     extra: str
-    """The optional dependencies that it needs: pip install 'tumour-search[EXTRA]'. Empty: the base is enough."""
+    """The optional dependencies that it needs, as in pip install 'tumour-search[EXTRA]'; "" if it needs none."""
 
     help: str
 
@@ -79,7 +79,7 @@ def _describe_commands() -> str:
         [
             f"usage: {PROGRAM} COMMAND [OPTIONS]",
             "",
-            "Search U-Net configurations for tumour segmentation, and use the model that comes of it.",
+            "Search U-Net configurations for tumour segmentation, and use the resulting model.",
             "",
             *lines,
             "",

@@ -1,4 +1,4 @@
-"""The patients of one search: read once, checked, and split. The search only receives those that it may see."""
+"""The patients of one search: read once, checked, and split. The search receives no test patients."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from search.config import SearchConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """The patients by side: training, validation, test. Test patients are in no pack, so that no trial can see them."""
+    """The patients by side: training, validation, test. No pack has test patients, so that no trial can see them."""
 
     format: str
     channel_names: tuple[str, ...]
@@ -25,10 +25,10 @@ class Cohort:
     val_patients: tuple[Patient, ...]
     test_patients: tuple[Patient, ...]
     num_slices: dict[str, int]
-    """Number by side."""
+    """Number of slices by side."""
 
     num_tumour_slices: dict[str, int]
-    """Number by side."""
+    """Number of slices with tumour by side."""
 
     fingerprint: str
     """Hash of all patients' pixels and of the preprocessing."""
@@ -41,7 +41,7 @@ def read_cohort(config: SearchConfig) -> Cohort:
     """Return the patients that a config names. Every slice is decoded here, so that no bad file can end a trial later.
 
     Raises:
-        DataError: The folder, a file in it, or the split is not as it must be.
+        DataError: The folder or a file in it cannot be used, or a side would have no patients or no tumour.
     """
     # All bad files are collected before any is reported.
     found = find_source(config.data, reading=replace(config.reading, skip_bad_files=True), phantom_root=config.out)
@@ -83,7 +83,7 @@ def _read(
     """Return the pack, the patients in it, and the files that were left out.
 
     Raises:
-        BadFiles: There are bad files and the config does not allow to leave them out, or nothing is left without them.
+        BadFiles: There are bad files and the config does not let them be left out, or nothing is left without them.
     """
     pack = None
     while pack is None and patients:

@@ -1,4 +1,4 @@
-"""What a search is asked to do: the options of the command line, and the config that an experiment records."""
+"""The options of a search, as the command line takes them and an experiment records them."""
 
 import re
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class SearchConfig:
     abfs://..."""
 
     name: str = ""
-    """Name of this experiment: its folder, its study and its W&B group. Empty: made of the data and the time."""
+    """Name of this experiment: its folder, its study and its W&B group. Empty: made from the data and the time."""
 
     resume: str = ""
     """Name of an experiment in `--out` to continue, however it ended. It keeps its own options unless they are given
@@ -90,13 +90,13 @@ class SearchConfig:
     """Feature channels of the U-Net at full resolution, if the search space has no such axis."""
 
     objective: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (METRIC,)
-    """What trials are compared by; repeat the option for several. `val_dice` is always the first; the others are
-    `latency_ms` (per slice, on the training device) and `million_parameters`. `--objective latency_ms` searches for
-    networks that are both good and fast."""
+    """Objective by which trials are compared; repeat the option for several. `val_dice` is always the first; the others
+    are `latency_ms` (per slice, on the training device) and `million_parameters`. `--objective latency_ms` searches
+    for networks that are both accurate and fast."""
 
     dice_tolerance: float = 0.01
-    """Only with several objectives: among the trials whose validation Dice is at most this far below the best, the one
-    that is best by the second objective is promoted."""
+    """With several objectives only. Among the trials whose validation Dice is at most this far below the best, the one
+    with the best second objective is promoted."""
 
     space: str = "core"
     """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight decay,
@@ -115,11 +115,12 @@ class SearchConfig:
     scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {_describe(SCHEDULERS)}.")] = "asha"
 
     grace_period: int | None = None
-    """Epochs before a trial may be stopped early, which is where the first rung is. None: a ninth of max_epochs; before
-    that, a trial's rank says little about its final one (tests/benchmarks/LOG.md)."""
+    """Epochs before a trial may be stopped early; the first rung is there. None: a ninth of max_epochs, because before
+    that a trial's rank says little about its final rank (tests/benchmarks/LOG.md)."""
 
     reduction_factor: int = 3
-    """One trial in so many continues at each rung, and each rung is at so many times the epochs of the one below."""
+    """Eta in ASHA: with 3, one in three trials continues at each rung, and each rung is at three times the epochs of
+    the rung below."""
 
     patience: int = 0
     """Epochs without a better validation Dice after which a trial ends as COMPLETE. 0: never."""
@@ -131,9 +132,9 @@ class SearchConfig:
     """GPUs of a worker; 0 for none. None: one if the cluster has any."""
 
     cpus_per_worker: int | None = None
-    """CPU cores of a worker. None: with a GPU, its share of the host's cores, up to 8. Without one, all cores of the
-    host, up to 4: one trial on 2 cores is nearly as fast as two on one core each (tests/benchmarks/LOG.md), and then
-    results do not depend on which trial ends first."""
+    """CPU cores of a worker. None: with a GPU, its share of the machine's cores, up to 8. Without a GPU, all cores of
+    the machine, up to 4: trials one after another on 2 cores take hardly longer than two at a time on one core each
+    (tests/benchmarks/LOG.md), and then results do not depend on which trial ends first."""
 
     max_concurrent: int | None = None
     """The most trials that run at a time. None: as many as the cluster has room for."""
@@ -146,7 +147,7 @@ class SearchConfig:
     ended. None: no limit."""
 
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    """Precision of training. auto: the fastest that the device has units for."""
+    """Precision of training. auto: the fastest that the device supports in hardware."""
 
     promotion: Annotated[Promotion, tyro.conf.arg(name="")] = field(default_factory=Promotion)
 
@@ -178,7 +179,7 @@ class SearchConfig:
                 raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
         if self.try_first and not SAMPLERS[self.searcher].takes_samples:
             raise UserError(
-                f"try is of no use with the searcher {self.searcher}, which tries its own points: leave one out"
+                f"try has no effect with the searcher {self.searcher}, which tries its own points: leave one out"
             )
         self._check_objectives()
         for option in ("name", "resume"):
@@ -192,14 +193,14 @@ class SearchConfig:
         return self.out / self.name
 
     def named(self) -> "SearchConfig":
-        """Return this config with a name: its own, or else one made of the data and the time."""
+        """Return this config with a name: its own, or else one made from the data and the time."""
         if self.name:
             return self
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower()[:80] or "search"
         return replace(self, name=f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
 
     def budget(self) -> Budget:
-        """Return what the scheduler shares out among trials."""
+        """Return the budget that the scheduler divides among trials."""
         return Budget(
             num_trials=self.trials,
             max_epochs=self.max_epochs,
@@ -246,7 +247,7 @@ class SearchConfig:
             if kinds[getattr(self, name)].one_objective:
                 legal = ", ".join(other for other, kind in kinds.items() if not kind.one_objective)
                 raise UserError(
-                    f"{name} is {getattr(self, name)!r}, which knows one objective only, not {names}: choose one of "
+                    f"{name} is {getattr(self, name)!r}, which takes one objective only, not {names}: choose one of "
                     f"{legal}"
                 )
 

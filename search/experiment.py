@@ -1,4 +1,4 @@
-"""The folder of a search: begun, resumed, and held against other writers; and its options, read from config.json."""
+"""Open the folder of a search, new or resumed, for one writer at a time, and read its options from config.json."""
 
 import tempfile
 from collections.abc import Iterator
@@ -44,14 +44,14 @@ CHANGEABLE = (
     "dry_run",
     *(field.name for field in fields(Promotion)),
 )
-"""Options that may change when a search is resumed; with any other, its trials could not be compared."""
+"""Options that may change when a search is resumed. After any other change, its trials could not be compared."""
 
 GROUPS = {"preprocessing": Preprocessing, "reading": Reading, "promotion": Promotion}
-"""Groups of options, by the field of SearchConfig that has them."""
+"""Groups of options, by the field of SearchConfig that holds them."""
 
 
 def check_folder(config: SearchConfig) -> None:
-    """Check, before anything else is done, that the experiment can have its folder, and write to its bucket.
+    """Check, before anything else is done, that the experiment can make its folder and write to its bucket.
 
     Raises:
         UserError: The experiment exists already, or its parent cannot be written.
@@ -77,13 +77,13 @@ def check_folder(config: SearchConfig) -> None:
 def open_experiment(
     config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: WarmStart
 ) -> Iterator[ExperimentRecord]:
-    """Hold the experiment's folder, and yield what config.json now says of a search that begins or is resumed.
+    """Lock the experiment's folder, write config.json for a search that begins or is resumed, and yield its content.
 
     Args:
         known: What a new search knows before its first trial (search/warm_start.py).
 
     Raises:
-        UserError: Another search writes there, or the patients' pixels are not those that it began with.
+        UserError: Another search writes there, or the patients' pixels differ from those that the search began with.
     """
     if not config.resume:
         config.folder.mkdir(parents=True)
@@ -92,7 +92,7 @@ def open_experiment(
 
 
 def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: WarmStart) -> ExperimentRecord:
-    """Return what config.json now says of a search that begins."""
+    """Write config.json for a new search, and return its content."""
     experiment = ExperimentRecord(
         started=_now(),
         config=config_record(config),
@@ -116,16 +116,16 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, kno
 
 
 def recorded_config(folder: Path) -> SearchConfig:
-    """Return the config of an experiment.
+    """Return the config of an experiment, with the folder's present place and name.
 
     Raises:
-        UserError: There is none, or it is not one of this version.
+        UserError: There is no experiment, or this version cannot read its config.
     """
     values = dict(read_experiment(folder).config)
     legal = {field.name for field in fields(SearchConfig)}
     if unknown := sorted(set(values) - legal):
         raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
-    # The folder's name and place hold, not those that it began with: it may be a copy.
+    # The folder may be a copy, so its present name and place count, not those in the file.
     values |= {"out": folder.parent, "name": folder.name}
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
@@ -140,7 +140,7 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
     """Check that the trials of a resumed search can be compared with those before.
 
     Raises:
-        UserError: An option has changed that may not.
+        UserError: An option has changed that must stay the same.
     """
     options_before = _options(recorded)
     for name, now in _options(config).items():
@@ -166,10 +166,10 @@ def _options(config: SearchConfig) -> dict[str, object]:
 
 
 def resume_experiment(config: SearchConfig, cohort: Cohort) -> ExperimentRecord:
-    """Return what config.json now says of a search that is resumed.
+    """Write config.json for a search that is resumed, and return its content.
 
     Raises:
-        UserError: The patients' pixels are not those that the search began with.
+        UserError: The patients' pixels differ from those that the search began with.
     """
     before = read_experiment(config.folder)
     check_fingerprint(before, config, cohort)
@@ -179,7 +179,7 @@ def resume_experiment(config: SearchConfig, cohort: Cohort) -> ExperimentRecord:
 
 
 def check_fingerprint(experiment: ExperimentRecord, config: SearchConfig, cohort: Cohort) -> None:
-    """Check that the patients are those that the experiment began with.
+    """Check that the patients are the same as when the experiment began.
 
     Raises:
         UserError: Their pixels differ.
@@ -193,7 +193,7 @@ def check_fingerprint(experiment: ExperimentRecord, config: SearchConfig, cohort
 
 
 def config_record(config: SearchConfig) -> JsonObject:
-    """Return a config's options as config.json has them."""
+    """Return a config's options as they are in config.json."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     values["out"] = format_out(config.out)
     del values["resume"]

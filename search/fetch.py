@@ -26,14 +26,14 @@ from search.storage.working_folder import Out, bucket_uri, format_out, storage_p
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Copy an experiment from a bucket, or a folder, to a folder of this machine: its model, report, table, W&B runs.
+    """Copy an experiment (its model, report, table and W&B runs) from a bucket or a folder to a folder of this machine.
 
-    Run the same command again to copy what is new, or to complete a copy that was interrupted. The copy is an
-    experiment like any other: with its checkpoints it can be resumed and promoted there.
+    Run the same command again to copy new files, or to complete a copy that was interrupted. The copy is an experiment
+    like any other: with its checkpoints it can be resumed and promoted.
     """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """The experiment."""
+    """Name of the experiment."""
 
     out: Out = Path("runs")
     """Where it is: the folder of all experiments, or a bucket."""
@@ -42,7 +42,7 @@ class Arguments:
     """The folder to copy it to, which may hold other experiments."""
 
     checkpoints: bool = False
-    """Whether to copy checkpoints, too. `--resume` needs them, and so does promoting it again."""
+    """Whether to copy the checkpoints, which `--resume` and `search.promote` need."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,11 +58,11 @@ def _main(argv: list[str]) -> int:
 
 
 def fetch(out: Path, name: str, to: Path, *, checkpoints: bool) -> str:
-    """Return a sentence on what was copied.
+    """Copy an experiment, and return a message that says how much was copied.
 
     Raises:
-        UserError: There is no such experiment, the bucket refuses, or the target has another experiment of that name or
-            one that has gone on since.
+        UserError: There is no such experiment, the bucket refuses, or the target has another experiment of that name,
+            or the same one with events that the source lacks.
     """
     source, folder = storage_path_of(out / name), to / name
     with explained_bucket_errors(bucket_uri(out)):
@@ -76,14 +76,15 @@ def fetch(out: Path, name: str, to: Path, *, checkpoints: bool) -> str:
             _make_legs(source, folder)
         copied = copy_files(source, folder, found)
     num_bytes = sum(found[file].size or 0 for file in copied)
-    return f"{folder}: {len(copied)} files copied ({num_bytes / 1e6:.1f} MB), {len(found) - len(copied)} were there"
+    num_old = len(found) - len(copied)
+    return f"{folder}: {len(copied)} files copied ({num_bytes / 1e6:.1f} MB), {num_old} were there already"
 
 
 def _check_target(source: StoragePath, folder: Path) -> None:
     """Make sure that copying loses nothing that is in the target.
 
     Raises:
-        UserError: It is the source, is being written, or is not an earlier state of the source.
+        UserError: The target is the source, is being written, or is not an earlier state of the source.
     """
     if bucket_uri(folder.parent) or local_path(folder) == source:
         raise UserError(f"{folder} is where the experiment is: give another --to")
@@ -93,17 +94,17 @@ def _check_target(source: StoragePath, folder: Path) -> None:
         return
     theirs = (source / LOG_FILE).read_bytes()
     if not continues_log(theirs, (folder / LOG_FILE).read_bytes()):
-        raise UserError(f"{folder} is another experiment, or has gone on since it was fetched: give another --to")
+        raise UserError(f"{folder} is another experiment, or was resumed after it was fetched: give another --to")
 
 
 def _checkpoints(source: StoragePath) -> dict[str, FileInfo]:
-    """Return the files of all checkpoints, without anything else that Ray keeps in its folder."""
+    """Return the files of all checkpoints, without Ray's other files."""
     found = {f"{RAY_FOLDER}/{name}": info for name, info in list_files(source / RAY_FOLDER).items()}
     return {name: info for name, info in found.items() if PurePosixPath(name).parent.name.startswith(CHECKPOINT)}
 
 
 def _make_legs(source: StoragePath, folder: Path) -> None:
-    """Make a folder for each leg, also where no checkpoint is left: the folders count a trial's legs."""
+    """Make a folder for each leg, even if it has no checkpoint left: a trial's legs are counted by their folders."""
     for info in (source / RAY_FOLDER).list_folder():
         if not is_file(info) and leg_of(info.base_name):
             (folder / RAY_FOLDER / info.base_name).mkdir(parents=True, exist_ok=True)

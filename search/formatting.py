@@ -1,9 +1,9 @@
-"""How numbers read: the same on the terminal, in the report, in the model card and in a comparison."""
+"""Format numbers for people, in the same way on the terminal, in the report, in the model card and in a comparison."""
 
 import math
 
 DASH = "-"
-"""Stands for a value that is undefined or unknown."""
+"""Shown in place of a value that is undefined or unknown."""
 
 
 def format_duration(seconds: float) -> str:
@@ -22,7 +22,7 @@ def format_score(value: float | None) -> str:
 
 
 def format_value(value: object) -> str:
-    """Return any value: a number with four significant digits, or a dash where it is undefined."""
+    """Return any value as text: a float with four significant digits, a bool as yes or no, a dash if undefined."""
     if value is None:
         return DASH
     if isinstance(value, bool):

@@ -24,11 +24,11 @@ from search.storage.download import sync_down_all
 from search.storage.status import experiment_names, status_of, wall_seconds
 from search.storage.working_folder import Out, format_out
 
-COLUMNS = ("experiment", "state", "data", "trials", "epochs", "val Dice", "test Dice", "began", "wall clock")
+COLUMNS = ("experiment", "status", "data", "trials", "epochs", "val Dice", "test Dice", "began", "wall clock")
 NUMBERS = ("epochs", "val Dice", "test Dice", "wall clock")
 
 DISPENSABLE = ("wall clock", "epochs", "data", "trials", "began")
-"""Columns that are left out on a narrow terminal, in this order."""
+"""The columns that are left out first on a narrow terminal, in this order."""
 
 NAME_WIDTH = 20
 """Characters of a name that must fit on a line; a longer one is wrapped."""
@@ -36,17 +36,17 @@ NAME_WIDTH = 20
 GAP = 2
 
 MAX_REASON = 300
-"""Characters."""
+"""The most characters of an error that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """List the experiments of a folder, the newest first: the state of each, what it spent, and its best Dice.
+    """List the experiments of a folder, the newest first: the status of each, what it spent, and its best Dice.
 
-    The state is `running` while a process writes there, `interrupted` if --resume would continue the search,
-    `finished` if it has ended and nothing was promoted, and `promoted` if it has ended with a model in best/. `trials`
-    counts those that ended, of those asked for, by C(OMPLETE), P(RUNED) and F(AILED). `wall clock` ends with the last
-    epoch.
+    The status is `running` while a process writes there, `interrupted` if --resume would continue the search,
+    `finished` if the search has ended and nothing was promoted, and `promoted` if there is a model in best/. `trials`
+    is the number that ended out of the number to try, followed by how many are C(OMPLETE), P(RUNED) and F(AILED).
+    `wall clock` ends with the last epoch.
     """
 
     out: Out = Path("runs")
@@ -62,7 +62,7 @@ class Line:
     """POSIX time; the list is sorted by it."""
 
     cells: dict[str, str]
-    """By column."""
+    """The text of each cell, by column."""
 
     damage: str | None = None
     """Why the experiment cannot be read; None if it can."""
@@ -92,7 +92,7 @@ def read_line(folder: Path) -> Line:
         counts = " ".join(f"{count}{state[0]}" for state, count in count_states(rows).items() if count)
         best = best_first(rows)
         cells = {
-            "state": status_of(folder, experiment, rows).value,
+            "status": status_of(folder, experiment, rows).value,
             "data": Path(experiment.data.source).name,
             "trials": f"{len(rows)}/{experiment.num_trials}" + (f" {counts}" if counts else ""),
             "epochs": str(sum(len(row.epochs) for row in rows)),
@@ -103,7 +103,7 @@ def read_line(folder: Path) -> Line:
         }
         return Line(name=folder.name, began=began.timestamp(), cells=cells)
     except (OSError, ValueError) as error:
-        return Line(name=folder.name, began=_changed(folder), cells={"state": "damaged"}, damage=_reason(error))
+        return Line(name=folder.name, began=_changed(folder), cells={"status": "damaged"}, damage=_reason(error))
 
 
 def print_lines(lines: Sequence[Line], console: Console) -> None:
@@ -125,7 +125,7 @@ def print_lines(lines: Sequence[Line], console: Console) -> None:
 
 
 def _fitting(lines: Sequence[Line], width: int) -> list[str]:
-    """Return the columns that fit side by side into a width in characters."""
+    """Return the columns that fit side by side into `width` characters."""
     widths = {column: max(len(column), *(len(_cell(line, column)) for line in lines)) for column in COLUMNS}
     widths[COLUMNS[0]] = min(widths[COLUMNS[0]], NAME_WIDTH)
     columns: list[str] = [*COLUMNS]
@@ -140,7 +140,7 @@ def _cell(line: Line, column: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return printable(text.replace("\n", "\r"))  # printable() shows it
+    return printable(text.replace("\n", "\r"))  # printable() keeps line breaks, but replaces "\r"
 
 
 def _test_dice(folder: Path) -> str:

@@ -1,6 +1,7 @@
-"""`python -m search.promote NAME`: make a model in `best/` from a table of trials, after a search or at any time.
+"""`python -m search.promote NAME`: choose the best of the trials and export it to `best/`.
 
-The validation patients decide everything. Then the test patients are scored, and it is recorded how often.
+A search does this at its end; the command does it again. The validation patients decide everything. Then the test
+patients are scored, and the number of times that this has happened is recorded.
 """
 
 import atexit
@@ -61,7 +62,7 @@ class Arguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Promote and return the exit status (see data/command.py); it is 1 where there is nothing to promote."""
+    """Promote and return the exit status (see data/command.py); it is 1 if there is nothing to promote."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     return run_command(_main, argv, interrupted="interrupted; best/ holds what it held before")
 
@@ -84,11 +85,11 @@ def promote(
 ) -> int:
     """Promote the best of the rows into `best/`, write the report, and return the exit status.
 
-    It is 0, or 1 if there is nothing to promote. SIGTERM ends a promotion at once only if it trains something, which
-    can take hours; else the promotion is finished first.
+    The status is 0, or 1 if there is nothing to promote. SIGTERM ends a promotion at once only if it trains something,
+    which can take hours; otherwise the promotion is finished first.
     """
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
-    atexit.register(gc.freeze)  # else the last collection visits what torch's exporter left, which takes two seconds
+    atexit.register(gc.freeze)  # the last garbage collection would spend two seconds on objects of torch's exporter
     with nullcontext() if training else finish_despite_sigterm():
         return _promote(config, experiment, cohort, rows, console, training=training)
 
@@ -130,7 +131,7 @@ def _promote(
 
 
 def _track(config: SearchConfig, winner: TrialRow) -> str | None:
-    """Make the model an artifact of the winner's W&B run, and return why that failed, or None."""
+    """Make the model an artifact of the winner's W&B run; return why that failed, or None if it did not."""
     space, best = SPACES[config.space], config.folder / BEST_FOLDER
     return track_model(best, winner, tracking_of(config), space=space, searcher=config.searcher)
 
@@ -144,7 +145,7 @@ def _parse(argv: Sequence[str] | None) -> SearchConfig:
     prog = "python -m search.promote"
     arguments = parse_arguments(Arguments, argv, prog=prog)
     recorded = recorded_config(sync_down(arguments.out / arguments.name, light=True))
-    # Parsed again, because options that are not given keep the values of the search.
+    # The command line is parsed again with the options of the search as defaults.
     default = replace(arguments, promotion=recorded.promotion)
     arguments = parse_arguments(Arguments, argv, prog=prog, default=default)
     return replace(recorded, data=arguments.data or recorded.data, promotion=arguments.promotion)

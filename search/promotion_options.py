@@ -7,12 +7,12 @@ from data.errors import UserError
 from search.record.objectives import NUM_KEPT
 
 MAX_MEMBERS = 10
-"""The most networks in an ensemble; each adds its whole latency."""
+"""The most networks in an ensemble. Each adds its full latency to every prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """How the winner is chosen after the search. Validation patients decide, and never test patients."""
+    """How the winner is chosen after the search: by the validation patients, never by the test patients."""
 
     candidates: int = 3
     """Number of trials whose best checkpoints are scored again on the validation patients, at the masks' own size."""
@@ -30,7 +30,8 @@ class Promotion:
     candidates: the network after its best epoch, and the average of the weights of its last quarter of epochs."""
 
     ensemble: int = 1
-    """The most candidates whose probabilities are averaged, if that is better on the validation patients than one."""
+    """The most candidates whose probabilities are averaged. An ensemble is used only if it is better than one
+    candidate on the validation patients."""
 
     folds: int = 0
     """Folds of a cross-validation of the winning configuration, by patient, on the training and validation patients.
@@ -46,4 +47,4 @@ class Promotion:
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
         if self.folds == 1:
-            raise UserError("folds is 1, but a cross-validation needs at least 2; 0 is none")
+            raise UserError("folds is 1, but a cross-validation needs at least 2; give 0 for none")

@@ -1,4 +1,4 @@
-"""What a search has left in its experiment's folder, for programs and notebooks."""
+"""The result of a search, read from its experiment's folder, for programs and notebooks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Result:
 
         Columns: `state` (COMPLETE, PRUNED, FAILED), `val_dice` (the best epoch's volumetric Dice, mean over validation
         patients; nan without one), `best_epoch` (0 without one), `epochs` (number trained), `seconds` (of training and
-        validation), one column for each hyperparameter, and `error` (None where nothing needs saying).
+        validation), one column for each hyperparameter, and `error` (None without one).
         """
         import pandas
 
@@ -72,7 +72,7 @@ class Result:
 
 
 def load(folder: Path | str) -> Result:
-    """Return what an experiment's folder holds; of a bucket ("s3://bucket/prefix/name"), after it was fetched.
+    """Return the result in an experiment's folder. One in a bucket ("s3://bucket/prefix/name") is fetched first.
 
     Raises:
         UserError: It is not the folder of an experiment, or a file in it is damaged.
@@ -84,7 +84,7 @@ def load(folder: Path | str) -> Result:
 
 
 def read_result(folder: Path) -> Result:
-    """Return what an experiment's folder holds.
+    """Return the result in an experiment's folder.
 
     Raises:
         UserError: It is not the folder of an experiment, or a file in it is damaged.

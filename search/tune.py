@@ -1,4 +1,4 @@
-"""`python -m search.tune`: from a folder of MRI slices to an exported model. The program's story, on one screen."""
+"""`python -m search.tune`: from a folder of MRI slices to an exported model. `run` has all steps in order."""
 
 import logging
 import sys
@@ -43,7 +43,7 @@ search runs on that Ray cluster. `--resume NAME` continues a search that was int
 
 
 def run(config: SearchConfig) -> Result:
-    """Run a search, promote its best trial, and return what came of it.
+    """Run a search, promote its best trial, and return the result.
 
     The search runs on the Ray cluster that the environment variable RAY_ADDRESS names, else on this machine. Ctrl-C
     ends the trials, and the best so far is promoted; `resume` continues them.
@@ -71,13 +71,14 @@ def run(config: SearchConfig) -> Result:
 
 
 def resume(folder: Path | str, **changes: Any) -> Result:
-    """Continue the search in an experiment's folder, however it ended, and return what came of it.
+    """Continue the search in an experiment's folder, however it ended, and return the result.
 
     Args:
         changes: Fields of SearchConfig that are different from now on, such as `time_budget_seconds`.
 
     Raises:
-        UserError: There is no such experiment, or a change is one that trials could not be compared over.
+        UserError: There is no such experiment, or a field was changed that must stay the same, so that trials can be
+            compared.
     """
     recorded = recorded_config(sync_down(Path(folder), light=True))
     config = replace(recorded, resume=recorded.name, **changes)
@@ -123,7 +124,10 @@ def _without_training(config: SearchConfig, rows: list[TrialRow]) -> SearchConfi
     wanted = config.promotion
     if not (wanted.final_seeds or wanted.folds) or all(row.error != INTERRUPTED for row in rows):
         return config
-    print(f"note: nothing more is trained; python -m search.promote {config.name} does it", file=sys.stderr)
+    print(
+        f"note: the final seeds and folds are left out; python -m search.promote {config.name} trains them",
+        file=sys.stderr,
+    )
     return replace(config, promotion=replace(wanted, final_seeds=0, folds=0))
 
 

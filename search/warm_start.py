@@ -36,7 +36,8 @@ def gather(config: SearchConfig) -> WarmStart:
         if not found:
             measured = "".join(f" and has {cost}" for cost in costs(config.objective))
             raise UserError(
-                f"no trial of {config.out / name} lies in the space {config.space!r}{measured}: nothing to start from"
+                f"no trial of {config.out / name} lies in the space {config.space!r}{measured}: leave it out of "
+                "--warm-start"
             )
         earlier += found
     first = [] if config.try_first is None else _read_samples(config.try_first, space)
@@ -44,7 +45,7 @@ def gather(config: SearchConfig) -> WarmStart:
 
 
 def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
-    """Return the earlier trials and the samples to try first with which an experiment began."""
+    """Return the earlier trials that an experiment's searcher learns from, and the samples that it tries first."""
     if not (folder / CONFIG_FILE).exists():  # run_search without an experiment, as tests do
         return [], []
     known = read_experiment(folder).known
@@ -58,8 +59,8 @@ def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
 def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[EarlierTrial]:
     """Return the trials of an experiment that lie in this search's space and have its objectives.
 
-    An axis that the earlier space lacked takes the value that all its trials shared. Epochs are scaled to this search's
-    max_epochs, because the learning rate follows the share of the schedule that is done.
+    An axis that the earlier space lacked takes the value that all trials of that experiment had. Epochs are scaled to
+    this search's max_epochs, because the learning rate depends on the completed share of the schedule.
     """
     recorded = recorded_config(folder)
     stretch = config.max_epochs / recorded.max_epochs
@@ -97,7 +98,7 @@ def _read_samples(path: Path, space: Space) -> list[Sample]:
     for place, sample in enumerate(samples):
         if unknown := sorted(set(sample) - set(space)):
             raise UserError(
-                f"--try {path}, sample {place + 1}: {unknown[0]!r} is no axis; legal are {', '.join(space)}"
+                f"--try {path}, sample {place + 1}: {unknown[0]!r} is not an axis; legal are {', '.join(space)}"
             )
         if outside := _outside(sample, space):
             raise UserError(f"--try {path}, sample {place + 1}: {outside}")
@@ -105,7 +106,7 @@ def _read_samples(path: Path, space: Space) -> list[Sample]:
 
 
 def _is_of_kind(value: Any, axis: BaseDistribution) -> bool:
-    """Return whether a value has an axis's type: a depth is no 3.0, and a weight no `true`."""
+    """Return whether a value has an axis's type: 3.0 is not a depth, and `true` is not a weight."""
     if isinstance(axis, CategoricalDistribution):
         return any(value == choice and type(value) is type(choice) for choice in axis.choices)
     kinds = (int,) if isinstance(axis, IntDistribution) else (int, float)
@@ -113,7 +114,7 @@ def _is_of_kind(value: Any, axis: BaseDistribution) -> bool:
 
 
 def _outside(sample: Sample, space: Space) -> str | None:
-    """Return a sentence about the first value that lies outside the space; None if there is none."""
+    """Return a message about the first value that lies outside the space; None if all lie in it."""
     for name, value in sample.items():
         axis = space[name]
         if not (_is_of_kind(value, axis) and axis._contains(axis.to_internal_repr(value))):

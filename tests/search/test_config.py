@@ -70,7 +70,7 @@ def test_default_is_smoke_and_all_presets_hold():
         ),
         (
             {"searcher": "grid", "try_first": Path("first.json")},
-            "try is of no use with the searcher grid, which tries its own points: leave one out",
+            "try has no effect with the searcher grid, which tries its own points: leave one out",
         ),
     ],
 )
@@ -175,7 +175,7 @@ def test_parse_of_nothing_is_the_smoke_search_with_a_name():
         (["--searcher", "bohb"], "searcher is 'bohb', but must be one of"),
         (["--checkpoints-gb", "-1"], "checkpoints_gb is -1.0, but must be at least 0"),
         (["--resume", "../a"], "resume is '../a', but it becomes a folder"),
-        (["--searcher", "grid", "--try", "first.json"], "try is of no use with the searcher grid"),
+        (["--searcher", "grid", "--try", "first.json"], "try has no effect with the searcher grid"),
         (["--grace-period", "40"], "grace_period is 40, but must be at most max_epochs"),
     ],
 )
@@ -237,14 +237,14 @@ def test_main_returns_2_for_data_that_is_not_there(tmp_path, capsys):
         *(
             (
                 {"objective": ("val_dice", "latency_ms"), "searcher": searcher},
-                f"searcher is '{searcher}', which knows one objective only, not val_dice, latency_ms: choose one of "
+                f"searcher is '{searcher}', which takes one objective only, not val_dice, latency_ms: choose one of "
                 "tpe, gp, random, qmc, grid",
             )
             for searcher in ("forest", "cmaes")
         ),
         (
             {"objective": ("val_dice", "million_parameters"), "scheduler": "median"},
-            "scheduler is 'median', which knows one objective only, not val_dice, million_parameters: choose one of "
+            "scheduler is 'median', which takes one objective only, not val_dice, million_parameters: choose one of "
             "asha, hyperband, none",
         ),
         ({"dice_tolerance": -0.01}, "dice_tolerance is -0.01, but must be at least 0"),
@@ -284,7 +284,7 @@ def test_parse_adds_objectives_to_dice(options, objectives):
     ("options", "said"),
     [
         (["--objective", "speed"], "objective is 'speed', but must be one of val_dice, latency_ms"),
-        (["--objective", "latency_ms", "--searcher", "forest"], "searcher is 'forest', which knows one objective only"),
+        (["--objective", "latency_ms", "--searcher", "forest"], "searcher is 'forest', which takes one objective only"),
     ],
 )
 def test_parse_refuses_objectives_with_status_2(options, said, capsys):

@@ -52,10 +52,10 @@ def listed(capsys, out) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_list_says_the_state_of_each_what_it_spent_and_its_best_dice(tmp_path, capsys):
+def test_list_says_the_status_of_each_what_it_spent_and_its_best_dice(tmp_path, capsys):
     write_experiment(tmp_path, "mine", ALL, metrics=metrics_json())
     header, line = listed(capsys, tmp_path)
-    assert " ".join(header.split()) == "experiment state data trials epochs val Dice test Dice began wall clock"
+    assert " ".join(header.split()) == "experiment status data trials epochs val Dice test Dice began wall clock"
     assert line.split() == [
         *("mine", "promoted", "kaggle_3m", "4/4", "2C", "1P", "1F", "4", "0.2500", "0.8125", "2026-01-02", "03:04"),
         *("1", "min", "35", "s"),
@@ -96,9 +96,9 @@ def test_status_is_running_while_another_process_holds_the_folder(tmp_path):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert read_line(folder).cells["state"] == "running"
+        assert read_line(folder).cells["status"] == "running"
         process.communicate(b"\n")
-    assert read_line(folder).cells["state"] == "promoted"
+    assert read_line(folder).cells["status"] == "promoted"
 
 
 def test_looking_at_a_folder_does_not_keep_a_writer_out(tmp_path):

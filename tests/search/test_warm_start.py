@@ -126,7 +126,7 @@ def test_gather_fills_in_axes_that_an_earlier_space_held_constant(tmp_path, opti
 @pytest.mark.parametrize("options", [{"width": 12}, {"batch_size": 4}])
 def test_gather_refuses_an_experiment_whose_constants_lie_on_no_axis(tmp_path, options):
     write_experiment(tmp_path, "old", [row(0, [0.5])], **options)
-    message = f"no trial of {tmp_path / 'old'} lies in the space 'wide': nothing to start from"
+    message = f"no trial of {tmp_path / 'old'} lies in the space 'wide': leave it out of --warm-start"
     assert refusal(starting_from(tmp_path, "old", space="wide")) == message
 
 
@@ -159,7 +159,7 @@ def test_gather_refuses_an_experiment_without_trials(tmp_path):
     write_experiment(tmp_path, "failed", [row(0, [0.5], state=State.FAILED)])
     write_experiment(tmp_path, "empty", [])
     for name in ("failed", "empty"):
-        message = f"no trial of {tmp_path / name} lies in the space 'core': nothing to start from"
+        message = f"no trial of {tmp_path / name} lies in the space 'core': leave it out of --warm-start"
         assert refusal(starting_from(tmp_path, "good", name)) == message
 
 
@@ -191,8 +191,8 @@ def test_gather_reads_samples_of_the_wide_space(tmp_path):
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        ([{"rate": 0.1}], "sample 1: 'rate' is no axis; legal are learning_rate, depth, dropout, bce_weight"),
-        ([{}, {"width": 16}], "sample 2: 'width' is no axis; legal are learning_rate, depth, dropout, bce_weight"),
+        ([{"rate": 0.1}], "sample 1: 'rate' is not an axis; legal are learning_rate, depth, dropout, bce_weight"),
+        ([{}, {"width": 16}], "sample 2: 'width' is not an axis; legal are learning_rate, depth, dropout, bce_weight"),
         ([{"learning_rate": 0.1}], "sample 1: learning_rate is 0.1, but must be 0.0001 to 0.01, log"),
         ([SAMPLE, {"depth": 6}], "sample 2: depth is 6, but must be 2 to 5"),
         ([{"depth": 2.5}], "sample 1: depth is 2.5, but must be "),
@@ -326,7 +326,7 @@ def test_gather_says_which_cost_no_trial_has(tmp_path):
     wanted = starting_from(tmp_path, "old", objective=("val_dice", "million_parameters", "latency_ms"))
     assert refusal(wanted) == (
         f"no trial of {tmp_path / 'old'} lies in the space 'core' and has million_parameters and has latency_ms: "
-        "nothing to start from"
+        "leave it out of --warm-start"
     )
 
 
