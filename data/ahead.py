@@ -9,7 +9,7 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def ahead(
+def map_ahead(
     make: Callable[[Part], Result], parts: Iterable[Part], *, num_ahead: int, num_threads: int = 1, name: str = ""
 ) -> Generator[Result, None, None]:
     """Yield make(part) for each part, in order, while threads compute up to num_ahead of the next results.

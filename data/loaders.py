@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from data.ahead import ahead
+from data.ahead import map_ahead
 from data.augment import Augment
 from data.errors import UserError
 from data.pack import Pack
@@ -106,7 +106,7 @@ def train_batches(
     shares = [batch[rank::world_size] for batch in _global_batches(order, batch_size, world_size)]
     parts = [Part(slices=share, seed=seed, epoch=epoch) for share in shares[first:]]
     found = processes(parts) if processes else (augmented(pack, augment, part) for part in parts)
-    return ahead(lambda part: _batch(pack, part, *next(found)), parts, num_ahead=NUM_BATCHES_AHEAD, name="batches")
+    return map_ahead(lambda part: _batch(pack, part, *next(found)), parts, num_ahead=NUM_BATCHES_AHEAD, name="batches")
 
 
 def _global_batches(order: np.ndarray, batch_size: int, world_size: int) -> list[np.ndarray]:
@@ -127,7 +127,7 @@ def eval_batches(
     share = slices[rank::world_size]
     starts = range(0, len(share), batch_size)
     parts = [Part(slices=share[start : start + batch_size], seed=0, epoch=0) for start in starts]
-    return ahead(
+    return map_ahead(
         lambda part: _batch(pack, part, *augmented(pack, None, part)),
         parts,
         num_ahead=NUM_BATCHES_AHEAD,

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from rich.console import Console
 from rich.progress import track
 
-from data.ahead import ahead
+from data.ahead import map_ahead
 from data.errors import BadFiles, DataError, Problem
 from data.patient import Patient
 from data.preprocess import Preprocessing, prepare
@@ -200,7 +200,7 @@ class _Fitted:
 
 
 def _fit_all(patients: Sequence[Patient], preprocessing: Preprocessing, progress: bool) -> Iterable[_Fitted | BadFiles]:
-    fitted = ahead(
+    fitted = map_ahead(
         lambda patient: _fit(patient, preprocessing), patients, num_ahead=NUM_PATIENTS_AHEAD, num_threads=NUM_THREADS
     )
     if progress:

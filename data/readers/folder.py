@@ -135,11 +135,14 @@ def _match(images: Path, masks: Path, found: _Found) -> Iterator[tuple[Path, Pat
         elif len(own) > 1:
             found.bad(paths[0], f"has {len(own)} masks ({', '.join(map(str, own))}), but must have one; remove others")
         elif not own:
-            found.bad(paths[0], f"image without mask ({masks / stem}{paths[0].suffix}, also with _mask)")
+            found.bad(
+                paths[0],
+                f"has no mask ({masks / stem}{paths[0].suffix}, also with _mask); add it, or move the image away",
+            )
         else:
             yield paths[0], own[0]
     for path in sorted(path for paths in masks_of_stem.values() for path in paths):
-        found.bad(path, f"mask without image in {images}")
+        found.bad(path, f"has no image in {images}; add it, or move the mask away")
 
 
 def _by_stem(top: Path, found: _Found) -> dict[str, list[Path]]:

@@ -98,11 +98,14 @@ def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[Slic
         {number: paths[0] for number, paths in claimed[kind].items() if number not in twice} for kind in (False, True)
     )
     problems.extend(
-        Problem(path=images[number], reason=f"image without mask ({images[number].stem}_mask.tif)")
+        Problem(
+            path=images[number], reason=f"has no mask ({images[number].stem}_mask.tif); add it, or move the image away"
+        )
         for number in sorted(images.keys() - masks)
     )
     problems.extend(
-        Problem(path=masks[number], reason="mask without image") for number in sorted(masks.keys() - images)
+        Problem(path=masks[number], reason="has no image; add it, or move the mask away")
+        for number in sorted(masks.keys() - images)
     )
     pairs = sorted(images.keys() & masks)
     return tuple(SliceFiles(number=number, image=images[number], mask=masks[number]) for number in pairs)

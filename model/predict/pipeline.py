@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.ahead import ahead
+from data.ahead import map_ahead
 from data.errors import DataError
 from data.preprocess import Prepared, prepare
 from model.inference.volume import Network, predict_prepared, to_masks
@@ -89,8 +89,8 @@ class Pipeline:
             DataError: The outputs cannot be written.
         """
         with (
-            closing(ahead(self._read, patients, num_ahead=num_ahead, name="read")) as read,
-            closing(ahead(self._write, map(self._segment, read), num_ahead=num_ahead, name="write")) as written,
+            closing(map_ahead(self._read, patients, num_ahead=num_ahead, name="read")) as read,
+            closing(map_ahead(self._write, map(self._segment, read), num_ahead=num_ahead, name="write")) as written,
         ):
             yield from written
 

@@ -111,7 +111,9 @@ class TrainState:
         """
         state = _read(content, "checkpoint")
         if (found := _network_config(state, "checkpoint")) != self.network.config:
-            raise CheckpointError(f"checkpoint is of {found}, but this training is of {self.network.config}")
+            raise CheckpointError(
+                f"checkpoint is of {found}, but this training is of {self.network.config}; resume with the same network"
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

@@ -156,8 +156,8 @@ def test_source_gives_its_options_to_the_reader(tmp_path):
 @pytest.mark.parametrize(
     ("name", "paths", "stray", "problem"),
     [
-        ("lgg", LGG, "P/P_2.tif", "P/P_2.tif: image without mask (P_2_mask.tif)"),
-        ("folder", FOLDER, "masks/P/2.png", "masks/P/2.png: mask without image in"),
+        ("lgg", LGG, "P/P_2.tif", "P/P_2.tif: has no mask (P_2_mask.tif)"),
+        ("folder", FOLDER, "masks/P/2.png", "masks/P/2.png: has no image in"),
         ("nifti", NIFTI, "D/D_t1.nii.gz", "D: has no seg (D_seg.nii.gz); it has t1"),
     ],
 )
@@ -180,7 +180,7 @@ def test_source_lists_every_problem_however_many(tmp_path):
     touch(tmp_path, *LGG, *(f"P/P_{number}.tif" for number in range(2, 42)))
     with pytest.raises(BadFiles, match=r"has 40 problem\(s\)") as caught:
         found_in(tmp_path)
-    assert str(caught.value).count("image without mask") == 40
+    assert str(caught.value).count("has no mask") == 40
 
 
 def test_source_passes_on_the_warnings_of_the_reader(tmp_path):

@@ -151,7 +151,7 @@ def test_files_that_scan_or_decoding_skipped_are_recorded_together(tmp_path):
     (source / "P3" / "P3_2.tif").write_bytes(b"")
     cohort = read_cohort(config)
     assert [str(problem.path.relative_to(source)) for problem in cohort.skipped] == ["P0/P0_1.tif", "P3/P3_2.tif"]
-    assert [problem.reason.split(" (")[0] for problem in cohort.skipped] == ["image without mask", "is empty"]
+    assert [problem.reason.split(" (")[0] for problem in cohort.skipped] == ["has no mask", "is empty"]
     assert_slices(cohort, ALL - {("P0", 1), ("P3", 2)})
 
 

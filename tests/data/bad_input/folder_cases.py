@@ -85,8 +85,13 @@ FOLDER = [
         {"images/P1/2.jpg": "has the same name as 2.png"},
         ONE,
     ),
-    Case("an image without mask", removed(PNG_MASK), {PNG_IMAGE: "image without mask"}, ONE),
-    Case("a mask without image", removed(PNG_IMAGE), {PNG_MASK: "mask without image in .*/source/images$"}, ONE),
+    Case("an image without mask", removed(PNG_MASK), {PNG_IMAGE: "has no mask"}, ONE),
+    Case(
+        "a mask without image",
+        removed(PNG_IMAGE),
+        {PNG_MASK: "has no image in .*/source/images; add it, or move the mask away$"},
+        ONE,
+    ),
     Case(
         "a name without number",
         lambda source: [renamed(f"{kind}/P1/2.png", f"{kind}/P1/two.png")(source) for kind in ("images", "masks")],

@@ -135,9 +135,9 @@ LGG = [
         ONE,
     ),
     Case("a pipe, which would wait for ever", replaced(IMAGE, os.mkfifo), {IMAGE: "is a folder or a device"}, ONE),
-    Case("an image without mask", removed(MASK), {IMAGE: r"image without mask \(P1_2_mask.tif\)"}, ONE),
-    Case("a mask without image", removed(IMAGE), {MASK: "mask without image"}, ONE),
-    Case("a folder named like a TIFF", folder_instead, {MASK: "mask without image"}, ONE),
+    Case("an image without mask", removed(MASK), {IMAGE: r"has no mask \(P1_2_mask.tif\)"}, ONE),
+    Case("a mask without image", removed(IMAGE), {MASK: "has no image"}, ONE),
+    Case("a folder named like a TIFF", folder_instead, {MASK: "has no image"}, ONE),
     Case(
         "a copy of a file manager",
         copied(IMAGE, "P1/P1_2 (copy).tif"),

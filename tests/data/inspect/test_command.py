@@ -54,7 +54,7 @@ def test_inspect_lists_bad_files_and_inspects_the_rest(tmp_path, capsys, three_p
     assert [(kind, where) for kind, where, _ in found] == [
         ("unusable file", str(path)) for path in (alone, truncated, wrong)
     ]
-    assert [text.split(" (")[0] for *_, text in found[:2]] == ["image without mask", "is truncated"]
+    assert [text.split(" (")[0] for *_, text in found[:2]] == ["has no mask", "is truncated"]
     assert rows_of(out)["slices"] == "33"
     assert rows_of(out)["unusable files"] == "3"
 

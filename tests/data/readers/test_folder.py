@@ -155,8 +155,8 @@ def test_scan_numbers_slices_by_their_last_digits_or_in_natural_order(tmp_path, 
 @pytest.mark.parametrize(
     ("added", "expected"),
     [
-        (["images/P/2.png"], r"images/P/2\.png: image without mask \(masks/P/2\.png, also with _mask\)"),
-        (["masks/P/2.png"], r"masks/P/2\.png: mask without image in .*images"),
+        (["images/P/2.png"], r"images/P/2\.png: has no mask \(masks/P/2\.png, also with _mask\)"),
+        (["masks/P/2.png"], r"masks/P/2\.png: has no image in .*images; add it"),
         (["masks/P/1_mask.png"], r"images/P/1\.png: has 2 masks \(masks/P/1\.png, masks/P/1_mask\.png\), but must"),
         (["masks/P/1.tif"], r"images/P/1\.png: has 2 masks \(masks/P/1\.png, masks/P/1\.tif\), but must have one"),
         (

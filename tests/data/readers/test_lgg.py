@@ -61,8 +61,8 @@ def test_scan_says_what_layout_it_expects_of_an_empty_folder(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "A_2_mask.tif").unlink(), r"A_2\.tif: image without mask"),
-        (lambda folder: (folder / "A_2.tif").unlink(), r"A_2_mask\.tif: mask without image"),
+        (lambda folder: (folder / "A_2_mask.tif").unlink(), r"A_2\.tif: has no mask"),
+        (lambda folder: (folder / "A_2.tif").unlink(), r"A_2_mask\.tif: has no image"),
         (lambda folder: shutil.copy(folder / "A_2.tif", folder / "A_02.tif"), "slice number 2 is already that of"),
         (lambda folder: shutil.copytree(folder, folder.parent / "copy" / "A"), "patient id A is already that of"),
         (lambda folder: (folder / "overview.tif").touch(), r"overview\.tif: the name is not"),
