@@ -19,7 +19,7 @@ from search.config import SearchConfig
 LOOK_SECONDS = 1.0
 """How long a number of lanes is used before it is counted again."""
 
-MOST_REQUESTED = 100
+MAX_REQUESTED = 100
 """The most lanes for which machines are requested at a time; thousands of requests would slow Ray's scheduler down."""
 
 
@@ -91,11 +91,11 @@ class LaneCapacity:
         if num_lanes == self._num_lanes:
             self._tell(num_lanes, nodes)
         if self._requests is not None:
-            has_got = any(node.got for node in nodes) or num_busy > count_held_lanes(self._lanes, nodes)
-            self._request(self._requests, has_got, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
+            must_release = any(node.requested for node in nodes) or num_busy > count_held_lanes(self._lanes, nodes)
+            self._request(self._requests, must_release, num_free=num_lanes - num_busy, num_more=wanted - num_lanes)
         return num_lanes
 
-    def _request(self, requests: CapacityRequests, has_got: bool, *, num_free: int, num_more: int) -> None:
+    def _request(self, requests: CapacityRequests, must_release: bool, *, num_free: int, num_more: int) -> None:
         """Request machines for the lanes that the search could use beyond the room there is.
 
         Nothing is requested while anything is free: a request could take it from a lane that is starting, in this
@@ -107,14 +107,14 @@ class LaneCapacity:
         a record of every placement group, even of removed ones.
 
         Args:
-            has_got: Whether requests hold resources, or a lane that is starting is not placed yet.
+            must_release: Whether requests hold resources, or a lane that is starting is not placed yet. Lanes go first.
             num_free: Lanes that could start now.
             num_more: Lanes beyond the present room that the search could use.
         """
-        if has_got or (num_free > 0 and self._had_free):
+        if must_release or (num_free > 0 and self._had_free):
             requests.ask_for(0)
         elif num_free <= 0:
-            requests.ask_for(min(max(0, num_more), MOST_REQUESTED))
+            requests.ask_for(min(max(0, num_more), MAX_REQUESTED))
         self._had_free = num_free > 0
 
     def _tell(self, num_lanes: int, nodes: list[NodeUsage]) -> None:

@@ -24,7 +24,7 @@ class NodeUsage:
     ours: Mapping[str, float] = field(default_factory=dict)
     """What this search's lanes hold."""
 
-    got: Mapping[str, float] = field(default_factory=dict)
+    requested: Mapping[str, float] = field(default_factory=dict)
     """What this search's requests for machines hold, until they are removed and a lane can book it."""
 
     @property
@@ -36,9 +36,9 @@ class NodeUsage:
         return self._sum_up_to_total(self.free, self.ours)
 
     @property
-    def not_others(self) -> dict[str, float]:
+    def not_held_by_others(self) -> dict[str, float]:
         """What no other job holds."""
-        return self._sum_up_to_total(self.free, self.ours, self.got)
+        return self._sum_up_to_total(self.free, self.ours, self.requested)
 
     def _sum_up_to_total(self, *parts: Mapping[str, float]) -> dict[str, float]:
         return {name: min(self.total.get(name, 0.0), sum(part.get(name, 0.0) for part in parts)) for name in SHARED}
@@ -47,9 +47,9 @@ class NodeUsage:
 def cluster_nodes() -> list[NodeUsage]:
     """Return the usage of every node that lanes may be placed on."""
     free = get_free_resources()
-    ours, got = booked_by_node()
+    ours, requested = booked_by_node()
     return [
-        NodeUsage(total=total, free=free.get(node, total), ours=ours.get(node, {}), got=got.get(node, {}))
+        NodeUsage(total=total, free=free.get(node, total), ours=ours.get(node, {}), requested=requested.get(node, {}))
         for node, total in resources_by_node().items()
     ]
 
@@ -76,7 +76,7 @@ def count_held_lanes(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> int:
 
 def describe_other_jobs(nodes: Sequence[NodeUsage]) -> str:
     """Return a text such as "other jobs hold 3 CPU"; "" if they hold nothing."""
-    taken = {name: sum(node.total.get(name, 0.0) - node.not_others[name] for node in nodes) for name in SHARED}
+    taken = {name: sum(node.total.get(name, 0.0) - node.not_held_by_others[name] for node in nodes) for name in SHARED}
     taken = {name: round(amount, 4) for name, amount in taken.items() if amount > UNIT}
     return f"other jobs hold {describe_resources(taken)}" if taken else ""
 
@@ -88,8 +88,8 @@ def explain_no_room(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> str:
     if not count_lanes(lanes, [node.total for node in nodes]):
         return f"no machine has {wanted}" if lanes.num_workers == 1 else f"the machines have no room for {wanted}"
     for name in ("GPU", "CPU"):
-        if name in lanes.worker_resources() and sum(node.not_others[name] for node in nodes) < UNIT:
+        if name in lanes.worker_resources() and sum(node.not_held_by_others[name] for node in nodes) < UNIT:
             total = sum(node.total.get(name, 0.0) for node in nodes)
             return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use by other jobs"
-    free = describe_resources({name: round(sum(node.not_others[name] for node in nodes), 4) for name in SHARED})
+    free = describe_resources({name: round(sum(node.not_held_by_others[name] for node in nodes), 4) for name in SHARED})
     return f"asked for {wanted}, free on all machines: {free}; {describe_other_jobs(nodes)}"

@@ -10,7 +10,7 @@ from ray import cloudpickle, tune
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
-from search.cluster.capacity.lane_capacity import LOOK_SECONDS, MOST_REQUESTED, LaneCapacity
+from search.cluster.capacity.lane_capacity import LOOK_SECONDS, MAX_REQUESTED, LaneCapacity
 from search.cluster.capacity.lane_plan import LanePlan, plan_lanes
 from search.cluster.capacity.node_usage import NodeUsage, explain_no_room
 from search.cluster.capacity.placement_groups import CapacityRequests, describe_waiting_groups
@@ -147,7 +147,7 @@ def test_what_requests_have_got_is_given_back_before_a_lane_uses_it():
     capacity = cluster.capacity(planned=2, trials=6)
     steps = [
         (node(total=2, free=0), 0, False, [6]),
-        (replace(node(total=2, free=1), got={"CPU": 1}), 1, False, [6, 0]),
+        (replace(node(total=2, free=1), requested={"CPU": 1}), 1, False, [6, 0]),
         (node(total=2, free=2), 1, True, [6, 0, 0]),
         (node(total=2, free=0, ours=2), 2, False, [6, 0, 0, 4]),
     ]
@@ -162,7 +162,7 @@ def test_what_requests_have_got_is_given_back_before_a_lane_uses_it():
     ("num_nodes", "busy", "trials", "begun", "unfinished", "asked"),
     [
         (1, 1, 30, 1, 0, 29), (4, 4, 30, 4, 0, 26), (4, 4, 6, 6, 0, 0), (4, 4, 6, 6, 1, 1), (0, 0, 5, 2, 0, 3),
-        (0, 0, 5, 5, 2, 2), (0, 0, 5, 5, 0, 1), (1, 1, 1000, 1, 0, MOST_REQUESTED),
+        (0, 0, 5, 5, 2, 2), (0, 0, 5, 5, 0, 1), (1, 1, 1000, 1, 0, MAX_REQUESTED),
     ],
     ids=[
         "all that is left", "beside what it has", "none is left", "one was cut off", "from nothing",
