@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from data.atomic import new_folder
+from data.errors import UserError
 from data.pack import Pack
 from data.patient import Patient
 from data.preprocess import Preprocessing
@@ -94,7 +95,7 @@ def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:
             preprocessing=preprocessing,
             fingerprint=facts["fingerprint"],
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, UserError) as error:
         logger.warning("the pack in %s is damaged (%s) and is made again", target, error)
         shutil.rmtree(target, ignore_errors=True)
         return None

@@ -7,14 +7,14 @@ from pathlib import Path
 MAX_LISTED_PROBLEMS = 10
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Something that the person who ran the program caused and can mend.
 
     Raised where input enters: the command line, a config, files, data, the address of a cluster. The message names the
     thing, the value found, what is legal, and what to do. A command prints it as one line and exits with status 2
     (data/command.py). Every other exception is a fault of the program and keeps its traceback.
 
-    It is a ValueError, because that is what a Python programmer who builds a config expects to catch.
+    It is no ValueError: a library that catches ValueErrors, as tyro and Optuna do, must not swallow or reword it.
     """
 
 

@@ -86,7 +86,7 @@ class Settings:
         _check_types(values)
         try:
             preprocessing = Preprocessing(**values["preprocessing"])
-        except (TypeError, ValueError) as error:
+        except (TypeError, UserError) as error:
             raise ModelError(f"settings have a preprocessing that is not legal: {error}") from error
         return cls(
             preprocessing=preprocessing,

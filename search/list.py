@@ -13,6 +13,7 @@ from rich.text import Text
 
 from data.arguments import parse_arguments
 from data.command import run_command
+from data.errors import UserError
 from data.printable import printable
 from search.console import open_console
 from search.formatting import format_duration
@@ -102,7 +103,7 @@ def read_line(folder: Path) -> Line:
             "wall clock": format_duration(wall_seconds(rows)),
         }
         return Line(name=folder.name, began=began.timestamp(), cells=cells)
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         return Line(name=folder.name, began=_changed(folder), cells={"status": "damaged"}, damage=_reason(error))
 
 

@@ -81,7 +81,7 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[E
 def _in_space(row: TrialRow, config: SearchConfig, space: Space) -> Sample | None:
     try:
         network, train = to_configs(row.sample, config.shared_settings(3))  # the number of channels is no axis
-    except ValueError:  # the trial is of another version of the program
+    except (ValueError, UserError):  # the trial is of another version of the program
         return None
     values = network.to_dict() | asdict(train)
     sample = {name: values[name] for name in space}

@@ -117,8 +117,6 @@ def _decode_mapping(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
     try:
         return {key_kind(key): _decode(item_kind, item, _within(place, key)) for key, item in values.items()}
     except ValueError as error:
-        if isinstance(error, UserError):
-            raise
         raise _wrong(value, "a JSON object whose keys are whole numbers", place) from error
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data.augment import Augment, AugmentConfig, build_augment
+from data.errors import UserError
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -107,5 +108,5 @@ def test_build_augment_is_none_at_strength_zero():
 
 @pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan")])
 def test_augment_config_refuses_an_illegal_strength(strength):
-    with pytest.raises(ValueError, match=rf"strength is {strength}, but must be from 0 \(no augmentation\) to 2"):
+    with pytest.raises(UserError, match=rf"strength is {strength}, but must be from 0 \(no augmentation\) to 2"):
         AugmentConfig(strength=strength)

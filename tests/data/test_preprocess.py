@@ -320,12 +320,13 @@ ILLEGAL = {
 }
 
 REFUSALS = """
+from data.errors import UserError
 from data.preprocess import Preprocessing
 for options in {!r}:
     try:
         Preprocessing(**options)
         print("legal")
-    except ValueError as error:
+    except UserError as error:
         print(error)
 """
 

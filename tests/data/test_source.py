@@ -190,7 +190,7 @@ def test_source_passes_on_the_warnings_of_the_reader(tmp_path):
 
 
 def test_reading_refuses_channels_twice():
-    with pytest.raises(ValueError, match=r"^channels are flair, pre, flair, but each may be taken once$"):
+    with pytest.raises(UserError, match=r"^channels are flair, pre, flair, but each may be taken once$"):
         Reading(channels=("flair", "pre", "flair"))
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from data.errors import UserError
 from model.device import PRECISIONS, find_device
 from model.unet import UNetConfig
 
@@ -35,5 +36,5 @@ def test_autocast_computes_in_the_precision_and_float32_changes_nothing(precisio
 
 
 def test_find_device_names_the_legal_precisions():
-    with pytest.raises(ValueError, match="precision is 'int8', but must be one of auto, float32, bf16, fp16"):
+    with pytest.raises(UserError, match="precision is 'int8', but must be one of auto, float32, bf16, fp16"):
         find_device("int8")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from data.errors import UserError
 from model.segmentation_network import num_parameters
 from model.unet import NORMS, UNet, UNetConfig
 
@@ -67,12 +68,12 @@ def test_unet_gives_every_parameter_a_gradient():
 
 
 def test_unet_names_the_nearest_legal_sides():
-    with pytest.raises(ValueError, match=r"20 x 32 pixels, but .*depth=3.* divisible by 8: .* to 24 x 32"):
+    with pytest.raises(UserError, match=r"20 x 32 pixels, but .*depth=3.* divisible by 8: .* to 24 x 32"):
         tiny(depth=3)(torch.zeros(1, 3, 20, 32))
 
 
 def test_unet_names_the_channels_it_was_built_for():
-    with pytest.raises(ValueError, match="2 channels, but this network was built for 3"):
+    with pytest.raises(UserError, match="2 channels, but this network was built for 3"):
         tiny()(torch.zeros(1, 2, 8, 8))
 
 
@@ -87,7 +88,7 @@ def test_unet_names_the_channels_it_was_built_for():
     ],
 )
 def test_unet_config_refuses_illegal_shapes(wrong, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         UNetConfig(**wrong)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from data.errors import UserError
 from data.preprocess import Preprocessing
 from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
@@ -49,7 +50,7 @@ def as_read(experiment: ExperimentRecord) -> ExperimentRecord:
 
 
 def refusal(changed: SearchConfig, recorded: SearchConfig) -> str:
-    with pytest.raises(ValueError, match=r".") as caught:
+    with pytest.raises(UserError, match=r".") as caught:
         check_changes(changed, recorded)
     return str(caught.value)
 
@@ -75,13 +76,13 @@ def test_check_folder_creates_the_parents_and_no_more(tmp_path):
 def test_check_folder_refuses_one_that_exists_and_says_how_to_resume_it(tmp_path, is_file):
     (tmp_path / "mine").touch() if is_file else (tmp_path / "mine").mkdir()
     message = f"{tmp_path}/mine exists already: resume it with --resume mine, choose another --name, or remove it"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         check_folder(config(tmp_path))
 
 
 @pytest.mark.parametrize("out", ["/proc/runs", "/dev/full", "/dev/null/runs"])
 def test_check_folder_refuses_an_out_that_cannot_be_written(out):
-    with pytest.raises(ValueError, match=rf"^--out {out} cannot be written \(.+\): choose another folder$"):
+    with pytest.raises(UserError, match=rf"^--out {out} cannot be written \(.+\): choose another folder$"):
         check_folder(config(Path(out)))
 
 
@@ -99,7 +100,7 @@ def no_room() -> Iterator[None]:
 def test_check_folder_refuses_an_out_without_room(tmp_path):
     with (
         no_room(),
-        pytest.raises(ValueError, match=rf"^--out {tmp_path} cannot be written \(.+\): choose another") as caught,
+        pytest.raises(UserError, match=rf"^--out {tmp_path} cannot be written \(.+\): choose another") as caught,
     ):
         check_folder(config(tmp_path))
     assert "File too large" in str(caught.value)
@@ -175,20 +176,20 @@ def test_recorded_config_of_a_renamed_experiment_is_of_its_folder(tmp_path):
 def test_recorded_config_refuses_options_of_another_version(tmp_path):
     write_config(tmp_path / "mine", pruner="none", colour="red")
     message = f"{tmp_path}/mine/config.json has options that this version does not know: colour, pruner"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         recorded_config(tmp_path / "mine")
 
 
 def test_recorded_config_refuses_values_that_are_not_legal(tmp_path):
     write_config(tmp_path / "mine", searcher="bohb")
-    with pytest.raises(ValueError, match="searcher is 'bohb', but must be one of"):
+    with pytest.raises(UserError, match="searcher is 'bohb', but must be one of"):
         recorded_config(tmp_path / "mine")
 
 
 @pytest.mark.parametrize(("option", "value"), [("trials", "many"), ("space", {}), ("name", 3), ("warm_start", 3)])
 def test_recorded_config_does_not_fall_over_values_of_another_kind(tmp_path, option, value):
     write_config(tmp_path / "mine", **{option: value})
-    with suppress(ValueError):  # which a person is told
+    with suppress(UserError):  # which a person is told
         recorded_config(tmp_path / "mine")
 
 
@@ -202,14 +203,14 @@ def test_recorded_config_of_an_older_version_has_the_defaults_of_what_it_lacks(t
 def test_recorded_config_refuses_what_is_no_experiment(tmp_path, content):
     if content is not None:
         (tmp_path / CONFIG_FILE).write_text(content)
-    with pytest.raises(ValueError, match=f"^{tmp_path} is not an experiment of this program: "):
+    with pytest.raises(UserError, match=f"^{tmp_path} is not an experiment of this program: "):
         recorded_config(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"config": null}', '{"config": [1]}'])
 def test_recorded_config_refuses_json_of_something_else(tmp_path, content):
     (tmp_path / CONFIG_FILE).write_text(content)
-    with pytest.raises(ValueError, match=f"^{tmp_path} is not an experiment of this program: "):
+    with pytest.raises(UserError, match=f"^{tmp_path} is not an experiment of this program: "):
         recorded_config(tmp_path)
 
 
@@ -281,7 +282,7 @@ def test_resume_experiment_refuses_other_patients_and_changes_nothing(tmp_path):
         "the patients in elsewhere are not those that mine began with (fingerprint fedcba987654, then 0123456789ab): "
         "put the old ones back, or begin a new search"
     )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         resume_experiment(config(tmp_path, data="elsewhere", trials=99), small_cohort("fedcba9876543210"))
     assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
 
@@ -290,7 +291,7 @@ def is_being_written(folder: Path) -> bool:
     try:
         with exclusive_writer(folder):
             return False
-    except ValueError:
+    except UserError:
         return True
 
 
@@ -316,7 +317,7 @@ def test_a_resumed_experiment_keeps_what_was_known_when_it_began(tmp_path):
 def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
     with open_experiment(config(tmp_path), small_cohort(), LANES, KNOWN):
         before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
-        with pytest.raises(ValueError, match=f"^another search is writing to {tmp_path}/mine"):
+        with pytest.raises(UserError, match=f"^another search is writing to {tmp_path}/mine"):
             begin(config(tmp_path, resume="mine", trials=99))
         assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
 
@@ -324,7 +325,7 @@ def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
 def test_open_experiment_releases_one_with_other_patients(tmp_path):
     begin(config(tmp_path))
     with (
-        pytest.raises(ValueError, match="are not those that mine began with"),
+        pytest.raises(UserError, match="are not those that mine began with"),
         open_experiment(config(tmp_path, resume="mine"), small_cohort("fedcba9876543210"), LANES, WarmStart()),
     ):
         pytest.fail("other patients")

@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from data.errors import UserError
 from model.networks import NETWORKS
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
@@ -52,7 +53,7 @@ def test_to_configs_names_unknown_keys_and_the_legal_ones():
 
 
 def test_to_configs_raises_what_a_config_refuses():
-    with pytest.raises(ValueError, match=r"dropout is 1\.5, but must be at least 0 and below 1"):
+    with pytest.raises(UserError, match=r"dropout is 1\.5, but must be at least 0 and below 1"):
         to_configs({"dropout": 1.5}, FIXED)
 
 
@@ -83,7 +84,7 @@ def test_to_configs_describes_the_network_that_is_asked_for(monkeypatch):
 
 
 def test_to_configs_refuses_an_unknown_architecture():
-    with pytest.raises(ValueError, match="architecture is 'vgg', but must be one of unet"):
+    with pytest.raises(UserError, match="architecture is 'vgg', but must be one of unet"):
         to_configs({}, replace(FIXED, architecture="vgg"))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from data.errors import UserError
 from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.experiment import open_experiment
@@ -50,7 +51,7 @@ def trying(folder: Path, content: str, **options: Any) -> SearchConfig:
 
 
 def refusal(config: SearchConfig) -> str:
-    with pytest.raises(ValueError, match=r".") as caught:
+    with pytest.raises(UserError, match=r".") as caught:
         gather(config)
     return str(caught.value)
 
@@ -222,7 +223,7 @@ def test_gather_refuses_or_converts_values_of_another_kind(tmp_path, sample, kin
     """Else a depth of 3.0 or a learning rate of "0.001" would fail in training, far from the file that has it."""
     try:
         known = gather(trying(tmp_path, json.dumps([sample])))
-    except ValueError as error:
+    except UserError as error:
         assert str(error).startswith(f"--try {tmp_path / 'first.json'}, sample 1: ")  # noqa: PT017
         return
     [value] = known.first[0].values()
@@ -289,7 +290,7 @@ def test_load_of_an_experiment_of_an_older_version_is_nothing(tmp_path):
 def test_load_refuses_a_file_that_was_broken(tmp_path):
     config = write_experiment(tmp_path, "old", [])
     (config.folder / CONFIG_FILE).write_text("{")
-    with pytest.raises(ValueError, match=f"^{re.escape(str(config.folder))} is not an experiment of this program: "):
+    with pytest.raises(UserError, match=f"^{re.escape(str(config.folder))} is not an experiment of this program: "):
         load(config.folder)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.errors import UserError
 from data.preprocess import normalise
 from model.training.checkpoint import CheckpointError
 from model.training.train import train
@@ -136,7 +137,7 @@ def test_train_refuses_the_checkpoint_of_another_network():
 
 
 def test_train_refuses_slices_that_the_network_cannot_halve():
-    with pytest.raises(ValueError, match=r"slices are 8 x 8 pixels, but .*depth=4.* needs .* 16 x 16"):
+    with pytest.raises(UserError, match=r"slices are 8 x 8 pixels, but .*depth=4.* needs .* 16 x 16"):
         run_training(UNetConfig(depth=4, width=2))
 
 
@@ -157,5 +158,5 @@ def test_train_refuses_slices_that_the_network_cannot_halve():
     ],
 )
 def test_train_config_refuses_illegal_settings(changes, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         small_training(**changes)

@@ -11,6 +11,7 @@ import yaml
 from ray import cloudpickle, tune
 from ray.util.placement_group import placement_group_table
 
+from data.errors import UserError
 from search.cluster.capacity import autoscaler
 from search.cluster.capacity.autoscaler import plan_on_cluster, read_machine_types
 from search.cluster.capacity.lane_capacity import LaneCapacity
@@ -83,7 +84,7 @@ def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes()
         "a trial needs 1 workers of 8 CPU and 2 GPU, but the nodes have 0 CPU and 0 GPU, and an autoscaler can add "
         "3 of 4 CPU and 1 GPU: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
     )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         plan_lanes(SearchConfig(gpus_per_worker=2), [HEAD], [MachineType(resources=GPU_MACHINE, max_count=3)])
 
 
@@ -141,9 +142,9 @@ def test_an_autoscaler_starts_two_machines_for_quarter_gpus_and_ends_them(cloud,
         assert time.monotonic() < deadline, "idle machines stay"
         time.sleep(0.2)
     autoscaler.BOOTSTRAP.unlink()  # as where an autoscaler does not say what it has
-    with pytest.raises(ValueError, match="give both cpus_per_worker and gpus_per_worker; then the search requests one"):
+    with pytest.raises(UserError, match="give both cpus_per_worker and gpus_per_worker; then the search requests one"):
         plan_on_cluster(SearchConfig(gpus_per_worker=1))
-    with pytest.raises(ValueError, match="No autoscaler has said that it could add a machine that fits"):
+    with pytest.raises(UserError, match="No autoscaler has said that it could add a machine that fits"):
         plan_on_cluster(SearchConfig(gpus_per_worker=2, cpus_per_worker=1))
     assert plan_on_cluster(SearchConfig(trials=5, gpus_per_worker=1, cpus_per_worker=1)).num_lanes == 5
     assert not [group for group in placement_group_table().values() if group["state"] != "REMOVED"]

@@ -12,6 +12,7 @@ from moto import mock_aws
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from data.errors import UserError
 from search.cluster.capacity.lane_plan import plan_lanes
 from search.config import SearchConfig
 from tests.support.ray_internals import (
@@ -153,7 +154,7 @@ def test_lanes_fit_on_the_first_nodes(config, workers_per_trial, num_lanes):
 
 
 def test_lanes_cannot_be_planned_on_the_head_alone(config):
-    with pytest.raises(ValueError, match="0 CPU and 0 GPU"):
+    with pytest.raises(UserError, match="0 CPU and 0 GPU"):
         plan_lanes(SearchConfig(), [head(config)["resources"]])
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from data.errors import UserError
 from search.cluster.capacity import node_usage
 from search.cluster.capacity.lane_plan import LanePlan, count_lanes, plan_lanes, workers_per_gpu
 from search.config import SearchConfig
@@ -88,7 +89,7 @@ def test_count_lanes_takes_all_of_what_is_left_of_a_gpu(gpus, free, expected):
 @pytest.mark.parametrize("gpus", [2.5, 1.5, 0.00001])
 def test_plan_lanes_refuses_a_share_of_gpus_that_ray_does_not_give(gpus):
     with pytest.raises(
-        ValueError, match=r"gpus_per_worker is .*, but must be 0, a share of one GPU \(0.0001 to 1\), or a"
+        UserError, match=r"gpus_per_worker is .*, but must be 0, a share of one GPU \(0.0001 to 1\), or a"
     ):
         plan([node(64, 8)], gpus_per_worker=gpus)
 
@@ -103,7 +104,7 @@ def test_workers_per_gpu_by_hand(gpus, expected):
 def test_plan_lanes_never_books_more_than_there_is(nodes, workers):
     try:
         found = plan(nodes, workers_per_trial=workers)
-    except ValueError:
+    except UserError:
         return
     for name, amount in found.worker_resources().items():
         assert found.num_lanes * found.num_workers * amount <= sum(one.get(name, 0) for one in nodes)
@@ -145,5 +146,5 @@ def test_actor_resources_are_a_workers_or_one_byte():
 )
 def test_plan_lanes_refuses_a_trial_that_fits_nowhere(nodes, changes, sizes):
     message = f"a trial needs {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         plan(nodes, **changes)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from data.errors import UserError
 from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
@@ -274,7 +275,7 @@ def test_a_log_of_another_version_is_refused(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"event": "dance", "number": 0}\n')
     search, _, _ = coordinator(log=log)
-    with pytest.raises(ValueError, match=r"event that this version does not know: 'dance'"):
+    with pytest.raises(UserError, match=r"event that this version does not know: 'dance'"):
         search.restore(lambda number: 0)
 
 

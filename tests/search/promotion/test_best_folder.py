@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 from data.atomic import write
+from data.errors import UserError
 from data.preprocess import Preprocessing
 from model.device import find_device
 from model.export.onnx_export import ExportError
@@ -303,7 +304,7 @@ def test_experiment_is_what_config_json_says(delivered):
 
 
 def test_experiment_refuses_a_folder_that_is_there(delivered):
-    with pytest.raises(ValueError, match=r"tiny exists already: resume it with --resume tiny, choose another --name"):
+    with pytest.raises(UserError, match=r"tiny exists already: resume it with --resume tiny, choose another --name"):
         check_folder(delivered.config)
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from data.errors import UserError
 from search.promotion_options import Promotion
 
 
@@ -20,5 +21,5 @@ from search.promotion_options import Promotion
     ],
 )
 def test_promotion_refuses_options_out_of_range(changes, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         Promotion(**changes)

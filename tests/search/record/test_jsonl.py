@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from data.errors import UserError
 from search.record.jsonl import append_line, read_lines
 
 VALUES = [{"number": 0, "dice": 1 / 3}, {"text": "one line\nand \u00e4nother", "none": None}, {"list": [1, {"two": 2}]}]
@@ -82,7 +83,7 @@ def test_read_lines_name_a_line_that_is_not_json(path, place):
     lines = write(path, VALUES).splitlines(keepends=True)
     lines[place] = lines[place][:8] + b"\n"
     path.write_bytes(b"".join(lines))
-    with pytest.raises(ValueError, match=rf"^{path}, line {place + 1}, is not JSON: "):
+    with pytest.raises(UserError, match=rf"^{path}, line {place + 1}, is not JSON: "):
         read_lines(path)
 
 
@@ -90,7 +91,7 @@ def test_read_lines_name_a_last_line_that_is_whole_and_not_json(path):
     write(path, VALUES[:1])
     with path.open("a") as file:
         file.write("garbage\n")
-    with pytest.raises(ValueError, match=rf"^{path}, line 2, is not JSON: "):
+    with pytest.raises(UserError, match=rf"^{path}, line 2, is not JSON: "):
         read_lines(path)
 
 
@@ -99,5 +100,5 @@ def test_read_lines_name_a_line_that_is_json_and_no_object(path, line):
     write(path, VALUES[:1])
     with path.open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(ValueError, match=rf"^{path}, line 2, is not a JSON object$"):
+    with pytest.raises(UserError, match=rf"^{path}, line 2, is not a JSON object$"):
         read_lines(path)

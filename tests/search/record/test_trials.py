@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from data.errors import UserError
 from search.record.epochs import EpochMetrics
 from search.record.trials import State, append_row, best_first, count_states, read_rows, trial_id
 from tests.support.fakes import trial_row
@@ -65,7 +66,7 @@ def test_read_rows_refuse_a_line_that_is_not_a_trial(tmp_path, changes, missing)
     values.pop(missing, None)
     path.write_text(json.dumps(values) + "\n")
     append_row(path, trial_row(1, [0.5]))
-    with pytest.raises(ValueError, match=rf"^{path}, line 1: "):
+    with pytest.raises(UserError, match=rf"^{path}, line 1: "):
         read_rows(path)
 
 
@@ -74,7 +75,7 @@ def test_read_rows_name_a_line_that_is_not_even_an_object(tmp_path):
     append_row(path, trial_row(0, [0.5]))
     with path.open("a") as file:
         file.write("[0]\n")
-    with pytest.raises(ValueError, match=f"^{path}, line 2, is not a JSON object$"):
+    with pytest.raises(UserError, match=f"^{path}, line 2, is not a JSON object$"):
         read_rows(path)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from data.errors import UserError
 from search.storage.bucket import check_uri, open_bucket
 
 
@@ -16,10 +17,10 @@ def test_check_uri_adds_the_endpoint_and_region_of_the_environment(monkeypatch):
 
 
 def test_open_bucket_says_what_to_do_when_it_is_refused(s3_server, bucket):
-    with pytest.raises(ValueError, match=r"there is no bucket 'nobodys': make it"):
+    with pytest.raises(UserError, match=r"there is no bucket 'nobodys': make it"):
         open_bucket(s3_server.uri("nobodys"))
-    with pytest.raises(ValueError, match=r"legal after \? are region, endpoint_override and scheme"):
+    with pytest.raises(UserError, match=r"legal after \? are region, endpoint_override and scheme"):
         open_bucket(f"{bucket}&nonsense=1")
-    with s3_server.refusing(), pytest.raises(ValueError, match=r"access is denied: give this machine credentials"):
+    with s3_server.refusing(), pytest.raises(UserError, match=r"access is denied: give this machine credentials"):
         open_bucket(bucket)
     assert open_bucket(bucket).is_bucket  # a refusal is not remembered

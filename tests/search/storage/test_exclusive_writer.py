@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from data.errors import UserError
 from search.record.files import LOCK_FILE
 from search.storage.writer import exclusive_writer
 
@@ -27,7 +28,7 @@ def test_exclusive_writer_refuses_until_the_other_process_was_killed(tmp_path):
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"), exclusive_writer(tmp_path):
+        with pytest.raises(UserError, match=f"^{re.escape(message)}$"), exclusive_writer(tmp_path):
             pytest.fail("two writers")
         holder.kill()
         holder.wait()
@@ -43,7 +44,7 @@ def test_exclusive_writer_releases_the_folder_however_it_ends(tmp_path):
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with pytest.raises(ValueError, match="another search is writing"), exclusive_writer(tmp_path):
+    with pytest.raises(UserError, match="another search is writing"), exclusive_writer(tmp_path):
         pytest.fail("two writers")
     os.close(other)
 

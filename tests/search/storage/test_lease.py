@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from data.errors import UserError
 from search.storage.lease import LEASE_FILE, LeaseLost, take_lease
 from search.storage.storage_path import StoragePath
 from tests.support.s3_server import location
@@ -26,7 +27,7 @@ def change(place: StoragePath, **values) -> None:
 def test_lease_is_refused_while_its_holder_lives_and_the_message_names_it(bucket):
     place = location(bucket) / "mine"
     lease = take_lease(place, "mine", settle_seconds=0.0)
-    with pytest.raises(ValueError, match=rf"mine is being written by process {os.getpid()} of \S+ since 20\S+: wait"):
+    with pytest.raises(UserError, match=rf"mine is being written by process {os.getpid()} of \S+ since 20\S+: wait"):
         take_lease(place, "mine", settle_seconds=0.0)
     lease.release()
     assert holder(place)["released"]
@@ -67,7 +68,7 @@ def test_lease_of_another_machine_is_refused_once_it_is_renewed(bucket):
 
     thread = threading.Thread(target=renew)
     thread.start()
-    with pytest.raises(ValueError, match=r"mine is being written by process 1 of there since .*: wait for its end"):
+    with pytest.raises(UserError, match=r"mine is being written by process 1 of there since .*: wait for its end"):
         take_lease(place, "mine", settle_seconds=0.0, poll_seconds=0.02, stale_seconds=30.0)
     thread.join()
 
@@ -96,7 +97,7 @@ def test_lease_goes_to_the_later_of_two_simultaneous_writers(bucket):
     def take() -> None:
         try:
             taken.append(take_lease(place, "mine", settle_seconds=0.3))
-        except ValueError as error:
+        except UserError as error:
             refused.append(str(error))
 
     threads = [threading.Thread(target=take) for _ in range(2)]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import UserError
 from data.preprocess import Preprocessing
 from model.settings import Settings
 from search.cluster.task_runner import _unreadable
@@ -54,7 +55,7 @@ def test_upload_working_folder_says_that_the_bucket_accepts_nothing(s3_server, f
     put(folder, {"final/t000-seed1.pt": "state"})
     with (
         s3_server.refusing(),
-        pytest.raises(ValueError, match=r"mine cannot be promoted on the cluster: .* final/"),
+        pytest.raises(UserError, match=r"mine cannot be promoted on the cluster: .* final/"),
     ):
         remote.upload_working_folder(folder)
     remote.upload_working_folder(folder)
@@ -74,5 +75,5 @@ def test_score_checkpoint_reads_it_from_the_bucket(folder):
     with pytest.raises(FileNotFoundError):
         score_checkpoint("t000", row, folder / name, [], settings)
     (storage_path_of(folder) / name).write_bytes(b"no network")
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         score_checkpoint("t000", row, folder / name, [], settings)

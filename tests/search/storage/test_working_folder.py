@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import UserError
 from search.storage.working_folder import bucket_uri, format_out, parse_out, storage_path_of
 from tests.support.s3_server import location
 
@@ -35,7 +36,7 @@ def test_parse_out_gives_each_bucket_a_working_folder_in_the_cache(monkeypatch, 
 )
 def test_parse_out_refuses_other_uris_and_those_with_credentials(uri, words, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=words) as refused:
+    with pytest.raises(UserError, match=words) as refused:
         parse_out(uri)
     assert "word@" not in str(refused.value)
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from data.errors import UserError
 from search import list as list_command
 from search.compare import __main__ as compare
 from search.config import SearchConfig
@@ -32,7 +33,7 @@ def test_exclusive_writer_keeps_other_machines_out_of_the_bucket(folder, monkeyp
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
         other = parse_out((folder.parent / "bucket.txt").read_text()) / "mine"
         other.mkdir()
-        with pytest.raises(ValueError, match="mine is being written by process"), exclusive_writer(other):
+        with pytest.raises(UserError, match="mine is being written by process"), exclusive_writer(other):
             pass
         download.sync_down(other)
         assert is_being_written(other), "search.list says so on any machine"
@@ -74,11 +75,11 @@ def test_exclusive_writer_says_what_the_bucket_lacks_and_what_uploads_it(
 def test_check_folder_refuses_a_name_in_use_and_a_read_only_bucket(s3_server, folder, bucket, monkeypatch, tmp_path):
     written(folder)
     out = working_folder_elsewhere(folder, monkeypatch, tmp_path).parent
-    with pytest.raises(ValueError, match=r"runs/mine exists already: resume it with --resume mine"):
+    with pytest.raises(UserError, match=r"runs/mine exists already: resume it with --resume mine"):
         check_folder(SearchConfig(out=out, name="mine"))
     check_folder(SearchConfig(out=out, name="yours"))
     assert set(info.base_name for info in location(bucket).list_folder()) == {"mine"}
-    with s3_server.refusing(), pytest.raises(ValueError, match=r"access is denied: .* s3:PutObject"):
+    with s3_server.refusing(), pytest.raises(UserError, match=r"access is denied: .* s3:PutObject"):
         check_folder(SearchConfig(out=out, name="yours"))
 
 
