@@ -20,9 +20,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,6 +46,8 @@ from model.unet import UNet, UNetConfig
 from search.record.provenance import commit
 
 REST_SECONDS = 0.2
+RUNTIMES = ("onnxruntime", "openvino")
+"""The runtimes of the command, by the names of their packages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ def main(arguments: Arguments) -> None:
     print(json.dumps(result))
 
 
-def _speed(arguments: Arguments, folder: Path) -> dict:
+def _speed(arguments: Arguments, folder: Path) -> dict[str, object]:
     for number in range(arguments.patients):
         _write_patient(folder / "in" / f"P{number}", number, arguments.size)
     torch.manual_seed(0)
@@ -101,37 +102,16 @@ def _speed(arguments: Arguments, folder: Path) -> dict:
     networks = _networks(predictor, folder / "model.onnx", compiled=arguments.compiled)
     for network in networks.values():  # the first call compiles and allocates
         _bare(network, volumes[0][:2], settings)
-    slices, per_volume, commands = defaultdict(list), defaultdict(list), defaultdict(list)
-    for number in range(arguments.rounds):
-        names = list(networks)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            time.sleep(REST_SECONDS)
-            bare = [_bare(networks[name], volume, settings) for volume in volumes]
-            slices[name] += [seconds for one in bare for seconds in one]
-            time.sleep(REST_SECONDS)
-            per_volume[name] += [_volume(networks[name], volume, settings) for volume in volumes]
-            if name in ("onnxruntime", "openvino"):
-                time.sleep(REST_SECONDS)
-                load, command = _command(folder, name)
-                commands[name].append((command, load, sum(map(sum, bare))))
+    times = _measure(networks, volumes, folder, settings, arguments.rounds)
     num_slices = sum(map(len, volumes))
-    table = {name: _summary(slices[name], per_volume[name]) for name in networks}
-    for name, rounds in commands.items():
-        table[name] |= {
-            "end_to_end_slices_per_second": _rounded(num_slices / statistics.median(c - load for c, load, _ in rounds)),
-            "load_seconds": _rounded(statistics.median(load for _, load, _ in rounds)),
-            "ratio_to_bare": _rounded(statistics.median((c - load) / bare for c, load, bare in rounds)),
-            "ratio_to_bare_with_loading": _rounded(statistics.median(c / bare for c, load, bare in rounds)),
-        }
+    table = {name: _summary(found, num_slices) for name, found in times.items()}
     eager = table["eager"]["slice_ms_p50"]
     return {
         "networks": table,
         "shipped": shipped,
         "ratio_to_bare": table[shipped]["ratio_to_bare"],
         "speedup_over_eager": _rounded(eager / table[shipped]["slice_ms_p50"]),
-        "speedup_over_eager_end_to_end": _rounded(
-            eager / 1000 * table[shipped]["end_to_end_slices_per_second"],
-        ),
+        "speedup_over_eager_end_to_end": _rounded(eager / 1000 * table[shipped]["end_to_end_slices_per_second"]),
         "speedup_of_onnxruntime_over_eager": _rounded(eager / table["onnxruntime"]["slice_ms_p50"]),
         "size": arguments.size,
         "width": arguments.width,
@@ -140,9 +120,50 @@ def _speed(arguments: Arguments, folder: Path) -> dict:
         "rounds": arguments.rounds,
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "versions": {name: version(name) for name in ("torch", *commands)},
+        "versions": {name: version(name) for name in ("torch", *RUNTIMES) if name in ("torch", *networks)},
         "commit": commit(),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandTimes:
+    """Seconds of one round with the command."""
+
+    whole: float
+    load: float
+    """Of `whole`, the time in which the model is loaded, measured separately."""
+
+    bare: float
+    """The time that the bare network takes for the same slices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTimes:
+    """Seconds that a network took, over all rounds."""
+
+    slices: list[float] = field(default_factory=list)
+    volumes: list[float] = field(default_factory=list)
+    commands: list[CommandTimes] = field(default_factory=list)
+    """Empty for a network that is not a runtime of the command."""
+
+
+def _measure(
+    networks: dict[str, Network], volumes: list[np.ndarray], folder: Path, settings: Settings, num_rounds: int
+) -> dict[str, NetworkTimes]:
+    times = {name: NetworkTimes() for name in networks}
+    names = list(networks)
+    for number in range(num_rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            time.sleep(REST_SECONDS)
+            bare = [seconds for volume in volumes for seconds in _bare(networks[name], volume, settings)]
+            times[name].slices.extend(bare)
+            time.sleep(REST_SECONDS)
+            times[name].volumes.extend(_volume(networks[name], volume, settings) for volume in volumes)
+            if name in RUNTIMES:
+                time.sleep(REST_SECONDS)
+                load, whole = _command(folder, name)
+                times[name].commands.append(CommandTimes(whole=whole, load=load, bare=sum(bare)))
+    return times
 
 
 def _write_patient(folder: Path, number: int, size: int) -> None:
@@ -195,21 +216,29 @@ def _command(folder: Path, runtime: str) -> tuple[float, float]:
         return load, _seconds(run)
 
 
-def _summary(slices: list[float], volumes: list[float]) -> dict[str, float]:
-    return {
-        "slice_ms_p50": _rounded(1e3 * np.percentile(slices, 50)),
-        "slice_ms_p99": _rounded(1e3 * np.percentile(slices, 99)),
-        "slices_per_second": _rounded(1 / np.percentile(slices, 50)),
-        "volume_ms_p50": _rounded(1e3 * np.percentile(volumes, 50)),
-        "volume_ms_p99": _rounded(1e3 * np.percentile(volumes, 99)),
+def _summary(times: NetworkTimes, num_slices: int) -> dict[str, float]:
+    found = {
+        "slice_ms_p50": 1e3 * np.percentile(times.slices, 50),
+        "slice_ms_p99": 1e3 * np.percentile(times.slices, 99),
+        "slices_per_second": 1 / np.percentile(times.slices, 50),
+        "volume_ms_p50": 1e3 * np.percentile(times.volumes, 50),
+        "volume_ms_p99": 1e3 * np.percentile(times.volumes, 99),
     }
+    if rounds := times.commands:
+        found |= {
+            "end_to_end_slices_per_second": num_slices / statistics.median(one.whole - one.load for one in rounds),
+            "load_seconds": statistics.median(one.load for one in rounds),
+            "ratio_to_bare": statistics.median((one.whole - one.load) / one.bare for one in rounds),
+            "ratio_to_bare_with_loading": statistics.median(one.whole / one.bare for one in rounds),
+        }
+    return {name: _rounded(value) for name, value in found.items()}
 
 
-def _dice(model: Path, data: str) -> dict:
+def _dice(model: Path, data: str) -> dict[str, float]:
     """Return the mean Dice in each runtime, and the largest difference for one patient."""
     patients = find_source(data, phantom_root=Path(tempfile.gettempdir())).patients
     scores = {}
-    for name in ("onnxruntime", "openvino"):
+    for name in RUNTIMES:
         network, settings = load_model(model, runtime=name)
         scores[name] = np.array([score.dice for score in evaluate(network, patients, settings=settings, batch_size=1)])
     one, other = scores.values()
