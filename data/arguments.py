@@ -1,18 +1,31 @@
-"""Parse a command line into a dataclass: each field is an option, and the docstring of the field is its help."""
+"""Parse a command line into a dataclass: each field is an option, and the docstring of the field is its help.
+
+The smallest legal value of an option is in the annotation of its field.
+"""
 
 import ast
 import inspect
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
+from data.errors import UserError
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The smallest legal value of an option, in the annotation of its field: `Annotated[int, AtLeast(1)]`."""
+
+    value: int
 
 
 def parse_arguments(
@@ -31,6 +44,26 @@ def parse_arguments(
     options: dict[str, Any] = {} if default is None else {"default": default}
     text = inspect.cleandoc(description or kind.__doc__ or "")
     return tyro.cli(kind, args=argv, prog=_called_as(prog), description=_join_lines(text), **options)
+
+
+def check_minima(options: object) -> None:
+    """Raise UserError if a field of a dataclass is smaller than its `AtLeast`; None is always legal."""
+    for name, low in _minima(type(options)).items():
+        value = getattr(options, name)
+        if value is not None and value < low:
+            hint = ", or left out" if getattr(type(options), name) is None else ""
+            raise UserError(f"{name} is {value}, but must be at least {low}{hint}")
+
+
+@cache
+def _minima(kind: type) -> dict[str, int]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        name: limit.value
+        for name, hint in hints.items()
+        for limit in getattr(hint, "__metadata__", ())
+        if isinstance(limit, AtLeast)
+    }
 
 
 def _called_as(prog: str) -> str:

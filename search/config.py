@@ -9,36 +9,18 @@ from typing import Annotated, Literal
 
 import tyro
 
+from data.arguments import AtLeast, check_minima
 from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import Reading
 from search.promotion_options import Promotion
 from search.record.epochs import METRIC
-from search.record.objectives import LATENCY, OBJECTIVES
+from search.record.objectives import LATENCY, check_objectives
 from search.scheduling.scheduler import Budget
 from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
 from search.space import SPACES, SharedSettings, check_batch_size, check_image_size
-from search.storage.working_folder import Out
+from search.storage.working_folder import Out, check_name
 from search.suggestion.samplers import SAMPLERS, SamplerKind
-
-MINIMA = {
-    "trials": 1,
-    "max_epochs": 1,
-    "batch_size": 1,
-    "width": 1,
-    "reduction_factor": 2,
-    "workers_per_trial": 1,
-    "max_failures": 0,
-    "patience": 0,
-    "dice_tolerance": 0,
-    "grace_period": 1,
-    "time_budget_seconds": 1,
-    "gpus_per_worker": 0,
-    "cpus_per_worker": 1,
-    "max_concurrent": 1,
-    "checkpoints_gb": 0,
-}
-"""The smallest legal value of each numeric option."""
 
 
 def _describe(kinds: Mapping[str, SamplerKind] | Mapping[str, SchedulerKind]) -> str:
@@ -68,13 +50,13 @@ class SearchConfig:
     """Name of an experiment in `--out` to continue, however it ended. It keeps its own options unless they are given
     again; patients, search space, schedule and seed cannot be changed."""
 
-    trials: int = 12
+    trials: Annotated[int, AtLeast(1)] = 12
     """Number of configurations to try."""
 
-    max_epochs: int = 9
+    max_epochs: Annotated[int, AtLeast(1)] = 9
     """Epochs of a trial that is never stopped early."""
 
-    time_budget_seconds: float | None = None
+    time_budget_seconds: Annotated[float | None, AtLeast(1)] = None
     """Seconds after which the search stops; the best trial so far is then promoted. None: no limit."""
 
     reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
@@ -83,10 +65,10 @@ class SearchConfig:
 
     preprocessing: Annotated[Preprocessing, tyro.conf.arg(name="")] = field(default_factory=Preprocessing)
 
-    batch_size: int = 16
+    batch_size: Annotated[int, AtLeast(1)] = 16
     """Slices in a global batch, which is split among the workers of a trial."""
 
-    width: int = 16
+    width: Annotated[int, AtLeast(1)] = 16
     """Feature channels of the U-Net at full resolution, if the search space has no such axis."""
 
     objective: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (METRIC,)
@@ -94,7 +76,7 @@ class SearchConfig:
     are `latency_ms` (per slice, on the training device) and `million_parameters`. `--objective latency_ms` searches
     for networks that are both accurate and fast."""
 
-    dice_tolerance: float = 0.01
+    dice_tolerance: Annotated[float, AtLeast(0)] = 0.01
     """With several objectives only. Among the trials whose validation Dice is at most this far below the best, the one
     with the best second objective is promoted."""
 
@@ -114,35 +96,35 @@ class SearchConfig:
 
     scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {_describe(SCHEDULERS)}.")] = "asha"
 
-    grace_period: int | None = None
+    grace_period: Annotated[int | None, AtLeast(1)] = None
     """Epochs before a trial may be stopped early; the first rung is there. None: a ninth of max_epochs, because before
     that a trial's rank says little about its final rank (tests/benchmarks/LOG.md)."""
 
-    reduction_factor: int = 3
+    reduction_factor: Annotated[int, AtLeast(2)] = 3
     """Eta in ASHA: with 3, one in three trials continues at each rung, and each rung is at three times the epochs of
     the rung below."""
 
-    patience: int = 0
+    patience: Annotated[int, AtLeast(0)] = 0
     """Epochs without a better validation Dice after which a trial ends as COMPLETE. 0: never."""
 
-    workers_per_trial: int = 1
+    workers_per_trial: Annotated[int, AtLeast(1)] = 1
     """Ray Train workers that train one trial data-parallel."""
 
-    gpus_per_worker: float | None = None
+    gpus_per_worker: Annotated[float | None, AtLeast(0)] = None
     """GPUs of a worker; 0 for none. None: one if the cluster has any."""
 
-    cpus_per_worker: int | None = None
+    cpus_per_worker: Annotated[int | None, AtLeast(1)] = None
     """CPU cores of a worker. None: with a GPU, its share of the machine's cores, up to 8. Without a GPU, all cores of
     the machine, up to 4: trials one after another on 2 cores take hardly longer than two at a time on one core each
     (tests/benchmarks/LOG.md), and then results do not depend on which trial ends first."""
 
-    max_concurrent: int | None = None
+    max_concurrent: Annotated[int | None, AtLeast(1)] = None
     """The most trials that run at a time. None: as many as the cluster has room for."""
 
-    max_failures: int = 3
+    max_failures: Annotated[int, AtLeast(0)] = 3
     """How often a trial may lose its workers and continue from its checkpoint before it is FAILED."""
 
-    checkpoints_gb: float | None = None
+    checkpoints_gb: Annotated[float | None, AtLeast(0)] = None
     """GB that the checkpoints of paused and ended trials may take. Beyond that, the least promising paused trials are
     ended. None: no limit."""
 
@@ -173,7 +155,9 @@ class SearchConfig:
     def __post_init__(self) -> None:
         # On the command line, each --objective is added to the default; one that is named twice counts once.
         object.__setattr__(self, "objective", tuple(dict.fromkeys(self.objective)))
-        self._check_numbers()
+        check_minima(self)
+        if self.grace_period is not None and self.grace_period > self.max_epochs:
+            raise UserError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
         for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:
                 raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
@@ -183,7 +167,7 @@ class SearchConfig:
             )
         self._check_objectives()
         for option in ("name", "resume"):
-            self._check_name(option)
+            check_name(option, getattr(self, option))
         check_image_size(self.space, self.preprocessing.size)
         check_batch_size(self.space, self.batch_size, self.workers_per_trial)
 
@@ -221,23 +205,11 @@ class SearchConfig:
             measure_latency=LATENCY in self.objective,
         )
 
-    def _check_numbers(self) -> None:
-        for name, low in MINIMA.items():
-            value = getattr(self, name)
-            if value is not None and value < low:
-                hint = ", or left out" if getattr(SearchConfig, name) is None else ""
-                raise UserError(f"{name} is {value}, but must be at least {low}{hint}")
-        if self.grace_period is not None and self.grace_period > self.max_epochs:
-            raise UserError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
-
     def _check_objectives(self) -> None:
-        names = ", ".join(self.objective)
-        if unknown := [name for name in self.objective if name not in OBJECTIVES]:
-            raise UserError(f"objective is {unknown[0]!r}, but must be one of {', '.join(OBJECTIVES)}")
-        if self.objective[:1] != (METRIC,):
-            raise UserError(f"objective is {names}, but must begin with {METRIC}")
+        check_objectives(self.objective)
         if len(self.objective) == 1:
             return
+        names = ", ".join(self.objective)
         if self.promotion.ensemble > 1:
             raise UserError(
                 f"ensemble is {self.promotion.ensemble}, but with several objectives ({names}) one network is "
@@ -250,11 +222,3 @@ class SearchConfig:
                     f"{name} is {getattr(self, name)!r}, which takes one objective only, not {names}: choose one of "
                     f"{legal}"
                 )
-
-    def _check_name(self, option: str) -> None:
-        name = getattr(self, option)
-        if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise UserError(
-                f"{option} is {name!r}, but it becomes a folder and a W&B group: use letters, digits, dots, dashes "
-                "and underscores, at most 100, and begin with a letter or digit"
-            )

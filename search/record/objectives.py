@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from data.errors import UserError
 from search.record.epochs import METRIC, EpochMetrics
 from search.record.trials import R, Trial, best_first
 
@@ -37,6 +38,14 @@ LATENCY = "latency_ms"
 
 NUM_KEPT = 5
 """How many of the best trials keep their checkpoints. It is the largest legal number of candidates of a promotion."""
+
+
+def check_objectives(objectives: tuple[str, ...]) -> None:
+    """Raise UserError if there is no such objective, or if Dice is not the first."""
+    if unknown := [name for name in objectives if name not in OBJECTIVES]:
+        raise UserError(f"objective is {unknown[0]!r}, but must be one of {', '.join(OBJECTIVES)}")
+    if objectives[:1] != (METRIC,):
+        raise UserError(f"objective is {', '.join(objectives)}, but must begin with {METRIC}")
 
 
 def costs(objectives: Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from data.atomic import write
 from data.cache import default_folder
+from data.errors import UserError
 from search.storage.bucket import check_uri, open_bucket
 from search.storage.storage_path import StoragePath, local_path
 
@@ -63,6 +64,15 @@ Out = Annotated[
     ),
 ]
 """The folder of all experiments, as an option of a command line."""
+
+
+def check_name(option: str, name: str) -> None:
+    """Raise UserError if the name of an experiment, the value of an option, cannot be that of a folder; "" is legal."""
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UserError(
+            f"{option} is {name!r}, but it becomes a folder and a W&B group: use letters, digits, dots, dashes "
+            "and underscores, at most 100, and begin with a letter or digit"
+        )
 
 
 def bucket_uri(out: Path) -> str | None:
