@@ -146,6 +146,12 @@ def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState
     return TrainState(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False))
 
 
+def head_of(network: torch.nn.Module) -> torch.nn.Conv2d:
+    """Return the last layer of a U-Net."""
+    assert isinstance(network, UNet)
+    return network.head
+
+
 def trial_row(number: int, dices: list[float], **changes: Any) -> TrialRow:
     """Return the row of a complete trial with these validation Dice, one per epoch, and with other fields changed."""
     row = TrialRow(

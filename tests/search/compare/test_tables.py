@@ -18,6 +18,7 @@ def test_tables_show_the_scores(two):
     assert found["95 % interval"] == ("0.5000 to 0.7500", "-")
     assert found["test patients"] == ("8", "-")
     best = max(search_rows(), key=lambda row: row.best_dice)
+    assert best.best_epoch is not None
     assert found["best validation Dice"][0] == f"{best.best_dice:.4f} ({best.id}, epoch {best.best_epoch.epoch})"
     median = np.median([row.best_dice for row in search_rows(4, seed=1)])
     assert found["median validation Dice"][1] == f"{median:.4f} (4 trials)"

@@ -44,7 +44,7 @@ from search.record.experiment_record import WarmStart, read_experiment
 from search.record.model_metrics import read_metrics
 from search.record.trials import append_row
 from search.report.page import write_report
-from tests.support.fakes import trial_row, write_lgg_patient
+from tests.support.fakes import head_of, trial_row, write_lgg_patient
 
 SIZE = 64
 
@@ -153,14 +153,18 @@ def test_best_folder_has_the_winner_exported(delivered):
     [score] = [score for score in delivered.metrics["test_patients"] if score["patient"] == patient.id]
     assert predicted.sum() == pytest.approx(score["predicted_pixels"], abs=2)
     assert masks.sum() == score["true_pixels"]
-    assert load_network(delivered.config.folder / "best" / "checkpoint.pt").config.depth == 1
+    shape = load_network(delivered.config.folder / "best" / "checkpoint.pt").config
+    assert isinstance(shape, UNetConfig)
+    assert shape.depth == 1
 
 
 def test_best_folder_has_pictures_that_can_be_opened(delivered):
     pictures = delivered.metrics["pictures"]
     assert pictures
     for path in pictures.values():
-        assert cv2.imread(str(delivered.config.folder / path)).size
+        picture = cv2.imread(str(delivered.config.folder / path))
+        assert picture is not None
+        assert picture.size
 
 
 def test_best_folder_has_a_card_with_the_test_dice(delivered):
@@ -176,8 +180,8 @@ def test_best_folder_matches_its_manifest(delivered):
     assert (provenance.experiment, provenance.trial) == ("tiny", "t000")
     assert provenance.data_fingerprint == delivered.cohort.fingerprint
     assert torch.equal(
-        read_weights(best / "weights.safetensors").networks[0].head.weight,
-        load_network(best / "checkpoint.pt").head.weight,
+        head_of(read_weights(best / "weights.safetensors").networks[0]).weight,
+        head_of(load_network(best / "checkpoint.pt")).weight,
     )
 
 
@@ -240,7 +244,9 @@ def test_promote_keeps_the_traceback_of_a_fault_of_the_program(copied, monkeypat
     assert main(["tiny", "--out", str(copied.parent)]) == 1
     said = capsys.readouterr().err
     assert "this is a fault of the program" in said
-    report = Path(re.search(r"please report it with (\S+)", said)[1])
+    found = re.search(r"please report it with (\S+)", said)
+    assert found is not None
+    report = Path(found[1])
     assert 'raise ValueError("a planted fault")' in report.read_text()
     assert "No model was promoted: a planted fault" in (copied / "report.html").read_text()
     report.unlink()
@@ -288,7 +294,9 @@ def test_promote_refuses_what_it_cannot_promote(copied, tmp_path, capsys):
 def test_report_and_summary_show_the_promoted_model(delivered):
     screen = io.StringIO()
     folder, mean = delivered.config.folder, delivered.metrics["test"]["dice"]["mean"]
-    print_summary(folder, delivered.rows, read_metrics(folder / "best" / "metrics.json"), Console(file=screen))
+    metrics = read_metrics(folder / "best" / "metrics.json")
+    assert metrics is not None
+    print_summary(folder, delivered.rows, metrics, Console(file=screen))
     assert f"Test Dice   {mean:.4f}" in screen.getvalue()
     report = write_report(folder).read_text()
     assert report.count('<img src="data:image/png;base64,') == len(delivered.metrics["pictures"])

@@ -13,7 +13,7 @@ from model.settings import Settings
 from search.promotion.candidates import NothingToPromote, is_worse, paired_gain, rank, rescore, with_ensemble
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
-from tests.support.fakes import constant_state, trial_row, write_lgg_patient
+from tests.support.fakes import constant_state, head_of, trial_row, write_lgg_patient
 
 EVERYTHING, NOTHING = 10.0, -10.0
 """Logits of a network that marks every pixel, or none."""
@@ -52,7 +52,9 @@ def test_promote_lets_the_rescored_winner_beat_the_reported_best(tmp_path, patie
     assert candidates[0].dice == pytest.approx(DICE_OF_EVERYTHING)
     assert candidates[1].dice == 0
     assert [score.patient for score in candidates[0].scores] == ["A", "B"]
-    assert candidates[0].networks[0].head.bias.item() == EVERYTHING
+    bias = head_of(candidates[0].networks[0]).bias
+    assert bias is not None
+    assert bias.item() == EVERYTHING
     assert candidates[0].files == (tmp_path / "1.pt",)
 
 
@@ -133,9 +135,9 @@ def test_promote_lets_the_cheaper_win_within_the_tolerance_of_the_rescored_best(
 def test_promote_rescores_the_best_and_the_cheapest_nearly_as_good(tmp_path, patients):
     reports = ((0.9, 9.0), (0.89, 2.0), (0.88, 5.0), (0.87, 3.0), (0.86, 4.0), (0.5, 1.0))
     rows = [make_costly_row(tmp_path, number, dice, latency) for number, (dice, latency) in enumerate(reports)]
-    options = {"objectives": ("val_dice", "latency_ms")}
+    objectives = ("val_dice", "latency_ms")
     for tolerance, numbers in ((0.05, [1, 3, 0]), (0.025, [1, 2, 0]), (1.0, [5, 1, 0])):
-        candidates = promote(rows, tmp_path, patients, **options, dice_tolerance=tolerance)
+        candidates = promote(rows, tmp_path, patients, objectives=objectives, dice_tolerance=tolerance)
         assert [candidate.row.number for candidate in candidates] == numbers, f"tolerance {tolerance}"
 
 

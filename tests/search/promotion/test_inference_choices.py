@@ -34,10 +34,10 @@ class Bright(UNet):
         super().__init__(UNetConfig(depth=1, width=2))
         self.shift, self.scale, self.mirrored = shift, scale, mirrored
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits = self.scale * (images[:, 1:2] - 1.5) - self.shift
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        logits = self.scale * (slices[:, 1:2] - 1.5) - self.shift
         if self.mirrored:  # blind on the left half
-            logits = torch.where(torch.arange(images.shape[3]) < images.shape[3] // 2, -4.0, logits)
+            logits = torch.where(torch.arange(slices.shape[3]) < slices.shape[3] // 2, -4.0, logits)
         return logits
 
 
@@ -74,6 +74,7 @@ def test_choose_keeps_nothing_that_does_not_help(patients):
     torch.manual_seed(0)
     network = UNet(UNetConfig(depth=1, width=2))
     torch.nn.init.zeros_(network.head.weight)
+    assert network.head.bias is not None
     torch.nn.init.constant_(network.head.bias, 10.0)  # every pixel is tumour, whatever is done
     predictor, settings, choices = choose_inference([network], SETTINGS, patients, CPU)
     assert [choice.name for choice in choices] == ["flips", "temperature", "threshold", "largest_component"]

@@ -18,7 +18,7 @@ from search.promotion.best_folder import default_settings
 from search.promotion.retraining import cross_validate, train_with_seeds
 from search.promotion_options import Promotion
 from search.space import to_configs
-from tests.support.fakes import trial_row, write_lgg_patient
+from tests.support.fakes import head_of, trial_row, write_lgg_patient
 
 WINNER = trial_row(1, [0.5], sample={"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5})
 
@@ -59,11 +59,11 @@ def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(sear
         *("t001-seed1", "t001-seed2"),
         *("t001-seed1-average", "t001-seed2-average"),
     ]
-    weights = [one.networks[0].head.weight for one in found]
+    weights = [head_of(one.networks[0]).weight for one in found]
     assert not torch.equal(*weights[:2])
     assert [math.isnan(one.reported_dice) for one in found] == [False, False, True, True]
     for one in found:
-        assert torch.equal(load_network(one.files[0]).head.weight, one.networks[0].head.weight)
+        assert torch.equal(head_of(load_network(one.files[0])).weight, head_of(one.networks[0]).weight)
         assert [score.patient for score in one.scores] == list(cohort.split.val)
     written = [one.files[0].stat().st_mtime_ns for one in found]
     again = train_with_seeds(WINNER, config, cohort, settings, TaskRunner(None))

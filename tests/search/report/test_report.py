@@ -81,7 +81,8 @@ def test_report_shows_text_from_outside_as_text(tmp_path):
     rows = [trial_row(row.number, [0.5], sample=row.sample | {"norm": EVIL}, error=row.error) for row in rows]
     data = experiment_json()["data"] | {"source": EVIL, "skipped": [EVIL]}
     space = experiment_json()["space"] | {"norm": "one of a, b"}
-    metrics = metrics_json() | {"name": EVIL}
+    metrics = metrics_json()
+    metrics["name"] = EVIL
     metrics["test_patients"][0]["patient"] = EVIL
     page, html = make_page(
         tmp_path, rows, metrics=metrics, data=data, space=space, command=["tune.py", EVIL], note=EVIL

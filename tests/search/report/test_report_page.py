@@ -55,7 +55,8 @@ def report(tmp_path_factory):
 @pytest.fixture
 def page(browser, report):
     """Yield the browser at the report; at the end nothing must have gone wrong, or asked for anything."""
-    browser.console(), browser.hosts()
+    browser.console()
+    browser.hosts()
     browser.open(report)
     yield browser
     browser.emulate("clearDeviceMetricsOverride")
