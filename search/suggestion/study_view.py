@@ -80,16 +80,14 @@ def _last_value(trial: FrozenTrial) -> tuple[int, float]:
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     if not trial.intermediate_values:
         return trial
-    return _ended(
-        trial,
-        state=TrialState.PRUNED,
-        intermediate_values=trial.intermediate_values,
-        system_attrs=trial.system_attrs,
-    )
+    return _ended(trial, state=TrialState.PRUNED, intermediate_values=trial.intermediate_values)
 
 
 def _ended(trial: FrozenTrial, **end: Any) -> FrozenTrial:
-    """Return a trial as if it had ended with the state and values of `end`."""
-    ended = create_trial(params=trial.params, distributions=trial.distributions, **end)
+    """Return a trial as if it had ended with the state and values of `end`.
+
+    It keeps its system attributes, in which an evolutionary sampler records the trial's generation.
+    """
+    ended = create_trial(params=trial.params, distributions=trial.distributions, system_attrs=trial.system_attrs, **end)
     ended.number = trial.number  # TPE weighs old and new trials by it
     return ended

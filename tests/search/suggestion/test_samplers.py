@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler
+from optuna.samplers import NSGAIISampler, RandomSampler
 
 from data.errors import UserError
 from search.config import SearchConfig
@@ -74,5 +74,18 @@ def test_new_sampler_is_one_function_and_one_row(monkeypatch):
     assert all(in_space(sample, CORE) for sample in suggested)
     with pytest.raises(UserError, match="searcher is 'toy', which takes one objective only"):
         SearchConfig(searcher="toy", objective=("val_dice", "latency_ms"))
-    with pytest.raises(UserError, match="must be one of tpe, forest, gp, cmaes, random, qmc, grid, toy"):
+    with pytest.raises(UserError, match=f"must be one of {', '.join(SAMPLERS)}$"):
         SearchConfig(searcher="toyota")
+
+
+def test_evolutionary_sampler_of_complete_trials_has_generations(monkeypatch):
+    kind = SamplerKind(
+        make=lambda request: NSGAIISampler(population_size=4, seed=request.seed),
+        description="a toy",
+        complete_only=True,
+    )
+    monkeypatch.setitem(SAMPLERS, "toy", kind)
+    suggested = search(make_searcher("toy"), 20, (State.COMPLETE,))
+    generations = [max(one.attrs["trial"].values()) for one in suggested]
+    assert generations == sorted(generations)
+    assert generations[-1] > 1
