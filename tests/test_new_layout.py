@@ -157,3 +157,53 @@ def test_layout_of_channel_files_is_predicted_and_served(tmp_path, monkeypatch):
         assert reply.status == 200, reply
         assert len(reply.body) == mask.size
         assert reply.headers["X-Tumour-Ml"] == f"{2 * int(reply.headers['X-Tumour-Pixels']) / 1000:g}"
+
+
+# --- a layout whose files are whole volumes ---
+
+VOLUME = FileKind(
+    name="volume",
+    noun="volume",
+    suffixes={".vol": "application/octet-stream"},
+    holds="volume",
+    layout="expected <CASE>.vol",
+    read=lambda paths, channels, grayscale: (np.fromfile(paths[0], np.uint8).reshape(3, 8, 8, 2), None),
+    write_mask=lambda stem, mask, image: write_raw(Path(f"{stem}.vol"), mask),
+    count_values=lambda path: path.stat().st_size,
+)
+
+
+def test_layout_of_whole_volumes_is_predicted_and_served(tmp_path, monkeypatch):
+    monkeypatch.setitem(READERS, "volume", Reader(scan=scan, files=VOLUME, description="whole volumes"))
+    model = write_model_of(
+        tmp_path / "model.onnx", preprocessing=Preprocessing(size=8), channel_names=("t1", "t2"), data_format="volume"
+    )
+    (tmp_path / "in").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 2), dtype=np.uint8)
+    files = [write_raw(tmp_path / "in" / f"C{number}.vol", one) for number, one in enumerate(images)]
+    write_raw(tmp_path / "in" / "C0_seg.vol", images[0])  # a mask, which is not predicted
+
+    for name, sources in (("folder", [tmp_path / "in"]), ("files", files)):
+        assert predict.main([str(model), *map(str, sources), "--out", str(tmp_path / name)]) == 0
+    masks = sorted((tmp_path / "folder").rglob("*_mask.vol"))
+    assert [path.name for path in masks] == ["C0_mask.vol", "C1_mask.vol"]
+    volumes = [np.fromfile(path, np.uint8).reshape(3, 8, 8) for path in masks]
+    assert all(0 < mask.sum() < mask.size for mask in volumes)
+    shown = {path.name for path in (tmp_path / "folder").rglob("*_overlay.png")}
+    assert shown == {
+        f"C{k}_{number}_overlay.png"
+        for k, mask in enumerate(volumes)
+        for number, one in enumerate(mask, start=1)
+        if one.any()
+    }
+    for path in masks:
+        [same] = (tmp_path / "files").rglob(path.name)
+        assert same.read_bytes() == path.read_bytes()
+
+    with serving(model, tmp_path) as port:
+        reply = post(port, "C0.vol", files[0].read_bytes())
+        assert (reply.status, reply.body) == (200, masks[0].read_bytes())
+        assert post(port, "C0.vol", files[0].read_bytes(), output="overlay").status == 200
+        reply = post_form(port, *((path.stem, path.name, path.read_bytes()) for path in files))
+        assert reply.status == 400
+        assert b"has 2 volume files, but each is a whole volume; send one" in reply.body

@@ -56,8 +56,8 @@ class FileKind:
     suffixes: Mapping[str, str]
     """Media type by suffix in lower case, the longest suffix first where one ends in another."""
 
-    holds: Literal["slice", "channel"]
-    """Whether a file holds one slice with all its channels, or one channel with all its slices."""
+    holds: Literal["slice", "channel", "volume"]
+    """Whether a file holds one slice with all its channels, one channel with all its slices, or all of a volume."""
 
     layout: str
     """How files must be arranged for a prediction; messages end with it."""
@@ -94,7 +94,7 @@ class FileKind:
         self, folder: Path, files: Sequence[Path], masks: Bool[np.ndarray, "slices height width"], *, patient: str
     ) -> list[Path]:
         """Write the masks of one patient's files and return their paths: one a slice, or one volume."""
-        if self.holds == "channel":
+        if self.holds != "slice":
             return [self.write_mask(folder / f"{patient}_mask", masks, files[0])]
         return [
             self.write_mask(folder / f"{self.stem_of(path.name)}_mask", mask, path)

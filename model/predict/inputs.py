@@ -1,7 +1,7 @@
 """Find and read the volumes in a file or a folder, of the kind of file that the model was trained on."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,8 @@ def find_volumes(
     problems: list[str] = []
     if kind.holds == "channel":
         found = find_cases(source, kind, settings.channel_names, problems)
+    elif kind.holds == "volume":
+        found = _files_of_volumes(source, kind)
     else:
         found = find_slices(source, kind, problems, patient_pattern=patient_pattern)
     volumes = sorted(found, key=lambda volume: volume.patient)
@@ -89,6 +91,13 @@ def read_volume(
             f"({', '.join(settings.channel_names)}): predict images like those that it was trained on"
         )
     return images, spacing_mm
+
+
+def _files_of_volumes(source: Path, kind: FileKind) -> Iterator[VolumeFiles]:
+    for folder, _, names in walk(source.absolute(), []):
+        for name in names:
+            if is_image(name, kind):
+                yield VolumeFiles(patient=kind.stem_of(name), folder=folder, files=(folder / name,), kind=kind)
 
 
 def _single(source: Path, settings: Settings) -> VolumeFiles:

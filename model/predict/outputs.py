@@ -149,7 +149,7 @@ class Outputs:
     def _write_overlays(self, folder: Path, volume: VolumeFiles, images: np.ndarray, masks: np.ndarray) -> None:
         shown = overlay_levels(images, self.channel_names)
         for index, (image, mask) in enumerate(zip(shown, masks, strict=True)):
-            is_volume = volume.kind.holds == "channel"
+            is_volume = volume.kind.holds != "slice"
             if is_volume and not mask.any():
                 continue  # most slices of a NIfTI volume have nothing to show
             name = f"{volume.patient}_{index + 1}" if is_volume else volume.kind.stem_of(volume.files[index].name)

@@ -19,7 +19,7 @@ class VolumeFiles:
     patient: str
     folder: Path
     files: tuple[Path, ...]
-    """Slices in the order of their numbers, or channels in the order of the model; `kind.holds` says which."""
+    """As `kind.holds` says: slices in the order of their numbers, channels in the order of the model, or one volume."""
 
     kind: FileKind
 

@@ -109,7 +109,7 @@ def mask_file(volume: UploadedVolume, masks: Bool[np.ndarray, "slices height wid
 def overlay_file(volume: UploadedVolume, masks: Bool[np.ndarray, "slices height width"], folder: Path) -> FileAnswer:
     """Return the outlines drawn into the images: a ZIP for several images, a panel of slices for NIfTI."""
     levels = overlay_levels(volume.images, volume.channel_names)
-    if volume.kind.holds == "channel":
+    if volume.kind.holds != "slice":
         shown = _slices_to_show(masks, PANEL_SLICES)
         captions = [f"slice {index + 1}" for index in shown]
         panel = draw_panel(levels[shown], masks[shown], columns=PANEL_COLUMNS, captions=captions)
@@ -130,7 +130,7 @@ def json_answer(
     mask = mask_file(volume, masks, folder)
     overlays = tuple(
         EncodedOverlay(
-            name=f"slice {index + 1}" if volume.kind.holds == "channel" else volume.files[index].name,
+            name=f"slice {index + 1}" if volume.kind.holds != "slice" else volume.files[index].name,
             tumour_pixels=int(masks[index].sum()),
             png=_base64(_png(draw_overlay(levels[index], predicted=masks[index]))),
         )

@@ -39,7 +39,7 @@ class UploadedVolume:
     images: Shaped[np.ndarray, "slices height width channels"]
     channel_names: tuple[str, ...]
     files: tuple[Path, ...]
-    """One file for each slice or for each channel, as `kind.holds` says."""
+    """One file for each slice, one for each channel, or one for the volume, as `kind.holds` says."""
 
     kind: FileKind
     spacing_mm: tuple[float, float, float] | None = None
@@ -86,6 +86,8 @@ def read_upload(stored: dict[str, Path], settings: Settings) -> UploadedVolume:
         raise Refusal(
             422, f"the request has {kind.noun} files, but the model was trained on {wanted} files: send those"
         )
+    if kind.holds == "volume" and len(paths) > 1:
+        raise Refusal(400, f"the request has {len(paths)} {kind.noun} files, but each is a whole volume; send one")
     return _read_channels(stored, settings) if kind.holds == "channel" else _read_slices(paths, settings)
 
 
