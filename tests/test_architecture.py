@@ -82,6 +82,7 @@ ROOMS = (
 """Each room imports only from the rooms before it. A module directly in data, model or search is a room of its own."""
 
 MAX_FILE_LINES = 260
+MAX_FOLDER_MODULES = 16
 MAX_FUNCTION_LINES = 60
 
 
@@ -167,6 +168,13 @@ def test_modules_are_named_for_what_they_are():
 def test_modules_stay_small():
     lengths = {str(module): len((ROOT / module).read_text().splitlines()) for module in MODULES}
     assert {module: length for module, length in lengths.items() if length > MAX_FILE_LINES} == {}
+
+
+def test_folders_stay_small():
+    folders = {str(module.parent): 0 for module in MODULES}
+    for module in MODULES:
+        folders[str(module.parent)] += module.name != "__init__.py"
+    assert {folder: number for folder, number in folders.items() if number > MAX_FOLDER_MODULES} == {}
 
 
 def test_functions_stay_short():

@@ -38,10 +38,9 @@ from search.storage.folder_remover import FolderRemover
 from search.storage.working_folder import storage_path_of
 from search.suggestion.searcher import OptunaSearcher
 from search.tracking.kept_slices import keep_slices
-from search.tracking.opening import open_tracker
 from search.tracking.outage import noted_outage
-from search.tracking.pages import where_runs_are
-from search.tracking.tracker import NoTracker, Tracker
+from search.tracking.sweep import where_runs_are
+from search.tracking.tracker import NoTracker, Tracker, open_tracker
 
 
 def run_trials(

@@ -9,7 +9,7 @@ from search.record import trial_errors as errors
 from search.record.model_metrics import FrontRecord, ModelMetrics
 from search.record.trials import State, TrialRow, count_states
 from search.storage.working_folder import bucket_uri, display_folder, format_out
-from search.tracking.pages import where_runs_are
+from search.tracking.sweep import where_runs_are
 
 
 def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, console: Console) -> None:

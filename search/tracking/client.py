@@ -7,9 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TextIO
 
-from search.tracking.messages import RunUpdate, Setup, SweepRequest
+from search.tracking.messages import RunUpdate, Setup, SweepRequest, in_a_line
 from search.tracking.run_writer import RunWriter
-from search.tracking.sentences import in_a_line
 
 MOST_JOBS = 16
 """Messages that are worked on at a time; others wait for their turn."""

@@ -1,5 +1,6 @@
 """What the driver tells W&B's client, and what the client answers: one JSON object on each line."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,3 +63,10 @@ class RunUpdate:
 
     model_seconds: float
     """How long the upload of the model may take."""
+
+
+def in_a_line(problem: BaseException) -> str:
+    """Return what an error of W&B says in one line, without the requests that W&B's client repeats in it."""
+    said = " ".join(str(problem).split()) or f"W&B's client ended: {problem!r}"
+    said = re.sub(r"POST \S+ giving up after \d+ attempt\(s\):? (?:while retrying: )?", "", said)
+    return re.sub(r'Post "\S+": ', "", said).partition(" while retrying: ")[0]

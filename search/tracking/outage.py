@@ -1,9 +1,12 @@
-"""A note in the experiment's folder that W&B cannot be used.
+"""A note in the experiment's folder that W&B cannot be used, and how its runs are sent later.
 
 The search tells the user once, and the promotion after it does not wait for the server again.
 """
 
+import shlex
 from pathlib import Path
+
+from search.storage.working_folder import format_out
 
 OUTAGE_FILE = "wandb-outage.txt"
 
@@ -28,3 +31,9 @@ def noted_outage(folder: Path) -> str | None:
 def forget_outage(folder: Path) -> None:
     """Remove the note: a search that is resumed tries again."""
     (folder / OUTAGE_FILE).unlink(missing_ok=True)
+
+
+def how_to_send(folder: Path) -> str:
+    """Return how offline runs reach a server later."""
+    out = "" if folder.parent == Path("runs").resolve() else f" --out {shlex.quote(format_out(folder.parent))}"
+    return f"to send its runs later: python -m search.sync {folder.name}{out}"

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.tracking.media import model_artifact, slices_table
-from search.tracking.messages import RunUpdate, Setup, SweepRequest
-from search.tracking.sentences import in_a_line
+from search.tracking.messages import RunUpdate, Setup, SweepRequest, in_a_line
 from search.tracking.server import REQUEST_SECONDS, Server
 
 SLICES = "validation_slices"

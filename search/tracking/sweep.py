@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search.record.epochs import METRIC
 from search.record.jsonl import append_line, read_lines
 from search.space import Space
+from search.tracking.outage import how_to_send, noted_outage
 
 SWEEPS_FILE = "sweeps.jsonl"
 
@@ -41,6 +42,14 @@ def record_sweep(folder: Path, sweep: Sweep) -> None:
     """Remember a sweep if it is new."""
     if sweep not in recorded_sweeps(folder):
         append_line(folder / SWEEPS_FILE, asdict(sweep), durable=True)
+
+
+def where_runs_are(folder: Path) -> list[str]:
+    """Return where the runs of an experiment can be looked at, in one line each; none if W&B has none."""
+    lines = [line for sweep in recorded_sweeps(folder)[-1:] for line in (sweep.url, sweep.group_url)]
+    if any((folder / "wandb").glob("offline-run-*")) and (not lines or noted_outage(folder)):
+        lines.append(f"offline; {how_to_send(folder.resolve())}")
+    return lines
 
 
 def sweep_config(space: Space, *, name: str, searcher: str) -> dict[str, Any]:

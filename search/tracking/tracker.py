@@ -1,11 +1,14 @@
-"""What a tracker is, and the tracker of a search."""
+"""What a tracker is, and the tracker of a search by the mode that its config names."""
 
 from typing import Protocol
 
-from search.coordination.listener import Listener
-from search.coordination.trial_progress import TrialProgress
-from search.record.epochs import EpochMetrics
-from search.record.trials import State
+from search.config import SearchConfig
+from search.coordination.listener import Listener, Listeners
+from search.space import SPACES
+from search.tracking.outage import forget_outage
+from search.tracking.runs import tracking_of
+from search.tracking.tensorboard import TensorBoardTracker
+from search.tracking.wandb_tracker import open_wandb_tracker
 
 
 class Tracker(Listener, Protocol):
@@ -18,17 +21,20 @@ class Tracker(Listener, Protocol):
         """Finish what can be finished within a bounded time; then the search is over."""
 
 
-class NoTracker:
-    """A tracker that shows nothing."""
+class NoTracker(Listeners):
+    """A tracker that shows nothing: nobody listens."""
 
     wants_slices = False
 
-    def on_leg(self, trial: TrialProgress) -> None: ...
-
-    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None: ...
-
-    def on_loss(self, trial: TrialProgress, error: str) -> None: ...
-
-    def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None: ...
-
     def close(self) -> None: ...
+
+
+def open_tracker(config: SearchConfig) -> Tracker:
+    """Return the tracker of a search that begins or is resumed; its config.json is written already."""
+    if config.tracking == "off":
+        return NoTracker()
+    tracking = tracking_of(config)
+    if config.tracking == "tensorboard":
+        return TensorBoardTracker(tracking)
+    forget_outage(tracking.folder)  # the server is tried again
+    return open_wandb_tracker(tracking, SPACES[config.space], searcher=config.searcher)

@@ -15,7 +15,7 @@ from search.storage import download, writer
 from search.storage.lease import LEASE_FILE
 from search.storage.lock import is_being_written
 from search.storage.working_folder import parse_out, storage_path_of
-from search.tracking.pages import how_to_send
+from search.tracking.outage import how_to_send
 from tests.support.bucket_files import EVENTS, in_bucket, put, working_folder_elsewhere, written
 from tests.support.fakes import lanes_json, metrics_json, trial_row, write_experiment
 from tests.support.s3_server import location

@@ -11,9 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from search.space import SPACES, to_configs
 from search.tracking.connection import Patience
-from search.tracking.outage import forget_outage
-from search.tracking.pages import how_to_send, where_runs_are
-from search.tracking.sweep import recorded_sweeps, sweep_config
+from search.tracking.outage import forget_outage, how_to_send
+from search.tracking.sweep import recorded_sweeps, sweep_config, where_runs_are
 from tests.support.tracked import FIXED, open_offline, open_online, outage_in, track
 
 CORE = SPACES["core"]

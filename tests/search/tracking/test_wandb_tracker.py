@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.record.trials import State
-from search.tracking import sender
+from search.tracking import wandb_tracker
 from search.tracking.connection import Patience
 from search.tracking.outage import noted_outage
 from search.tracking.run_writer import SLICES
@@ -220,7 +220,7 @@ def test_server_that_goes_away_in_a_run_holds_up_nobody(server, tmp_path, fault)
 
 def test_end_of_a_search_does_not_wait_for_ever(server, tmp_path, monkeypatch):
     tracker = open_online(tmp_path, Patience(init_seconds=100, answer_seconds=100))
-    monkeypatch.setattr(sender, "CLOSING_SECONDS", 1.0)
+    monkeypatch.setattr(wandb_tracker, "CLOSING_SECONDS", 1.0)
     server.silent_on = "*"
     started = time.monotonic()
     track(tracker, 0)
