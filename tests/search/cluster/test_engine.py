@@ -100,7 +100,7 @@ def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_continues(
         if row.sample["depth"] == 7:
             assert row.state == State.FAILED
             assert (row.error or "").startswith("UserError: slices are 64 x 64 pixels")
-            assert row.epochs == []
+            assert row.epochs == ()
         elif row.sample["learning_rate"] == 1e30:
             assert row.state == State.FAILED
             assert "train_loss was" in (row.error or "")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 
-from data.errors import BadFiles, Problem, UserError
+from data.errors import BadFiles, Problem
 from data.patient import Patient, Volume
 from search.cluster.capacity.lane_plan import node_resources, plan_lanes
 from search.cluster.task_runner import TaskRunner, open_task_runner, reserve_place, run_here_if_unreadable
@@ -60,7 +60,7 @@ def test_tasks_on_ray_have_the_same_results_and_errors(monkeypatch, tmp_path, ca
         found = tasks.map(operator.add, [(shared, number) for number in range(3)])
         assert [sums.tolist() for sums in found] == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
         assert tasks.run(os.getpid) != os.getpid()
-        with pytest.raises(UserError, match=r"^invalid literal") as raised:
+        with pytest.raises(ValueError, match=r"^invalid literal") as raised:
             tasks.run(int, "x")
         assert "in _call" in str(raised.value.__cause__), "the traceback of the other process is gone"
         assert run_here_if_unreadable(tasks, [OneFile(Path(__file__))], tmp_path) is tasks
