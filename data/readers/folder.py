@@ -82,15 +82,19 @@ def scan(
     for images, masks in _folder_pairs(source, found):
         for image, mask in _match(images, masks, found):
             _assign(image, mask, images, source, pattern, found)
-    read_slice = ReadPair(labels=labels, channels=channels, grayscale=grayscale)
-    patients = tuple(
+    patients = _patients(found, ReadPair(labels=labels, channels=channels, grayscale=grayscale))
+    if not patients and not found.problems:
+        raise DataError(f"data source {source} holds no patient: no images lie in an images folder; {LAYOUT}.")
+    return Scan(patients=patients, problems=tuple(found.problems), warnings=tuple(_warnings(found)))
+
+
+def _patients(found: _Found, read_slice: ReadPair) -> tuple[SlicePatient, ...]:
+    """Return the patients that have slices, sorted by id."""
+    return tuple(
         SlicePatient(id=name, group=min(group for _, _, group in pairs), slices=slices, read_slice=read_slice)
         for name, pairs in sorted(found.pairs.items())
         if (slices := _number(pairs, found))
     )
-    if not patients and not found.problems:
-        raise DataError(f"data source {source} holds no patient: no images lie in an images folder; {LAYOUT}.")
-    return Scan(patients=patients, problems=tuple(found.problems), warnings=tuple(_warnings(found)))
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

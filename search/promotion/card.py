@@ -62,17 +62,9 @@ def write_card(
     Args:
         files: Names of the other files in the model's folder.
     """
-    environment = Environment(
-        loader=PackageLoader("search.promotion", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"cell": _cell, "value": _value, "label": _label}
-    present = {*files, "card.md", "manifest.json"}
     reader = READERS.get(experiment.data.format)
-    return environment.get_template("card.md").render(
+    template = _environment().get_template("card.md")
+    return template.render(
         experiment=experiment,
         config=config,
         folder=f"{format_out(config.out)}/{config.name}/best",
@@ -89,12 +81,25 @@ def write_card(
         settings=settings,
         steps=_steps(settings),
         code=_code(settings),
-        files={name: meaning for name, meaning in FILES.items() if name in present},
+        files={name: meaning for name, meaning in FILES.items() if name in {*files, "card.md", "manifest.json"}},
         format=reader.description if reader else experiment.data.format,
         licence=(reader and reader.licence) or YOUR_LICENCE,
         warning=reader.warning if reader else "",
         command=shlex.join(["python", "-m", "search.tune", *experiment.provenance.command[1:]]),
     )
+
+
+def _environment() -> Environment:
+    """Return the template engine, which refuses names that have no value."""
+    environment = Environment(
+        loader=PackageLoader("search.promotion", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cell": _cell, "value": _value, "label": _label}
+    return environment
 
 
 def _known(record: object | None) -> dict[str, object]:
