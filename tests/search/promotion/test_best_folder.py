@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import math
 import re
 import shutil
 from contextlib import redirect_stdout
@@ -38,7 +37,6 @@ from search.experiment import check_folder, exclusive_writer, open_experiment
 from search.promote import main, promote
 from search.promotion.best_folder import default_settings
 from search.promotion.summary import print_summary
-from search.record.codec import without_nan
 from search.record.epochs import EpochMetrics
 from search.record.experiment_record import WarmStart, read_experiment
 from search.record.model_metrics import read_metrics
@@ -86,11 +84,6 @@ def read_json(path: Path) -> dict:
         raise AssertionError(f"{path} has {word}, which is no JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
-
-
-def test_without_nan_replaces_it_at_any_depth():
-    value = {"a": math.nan, "b": [1.5, -math.inf, {"c": math.inf}], "d": "nan", "e": None, "f": 3, "g": True}
-    assert without_nan(value) == {"a": None, "b": [1.5, None, {"c": None}], "d": "nan", "e": None, "f": 3, "g": True}
 
 
 def test_best_folder_has_every_file(delivered):

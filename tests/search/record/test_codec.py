@@ -102,3 +102,8 @@ def test_newer_version_is_refused_by_name():
 def test_version_that_is_no_number_is_refused(version):
     with pytest.raises(UserError, match=r"^file: version is .*, but must be a whole number from 1 on$"):
         check_version({"version": version}, 2, "file")
+
+
+def test_without_nan_replaces_it_at_any_depth():
+    value = {"a": math.nan, "b": [1.5, -math.inf, {"c": math.inf}], "d": "nan", "e": None, "f": 3, "g": True}
+    assert without_nan(value) == {"a": None, "b": [1.5, None, {"c": None}], "d": "nan", "e": None, "f": 3, "g": True}
