@@ -166,7 +166,7 @@ def _fetch(partial: Path, expected: Counts) -> Path:
         import kagglehub  # here, because an archive is unpacked without it
         from requests import RequestException
     except ImportError as error:
-        raise DownloadError("downloading needs kagglehub: pip install 'tumour-search[download]'") from error
+        raise DownloadError("downloading needs kagglehub: pip install -e '.[download]'") from error
     print(f"Downloading {HANDLE} from Kaggle (about 750 MB). If interrupted, run the command again.", flush=True)
     try:
         # An environment variable, because with output_dir kagglehub refuses to continue an interrupted download.

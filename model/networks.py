@@ -1,6 +1,7 @@
 """The networks by name, and `build`, the one way to make a network from its configuration.
 
-A new network takes two files: its own, as model/unet.py is, and a row in this one.
+A new network takes three files: its own, as model/unet.py is, a row in this one, and a line in ROOMS of
+tests/test_architecture.py.
 """
 
 from collections.abc import Callable, Mapping

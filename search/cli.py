@@ -22,7 +22,7 @@ class Command:
     """The module whose `main(arguments)` runs it."""
 
     extra: str
-    """The optional dependencies that it needs, as in pip install 'tumour-search[EXTRA]'; "" if it needs none."""
+    """The optional dependencies that it needs, as in pip install -e '.[EXTRA]'; "" if it needs none."""
 
     help: str
 
@@ -67,7 +67,7 @@ def _report_missing(error: ModuleNotFoundError, name: str) -> int:
     package, extra = (error.name or "").partition(".")[0], COMMANDS[name].extra
     if package in ("data", "model", "search") or not extra:
         raise error
-    install = f"pip install '{PROGRAM}[{extra}]'"
+    install = f"run pip install -e '.[{extra}]' in the clone of the repository"
     print(f"error: {PROGRAM} {name} needs {package}, which is not installed: {install}", file=sys.stderr)
     return USER_ERROR
 

@@ -21,7 +21,7 @@ def write_page(path: Path, inspection: Inspection) -> None:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
     except ImportError as error:
-        raise UserError("drawing the page needs jinja2: pip install 'tumour-search[search]'") from error
+        raise UserError("drawing the page needs jinja2: pip install -e '.[search]'") from error
     by_kind = defaultdict(list)
     for finding in inspection.findings:
         by_kind[finding.kind].append((printable(finding.where), printable(finding.text)))

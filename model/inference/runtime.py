@@ -79,7 +79,7 @@ def choose_runtime(runtime: str = "auto") -> Choice:
     if runtime not in RUNTIMES:
         raise ModelError(f"runtime is {runtime!r}, but must be one of {', '.join(RUNTIMES)}")
     if runtime == "openvino" and _import_openvino() is None:
-        raise ModelError("runtime openvino is not installed: pip install 'tumour-search[fast]', or use onnxruntime")
+        raise ModelError("runtime openvino is not installed: pip install -e '.[fast]', or use onnxruntime")
     has_cuda = runtime != "openvino" and "CUDAExecutionProvider" in _providers()
     if runtime == "openvino" or (runtime == "auto" and not has_cuda and _openvino_computes_in_bfloat16()):
         return Choice("openvino", "bfloat16" if _openvino_computes_in_bfloat16() else "float32", "CPU")
@@ -128,7 +128,7 @@ def _import_onnxruntime() -> ModuleType:  # imported late, because reading patie
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelError("running a model needs onnxruntime: pip install 'tumour-search[infer]'") from error
+        raise ModelError("running a model needs onnxruntime: pip install -e '.[infer]'") from error
     return onnxruntime
 
 

@@ -126,7 +126,7 @@ def prepare_server(
     try:
         from model.serve.service import build_service
     except ImportError as error:
-        raise ServeError(f"serving needs {error.name}: pip install 'tumour-search[serve]'") from error
+        raise ServeError(f"serving needs {error.name}: pip install -e '.[serve]'") from error
     service = build_service(
         arguments.model.resolve().name,
         network,

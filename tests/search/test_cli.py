@@ -104,7 +104,7 @@ def test_command_needs_no_package_of_the_search(name):
 )
 def test_command_without_its_extra_says_what_to_install(name, package, extra):
     done = run_without([package], name, "--help")
-    install = f"pip install 'tumour-search[{extra}]'"
+    install = f"run pip install -e '.[{extra}]' in the clone of the repository"
     assert done.stderr == f"error: tumour-search {name} needs {package}, which is not installed: {install}\n"
     assert done.returncode == 2
 

@@ -66,7 +66,7 @@ def test_download_says_what_to_click_when_kaggle_refuses(to, kaggle, capsys, sta
 
 def test_download_says_what_to_install(to, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    assert_failed(to, capsys, r"pip install 'tumour-search\[download\]'.*" + CLICKS)
+    assert_failed(to, capsys, r"pip install -e '.\[download\]'.*" + CLICKS)
 
 
 def test_download_prints_no_signed_address(to, kaggle, capsys, monkeypatch):

@@ -75,7 +75,7 @@ def test_auto_takes_onnxruntime_without_openvino(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert choose_runtime()[:2] == ("onnxruntime", "float32")
     assert load_model(model)[1] == SETTINGS
-    with pytest.raises(ModelError, match=r"openvino is not installed: pip install 'tumour-search\[fast\]'"):
+    with pytest.raises(ModelError, match=r"openvino is not installed: pip install -e '.\[fast\]'"):
         load_model(model, runtime="openvino")
 
 
@@ -83,7 +83,7 @@ def test_unknown_and_missing_runtimes_are_named(model, monkeypatch):
     with pytest.raises(ModelError, match="runtime is 'torch', but must be one of auto, onnxruntime, openvino"):
         load_model(model, runtime="torch")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ModelError, match=r"needs onnxruntime: pip install 'tumour-search\[infer\]'"):
+    with pytest.raises(ModelError, match=r"needs onnxruntime: pip install -e '.\[infer\]'"):
         load_model(model)
 
 
