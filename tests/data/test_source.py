@@ -7,6 +7,7 @@ from data.errors import BadFiles, DataError, UserError
 from data.patient import SlicePatient
 from data.readers.images import ReadPair, write_image
 from data.readers.phantom import DEFAULT_NUM_PHANTOMS
+from data.readers.table import data_formats
 from data.source import Reading, Source, find_source
 from tests.support.fakes import write_lgg_patient
 from tests.support.sources import touch
@@ -195,7 +196,7 @@ def test_reading_refuses_channels_twice():
 
 
 def test_reading_refuses_another_format():
-    with pytest.raises(UserError, match=r"data_format is 'dicom', but must be one of auto, nifti, folder, lgg$"):
+    with pytest.raises(UserError, match=f"data_format is 'dicom', but must be one of {', '.join(data_formats())}$"):
         Reading(data_format="dicom")
 
 

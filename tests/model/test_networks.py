@@ -98,7 +98,7 @@ def test_read_config_without_an_architecture_is_a_unet():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"architecture": "vgg"}, "architecture is 'vgg', but must be one of unet, plain"),
+        ({"architecture": "vgg"}, f"architecture is 'vgg', but must be one of {', '.join((*NETWORKS, 'plain'))}"),
         ({"architecture": ["unet"]}, "architecture is .*, but must be one of"),
         ({"deep": 1}, "the configuration of a network is not legal: .*deep"),
         ({"depth": "three"}, "the configuration of a network is not legal"),

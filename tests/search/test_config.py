@@ -14,7 +14,9 @@ from search.config import SearchConfig
 from search.experiment import GROUPS
 from search.presets import PRESETS
 from search.promotion_options import Promotion
+from search.record.objectives import OBJECTIVES
 from search.scheduling.schedulers import SCHEDULERS
+from search.space import SPACES
 from search.suggestion.samplers import SAMPLERS
 from search.tune import main, parse
 
@@ -51,10 +53,10 @@ def status_of(options: list[str]) -> object:
         ({"max_concurrent": 0}, "max_concurrent is 0, but must be at least 1, or left out"),
         ({"grace_period": 10}, "grace_period is 10, but must be at most max_epochs (9)"),
         ({"checkpoints_gb": -0.5}, "checkpoints_gb is -0.5, but must be at least 0, or left out"),
-        ({"space": "huge"}, "space is 'huge', but must be one of core, wide"),
-        ({"searcher": "bohb"}, "searcher is 'bohb', but must be one of tpe, forest, gp, cmaes, random, qmc, grid"),
-        ({"searcher": ""}, "searcher is '', but must be one of tpe, forest, gp, cmaes, random, qmc, grid"),
-        ({"scheduler": "pbt"}, "scheduler is 'pbt', but must be one of asha, hyperband, median, none"),
+        ({"space": "huge"}, f"space is 'huge', but must be one of {', '.join(SPACES)}"),
+        ({"searcher": "bohb"}, f"searcher is 'bohb', but must be one of {', '.join(SAMPLERS)}"),
+        ({"searcher": ""}, f"searcher is '', but must be one of {', '.join(SAMPLERS)}"),
+        ({"scheduler": "pbt"}, f"scheduler is 'pbt', but must be one of {', '.join(SCHEDULERS)}"),
         (
             {"name": "a/b"},
             "name is 'a/b', but it becomes a folder and a W&B group: use letters, digits, dots, dashes and "
@@ -231,7 +233,7 @@ def test_main_returns_2_for_data_that_is_not_there(tmp_path, capsys):
     [
         (
             {"objective": ("val_dice", "val_iou")},
-            "objective is 'val_iou', but must be one of val_dice, latency_ms, million_parameters",
+            f"objective is 'val_iou', but must be one of {', '.join(OBJECTIVES)}",
         ),
         (
             {"objective": ("val_dice", "latency_ms"), "promotion": Promotion(ensemble=3)},
@@ -246,14 +248,14 @@ def test_main_returns_2_for_data_that_is_not_there(tmp_path, capsys):
             (
                 {"objective": ("val_dice", "latency_ms"), "searcher": searcher},
                 f"searcher is '{searcher}', which takes one objective only, not val_dice, latency_ms: choose one of "
-                "tpe, gp, random, qmc, grid",
+                + ", ".join(name for name, kind in SAMPLERS.items() if not kind.one_objective),
             )
             for searcher in ("forest", "cmaes")
         ),
         (
             {"objective": ("val_dice", "million_parameters"), "scheduler": "median"},
             "scheduler is 'median', which takes one objective only, not val_dice, million_parameters: choose one of "
-            "asha, hyperband, none",
+            + ", ".join(name for name, kind in SCHEDULERS.items() if not kind.one_objective),
         ),
         ({"dice_tolerance": -0.01}, "dice_tolerance is -0.01, but must be at least 0"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data.preprocess import Preprocessing, fit_image
+from data.readers.table import READERS
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.runtime import load_model
 from model.settings import ModelError, Settings
@@ -83,8 +84,8 @@ def written(**changes) -> str:
         (written(channel_indices=[0, -1]), r"channel_indices are \(0, -1\), but must be whole numbers from 0 on"),
         (written(channel_indices=[True]), r"channel_indices are \(True,\), but must be whole numbers from 0 on"),
         (written(channel_indices=[1.0]), r"channel_indices are \(1.0,\), but must be whole numbers from 0 on"),
-        (written(data_format="dicom"), "data_format is 'dicom', but must be one of nifti, folder, lgg, phantom"),
-        (written(data_format=[]), r"data_format is \[\], but must be one of nifti, folder"),
+        (written(data_format="dicom"), f"data_format is 'dicom', but must be one of {', '.join(READERS)}"),
+        (written(data_format=[]), rf"data_format is \[\], but must be one of {', '.join(READERS)}"),
         (written(grayscale=1), "grayscale is 1, but must be true or false"),
         (written(largest_component="no"), "largest_component is 'no', but must be true or false"),
     ],
