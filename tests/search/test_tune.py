@@ -211,7 +211,7 @@ def test_dry_run_writes_nothing(plain, monkeypatch, capsys):
     [
         (("--data", "nowhere"), "nowhere"),
         (("--size", "100"), "size is 100"),
-        (("--data", "phantom:2"), "phantom:2"),
+        (("--data", "phantom:2"), 'the number of phantoms is "2"'),
         (("--workers-per-trial", "3"), "workers_per_trial (3)"),
         (("--name", "plain"), "plain exists already"),
         (("--folds", "50"), "folds is 50, but there are"),
