@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from search.cluster.capacity.lane_plan import LanePlan, describe_resources, workers_per_gpu
 from search.cohort import Cohort
@@ -36,7 +36,13 @@ def print_plan(
         logs: The folder of Ray's log files on this machine.
     """
     table = Table(
-        title=f"Search {config.name}", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0)
+        Column(),
+        Column(overflow="fold"),  # or rich cuts off a path that is longer than the line
+        title=f"Search {config.name}",
+        show_header=False,
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
     )
     for key, value in _lines(config, cohort, lanes):
         table.add_row(key, value)
