@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 
+from data.command import USER_ERROR
+
 PROGRAM = "tumour-search"
-USER_ERROR = 2
 
 
 @dataclass(frozen=True, kw_only=True)

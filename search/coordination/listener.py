@@ -24,7 +24,7 @@ class Listener(Protocol):
 
 
 class Listeners:
-    """Passes each event to several listeners, in order."""
+    """Passes each event to several listeners, in order; to none, if there are none."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
@@ -44,15 +44,3 @@ class Listeners:
     def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None:
         for listener in self._listeners:
             listener.on_end(trial, state, error)
-
-
-class NoListener:
-    """A listener that ignores everything."""
-
-    def on_leg(self, trial: TrialProgress) -> None: ...
-
-    def on_epoch(self, trial: TrialProgress, epoch: EpochMetrics) -> None: ...
-
-    def on_loss(self, trial: TrialProgress, error: str) -> None: ...
-
-    def on_end(self, trial: TrialProgress, state: State, error: str | None) -> None: ...

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from search.coordination.coordinator import Coordinator
-from search.coordination.listener import NoListener
+from search.coordination.listener import Listeners
 from search.coordination.trial_progress import TrialProgress
 from search.record.trials import State
 from search.scheduling.scheduler import Scheduler
@@ -27,7 +27,7 @@ def replay(
         NoSearcher(),
         scheduler,
         num_trials=num_trials,
-        listener=NoListener(),
+        listener=Listeners(),
         objectives=objectives,
         max_failures=max_failures,
         log=log,
