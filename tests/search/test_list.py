@@ -212,10 +212,12 @@ def test_list_fits_a_narrow_terminal(tmp_path, width, left_out):
 def test_list_of_many_experiments_is_fast(tmp_path):
     rows = [trial_row(number, [0.5] * 20) for number in range(100)]
     write_experiment(tmp_path, "mine", rows)
-    started = time.perf_counter()
+    seconds = []
     for _ in range(20):
-        read_line(tmp_path / "mine")
-    assert (time.perf_counter() - started) / 20 < 0.1  # 8 ms on a quiet machine
+        started = time.thread_time()  # unlike a clock, it stands still while other processes have the CPU
+        assert read_line(tmp_path / "mine").cells["epochs"] == "2000"
+        seconds.append(time.thread_time() - started)
+    assert min(seconds) < 0.1  # 8 ms on a quiet machine
 
 
 def test_list_needs_neither_ray_nor_torch():
