@@ -134,11 +134,6 @@ def load_checkpoint(path: Path) -> tuple[SegmentationNetwork, list[dict[str, flo
     return network.eval(), state["history"]
 
 
-def load_network(path: Path) -> SegmentationNetwork:
-    """Return the network of a checkpoint; see `load_checkpoint`."""
-    return load_checkpoint(path)[0]
-
-
 def _read(content: bytes, name: str) -> dict[str, Any]:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data.atomic import write
-from model.training.checkpoint import CheckpointError, load_checkpoint, load_network
+from model.training.checkpoint import CheckpointError, load_checkpoint
 from tests.support.fakes import constant_state
 
 
@@ -39,10 +39,10 @@ def test_state_restored_is_the_state_that_was_saved():
         assert torch.equal(other.network.state_dict()[name], weight)
 
 
-def test_load_network_gives_the_network_ready_to_evaluate(tmp_path):
+def test_load_checkpoint_gives_the_network_ready_to_evaluate(tmp_path):
     state = constant_state(1.5, depth=2)
     write(tmp_path / "checkpoint.pt", state.to_bytes())
-    network = load_network(tmp_path / "checkpoint.pt")
+    network = load_checkpoint(tmp_path / "checkpoint.pt")[0]
     assert not network.training
     assert network.config == state.network.config
     assert torch.equal(network(torch.rand(1, 3, 8, 8)), torch.full((1, 1, 8, 8), 1.5))
@@ -91,7 +91,7 @@ def test_checkpoint_that_is_cut_off_is_refused(tmp_path, share):
     path, content = tmp_path / "checkpoint.pt", constant_state(0.0).to_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(CheckpointError, match=rf"{path} cannot be read as a checkpoint: "):
-        load_network(path)
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_checkpoints_from_before_architectures_had_names_are_read(tmp_path, form
     other.restore(torch_bytes(state))
     assert other.history == saved.history
     write(tmp_path / "checkpoint.pt", torch_bytes(state))
-    for network in (other.network, load_network(tmp_path / "checkpoint.pt")):
+    for network in (other.network, load_checkpoint(tmp_path / "checkpoint.pt")[0]):
         assert network.config == saved.network.config
         assert all(
             torch.equal(one, two) for one, two in zip(network.parameters(), saved.network.parameters(), strict=True)
@@ -136,7 +136,7 @@ def test_checkpoint_of_an_unknown_architecture_is_refused(tmp_path):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(torch_bytes(state))
     with pytest.raises(CheckpointError, match=f"{path}: architecture is 'vgg', but must be one of unet"):
-        load_network(path)
+        load_checkpoint(path)
 
 
 def test_restore_refuses_the_state_of_another_network():
@@ -149,7 +149,7 @@ def test_checkpoint_with_code_in_it_is_refused_and_not_executed(tmp_path, dump):
     path, trace = tmp_path / "checkpoint.pt", tmp_path / "executed"
     path.write_bytes(dump({"format": 1, "network": Malicious(trace)}))
     with pytest.raises(CheckpointError):
-        load_network(path)
+        load_checkpoint(path)
     assert not trace.exists()
     pickle.loads(pickle.dumps(Malicious(trace)))  # the trap itself works
     assert trace.exists()

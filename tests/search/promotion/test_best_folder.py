@@ -24,7 +24,7 @@ from model.export.predictor import Predictor, torch_network
 from model.inference.runtime import load_model
 from model.inference.volume import predict_volume, to_masks
 from model.manifest import verify_manifest
-from model.training.checkpoint import load_network
+from model.training.checkpoint import load_checkpoint
 from model.training.train import train
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
@@ -102,7 +102,7 @@ def test_best_folder_scores_every_test_patient_once_and_no_other(delivered):
 
 
 def test_best_folder_has_the_training_accuracy_of_as_many_patients(delivered):
-    best = load_network(delivered.config.folder / "state.pt")
+    best = load_checkpoint(delivered.config.folder / "state.pt")[0]
     patients = delivered.cohort.train_patients[: len(delivered.cohort.test_patients)]
     settings = default_settings(delivered.config, delivered.cohort)
     right, num_pixels = 0, 0
@@ -146,7 +146,7 @@ def test_best_folder_has_the_winner_exported(delivered):
     [score] = [score for score in delivered.metrics["test_patients"] if score["patient"] == patient.id]
     assert predicted.sum() == pytest.approx(score["predicted_pixels"], abs=2)
     assert masks.sum() == score["true_pixels"]
-    shape = load_network(delivered.config.folder / "best" / "checkpoint.pt").config
+    shape = load_checkpoint(delivered.config.folder / "best" / "checkpoint.pt")[0].config
     assert isinstance(shape, UNetConfig)
     assert shape.depth == 1
 
@@ -174,7 +174,7 @@ def test_best_folder_matches_its_manifest(delivered):
     assert provenance.data_fingerprint == delivered.cohort.fingerprint
     assert torch.equal(
         head_of(read_weights(best / "weights.safetensors").networks[0]).weight,
-        head_of(load_network(best / "checkpoint.pt")).weight,
+        head_of(load_checkpoint(best / "checkpoint.pt")[0]).weight,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.preprocess import Preprocessing
-from model.training.checkpoint import load_network
+from model.training.checkpoint import load_checkpoint
 from model.training.train import train
 from model.training.train_config import TrainConfig
 from search.cluster.task_runner import TaskRunner
@@ -63,7 +63,7 @@ def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(sear
     assert not torch.equal(*weights[:2])
     assert [math.isnan(one.reported_dice) for one in found] == [False, False, True, True]
     for one in found:
-        assert torch.equal(head_of(load_network(one.files[0])).weight, head_of(one.networks[0]).weight)
+        assert torch.equal(head_of(load_checkpoint(one.files[0])[0]).weight, head_of(one.networks[0]).weight)
         assert [score.patient for score in one.scores] == list(cohort.split.val)
     written = [one.files[0].stat().st_mtime_ns for one in found]
     again = train_with_seeds(WINNER, config, cohort, settings, TaskRunner(None))
