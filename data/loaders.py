@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from data.ahead import map_ahead
 from data.augment import Augment
-from data.errors import UserError
 from data.pack import Pack
 from data.preprocess import as_channels, neighbours, normalise
 
@@ -31,7 +30,7 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class BatchRecipe:
     """Everything that determines the content of a batch."""
 
     slices: Int64[np.ndarray, " batch"]
@@ -78,7 +77,7 @@ def train_batches(
     world_size: int = 1,
     first: int = 0,
     augment: Augment | None = None,
-    processes: Callable[[list[Part]], Iterator[Augmented]] | None = None,
+    processes: Callable[[list[BatchRecipe]], Iterator[Augmented]] | None = None,
 ) -> Generator[Batch, None, None]:
     """Return a generator of this rank's share of each global batch of the epoch, batch[rank::world_size].
 
@@ -89,24 +88,23 @@ def train_batches(
     Args:
         batch_size: Number of slices in a global batch.
         first: Index of the first global batch to return; those before it are not read.
-        processes: Returns the augmented slices of the parts, computed in other processes instead of the thread.
+        processes: Returns the augmented slices of the batches, computed in other processes instead of the thread.
 
     Raises:
-        UserError: batch_size is not a positive multiple of world_size.
-        ValueError: There is no slice to train on.
+        ValueError: batch_size is not a positive multiple of world_size, or there is no slice to train on. For a search
+            both are checked with its options and its data.
     """
     if batch_size < 1 or batch_size % world_size:
-        raise UserError(
-            f"batch_size is {batch_size}, but must be a positive multiple of the number of workers ({world_size}); it "
-            "counts the slices of all workers together."
-        )
+        raise ValueError(f"batch_size is {batch_size}, but must be a positive multiple of world_size ({world_size})")
     if len(slices) == 0:
-        raise ValueError("slices is empty, but training needs at least one slice; select other patients.")
+        raise ValueError("slices is empty, but training needs at least one")
     order = epoch_slices(pack, slices, seed=seed, epoch=epoch)
     shares = [batch[rank::world_size] for batch in _global_batches(order, batch_size, world_size)]
-    parts = [Part(slices=share, seed=seed, epoch=epoch) for share in shares[first:]]
-    found = processes(parts) if processes else (augmented(pack, augment, part) for part in parts)
-    return map_ahead(lambda part: _batch(pack, part, *next(found)), parts, num_ahead=NUM_BATCHES_AHEAD, name="batches")
+    recipes = [BatchRecipe(slices=share, seed=seed, epoch=epoch) for share in shares[first:]]
+    found = processes(recipes) if processes else (augmented(pack, augment, recipe) for recipe in recipes)
+    return map_ahead(
+        lambda recipe: _batch(pack, recipe, *next(found)), recipes, num_ahead=NUM_BATCHES_AHEAD, name="batches"
+    )
 
 
 def _global_batches(order: np.ndarray, batch_size: int, world_size: int) -> list[np.ndarray]:
@@ -126,30 +124,30 @@ def eval_batches(
     assert batch_size >= 1, batch_size
     share = slices[rank::world_size]
     starts = range(0, len(share), batch_size)
-    parts = [Part(slices=share[start : start + batch_size], seed=0, epoch=0) for start in starts]
+    recipes = [BatchRecipe(slices=share[start : start + batch_size], seed=0, epoch=0) for start in starts]
     return map_ahead(
-        lambda part: _batch(pack, part, *augmented(pack, None, part)),
-        parts,
+        lambda recipe: _batch(pack, recipe, *augmented(pack, None, recipe)),
+        recipes,
         num_ahead=NUM_BATCHES_AHEAD,
         name="batches",
     )
 
 
-def augmented(pack: Pack, augment: Augment | None, part: Part) -> Augmented:
+def augmented(pack: Pack, augment: Augment | None, recipe: BatchRecipe) -> Augmented:
     """Return the augmented images of a batch, with their context slices as channels, and its masks, as copies."""
-    seen = neighbours(part.slices, pack.patient_of_slice, pack.preprocessing.context_slices)
-    images, masks = as_channels(pack.images[seen]), pack.masks[part.slices]
+    seen = neighbours(recipe.slices, pack.patient_of_slice, pack.preprocessing.context_slices)
+    images, masks = as_channels(pack.images[seen]), pack.masks[recipe.slices]
     if augment is not None:
-        for i, index in enumerate(part.slices):
-            slice_seed = np.random.SeedSequence([part.seed, part.epoch, int(index)]).generate_state(1)[0]
+        for i, index in enumerate(recipe.slices):
+            slice_seed = np.random.SeedSequence([recipe.seed, recipe.epoch, int(index)]).generate_state(1)[0]
             images[i], masks[i] = augment(images[i], masks[i], int(slice_seed))
     return images, masks
 
 
-def _batch(pack: Pack, part: Part, images: np.ndarray, masks: np.ndarray) -> Batch:
-    patients, num_seen = pack.patient_of_slice[part.slices], pack.preprocessing.num_slices_seen
+def _batch(pack: Pack, recipe: BatchRecipe, images: np.ndarray, masks: np.ndarray) -> Batch:
+    patients, num_seen = pack.patient_of_slice[recipe.slices], pack.preprocessing.num_slices_seen
     return Batch(
         images=normalise(images, *(np.tile(one[patients], num_seen) for one in (pack.mean, pack.std))),
         masks=masks[:, None].astype(np.float32),
-        slices=part.slices,
+        slices=recipe.slices,
     )
