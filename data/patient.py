@@ -127,6 +127,16 @@ class Scan(Generic[P]):
     """Names of the channels, in order; empty if the files do not name them, so that they are numbered."""
 
 
+def shown_channel(num_channels: int, names: Sequence[str] = ()) -> int:
+    """Return the index of the channel that pictures show: the one called flair, on which a tumour is seen best.
+
+    Without that name it is the second of three channels, where the LGG set has FLAIR, and otherwise the first.
+    """
+    if "flair" in names:
+        return names.index("flair")
+    return 1 if num_channels == 3 else 0
+
+
 def size_text(shape: Sequence[int]) -> str:
     """Return a shape as text for messages, such as `16 x 16 x 3`."""
     return " x ".join(map(str, shape))

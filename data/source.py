@@ -9,7 +9,7 @@ import tyro
 
 from data.errors import BadFiles, DataError, Problem, UserError
 from data.patient import Patient
-from data.readers.reader import Options, Reader
+from data.readers.reader import LayoutOptions, Reader
 from data.readers.table import AUTO, READERS, UNRECOGNISED, data_formats
 
 
@@ -19,7 +19,7 @@ def _help() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading(Options):
+class ReadingOptions(LayoutOptions):
     """How to read the files of a data source."""
 
     data_format: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(data_formats())}}}", help=_help())] = AUTO
@@ -54,7 +54,7 @@ class Source:
         return self.channel_names if len(self.channel_names) == num_channels else tuple(map(str, range(num_channels)))
 
 
-def find_source(source: str, *, reading: Reading | None = None, phantom_root: Path) -> Source:
+def find_source(source: str, *, reading: ReadingOptions | None = None, phantom_root: Path) -> Source:
     """Return the patients of a data source.
 
     "phantom" and "phantom:40" are 24 and 40 synthetic patients, which are written below phantom_root at their first
@@ -64,7 +64,7 @@ def find_source(source: str, *, reading: Reading | None = None, phantom_root: Pa
         DataError: The number of phantoms is illegal, or the folder is not a data set.
         BadFiles: Files belong to no patient, or lack their image or mask.
     """
-    reading = reading or Reading()
+    reading = reading or ReadingOptions()
     name, path = _locate(source, reading, phantom_root)
     reader = READERS[name]
     _check_options(name, reader, reading)
@@ -84,7 +84,7 @@ def find_source(source: str, *, reading: Reading | None = None, phantom_root: Pa
     )
 
 
-def _locate(source: str, reading: Reading, phantom_root: Path) -> tuple[str, Path]:
+def _locate(source: str, reading: ReadingOptions, phantom_root: Path) -> tuple[str, Path]:
     """Return the name of the reader and the folder that it reads."""
     if not source.strip():
         raise DataError('the data source is empty, but must be a folder, "phantom" or "phantom:N".')
@@ -110,8 +110,8 @@ def _recognise(path: Path) -> str:
     return next(names, UNRECOGNISED)
 
 
-def _check_options(name: str, reader: Reader, reading: Reading) -> None:
-    for option in (field.name for field in fields(Options)):
+def _check_options(name: str, reader: Reader, reading: ReadingOptions) -> None:
+    for option in (field.name for field in fields(LayoutOptions)):
         if getattr(reading, option) and option not in reader.options:
             takers = " and ".join(other for other, reader in READERS.items() if option in reader.options)
             raise DataError(f"--{option.replace('_', '-')} is for {takers}, but the data is {name}.")

@@ -1,4 +1,4 @@
-"""Draw outlines of tumours into the FLAIR image, for a person to judge."""
+"""Draw outlines of tumours into slices, for a person to judge."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
+from data.patient import shown_channel
 from data.preprocess import to_grey_levels
-
-FLAIR_NAME = "flair"
-FLAIR = 1
-"""Index of the channel that shows the tumours of the LGG set best, and on which their masks were drawn."""
 
 PREDICTED = (230, 159, 0)
 TRUE = (86, 180, 233)
@@ -26,28 +23,25 @@ GAP = 4
 
 def overlay_levels(
     images: Shaped[np.ndarray, "slices height width channels"], channel_names: Sequence[str]
-) -> UInt8[np.ndarray, "slices height width shown"]:
-    """Return the grey levels that overlays show: those of the channel called flair, or of all channels without one."""
-    if FLAIR_NAME in channel_names:
-        images = images[..., [channel_names.index(FLAIR_NAME)]]
-    return to_grey_levels(images, "auto")
+) -> UInt8[np.ndarray, "slices height width"]:
+    """Return the grey levels of the channel that overlays show (see `shown_channel`)."""
+    shown = shown_channel(images.shape[3], channel_names)
+    return to_grey_levels(images[..., [shown]], "auto")[..., 0]
 
 
 def draw_overlay(
-    image: UInt8[np.ndarray, "height width channels"],
+    grey: UInt8[np.ndarray, "height width"],
     *,
     predicted: Bool[np.ndarray, "height width"],
     true: Bool[np.ndarray, "height width"] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return the FLAIR image in grey (RGB) with the prediction's outline in orange, and the true one in blue.
+    """Return the slice as RGB with the prediction's outline in orange, and the true one in blue.
 
-    If the image does not have three channels, its first one is shown. The orange outline is just inside the prediction
-    and the blue one just outside the true mask, so that both can be seen where the masks agree. A slice with sides
-    under 256 pixels is drawn at twice its size.
+    The orange outline is just inside the prediction and the blue one just outside the true mask, so that both can be
+    seen where the masks agree. A slice with sides under 256 pixels is drawn at twice its size.
     """
-    scale = 2 if max(image.shape[:2]) < SMALL else 1
-    shown = image[..., FLAIR if image.shape[2] == 3 else 0, None]
-    canvas = _enlarge(np.repeat(shown, 3, axis=2), scale)
+    scale = 2 if max(grey.shape) < SMALL else 1
+    canvas = _enlarge(np.repeat(grey[..., None], 3, axis=2), scale)
     if true is not None:
         enlarged = _enlarge(true, scale)
         canvas[_grow(enlarged) & ~enlarged] = TRUE
@@ -57,7 +51,7 @@ def draw_overlay(
 
 
 def draw_panel(
-    images: UInt8[np.ndarray, "slices height width channels"],
+    slices: UInt8[np.ndarray, "slices height width"],
     predicted: Bool[np.ndarray, "slices height width"],
     true: Bool[np.ndarray, "slices height width"] | None = None,
     *,
@@ -69,15 +63,15 @@ def draw_panel(
     Raises:
         ValueError: There are no slices or no columns, or the number of captions is not that of the slices.
     """
-    if not len(images) or columns < 1:
+    if not len(slices) or columns < 1:
         raise ValueError(
-            f"a panel of {len(images)} slices in {columns} columns cannot be drawn: both must be at least 1"
+            f"a panel of {len(slices)} slices in {columns} columns cannot be drawn: both must be at least 1"
         )
-    if captions is not None and len(captions) != len(images):
-        raise ValueError(f"there are {len(captions)} captions for {len(images)} slices: give one for each, or none")
+    if captions is not None and len(captions) != len(slices):
+        raise ValueError(f"there are {len(captions)} captions for {len(slices)} slices: give one for each, or none")
     cells = [
-        draw_overlay(image, predicted=predicted[index], true=None if true is None else true[index])
-        for index, image in enumerate(images)
+        draw_overlay(grey, predicted=predicted[index], true=None if true is None else true[index])
+        for index, grey in enumerate(slices)
     ]
     if captions is not None:
         cells = [_with_caption(cell, caption) for cell, caption in zip(cells, captions, strict=True)]

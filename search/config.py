@@ -12,7 +12,7 @@ import tyro
 from data.arguments import AtLeast, check_minima
 from data.errors import UserError
 from data.preprocess import Preprocessing
-from data.source import Reading
+from data.source import ReadingOptions
 from search.promotion_options import Promotion
 from search.record.epochs import METRIC
 from search.record.objectives import LATENCY, check_objectives
@@ -59,7 +59,7 @@ class SearchConfig:
     time_budget_seconds: Annotated[float | None, AtLeast(1)] = None
     """Seconds after which the search stops; the best trial so far is then promoted. None: no limit."""
 
-    reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
+    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
     cache: bool = True
     """Whether decoded slices are kept in the user's cache folder for the next search on the same files."""
 

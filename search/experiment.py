@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.errors import UserError
 from data.preprocess import Preprocessing
-from data.source import Reading
+from data.source import ReadingOptions
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cohort import Cohort
 from search.config import SearchConfig
@@ -46,7 +46,7 @@ CHANGEABLE = (
 )
 """Options that may change when a search is resumed. After any other change, its trials could not be compared."""
 
-GROUPS = {"preprocessing": Preprocessing, "reading": Reading, "promotion": Promotion}
+GROUPS = {"preprocessing": Preprocessing, "reading": ReadingOptions, "promotion": Promotion}
 """Groups of options, by the field of SearchConfig that holds them."""
 
 

@@ -12,9 +12,9 @@ from data.errors import UserError
 from data.patient import Scan, SliceFiles, SlicePatient
 from data.preprocess import Preprocessing
 from data.readers.images import stack_slices
-from data.readers.reader import FileKind, Options, Reader
+from data.readers.reader import FileKind, LayoutOptions, Reader
 from data.readers.table import READERS
-from data.source import Reading, find_source
+from data.source import ReadingOptions, find_source
 from search.record.trials import State, read_rows
 from tests.support.hand_model import write_model_of
 from tests.support.service import post, post_form, serving
@@ -26,7 +26,7 @@ def read_slice(files: SliceFiles) -> tuple[np.ndarray, np.ndarray]:
     return np.load(files.image), np.load(files.mask)
 
 
-def scan(source: Path, options: Options) -> Scan:
+def scan(source: Path, options: LayoutOptions) -> Scan:
     masks = {folder.name: sorted(folder.glob("*_mask.npy")) for folder in sorted(source.iterdir())}
     slices = {
         name: [
@@ -111,11 +111,11 @@ def test_layout_of_one_row_is_searched_predicted_and_served(source, tmp_path, ca
 
 
 def test_layout_of_one_row_is_recognised_and_can_be_named(source, tmp_path):
-    for reading in (Reading(), Reading(data_format="npy")):
+    for reading in (ReadingOptions(), ReadingOptions(data_format="npy")):
         found = find_source(str(source), reading=reading, phantom_root=tmp_path)
         assert (found.format, len(found.patients), found.name_channels(2)) == ("npy", 6, ("0", "1"))
     with pytest.raises(UserError, match="--labels is for nifti and folder, but the data is npy"):
-        find_source(str(source), reading=Reading(labels=(1,)), phantom_root=tmp_path)
+        find_source(str(source), reading=ReadingOptions(labels=(1,)), phantom_root=tmp_path)
 
 
 # --- a layout whose files are channels of whole volumes ---

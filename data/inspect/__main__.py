@@ -18,7 +18,7 @@ from data.errors import UserError
 from data.inspect.inspection import Inspection, SplitOptions, inspect_source
 from data.inspect.page import write_page
 from data.printable import printable
-from data.source import Reading, find_source
+from data.source import ReadingOptions, find_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Arguments:
     out: Path | None = None
     """Folder for inspect.html, one file with pictures that opens offline. None: only print."""
 
-    reading: Annotated[Reading, tyro.conf.arg(name="")] = field(default_factory=Reading)
+    reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
     split: Annotated[SplitOptions, tyro.conf.arg(name="")] = field(default_factory=SplitOptions)
 
 

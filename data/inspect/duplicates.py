@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.inspect.summary import Summary
+from data.inspect.summary import PatientSummary
 
 # Slices look alike if they correlate above this when averaged to 32 x 32 pixels. Slices of different patients reach
 # 0.964 (20 LGG patients), 0.972 (3 BraTS cases) and 0.979 (20 phantoms). Copies that are darker, noisy (5 grey levels),
@@ -24,7 +24,7 @@ class Match(NamedTuple):
     correlation: float = 1.0
 
 
-def exact_duplicates(summaries: Sequence[Summary]) -> list[Match]:
+def exact_duplicates(summaries: Sequence[PatientSummary]) -> list[Match]:
     """Return a match for each slice that repeats the pixels of an earlier one; blank slices are left out."""
     first: dict[str, tuple[int, int]] = {}
     matches = []
@@ -35,7 +35,7 @@ def exact_duplicates(summaries: Sequence[Summary]) -> list[Match]:
     return matches
 
 
-def near_duplicates(summaries: Sequence[Summary]) -> list[Match]:
+def near_duplicates(summaries: Sequence[PatientSummary]) -> list[Match]:
     """Return the best match of each slice that correlates above MIN_CORRELATION with a slice of another patient.
 
     Slices of one patient are not compared, because neighbours always look alike. Slices with the same pixels are left

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data.inspect.duplicates import Match
-from data.inspect.summary import Summary, by_channel, lesion_volumes, quantiles
+from data.inspect.summary import PatientSummary, by_channel, lesion_volumes, quantiles
 
 MAX_LINES = 20  # in a cell of the table
 
 
 def facts(
     format_name: str,
-    summaries: Sequence[Summary],
+    summaries: Sequence[PatientSummary],
     *,
     split: str,
     seed: int,
@@ -50,7 +50,7 @@ def facts(
     ]
 
 
-def _intensities(summaries: Sequence[Summary]) -> Iterator[tuple[str, str]]:
+def _intensities(summaries: Sequence[PatientSummary]) -> Iterator[tuple[str, str]]:
     for name, channels in by_channel(summaries).items():
         low, high = min(one.low for one in channels), max(one.high for one in channels)
         first, median, last = quantiles(channels, (0.01, 0.5, 0.99))

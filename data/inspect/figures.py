@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.inspect.summary import Channel, Summary, by_channel, quantiles
+from data.inspect.summary import Channel, PatientSummary, by_channel, quantiles
 from data.printable import printable
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
@@ -63,7 +63,7 @@ class Bars:
     """Number of bars."""
 
 
-def largest_groups(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
+def largest_groups(summaries: Sequence[PatientSummary]) -> dict[str, list[PatientSummary]]:
     """Return the patients of the MAX_GROUPS largest groups, the largest first."""
     groups = defaultdict(list)
     for summary in summaries:
@@ -71,7 +71,7 @@ def largest_groups(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
     return {name: groups[name] for name in sorted(sorted(groups), key=lambda name: -len(groups[name]))[:MAX_GROUPS]}
 
 
-def histograms(summaries: Sequence[Summary]) -> Histograms:
+def histograms(summaries: Sequence[PatientSummary]) -> Histograms:
     """Return a histogram of the head's intensities for each group, with a line for each channel."""
     edges = _edges([channel for summary in summaries for channel in summary.channels])
     colours = dict(zip(by_channel(summaries), COLOURS, strict=False))
@@ -115,7 +115,7 @@ def _edges(channels: Sequence[Channel]) -> np.ndarray:
     return np.arange(low, high + step + 1, step)
 
 
-def balance(summaries: Sequence[Summary]) -> list[Balance]:
+def balance(summaries: Sequence[PatientSummary]) -> list[Balance]:
     """Return the number of slices with and without tumour in each group."""
     rows = []
     for name, members in largest_groups(summaries).items():
@@ -125,7 +125,7 @@ def balance(summaries: Sequence[Summary]) -> list[Balance]:
     return rows
 
 
-def shares(summaries: Sequence[Summary]) -> Bars:
+def shares(summaries: Sequence[PatientSummary]) -> Bars:
     """Return a bar for each patient's tumour share, largest first."""
     found = sorted((100 * summary.tumour_share for summary in summaries), reverse=True)
     top, width = max(found) or 1.0, PLOT[0] / len(found)

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.errors import Problem
 from data.inspect.duplicates import Match
-from data.inspect.summary import Summary
+from data.inspect.summary import PatientSummary
 
 # A mask is wrong if this share of a slice's tumour, and this many pixels, lie outside the head with its holes filled.
 # Correct masks overshoot the edge by up to 24 % of a slice's tumour, or 15 pixels, in BraTS, and not at all in LGG.
@@ -32,7 +32,10 @@ class Finding:
 
 
 def find(
-    summaries: Sequence[Summary], exact: Sequence[Match] = (), near: Sequence[Match] = (), bad: Sequence[Problem] = ()
+    summaries: Sequence[PatientSummary],
+    exact: Sequence[Match] = (),
+    near: Sequence[Match] = (),
+    bad: Sequence[Problem] = (),
 ) -> list[Finding]:
     """Return all findings, grouped by kind; a finding that is the same for all patients is returned once."""
     findings = [Finding(kind="unusable file", where=str(problem.path), text=problem.reason) for problem in bad]
@@ -48,7 +51,7 @@ def find(
     return findings
 
 
-def _by_pair(kind: str, summaries: Sequence[Summary], matches: Sequence[Match]) -> Iterator[Finding]:
+def _by_pair(kind: str, summaries: Sequence[PatientSummary], matches: Sequence[Match]) -> Iterator[Finding]:
     pairs = defaultdict(list)
     for match in matches:
         pairs[match.first[0], match.second[0]].append(match)
@@ -61,7 +64,7 @@ def _by_pair(kind: str, summaries: Sequence[Summary], matches: Sequence[Match]) 
         yield Finding(kind=kind, where=summaries[a].id, text=text)
 
 
-def _outside(summary: Summary) -> str:
+def _outside(summary: PatientSummary) -> str:
     bad = summary.outside_pixels > MAX_OUTSIDE_SHARE * summary.tumour_pixels
     at = np.flatnonzero(bad & (summary.outside_pixels >= MIN_OUTSIDE_PIXELS))
     outside, tumour = (int(pixels[at].sum()) for pixels in (summary.outside_pixels, summary.tumour_pixels))
@@ -69,33 +72,33 @@ def _outside(summary: Summary) -> str:
     return f"{outside} of {tumour} tumour pixels lie outside the head {where}" if len(at) else ""
 
 
-def _gaps(summary: Summary) -> str:
+def _gaps(summary: PatientSummary) -> str:
     count = sum(last - first + 1 for first, last in summary.gaps)
     runs = [str(first) if first == last else f"{first}-{last}" for first, last in summary.gaps]
     return f"{_count(count, 'slice number')} missing: {_some(runs)}" if count else ""
 
 
-def _blank(summary: Summary) -> str:
+def _blank(summary: PatientSummary) -> str:
     count = int(summary.blank.sum())
     return f"{count} of {_count(len(summary.blank), 'slice')} have one value everywhere" if count else ""
 
 
-def _partly_blank(summary: Summary) -> str:
+def _partly_blank(summary: PatientSummary) -> str:
     counts = (summary.blank_channels & ~summary.blank[:, None]).sum(axis=0).tolist()
     found = [(one.name, count) for one, count in zip(summary.channels, counts, strict=True) if one.low < one.high]
     return _some([f"{name} has one value everywhere in {_count(count, 'slice')}" for name, count in found if count])
 
 
-def _constant(summary: Summary) -> str:
+def _constant(summary: PatientSummary) -> str:
     return _some([f"{one.name} is {one.low:g} everywhere" for one in summary.channels if one.low == one.high])
 
 
-def _copies(summary: Summary) -> str:
+def _copies(summary: PatientSummary) -> str:
     constant = {one.name for one in summary.channels if one.low == one.high}
     return _some([f"{b} is a copy of {a}" for a, b in summary.copies if a not in constant])
 
 
-CHECKS: dict[str, Callable[[Summary], str]] = {
+CHECKS: dict[str, Callable[[PatientSummary], str]] = {
     "mask outside the head": _outside,
     "all-black slices": _blank,
     "slices with a black channel": _partly_blank,
@@ -107,7 +110,7 @@ CHECKS: dict[str, Callable[[Summary], str]] = {
 }
 """For each kind of finding, a function that returns what is odd about a patient, or an empty text."""
 
-DIFFERENCES: dict[str, Callable[[Summary], str]] = {
+DIFFERENCES: dict[str, Callable[[PatientSummary], str]] = {
     "sizes differ (information)": lambda summary: f"{summary.size[0]} x {summary.size[1]}",
     "pixel types differ": lambda summary: summary.dtype,
     "numbers of channels differ": lambda summary: _count(len(summary.channels), "channel"),

@@ -8,7 +8,7 @@ from data.inspect.duplicates import exact_duplicates, near_duplicates
 from data.inspect.facts import facts
 from data.inspect.findings import Finding, find
 from data.inspect.summarise import read_summaries
-from data.inspect.summary import Summary
+from data.inspect.summary import PatientSummary
 from data.patient import Patient
 from data.source import Source
 from data.split import MIN_PATIENTS, split_patients
@@ -53,7 +53,7 @@ class Inspection:
     """Labels and numbers; see `data.inspect.facts`."""
 
     findings: list[Finding]
-    summaries: tuple[Summary, ...]
+    summaries: tuple[PatientSummary, ...]
     patients: tuple[Patient, ...]
     """The patients of the summaries, in the same order, without the files that cannot be used."""
 
@@ -91,7 +91,7 @@ def inspect_source(name: str, source: Source, options: SplitOptions) -> Inspecti
     )
 
 
-def _describe_split(summaries: Sequence[Summary], options: SplitOptions) -> str:
+def _describe_split(summaries: Sequence[PatientSummary], options: SplitOptions) -> str:
     """Return the size of each side as the search would split the patients, a line a side."""
     if len(summaries) < MIN_PATIENTS:
         return f"needs at least {MIN_PATIENTS} patients"

@@ -7,7 +7,7 @@ from data import atomic
 from data.errors import UserError
 from data.inspect.figures import balance, histograms, shares
 from data.inspect.inspection import Inspection
-from data.inspect.pictures import choose, draw_pictures
+from data.inspect.pictures import choose_slices, draw_pictures
 from data.printable import printable
 
 
@@ -34,7 +34,7 @@ def write_page(path: Path, inspection: Inspection) -> None:
         warnings=[printable(warning) for warning in inspection.warnings],
         rows=[(printable(label), printable(value).split("\n")) for label, value in inspection.rows],
         findings=by_kind,
-        pictures=draw_pictures(choose(summaries, seed=inspection.seed), summaries, inspection.patients),
+        pictures=draw_pictures(choose_slices(summaries, seed=inspection.seed), summaries, inspection.patients),
         histograms=histograms(summaries),
         balance=balance(summaries),
         shares=shares(summaries),

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from data.inspect.facts import format_number
-from data.inspect.summary import Summary, lesion_volumes
-from data.patient import Patient
+from data.inspect.summary import PatientSummary, lesion_volumes
+from data.patient import Patient, shown_channel
 from data.preprocess import to_grey_levels
 from data.printable import printable
 
@@ -23,7 +23,7 @@ NUM_PICTURES = 8
 MIN_SIDE, MAX_SIDE = 256, 400  # pixels: in a smaller picture the outline hides too much, in a larger it is too thin
 
 
-class Choice(NamedTuple):
+class ChosenSlice(NamedTuple):
     """A slice to show."""
 
     caption: str
@@ -43,24 +43,24 @@ class Picture:
     """Label and data URI: one for each channel, and one with the outline of the mask."""
 
 
-def choose(summaries: Sequence[Summary], *, seed: int) -> list[Choice]:
+def choose_slices(summaries: Sequence[PatientSummary], *, seed: int) -> list[ChosenSlice]:
     """Return the slices to show: those with the extreme lesions, and a sample of which half has a tumour."""
     volumes, unit = lesion_volumes(summaries)
     ill = sorted((volume, p) for p, volume in enumerate(volumes) if volume)
     chosen = []
     for what, (volume, p) in zip(("largest", "smallest"), (ill[-1], ill[0]) if ill else (), strict=False):
         s = int(summaries[p].tumour_pixels.argmax())
-        chosen.append(Choice(f"{what} lesion, {format_number(volume)} {unit}: {_name(summaries[p], s)}", p, s))
+        chosen.append(ChosenSlice(f"{what} lesion, {format_number(volume)} {unit}: {_name(summaries[p], s)}", p, s))
     places = [(p, s) for p, one in enumerate(summaries) for s in range(len(one.numbers)) if not one.blank[s]]
     for tumour in (True, False):
         kind = [(p, s) for p, s in places if bool(summaries[p].tumour_pixels[s]) is tumour]
         drawn = np.random.default_rng([seed, tumour]).permutation(len(kind))[: NUM_PICTURES // 2]
         text = "with tumour" if tumour else "without tumour"
-        chosen += [Choice(f"{text}: {_name(summaries[p], s)}", p, s) for p, s in (kind[i] for i in drawn)]
+        chosen += [ChosenSlice(f"{text}: {_name(summaries[p], s)}", p, s) for p, s in (kind[i] for i in drawn)]
     return chosen
 
 
-def _name(summary: Summary, s: int) -> str:
+def _name(summary: PatientSummary, s: int) -> str:
     return f"{summary.id}, slice {summary.numbers[s]}"
 
 
@@ -78,24 +78,24 @@ def draw_outline(
 
 
 def draw_pictures(
-    choices: Sequence[Choice], summaries: Sequence[Summary], patients: Sequence[Patient]
+    chosen: Sequence[ChosenSlice], summaries: Sequence[PatientSummary], patients: Sequence[Patient]
 ) -> list[Picture]:
     """Return the pictures in order. The patients are read again, because all their slices would take gigabytes."""
-    pictures: dict[Choice, Picture] = {}
-    for p in sorted({choice.patient for choice in choices}):
+    pictures: dict[ChosenSlice, Picture] = {}
+    for p in sorted({one.patient for one in chosen}):
         volume, names = patients[p].read(), [channel.name for channel in summaries[p].channels][:MAX_CHANNELS]
         levels = to_grey_levels(volume.images, "auto")[..., :MAX_CHANNELS]
-        for choice in choices:
-            if choice.patient == p:
-                images = _draw_slice(levels[choice.slice], volume.masks[choice.slice], names)
-                pictures[choice] = Picture(caption=printable(choice.caption), images=images)
-    return [pictures[choice] for choice in choices]
+        for one in chosen:
+            if one.patient == p:
+                images = _draw_slice(levels[one.slice], volume.masks[one.slice], names)
+                pictures[one] = Picture(caption=printable(one.caption), images=images)
+    return [pictures[one] for one in chosen]
 
 
 def _draw_slice(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[tuple[str, str]]:
-    best = names.index("flair") if "flair" in names else len(names) // 2
+    shown = shown_channel(len(names), names)
     images = [(name, _uri(draw_outline(image[..., c], np.zeros_like(mask)))) for c, name in enumerate(names)]
-    return [*images, (f"{names[best]}, mask", _uri(draw_outline(image[..., best], mask)))]
+    return [*images, (f"{names[shown]}, mask", _uri(draw_outline(image[..., shown], mask)))]
 
 
 def _uri(image: UInt8[np.ndarray, "rows columns 3"]) -> str:

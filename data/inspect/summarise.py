@@ -12,7 +12,7 @@ from rich.progress import track
 
 from data.errors import BadFiles, Problem
 from data.inspect.duplicates import LOOKS_SIDE
-from data.inspect.summary import Channel, Summary
+from data.inspect.summary import Channel, PatientSummary
 from data.patient import Patient, SlicePatient, Volume
 from data.preprocess import find_head, to_grey_levels
 
@@ -30,7 +30,7 @@ SAMPLE_SIZE = 10_000
 
 def read_summaries(
     patients: Sequence[Patient], names: Sequence[str]
-) -> tuple[tuple[Patient, ...], tuple[Summary, ...], tuple[Problem, ...]]:
+) -> tuple[tuple[Patient, ...], tuple[PatientSummary, ...], tuple[Problem, ...]]:
     """Return the usable patients, without their unusable files; their summaries; and the unusable files."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         results = pool.map(lambda patient: _read(patient, names), patients)
@@ -40,12 +40,12 @@ def read_summaries(
     return tuple(patient for patient, _ in left), tuple(summary for _, summary in left), problems
 
 
-def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, Summary | None, list[Problem]]:
+def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, PatientSummary | None, list[Problem]]:
     problems: list[Problem] = []
     left: Patient | None = patient
     while left:
         try:
-            summary = summarise(patient, left.read(), names)
+            summary = summarise_patient(patient, left.read(), names)
         except BadFiles as error:
             problems += error.problems
             rest = left.without({problem.path for problem in error.problems})
@@ -55,7 +55,7 @@ def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, Summary | No
     return patient, None, problems
 
 
-def summarise(patient: Patient, volume: Volume, channel_names: Sequence[str] = ()) -> Summary:
+def summarise_patient(patient: Patient, volume: Volume, channel_names: Sequence[str] = ()) -> PatientSummary:
     """Return the summary of a volume; channels are numbered if there are not as many names as channels."""
     levels = to_grey_levels(volume.images, "auto")
     head = find_head(levels)
@@ -64,7 +64,7 @@ def summarise(patient: Patient, volume: Volume, channel_names: Sequence[str] = (
     flat = volume.images.reshape(len(levels), -1, num_channels)
     equal = [pair for pair in combinations(range(num_channels), 2) if (flat[..., pair[0]] == flat[..., pair[1]]).all()]
     numbers = [one.number for one in patient.slices] if isinstance(patient, SlicePatient) else volume.numbers
-    return Summary(
+    return PatientSummary(
         id=patient.id,
         group=patient.group or "(none)",
         numbers=volume.numbers,

@@ -24,7 +24,7 @@ class Channel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class PatientSummary:
     """A few kilobytes that describe a patient, whose volume may take gigabytes."""
 
     id: str
@@ -63,7 +63,7 @@ class Summary:
         return int(self.tumour_pixels.sum()) / (len(self.numbers) * self.size[0] * self.size[1])
 
 
-def lesion_volumes(summaries: Sequence[Summary]) -> tuple[list[float], str]:
+def lesion_volumes(summaries: Sequence[PatientSummary]) -> tuple[list[float], str]:
     """Return the volume of every patient's tumour and its unit: "ml", or "pixels" if a patient has no spacing."""
     pixels = [float(one.tumour_pixels.sum()) for one in summaries]
     spacings = [one.spacing_mm for one in summaries if one.spacing_mm is not None]
@@ -83,7 +83,7 @@ def quantiles(
     return values[order][np.searchsorted(below, np.array(shares) * below[-1]).clip(max=len(values) - 1)]
 
 
-def by_channel(summaries: Sequence[Summary]) -> dict[str, list[Channel]]:
+def by_channel(summaries: Sequence[PatientSummary]) -> dict[str, list[Channel]]:
     """Return the channels of all patients by name."""
     by_name = defaultdict(list)
     for summary in summaries:

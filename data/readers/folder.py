@@ -13,7 +13,7 @@ from pathlib import Path
 from data.errors import DataError, Problem
 from data.patient import Scan, SliceFiles, SlicePatient
 from data.readers.images import IMAGES, ReadPair
-from data.readers.reader import Options, Reader
+from data.readers.reader import LayoutOptions, Reader
 from data.readers.walk import require_folder, walk
 
 LAYOUT = (
@@ -215,7 +215,7 @@ def _warnings(found: _Found) -> Iterator[str]:
         yield f"{total} file(s) in images and masks folders are not images and are left out ({kinds})."
 
 
-def _scan(source: Path, options: Options) -> Scan[SlicePatient]:
+def _scan(source: Path, options: LayoutOptions) -> Scan[SlicePatient]:
     found = scan(
         source,
         patient_pattern=options.patient_pattern,

@@ -12,7 +12,7 @@ from pathlib import Path
 from data.errors import DataError, Problem
 from data.patient import Scan, SliceFiles, SlicePatient
 from data.readers.images import IMAGES, ReadPair
-from data.readers.reader import Options, Reader
+from data.readers.reader import LayoutOptions, Reader
 from data.readers.walk import require_folder, walk
 
 LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <PATIENT>_<NUMBER>_mask.tif"
@@ -117,7 +117,7 @@ def _institution(patient_id: str) -> str:
     return match[0] if match else ""
 
 
-def _scan(source: Path, options: Options) -> Scan[SlicePatient]:
+def _scan(source: Path, options: LayoutOptions) -> Scan[SlicePatient]:
     found = scan(source, channels=options.channels, grayscale=options.grayscale)
     return replace(found, channel_names=options.channels or CHANNELS)
 

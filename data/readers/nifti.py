@@ -24,7 +24,7 @@ from data.readers.nifti_file import (
     read_grids,
     write_mask,
 )
-from data.readers.reader import FileKind, Options, Reader, Spacing
+from data.readers.reader import FileKind, LayoutOptions, Reader, Spacing
 from data.readers.walk import require_folder, walk
 
 LAYOUT = "expected <source>/<CASE>/<CASE>_<MODALITY>.nii.gz (or .nii), each case with its <CASE>_seg.nii.gz"
@@ -186,7 +186,7 @@ def _shared_modalities(cases: list[dict[str, Path]]) -> tuple[tuple[str, ...], s
     return shared, f"{sentence}; left out: {rest}" if rest else sentence
 
 
-def _scan(source: Path, options: Options) -> "Scan[NiftiPatient]":
+def _scan(source: Path, options: LayoutOptions) -> "Scan[NiftiPatient]":
     return scan(source, modalities=options.modalities, labels=options.labels)
 
 

@@ -16,8 +16,8 @@ Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options on how to read the files of a data source; `Reader.options` names those that a layout takes."""
+class LayoutOptions:
+    """Options that only some layouts take: `Reader.options` names those of a layout."""
 
     channels: tuple[str, ...] = ()
     """Channels to take, in this order: by name in the LGG layout (`pre`, `flair`, `post`), by number from 0 in a folder
@@ -106,7 +106,7 @@ class FileKind:
 class Reader:
     """Everything that the program knows about a layout of data."""
 
-    scan: Callable[[Path, Options], Scan[Patient]]
+    scan: Callable[[Path, LayoutOptions], Scan[Patient]]
     """Return the patients below a folder. Raises DataError."""
 
     recognise: Callable[[Path], bool] | None = None
@@ -123,7 +123,7 @@ class Reader:
     """Names of an image's channels in the order of the file; empty if channels are numbered from 0."""
 
     options: tuple[str, ...] = ()
-    """Fields of `Options` that apply to this layout; the others are refused."""
+    """Fields of `LayoutOptions` that apply to this layout; the others are refused."""
 
     description: str
     """The data in the model card, after the number of patients, and in the help of `--data-format`."""

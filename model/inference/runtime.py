@@ -33,7 +33,7 @@ MAX_REASON = 400
 """Largest number of characters quoted from a runtime that rejects a model; OpenVINO writes pages."""
 
 
-class Choice(NamedTuple):
+class ChosenRuntime(NamedTuple):
     """The engine that runs a model on this machine, with its precision and device."""
 
     engine: Engine
@@ -70,7 +70,7 @@ def load_model(path: Path, *, runtime: str = "auto") -> tuple[Network, Settings]
         ) from error
 
 
-def choose_runtime(runtime: str = "auto") -> Choice:
+def choose_runtime(runtime: str = "auto") -> ChosenRuntime:
     """Return the engine, precision and device that this machine uses for a runtime, one of RUNTIMES.
 
     Raises:
@@ -82,8 +82,8 @@ def choose_runtime(runtime: str = "auto") -> Choice:
         raise ModelError("runtime openvino is not installed: pip install -e '.[fast]', or use onnxruntime")
     has_cuda = runtime != "openvino" and "CUDAExecutionProvider" in _providers()
     if runtime == "openvino" or (runtime == "auto" and not has_cuda and _openvino_computes_in_bfloat16()):
-        return Choice("openvino", "bfloat16" if _openvino_computes_in_bfloat16() else "float32", "CPU")
-    return Choice("onnxruntime", "float32", "CUDA" if has_cuda else "CPU")
+        return ChosenRuntime("openvino", "bfloat16" if _openvino_computes_in_bfloat16() else "float32", "CPU")
+    return ChosenRuntime("onnxruntime", "float32", "CUDA" if has_cuda else "CPU")
 
 
 def onnxruntime_network(content: bytes) -> Network:

@@ -96,7 +96,7 @@ def _predict(arguments: Arguments) -> list[Done | Failed]:
     outputs = Outputs(
         folder=arguments.out,
         model_sha256=sha256(model.file),
-        runtime=model.choice.engine,
+        runtime=model.runtime.engine,
         overlays=arguments.overlays,
         channel_names=model.settings.channel_names,
     )
@@ -108,7 +108,7 @@ def _predict(arguments: Arguments) -> list[Done | Failed]:
         patients = patients_of_sources(
             arguments.input, model.settings, outputs, patient_pattern=pattern, note=lambda text: print(f"note: {text}")
         )
-    print(f"runtime: {model.choice}", flush=True)
+    print(f"runtime: {model.runtime}", flush=True)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("patients", total=len(patients) if isinstance(patients, tuple) else None)
         pipeline = Pipeline(

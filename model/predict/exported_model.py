@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from model.inference.onnx_file import model_file
-from model.inference.runtime import Choice, choose_runtime, load_model
+from model.inference.runtime import ChosenRuntime, choose_runtime, load_model
 from model.inference.volume import Network, predict_volume, to_masks
 from model.settings import Settings
 
@@ -25,7 +25,7 @@ class ExportedModel:
     file: Path
     network: Network
     settings: Settings
-    choice: Choice
+    runtime: ChosenRuntime
     """The library that runs the network, with its precision and device."""
 
     @classmethod
@@ -36,14 +36,14 @@ class ExportedModel:
             ModelError: As `load_model`.
             MemoryError: There is not enough memory.
         """
-        choice = choose_runtime(runtime)
-        network, settings = load_model(path, runtime=choice.engine)
-        return cls(file=model_file(path), network=network, settings=settings, choice=choice)
+        chosen = choose_runtime(runtime)
+        network, settings = load_model(path, runtime=chosen.engine)
+        return cls(file=model_file(path), network=network, settings=settings, runtime=chosen)
 
     @property
     def default_batch_size(self) -> int:
         """The fastest number of slices in a batch: 1 on a CPU, where larger batches are slower, and 16 on a GPU."""
-        return 1 if self.choice.device == "CPU" else 16
+        return 1 if self.runtime.device == "CPU" else 16
 
     def probability(
         self, images: Shaped[np.ndarray, "slices height width channels"], *, batch_size: int | None = None

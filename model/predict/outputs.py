@@ -45,7 +45,7 @@ class Outputs:
 
     overlays: bool
     channel_names: tuple[str, ...]
-    """Names of the channels; overlays show the one called flair."""
+    """Names of the channels, by which overlays choose the one that they show."""
 
     rows: list[VolumeRow] = field(default_factory=list)
     _written_at: float = -math.inf
@@ -148,12 +148,12 @@ class Outputs:
 
     def _write_overlays(self, folder: Path, volume: VolumeFiles, images: np.ndarray, masks: np.ndarray) -> None:
         shown = overlay_levels(images, self.channel_names)
-        for index, (image, mask) in enumerate(zip(shown, masks, strict=True)):
+        for index, (grey, mask) in enumerate(zip(shown, masks, strict=True)):
             is_volume = volume.kind.holds != "slice"
             if is_volume and not mask.any():
                 continue  # most slices of a NIfTI volume have nothing to show
             name = f"{volume.patient}_{index + 1}" if is_volume else volume.kind.stem_of(volume.files[index].name)
-            write_image(folder / f"{name}_overlay.png", draw_overlay(image, predicted=mask))
+            write_image(folder / f"{name}_overlay.png", draw_overlay(grey, predicted=mask))
 
     @contextlib.contextmanager
     def _reporting_the_disk(self) -> Iterator[None]:

@@ -37,7 +37,7 @@ class FileAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class PredictionSummary:
     """The numbers of a prediction."""
 
     slices: int
@@ -76,17 +76,19 @@ class EncodedOverlay:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonAnswer(Summary):
+class JsonAnswer(PredictionSummary):
     """The answer to `?output=json`."""
 
     mask: EncodedFile
     overlays: tuple[EncodedOverlay, ...]
 
 
-def summarise(volume: UploadedVolume, masks: Bool[np.ndarray, "slices height width"], threshold: float) -> Summary:
+def summarise_prediction(
+    volume: UploadedVolume, masks: Bool[np.ndarray, "slices height width"], threshold: float
+) -> PredictionSummary:
     """Return the numbers of a prediction."""
     measured = measure(masks, volume.spacing_mm)
-    return Summary(
+    return PredictionSummary(
         slices=measured.num_slices,
         height=masks.shape[1],
         width=masks.shape[2],
@@ -116,14 +118,14 @@ def overlay_file(volume: UploadedVolume, masks: Bool[np.ndarray, "slices height 
         name = f"{volume.kind.stem_of(volume.files[0].name)}_overlay.png"
         return FileAnswer(content=_png(panel), name=name, media_type="image/png")
     paths = []
-    for source, image, mask in zip(volume.files, levels, masks, strict=True):
+    for source, grey, mask in zip(volume.files, levels, masks, strict=True):
         paths.append(folder / f"{volume.kind.stem_of(source.name)}_overlay.png")
-        write_image(paths[-1], draw_overlay(image, predicted=mask))
+        write_image(paths[-1], draw_overlay(grey, predicted=mask))
     return _one_file(paths, "overlays.zip", IMAGES)
 
 
 def json_answer(
-    volume: UploadedVolume, masks: Bool[np.ndarray, "slices height width"], folder: Path, summary: Summary
+    volume: UploadedVolume, masks: Bool[np.ndarray, "slices height width"], folder: Path, summary: PredictionSummary
 ) -> JsonAnswer:
     """Return the summary with the mask and overlays of slices, each in base64."""
     levels = overlay_levels(volume.images, volume.channel_names)

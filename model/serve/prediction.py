@@ -10,7 +10,15 @@ from starlette.responses import JSONResponse, Response
 
 from data.errors import BadFiles, DataError
 from model.inference.volume import Network, predict_volume, to_masks
-from model.serve.answer import FileAnswer, Output, Summary, json_answer, mask_file, overlay_file, summarise
+from model.serve.answer import (
+    FileAnswer,
+    Output,
+    PredictionSummary,
+    json_answer,
+    mask_file,
+    overlay_file,
+    summarise_prediction,
+)
 from model.serve.limits import Allowance, Refusal
 from model.serve.upload import Upload, num_values, read_upload, store
 from model.settings import ModelError, Settings
@@ -47,7 +55,7 @@ class UploadPredictor:
                         self.network, volume.images, self.settings.preprocessing, batch_size=self.batch_size
                     )
                     masks = to_masks(probability, self.settings)
-                    summary = summarise(volume, masks, self.settings.threshold)
+                    summary = summarise_prediction(volume, masks, self.settings.threshold)
                     if output == "json":
                         return JSONResponse(asdict(json_answer(volume, masks, written, summary)))
                     answer = (mask_file if output == "mask" else overlay_file)(volume, masks, written)
@@ -70,7 +78,7 @@ def _refusing_unusable_files(received: Path) -> Iterator[None]:
         raise Refusal(413, "the request needs more memory than this machine has left; send less") from None
 
 
-def _file_response(answer: FileAnswer, summary: Summary) -> Response:
+def _file_response(answer: FileAnswer, summary: PredictionSummary) -> Response:
     headers = {
         "Content-Disposition": f'attachment; filename="{answer.name}"',
         "X-Tumour-Pixels": str(summary.tumour_pixels),

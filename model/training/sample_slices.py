@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int64, UInt8
 
 from data.loaders import eval_batches
 from data.pack import Pack
+from data.patient import shown_channel
 from model.device import Device
-from model.overlay import FLAIR
 from model.segmentation_network import SegmentationNetwork
 
 MAX_SLICES = 8
@@ -23,7 +23,7 @@ class PredictedSlices:
     patients: tuple[str, ...]
     numbers: Int64[np.ndarray, " slices"]
     images: UInt8[np.ndarray, "slices size size"]
-    """Grey levels of the channel in which overlays show a tumour."""
+    """Grey levels of the channel that pictures show."""
 
     true: Bool[np.ndarray, "slices size size"]
     predicted: Bool[np.ndarray, "slices size size"]
@@ -59,7 +59,7 @@ def predict_slices(network: SegmentationNetwork, pack: Pack, device: Device) -> 
     return PredictedSlices(
         patients=tuple(pack.patient_ids[patient] for patient in pack.patient_of_slice[slices]),
         numbers=pack.slice_numbers[slices],
-        images=pack.images[slices, ..., FLAIR if pack.images.shape[3] == 3 else 0],
+        images=pack.images[slices, ..., shown_channel(pack.images.shape[3])],
         true=pack.masks[slices],
         predicted=(logits.squeeze(1) > 0).cpu().numpy(),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.printable import printable
-from data.source import Reading
+from data.source import ReadingOptions
 from search.config import SearchConfig
 from search.record.efficiency import Step, best_so_far
 from search.record.experiment_record import ExperimentRecord
@@ -73,7 +73,7 @@ class Experiment:
         return sum(len(row.epochs) for row in self.rows)
 
     @property
-    def preparation(self) -> tuple[Reading, Preprocessing]:
+    def preparation(self) -> tuple[ReadingOptions, Preprocessing]:
         """How slices were read and preprocessed, which the fingerprint of the data also covers."""
         return self.config.reading, self.config.preprocessing
 

@@ -31,7 +31,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class InferenceChoice:
     """A setting of the prediction that was tried on the validation patients."""
 
     name: str
@@ -46,7 +46,7 @@ class Choice:
 
 def choose_inference(
     networks: Sequence[SegmentationNetwork], settings: Settings, patients: Sequence[Patient], device: torch.device
-) -> tuple[Predictor, Settings, list[Choice]]:
+) -> tuple[Predictor, Settings, list[InferenceChoice]]:
     """Return the predictor, the settings of the prediction, and everything that was tried.
 
     Patients are predicted three or four times, one at a time. The temperature is applied before probabilities are
@@ -82,11 +82,11 @@ def _dices(counts: Sequence[ProbabilityCounts], threshold: float = DEFAULT_THRES
     return [one.dice(threshold) for one in counts]
 
 
-def _compare_dices(name: str, value: float | bool, before: Sequence[float], after: Sequence[float]) -> Choice:
+def _compare_dices(name: str, value: float | bool, before: Sequence[float], after: Sequence[float]) -> InferenceChoice:
     gain, error = paired_gain(before, after)
     means = [float(np.nanmean(dices)) if np.isfinite(dices).any() else float("nan") for dices in (before, after)]
     enough = np.isfinite([before, after]).any(0).sum() >= MIN_PATIENTS
-    return Choice(
+    return InferenceChoice(
         name=name,
         value=value,
         measure="mean Dice",
@@ -96,11 +96,11 @@ def _compare_dices(name: str, value: float | bool, before: Sequence[float], afte
     )
 
 
-def _calibrate(counts: Sequence[ProbabilityCounts]) -> Choice:
+def _calibrate(counts: Sequence[ProbabilityCounts]) -> InferenceChoice:
     total = sum(counts, NO_PIXELS)
     temperature = total.fit_temperature()
     before, after = (total.negative_log_likelihood(one) for one in (1.0, temperature))
-    return Choice(
+    return InferenceChoice(
         name="temperature",
         value=temperature,
         measure="negative log-likelihood",
@@ -110,7 +110,7 @@ def _calibrate(counts: Sequence[ProbabilityCounts]) -> Choice:
     )
 
 
-def _largest_component(network: Network, settings: Settings, patients: Sequence[Patient]) -> Choice:
+def _largest_component(network: Network, settings: Settings, patients: Sequence[Patient]) -> InferenceChoice:
     dices: dict[bool, list[float]] = {False: [], True: []}
     for patient in patients:
         volume = patient.read()

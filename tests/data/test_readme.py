@@ -10,7 +10,7 @@ import tyro
 import data.download
 import data.inspect.__main__ as inspect
 from data.cache import MAX_PACKS
-from data.readers.reader import Options
+from data.readers.reader import LayoutOptions
 from data.readers.table import READERS
 
 ROOM = Path(__file__).resolve().parents[2] / "data"
@@ -35,7 +35,7 @@ def test_readme_describes_every_layout(name):
     assert re.search(rf"^\*\*`{name}`\*\*:|`--data {name}`", TEXT, re.MULTILINE)
 
 
-@pytest.mark.parametrize("option", [field.name for field in fields(Options)])
+@pytest.mark.parametrize("option", [field.name for field in fields(LayoutOptions)])
 def test_readme_says_which_layouts_an_option_is_for(option):
     row = re.search(rf"^\| `--{option.replace('_', '-')}[^|]*\|([^|]*)\|", TEXT, re.MULTILINE)
     assert row is not None

@@ -8,7 +8,7 @@ from data.patient import SlicePatient
 from data.readers.images import ReadPair, write_image
 from data.readers.phantom import DEFAULT_NUM_PHANTOMS
 from data.readers.table import data_formats
-from data.source import Reading, Source, find_source
+from data.source import ReadingOptions, Source, find_source
 from tests.support.fakes import write_lgg_patient
 from tests.support.sources import touch
 
@@ -62,7 +62,7 @@ NIFTI = ("C/C_t1.nii.gz", "C/C_seg.nii.gz")
 
 
 def found_in(source, **reading):
-    return find_source(str(source), reading=Reading(**reading), phantom_root=source / "runs")
+    return find_source(str(source), reading=ReadingOptions(**reading), phantom_root=source / "runs")
 
 
 def slice_patients(source: Source) -> list[SlicePatient]:
@@ -137,11 +137,11 @@ def test_source_takes_or_refuses_an_option_by_format(tmp_path, name, paths, opti
 
 
 def test_source_of_phantoms_takes_channels_and_refuses_labels(tmp_path):
-    reading = Reading(channels=("flair",))
+    reading = ReadingOptions(channels=("flair",))
     found = find_source("phantom:3", reading=reading, phantom_root=tmp_path)
     assert found.patients[0].read().images.shape[3] == 1
     with pytest.raises(DataError, match=r"^--labels is for nifti and folder, but the data is phantom\.$"):
-        find_source("phantom:3", reading=Reading(labels=(1,)), phantom_root=tmp_path)
+        find_source("phantom:3", reading=ReadingOptions(labels=(1,)), phantom_root=tmp_path)
 
 
 def test_source_gives_its_options_to_the_reader(tmp_path):
@@ -192,12 +192,12 @@ def test_source_passes_on_the_warnings_of_the_reader(tmp_path):
 
 def test_reading_refuses_channels_twice():
     with pytest.raises(UserError, match=r"^channels are flair, pre, flair, but each may be taken once$"):
-        Reading(channels=("flair", "pre", "flair"))
+        ReadingOptions(channels=("flair", "pre", "flair"))
 
 
 def test_reading_refuses_another_format():
     with pytest.raises(UserError, match=f"data_format is 'dicom', but must be one of {', '.join(data_formats())}$"):
-        Reading(data_format="dicom")
+        ReadingOptions(data_format="dicom")
 
 
 RGB, GREY = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)

@@ -11,7 +11,7 @@ from data import cache
 from data.errors import BadFiles, DataError
 from data.pack import pack_patients
 from data.preprocess import Preprocessing
-from data.source import Reading
+from data.source import ReadingOptions
 from data.split import split_patients
 from search import cohort as cohort_module
 from search.cohort import read_cohort
@@ -63,7 +63,7 @@ def config_of(tmp_path, layout="lgg", *, cache=False, seed=0, preprocessing=None
         out=tmp_path / "runs",
         cache=cache,
         seed=seed,
-        reading=Reading(**reading),
+        reading=ReadingOptions(**reading),
         preprocessing=preprocessing or Preprocessing(size=SIDE),
     )
 

@@ -9,7 +9,7 @@ import pytest
 from data.command import run_command
 from data.errors import UserError
 from data.preprocess import Preprocessing
-from data.source import Reading
+from data.source import ReadingOptions
 from search.config import SearchConfig
 from search.experiment import GROUPS
 from search.presets import PRESETS
@@ -216,7 +216,7 @@ def test_help_prints_every_option_and_the_presets(capsys):
     for field in (
         *(one for one in fields(SearchConfig) if one.name not in GROUPS),
         *fields(Preprocessing),
-        *fields(Reading),
+        *fields(ReadingOptions),
     ):
         option = {"try_first": "try", "cache": "no-cache"}.get(field.name, field.name.replace("_", "-"))
         assert re.search(rf"--{option}[ ,]", printed)

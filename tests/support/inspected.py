@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from data.inspect import findings
 from data.inspect.__main__ import main
-from data.inspect.summarise import summarise
-from data.inspect.summary import Channel, Summary
+from data.inspect.summarise import summarise_patient
+from data.inspect.summary import Channel, PatientSummary
 from data.patient import Patient, Volume
 from data.readers.phantom_drawing import draw_patient
 
@@ -81,10 +81,10 @@ class Memory(Patient):
         return self
 
 
-def summary_of(*args: Any, **options: Any) -> Summary:
+def summary_of(*args: Any, **options: Any) -> PatientSummary:
     """Return the summary of a patient in memory."""
     patient = Memory(*args, **options)
-    return summarise(patient, patient.read())
+    return summarise_patient(patient, patient.read())
 
 
 def squares(

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from data.preprocess import Preprocessing
-from data.source import Reading
+from data.source import ReadingOptions
 from search.cohort import Cohort
 from search.config import SearchConfig
 
@@ -91,7 +91,7 @@ def config_of(source: Path, **reading: Any) -> SearchConfig:
         data=str(source),
         out=Path(source).parent / "runs",
         cache=False,
-        reading=Reading(**reading),
+        reading=ReadingOptions(**reading),
         preprocessing=Preprocessing(size=SIDE),
     )
 

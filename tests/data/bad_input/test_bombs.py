@@ -18,9 +18,9 @@ from pathlib import Path
 limit = 1536 << 20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 from data.errors import BadFiles
-from data.source import Reading, find_source
+from data.source import ReadingOptions, find_source
 source, layout = sys.argv[1:]
-found = find_source(source, reading=Reading(data_format=layout), phantom_root=Path(source))
+found = find_source(source, reading=ReadingOptions(data_format=layout), phantom_root=Path(source))
 bad = []
 for patient in found.patients:
     try:

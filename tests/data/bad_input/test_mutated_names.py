@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from data.source import Reading, find_source
+from data.source import ReadingOptions, find_source
 from tests.support.sources import (
     MAX_SECONDS,
     NUMBERS,
@@ -107,7 +107,7 @@ def fuzz_names(layout, tmp_path, count, *, skip, names, seed=0):
     write_ids(layout, tmp_path / "original")
     rng = np.random.default_rng([seed, len(layout), skip])
     modalities = ("t1", "t2") if layout == "nifti" else ()
-    reading = Reading(data_format=layout, skip_bad_files=skip, modalities=modalities)
+    reading = ReadingOptions(data_format=layout, skip_bad_files=skip, modalities=modalities)
     num_volumes = num_refused = 0
     for _ in range(count):
         source = Path(shutil.copytree(tmp_path / "original", tmp_path / "source", copy_function=os.link))

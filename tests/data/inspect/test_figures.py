@@ -7,7 +7,7 @@ import pytest
 
 from data.inspect.facts import facts
 from data.inspect.figures import MAX_GROUPS, Balance, balance, histograms, largest_groups, shares
-from data.inspect.pictures import NUM_PICTURES, OUTLINE, choose, draw_outline
+from data.inspect.pictures import NUM_PICTURES, OUTLINE, choose_slices, draw_outline
 from tests.support.inspected import channel, squares, summary_of
 
 
@@ -26,15 +26,15 @@ def test_choose_takes_the_extreme_lesions_and_a_seeded_sample():
     images, masks = squares(8, tumour=(1, 2, 5))
     masks[5, 10:12, 10:12] = True
     summaries = [summary_of("A", images, masks), summary_of("B", images, masks & (np.arange(8) == 2)[:, None, None])]
-    chosen = choose(summaries, seed=0)
+    chosen = choose_slices(summaries, seed=0)
     assert chosen[0] == ("largest lesion, 52 pixels: A, slice 6", 0, 5)
     assert chosen[1] == ("smallest lesion, 16 pixels: B, slice 3", 1, 2)
     sample = chosen[2:]
     assert len({(p, s) for _, p, s in sample}) == len(sample) == NUM_PICTURES
     ill = [bool(summaries[p].tumour_pixels[s]) for _, p, s in sample]
     assert ill == [True] * 4 + [False] * 4
-    assert choose(summaries, seed=0) == chosen
-    assert choose(summaries, seed=1) != chosen
+    assert choose_slices(summaries, seed=0) == chosen
+    assert choose_slices(summaries, seed=1) != chosen
 
 
 def test_draw_outline_lies_just_outside_the_mask():

@@ -7,7 +7,7 @@ import pytest
 from data.errors import DataError
 from data.readers.images import IMAGES
 from data.readers.nifti import NIFTI
-from data.readers.reader import Options
+from data.readers.reader import LayoutOptions
 from data.readers.table import READERS, UNRECOGNISED, data_formats, file_kinds, kind_of_file
 
 
@@ -22,7 +22,7 @@ def test_data_formats_are_the_rows_that_can_be_recognised():
 
 @pytest.mark.parametrize("name", READERS)
 def test_reader_takes_only_options_that_exist(name):
-    assert set(READERS[name].options) <= {field.name for field in fields(Options)}
+    assert set(READERS[name].options) <= {field.name for field in fields(LayoutOptions)}
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -32,8 +32,8 @@ def test_segment_uses_the_threshold_of_the_model(tmp_path):
 
 def test_choice_names_engine_precision_and_device(model):
     loaded = ExportedModel.load(model, runtime="onnxruntime")
-    assert str(loaded.choice) == f"onnxruntime, float32, on the {loaded.choice.device}"
-    assert loaded.default_batch_size == (1 if loaded.choice.device == "CPU" else 16)
+    assert str(loaded.runtime) == f"onnxruntime, float32, on the {loaded.runtime.device}"
+    assert loaded.default_batch_size == (1 if loaded.runtime.device == "CPU" else 16)
 
 
 def test_missing_model_is_named(tmp_path):
