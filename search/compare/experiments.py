@@ -15,7 +15,7 @@ from search.record.efficiency import Step, best_so_far
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import TABLE_FILE
 from search.record.model_metrics import ModelMetrics
-from search.record.trials import State, Trial, read_rows
+from search.record.trials import Trial, read_rows
 from search.report.axes import Axis, read_axes
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.snapshot import read_snapshot
@@ -65,7 +65,7 @@ class Experiment:
     @property
     def ended(self) -> list[Trial]:
         """The trials that have ended."""
-        return [row for row in self.rows if isinstance(row.state, State)]
+        return [row for row in self.rows if row.state is not None]
 
     @property
     def num_epochs(self) -> int:

@@ -41,8 +41,8 @@ class Trial:
     """A trial of a search, whether it has ended or not."""
 
     number: int
-    state: StrEnum
-    """How it ended (State), or its phase if it has not ended."""
+    state: State | None
+    """How it ended; None if it has not."""
 
     sample: Sample
     epochs: tuple[EpochMetrics, ...]

@@ -10,10 +10,18 @@ from search.record.efficiency import Step, best_so_far
 from search.record.model_metrics import ModelMetrics
 from search.record.objectives import OBJECTIVES, costs, pareto_front
 from search.record.trials import State, Trial
-from search.report.snapshot import Phase
+from search.report.snapshot import label_of
 from search.report.style import BEST_COLOUR, COLOURS, NEUTRAL_COLOUR, Figure, styled
 
-STATE_COLOURS = COLOURS | {Phase.PAUSED: "#cc79a7", Phase.RUNNING: "#e69f00", Phase.INTERRUPTED: "#e69f00"}
+LABEL_COLOURS: dict[str, str] = {
+    "PRUNED": COLOURS[State.PRUNED],
+    "FAILED": COLOURS[State.FAILED],
+    "RUNNING": "#e69f00",
+    "PAUSED": "#cc79a7",
+    "INTERRUPTED": "#e69f00",
+    "COMPLETE": COLOURS[State.COMPLETE],
+}
+"""The colours of trials by their labels (see `label_of`), those that are drawn on top last."""
 
 FEW_POINTS = 1500
 """Maximum number of epochs that are all drawn as markers: more would cover each other and take a browser seconds."""
@@ -35,16 +43,14 @@ def learning_curves(rows: Sequence[Trial], promoted: str | None) -> Figure | Non
     top = next((row for row in scored if row.id == promoted), None) or max(scored, key=lambda row: row.best_dice)
     few = sum(len(row.epochs) for row in scored) <= FEW_POINTS
     figure = go.Figure()
-    for state in (State.PRUNED, State.FAILED, *Phase, State.COMPLETE):
-        group = [row for row in scored if row.state == state and row is not top]
+    for label, colour in LABEL_COLOURS.items():
+        group = [row for row in scored if label_of(row) == label and row is not top]
         for start in range(0, len(group), TRACE_TRIALS):
-            trace = _curves(group[start : start + TRACE_TRIALS], str(state), STATE_COLOURS[state], few=few)
+            trace = _curves(group[start : start + TRACE_TRIALS], label, colour, few=few)
             strong = 0.85 if len(group) <= TRACE_TRIALS else 0.4
-            figure.add_trace(
-                trace.update(opacity=0.6 * strong if state == State.PRUNED else strong, showlegend=not start)
-            )
-    label = f"{top.id}, {'promoted' if top.id == promoted else 'the best'}"
-    figure.add_trace(_curves([top], label, BEST_COLOUR, few=True).update(line_width=3.5))
+            figure.add_trace(trace.update(opacity=0.6 * strong if label == "PRUNED" else strong, showlegend=not start))
+    name = f"{top.id}, {'promoted' if top.id == promoted else 'the best'}"
+    figure.add_trace(_curves([top], name, BEST_COLOUR, few=True).update(line_width=3.5))
     return Figure(
         id="curves",
         title="Validation Dice of every trial",

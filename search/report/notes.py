@@ -1,7 +1,8 @@
 """The notes at the top of the report: what a reader must know before the numbers."""
 
+from search.coordination.trial_progress import Phase
 from search.record.trials import INTERRUPTED
-from search.report.snapshot import Phase, Snapshot
+from search.report.snapshot import Snapshot, phase_of
 
 
 def notes_for_reader(snapshot: Snapshot, note: str | None) -> list[str]:
@@ -40,7 +41,7 @@ def _state_of_the_search(snapshot: Snapshot, *, has_note: bool) -> list[str]:
             if has_score
             else "No model was promoted, because no trial has a score."
         )
-    if not snapshot.is_running and any(row.error == INTERRUPTED or row.state == Phase.INTERRUPTED for row in rows):
+    if not snapshot.is_running and any(row.error == INTERRUPTED or phase_of(row) == Phase.INTERRUPTED for row in rows):
         notes.append(f"The search was interrupted. To resume it: python -m search.tune --resume {name}")
     if snapshot.was_resumed_after_promotion:
         notes.append(

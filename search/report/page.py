@@ -20,7 +20,7 @@ from search.report.figures import best_figures, learning_curves, pareto_fronts, 
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.notes import notes_for_reader
 from search.report.rungs import Rung, read_rungs, rungs_figure
-from search.report.snapshot import Snapshot, read_snapshot
+from search.report.snapshot import Snapshot, label_of, read_snapshot
 from search.report.space_figures import dice_along_axes, dice_over_pairs, parallel_coordinates
 from search.report.style import Figure, render
 from search.report.timeline import BusyPeriod, busy_periods, time_shares, timeline_figure
@@ -89,7 +89,7 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
         contents=_contents(snapshot, rungs, periods),
         figures=figures,
         has_figures=any(figures.values()),
-        counts=Counter(str(row.state) for row in rows),
+        counts=Counter(map(label_of, rows)),
         num_epochs=sum(len(row.epochs) for row in rows),
         wall_seconds=wall_seconds(rows),
         options=_options(snapshot.experiment.config),
@@ -110,6 +110,7 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
         files={name: meaning for name, meaning in FILES.items() if (snapshot.folder / name).exists()},
         metric_names=METRIC_NAMES,
         headline=headline,
+        label_of=label_of,
         dash=DASH,
     )
 

@@ -7,9 +7,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from search.config import SearchConfig
+from search.coordination.trial_progress import Phase
 from search.record.trials import State, Trial
-from search.report.figures import STATE_COLOURS
-from search.report.snapshot import Phase
+from search.report.figures import LABEL_COLOURS
+from search.report.snapshot import phase_of
 from search.report.style import BEST_COLOUR, COLOURS, Figure, styled
 from search.scheduling.schedulers import SCHEDULERS
 
@@ -61,9 +62,9 @@ def _rung(bracket: int, epoch: int, rows: Sequence[Trial]) -> Rung:
         dice = next((each.val_dice for each in row.epochs if each.epoch == epoch), None)
         if dice is None or not np.isfinite(dice):
             continue
-        if row.epochs[-1].epoch > epoch or row.state in (Phase.RUNNING, Phase.INTERRUPTED):
+        if row.epochs[-1].epoch > epoch or phase_of(row) in (Phase.RUNNING, Phase.INTERRUPTED):
             continued[row.id] = dice
-        elif row.state == Phase.PAUSED:
+        elif phase_of(row) == Phase.PAUSED:
             waiting[row.id] = dice
         elif row.state == State.PRUNED:  # a trial that is COMPLETE or FAILED after this epoch was not compared
             stopped[row.id] = dice
@@ -78,7 +79,7 @@ def rungs_figure(rungs: Sequence[Rung]) -> Figure | None:
     labels = [f"bracket {rung.bracket}, epoch {rung.epoch}" if many else f"epoch {rung.epoch}" for rung in rungs]
     groups = (
         ("stopped", COLOURS[State.PRUNED], [rung.stopped for rung in rungs]),
-        ("waiting", STATE_COLOURS[Phase.PAUSED], [rung.waiting for rung in rungs]),
+        ("waiting", LABEL_COLOURS["PAUSED"], [rung.waiting for rung in rungs]),
         ("continued", BEST_COLOUR, [rung.continued for rung in rungs]),
     )
     figure = go.Figure([_points(name, colour, by_rung) for name, colour, by_rung in groups if any(by_rung)])

@@ -3,13 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from search.config import SearchConfig
 from search.coordination.replay import replay
-from search.coordination.trial_progress import End, TrialProgress
-from search.coordination.trial_progress import Phase as TrialPhase
+from search.coordination.trial_progress import End, Phase, TrialProgress
 from search.experiment import recorded_config
 from search.record.codec import JsonObject
 from search.record.events import Begin, Lost, read_events
@@ -21,22 +19,13 @@ from search.record.trials import Trial, TrialRow, read_rows, trial_id
 from search.scheduling.schedulers import SCHEDULERS
 
 
-class Phase(StrEnum):
-    """Where a trial is that has no row in the table yet."""
-
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    """It waits at a rung until the scheduler promotes it."""
-
-    INTERRUPTED = "INTERRUPTED"
-    """Its search died; `--resume` continues it."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class OpenTrial(Trial):
-    """A trial that has not ended."""
+    """A trial that has not ended, and so has no row in the table."""
 
-    state: Phase
+    state: None = None
+    phase: Phase
+    """RUNNING, PAUSED, or INTERRUPTED, which means here that its search was ended; `--resume` continues it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +76,16 @@ def read_snapshot(folder: Path, *, is_running: bool = False) -> Snapshot:
     )
 
 
+def phase_of(row: Trial) -> Phase:
+    """Return the phase of a trial."""
+    return row.phase if isinstance(row, OpenTrial) else Phase.ENDED
+
+
+def label_of(row: Trial) -> str:
+    """Return how a trial ended, or its phase if it has not, in capitals: one of the keys of LABEL_COLOURS."""
+    return str(row.state or phase_of(row).upper())
+
+
 def _was_resumed_after(experiment: ExperimentRecord, scorings: Sequence[JsonObject]) -> bool:
     """Return whether the search was resumed after the test patients were last scored."""
     return bool(scorings and experiment.resumed and experiment.resumed[-1] > scorings[-1]["time"])
@@ -107,7 +106,7 @@ def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[T
 def _row(trial: TrialProgress, *, is_running: bool) -> Trial:
     epochs = trial.all_epochs
     seconds = sum(epoch.seconds for epoch in epochs)
-    if trial.phase == TrialPhase.ENDED and isinstance(trial.outcome, End):  # since the table was read
+    if trial.phase == Phase.ENDED and isinstance(trial.outcome, End):  # since the table was read
         return TrialRow(
             number=trial.number,
             sample=trial.sample,
@@ -117,5 +116,5 @@ def _row(trial: TrialProgress, *, is_running: bool) -> Trial:
             error=trial.outcome.error,
         )
     cut_off = Phase.RUNNING if is_running else Phase.INTERRUPTED
-    phase = Phase.PAUSED if trial.phase == TrialPhase.PAUSED else cut_off
-    return OpenTrial(number=trial.number, sample=trial.sample, epochs=epochs, seconds=seconds, state=phase)
+    phase = Phase.PAUSED if trial.phase == Phase.PAUSED else cut_off
+    return OpenTrial(number=trial.number, sample=trial.sample, epochs=epochs, seconds=seconds, phase=phase)

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import plotly.graph_objects as go
 
 from search.formatting import format_duration
-from search.record.trials import State, Trial
-from search.report.figures import STATE_COLOURS, time_unit
-from search.report.snapshot import Phase
+from search.record.trials import Trial
+from search.report.figures import LABEL_COLOURS, time_unit
+from search.report.snapshot import label_of
 from search.report.style import Figure, styled
 
 
@@ -20,7 +19,9 @@ class BusyPeriod:
 
     lane: int
     number: int
-    state: StrEnum
+    label: str
+    """The trial's, as `label_of` returns it."""
+
     begin: float
     """In seconds since the search started, as `end`."""
 
@@ -60,7 +61,7 @@ def busy_periods(rows: Sequence[Trial], num_lanes: int) -> list[BusyPeriod]:
             same.end, same.num_epochs = end, same.num_epochs + 1
             continue
         lane = same.lane if same else min(range(num_lanes), key=lambda place: _end_of(last[place]))
-        period = BusyPeriod(lane=lane, number=row.number, state=row.state, begin=begin, end=end)
+        period = BusyPeriod(lane=lane, number=row.number, label=label_of(row), begin=begin, end=end)
         last[lane] = period
         periods.append(period)
     return periods
@@ -110,16 +111,16 @@ def timeline_figure(periods: Sequence[BusyPeriod], num_lanes: int) -> Figure | N
     unit, name = time_unit(wall)
     many = len(periods) > 100 * num_lanes  # then there is no room for the lines between bars
     figure = go.Figure()
-    for state in (*State, *Phase):
-        if group := [one for one in periods if one.state == state]:
+    for label, colour in LABEL_COLOURS.items():
+        if group := [one for one in periods if one.label == label]:
             figure.add_bar(
                 base=np.array([one.begin / unit for one in group], np.float32),
                 x=np.array([(one.end - one.begin) / unit for one in group], np.float32),
                 y=np.array([one.lane + 1 for one in group], np.int32),
                 customdata=np.array([(one.number, one.num_epochs) for one in group], np.int32),
                 orientation="h",
-                name=str(state),
-                marker={"color": STATE_COLOURS[state]} | ({"line": {"width": 0}} if many else {}),
+                name=label,
+                marker={"color": colour} | ({"line": {"width": 0}} if many else {}),
                 hovertemplate="t%{customdata[0]:03d}: %{customdata[1]} epoch(s), %{base:.4g} to %{x:.4g} " + name,
             )
     plot = styled(figure, f"{name} since the search started", "lane", legend=True)

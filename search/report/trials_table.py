@@ -7,6 +7,7 @@ from typing import Literal
 from search.formatting import DASH, format_value
 from search.record.trial_errors import headline
 from search.record.trials import Trial, best_first
+from search.report.snapshot import label_of
 
 COSTS = {"million_parameters": "parameters (M)", "latency_ms": "latency (ms)"}
 """Columns that are shown where a trial has them, by metric."""
@@ -57,7 +58,7 @@ def _columns(rows: Sequence[Trial], axes: Sequence[str]) -> list[Column]:
     costs = {name: label for name, label in COSTS.items() if any(_cost(row, name) is not None for row in rows)}
     return [
         Column(label="trial", text=lambda row: row.id),
-        Column(label="state", text=lambda row: str(row.state), style="word"),
+        Column(label="state", text=label_of, style="word"),
         Column(
             label="best Dice",
             text=lambda row: f"{row.best_dice:.4f}" if row.best_epoch else DASH,
