@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from search.config import SearchConfig
 from search.coordination.checkpoints import STATE_FILE
 from search.promotion.candidates import Candidate
 from search.promotion.card import write_card
-from search.promotion.final_scores import SplitPatients, score_test_patients
+from search.promotion.final_scores import FinalScores, SplitPatients, score_test_patients
 from search.promotion.inference_choices import choose_inference
 from search.promotion.model_record import front_records, patient_records, summarise_patients
 from search.promotion.replaced_folder import replaced_folder
@@ -31,6 +32,7 @@ from search.record.files import BEST_FOLDER, METRICS_FILE
 from search.record.model_metrics import (
     ChoiceRecord,
     CrossValidationRecord,
+    FrontRecord,
     ModelMetrics,
     ParityRecord,
     write_metrics,
@@ -41,6 +43,22 @@ from search.tracking.runs import run_id
 
 PARITY_PATIENTS = 5
 """Number of validation patients on whose slices the exported model is compared with the network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotedModel:
+    """The winner as it was exported."""
+
+    predictor: Predictor
+    settings: Settings
+    choices: tuple[ChoiceRecord, ...]
+    """Everything that was tried on the validation patients."""
+
+    parity: ParityRecord
+    """How far model.onnx differs from the network."""
+
+    program_parity: ParityRecord
+    """How far model.pt2 differs from the network."""
 
 
 def write_best_folder(
@@ -69,33 +87,13 @@ def write_best_folder(
     """
     winner = candidates[0]
     with replaced_folder(folder / BEST_FOLDER) as partial:
-        predictor, settings, choices = _choose(winner, config, settings, patients.val)
-        parity, program_parity = _export(predictor, partial, settings, patients.val)
-        network = torch_network(predictor, find_device().device)
-        tested = score_test_patients(network, patients, settings, winner=winner.name, experiment=folder, folder=partial)
-        metrics = ModelMetrics(
-            trial=winner.row.id,
-            name=winner.name,
-            sample=winner.row.sample,
-            epoch=winner.epoch,
-            num_networks=len(winner.networks),
-            architectures=tuple(sorted({one.architecture for one in predictor.configs})),
-            num_parameters=predictor.num_parameters,
-            threshold=settings.threshold,
-            largest_component=settings.largest_component,
-            flips=predictor.flips,
-            temperature=predictor.temperature,
-            choices=choices,
-            **vars(tested),
-            validation=summarise_patients(winner.scores),
-            validation_patients=patient_records(winner.scores),
-            candidates=tuple(candidate.record() for candidate in candidates),
-            parity=parity,
-            program_parity=program_parity,
-            pareto_front=front_records(rows, config.objective),
-            cross_validation=cross_validation,
+        model = _export(winner, config, settings, patients.val, partial)
+        network = torch_network(model.predictor, find_device().device)
+        tested = score_test_patients(
+            network, patients, model.settings, winner=winner.name, experiment=folder, folder=partial
         )
-        _describe(partial, metrics, experiment, config, rows, winner, settings)
+        metrics = _metrics(candidates, model, tested, front_records(rows, config.objective), cross_validation)
+        _describe(partial, metrics, experiment, config, rows, winner, model.settings)
     return metrics
 
 
@@ -110,6 +108,39 @@ def default_settings(config: SearchConfig, cohort: Cohort) -> Settings:
     )
 
 
+def _metrics(
+    candidates: list[Candidate],
+    model: PromotedModel,
+    tested: FinalScores,
+    front: tuple[FrontRecord, ...],
+    cross_validation: CrossValidationRecord | None,
+) -> ModelMetrics:
+    """Return the metrics of the winner, which is the first candidate."""
+    winner, predictor, settings = candidates[0], model.predictor, model.settings
+    return ModelMetrics(
+        trial=winner.row.id,
+        name=winner.name,
+        sample=winner.row.sample,
+        epoch=winner.epoch,
+        num_networks=len(winner.networks),
+        architectures=tuple(sorted({one.architecture for one in predictor.configs})),
+        num_parameters=predictor.num_parameters,
+        threshold=settings.threshold,
+        largest_component=settings.largest_component,
+        flips=predictor.flips,
+        temperature=predictor.temperature,
+        choices=model.choices,
+        **vars(tested),
+        validation=summarise_patients(winner.scores),
+        validation_patients=patient_records(winner.scores),
+        candidates=tuple(candidate.record() for candidate in candidates),
+        parity=model.parity,
+        program_parity=model.program_parity,
+        pareto_front=front,
+        cross_validation=cross_validation,
+    )
+
+
 def _choose(
     winner: Candidate, config: SearchConfig, settings: Settings, val_patients: Sequence[Patient]
 ) -> tuple[Predictor, Settings, tuple[ChoiceRecord, ...]]:
@@ -121,14 +152,21 @@ def _choose(
 
 
 def _export(
-    predictor: Predictor, partial: Path, settings: Settings, val_patients: Sequence[Patient]
-) -> tuple[ParityRecord, ParityRecord]:
-    """Write the model in its three formats, and return how far model.onnx and model.pt2 differ from the network."""
+    winner: Candidate, config: SearchConfig, settings: Settings, val_patients: Sequence[Patient], partial: Path
+) -> PromotedModel:
+    """Choose how the winner predicts, write it in its three formats, and return what was chosen and written."""
+    predictor, settings, choices = _choose(winner, config, settings, val_patients)
     volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
     write_weights(predictor, partial / WEIGHTS_NAME)
     onnx = export_onnx(predictor, partial / MODEL_NAME, settings, sample_volumes=volumes)
     program = export_program(predictor, partial / PROGRAM_NAME, settings, sample_volumes=volumes)
-    return ParityRecord(**vars(onnx)), ParityRecord(**vars(program))
+    return PromotedModel(
+        predictor=predictor,
+        settings=settings,
+        choices=choices,
+        parity=ParityRecord(**vars(onnx)),
+        program_parity=ParityRecord(**vars(program)),
+    )
 
 
 def _provenance(
