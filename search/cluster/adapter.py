@@ -6,7 +6,7 @@ resumed searches. A leg is handed out only when a lane has room to start.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,16 @@ from ray.tune.search import Searcher
 from search.cluster.capacity.draining import Preempted
 from search.cluster.capacity.lane_capacity import LaneCapacity
 from search.cluster.capacity.placement_groups import describe_waiting_groups, remove_orphaned_groups
+from search.cluster.group.messages import LEG, LaneReport, LegConfig, find_report
 from search.cluster.ray_internals import read_trial_error
 from search.cluster.stop_request import StopRequest
 from search.coordination.checkpoints import Checkpoints
 from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import Phase
-from search.record.epochs import METRIC, EpochMetrics
+from search.record.epochs import METRIC
 from search.record.trials import trial_id
 from search.screen.clock import Clock
 from search.screen.lines import Lines
-from search.tracking.kept_slices import SLICES
 from search.tracking.outage import noted_outage
 
 ORPHAN_SECONDS = 120.0
@@ -66,7 +66,7 @@ class LegSearcher(Searcher):
             self._update_best_dice(number)
 
     # Searcher's annotation forgets Searcher.FINISHED, which is a string.
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def suggest(self, trial_id: str) -> dict[str, LegConfig] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the config of the next leg, None if there is none yet, or FINISHED."""
         if self._stop is not None and self._stop.reason:
             return Searcher.FINISHED
@@ -79,13 +79,14 @@ class LegSearcher(Searcher):
             return Searcher.FINISHED if self._coordinator.is_finished else None
         self._numbers[trial_id] = leg.number
         newest = self._checkpoints.newest(leg.number)
-        return {
-            "number": leg.number,
-            "sample": leg.sample,
-            "leg": self._checkpoints.next_leg(leg.number),
-            "checkpoint": str(newest) if newest else None,
-            "best_dice": self._best_dice,
-        }
+        config = LegConfig(
+            number=leg.number,
+            sample=leg.sample,
+            folder=self._checkpoints.next_leg(leg.number),
+            checkpoint=str(newest) if newest else None,
+            best_dice=self._best_dice,
+        )
+        return {LEG: config}
 
     def has_room(self) -> bool:
         """Return whether there is room for another lane, and request machines while there is none."""
@@ -96,7 +97,7 @@ class LegSearcher(Searcher):
             num_busy=len(self._numbers), num_begun=len(self._coordinator.trials), num_unfinished=unfinished
         )
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, object] | None = None, error: bool = False) -> None:
         """Tell the coordinator that a leg has ended. Its last checkpoint is written by now."""
         if trial_id not in self._numbers:
             return
@@ -138,35 +139,32 @@ class LegScheduler(FIFOScheduler):
         self._clock = clock
         self._keep_slices = keep_slices
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, object]) -> str:
         """Return STOP if the leg ends with this epoch, else CONTINUE."""
-        return TrialScheduler.CONTINUE if self._report(trial, result) else TrialScheduler.STOP
+        report = find_report(result)
+        assert report is not None
+        return TrialScheduler.CONTINUE if self._report(trial, report) else TrialScheduler.STOP
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, object]) -> None:
         """Report the last epoch of a trial, for which Tune does not call `on_trial_result`."""
-        if result.get("finished"):
-            self._report(trial, result)
+        report = find_report(result)
+        if report is not None and report.finished:
+            self._report(trial, report)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Report a leg whose worker group was lost. A preempted leg is no loss: its trial continues elsewhere."""
         if _preemption_of(trial) is None:
-            self._coordinator.lose(trial.config["number"], _error_of(trial))
+            self._coordinator.lose(leg_config(trial).number, _error_of(trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Return None, which leaves the choice to Tune's queue. At most one leg waits, and a search takes time."""
         return
 
-    def _report(self, trial: Any, result: dict[str, Any]) -> bool:
-        prefix = "metrics/"  # Tune flattens results
-        epoch = {key.removeprefix(prefix): value for key, value in result.items() if key.startswith(prefix)}
-        if result.get(SLICES):
-            self._keep_slices(trial.config["number"], epoch["epoch"], result[SLICES])  # before listeners look for them
-        return self._coordinator.report(
-            trial.config["number"],
-            EpochMetrics.from_json(epoch).at(self._clock.elapsed_seconds),
-            finished=result["finished"],
-            failure=result["failure"],
-        )
+    def _report(self, trial: Any, report: LaneReport) -> bool:
+        number, epoch = leg_config(trial).number, report.metrics.at(self._clock.elapsed_seconds)
+        if report.slices:
+            self._keep_slices(number, epoch.epoch, report.slices)  # before listeners look for them
+        return self._coordinator.report(number, epoch, finished=report.finished, failure=report.failure)
 
 
 class LaneWatch(tune.Callback):
@@ -193,14 +191,15 @@ class LaneWatch(tune.Callback):
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
         """Remove the checkpoints that the new one replaces."""
-        epoch = EpochMetrics.from_json(trial.last_result["metrics"])
-        self._checkpoints.saved(trial.config["number"], checkpoint.path, epoch)
+        report = find_report(trial.last_result)
+        assert report is not None
+        self._checkpoints.saved(leg_config(trial).number, checkpoint.path, report.metrics)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Start looking for placement groups of the lost group; tell the user if the lane has left its node."""
         self._last_loss = time.monotonic()
         if preemption := _preemption_of(trial):
-            self._screen.say(f"{trial_id(trial.config['number'])} {preemption}")
+            self._screen.say(f"{trial_id(leg_config(trial).number)} {preemption}")
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
         """Once a second, look for room, orphaned placement groups, lanes that wait, and an outage of W&B."""
@@ -230,6 +229,11 @@ class LaneWatch(tune.Callback):
         if waiting and since is not None and now > since + WAIT_SECONDS and not self._has_said:
             self._has_said = True
             self._screen.say(f"waiting for resources: {'; '.join(waiting)}")
+
+
+def leg_config(trial: Any) -> LegConfig:
+    """Return the leg that one of Tune's trials is."""
+    return trial.config[LEG]
 
 
 def _error_of(trial: Any) -> str:

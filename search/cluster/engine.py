@@ -10,7 +10,7 @@ from ray import tune
 
 from data.pack import Pack
 from search import warm_start
-from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher, leg_config
 from search.cluster.capacity.lane_capacity import open_lane_capacity
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.capacity.node_usage import avoid_spot_selector
@@ -212,4 +212,4 @@ def _trainable(
 
 
 def _leg_name(trial: Any) -> str:
-    return trial.config["leg"]
+    return leg_config(trial).folder

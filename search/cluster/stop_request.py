@@ -3,10 +3,9 @@
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from ray import tune
 
@@ -27,7 +26,7 @@ class StopRequest(tune.Stopper):
         self._deadline = None if time_budget_seconds is None else time.monotonic() + time_budget_seconds
         self._interrupted = False  # a plain bool, because Tune pickles its stoppers
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: Mapping[str, object]) -> bool:
         return False
 
     def stop_all(self) -> bool:

@@ -18,9 +18,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "wandb/slices"
 
-SLICES = "slices"
-"""The name of packed slices in the result of an epoch."""
-
 
 def pack_slices(*, epoch: int, **arrays: Any) -> bytes:
     """Return the fields of `PredictedSlices` as a compressed archive: some 100 KB for eight slices of 128 pixels."""

@@ -15,6 +15,7 @@ from search.cluster import engine
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.group import worker
 from search.cluster.group.lane import Lane
+from search.cluster.group.messages import LegConfig
 from search.record.trials import State, read_rows
 from search.suggestion.searcher import OptunaSearcher, Suggestion
 
@@ -37,7 +38,7 @@ TINY = (
 class FaultyLane(Lane):
     """A lane whose trainings fail in their set-up."""
 
-    def setup(self, config: dict[str, Any], **options: Any) -> None:
+    def setup(self, config: dict[str, LegConfig], **options: Any) -> None:
         worker.train = _fail_in_set_up  # in the Tune actor's process, where a single worker runs as well
         super().setup(config, **options)
 

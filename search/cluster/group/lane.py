@@ -9,15 +9,15 @@ from typing import Any
 from ray import tune
 
 from search.cluster.capacity.draining import DrainWatch, Preempted, address_of
-from search.cluster.group.worker import Failure, Halt, Report, Trial
+from search.cluster.group.messages import LEG, Failure, Halt, LaneReport, LegConfig, Report, StartTrial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
 from search.cluster.ray_internals import next_checkpoint_name, to_saved_checkpoint
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
 from search.record.checkpoint_record import CheckpointRecord
-from search.record.epochs import METRIC, EpochMetrics
+from search.record.epochs import EpochMetrics
 from search.space import SharedSettings, to_configs
 from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
-from search.tracking.kept_slices import SLICES, pack_slices
+from search.tracking.kept_slices import pack_slices
 
 FIRST_EPOCH_SECONDS = 3600.0
 """How long the first epoch may take."""
@@ -30,27 +30,27 @@ class Lane(tune.Trainable):
     """Trains one leg after another. The coordinator decides, through Tune, which trial is next and when a leg ends."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] (tune.with_parameters gives the keywords)
-        self, config: dict[str, Any], *, group: GroupConfig, shared_settings: SharedSettings, wants_slices: bool
+        self, config: dict[str, LegConfig], *, group: GroupConfig, shared_settings: SharedSettings, wants_slices: bool
     ) -> None:
         self._group_config = group
         self._shared_settings = shared_settings
         self._wants_slices = wants_slices
         self._slowest_seconds: float | None = None
         self._best_dice = -math.inf
-        self._last: dict[str, Any] | None = None
+        self._last: LaneReport | None = None
         self._group: WorkerGroup | None = None
         self._watch = DrainWatch()
         self._draining_node: str | None = None
         """The id of the draining node that makes this lane leave."""
         self._start_group()
-        self._take(config)
+        self._take(config[LEG])
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, LegConfig]) -> bool:
         """Take the next leg. This never raises, because Tune does not retry a trial whose reset failed."""
-        self._take(new_config)
+        self._take(new_config[LEG])
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> dict[str, object]:
         """Return the result of one epoch.
 
         Raises:
@@ -69,12 +69,12 @@ class Lane(tune.Trainable):
             raise self._preempted(self._save_halted(reply))
         self._slowest_seconds = max(self._slowest_seconds or 0.0, time.perf_counter() - started)
         self._last = self._failed(reply) if isinstance(reply, Failure) else self._reported(reply)
-        return self._last
+        return self._last.to_result()
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
         """Let a worker write a checkpoint to the shared folder or bucket, and return it as Tune expects it."""
         assert checkpoint_dir is None
-        folder = self._group_config.checkpoints / self._leg["leg"] / next_checkpoint_name(self)
+        folder = self._group_config.checkpoints / self._leg.folder / next_checkpoint_name(self)
         is_whole = self._save(folder)
         checkpoint = tune.Checkpoint(path=folder.path, filesystem=folder.filesystem) if is_whole else None
         return to_saved_checkpoint(self, checkpoint)
@@ -93,9 +93,9 @@ class Lane(tune.Trainable):
             metrics, num_batches = EpochMetrics(epoch=self._halt.epoch), self._halt.num_batches
         else:
             assert self._last is not None
-            if self._last["raised"]:
+            if self._last.raised:
                 return False
-            metrics, num_batches = EpochMetrics.from_json(self._last["metrics"]), 0
+            metrics, num_batches = self._last.metrics, 0
         assert self._group is not None
         timeout_seconds = self._timeout_seconds() + RETRY_SECONDS
         if not self._group.save(folder / STATE_FILE, timeout_seconds=timeout_seconds):
@@ -105,9 +105,9 @@ class Lane(tune.Trainable):
         content = json.dumps(record.to_json()).encode()
         return write_with_retries(folder / METRICS_FILE, lambda file: file.write_bytes(content))
 
-    def _take(self, config: dict[str, Any]) -> None:
-        self._leg = config
-        self._best_dice = max(self._best_dice, config["best_dice"])
+    def _take(self, leg: LegConfig) -> None:
+        self._leg = leg
+        self._best_dice = max(self._best_dice, leg.best_dice)
         self._has_started = False
         self._history: list[EpochMetrics] = []
         self._last = None
@@ -116,28 +116,20 @@ class Lane(tune.Trainable):
     def _start_trial(self, group: WorkerGroup) -> None:
         """Give the group its trial, with the newest checkpoint of the leg before."""
         content = None
-        if self._leg["checkpoint"]:
-            folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg["checkpoint"]).parent))
+        if self._leg.checkpoint:
+            folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg.checkpoint).parent))
             content = (folder / STATE_FILE).with_retries(StoragePath.read_bytes)
             values = json.loads((folder / METRICS_FILE).with_retries(StoragePath.read_bytes))
             self._history = list(CheckpointRecord.from_json(values).history)
-        network, train = to_configs(self._leg["sample"], self._shared_settings)
-        group.start(Trial(network=network, train=train, checkpoint=content))
+        network, train = to_configs(self._leg.sample, self._shared_settings)
+        group.start(StartTrial(network=network, train=train, checkpoint=content))
         self._has_started = True
 
-    def _reported(self, report: Report) -> dict[str, Any]:
+    def _reported(self, report: Report) -> LaneReport:
         epoch = EpochMetrics.from_json(report.metrics)
-        if epoch.epoch > 0:
-            self._history.append(epoch)
-        return {
-            METRIC: epoch.val_dice,  # Tune requires its metric in every result
-            "metrics": report.metrics,
-            SLICES: self._slices_of_new_best(epoch),
-            "finished": report.finished,
-            "failure": report.failure,
-            "raised": False,
-            "done": report.finished,
-        }
+        self._history.append(epoch)
+        slices = self._slices_of_new_best(epoch)
+        return LaneReport(metrics=epoch, finished=report.finished, failure=report.failure, slices=slices)
 
     def _slices_of_new_best(self, epoch: EpochMetrics) -> bytes | None:
         """Return a few predicted validation slices, packed, if this epoch is the best so far of all trials; else
@@ -149,14 +141,14 @@ class Lane(tune.Trainable):
             return None
         assert self._group is not None
         slices = self._group.slices(timeout_seconds=self._timeout_seconds())
-        return pack_slices(epoch=epoch.epoch, **vars(slices))
+        return None if slices is None else pack_slices(epoch=epoch.epoch, **vars(slices))
 
-    def _failed(self, failure: Failure) -> dict[str, Any]:
+    def _failed(self, failure: Failure) -> LaneReport:
         if self._group_config.num_workers > 1:
             # The ranks may have stopped at different collective operations, so the next trial gets a new group.
             self._end_group()
-        report = Report(metrics={"epoch": 0}, finished=True, failure=f"{failure.message}\n{failure.traceback}")
-        return self._reported(report) | {"raised": True}
+        text = f"{failure.message}\n{failure.traceback}"
+        return LaneReport(metrics=EpochMetrics(epoch=0), finished=True, failure=text, raised=True)
 
     def _must_leave(self) -> bool:
         if self._draining_node is None and self._group is not None:

@@ -1,21 +1,10 @@
-"""A worker of a group, which serves the requests of its lane. Requests go to all ranks unless they name rank 0.
-
-("start", Trial)   take the next trial; training begins with the first step     -> no reply
-("step",)          train one epoch                                              -> Report, Failure or Halt
-("halt",)          end the epoch under way at the next batch; it is the only
-                   request that may be sent before "step" is answered           -> no reply of its own
-("save", file)     write the state after the last batch; rank 0 only            -> whether it was written
-("where",)         say on which node the worker runs                            -> the node's id
-("slices",)        predict a few validation slices; rank 0 only                 -> PredictedSlices, or None
-("end",)           end the run                                                  -> no reply
-"""
+"""A worker of a group, which serves the requests of its lane (search/cluster/group/messages.py)."""
 
 import logging
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import assert_never
 
 import ray
 import torch
@@ -24,69 +13,47 @@ from ray.train import get_context
 from data.pack import Pack
 from model.device import find_device
 from model.memory import limit_gpu_memory, peak_memory_mb, reset_peak_memory
-from model.segmentation_network import NetworkConfig, SegmentationNetwork
+from model.segmentation_network import SegmentationNetwork
 from model.training.checkpoint import TrainState
 from model.training.loader_processes import ProcessLost
 from model.training.sample_slices import PredictedSlices, predict_slices
 from model.training.train import EpochResult, Halted, train
-from model.training.train_config import TrainConfig
-from search.cluster.group.channel import LocalChannel
+from search.cluster.group.channel import Channel, LocalChannel
+from search.cluster.group.messages import (
+    WORKER,
+    EndRun,
+    EpochReply,
+    Failure,
+    Halt,
+    HaltEpoch,
+    PredictSlices,
+    Report,
+    Request,
+    SaveState,
+    StartTrial,
+    TellNode,
+    TrainEpoch,
+    WorkerConfig,
+)
 from search.storage.storage_path import StoragePath, write_with_retries
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What a group trains next."""
-
-    network: NetworkConfig
-    train: TrainConfig
-    checkpoint: bytes | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """A rank's reply after an epoch."""
-
-    metrics: dict[str, float]
-    finished: bool
-    failure: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A rank's reply when training raised an exception."""
-
-    message: str
-    traceback: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Halt:
-    """A rank's reply when it stopped in the middle of an epoch because of ("halt",)."""
-
-    epoch: int
-    """The last whole epoch; 0 if the first has not ended."""
-
-    num_batches: int
-    """How many batches of the next epoch are done."""
-
-
-def serve_trials(config: dict[str, Any]) -> None:
+def serve_trials(config: dict[str, WorkerConfig]) -> None:
     """Serve requests until the lane ends the run or is gone. Ray Train runs this function on every worker."""
-    address = config["address"]
-    channel = address if isinstance(address, LocalChannel) else address.connect(get_context().get_world_rank())
-    torch.set_num_threads(max(1, config["threads"]))
-    limit_gpu_memory(config["gpus"])
-    train_pack, val_pack = ray.get(list(config["packs"]))
+    worker = config[WORKER]
+    channel = _open_channel(worker)
+    torch.set_num_threads(max(1, worker.num_threads))
+    limit_gpu_memory(worker.gpus)
+    train_pack, val_pack = ray.get(list(worker.packs))
     epochs: Iterator[EpochResult] = iter(())
     state: TrainState | None = None
-    trial: Trial | None = None
-    while (request := _next_request(channel)) != ("end",):
+    trial: StartTrial | None = None
+    while not isinstance(request := _next_request(channel), EndRun):
         match request:
-            case ("start", Trial() as trial):
-                state = None
+            case StartTrial():
+                trial, state = request, None
                 reset_peak_memory()
                 epochs = train(
                     trial.network,
@@ -94,22 +61,30 @@ def serve_trials(config: dict[str, Any]) -> None:
                     train_pack,
                     val_pack,
                     resume_from=trial.checkpoint,
-                    halt=lambda: channel.poll(0.0),  # only ("halt",) comes during an epoch, or the lane is gone
+                    halt=lambda: channel.poll(0.0),  # only HaltEpoch comes during an epoch, or the lane is gone
                 )
-            case ("step",):
-                state, reply = _step(epochs)
+            case TrainEpoch():
+                state, reply = _train_epoch(epochs)
                 channel.send(reply)
-            case ("halt",):  # it came after the epoch had ended, or the epoch was halted already
+            case HaltEpoch():  # it came after the epoch had ended, or the epoch was halted already
                 pass
-            case ("save", file):
+            case SaveState():
                 assert state is not None
-                channel.send(write_with_retries(file, partial(_write, state)))
-            case ("where",):
+                channel.send(write_with_retries(request.file, partial(_write, state)))
+            case TellNode():
                 channel.send(ray.get_runtime_context().get_node_id())
-            case ("slices",):
+            case PredictSlices():
                 assert state is not None
                 assert trial is not None
                 channel.send(_predict_slices(state.network, val_pack, trial.train.precision))
+            case _:
+                assert_never(request)
+
+
+def _open_channel(worker: WorkerConfig) -> Channel:
+    if isinstance(worker.address, LocalChannel):
+        return worker.address
+    return worker.address.connect(get_context().get_world_rank())
 
 
 def _write(state: TrainState, file: StoragePath) -> None:
@@ -128,7 +103,7 @@ def _predict_slices(network: SegmentationNetwork, val_pack: Pack, precision: str
         return None
 
 
-def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Failure | Halt]:
+def _train_epoch(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, EpochReply]:
     try:
         result = next(epochs)
     except Halted as halted:
@@ -145,8 +120,8 @@ def _step(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Report | Fa
     return result.state, Report(metrics=metrics, finished=result.finished, failure=result.failure)
 
 
-def _next_request(channel: Any) -> tuple:
+def _next_request(channel: Channel) -> Request:
     try:
         return channel.recv()
     except (EOFError, OSError):  # the lane is gone, so no more requests will come
-        return ("end",)
+        return EndRun()

@@ -1,7 +1,7 @@
 """A warm worker group: one long-lived Ray Train run that trains trial after trial.
 
 Starting a Ray Train run takes seconds, longer than training a small trial (tests/benchmarks/LOG.md). So a group starts
-once and then serves requests (search/cluster/group/worker.py).
+once and then serves requests (search/cluster/group/messages.py).
 """
 
 import threading
@@ -16,8 +16,22 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from model.training.sample_slices import PredictedSlices
 from search.cluster.capacity.placement_groups import has_waiting_group
-from search.cluster.group.channel import Address, LocalChannel, WorkerListener, local_pair
-from search.cluster.group.worker import Failure, Halt, Report, Trial, serve_trials
+from search.cluster.group.channel import Address, Channel, LocalChannel, WorkerListener, local_pair
+from search.cluster.group.messages import (
+    WORKER,
+    EndRun,
+    EpochReply,
+    Failure,
+    HaltEpoch,
+    PredictSlices,
+    Request,
+    SaveState,
+    StartTrial,
+    TellNode,
+    TrainEpoch,
+    WorkerConfig,
+)
+from search.cluster.group.worker import serve_trials
 from search.storage.storage_path import StoragePath
 
 START_TIMEOUT_SECONDS = 300.0
@@ -69,7 +83,7 @@ class WorkerGroup:
         if config.num_workers == 1:
             ours, theirs = local_pair()
             self._run = self._start_run(config, theirs)
-            self._channels: list[Any] = [ours]
+            self._channels: list[Channel] = [ours]
         else:
             listener = WorkerListener(_own_host(), config.num_workers)
             self._run = self._start_run(config, listener.address)
@@ -82,11 +96,11 @@ class WorkerGroup:
         self.nodes = {ray.get_runtime_context().get_node_id()} | self._worker_nodes()
         """The ids of the nodes on which the lane and its workers run."""
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: StartTrial) -> None:
         """Make every worker take this trial instead of the one before."""
-        self._send(("start", trial))
+        self._send(trial)
 
-    def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool] = lambda: False) -> Report | Failure | Halt:
+    def step(self, *, timeout_seconds: float, must_halt: Callable[[], bool] = lambda: False) -> EpochReply:
         """Train one more epoch, and return rank 0's reply, or the first failure if all ranks failed.
 
         Args:
@@ -95,7 +109,7 @@ class WorkerGroup:
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
         """
-        self._send(("step",))
+        self._send(TrainEpoch())
         deadline = time.monotonic() + timeout_seconds
         is_halted = False
 
@@ -103,7 +117,7 @@ class WorkerGroup:
             nonlocal is_halted
             if not is_halted and must_halt():
                 is_halted = True
-                self._send(("halt",))
+                self._send(HaltEpoch())
 
         replies = []
         for rank in range(len(self._channels)):
@@ -123,7 +137,7 @@ class WorkerGroup:
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
         """
-        self._channels[0].send(("save", file))
+        self._channels[0].send(SaveState(file=file))
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def slices(self, *, timeout_seconds: float) -> PredictedSlices | None:
@@ -132,14 +146,14 @@ class WorkerGroup:
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
         """
-        self._channels[0].send(("slices",))
+        self._channels[0].send(PredictSlices())
         return self._receive(0, time.monotonic() + timeout_seconds)
 
     def end(self, *, timeout_seconds: float = 10.0) -> None:
         """End the run, and wait for it for at most `timeout_seconds`."""
         for channel in self._channels:
             try:
-                channel.send(("end",))
+                channel.send(EndRun())
             except OSError:  # this worker is gone already
                 continue
         self._run.join(timeout_seconds)
@@ -148,14 +162,15 @@ class WorkerGroup:
 
     def _start_run(self, config: GroupConfig, address: Address | LocalChannel) -> threading.Thread:
         local = config.num_workers == 1  # then Ray Train runs the worker's function in this process
+        worker = WorkerConfig(
+            address=address,
+            packs=config.packs,
+            num_threads=int(config.worker_resources["CPU"]),
+            gpus=config.worker_resources.get("GPU", 0.0),
+        )
         trainer = TorchTrainer(
             serve_trials,
-            train_loop_config={
-                "address": address,
-                "packs": config.packs,
-                "threads": int(config.worker_resources["CPU"]),
-                "gpus": config.worker_resources.get("GPU", 0.0),
-            },
+            train_loop_config={WORKER: worker},
             torch_config=TorchConfig(backend=backend(config)),
             scaling_config=ScalingConfig(
                 num_workers=0 if local else config.num_workers,
@@ -175,17 +190,17 @@ class WorkerGroup:
         thread.start()
         return thread
 
-    def _send(self, message: tuple) -> None:
+    def _send(self, request: Request) -> None:
         for rank, channel in enumerate(self._channels):
             try:
-                channel.send(message)
+                channel.send(request)
             except OSError as error:
                 raise WorkerGroupLost(f"worker {rank} of {len(self._channels)} is gone: {error!r}") from error
 
     def _worker_nodes(self) -> set[str]:
         if len(self._channels) == 1:
             return set()
-        self._send(("where",))
+        self._send(TellNode())
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         return {self._receive(rank, deadline) for rank in range(len(self._channels))}
 

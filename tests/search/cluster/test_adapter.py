@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from ray.tune.search import Searcher
 from search.cluster import adapter
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
 from search.cluster.capacity.draining import Preempted
+from search.cluster.group.messages import LEG, LaneReport, LegConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.coordination.coordinator import Coordinator
 from search.coordination.recorder import Recorder
@@ -25,7 +27,6 @@ from search.scheduling.schedulers import SCHEDULERS
 from search.screen.clock import Clock
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
-from search.tracking.kept_slices import SLICES
 
 NUM_TRIALS = 12
 CHECKPOINT_BYTES = 1_000_000
@@ -35,21 +36,21 @@ def worst_first(number: int, epoch: int) -> float:
     return number / 100 + epoch / 1000
 
 
-def suggest(searcher: LegSearcher, name: str) -> dict[str, Any]:
+def suggest(searcher: LegSearcher, name: str) -> LegConfig:
     """Return the leg that a searcher suggests."""
-    leg = searcher.suggest(name)
-    assert isinstance(leg, dict)
-    return leg
+    config = searcher.suggest(name)
+    assert isinstance(config, dict)
+    return config[LEG]
 
 
-def train_leg(coordinator: Coordinator, folder: Path, leg: dict[str, Any]) -> int:
+def train_leg(coordinator: Coordinator, folder: Path, leg: LegConfig) -> int:
     """Train a leg to its end in no time; return its trial's number."""
-    number = leg["number"]
-    last = json.loads((Path(leg["checkpoint"]).parent / METRICS_FILE).read_text())["epoch"] if leg["checkpoint"] else 0
+    number = leg.number
+    last = json.loads((Path(leg.checkpoint).parent / METRICS_FILE).read_text())["epoch"] if leg.checkpoint else 0
     for epoch in itertools.count(last + 1):
         metrics = {"epoch": epoch, "val_dice": worst_first(number, epoch), "seconds": 1.0, "elapsed_seconds": 1.0}
         goes_on = coordinator.report(number, EpochMetrics.from_json(metrics), finished=epoch == 9, failure=None)
-        write_checkpoint(folder / leg["leg"] / f"checkpoint_{epoch:06d}", metrics)
+        write_checkpoint(folder / leg.folder / f"checkpoint_{epoch:06d}", metrics)
         if not goes_on:
             return number
     raise AssertionError("it trains for ever")
@@ -96,7 +97,7 @@ def make_searcher(tmp_path: Path, **options: Any) -> LegSearcher:
 def test_legs_wait_for_room_and_interrupted_trials_are_counted(tmp_path):
     capacity = FakeCapacity(1)
     searcher = make_searcher(tmp_path, capacity=capacity)
-    assert suggest(searcher, "a")["number"] == 0
+    assert suggest(searcher, "a").number == 0
     assert searcher.suggest("b") is None
     searcher.on_trial_complete("a", error=True)
     capacity.num_lanes = 0
@@ -131,12 +132,12 @@ def test_the_worst_paused_trials_and_no_more_make_room_for_checkpoints(tmp_path,
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=cap / 1e9)
     for count in itertools.count():
         known = [dice for trial in coordinator.trials.values() for dice in trial.dices.values()]
-        leg = searcher.suggest(f"leg {count}")
-        if leg == Searcher.FINISHED:
+        config = searcher.suggest(f"leg {count}")
+        if config == Searcher.FINISHED:
             break
-        assert isinstance(leg, dict)
-        assert leg["best_dice"] == max(known, default=-math.inf)
-        number = train_leg(coordinator, tmp_path / "ray", leg)
+        assert isinstance(config, dict)
+        assert config[LEG].best_dice == max(known, default=-math.inf)
+        number = train_leg(coordinator, tmp_path / "ray", config[LEG])
         checkpoints.tidy(number, keep_newest=True)
         searcher.on_trial_complete(f"leg {count}")
         paused = [trial for trial in coordinator.trials.values() if trial.phase == "paused"]
@@ -167,14 +168,15 @@ def preempted(tmp_path: Path) -> SimpleNamespace:
     """Return Tune's trial whose lane left its node."""
     file = tmp_path / "error.pkl"
     file.write_bytes(pickle.dumps(RayTaskError("step", "", Preempted("leaves 10.0.0.7"))))
-    return SimpleNamespace(config={"number": 0}, pickled_error_file=str(file), error_file=None)
+    leg = LegConfig(number=0, sample={}, folder="t000-1", checkpoint=None, best_dice=0.0)
+    return SimpleNamespace(config={LEG: leg}, pickled_error_file=str(file), error_file=None)
 
 
 @pytest.mark.parametrize("is_interrupted", [False, True])
 @pytest.mark.parametrize("died", ["while it was saved", "before the driver knew", "before its next leg", "in it"])
 def test_a_search_that_ends_right_after_a_notice_resumes_from_the_saved_batch(tmp_path, died, is_interrupted):
     coordinator, searcher = open_search(tmp_path)
-    leg = tmp_path / "ray" / suggest(searcher, "a")["leg"]
+    leg = tmp_path / "ray" / suggest(searcher, "a").folder
     first = {"epoch": 1, "val_dice": 0.5, "seconds": 1.0, "elapsed_seconds": 1.0}
     coordinator.report(0, EpochMetrics.from_json(first), finished=False, failure=None)
     write_checkpoint(leg / "checkpoint_000000", first)
@@ -184,7 +186,7 @@ def test_a_search_that_ends_right_after_a_notice_resumes_from_the_saved_batch(tm
         LegScheduler(coordinator, Clock()).on_trial_error(None, preempted(tmp_path))
         searcher.on_trial_complete("a", error=True)
     if died == "in it":
-        assert suggest(searcher, "b")["number"] == 0
+        assert suggest(searcher, "b").number == 0
     if is_interrupted:
         coordinator.stop(INTERRUPTED)
         [row] = read_rows(tmp_path / "trials.jsonl")
@@ -192,8 +194,8 @@ def test_a_search_that_ends_right_after_a_notice_resumes_from_the_saved_batch(tm
 
     coordinator, searcher = open_search(tmp_path)
     again = suggest(searcher, "c")
-    assert again["checkpoint"] == str(leg / f"checkpoint_{is_saved:06d}" / STATE_FILE)
-    assert again["leg"] != leg.name
+    assert again.checkpoint == str(leg / f"checkpoint_{is_saved:06d}" / STATE_FILE)
+    assert again.folder != leg.name
     train_leg(coordinator, tmp_path / "ray", again)
     searcher.on_trial_complete("c")
     assert searcher.suggest("d") == Searcher.FINISHED
@@ -212,8 +214,9 @@ def test_slices_are_kept_before_listeners_are_told_of_their_epoch():
     coordinator: Any = SimpleNamespace(report=report)
     clock: Any = SimpleNamespace(elapsed_seconds=1.0)
     scheduler = LegScheduler(coordinator, clock, lambda *slices: told.append(slices))
-    trial = SimpleNamespace(config={"number": 3})
-    result = {"metrics/epoch": 2, "finished": False, "failure": None}
-    scheduler.on_trial_result(None, trial, result | {SLICES: b"packed"})
-    scheduler.on_trial_result(None, trial, result | {SLICES: None})
+    leg = LegConfig(number=3, sample={}, folder="t003-1", checkpoint=None, best_dice=0.0)
+    trial = SimpleNamespace(config={LEG: leg})
+    report_2 = LaneReport(metrics=EpochMetrics(epoch=2), finished=False)
+    scheduler.on_trial_result(None, trial, replace(report_2, slices=b"packed").to_result())
+    scheduler.on_trial_result(None, trial, report_2.to_result())
     assert told == [(3, 2, b"packed"), ("epoch", 3, 2), ("epoch", 3, 2)]

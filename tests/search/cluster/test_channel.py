@@ -6,18 +6,17 @@ import threading
 import time
 from dataclasses import replace
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection
 
 import pytest
 
-from search.cluster.group.channel import Address, WorkerListener, local_pair
+from search.cluster.group.channel import Address, Channel, WorkerListener, local_pair
 
 HOST = "127.0.0.1"
 
 
-def connect_all(address: Address, ranks: list[int]) -> dict[int, Connection]:
+def connect_all(address: Address, ranks: list[int]) -> dict[int, Channel]:
     """Return the workers' ends by rank, each connected from its own thread, one after another."""
-    ends: dict[int, Connection] = {}
+    ends: dict[int, Channel] = {}
 
     def connect(rank: int) -> None:
         with contextlib.suppress(OSError, EOFError):  # refused: then it is missing from the ends

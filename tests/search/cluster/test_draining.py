@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from search.cluster.adapter import LaneWatch, LegScheduler
 from search.cluster.capacity.draining import LOOK_SECONDS, DrainWatch, Preempted
 from search.cluster.group import lane as lane_module
 from search.cluster.group.lane import Lane
-from search.cluster.group.worker import Halt, Report
+from search.cluster.group.messages import LEG, Halt, LegConfig, Report
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
 from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
@@ -93,6 +94,11 @@ class Storage(StorageContext):
         return "/tmp"
 
 
+def leg_3(**changes: Any) -> LegConfig:
+    """Return the config of a leg of trial 3."""
+    return replace(LegConfig(number=3, sample={}, folder="t003-1", checkpoint=None, best_dice=0.0), **changes)
+
+
 def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -> Any:
     """Return a lane with these workers, into which tests look."""
     group_config = GroupConfig(
@@ -104,7 +110,7 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
     )
 
     class WithGroup(Lane):
-        def setup(self, config: dict[str, Any], **_: Any) -> None:
+        def setup(self, config: dict[str, LegConfig], **_: Any) -> None:
             shared = SearchConfig(trials=1).shared_settings(3)
             super().setup(config, group=group_config, shared_settings=shared, wants_slices=False)
 
@@ -113,15 +119,9 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
             return group
 
     sample = SAMPLE | {"dropout": 0.1, "bce_weight": 0.5}
-    leg = {
-        "number": 3,
-        "sample": sample,
-        "checkpoint": checkpoint and str(checkpoint),
-        "best_dice": 0.0,
-        "leg": "t003-1",
-    }
+    leg = leg_3(sample=sample, checkpoint=None if checkpoint is None else str(checkpoint))
     return WithGroup(
-        leg, storage=Storage(storage_path=str(tmp_path), experiment_dir_name="ray", trial_dir_name="t003-1")
+        {LEG: leg}, storage=Storage(storage_path=str(tmp_path), experiment_dir_name="ray", trial_dir_name="t003-1")
     )
 
 
@@ -246,7 +246,7 @@ def test_a_preempted_leg_is_no_loss_and_is_told_in_one_line(tmp_path, cause, is_
     files = tmp_path / "error.pkl", tmp_path / "error.txt"
     files[0].write_bytes(pickle.dumps(error))
     files[1].write_text("RuntimeError: broken")
-    trial = SimpleNamespace(config={"number": 3}, pickled_error_file=str(files[0]), error_file=str(files[1]))
+    trial = SimpleNamespace(config={LEG: leg_3()}, pickled_error_file=str(files[0]), error_file=str(files[1]))
     told: Any = Told()
     LegScheduler(told, Clock()).on_trial_error(None, trial)
     LaneWatch(told, Checkpoints(tmp_path / "ray"), tmp_path).on_trial_error(0, [], trial)
@@ -255,7 +255,7 @@ def test_a_preempted_leg_is_no_loss_and_is_told_in_one_line(tmp_path, cause, is_
 
 
 def test_a_leg_that_ended_without_a_word_is_a_loss(tmp_path):
-    trial = SimpleNamespace(config={"number": 3}, pickled_error_file=None, error_file=str(tmp_path / "none"))
+    trial = SimpleNamespace(config={LEG: leg_3()}, pickled_error_file=None, error_file=str(tmp_path / "none"))
     told: Any = Told()
     LegScheduler(told, Clock()).on_trial_error(None, trial)
     assert told.lost == [(3, "lost without a message")]

@@ -8,7 +8,7 @@ import pytest
 
 from search.cluster.group import worker_group
 from search.cluster.group.channel import LocalChannel, local_pair
-from search.cluster.group.worker import Failure, Halt, Report
+from search.cluster.group.messages import Failure, Halt, HaltEpoch, Report, TrainEpoch
 from search.cluster.group.worker_group import WorkerGroup, WorkerGroupLost
 
 GOOD = Report(metrics={"epoch": 1}, finished=False, failure=None)
@@ -45,7 +45,7 @@ def test_step_returns_the_report_of_rank_0(ended):
     other = Report(metrics={"epoch": 7}, finished=False, failure=None)
     group, ends = group_of(GOOD, other, ended=ended)
     assert group.step(timeout_seconds=5) == GOOD
-    assert [end.recv() for end in ends] == [("step",)] * 2
+    assert [end.recv() for end in ends] == [TrainEpoch()] * 2
 
 
 def test_step_returns_the_failure_of_all_ranks(ended):
@@ -78,7 +78,7 @@ def test_ranks_are_told_once_to_halt_while_they_train(ended):
     def obey() -> None:
         for end in ends:
             told = [end.recv(), end.recv()]
-            end.send(halt if told == [("step",), ("halt",)] else told)
+            end.send(halt if told == [TrainEpoch(), HaltEpoch()] else told)
 
     threading.Thread(target=obey, daemon=True).start()
     assert group.step(timeout_seconds=5, must_halt=lambda: next(answers)) == halt

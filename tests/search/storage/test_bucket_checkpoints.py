@@ -1,9 +1,11 @@
 """Checkpoints in a bucket: how a lane saves them and how the driver keeps track; on a real server."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 from search.cluster.group.lane import Lane
+from search.cluster.group.messages import LaneReport, LegConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.record.epochs import EpochMetrics
 from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
@@ -22,11 +24,10 @@ def lane_of(ray: StoragePath) -> Lane:
     """Return a lane in the middle of a leg, without Tune around it."""
     lane = Lane.__new__(Lane)
     index = SimpleNamespace(_update_checkpoint_index=lambda metrics: None, checkpoint_dir_name="checkpoint_000000")
-    result = {"raised": False, "metrics": {"epoch": 1, "val_dice": 0.5}}
-    vars(lane).update(_storage=index, _group_config=SimpleNamespace(checkpoints=ray), _group=OneRank(), _last=result)
-    vars(lane).update(
-        _leg={"leg": "t000-1"}, _history=[EpochMetrics(epoch=1)], _halt=None, _slowest_seconds=None, _last_result={}
-    )
+    leg = LegConfig(number=0, sample={}, folder="t000-1", checkpoint=None, best_dice=0.0)
+    report = LaneReport(metrics=EpochMetrics(epoch=1, val_dice=0.5), finished=False)
+    vars(lane).update(_storage=index, _group_config=SimpleNamespace(checkpoints=ray), _group=OneRank(), _last=report)
+    vars(lane).update(_leg=leg, _history=[EpochMetrics(epoch=1)], _halt=None, _slowest_seconds=None, _last_result={})
     return lane
 
 
@@ -47,7 +48,7 @@ def test_lane_continues_without_a_checkpoint_that_its_bucket_refuses(s3_server, 
     assert "was not written" in caplog.text
     assert lane.save().checkpoint is not None
     assert lane._last is not None
-    lane._last["raised"] = True
+    lane._last = replace(lane._last, raised=True)
     assert lane.save().checkpoint is None
 
 
