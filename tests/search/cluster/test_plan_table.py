@@ -1,0 +1,51 @@
+"""The plan that is printed before a search."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from search.cluster.plan_table import print_plan
+from tests.support.delivered import SIZE, Planned, plan_search
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory) -> Planned:
+    return plan_search(tmp_path_factory.mktemp("planned"))
+
+
+def test_plan_says_what_will_be_done(planned):
+    screen = io.StringIO()
+    print_plan(planned.config, planned.cohort, planned.lanes, Console(file=screen, width=200))
+    for words in (
+        "Search tiny",
+        f"slices of {SIZE} x {SIZE} pixels",
+        "1 by tpe, of at most 9 epochs, asha from epoch 1",
+        "1 worker(s) of 2 CPU",
+    ):
+        assert words in screen.getvalue()
+    for side in ("train", "val", "test"):
+        assert f"{len(getattr(planned.cohort.split, side))} patients" in screen.getvalue()
+
+
+def test_plan_says_with_whom_trials_share(planned):
+    screen = io.StringIO()
+    quarters = replace(planned.lanes, cpus_per_worker=1, gpus_per_worker=0.25)
+    print_plan(
+        planned.config, planned.cohort, quarters, Console(file=screen, width=200), others="other jobs hold 3 GPU"
+    )
+    assert "1 worker(s) of 1 CPU and 0.25 GPU; 4 trials share a GPU" in screen.getvalue()
+    assert "other jobs hold 3 GPU: trials take what is free, and what gets free, up to --max-concurrent" in (
+        screen.getvalue()
+    )
+
+
+@pytest.mark.parametrize(("spare", "warned"), [(0, False), (-1, True)])
+def test_plan_warns_of_more_slices_than_memory(planned, spare, warned):
+    num_bytes = sum(pack.images.size + pack.masks.size for pack in (planned.cohort.train_pack, planned.cohort.val_pack))
+    lanes = replace(planned.lanes, object_store_bytes=num_bytes + spare)
+    screen = io.StringIO()
+    print_plan(planned.config, planned.cohort, lanes, Console(file=screen, width=300))
+    assert "GB of slices, once a machine" in screen.getvalue()
+    assert ("WARNING" in screen.getvalue()) == warned
