@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from search.tracking.kept_slices import pack_slices
 
 FIRST_EPOCH_SECONDS = 3600.0
 """How long the first epoch may take."""
+
+EXIT_SECONDS = 5.0
+"""How long Ray may take to end the process of a lane that has no worker group."""
 
 SLOWEST_FACTOR = 10.0
 """An epoch that takes more than a minute and this many times as long as the slowest so far counts as hung."""
@@ -178,7 +183,11 @@ class Lane(tune.Trainable):
         )
 
     def _start_group(self) -> WorkerGroup:
-        self._group = WorkerGroup(self._group_config)
+        try:
+            self._group = WorkerGroup(self._group_config)
+        except BaseException:
+            _end_process_after(EXIT_SECONDS)
+            raise
         return self._group
 
     def _end_group(self) -> None:
@@ -190,3 +199,14 @@ class Lane(tune.Trainable):
         if self._slowest_seconds is None:
             return FIRST_EPOCH_SECONDS
         return max(60.0, SLOWEST_FACTOR * self._slowest_seconds)
+
+
+def _end_process_after(seconds: float) -> None:
+    """End this process if Ray does not. Tune waits for that before it starts another lane.
+
+    Ray (2.60) waits until no task of the process is in flight. If a Train controller was killed while it started, its
+    first task stays in flight for ever.
+    """
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()

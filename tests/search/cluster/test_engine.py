@@ -173,6 +173,27 @@ def test_a_killed_loader_process_costs_its_trial_an_epoch_at_most(tmp_path, monk
     assert "DataLoader worker" in capsys.readouterr().out, "nobody noticed"
 
 
+@pytest.mark.slow  # two groups of two workers are started
+@pytest.mark.timeout(180)
+def test_a_train_controller_that_is_killed_while_it_starts_costs_one_lane(tmp_path, monkeypatch):
+    """Ray keeps a lane's process then, because it believes that the controller will be started again."""
+    killed = []
+
+    def kill_controller() -> None:
+        for pid, line in command_lines().items():
+            if line.startswith("ray::TrainController"):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                return
+        again = threading.Timer(0.01, kill_controller)
+        again.daemon = True
+        again.start()
+
+    [row] = search(tmp_path, monkeypatch, {}, trials=1, workers_per_trial=2, before=kill_controller)
+    assert len(killed) == 1
+    assert row.state == State.COMPLETE
+
+
 @pytest.mark.cluster
 def test_search_uses_the_cluster_that_ray_address_names(tmp_path, monkeypatch, running_ray):
     folder, address = running_ray
