@@ -1,15 +1,15 @@
-"""Convert the record's frozen dataclasses to JSON and back, checking values against the annotations.
+"""Convert the record's frozen dataclasses to JSON and back; pydantic checks the values against the annotations.
 
-A dataclass whose shape on disk differs from that in memory has its own `from_json` and `to_json`.
+A dataclass whose shape on disk differs from that in memory has a `model_validator` and a `model_serializer`.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from enum import Enum
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, SchemaValidator
+from pydantic_core.core_schema import float_schema, no_info_before_validator_function
 
 from data.errors import UserError
 
@@ -18,8 +18,20 @@ T = TypeVar("T")
 JsonObject = dict[str, Any]
 """A JSON object as `json` reads it."""
 
-WORDS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-"""What error messages call the types of JSON."""
+LEGAL = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a JSON object",
+    "dataclass_type": "a JSON object",
+}
+"""What error messages call legal, by pydantic's type of error."""
+
+NOT_ON_DISK = {"[key]", "float", "bool", "others", "objectives", "by_metric"}
+"""Parts of pydantic's path to a value that the file does not have: its own marks, and fields that are flat on disk."""
 
 
 def check_version(values: JsonObject, newest: int, where: str) -> None:
@@ -50,125 +62,66 @@ def from_json(kind: type[T], values: object, where: str) -> T:
     Raises:
         UserError: A key is missing, or a value has the wrong type.
     """
-    return _decode(kind, values, f"{where}: ")
+    try:
+        return _validator(kind).validate_python(values)
+    except ValidationError as error:
+        raise UserError(_explain(error.errors(include_url=False)[0], where)) from None
 
 
 def to_json(record: object) -> JsonObject:
     """Return a record as the JSON object that `from_json` reads."""
-    values = _encode(record)
-    assert isinstance(values, dict)
-    return values
+    return _adapter(type(record)).dump_python(record, warnings=False)
 
 
 def without_nan(value: Any) -> Any:
     """Return a copy in which nan is None: JSON has no nan, and most programs cannot read a file that has one."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _encode(value: Any) -> Any:
-    if hasattr(value, "to_json"):
-        return value.to_json()
-    if is_dataclass(value):
-        return {field.name: _encode(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    return value.value if isinstance(value, Enum) else value
-
-
-def _decode(kind: Any, value: Any, place: str) -> Any:
-    """Return a value converted to the type `kind`; `place` names the file and the path to the value in it."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return value
-    if origin in (Union, UnionType):
-        return _decode_union(arguments, value, place)
-    if origin is Literal:
-        return _one_of(arguments, value, place)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _decode_mapping(arguments, value, place)
-    if origin in (tuple, list):
-        items = [_decode(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(_list(value, place))]
-        return origin(items)
-    if hasattr(kind, "from_json"):
-        return kind.from_json(_object(value, place), place.removesuffix(": "))
-    if is_dataclass(kind):
-        return _decode_dataclass(kind, _object(value, place), place)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(_one_of([member.value for member in kind], value, place))
-    return _decode_plain(kind, value, place)
-
-
-def _decode_union(kinds: Iterable[Any], value: Any, place: str) -> Any:
-    others = [kind for kind in kinds if kind is not NoneType]
-    if value is None and NoneType in kinds:
-        return None
-    return value if type(value) in others else _decode(others[0], value, place)
-
-
-def _decode_mapping(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
-    key_kind, item_kind = kinds
-    values = _object(value, place)
-    try:
-        return {key_kind(key): _decode(item_kind, item, _within(place, key)) for key, item in values.items()}
-    except ValueError as error:
-        raise _wrong(value, "a JSON object whose keys are whole numbers", place) from error
-
-
-def _decode_dataclass(kind: Any, values: JsonObject, place: str) -> Any:
-    hints = _hints(kind)
-    found = {}
-    for field in fields(kind):
-        if field.name in values:
-            found[field.name] = _decode(hints[field.name], values[field.name], _within(place, field.name))
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise UserError(f"{_within(place, field.name)} is missing")
-    return kind(**found)
-
-
-def _decode_plain(kind: type, value: Any, place: str) -> Any:
-    if kind is float and value is None:
-        return math.nan
-    if kind is float and type(value) in (int, float):
-        return math.nan if math.isnan(value) else float(value)  # one nan for all, so that equal records are equal
-    if type(value) is not kind:
-        raise _wrong(value, WORDS[kind], place)
-    return value
-
-
-def _one_of(legal: Iterable[Any], value: Any, place: str) -> Any:
-    if value not in legal:
-        raise _wrong(value, f"one of {', '.join(map(str, legal))}", place)
-    return value
-
-
-def _object(value: Any, place: str) -> JsonObject:
-    if not isinstance(value, dict):
-        raise _wrong(value, "a JSON object", place)
-    return value
-
-
-def _list(value: Any, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _wrong(value, "a list", place)
-    return value
-
-
-def _wrong(value: object, legal: str, place: str) -> UserError:
-    shown = repr(value)
+def _explain(problem: ErrorDetails, where: str) -> str:
+    """Return a mistake that pydantic found in this program's words."""
+    keys = [key for key in problem["loc"] if key not in NOT_ON_DISK]
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    place, context = f"{where}: {path}" if path else where, problem.get("ctx", {})
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    if problem["type"] == "value_error":
+        return f"{place}: {context['error']}"
+    shown = repr(problem["input"])
     shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-    return UserError(f"{place.removesuffix(': ')} is {shown}, but must be {legal}")
-
-
-def _within(place: str, key: object) -> str:
-    return f"{place}{key}" if place.endswith(": ") else f"{place}.{key}"
+    return f"{place} is {shown}, but must be {LEGAL.get(problem['type']) or context['expected']}"
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+@cache
+def _validator(kind: type) -> SchemaValidator:
+    return SchemaValidator(_with_types_of_json(_adapter(kind).core_schema))
+
+
+def _with_types_of_json(schema: Any) -> Any:
+    """Return pydantic's schema of a type, changed so that "1" and true are not numbers, and a float may be null.
+
+    Pydantic's strict mode would also refuse lists for tuples and text for enums.
+    """
+    if isinstance(schema, list):
+        return [_with_types_of_json(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") in ("int", "bool"):
+        return schema | {"strict": True}
+    if schema.get("type") == "float":
+        return no_info_before_validator_function(_nan_for_null, float_schema(strict=True))
+    # The keys of a JSON object are always text, even where they stand for numbers.
+    return {key: item if key == "keys_schema" else _with_types_of_json(item) for key, item in schema.items()}
+
+
+def _nan_for_null(value: Any) -> Any:
+    return math.nan if value is None or value != value else value  # one nan for all, so that equal records are equal

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-from data.errors import UserError
-from search.record.codec import JsonObject
+from pydantic import model_serializer, model_validator
+
+from search.record.codec import JsonObject, from_json
 
 METRIC = "val_dice"
 """The metric that a search maximises: the mean over validation patients of the volumetric Dice."""
@@ -54,17 +56,19 @@ class EpochMetrics:
         Raises:
             UserError: There is no epoch, or a value is not a number.
         """
-        if type(values.get("epoch")) is not int:
-            raise UserError(f"{where}: epoch is {values.get('epoch')!r}, but must be a whole number")
-        found: JsonObject = {}
-        others: dict[str, float] = {}
-        for name, value in values.items():
-            if type(value) not in (float, int):
-                raise UserError(f"{where}: {name} is {value!r}, but must be a number")
-            # Every nan becomes the same object, so that metrics with a nan compare equal.
-            (found if name in _NAMES else others)[name] = value if value == value else math.nan
-        return cls(**found, others=others)
+        return from_json(cls, values, where)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nest_others(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for name, value in values.items():
+            if value is None:
+                raise ValueError(f"{name} is None, but must be a number")
+        return values | {"others": {name: value for name, value in values.items() if name not in _NAMES}}
+
+    @model_serializer
     def to_json(self) -> JsonObject:
         """Return the metrics that were measured, by name."""
         values = {name: getattr(self, name) for name in _NAMES}

@@ -5,6 +5,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pydantic import model_serializer, model_validator
 
 from data.atomic import write
 from data.errors import UserError
@@ -60,29 +63,17 @@ class FrontRecord:
     objectives: Mapping[str, float]
     checkpoint: str | None = None
 
+    @model_validator(mode="before")
     @classmethod
-    def from_json(cls, values: JsonObject, where: str) -> "FrontRecord":
-        """Return the trial that a JSON object describes.
-
-        Raises:
-            UserError: It names no trial, or an objective is not a number.
-        """
+    def _nest(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
         objectives = {name: value for name, value in values.items() if name not in ("trial", "checkpoint")}
-        return from_json(_FlatFront, values | {"objectives": objectives}, where).record()
+        return values | {"objectives": objectives}
 
-    def to_json(self) -> JsonObject:
-        """Return the trial as a JSON object."""
+    @model_serializer
+    def _flatten(self) -> JsonObject:
         return {"trial": self.trial, **self.objectives, "checkpoint": self.checkpoint}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _FlatFront:
-    trial: str
-    objectives: Mapping[str, float]
-    checkpoint: str | None = None
-
-    def record(self) -> FrontRecord:
-        return FrontRecord(trial=self.trial, objectives=self.objectives, checkpoint=self.checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True)

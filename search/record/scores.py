@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from search.record.codec import JsonObject, from_json, to_json
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from search.record.codec import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,31 +46,20 @@ class SummaryRecord:
         """The volumetric Dice."""
         return self.by_metric["dice"]
 
+    @model_validator(mode="before")
     @classmethod
-    def from_json(cls, values: JsonObject, where: str) -> "SummaryRecord":
-        """Return the summary in a JSON object.
+    def _nest(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if "dice" not in values:
+            raise ValueError("dice is missing")
+        return values | {"by_metric": {name: value for name, value in values.items() if isinstance(value, dict)}}
 
-        Raises:
-            UserError: There is no Dice, or a value has the wrong type.
-        """
-        scores = {name: value for name, value in values.items() if isinstance(value, dict)}
-        by_metric = {name: from_json(MetricRecord, value, f"{where}.{name}") for name, value in scores.items()}
-        from_json(_Rest, values, where)  # only to raise an error that names a missing key
-        return cls(num_patients=values["num_patients"], by_metric=by_metric, distance_unit=values.get("distance_unit"))
-
-    def to_json(self) -> JsonObject:
-        """Return the summary as a JSON object."""
+    @model_serializer(mode="wrap")
+    def _flatten(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
+        values = handler(self)
         unit = {"distance_unit": self.distance_unit} if self.distance_unit else {}
-        return {"num_patients": self.num_patients, **to_json(self.by_metric), **unit}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rest:
-    """The keys that every summary has."""
-
-    num_patients: int
-    dice: MetricRecord
-    distance_unit: Literal["mm", "pixels"] | None = None
+        return {"num_patients": self.num_patients, **values["by_metric"], **unit}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,12 @@ WHOLE = Outer(
 )
 
 
-@pytest.mark.parametrize("record", [WHOLE, Outer(number=0, inner=Inner(share=math.nan))], ids=["whole", "defaults"])
+DEFAULTS = Outer(number=0, inner=Inner(share=math.nan))
+UNDECODED = Outer(number=0, inner=Inner(share=0.5, names=("T\udcfcmor",)), anything={"\udcfc": 1})
+"""A record with the name of a file that is not UTF-8, as Python holds it."""
+
+
+@pytest.mark.parametrize("record", [WHOLE, DEFAULTS, UNDECODED], ids=["whole", "defaults", "not UTF-8"])
 def test_record_that_was_written_is_read(record):
     assert from_json(Outer, json.loads(json.dumps(to_json(record))), "file") == record
     assert from_json(Outer, json.loads(json.dumps(without_nan(to_json(record)), allow_nan=False)), "file") == record
@@ -63,12 +68,9 @@ def test_missing_keys_have_their_defaults_and_unknown_ones_are_ignored():
         ({"inner": {"share": "much"}}, "file: inner.share is 'much', but must be a number"),
         ({"inner": {"share": 0.5, "names": "ab"}}, "file: inner.names is 'ab', but must be a list"),
         ({"inner": {"share": 0.5, "names": ["a", 3]}}, "file: inner.names[1] is 3, but must be text"),
-        ({"state": "WELL"}, "file: state is 'WELL', but must be one of COMPLETE, PRUNED, FAILED"),
-        ({"unit": "cm"}, "file: unit is 'cm', but must be one of mm, pixels"),
-        (
-            {"by_epoch": {"one": 0.5}},
-            "file: by_epoch is {'one': 0.5}, but must be a JSON object whose keys are whole numbers",
-        ),
+        ({"state": "WELL"}, "file: state is 'WELL', but must be 'COMPLETE', 'PRUNED' or 'FAILED'"),
+        ({"unit": "cm"}, "file: unit is 'cm', but must be 'mm' or 'pixels'"),
+        ({"by_epoch": {"one": 0.5}}, "file: by_epoch.one is 'one', but must be a whole number"),
         ({"by_epoch": {"1": "x"}}, "file: by_epoch.1 is 'x', but must be a number"),
     ],
 )

@@ -69,7 +69,7 @@ def test_epoch_without_a_finite_dice_has_none():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "line 3: epoch is None, but must be a whole number"),
+        ({}, "line 3: epoch is missing"),
         ({"epoch": 1.0}, "line 3: epoch is 1.0, but must be a whole number"),
         ({"epoch": 1, "val_dice": None}, "line 3: val_dice is None, but must be a number"),
         ({"epoch": 1, "note": "good"}, "line 3: note is 'good', but must be a number"),

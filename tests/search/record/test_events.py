@@ -57,7 +57,7 @@ def test_no_log_has_no_events(tmp_path):
         ({"event": "lost", "number": 0, "error": 3}, "line 2: error is 3, but must be text"),
         (
             {"event": "epoch", "number": 0, "metrics": {}, "finished": True, "failure": None},
-            "line 2: metrics: epoch is",
+            "line 2: metrics.epoch is missing",
         ),
         ({"event": "leg", "number": 0, "version": 2}, "line 2 was written by a newer version of this program"),
     ],
