@@ -26,7 +26,7 @@ class NotebookMetric:
     name: str
     value: float
     description: str
-    """A sentence on how the number is computed, and one on why it flatters."""
+    """A sentence on how the number is computed, and one on why it is flattering."""
 
 
 def notebook_metrics(counts: Int64[Tensor, "slices 4"]) -> list[NotebookMetric]:
@@ -38,18 +38,18 @@ def notebook_metrics(counts: Int64[Tensor, "slices 4"]) -> list[NotebookMetric]:
 
 
 def slice_dice(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the mean over slices of Dice. It flatters: an empty slice that is predicted empty counts as 1."""
+    """Return the mean over slices of Dice, where an empty slice that is predicted empty counts as 1."""
     return _dice_or_one(counts).mean().item()
 
 
 def batch_dice(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the mean over batches of Dice. It flatters: large tumours hide small ones, an empty batch counts as 1."""
+    """Return the mean over batches of Dice, where an empty batch that is predicted empty counts as 1."""
     # As in a loader, a batch may reach into the next patient, and the last batch may be short.
     return _dice_or_one(torch.stack([batch.sum(0) for batch in counts.split(BATCH_SIZE)])).mean().item()
 
 
 def mean_iou(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the mean of the IoU of tumour and that of background. It flatters: half of it is background, nearly 1.
+    """Return the mean of the IoU of tumour and that of background, which is nearly 1.
 
     Like Keras' MeanIoU, it leaves out a class that is in neither masks nor predictions.
     """
@@ -59,7 +59,7 @@ def mean_iou(counts: Int64[Tensor, "slices 4"]) -> float:
 
 
 def pixel_accuracy(counts: Int64[Tensor, "slices 4"]) -> float:
-    """Return the share of all pixels that are correct. It flatters: nearly all are background, which is easy."""
+    """Return the share of all pixels that are correct."""
     return metrics.accuracy(counts.sum(0)).item()
 
 
@@ -70,7 +70,7 @@ def training_accuracy(scores: Sequence[PatientScore]) -> NotebookMetric:
         name="training accuracy",
         value=sum(score.accuracy * score.num_pixels for score in scores) / num_pixels if num_pixels else math.nan,
         description=f"Pixel accuracy on {len(scores)} of the patients that the network was trained on. "
-        "Flatters: as the pixel accuracy does, and the network has seen the answers.",
+        "It is flattering for the reason that pixel accuracy is, and because the network has seen the answers.",
     )
 
 
@@ -79,25 +79,25 @@ _METRICS: tuple[tuple[str, Callable[[Tensor], float], str], ...] = (
         "slice-wise Dice, empty = 1",
         slice_dice,
         "Dice of each slice, 1 where mask and prediction are empty, then the mean over slices. "
-        "Flatters: most slices have no tumour, and each that stays empty counts as perfect.",
+        "It is flattering because most slices have no tumour, and each that stays empty counts as perfect.",
     ),
     (
         f"batch-wise Dice, batches of {BATCH_SIZE}",
         batch_dice,
         f"Dice of {BATCH_SIZE} consecutive slices pooled, 1 where all are empty, then the mean over batches. "
-        "Flatters: the large tumours of a batch hide small ones that are missed, and an empty batch counts as perfect.",
+        "It is flattering because large tumours hide small ones that are missed, and an empty batch counts as perfect.",
     ),
     (
         "mean IoU over both classes",
         mean_iou,
         "IoU of the tumour and IoU of the background, all pixels pooled, then the mean of the two. "
-        "Flatters: the background, about 99 % of the pixels, has an IoU near 1, which is half of the mean.",
+        "It is flattering because the IoU of the background, about 99 % of the pixels, is near 1, half of the mean.",
     ),
     (
         "pixel accuracy",
         pixel_accuracy,
         "Share of all pixels that are right. "
-        "Flatters: about 99 % of the pixels are background, so a mask without any tumour reaches as much.",
+        "It is flattering because about 99 % of the pixels are background, so that an empty mask scores as much.",
     ),
 )
 

@@ -11,7 +11,7 @@ from search.record.model_metrics import ModelMetrics
 from search.record.objectives import OBJECTIVES, costs, pareto_front
 from search.record.trials import State, Trial
 from search.report.snapshot import label_of
-from search.report.style import BEST_COLOUR, COLOURS, NEUTRAL_COLOUR, Figure, styled
+from search.report.style import BEST_COLOUR, COLOURS, NEUTRAL_COLOUR, Figure, styled, whole_numbers
 
 LABEL_COLOURS: dict[str, str] = {
     "PRUNED": COLOURS[State.PRUNED],
@@ -47,17 +47,21 @@ def learning_curves(rows: Sequence[Trial], promoted: str | None) -> Figure | Non
         group = [row for row in scored if label_of(row) == label and row is not top]
         for start in range(0, len(group), TRACE_TRIALS):
             trace = _curves(group[start : start + TRACE_TRIALS], label, colour, few=few)
-            strong = 0.85 if len(group) <= TRACE_TRIALS else 0.4
-            figure.add_trace(trace.update(opacity=0.6 * strong if label == "PRUNED" else strong, showlegend=not start))
+            opacity = 0.85 if len(group) <= TRACE_TRIALS else 0.4
+            figure.add_trace(
+                trace.update(opacity=opacity if few or label != "PRUNED" else 0.6 * opacity, showlegend=not start)
+            )
     name = f"{top.id}, {'promoted' if top.id == promoted else 'the best'}"
     figure.add_trace(_curves([top], name, BEST_COLOUR, few=True).update(line_width=3.5))
     return Figure(
         id="curves",
         title="Validation Dice of every trial",
-        plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(height=460, hovermode="closest"),
+        plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(
+            height=460, hovermode="closest", xaxis=whole_numbers(max(row.epochs[-1].epoch for row in scored))
+        ),
         alt=f"Learning curves of {len(scored)} trials. {top.id} reaches {top.best_dice:.4f} at epoch "
         f"{top.best_epoch_number}. The table of trials has the numbers.",
-        note="Mean Dice over the validation patients after every epoch. Trials that were stopped early are faint.",
+        note="Mean Dice over the validation patients after every epoch. Trials that were stopped early are grey.",
     )
 
 

@@ -83,7 +83,7 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
         "page.html",
         **vars(snapshot),
         name=snapshot.folder.name,
-        command=shlex.join(["python", "-m", "search.tune", *snapshot.experiment.provenance.command[1:]]),
+        command=[*map(shlex.quote, ["python", "-m", "search.tune", *snapshot.experiment.provenance.command[1:]])],
         written=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         notes=notes_for_reader(snapshot, note),
         contents=_contents(snapshot, rungs, periods),

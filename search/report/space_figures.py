@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from search.record.trials import Trial
 from search.report.axes import Axis, make_axis
-from search.report.style import NEUTRAL_COLOUR, SCALE, Figure, plot_text, styled
+from search.report.style import NEUTRAL_COLOUR, SCALE, Figure, plot_text, styled, whole_numbers
 
 NUM_SHADES = 8
 """Colours of parallel coordinates: a trace has one colour, so trials are grouped by their Dice."""
@@ -106,7 +106,8 @@ def dice_along_axes(rows: Sequence[Trial], axes: Sequence[Axis]) -> Figure:
         figure.add_trace(_points(rows, axis), row=1, col=column)
         values, texts = axis.ticks()
         figure.update_xaxes(title=plot_text(axis.name), tickvals=values, ticktext=texts, row=1, col=column)
-    bar = {"title": {"text": "epochs"}, "thickness": 12, "outlinewidth": 0}
+    ticks = whole_numbers(max(len(row.epochs) for row in rows))
+    bar = {"title": {"text": "epochs"}, "thickness": 12, "outlinewidth": 0, **ticks}
     plot = styled(figure).update_layout(height=340, coloraxis={"colorscale": SCALE, "colorbar": bar})
     plot.update_yaxes(title="best Dice", row=1, col=1)
     return Figure(

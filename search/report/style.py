@@ -32,6 +32,9 @@ PALETTE = ("#2a8ac0", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 SCALE = [[0.0, "#4a6fb5"], [0.35, "#2a9d9a"], [0.7, "#5fb53b"], [1.0, "#e6a800"]]
 """A colour scale from low to high; both ends stand out on white and on black."""
 
+FEW_EPOCHS = 10
+"""Maximum number of epochs on an axis that has a tick for each."""
+
 HEIGHT = 400
 """Pixels of a figure that asks for no other height."""
 
@@ -100,6 +103,11 @@ def styled(figure: go.Figure, x: str | None = None, y: str | None = None, *, leg
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure.update_layout(titles)
+
+
+def whole_numbers(highest: int) -> dict[str, int]:
+    """Return the ticks of an axis of epochs: plotly.js would put fractions between a few of them."""
+    return {"dtick": 1} if highest <= FEW_EPOCHS else {}
 
 
 def script_json(text: str) -> Markup:

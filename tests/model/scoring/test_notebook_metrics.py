@@ -69,7 +69,7 @@ def test_a_network_that_never_finds_a_tumour_still_shines():
 def test_descriptions_are_sentences():
     for one in notebook_metrics(torch.tensor([[1, 1, 0, 2]])):
         assert one.description.count(".") >= 2
-        assert "Flatters: " in one.description
+        assert "It is flattering " in one.description
 
 
 def test_mean_iou_leaves_out_a_class_that_does_not_occur():

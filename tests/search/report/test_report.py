@@ -114,11 +114,11 @@ def test_report_lists_failures_with_headlines_and_full_messages(tmp_path):
 
 def test_report_shows_the_scores_and_a_dash_for_what_is_undefined(tmp_path):
     page, html = make_page(tmp_path, metrics=metrics_json())
-    assert page.row("E")[1:4] == ["3", "0.5", "0.5"]
-    assert page.row("F")[1:4] == ["3", "-", "0.5"]
-    assert page.row("mean")[2:4] == ["0.8125", "0.25"]
+    assert page.row("E")[1:4] == ["3", "0.5000", "0.5000"]
+    assert page.row("F")[1:4] == ["3", "-", "0.5000"]
+    assert page.row("mean")[2:4] == ["0.8125", "0.2500"]
     assert page.row("95 % interval")[2:4] == ["0.5000 to 0.8750", "-"]
-    assert page.row("median")[2] == "0.75"
+    assert page.row("median")[2] == "0.7500"
     headline = html.split('<dl class="headline">')[1].split("</dl>")[0]
     assert all(words in headline for words in ("0.8125", "0.5000 to 0.8750", "2 test patients", "t001", "123,456"))
 
