@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from search.console import say
 from search.coordination.trial_progress import Phase, TrialProgress
@@ -26,7 +25,7 @@ class Lines:
         self._folder = folder
         self._is_quiet = False
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # Tune pickles its callbacks but never reads the copy, and locks and threads cannot be pickled
 
     @contextmanager

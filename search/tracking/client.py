@@ -1,13 +1,24 @@
 """W&B's client as a program that reads messages and answers them; process.py starts it."""
 
-import json
 import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TextIO
+from typing import TextIO
 
-from search.tracking.messages import RunUpdate, Setup, SweepRequest, in_a_line
+from search.tracking.messages import (
+    Answer,
+    Message,
+    Ready,
+    Refusal,
+    RunAnswer,
+    RunUpdate,
+    Setup,
+    SweepRequest,
+    in_a_line,
+    read_message,
+    to_line,
+)
 from search.tracking.run_writer import RunWriter
 
 MOST_JOBS = 16
@@ -22,26 +33,26 @@ class Client:
         self._writing = threading.Lock()
         self.writer: RunWriter | None = None
 
-    def handle(self, message: dict[str, Any]) -> None:
+    def handle(self, message: Message) -> None:
         """Answer a message, whatever happens."""
         try:
             answer = self._answer(message)
         # W&B's own errors, its transport's, a full disk; and SystemExit if its service process dies.
         except BaseException as error:
             problem = in_a_line(error)
-            answer = {"run": message["run"]["id"], "problem": problem} if "run" in message else {"error": problem}
+            is_run = isinstance(message, RunUpdate)
+            answer = RunAnswer(id=message.id, problem=problem) if is_run else Refusal(problem=problem)
         with self._writing:
-            self._answers.write(json.dumps(answer) + "\n")
+            self._answers.write(to_line(answer))
 
-    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        if "setup" in message:
-            self.writer = RunWriter(Setup(**message["setup"]))
-            return {"place": self.writer.place}
+    def _answer(self, message: Message) -> Answer:
+        if isinstance(message, Setup):
+            self.writer = RunWriter(message)
+            return Ready(place=self.writer.place)
         assert self.writer is not None
-        if "sweep" in message:
-            return {"sweep": self.writer.open_sweep(SweepRequest(**message["sweep"]))}
-        wanted = RunUpdate(**message["run"])
-        return {"run": wanted.id, "problem": self.writer.bring(wanted)}
+        if isinstance(message, SweepRequest):
+            return self.writer.open_sweep(message)
+        return RunAnswer(id=message.id, problem=self.writer.bring(message))
 
 
 def main() -> None:
@@ -52,7 +63,7 @@ def main() -> None:
     client = Client(answers)
     pool = ThreadPoolExecutor(MOST_JOBS)
     for line in sys.stdin.buffer:
-        pool.submit(client.handle, json.loads(line))
+        pool.submit(client.handle, read_message(line))
     if client.writer is not None:
         client.writer.end()
     os._exit(0)  # whatever W&B still waits for

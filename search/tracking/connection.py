@@ -6,15 +6,15 @@ connection that is cut off at any moment is completed by the next one, and nothi
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from search.record.jsonl import append_line, read_lines
 from search.space import Space
-from search.tracking.messages import Setup, SweepRequest
+from search.tracking.messages import Ready, RunAnswer, Setup, Sweep, SweepRequest
 from search.tracking.process import ClientProcess
 from search.tracking.runs import TrackedRun, Tracking
-from search.tracking.sweep import Sweep, record_sweep, recorded_sweeps, sweep_config
+from search.tracking.sweep import record_sweep, recorded_sweeps, sweep_config
 
 SENT_FILE = "sent.jsonl"
 
@@ -89,10 +89,12 @@ class Connection:
             arrival_seconds=patience.arrival_seconds,
         )
         try:
-            self.place: str = self._process.ask({"setup": asdict(setup)}, seconds=START_SECONDS)["place"]
+            answer = self._process.ask(setup, seconds=START_SECONDS)
         except (TimeoutError, RuntimeError):
             self.close()
             raise
+        assert isinstance(answer, Ready)
+        self.place = answer.place
 
     def open_sweep(self, space: Space, *, searcher: str) -> Sweep:
         """Return the experiment's sweep, which all runs are attached to; it is made if there is none yet.
@@ -103,9 +105,10 @@ class Connection:
         """
         folder, name = self._tracking.folder, self._tracking.group
         config = sweep_config(space, name=name, searcher=searcher)
-        request = SweepRequest(name=name, config=config, known=[asdict(sweep) for sweep in recorded_sweeps(folder)])
-        answer = self._process.ask({"sweep": asdict(request)}, seconds=self._patience.sweep_seconds)
-        sweep = Sweep(**answer["sweep"])
+        known = next((sweep for sweep in recorded_sweeps(folder) if sweep.place == self.place), None)
+        request = SweepRequest(name=name, config=config, known=known)
+        sweep = self._process.ask(request, seconds=self._patience.sweep_seconds)
+        assert isinstance(sweep, Sweep)
         record_sweep(folder, sweep)
         return sweep
 
@@ -130,14 +133,15 @@ class Connection:
             while waiting and len(sending) < jobs:
                 run = waiting.popleft()
                 sending[run.id] = run
-                self._process.send({"run": asdict(run.update())})
+                self._process.send(run.update())
             longest = max(run.model_seconds for run in sending.values())
             answer = self._process.receive(seconds=self._patience.answer_seconds + longest)
-            run = sending.pop(answer["run"])
-            if run.is_over and answer["problem"] is None:
+            assert isinstance(answer, RunAnswer)
+            run = sending.pop(answer.id)
+            if run.is_over and answer.problem is None:
                 line = {"place": self.place, "run": run.id, "digest": run.digest}
                 append_line(self._tracking.folder / SENT_FILE, line, durable=True)
-            yield Outcome(run=run, problem=answer["problem"])
+            yield Outcome(run=run, problem=answer.problem)
 
     def close(self) -> None:
         """End the client, even if it hangs."""

@@ -2,10 +2,9 @@
 
 The client prints, asks the terminal for a key, changes the environment, and may wait for hours for a silent server.
 Here it does so in a process of its own, which can be ended at any time: a program (client.py) that reads a message from
-each line of its standard input and answers each with a line, both in JSON.
+each line of its standard input and answers each with a line (messages.py).
 """
 
-import json
 import os
 import queue
 import subprocess
@@ -14,7 +13,8 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from search.tracking.messages import Answer, Message, Refusal, read_answer, to_line
 
 PROGRAM = "search.tracking.client"
 
@@ -22,8 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 END_SECONDS = 5.0
 """How long the client may take to end. It is a matter of ms."""
-
-Answer = dict[str, Any]
 
 
 class ClientProcess:
@@ -59,7 +57,7 @@ class ClientProcess:
         self._reader = threading.Thread(target=self._read, name="answers of W&B", daemon=True)
         self._reader.start()
 
-    def ask(self, message: dict[str, Any], *, seconds: float) -> Answer:
+    def ask(self, message: Message, *, seconds: float) -> Answer:
         """Return the answer to a message, if there is no other that is still to be answered.
 
         Raises:
@@ -69,11 +67,11 @@ class ClientProcess:
         self.send(message)
         return self.receive(seconds=seconds)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Send a message. If the client has died, `receive` says so."""
         assert self._process.stdin is not None
         with suppress(OSError, ValueError):  # it has died, or was ended by another thread
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.write(to_line(message).encode())
             self._process.stdin.flush()
 
     def receive(self, *, seconds: float) -> Answer:
@@ -89,9 +87,9 @@ class ClientProcess:
             raise TimeoutError(f"no answer for {seconds:.3g} seconds") from None
         if not line:
             raise RuntimeError(f"W&B's client ended: {self._last_complaint()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
+        answer = read_answer(line)
+        if isinstance(answer, Refusal):
+            raise RuntimeError(answer.problem)
         return answer
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.tracking.media import model_artifact, slices_table
-from search.tracking.messages import RunUpdate, Setup, SweepRequest, in_a_line
+from search.tracking.messages import RunUpdate, Setup, Sweep, SweepRequest, in_a_line
 from search.tracking.server import REQUEST_SECONDS, Server
 
 SLICES = "validation_slices"
@@ -53,7 +53,7 @@ class RunWriter:
         """Where the runs go."""
         return self._server.place if self._server else "offline"
 
-    def open_sweep(self, request: SweepRequest) -> dict[str, str]:
+    def open_sweep(self, request: SweepRequest) -> Sweep:
         """Return the sweep that all runs are attached to from now on."""
         assert self._server is not None
         return self._server.open_sweep(request)
@@ -102,8 +102,8 @@ class RunWriter:
         setup, sweep = self._setup, self._server.sweep if self._server else None
         return wandb.init(
             mode="online" if self._server else "offline",
-            entity=sweep["entity"] if sweep else None,
-            project=sweep["project"] if sweep else setup.project,
+            entity=sweep.entity if sweep else None,
+            project=sweep.project if sweep else setup.project,
             group=setup.group,
             job_type="trial",
             id=wanted.id,
@@ -117,7 +117,7 @@ class RunWriter:
                 silent=True,
                 console="off",
                 disable_git=True,
-                sweep_id=sweep["id"] if sweep else None,
+                sweep_id=sweep.id if sweep else None,
                 init_timeout=setup.init_seconds,
                 finish_timeout=setup.finish_seconds + wanted.model_seconds,
                 finish_timeout_raises=True,
@@ -187,7 +187,7 @@ def _limits(setup: Setup) -> dict[str, Any]:
     return limits
 
 
-def _table(file: str | None) -> dict[str, Any]:
+def _table(file: str | None) -> dict[str, object]:
     """Return the table of an epoch's slices by its name."""
     try:
         return {} if file is None else {SLICES: slices_table(Path(file))}

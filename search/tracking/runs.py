@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from model.manifest import MANIFEST_NAME, read_manifest
 from model.settings import ModelError
@@ -25,7 +24,6 @@ SHORT_NAMES = {"learning_rate": "lr"}
 
 NUM_NAMED = 2
 """Hyperparameters in the name of a run: the first of the space, which matter most."""
-
 
 UPLOAD_BYTES_PER_SECOND = 1e6
 """The slowest upload of a model, some 100 MB, that is waited for."""
@@ -48,7 +46,7 @@ class Tracking:
     settings: SharedSettings
     """What all trials have in common."""
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
     """What the config of every run says about the search."""
 
     left_out: tuple[str, ...] = ("loader_processes",)
@@ -63,7 +61,7 @@ class TrackedRun:
     name: str
     """A name that sorts like the number and tells trials apart: `t007 lr 3e-4 depth 4`."""
 
-    config: dict[str, Any]
+    config: dict[str, object]
     """The fields of the trial's NetworkConfig and TrainConfig, and the facts of the search."""
 
     epochs: Sequence[EpochMetrics]
@@ -85,9 +83,9 @@ class TrackedRun:
     """Folder of the promoted model, in the run of the winner."""
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """The best epoch, the peak memory, and how the trial ended."""
-        summary: dict[str, Any] = {}
+        summary: dict[str, object] = {}
         if (best := best_epoch(self.epochs)) is not None:
             summary |= {f"best_{name}": value for name, value in best.to_json().items() if _is_score(name)}
         if peaks := [epoch.peak_memory_mb for epoch in self.epochs if epoch.peak_memory_mb is not None]:
@@ -151,12 +149,21 @@ def tracking_of(config: SearchConfig) -> Tracking:
     )
 
 
-def make_run(tracking: Tracking, number: int, sample: Sample, epochs: Iterable[EpochMetrics], **end: Any) -> TrackedRun:
+def make_run(
+    tracking: Tracking,
+    number: int,
+    sample: Sample,
+    epochs: Iterable[EpochMetrics],
+    *,
+    is_over: bool = False,
+    state: State | None = None,
+    reason: str = "",
+) -> TrackedRun:
     """Return the run of a trial.
 
     Args:
         epochs: Its metrics by epoch, as the record has them.
-        end: `is_over`, `state` and `reason`, if it has ended.
+        is_over: Whether it has ended; see TrackedRun for `state` and `reason`.
     """
     metrics = [replace(epoch, elapsed_seconds=None) for epoch in epochs]
     numbers = {epoch.epoch for epoch in metrics}
@@ -165,11 +172,13 @@ def make_run(tracking: Tracking, number: int, sample: Sample, epochs: Iterable[E
     return TrackedRun(
         id=run_id(tracking.group, number),
         name=_name(number, sample),
-        config=tracking.facts | _config(sample, tracking),
+        config={**tracking.facts, **_config(sample, tracking)},
         epochs=metrics,
         slices={epoch: file for epoch, file in slices.items() if epoch in numbers},
-        model=best if end.get("is_over") and _trial_of(best) == trial_id(number) else None,
-        **end,
+        model=best if is_over and _trial_of(best) == trial_id(number) else None,
+        is_over=is_over,
+        state=state,
+        reason=reason,
     )
 
 
@@ -221,7 +230,7 @@ def _is_score(name: str) -> bool:
     return name in ("epoch", "train_loss") or name.startswith("val_")
 
 
-def _config(sample: Sample, tracking: Tracking) -> dict[str, Any]:
+def _config(sample: Sample, tracking: Tracking) -> dict[str, object]:
     network, train = to_configs(sample, tracking.settings)
     return {name: value for name, value in (network.to_dict() | asdict(train)).items() if name not in tracking.left_out}
 
@@ -235,15 +244,11 @@ def _trial_of(best: Path) -> str | None:
 
 
 def _name(number: int, sample: Sample) -> str:
-    axes = list(sample.items())[:NUM_NAMED]
-    return " ".join([trial_id(number), *(f"{_short(name)} {_brief(value)}" for name, value in axes)])
+    axes = [(SHORT_NAMES.get(name, name.replace("_", " ")), value) for name, value in list(sample.items())[:NUM_NAMED]]
+    return " ".join([trial_id(number), *(f"{name} {_brief(value)}" for name, value in axes)])
 
 
-def _short(name: str) -> str:
-    return SHORT_NAMES.get(name, name.replace("_", " "))
-
-
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     """Return two digits of a number: 3e-4, 0.25, 4."""
     if not isinstance(value, float):
         return str(value)

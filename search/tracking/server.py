@@ -5,7 +5,7 @@ import threading
 from typing import Any
 from urllib.parse import quote
 
-from search.tracking.messages import SweepRequest
+from search.tracking.messages import Sweep, SweepRequest
 
 REQUEST_SECONDS = 10.0
 """How long a request may take."""
@@ -24,7 +24,7 @@ class Server:
         self._project = project
         self._asking = threading.Lock()
         self._api: Any = None
-        self.sweep: dict[str, str] | None = None
+        self.sweep: Sweep | None = None
         """The sweep that runs are attached to."""
 
     @property
@@ -32,8 +32,8 @@ class Server:
         """The server, entity and project that runs go to."""
         return f"{self._settings.base_url} {self._settings.entity or '-'} {self._project}"
 
-    def open_sweep(self, request: SweepRequest) -> dict[str, str]:
-        """Return the sweep of an experiment at this place: one that is known, or a new one.
+    def open_sweep(self, request: SweepRequest) -> Sweep:
+        """Return the sweep of an experiment at this place: the known one, or a new one.
 
         Raises:
             RuntimeError: There is no key. (W&B raises its own errors if a server does not answer, or refuses.)
@@ -43,8 +43,7 @@ class Server:
         if not wandb.login(prompt=False, verify=True):
             raise RuntimeError("there is no API key: log in by `wandb login`, or set WANDB_API_KEY")
         self._api = wandb.Api(timeout=round(REQUEST_SECONDS))
-        known = next((sweep for sweep in request.known if sweep["place"] == self.place), None)
-        self.sweep = known or self._make_sweep(request)
+        self.sweep = request.known or self._make_sweep(request)
         return self.sweep
 
     def find(self, name: str) -> Any:
@@ -52,7 +51,7 @@ class Server:
         assert self.sweep is not None
         with self._asking:
             self._api.flush()  # it remembers answers
-            path = f"{self.sweep['entity']}/{self.sweep['project']}"
+            path = f"{self.sweep.entity}/{self.sweep.project}"
             return next(iter(self._api.runs(path, filters={"name": {"$in": [name]}}, per_page=1000)), None)
 
     def missing(self, name: str, *, num_lines: int, media: list[str]) -> str | None:
@@ -72,18 +71,18 @@ class Server:
         absent = sorted(set(media) - there)
         return f"W&B does not have {', '.join(absent[:2])}{' and others' * (len(absent) > 2)}" if absent else None
 
-    def _make_sweep(self, request: SweepRequest) -> dict[str, str]:
+    def _make_sweep(self, request: SweepRequest) -> Sweep:
         import wandb
 
         sweep_id = wandb.sweep(request.config, project=self._project)
         # `wandb.sweep` leaves here what the server calls them.
         entity, project = os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"]
         page = f"{self._settings.app_url}/{quote(entity)}/{quote(project)}"
-        return {
-            "place": self.place,
-            "entity": entity,
-            "project": project,
-            "id": sweep_id,
-            "url": f"{page}/sweeps/{quote(sweep_id)}",
-            "group_url": f"{page}/groups/{quote(request.name)}",
-        }
+        return Sweep(
+            place=self.place,
+            entity=entity,
+            project=project,
+            id=sweep_id,
+            url=f"{page}/sweeps/{quote(sweep_id)}",
+            group_url=f"{page}/groups/{quote(request.name)}",
+        )

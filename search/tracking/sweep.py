@@ -4,33 +4,18 @@ W&B suggests nothing: its sweep is a description, made once, that every run is a
 remembers it, so that a search that is resumed uses the same one.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.record.epochs import METRIC
 from search.record.jsonl import append_line, read_lines
 from search.space import Space
+from search.tracking.messages import Sweep
 from search.tracking.outage import how_to_send, noted_outage
 
 SWEEPS_FILE = "sweeps.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """A sweep on a server."""
-
-    place: str
-    """The server, entity and project that were asked for: another project has another sweep."""
-
-    entity: str
-    project: str
-    id: str
-    url: str
-    group_url: str
-    """The page that shows the experiment's runs as one group beside the project's other experiments."""
 
 
 def recorded_sweeps(folder: Path) -> list[Sweep]:
@@ -52,7 +37,7 @@ def where_runs_are(folder: Path) -> list[str]:
     return lines
 
 
-def sweep_config(space: Space, *, name: str, searcher: str) -> dict[str, Any]:
+def sweep_config(space: Space, *, name: str, searcher: str) -> dict[str, object]:
     """Return a space as the configuration of a W&B sweep; its parameters are named as in the config of a run."""
     return {
         "name": name,
@@ -67,7 +52,7 @@ def sweep_config(space: Space, *, name: str, searcher: str) -> dict[str, Any]:
     }
 
 
-def _parameter(axis: BaseDistribution) -> dict[str, Any]:
+def _parameter(axis: BaseDistribution) -> dict[str, object]:
     if isinstance(axis, CategoricalDistribution):
         return {"values": list(axis.choices)}
     assert isinstance(axis, IntDistribution | FloatDistribution)

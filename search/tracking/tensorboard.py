@@ -1,7 +1,6 @@
 """A trial as a TensorBoard run: its metrics by epoch, and its hyperparameters beside its best Dice (HParams tab)."""
 
 import shutil
-from typing import Any
 
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
@@ -27,7 +26,7 @@ class TensorBoardTracker:
         self._writers: dict[int, SummaryWriter] = {}
         self._logged: dict[int, set[int]] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # Tune pickles its scheduler with all listeners, and nobody reads the copy
 
     def on_leg(self, trial: TrialProgress) -> None:

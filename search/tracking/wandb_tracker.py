@@ -7,7 +7,6 @@ import logging
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from search.coordination.trial_progress import TrialProgress
 from search.record.epochs import EpochMetrics
@@ -40,7 +39,7 @@ class WandbTracker:
         self._tracking = tracking
         self._sender = Sender(tracking, connection, patience or Patience())
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # Tune pickles its scheduler with all listeners, and nobody reads the copy
 
     @property
@@ -69,11 +68,14 @@ class WandbTracker:
         """Wait a limited time for the last runs."""
         self._sender.close()
 
-    def _put(self, trial: TrialProgress, **end: Any) -> None:
-        if self.mode == "offline" and not end:
+    def _put(
+        self, trial: TrialProgress, *, is_over: bool = False, state: State | None = None, reason: str = ""
+    ) -> None:
+        if self.mode == "offline" and not is_over:
             return
         epochs = [trial.epochs[epoch] for epoch in sorted(trial.epochs)]
-        self._sender.put(make_run(self._tracking, trial.number, trial.sample, epochs, **end))
+        run = make_run(self._tracking, trial.number, trial.sample, epochs, is_over=is_over, state=state, reason=reason)
+        self._sender.put(run)
 
 
 class Sender:

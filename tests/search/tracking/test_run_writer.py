@@ -141,7 +141,7 @@ def test_run_that_has_nothing_to_do_is_closed_and_opened_again(server, tmp_path,
     monkeypatch.setattr(run_writer, "MOST_OPEN", 1)
     online = writer(tmp_path, "online")
     with pytest.warns(DeprecationWarning, match="app_url"):  # W&B's own
-        online.open_sweep(SweepRequest(name="small", config={"method": "bayes", "parameters": {}}, known=[]))
+        online.open_sweep(SweepRequest(name="small", config={"method": "bayes", "parameters": {}}, known=None))
     for num_epochs in (1, 2, 3):
         for number in (0, 1):
             end = {"is_over": True, "state": State.COMPLETE} if num_epochs == 3 else {}

@@ -42,7 +42,7 @@ def test_space_is_told_in_the_words_of_wandb():
         "norm": {"values": ["instance", "batch"]},
     }
     assert config["metric"] == {"name": "val_dice", "goal": "maximize"}
-    assert "Optuna, searcher gp" in config["description"]
+    assert "Optuna, searcher gp" in str(config["description"])
 
 
 @pytest.mark.parametrize("space", SPACES)
