@@ -92,22 +92,15 @@ def run_search(
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, capacity=capacity, stop=stop)
     watch = LaneWatch(screen, checkpoints, folder, searcher.has_room)
     if not coordinator.is_finished:
-        most_legs = config.trials if capacity else num_lanes
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=_tune_config(
-                searcher, LegScheduler(coordinator, clock, partial(keep_slices, folder)), most_legs
-            ),
-            run_config=_run_config(folder, watch, stop),
-        )
+        legs = LegScheduler(coordinator, clock, partial(keep_slices, folder))
+        tune_config = _tune_config(searcher, legs, max_legs=config.trials if capacity else num_lanes)
         with screen.watched(), stop_on_signals(stop):
-            tuner.fit()
+            tune.Tuner(trainable, tune_config=tune_config, run_config=_run_config(folder, watch, stop)).fit()
     coordinator.stop(stop.reason)
     tracker.close()
     watch.say_outage()
     remover.end()
-    if num_unfinished := sum(trial.phase != Phase.ENDED for trial in coordinator.trials.values()):
-        screen.say(f"{stop.reason}: {num_unfinished} trials did not finish, and continue with --resume {config.name}")
+    _say_what_is_unfinished(coordinator, screen, stop, name=config.name)
     return read_rows(folder / TABLE_FILE)
 
 
@@ -121,12 +114,12 @@ def _open_screen(
     return open_screen(board, config.folder.resolve(), lanes.describe if lanes else None)
 
 
-def _tune_config(searcher: LegSearcher, scheduler: LegScheduler, most_legs: int) -> tune.TuneConfig:
+def _tune_config(searcher: LegSearcher, scheduler: LegScheduler, *, max_legs: int) -> tune.TuneConfig:
     return tune.TuneConfig(
         search_alg=searcher,
         scheduler=scheduler,
         num_samples=-1,  # the coordinator decides when the search is finished
-        max_concurrent_trials=most_legs,
+        max_concurrent_trials=max_legs,
         reuse_actors=True,
         trial_name_creator=_leg_name,
         trial_dirname_creator=_leg_name,
@@ -143,6 +136,11 @@ def _run_config(folder: Path, watch: LaneWatch, stop: StopRequest) -> tune.RunCo
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
         verbose=0,
     )
+
+
+def _say_what_is_unfinished(coordinator: Coordinator, screen: Lines, stop: StopRequest, *, name: str) -> None:
+    if num_unfinished := sum(trial.phase != Phase.ENDED for trial in coordinator.trials.values()):
+        screen.say(f"{stop.reason}: {num_unfinished} trials did not finish, and continue with --resume {name}")
 
 
 def _open_coordinator(
