@@ -74,8 +74,7 @@ class Connection:
             TimeoutError: The client does not start in time.
             RuntimeError: W&B cannot be used.
         """
-        self._tracking = tracking
-        self._patience = patience
+        self._tracking, self._patience = tracking, patience
         self._process = ClientProcess(scratch or tracking.folder, niceness=niceness)
         setup = Setup(
             mode=tracking.mode,
