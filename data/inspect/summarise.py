@@ -45,7 +45,7 @@ def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, PatientSumma
     left: Patient | None = patient
     while left:
         try:
-            summary = summarise_patient(patient, left.read(), names)
+            summary = inspect_patient(patient, left.read(), names)
         except BadFiles as error:
             problems += error.problems
             rest = left.without({problem.path for problem in error.problems})
@@ -55,7 +55,7 @@ def _read(patient: Patient, names: Sequence[str]) -> tuple[Patient, PatientSumma
     return patient, None, problems
 
 
-def summarise_patient(patient: Patient, volume: Volume, channel_names: Sequence[str] = ()) -> PatientSummary:
+def inspect_patient(patient: Patient, volume: Volume, channel_names: Sequence[str] = ()) -> PatientSummary:
     """Return the summary of a volume; channels are numbered if there are not as many names as channels."""
     levels = to_grey_levels(volume.images, "auto")
     head = find_head(levels)

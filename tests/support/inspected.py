@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from data.inspect import findings
 from data.inspect.__main__ import main
-from data.inspect.summarise import summarise_patient
+from data.inspect.summarise import inspect_patient
 from data.inspect.summary import Channel, PatientSummary
 from data.patient import Patient, Volume
 from data.readers.phantom_drawing import draw_patient
@@ -84,7 +84,7 @@ class Memory(Patient):
 def summary_of(*args: Any, **options: Any) -> PatientSummary:
     """Return the summary of a patient in memory."""
     patient = Memory(*args, **options)
-    return summarise_patient(patient, patient.read())
+    return inspect_patient(patient, patient.read())
 
 
 def squares(
