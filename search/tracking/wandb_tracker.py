@@ -3,7 +3,6 @@
 A thread brings the runs to W&B while the search goes on, so that neither a trial nor the search waits for it.
 """
 
-import logging
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -15,8 +14,6 @@ from search.space import Space
 from search.tracking.connection import Connection, Patience
 from search.tracking.outage import how_to_send, note_outage
 from search.tracking.runs import TrackedRun, Tracking, end_reason, make_run
-
-logger = logging.getLogger(__name__)
 
 JOBS = 8
 """Runs that are sent at the same time. Many end together, when the search ends."""
@@ -170,7 +167,6 @@ class Sender:
             self._is_off = True
 
     def _note(self, sentence: str) -> None:
-        logger.warning(sentence)
         with suppress(OSError):  # a full disk, which is said elsewhere
             note_outage(self._tracking.folder, sentence)
 

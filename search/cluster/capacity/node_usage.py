@@ -92,4 +92,5 @@ def explain_no_room(lanes: LanePlan, nodes: Sequence[NodeUsage]) -> str:
             total = sum(node.total.get(name, 0.0) for node in nodes)
             return f"{f'all {total:g} {name}s are' if total != 1 else f'the only {name} is'} in use by other jobs"
     free = describe_resources({name: round(sum(node.not_held_by_others[name] for node in nodes), 4) for name in SHARED})
-    return f"asked for {wanted}, free on all machines: {free}; {describe_other_jobs(nodes)}"
+    others = describe_other_jobs(nodes)
+    return f"asked for {wanted}, free on all machines: {free}" + (f"; {others}" if others else "")

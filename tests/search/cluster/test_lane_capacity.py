@@ -209,6 +209,11 @@ def test_requests_stay_within_the_users_limit():
             "asked for 2 workers of 1 CPU and 1 GPU, free on all machines: 4 CPU and 1 GPU; "
             "other jobs hold 4 CPU and 1 GPU",
         ),
+        (
+            1,  # a machine that has just joined
+            [NodeUsage(total={"CPU": 8, "GPU": 1}, free={"CPU": 8, "GPU": 1})],
+            "asked for 1 CPU and 1 GPU, free on all machines: 8 CPU and 1 GPU",
+        ),
     ],
 )
 def test_explain_no_room_names_what_is_missing(workers, nodes, expected):
