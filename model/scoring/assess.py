@@ -7,8 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int64
@@ -19,29 +18,12 @@ from model.inference.volume import Network, predict_volume, to_masks
 from model.memory import process_peak_bytes
 from model.scoring import metrics
 from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, count_probabilities
-from model.scoring.evaluate import PatientScore, evaluate_patient
-from model.scoring.notebook_metrics import NotebookMetric, notebook_metrics, pixel_accuracy
-from model.scoring.slice_detection import SliceDetection, SlicePredictions, predict_per_slice, score_detection
-from model.scoring.summary import by_group, by_lesion_size, summarise
+from model.scoring.evaluate import evaluate_patient
+from model.scoring.notebook_metrics import notebook_metrics, pixel_accuracy
+from model.scoring.scores import AssessmentSummary, NotebookMetric, PatientScore, SliceDetection, Speed
+from model.scoring.slice_detection import SlicePredictions, predict_per_slice, score_detection
+from model.scoring.summary import by_group, by_lesion_size
 from model.settings import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """How fast patients were predicted, from slices in memory to masks, and how much memory that took."""
-
-    seconds_per_patient: float
-    """The median over patients; the first patient is slower, but does not move a median."""
-
-    milliseconds_per_slice: float
-    """The median over patients of the mean over a patient's slices."""
-
-    peak_memory_mb: float
-    """The peak memory, in 2**20 bytes."""
-
-    memory_of: Literal["GPU", "process"]
-    """`GPU`: the peak of torch's allocations there during the assessment. `process`: the peak of the whole process
-    since its start, with its data and libraries, because nothing finer is known without a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,24 +42,17 @@ class Assessment:
     pixel_accuracy: float
     speed: Speed
 
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values for metrics.json; floats may be nan."""
-        pixels = sum(self.probabilities, NO_PIXELS)
-        return {
-            "patients": [asdict(score) for score in self.scores],
-            "summary": summarise(self.scores).to_record(),
-            "by_lesion_size": [asdict(one) for one in by_lesion_size(self.scores)],
-            "by_group": [asdict(one) for one in by_group(self.scores)],
-            "diagnosis": asdict(self.detection),
-            "calibration": {
-                "ece": pixels.expected_calibration_error(),
-                "nll": pixels.negative_log_likelihood(),
-                "bins": [asdict(one) for one in pixels.reliability()],
-            },
-            "as_notebooks": [asdict(one) for one in self.as_notebooks],
-            "pixel_accuracy": self.pixel_accuracy,
-            "speed": asdict(self.speed),
-        }
+    def summary(self) -> AssessmentSummary:
+        """Return what a report shows of the assessment, beside the scores."""
+        return AssessmentSummary(
+            by_lesion_size=tuple(by_lesion_size(self.scores)),
+            by_group=tuple(by_group(self.scores)),
+            diagnosis=self.detection,
+            calibration=sum(self.probabilities, NO_PIXELS).calibration(),
+            as_notebooks=tuple(self.as_notebooks),
+            pixel_accuracy=self.pixel_accuracy,
+            speed=self.speed,
+        )
 
 
 def assess(network: Network, patients: Sequence[Patient], *, settings: Settings, batch_size: int = 16) -> Assessment:

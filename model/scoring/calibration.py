@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from scipy.special import expit
 
+from model.scoring.scores import Calibration, ReliabilityBin
+
 BIN_WIDTH = 0.05
 MAX_LOGIT = 12.0
 NUM_BINS = round(2 * MAX_LOGIT / BIN_WIDTH)
@@ -31,20 +33,6 @@ THRESHOLDS: tuple[float, ...] = tuple(float(edge) for edge in EDGES if 0.05 <= e
 
 TEMPERATURES = (0.1, 10.0)
 """Bounds of the temperature. Below 1 it makes a network more confident, above 1 less."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReliabilityBin:
-    """The pixels whose probability is between `low` and `high`.
-
-    `mean_probability` and `tumour_share` are nan if there are none.
-    """
-
-    low: float
-    high: float
-    mean_probability: float
-    tumour_share: float
-    num_pixels: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +58,14 @@ class ProbabilityCounts:
         true, false = (counts[::-1].cumsum()[::-1][edges + 1] for counts in (self.tumour, self.other))
         total = true + false + self.tumour.sum()
         return np.divide(2 * true, total, out=np.full(len(total), math.nan), where=total > 0)
+
+    def calibration(self) -> Calibration:
+        """Return the calibration error, the negative log-likelihood and the reliability curve."""
+        return Calibration(
+            ece=self.expected_calibration_error(),
+            nll=self.negative_log_likelihood(),
+            bins=tuple(self.reliability()),
+        )
 
     def reliability(self, num_bins: int = 15) -> list[ReliabilityBin]:
         """Return the reliability curve, in bins of equal widths from probability 0 to 1."""

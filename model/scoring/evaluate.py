@@ -6,8 +6,6 @@ network that never saw the fine outline.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,44 +14,9 @@ from jaxtyping import Bool
 from data.patient import Patient
 from model.inference.volume import Network, predict_volume, to_masks
 from model.scoring import metrics
+from model.scoring.scores import PatientScore
 from model.scoring.surfaces import surface_distances
 from model.settings import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatientScore:
-    """The metrics of one patient, over all slices together; a metric is nan if its denominator is zero.
-
-    Millilitres are nan if the spacing is unknown. Distances are nan if they were not measured, or if the mask or the
-    prediction is empty.
-    """
-
-    patient: str
-    num_slices: int
-    dice: float
-    iou: float
-    precision: float
-    recall: float
-    accuracy: float
-    predicted_pixels: int
-    true_pixels: int
-    num_pixels: int = 0
-    """Pixels of all slices together."""
-
-    group: str = ""
-    """The institution or folder that the patient belongs to; empty if unknown."""
-
-    predicted_ml: float = math.nan
-    true_ml: float = math.nan
-    hd95: float = math.nan
-    """95 % Hausdorff distance; see model.scoring.surfaces."""
-
-    assd: float = math.nan
-    """Average symmetric surface distance."""
-
-    distance_unit: Literal["mm", "pixels"] | None = None
-    """Unit of the distances; None if they were not measured. `pixels` if the spacing is unknown: then the next slice is
-    one pixel away."""
 
 
 def evaluate(

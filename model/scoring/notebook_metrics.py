@@ -6,27 +6,16 @@ predicted once and need not stay in memory.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from model.scoring import metrics
-from model.scoring.evaluate import PatientScore
+from model.scoring.scores import NotebookMetric, PatientScore
 
 BATCH_SIZE = 16
 """Slices per batch of the batch-wise Dice; notebooks mostly use 16 or 32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NotebookMetric:
-    """A number as notebooks report it; nan without slices."""
-
-    name: str
-    value: float
-    description: str
-    """A sentence on how the number is computed, and one on why it is flattering."""
 
 
 def notebook_metrics(counts: Int64[Tensor, "slices 4"]) -> list[NotebookMetric]:

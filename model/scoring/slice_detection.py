@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from model.scoring.scores import SliceDetection
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SlicePredictions:
@@ -20,23 +22,6 @@ class SlicePredictions:
 
     tumour: Bool[np.ndarray, " slices"]
     """Whether any pixel of the true mask is tumour."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceDetection:
-    """How often slices are predicted correctly; a share is nan if there are no such slices."""
-
-    sensitivity: float
-    """Share of the slices with tumour in which tumour is predicted."""
-
-    specificity: float
-    """Share of the slices without tumour in which none is predicted."""
-
-    auc: float
-    """Area under the ROC curve: how often a slice with tumour scores higher than one without; a tie counts half."""
-
-    num_tumour_slices: int
-    num_other_slices: int
 
 
 def predict_per_slice(

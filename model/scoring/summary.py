@@ -2,14 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from model.scoring import metrics
-from model.scoring.evaluate import PatientScore
+from model.scoring.scores import GroupSummary, MetricSummary, PatientScore, ScoreSummary
 
 DISTANCES = ("hd95", "assd")
 
@@ -29,46 +28,6 @@ class Interval:
     mean: float
     low: float
     high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricSummary:
-    """One metric over the patients for whom it is finite; nan without any."""
-
-    mean: float
-    median: float
-    low: float
-    """Lower bound of the mean's 95 % confidence interval; nan with fewer than two patients."""
-
-    high: float
-    num_patients: int
-    """Patients for whom the metric is finite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSummary:
-    """All metrics over some patients."""
-
-    num_patients: int
-    metrics: Mapping[str, MetricSummary]
-    """By name; hd95 and assd are among them if distances were measured."""
-
-    distance_unit: str | None
-    """`mm` or `pixels`; None if distances were not measured."""
-
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values for metrics.json: the metrics by name, beside the number of patients."""
-        unit = {} if self.distance_unit is None else {"distance_unit": self.distance_unit}
-        return {"num_patients": self.num_patients, **{name: asdict(one) for name, one in self.metrics.items()}, **unit}
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupSummary:
-    """The Dice summary of a group of patients."""
-
-    name: str
-    num_patients: int
-    dice: MetricSummary
 
 
 def bootstrap_interval(
@@ -101,11 +60,11 @@ def summarise(scores: Sequence[PatientScore]) -> ScoreSummary:
     """
     found = {name: summarise_values([getattr(score, name) for score in scores]) for name in metrics.METRICS}
     units = {score.distance_unit for score in scores if score.distance_unit is not None}
-    unit = min(units, default=None)  # "mm" comes before "pixels"
+    unit = "mm" if "mm" in units else "pixels" if units else None
     if unit is not None:
         measured = [score for score in scores if score.distance_unit == unit]
         found |= {name: summarise_values([getattr(score, name) for score in measured]) for name in DISTANCES}
-    return ScoreSummary(num_patients=len(scores), metrics=found, distance_unit=unit)
+    return ScoreSummary(num_patients=len(scores), by_metric=found, distance_unit=unit)
 
 
 def summarise_values(values: Sequence[float]) -> MetricSummary:

@@ -3,13 +3,13 @@
 import statistics
 from collections.abc import Callable, Sequence
 
+from model.scoring.scores import ScoreSummary
 from search.compare.differences import lanes_of
 from search.compare.experiments import Experiment
 from search.compare.significance import LEVEL, Difference, Pair
 from search.compare.table import Table, by_experiment, names_of
 from search.formatting import DASH, format_duration, format_score
 from search.record.efficiency import best_after
-from search.record.scores import SummaryRecord
 from search.record.trials import best_first
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -136,5 +136,5 @@ def _median_validation(experiment: Experiment) -> str:
     return f"{statistics.median(dices):.4f} ({len(dices)} trials)" if dices else DASH
 
 
-def _mean_of(scores: SummaryRecord | None) -> str:
+def _mean_of(scores: ScoreSummary | None) -> str:
     return format_score(scores.dice.mean) if scores else DASH

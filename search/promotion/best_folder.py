@@ -15,6 +15,7 @@ from model.export.predictor import Predictor, torch_network
 from model.export.torch_program import PROGRAM_NAME, export_program
 from model.inference.onnx_file import MODEL_NAME
 from model.manifest import Provenance, write_manifest
+from model.scoring.summary import summarise
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
 from search.cohort import Cohort
@@ -24,7 +25,6 @@ from search.promotion.candidates import Candidate
 from search.promotion.card import write_card
 from search.promotion.final_scores import FinalScores, SplitPatients, score_test_patients
 from search.promotion.inference_choices import choose_inference
-from search.promotion.model_record import front_records, patient_records, summarise_patients
 from search.promotion.replaced_folder import replaced_folder
 from search.record.codec import without_nan
 from search.record.experiment_record import ExperimentRecord
@@ -37,6 +37,7 @@ from search.record.model_metrics import (
     ParityRecord,
     write_metrics,
 )
+from search.record.objectives import pareto_front
 from search.record.trials import TrialRow
 from search.storage.download import ensure_local
 from search.tracking.runs import run_id
@@ -92,7 +93,7 @@ def write_best_folder(
         tested = score_test_patients(
             network, patients, model.settings, winner=winner.name, experiment=folder, folder=partial
         )
-        metrics = _metrics(candidates, model, tested, front_records(rows, config.objective), cross_validation)
+        metrics = _metrics(candidates, model, tested, _front(rows, config.objective), cross_validation)
         _describe(partial, metrics, experiment, config, rows, winner, model.settings)
     return metrics
 
@@ -131,13 +132,27 @@ def _metrics(
         temperature=predictor.temperature,
         choices=model.choices,
         **vars(tested),
-        validation=summarise_patients(winner.scores),
-        validation_patients=patient_records(winner.scores),
+        validation=summarise(winner.scores),
+        validation_patients=tuple(winner.scores),
         candidates=tuple(candidate.record() for candidate in candidates),
         parity=model.parity,
         program_parity=model.program_parity,
         pareto_front=front,
         cross_validation=cross_validation,
+    )
+
+
+def _front(rows: Sequence[TrialRow], objectives: Sequence[str]) -> tuple[FrontRecord, ...]:
+    """Return the trials that no other dominates, with their objectives; none if there is only one objective."""
+    if len(objectives) == 1:
+        return ()
+    return tuple(
+        FrontRecord(
+            trial=row.id,
+            objectives={name: row.best_value(name) for name in objectives},
+            checkpoint=row.checkpoint,
+        )
+        for row in pareto_front(rows, objectives)
     )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from data.patient import Patient
 from model.device import find_device
 from model.export.predictor import Predictor, torch_network
-from model.scoring.evaluate import PatientScore, evaluate
+from model.scoring.evaluate import evaluate
+from model.scoring.scores import PatientScore
 from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from model.training import checkpoint

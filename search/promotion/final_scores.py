@@ -1,23 +1,22 @@
 """The scores of the test patients, which are measured once for each promotion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from data.patient import Patient
 from model.inference.volume import Network
 from model.scoring.assess import assess
-from model.scoring.evaluate import PatientScore, evaluate
+from model.scoring.evaluate import evaluate
 from model.scoring.notebook_metrics import training_accuracy
+from model.scoring.scores import AssessmentSummary, PatientScore, ScoreSummary
+from model.scoring.summary import summarise
 from model.settings import Settings
-from search.promotion.model_record import assessment_record, patient_records, summarise_patients
 from search.promotion.overlays import draw_test_patients
 from search.record.codec import without_nan
 from search.record.files import BEST_FOLDER, SCORINGS_FILE
 from search.record.jsonl import append_line, read_lines
-from search.record.model_metrics import AssessmentRecord
-from search.record.scores import PatientRecord, SummaryRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +32,9 @@ class SplitPatients:
 class FinalScores:
     """What metrics.json says of the test patients."""
 
-    test: SummaryRecord
-    test_patients: tuple[PatientRecord, ...]
-    assessment: AssessmentRecord
+    test: ScoreSummary
+    test_patients: tuple[PatientScore, ...]
+    assessment: AssessmentSummary
     num_test_scorings: int
     """How often they have been scored in this experiment, this time included."""
 
@@ -59,17 +58,17 @@ def score_test_patients(
     assessment = assess(network, patients.test, settings=settings)
     # As many as there are test patients, which is enough for a number that nobody should rely on.
     trained_on = evaluate(network, patients.train[: len(patients.test)], settings=settings)
-    test = summarise_patients(assessment.scores)
+    test, further = summarise(assessment.scores), assessment.summary()
     return FinalScores(
         test=test,
-        test_patients=patient_records(assessment.scores),
-        assessment=assessment_record(assessment, training_accuracy(trained_on)),
+        test_patients=tuple(assessment.scores),
+        assessment=replace(further, as_notebooks=(*further.as_notebooks, training_accuracy(trained_on))),
         num_test_scorings=_record_scoring(experiment, winner, test),
         pictures=_draw(network, patients.test, assessment.scores, folder, settings),
     )
 
 
-def _record_scoring(experiment: Path, winner: str, test: SummaryRecord) -> int:
+def _record_scoring(experiment: Path, winner: str, test: ScoreSummary) -> int:
     """Record that the test patients were scored, and return how often they have been."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     scoring = {"time": now, "winner": winner, "dice": test.dice.mean}

@@ -9,7 +9,7 @@ from data.patient import Patient
 from data.readers.images import write_image
 from model.inference.volume import Network, predict_volume, to_masks
 from model.overlay import draw_panel, overlay_levels
-from model.scoring.evaluate import PatientScore
+from model.scoring.scores import PatientScore
 from model.settings import Settings
 
 SLICES_PER_PATIENT = 8

@@ -14,7 +14,8 @@ from data.errors import UserError
 from data.pack import Pack, join_packs
 from data.patient import Patient
 from data.split import in_hash_order
-from model.scoring.evaluate import PatientScore
+from model.scoring.scores import PatientScore
+from model.scoring.summary import summarise
 from model.segmentation_network import NetworkConfig
 from model.settings import Settings
 from model.training.train import train
@@ -23,10 +24,8 @@ from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.candidates import Candidate, score, score_checkpoint
-from search.promotion.model_record import summarise_patients
 from search.record.epochs import METRIC
-from search.record.model_metrics import CrossValidationRecord
-from search.record.scores import FoldPatientRecord
+from search.record.model_metrics import CrossValidationRecord, FoldPatientScore
 from search.record.trials import TrialRow
 from search.space import to_configs
 
@@ -94,10 +93,10 @@ def cross_validate(
     return CrossValidationRecord(
         num_folds=len(folds),
         failures=tuple(failures),
-        summary=summarise_patients([one for scores in found for one in scores]),
-        folds=tuple(map(summarise_patients, found)),
+        summary=summarise([one for scores in found for one in scores]),
+        folds=tuple(map(summarise, found)),
         patients=tuple(
-            FoldPatientRecord(**vars(one), fold=fold) for fold, scores in enumerate(found, start=1) for one in scores
+            FoldPatientScore(**vars(one), fold=fold) for fold, scores in enumerate(found, start=1) for one in scores
         ),
     )
 

@@ -1,18 +1,17 @@
 """best/metrics.json: all measurements of the promoted model."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import model_serializer, model_validator
+from pydantic import BeforeValidator, SerializerFunctionWrapHandler, WrapSerializer, model_serializer, model_validator
 
 from data.atomic import write
 from data.errors import UserError
+from model.scoring.scores import AssessmentSummary, PatientScore, ScoreSummary
 from search.record.codec import JsonObject, check_version, from_json, to_json, without_nan
-from search.record.scores import FoldPatientRecord, GroupRecord, PatientRecord, SummaryRecord
 from search.record.trials import Sample
 
 VERSION = 1
@@ -76,72 +75,29 @@ class FrontRecord:
         return {"trial": self.trial, **self.objectives, "checkpoint": self.checkpoint}
 
 
-@dataclass(frozen=True, kw_only=True)
-class DiagnosisRecord:
-    """How well the model tells slices with tumour from slices without (model/scoring/diagnosis.py)."""
-
-    sensitivity: float
-    specificity: float
-    auc: float
-    num_tumour_slices: int | None = None
-    num_other_slices: int | None = None
+def _nest_metrics(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    if "dice" not in values:
+        raise ValueError("dice is missing")
+    return values | {"by_metric": {name: value for name, value in values.items() if isinstance(value, dict)}}
 
 
-@dataclass(frozen=True, kw_only=True)
-class BinRecord:
-    """A bin of the reliability curve."""
+def _flatten_metrics(summary: ScoreSummary, to_json: SerializerFunctionWrapHandler) -> JsonObject:
+    unit = {"distance_unit": summary.distance_unit} if summary.distance_unit else {}
+    return {"num_patients": summary.num_patients, **to_json(summary)["by_metric"], **unit}
 
-    low: float
-    high: float
-    mean_probability: float
-    tumour_share: float
-    num_pixels: int
+
+StoredSummary: TypeAlias = Annotated[ScoreSummary, BeforeValidator(_nest_metrics), WrapSerializer(_flatten_metrics)]
+"""The scores of several patients. On disk, each metric is a key on the same level as the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationRecord:
-    """How well predicted probabilities agree with observed frequencies."""
+class FoldPatientScore(PatientScore):
+    """The scores of one patient by the network of the fold that did not train on this patient."""
 
-    ece: float
-    """The expected calibration error; 0 is perfect."""
-
-    nll: float = math.nan
-    """The mean negative log-likelihood of a pixel."""
-
-    bins: tuple[BinRecord, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class NotebookRecord:
-    """A score computed in the way of public notebooks."""
-
-    name: str
-    value: float
-    description: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeedRecord:
-    """How fast the test patients were predicted (model/scoring/assess.py)."""
-
-    seconds_per_patient: float
-    milliseconds_per_slice: float
-    peak_memory_mb: float
-    memory_of: str
-    """`GPU` or `process`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssessmentRecord:
-    """Further measurements on the test patients."""
-
-    by_lesion_size: tuple[GroupRecord, ...] = ()
-    by_group: tuple[GroupRecord, ...] = ()
-    diagnosis: DiagnosisRecord | None = None
-    calibration: CalibrationRecord | None = None
-    as_notebooks: tuple[NotebookRecord, ...] = ()
-    pixel_accuracy: float = math.nan
-    speed: SpeedRecord | None = None
+    fold: int
+    """Number of the fold, from 1 on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +108,9 @@ class CrossValidationRecord:
     failures: tuple[str, ...] = ()
     """For each fold without scores, the reason."""
 
-    summary: SummaryRecord
-    folds: tuple[SummaryRecord, ...]
-    patients: tuple[FoldPatientRecord, ...] = ()
+    summary: StoredSummary
+    folds: tuple[StoredSummary, ...]
+    patients: tuple[FoldPatientScore, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,16 +141,16 @@ class ModelMetrics:
 
     temperature: float
     choices: tuple[ChoiceRecord, ...] = ()
-    test: SummaryRecord
-    test_patients: tuple[PatientRecord, ...]
-    assessment: AssessmentRecord = field(default_factory=AssessmentRecord)
+    test: StoredSummary
+    test_patients: tuple[PatientScore, ...]
+    assessment: AssessmentSummary = field(default_factory=AssessmentSummary)
     """Further measurements on the test patients."""
 
     num_test_scorings: int = 1
     """How often the test patients of this experiment had been scored, including this time."""
 
-    validation: SummaryRecord
-    validation_patients: tuple[PatientRecord, ...] = ()
+    validation: StoredSummary
+    validation_patients: tuple[PatientScore, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
     parity: ParityRecord
     """Parity of model.onnx."""

@@ -21,7 +21,8 @@ from data.pack import pack_patients
 from data.preprocess import Preprocessing
 from data.source import find_source
 from model.export.predictor import Predictor, torch_network
-from model.scoring.evaluate import PatientScore, evaluate
+from model.scoring.evaluate import evaluate
+from model.scoring.scores import PatientScore
 from model.scoring.summary import summarise
 from model.settings import Settings
 from model.training.train import train
@@ -74,7 +75,8 @@ def main(arguments: Arguments) -> None:
             print(f"{score.patient} {score.dice:.4f} of {score.true_pixels} pixels", flush=True)
             scores.append(score)
     result = {
-        "summary": summarise(scores).to_record(),
+        "summary": {"num_patients": len(scores)}
+        | {name: asdict(metric) for name, metric in summarise(scores).by_metric.items()},
         "patients": [asdict(score) for score in scores],
         "arguments": asdict(arguments),
         "seconds": round(time.perf_counter() - started, 1),

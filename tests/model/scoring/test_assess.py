@@ -1,8 +1,7 @@
-"""The assessment: one pass over patients that agrees with each of its parts, as plain values for JSON."""
+"""The assessment: one pass over patients that agrees with each of its parts, and holds plain values."""
 
-import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from data.preprocess import Preprocessing
 from model.scoring.assess import Assessment, assess
 from model.scoring.calibration import NO_PIXELS
 from model.scoring.evaluate import evaluate
-from model.scoring.summary import summarise
 from model.scoring.surfaces import surface_distances
 from model.settings import Settings
 
@@ -66,7 +64,7 @@ def found(spacing_mm: tuple[float, float, float] | None = None) -> Assessment:
 
 def kinds_of(value: Any) -> set[type]:
     """Return the types of a value and of all that it holds."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return {type(value)}.union(*map(kinds_of, inside))
 
 
@@ -76,7 +74,6 @@ def test_assessment_has_the_scores_of_evaluate(spacing_mm):
     nothing = {"hd95": math.nan, "assd": math.nan, "distance_unit": None}
     scores = evaluate(bright_is_tumour, three_patients(spacing_mm), settings=SETTINGS)
     assert [replace(one, **nothing) for one in assessment.scores] == scores
-    assert assessment.to_record()["summary"] == summarise(assessment.scores).to_record()
 
 
 @pytest.mark.parametrize("spacing_mm", [None, (3.0, 1.0, 1.0)])
@@ -99,44 +96,43 @@ def test_assessment_counts_every_slice_and_pixel_once():
 
 
 def test_assessment_is_the_same_in_parts():
-    whole = found().to_record()
+    whole = found().summary()
     parts = [assess(bright_is_tumour, [one], settings=SETTINGS) for one in three_patients()]
     assert [part.scores[0] for part in parts] == found().scores
     right = sum(part.pixel_accuracy * part.scores[0].num_pixels for part in parts)
-    assert whole["pixel_accuracy"] == pytest.approx(right / (9 * 16 * 16))
+    assert whole.pixel_accuracy == pytest.approx(right / (9 * 16 * 16))
 
 
-def test_to_record_has_what_a_report_needs():
-    record = found().to_record()
-    assert set(record) == {
-        "patients",
-        "summary",
-        "by_lesion_size",
-        "by_group",
-        "diagnosis",
-        "calibration",
-        "as_notebooks",
-        "pixel_accuracy",
-        "speed",
-    }
-    assert kinds_of(record) <= {dict, list, str, int, float, type(None)}  # no array, no numpy scalar
-    assert json.dumps(json.loads(json.dumps(record))) == json.dumps(record)
-    assert [row["patient"] for row in record["patients"]] == ["P0", "P1", "P2"]
-    assert [(row["name"], row["num_patients"]) for row in record["by_group"]] == [("north", 2), ("south", 1)]
-    assert sum(row["num_pixels"] for row in record["calibration"]["bins"]) == 9 * 16 * 16
-    assert 0 < record["calibration"]["ece"] < 0.3
-    assert [set(row) for row in record["as_notebooks"]] == [{"name", "value", "description"}] * 4
-    assert record["pixel_accuracy"] == record["as_notebooks"][3]["value"]
-    assert record["speed"]["seconds_per_patient"] > 0
-    assert 10 < record["speed"]["peak_memory_mb"] < 100_000
+def test_summary_has_what_a_report_needs():
+    assessment = found()
+    summary = assessment.summary()
+    values = [asdict(summary), *map(asdict, assessment.scores)]
+    assert kinds_of(values) <= {dict, list, tuple, str, int, float, type(None)}  # no array, no numpy scalar
+    assert [score.patient for score in assessment.scores] == ["P0", "P1", "P2"]
+    assert [(group.name, group.num_patients) for group in summary.by_group] == [("north", 2), ("south", 1)]
+    assert [group.name for group in summary.by_lesion_size]
+    assert summary.diagnosis == assessment.detection
+    assert summary.calibration is not None
+    assert sum(row.num_pixels for row in summary.calibration.bins) == 9 * 16 * 16
+    assert 0 < summary.calibration.ece < 0.3
+    assert summary.calibration.nll > 0
+    assert len(summary.as_notebooks) == 4
+    assert summary.pixel_accuracy == summary.as_notebooks[3].value
+    assert summary.speed is not None
+    assert summary.speed.seconds_per_patient > 0
+    assert 10 < summary.speed.peak_memory_mb < 100_000
 
 
 def test_assessment_without_patients_is_nan():
-    record = assess(bright_is_tumour, [], settings=SETTINGS).to_record()
-    assert record["patients"] == record["by_group"] == record["by_lesion_size"] == []
-    assert math.isnan(record["pixel_accuracy"])
-    assert math.isnan(record["calibration"]["ece"])
-    assert math.isnan(record["speed"]["seconds_per_patient"])
+    assessment = assess(bright_is_tumour, [], settings=SETTINGS)
+    summary = assessment.summary()
+    assert assessment.scores == []
+    assert summary.by_group == summary.by_lesion_size == ()
+    assert math.isnan(summary.pixel_accuracy)
+    assert summary.calibration is not None
+    assert math.isnan(summary.calibration.ece)
+    assert summary.speed is not None
+    assert math.isnan(summary.speed.seconds_per_patient)
 
 
 def test_assess_refuses_the_nan_of_a_diverged_network():

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.scoring.evaluate import PatientScore
 from model.scoring.metrics import METRICS
-from model.scoring.summary import MetricSummary, bootstrap_interval, by_group, by_lesion_size, summarise
+from model.scoring.scores import MetricSummary, PatientScore
+from model.scoring.summary import bootstrap_interval, by_group, by_lesion_size, summarise
 
 
 def score(name: str, **changes: Any) -> PatientScore:
@@ -69,28 +69,36 @@ def test_bootstrap_interval_refuses_an_illegal_level():
 
 def test_summarise_has_the_values_worked_by_hand():
     summary = summarise([score("A", dice=0.5), score("B", dice=0.9), score("C", dice=0.7), score("D", dice=math.nan)])
-    dice = summary.metrics["dice"]
+    dice = summary.by_metric["dice"]
     assert summary.num_patients == 4
     assert dice.mean == pytest.approx(0.7)
     assert dice.median == pytest.approx(0.7)
     assert 0.5 <= dice.low < 0.7 < dice.high <= 0.9
-    assert summary.metrics["precision"] == MetricSummary(mean=1.0, median=1.0, low=1.0, high=1.0, num_patients=4)
+    assert summary.by_metric["precision"] == MetricSummary(mean=1.0, median=1.0, low=1.0, high=1.0, num_patients=4)
     assert dice.num_patients == 3  # where it is defined
-    assert "hd95" not in summary.metrics  # nothing was measured
+    assert "hd95" not in summary.by_metric  # nothing was measured
     assert summary.distance_unit is None
 
 
-def test_summary_as_a_record_has_its_metrics_by_name():
-    record = summarise([score("A", hd95=2.0, assd=1.0, distance_unit="mm")]).to_record()
-    assert set(record) == {"num_patients", *METRICS, "hd95", "assd", "distance_unit"}
-    assert set(record["hd95"]) == {"mean", "median", "low", "high", "num_patients"}
-    assert (record["num_patients"], record["hd95"]["mean"], record["distance_unit"]) == (1, 2.0, "mm")
-    assert "distance_unit" not in summarise([score("A")]).to_record()
+def test_summary_has_its_metrics_by_name():
+    summary = summarise([score("A", hd95=2.0, assd=1.0, distance_unit="mm")])
+    assert list(summary.by_metric) == [*METRICS, "hd95", "assd"]
+    assert (summary.num_patients, summary.by_metric["hd95"].mean, summary.distance_unit) == (1, 2.0, "mm")
+    assert list(summarise([score("A")]).by_metric) == list(METRICS)
+    assert summary.dice == summary.by_metric["dice"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0.5, 2 / 3, "0.5000 to 0.6667"), (math.nan, math.nan, "-"), (0.5, math.inf, "-")],
+)
+def test_interval_of_a_metric_by_hand(low, high, text):
+    assert MetricSummary(mean=0.5, low=low, high=high).interval == text
 
 
 def test_summarise_without_patients_is_nan():
     summary = summarise([])
-    dice = summary.metrics["dice"]
+    dice = summary.by_metric["dice"]
     assert summary.num_patients == 0
     assert all(math.isnan(value) for value in (dice.mean, dice.median, dice.low, dice.high))
 
@@ -100,16 +108,16 @@ def test_summarise_has_distances_where_they_were_measured():
     far = replace(score("B", dice=0.5), hd95=4.0, assd=2.0, distance_unit="mm")
     missed = replace(score("C", dice=0.0), distance_unit="mm")
     summary = summarise([near, far, missed])
-    assert (summary.metrics["hd95"].mean, summary.metrics["assd"].median) == (3, 1.5)
-    assert (summary.metrics["hd95"].num_patients, summary.num_patients) == (2, 3)
+    assert (summary.by_metric["hd95"].mean, summary.by_metric["assd"].median) == (3, 1.5)
+    assert (summary.by_metric["hd95"].num_patients, summary.num_patients) == (2, 3)
     assert summary.distance_unit == "mm"
 
 
 def test_summarise_never_mixes_millimetres_and_pixels():
     known, unknown = replace(score("A", dice=0.5), hd95=2.0, distance_unit="mm"), score("B", dice=0.5)
     unknown = replace(unknown, hd95=40.0, distance_unit="pixels")
-    assert summarise([unknown, known]).metrics["hd95"].mean == 2
-    assert summarise([unknown]).metrics["hd95"].mean == 40
+    assert summarise([unknown, known]).by_metric["hd95"].mean == 2
+    assert summarise([unknown]).by_metric["hd95"].mean == 40
     assert summarise([unknown]).distance_unit == "pixels"
 
 

@@ -7,17 +7,23 @@ from dataclasses import replace
 import pytest
 
 from data.errors import UserError
+from model.scoring.scores import MetricSummary, ScoreSummary
 from search.record.codec import without_nan
-from search.record.model_metrics import CrossValidationRecord, FrontRecord, read_metrics, write_metrics
-from search.record.scores import FoldPatientRecord, MetricRecord, SummaryRecord
+from search.record.model_metrics import (
+    CrossValidationRecord,
+    FoldPatientScore,
+    FrontRecord,
+    read_metrics,
+    write_metrics,
+)
 from tests.support.fakes import metrics_json, model_metrics
 
-SUMMARY = SummaryRecord(
+SUMMARY = ScoreSummary(
     num_patients=2,
-    by_metric={"dice": MetricRecord(mean=0.5, median=0.5, low=0.25, high=0.75, num_patients=2)},
+    by_metric={"dice": MetricSummary(mean=0.5, median=0.5, low=0.25, high=0.75, num_patients=2)},
     distance_unit="mm",
 )
-FOLD_PATIENT = FoldPatientRecord(
+FOLD_PATIENT = FoldPatientScore(
     patient="A",
     num_slices=3,
     dice=0.5,
@@ -48,6 +54,15 @@ def test_metrics_that_were_written_are_read(tmp_path, changes):
     assert read_metrics(tmp_path / "metrics.json") == metrics
     text = (tmp_path / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["version"] == 1  # JSON has no nan
+
+
+def test_summary_on_disk_has_its_metrics_beside_the_number_of_patients(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_metrics(path, replace(model_metrics(), test=SUMMARY))
+    metric = {"mean": 0.5, "median": 0.5, "low": 0.25, "high": 0.75, "num_patients": 2}
+    assert json.loads(path.read_text())["test"] == {"num_patients": 2, "dice": metric, "distance_unit": "mm"}
+    write_metrics(path, replace(model_metrics(), test=replace(SUMMARY, distance_unit=None)))
+    assert json.loads(path.read_text())["test"] == {"num_patients": 2, "dice": metric}
 
 
 def test_old_metrics_keep_their_keys_and_values(tmp_path):
@@ -89,9 +104,13 @@ def test_no_metrics_are_none(tmp_path):
         ("{}", ": trial is missing"),
         (json.dumps(without_nan(metrics_json() | {"test": {"num_patients": 2}})), ": test: dice is missing"),
         (json.dumps(without_nan(metrics_json() | {"flips": 1})), ": flips is 1, but must be true or false"),
+        (
+            json.dumps(without_nan(metrics_json() | {"test": {"num_patients": 2, "dice": {"mean": "x"}}})),
+            ": test.dice.mean is 'x', but must be a number",
+        ),
         (json.dumps({"version": 2}), " was written by a newer version of this program"),
     ],
-    ids=["cut off", "a list", "empty", "no dice", "a number", "newer"],
+    ids=["cut off", "a list", "empty", "no dice", "a number", "text", "newer"],
 )
 def test_metrics_that_cannot_be_read_are_refused_with_the_key(tmp_path, content, words):
     path = tmp_path / "metrics.json"
@@ -99,11 +118,3 @@ def test_metrics_that_cannot_be_read_are_refused_with_the_key(tmp_path, content,
     with pytest.raises(UserError) as caught:
         read_metrics(path)
     assert str(caught.value).startswith(f"{path}{words}")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "text"),
-    [(0.5, 2 / 3, "0.5000 to 0.6667"), (math.nan, math.nan, "-"), (0.5, math.inf, "-")],
-)
-def test_interval_of_a_metric_by_hand(low, high, text):
-    assert MetricRecord(mean=0.5, low=low, high=high).interval == text
