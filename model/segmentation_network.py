@@ -5,7 +5,7 @@ The rest of the program knows a network by these facts alone. model/networks.py 
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -39,7 +39,7 @@ class NetworkConfig(ABC):
         """Whether a CPU trains this network faster in channels_last than in PyTorch's usual memory layout."""
         return False
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, bool | int | float | str]:
         """Return the name of the architecture and all fields; `model.networks.read_config` is the inverse."""
         return {"architecture": self.architecture, **asdict(self)}
 

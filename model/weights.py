@@ -6,7 +6,7 @@ claims is compared with the networks that its metadata describe before any memor
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 class _Description:
     """The description of a predictor in the metadata of its file."""
 
-    networks: list[dict[str, Any]]
+    networks: Sequence[Mapping[str, object]]
     """The configuration of each network, as `NetworkConfig.to_dict` gives it."""
 
     threshold: float

@@ -17,9 +17,9 @@ from data.errors import UserError
 from model.networks import DEFAULT_ARCHITECTURE, find_architecture
 from model.segmentation_network import NetworkConfig
 from model.training.train_config import TrainConfig
+from search.record.trials import Sample
 
 Space = dict[str, BaseDistribution]
-Sample = dict[str, Any]
 
 CORE: Space = {
     # The usual range for AdamW. Some configurations diverge at 1e-2 already; the search finds that out.
@@ -63,7 +63,7 @@ def to_configs(sample: Sample, shared: SharedSettings) -> tuple[NetworkConfig, T
     Raises:
         ValueError: The sample has a key that neither config knows, or a value that one of them refuses.
     """
-    values = {field.name: getattr(shared, field.name) for field in fields(shared)} | sample
+    values: dict[str, Any] = {field.name: getattr(shared, field.name) for field in fields(shared)} | sample
     network_config = find_architecture(values.pop("architecture")).config
     network_names, train_names = _names(network_config), _names(TrainConfig)
     # A shared setting that this network does not have, such as a width, has no effect on it.

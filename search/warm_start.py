@@ -17,8 +17,8 @@ from search.experiment import recorded_config
 from search.record.experiment_record import EarlierTrial, WarmStart, read_experiment
 from search.record.files import CONFIG_FILE, TABLE_FILE
 from search.record.objectives import costs
-from search.record.trials import State, TrialRow, read_rows
-from search.space import SPACES, Sample, Space, describe, to_configs
+from search.record.trials import Sample, State, TrialRow, read_rows
+from search.space import SPACES, Space, describe, to_configs
 from search.storage.download import sync_down
 from search.suggestion.searcher import Observation
 

@@ -15,11 +15,11 @@ from search.record.efficiency import Step, best_so_far
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import TABLE_FILE
 from search.record.model_metrics import ModelMetrics
-from search.record.trials import Trial, read_rows
+from search.record.trials import Sample, Trial, read_rows
 from search.report.axes import Axis, read_axes
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.snapshot import read_snapshot
-from search.space import Sample, to_configs
+from search.space import to_configs
 from search.storage.lock import is_being_written
 from search.storage.status import Status, experiment_names, status_of
 
@@ -80,7 +80,7 @@ class Experiment:
     def hyperparameters(self, sample: Sample) -> dict[str, object]:
         """Return the values of a sample of the space, and those that were fixed in all trials."""
         network, training = to_configs(sample, self.config.shared_settings(in_channels=1))
-        return network.to_dict() | asdict(training)
+        return {**network.to_dict(), **asdict(training)}
 
     def patients(self, side: str) -> frozenset[str]:
         """Return the ids of the patients on a side of the split: `train`, `val` or `test`."""

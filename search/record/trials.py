@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 from data.errors import UserError
 from search.record.codec import JsonObject, check_version, from_json, to_json
@@ -15,7 +15,7 @@ from search.record.jsonl import append_line, read_records
 VERSION = 1
 """Version of the rows. A row without a `version` has version 1."""
 
-Sample = dict[str, Any]
+Sample: TypeAlias = dict[str, bool | int | float | str | None]
 """Values of hyperparameters, by the names of the search space."""
 
 INTERRUPTED = "interrupted"

@@ -9,11 +9,10 @@ from statistics import fmean
 
 from search.coordination.trial_progress import Phase, TrialProgress
 from search.record.epochs import EpochMetrics
-from search.record.trials import State
+from search.record.trials import Sample, State
 from search.scheduling.scheduler import Scheduler
 from search.screen.clock import Clock
 from search.screen.eta import Estimate, Plan, estimate
-from search.space import Sample
 
 ESTIMATE_SHARE = 0.02
 """Share of the driver's time that estimates may take. For a search of a thousand trials, one estimate takes 0.1 s."""

@@ -10,11 +10,10 @@ from search.console import say
 from search.coordination.trial_progress import Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trial_errors import error_file, headline
-from search.record.trials import State, trial_id
+from search.record.trials import Sample, State, trial_id
 from search.screen.board import Board
 from search.screen.clock import format_clock, format_roughly
 from search.screen.eta import Estimate
-from search.space import Sample
 
 
 class Lines:

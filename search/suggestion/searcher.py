@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import optuna
@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.record.epochs import METRIC
 from search.record.objectives import OBJECTIVES, costs
-from search.record.trials import State
-from search.space import Sample, Space
+from search.record.trials import Sample, State
+from search.space import Space
 from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.study_view import StudyView
 
@@ -32,6 +32,9 @@ NUM_RANDOM = 10
 RANDOM_EVERY = 3
 """One suggestion in three is random if the sampler builds a model: rho = 1/3 in BOHB (Falkner et al. 2018,
 arXiv:1807.01774)."""
+
+Attributes: TypeAlias = dict[str, dict[str, Any]]
+"""Optuna's system attributes of the "trial" and of the "study", which some samplers need after a restart."""
 
 NO_COSTS: Mapping[str, float] = {}
 
@@ -44,8 +47,7 @@ class Suggestion:
 
     number: int
     sample: Sample
-    attrs: dict[str, Any]
-    """Optuna attributes that the sampler needs after a restart; most samplers have none."""
+    attrs: Attributes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class Observation:
     state: State | None
     """How the trial ended; None if it has not."""
 
-    attrs: dict[str, Any]
+    attrs: Attributes
     costs: dict[str, float] = field(default_factory=dict)
     """Values of the objectives other than Dice."""
 
@@ -181,7 +183,7 @@ class OptunaSearcher:
             system_attrs=observation.attrs.get("trial", {}),
         )
 
-    def _attrs(self, trial: optuna.Trial) -> dict[str, Any]:
+    def _attrs(self, trial: optuna.Trial) -> Attributes:
         attrs = {
             "trial": self._study._storage.get_trial_system_attrs(trial._trial_id),
             "study": self._study._storage.get_study_system_attrs(self._study._study_id),

@@ -14,8 +14,8 @@ from search.record.events import Begin, EpochEnded, read_events
 from search.record.experiment_record import read_experiment
 from search.record.files import BEST_FOLDER, LOG_FILE, TABLE_FILE
 from search.record.trial_errors import headline
-from search.record.trials import State, TrialRow, read_rows, trial_id
-from search.space import Sample, SharedSettings, to_configs
+from search.record.trials import Sample, State, TrialRow, read_rows, trial_id
+from search.space import SharedSettings, to_configs
 from search.tracking.kept_slices import find_slices
 from search.tracking.messages import RunUpdate
 

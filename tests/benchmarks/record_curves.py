@@ -34,7 +34,8 @@ from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.record.codec import without_nan
 from search.record.provenance import commit
-from search.space import CORE, Sample, SharedSettings, to_configs
+from search.record.trials import Sample
+from search.space import CORE, SharedSettings, to_configs
 
 Key = tuple[int, int]
 """The number of a configuration, and a seed."""
@@ -216,7 +217,7 @@ def _read_partial(partial: Path, header: dict[str, object], trainings: list[Trai
 
 def _table(curves: dict[Key, Curve], epochs: int) -> str:
     columns = [f"val_dice_{epoch}" for epoch in range(1, epochs + 1)]
-    lines: list[list[str | float]] = [["configuration", "seed", *CORE, *columns, "seconds_per_epoch"]]
+    lines: list[list[object]] = [["configuration", "seed", *CORE, *columns, "seconds_per_epoch"]]
     for key, curve in sorted(curves.items()):
         lines.append([*key, *curve.sample.values(), *curve.val_dice, curve.seconds])
     return "".join(",".join(map(str, line)) + "\n" for line in lines)

@@ -42,7 +42,8 @@ from search.experiment import create_experiment
 from search.record.epochs import EpochMetrics
 from search.record.experiment_record import WarmStart
 from search.record.provenance import commit
-from search.space import Sample, SharedSettings, to_configs
+from search.record.trials import Sample
+from search.space import SharedSettings, to_configs
 
 Tracking = Literal["offline", "online", "tensorboard", "off"]
 

@@ -16,8 +16,10 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 
-from search.space import CORE, Sample
+from search.record.trials import Sample
+from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
+from tests.support.fakes import number_in
 
 NUM_RANDOM = 2000
 """Number of random configurations from which the share of good ones is estimated."""
@@ -90,7 +92,7 @@ def _place(sample: Sample) -> np.ndarray:
     places = []
     for name, axis in CORE.items():
         assert isinstance(axis, FloatDistribution | IntDistribution)
-        low, high, value = axis.low, axis.high, sample[name]
+        low, high, value = axis.low, axis.high, number_in(sample, name)
         if axis.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
         places.append((value - low) / (high - low))

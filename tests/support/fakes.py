@@ -21,7 +21,7 @@ from search.record.codec import from_json, without_nan
 from search.record.epochs import EpochMetrics
 from search.record.experiment_record import ExperimentRecord
 from search.record.model_metrics import ModelMetrics
-from search.record.trials import State, TrialRow, append_row
+from search.record.trials import Sample, State, TrialRow, append_row
 
 
 def write_lgg_patient(
@@ -90,16 +90,23 @@ def small_cohort(fingerprint: str = "0123456789abcdef") -> Cohort:
     )
 
 
-def learning_curve(sample: dict[str, Any], epoch: int) -> float:
+def number_in(sample: Sample, name: str) -> float:
+    """Return the value of a hyperparameter that is a number."""
+    value = sample[name]
+    assert isinstance(value, int | float)
+    return value
+
+
+def learning_curve(sample: Sample, epoch: int) -> float:
     """Return the Dice of a sample of the core space after an epoch, in closed form, for searches without training.
 
     It saturates at 0.9 for learning_rate 2e-3, depth 4, dropout 0.1 and bce_weight 0.4, and lower everywhere else.
     """
     distance = (
-        0.20 * math.log10(sample["learning_rate"] / 2e-3) ** 2
-        + 0.02 * (sample["depth"] - 4) ** 2
-        + 0.50 * (sample["dropout"] - 0.1) ** 2
-        + 0.20 * (sample["bce_weight"] - 0.4) ** 2
+        0.20 * math.log10(number_in(sample, "learning_rate") / 2e-3) ** 2
+        + 0.02 * (number_in(sample, "depth") - 4) ** 2
+        + 0.50 * (number_in(sample, "dropout") - 0.1) ** 2
+        + 0.20 * (number_in(sample, "bce_weight") - 0.4) ** 2
     )
     return (0.9 - distance) * (1 - math.exp(-epoch / 2))
 

@@ -10,7 +10,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
-from search.space import CORE, Sample
+from search.record.trials import Sample
+from search.space import CORE
 
 
 class _Peer(ABC):

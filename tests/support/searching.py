@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.record.trials import State
-from search.space import CORE, Sample, Space
+from search.record.trials import Sample, State
+from search.space import CORE, Space
 from search.suggestion.searcher import Observation, OptunaSearcher, Suggestion
 from tests.support.fakes import learning_curve
 
@@ -72,12 +72,18 @@ def samples_of(suggestions: list[Suggestion]) -> list[Sample]:
 
 def in_space(sample: Sample, space: Space) -> bool:
     """Return whether a sample has every axis of a space and nothing else, with values of the right type and range."""
-    return sample.keys() == space.keys() and all(
-        value in getattr(space[name], "choices", [value])
-        and getattr(space[name], "low", value) <= value <= getattr(space[name], "high", value)
-        and isinstance(value, int if isinstance(space[name], IntDistribution) else (int, float, str))
-        for name, value in sample.items()
-    )
+    return sample.keys() == space.keys() and all(_is_on(space[name], value) for name, value in sample.items())
+
+
+def _is_on(axis: BaseDistribution, value: object) -> bool:
+    match axis:
+        case CategoricalDistribution():
+            return value in axis.choices
+        case IntDistribution():
+            return isinstance(value, int) and axis.low <= value <= axis.high
+        case FloatDistribution():
+            return isinstance(value, int | float) and axis.low <= value <= axis.high
+    raise AssertionError(f"{axis} is a kind of axis that no space has")
 
 
 def study_of(journal: Path, name: str = "search") -> optuna.Study:

@@ -14,7 +14,7 @@ from model.segmentation_network import NetworkConfig
 from model.training.train_config import TrainConfig
 from search.cluster.group.channel import Address, LocalChannel
 from search.record.epochs import METRIC, EpochMetrics
-from search.space import Sample
+from search.record.trials import Sample
 from search.storage.storage_path import StoragePath
 
 LEG = "leg"

@@ -6,12 +6,13 @@ from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import Leg, TrialProgress
 from search.record.epochs import EpochMetrics
 from tests.support.coordinated import MAX_EPOCHS, NAMES, closed_form, coordinator, table
+from tests.support.fakes import number_in
 
 TWO = ("val_dice", "latency_ms")
 
 
 def depth_squared(leg: Leg) -> float:
-    return leg.sample["depth"] ** 2.0
+    return number_in(leg.sample, "depth") ** 2.0
 
 
 def run_for_two(search: Coordinator, curve=closed_form, latency=depth_squared, *, missing: int = 0) -> None:
@@ -37,7 +38,7 @@ def test_search_for_two_objectives_ends_every_trial_with_both_in_the_study(sched
     assert [trial.state.name for trial in study] == [NAMES[rows.ended[number][0]] for number in range(16)]
     for trial in study:
         dices = [metrics.val_dice for metrics in search.trials[trial.number].epochs.values()]
-        cost = search.trials[trial.number].sample["depth"] ** 2.0
+        cost = number_in(search.trials[trial.number].sample, "depth") ** 2.0
         assert trial.intermediate_values == dict(enumerate(dices, start=1))
         assert trial.values == ([max(dices), cost] if len(dices) == MAX_EPOCHS else None)
 
@@ -67,7 +68,7 @@ def test_a_killed_search_for_two_objectives_is_resumed_to_the_same_table(tmp_pat
         run_for_two(search, missing=missing)
         assert table(search, rows) == expected, f"cut after event {cut}"
         for trial in searcher._study._storage.get_all_trials(searcher._study._study_id):
-            cost = {"latency_ms": search.trials[trial.number].sample["depth"] ** 2.0}
+            cost = {"latency_ms": number_in(search.trials[trial.number].sample, "depth") ** 2.0}
             assert (trial.state.name, trial.user_attrs) == (NAMES[rows.ended[trial.number][0]], cost)
 
 

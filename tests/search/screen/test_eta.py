@@ -18,7 +18,7 @@ from search.scheduling.schedulers import SCHEDULERS
 from search.screen.eta import Estimate, Plan, estimate
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
-from tests.support.fakes import Rows, learning_curve
+from tests.support.fakes import Rows, learning_curve, number_in
 from tests.support.simulation import simulate
 
 MAX_EPOCHS = 9
@@ -61,7 +61,7 @@ class Search:
 
 
 def deeper_is_slower(leg: Leg) -> float:
-    return 10.0 * leg.sample["depth"] ** 2 * random.Random(leg.number).uniform(0.8, 1.25)
+    return 10.0 * number_in(leg.sample, "depth") ** 2 * random.Random(leg.number).uniform(0.8, 1.25)
 
 
 WORST = {"asha": 0.2, "hyperband": 0.25, "none": 0.3, "median": 0.65}
