@@ -9,10 +9,10 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
 import tyro
 
@@ -41,9 +41,9 @@ def parse_arguments(
         description: A description other than the docstring.
     """
     _set_help(kind)
-    options: dict[str, Any] = {} if default is None else {"default": default}
-    text = inspect.cleandoc(description or kind.__doc__ or "")
-    return tyro.cli(kind, args=argv, prog=_called_as(prog), description=_join_lines(text), **options)
+    text = _join_lines(inspect.cleandoc(description or kind.__doc__ or ""))
+    parse = partial(tyro.cli, kind, args=argv, prog=_called_as(prog), description=text)
+    return parse() if default is None else parse(default=default)
 
 
 def check_minima(options: object) -> None:

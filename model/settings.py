@@ -1,8 +1,8 @@
 """The settings that a model needs besides its weights; they are stored in the model's file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from data.errors import UserError
 from data.preprocess import Preprocessing
@@ -99,14 +99,15 @@ class Settings:
         )
 
 
-def _check_types(values: dict[str, Any]) -> None:
+def _check_types(values: Mapping[str, object]) -> None:
     """Check the types that JSON does not; `Settings` itself checks the rest."""
     for name in ("channel_names", "channel_indices"):
         if not isinstance(values[name], list):
             raise ModelError(f"{name} are {values[name]!r}, but must be a list")
-    indices, data_format = tuple(values["channel_indices"]), values["data_format"]
+    indices, data_format = values["channel_indices"], values["data_format"]
+    assert isinstance(indices, list)
     if not all(type(index) is int and index >= 0 for index in indices):
-        raise ModelError(f"channel_indices are {indices!r}, but must be whole numbers from 0 on")
+        raise ModelError(f"channel_indices are {tuple(indices)!r}, but must be whole numbers from 0 on")
     if not isinstance(data_format, str) or data_format not in READERS:
         raise ModelError(f"data_format is {data_format!r}, but must be one of {', '.join(READERS)}")
     for name in ("largest_component", "grayscale"):

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +129,7 @@ def prove(predictor: Predictor, exported: Network, settings: Settings, sample_vo
     return parity
 
 
-def example_inputs(predictor: Predictor) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
+def example_inputs(predictor: Predictor) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, dict[int, Dim]]]:
     """Return inputs for tracing a predictor, and which of their axes are dynamic."""
     multiple, channels = predictor.side_multiple, predictor.in_channels
     # All sizes differ and none is 1, because the exporter would take equal sizes, or a 1, as fixed.

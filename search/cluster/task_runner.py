@@ -151,9 +151,7 @@ def run_here_if_unreadable(tasks: TaskRunner, patients: Sequence[Patient], folde
     """Return the runner, or one for this process if a node cannot read the patients' or the experiment's files."""
     paths = [bucket_uri(folder.parent) or str(folder), *(str(patient.files[0]) for patient in patients)]
     nodes = [
-        NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        for node in usable_nodes()
-        if node["Resources"].get("CPU")
+        NodeAffinitySchedulingStrategy(node.id, soft=False) for node in usable_nodes() if node.resources.get("CPU")
     ]
     checks = [ray.remote(num_cpus=0)(_unreadable).options(scheduling_strategy=node).remote(paths) for node in nodes]
     unreadable = [path for paths in ray.get(checks) for path in paths]

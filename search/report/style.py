@@ -122,12 +122,12 @@ def plot_text(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _themes() -> dict[str, dict[str, Any]]:
+def _themes() -> dict[str, dict[str, object]]:
     """Return the plotly.js template of each colour scheme. The colours of the page itself are in style.css."""
     return {"light": _theme("#333333", "#e4e4e4", "#ffffff"), "dark": _theme("#d6d6d6", "#3a3a3a", "#121212")}
 
 
-def _theme(ink: str, grid: str, paper: str) -> dict[str, Any]:
+def _theme(ink: str, grid: str, paper: str) -> dict[str, object]:
     axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "automargin": True}
     return {
         "data": {"bar": [{"marker": {"line": {"color": paper, "width": 1}}}]},

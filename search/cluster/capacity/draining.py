@@ -7,7 +7,7 @@ a node with a lane is not idle.
 
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from dataclasses import dataclass
 
 import ray
 
@@ -42,10 +42,23 @@ class DrainWatch:
         return next((node for node in nodes if node in self._draining), None)
 
 
-def usable_nodes() -> list[dict[str, Any]]:
-    """Return the entries of `ray.nodes()` for the nodes that are alive and not draining."""
+@dataclass(frozen=True, kw_only=True)
+class UsableNode:
+    """A node on which something new can be placed."""
+
+    id: str
+    resources: dict[str, float]
+    labels: dict[str, str]
+
+
+def usable_nodes() -> list[UsableNode]:
+    """Return the nodes that are alive and not draining."""
     draining = get_draining_nodes()
-    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
+    return [
+        UsableNode(id=node["NodeID"], resources=node["Resources"], labels=node.get("Labels", {}))
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] not in draining
+    ]
 
 
 def address_of(node_id: str) -> str:

@@ -136,7 +136,7 @@ def node_resources() -> list[dict[str, float]]:
 
 def resources_by_node() -> dict[str, dict[str, float]]:
     """Return the resources of every node that lanes may be placed on, by the node's id."""
-    return {node["NodeID"]: node["Resources"] for node in usable_nodes()}
+    return {node.id: node.resources for node in usable_nodes()}
 
 
 def _gpus_per_worker(config: SearchConfig, nodes: Sequence[Mapping[str, float]]) -> float:

@@ -60,7 +60,7 @@ def avoid_spot_selector() -> list[dict[str, str]] | None:
     It is for the actor of a lane with several workers. That actor trains nothing itself, and on a spot machine it would
     be one more process that can be lost.
     """
-    markets = {node.get("Labels", {}).get(MARKET) for node in usable_nodes()}
+    markets = {node.labels.get(MARKET) for node in usable_nodes()}
     return [{MARKET: f"!{SPOT}"}] if markets - {SPOT} else None
 
 

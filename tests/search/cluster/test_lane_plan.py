@@ -7,6 +7,7 @@ import pytest
 
 from data.errors import UserError
 from search.cluster.capacity import node_usage
+from search.cluster.capacity.draining import UsableNode
 from search.cluster.capacity.lane_plan import LanePlan, count_lanes, plan_lanes, workers_per_gpu
 from search.config import SearchConfig
 
@@ -120,7 +121,8 @@ def test_plan_lanes_never_books_more_than_there_is(nodes, workers):
 )
 def test_avoid_spot_selector_keeps_off_spot_if_there_is_another_node(monkeypatch, markets, expected):
     labels = [{"ray.io/market-type": market} if market else {} for market in markets]
-    monkeypatch.setattr(node_usage, "usable_nodes", lambda: [{"Labels": found} for found in labels])
+    nodes = [UsableNode(id=str(index), resources={}, labels=found) for index, found in enumerate(labels)]
+    monkeypatch.setattr(node_usage, "usable_nodes", lambda: nodes)
     assert node_usage.avoid_spot_selector() == expected
 
 
