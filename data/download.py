@@ -131,7 +131,7 @@ def download(to: Path, expected: Counts) -> Path:
     return final
 
 
-def count(folder: Path) -> Counts:
+def count_files(folder: Path) -> Counts:
     """Return the number of patients and files below a folder, from the names of the files alone."""
     num_patients = num_slices = num_unpaired = 0
     for patient in folder.iterdir():
@@ -145,7 +145,7 @@ def count(folder: Path) -> Counts:
 
 
 def _check(folder: Path, expected: Counts, advice: str) -> None:
-    found = count(folder)
+    found = count_files(folder)
     if found != expected:
         raise DownloadError(f"{folder} holds {found}, but must hold {expected}; {advice}")
 

@@ -29,7 +29,7 @@ MAX_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provenance:
+class ModelProvenance:
     """Where a model comes from. A fact is None if it is unknown."""
 
     experiment: str | None = None
@@ -72,7 +72,7 @@ class FileEntry:
 class Manifest:
     """The content of `manifest.json`."""
 
-    provenance: Provenance
+    provenance: ModelProvenance
     files: Mapping[str, FileEntry]
     """Each file by its path relative to the folder."""
 
@@ -107,7 +107,7 @@ def _main(argv: list[str]) -> int:
     return 0
 
 
-def write_manifest(folder: Path, provenance: Provenance) -> None:
+def write_manifest(folder: Path, provenance: ModelProvenance) -> None:
     """Write the manifest of all files that are in the folder now; call it last."""
     entries = {
         name: FileEntry(sha256=sha256(path), num_bytes=path.stat().st_size)
@@ -197,9 +197,9 @@ def _parse(values: dict[str, Any]) -> Manifest:
     files = values.get("files")
     if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
         raise ModelError('has no files, but must have "files", each with its "sha256" and "bytes"')
-    known = {field.name for field in fields(Provenance)}
+    known = {field.name for field in fields(ModelProvenance)}
     return Manifest(
-        provenance=Provenance(**{name: value for name, value in values.items() if name in known}),
+        provenance=ModelProvenance(**{name: value for name, value in values.items() if name in known}),
         files={name: FileEntry(sha256=entry["sha256"], num_bytes=entry["bytes"]) for name, entry in files.items()},
     )
 

@@ -28,7 +28,7 @@ from search.config import SearchConfig
 from search.console import say
 from search.experiment import check_fingerprint, config_record, exclusive_writer, recorded_config
 from search.promotion.best_folder import BEST_FOLDER, default_settings, write_best_folder
-from search.promotion.candidates import Candidate, NothingToPromote, rank, rescore, with_ensemble
+from search.promotion.candidates import Candidate, NothingToPromote, rank_candidates, rescore, with_ensemble
 from search.promotion.final_scores import SplitPatients
 from search.promotion.retraining import check_folds, cross_validate, train_with_seeds
 from search.promotion.summary import print_summary
@@ -160,7 +160,7 @@ def _candidates(
         NothingToPromote: No trial has a checkpoint that can be read.
     """
     order = partial(
-        rank,
+        rank_candidates,
         objectives=config.objective,
         dice_tolerance=config.dice_tolerance,
         ties=config.promotion.ties,

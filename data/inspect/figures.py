@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.inspect.summary import Channel, PatientSummary, by_channel, quantiles
+from data.inspect.summary import ChannelSummary, PatientSummary, by_channel, quantiles
 from data.printable import printable
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
@@ -91,7 +91,7 @@ def histograms(summaries: Sequence[PatientSummary]) -> Histograms:
     )
 
 
-def _shares(channels: Sequence[Channel], edges: np.ndarray) -> np.ndarray:
+def _shares(channels: Sequence[ChannelSummary], edges: np.ndarray) -> np.ndarray:
     """Return the share of the head's pixels in each bin, in percent."""
     values = np.concatenate([one.values for one in channels])
     counts = np.concatenate([one.head_counts for one in channels]).astype(float)
@@ -106,7 +106,7 @@ def _points(height: np.ndarray) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
 
 
-def _edges(channels: Sequence[Channel]) -> np.ndarray:
+def _edges(channels: Sequence[ChannelSummary]) -> np.ndarray:
     low, high = quantiles(channels, (0.001, 0.999), head=True).tolist()
     if any((one.values % 1).any() for one in channels):
         return np.linspace(low, max(high, low + 1e-6), NUM_BINS + 1)

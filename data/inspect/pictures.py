@@ -35,7 +35,7 @@ class ChosenSlice(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class SlicePicture:
     """A slice as the page shows it."""
 
     caption: str
@@ -79,16 +79,16 @@ def draw_outline(
 
 def draw_pictures(
     chosen: Sequence[ChosenSlice], summaries: Sequence[PatientSummary], patients: Sequence[Patient]
-) -> list[Picture]:
+) -> list[SlicePicture]:
     """Return the pictures in order. The patients are read again, because all their slices would take gigabytes."""
-    pictures: dict[ChosenSlice, Picture] = {}
+    pictures: dict[ChosenSlice, SlicePicture] = {}
     for p in sorted({one.patient for one in chosen}):
         volume, names = patients[p].read(), [channel.name for channel in summaries[p].channels][:MAX_CHANNELS]
         levels = to_grey_levels(volume.images, "auto")[..., :MAX_CHANNELS]
         for one in chosen:
             if one.patient == p:
                 images = _draw_slice(levels[one.slice], volume.masks[one.slice], names)
-                pictures[one] = Picture(caption=printable(one.caption), images=images)
+                pictures[one] = SlicePicture(caption=printable(one.caption), images=images)
     return [pictures[one] for one in chosen]
 
 

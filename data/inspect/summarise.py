@@ -12,7 +12,7 @@ from rich.progress import track
 
 from data.errors import BadFiles, Problem
 from data.inspect.duplicates import LOOKS_SIDE
-from data.inspect.summary import Channel, PatientSummary
+from data.inspect.summary import ChannelSummary, PatientSummary
 from data.patient import Patient, SlicePatient, Volume
 from data.preprocess import find_head, to_grey_levels
 
@@ -82,7 +82,7 @@ def inspect_patient(patient: Patient, volume: Volume, channel_names: Sequence[st
     )
 
 
-def _channel(name: str, pixels: np.ndarray, head: np.ndarray) -> Channel:
+def _channel(name: str, pixels: np.ndarray, head: np.ndarray) -> ChannelSummary:
     if pixels.dtype == np.uint8:
         values = np.arange(256)
         counts, in_head = (np.bincount(some.ravel(), minlength=256) for some in (pixels, pixels[head]))
@@ -93,7 +93,7 @@ def _channel(name: str, pixels: np.ndarray, head: np.ndarray) -> Channel:
         values, index = np.unique(pixels.ravel()[at], return_inverse=True)
         scale = pixels.size / len(at)
         counts, in_head = (np.bincount(index, weights=some) * scale for some in (None, head.ravel()[at]))
-    return Channel(
+    return ChannelSummary(
         name=name,
         low=float(pixels.min()),
         high=float(pixels.max()),

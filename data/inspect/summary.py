@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Channel:
+class ChannelSummary:
     """The distribution of one channel of a patient: exact for 8 bits, else from a sample."""
 
     name: str
@@ -35,7 +35,7 @@ class PatientSummary:
     size: tuple[int, int]
     dtype: str
     spacing_mm: tuple[float, float, float] | None
-    channels: tuple[Channel, ...]
+    channels: tuple[ChannelSummary, ...]
     copies: tuple[tuple[str, str], ...]
     """Pairs of channels that hold the same pixels."""
     tumour_pixels: Int64[np.ndarray, " slices"]
@@ -73,7 +73,7 @@ def lesion_volumes(summaries: Sequence[PatientSummary]) -> tuple[list[float], st
 
 
 def quantiles(
-    channels: Sequence[Channel], shares: Sequence[float], *, head: bool = False
+    channels: Sequence[ChannelSummary], shares: Sequence[float], *, head: bool = False
 ) -> Float64[np.ndarray, " shares"]:
     """Return the quantiles, at these shares, of the values of all pixels, or of those in the head."""
     values = np.concatenate([one.values for one in channels]).astype(float)
@@ -83,7 +83,7 @@ def quantiles(
     return values[order][np.searchsorted(below, np.array(shares) * below[-1]).clip(max=len(values) - 1)]
 
 
-def by_channel(summaries: Sequence[PatientSummary]) -> dict[str, list[Channel]]:
+def by_channel(summaries: Sequence[PatientSummary]) -> dict[str, list[ChannelSummary]]:
     """Return the channels of all patients by name."""
     by_name = defaultdict(list)
     for summary in summaries:

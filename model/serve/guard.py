@@ -144,7 +144,7 @@ class _Exchange:
             self._is_read = True
 
 
-class Connection(H11Protocol):
+class TimedConnection(H11Protocol):
     """uvicorn's HTTP connection with a limit on the time of a client; its own timer runs only between two requests."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:

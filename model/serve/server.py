@@ -41,12 +41,12 @@ def make_server(service: "App", limits: Limits) -> "uvicorn.Server":
     """Return a server for the service, which ends connections that take too long."""
     import uvicorn
 
-    from model.serve.guard import Connection
+    from model.serve.guard import TimedConnection
 
     config = uvicorn.Config(
         service,
         loop="asyncio",
-        http=Connection,
+        http=TimedConnection,
         ws="none",
         lifespan="off",
         log_config=None,

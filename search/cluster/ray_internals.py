@@ -84,7 +84,7 @@ class Bundle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupRecord:
+class PlacementGroupInfo:
     """A placement group, as Ray's head describes it."""
 
     group_id: bytes
@@ -105,7 +105,7 @@ class GroupRecord:
         remove_placement_group(PlacementGroup(PlacementGroupID(self.group_id)))
 
 
-def list_placement_groups() -> Iterator[GroupRecord]:
+def list_placement_groups() -> Iterator[PlacementGroupInfo]:
     """Yield the placement groups of this job that are not removed.
 
     `ray.util.placement_group_table` says neither which job made a group nor whether the maker is dead, and
@@ -118,10 +118,10 @@ def list_placement_groups() -> Iterator[GroupRecord]:
             yield _to_record(found)
 
 
-def _to_record(found: Any) -> GroupRecord:
+def _to_record(found: Any) -> PlacementGroupInfo:
     # For a group that a driver made, Ray reports a dead creator as well.
     is_made_by_actor = not ray.ActorID(found.creator_actor_id).is_nil()
-    return GroupRecord(
+    return PlacementGroupInfo(
         group_id=found.placement_group_id,
         name=found.name,
         is_pending=found.state == PlacementGroupTableData.PENDING,

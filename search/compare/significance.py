@@ -125,7 +125,7 @@ def compare_two(first: Experiment, second: Experiment) -> Pair:
     return Pair(
         first=first.name,
         second=second.name,
-        difference=measure(differences),
+        difference=paired_difference(differences),
         reservations=_reservations(first, second),
     )
 
@@ -136,7 +136,7 @@ def dices(experiment: Experiment) -> dict[str, float]:
     return {row.patient: row.dice for row in patients if math.isfinite(row.dice)}
 
 
-def measure(differences: Sequence[float]) -> Difference:
+def paired_difference(differences: Sequence[float]) -> Difference:
     """Return the tests of paired differences; ties and zeros are handled in both."""
     values = np.round(differences, DECIMALS)
     return Difference(

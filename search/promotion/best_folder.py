@@ -14,7 +14,7 @@ from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network
 from model.export.torch_program import PROGRAM_NAME, export_program
 from model.inference.onnx_file import MODEL_NAME
-from model.manifest import Provenance, write_manifest
+from model.manifest import ModelProvenance, write_manifest
 from model.scoring.summary import summarise
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
@@ -186,9 +186,9 @@ def _export(
 
 def _provenance(
     experiment: ExperimentRecord, config: SearchConfig, winner: Candidate, metrics: ModelMetrics
-) -> Provenance:
+) -> ModelProvenance:
     """Return where the model comes from, for the manifest."""
-    return Provenance(
+    return ModelProvenance(
         experiment=config.name,
         trial=winner.row.id,
         winner=winner.name,

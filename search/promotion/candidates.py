@@ -142,7 +142,7 @@ def score(
     return evaluate(torch_network(Predictor(networks), find_device().device), patients, settings=settings)
 
 
-def rank(
+def rank_candidates(
     candidates: Sequence[Candidate], *, objectives: Sequence[str], dice_tolerance: float, ties: str
 ) -> list[Candidate]:
     """Return the candidates, the winner first.

@@ -19,7 +19,7 @@ from search.report.axes import read_axes
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.notes import notes_for_reader
-from search.report.rungs import Rung, read_rungs, rungs_figure
+from search.report.rungs import RungSummary, read_rungs, rungs_figure
 from search.report.snapshot import Snapshot, label_of, read_snapshot
 from search.report.space_figures import dice_along_axes, dice_over_pairs, parallel_coordinates
 from search.report.style import Figure, render
@@ -115,7 +115,7 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
     )
 
 
-def _contents(snapshot: Snapshot, rungs: Sequence[Rung], periods: Sequence[BusyPeriod]) -> list[tuple[str, str]]:
+def _contents(snapshot: Snapshot, rungs: Sequence[RungSummary], periods: Sequence[BusyPeriod]) -> list[tuple[str, str]]:
     """Return the id and the title of each section that the page has."""
     is_promoted = snapshot.metrics is not None
     sections = (
@@ -134,7 +134,7 @@ def _contents(snapshot: Snapshot, rungs: Sequence[Rung], periods: Sequence[BusyP
 
 
 def _figures(
-    snapshot: Snapshot, rungs: Sequence[Rung], periods: Sequence[BusyPeriod]
+    snapshot: Snapshot, rungs: Sequence[RungSummary], periods: Sequence[BusyPeriod]
 ) -> dict[str, list[Figure] | SpaceFigures | None]:
     """Return the figures by section. To add one, add it to the list of its section."""
     rows, metrics = snapshot.rows, snapshot.metrics

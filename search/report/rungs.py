@@ -16,7 +16,7 @@ from search.scheduling.schedulers import SCHEDULERS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class RungSummary:
     """The trials that the scheduler compared after an epoch, each with its Dice after it."""
 
     bracket: int
@@ -43,7 +43,7 @@ class Rung:
         return max(self.stopped.values(), default=None)
 
 
-def read_rungs(config: SearchConfig, rows: Sequence[Trial]) -> list[Rung]:
+def read_rungs(config: SearchConfig, rows: Sequence[Trial]) -> list[RungSummary]:
     """Return the rungs that a trial has reached, by bracket and epoch; none for a scheduler without rungs."""
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     rungs = [
@@ -54,7 +54,7 @@ def read_rungs(config: SearchConfig, rows: Sequence[Trial]) -> list[Rung]:
     return [rung for rung in rungs if rung.num_reached]
 
 
-def _rung(bracket: int, epoch: int, rows: Sequence[Trial]) -> Rung:
+def _rung(bracket: int, epoch: int, rows: Sequence[Trial]) -> RungSummary:
     continued: dict[str, float] = {}
     stopped: dict[str, float] = {}
     waiting: dict[str, float] = {}
@@ -68,10 +68,10 @@ def _rung(bracket: int, epoch: int, rows: Sequence[Trial]) -> Rung:
             waiting[row.id] = dice
         elif row.state == State.PRUNED:  # a trial that is COMPLETE or FAILED after this epoch was not compared
             stopped[row.id] = dice
-    return Rung(bracket=bracket, epoch=epoch, continued=continued, stopped=stopped, waiting=waiting)
+    return RungSummary(bracket=bracket, epoch=epoch, continued=continued, stopped=stopped, waiting=waiting)
 
 
-def rungs_figure(rungs: Sequence[Rung]) -> Figure | None:
+def rungs_figure(rungs: Sequence[RungSummary]) -> Figure | None:
     """Return a figure of every trial's Dice at the rungs that it reached; None without rungs."""
     if not rungs:
         return None

@@ -36,7 +36,7 @@ def keep_slices(folder: Path, number: int, epoch: int, content: bytes) -> None:
         logger.warning("validation slices are not kept: %s", error)
 
 
-def find_slices(folder: Path, number: int) -> dict[int, Path]:
+def find_kept_slices(folder: Path, number: int) -> dict[int, Path]:
     """Return the files with a trial's slices by epoch. A file that was cut off is left out."""
     found = {}
     for file in sorted((folder / FOLDER).glob(f"{trial_id(number)}[-.]*npz")):

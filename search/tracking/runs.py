@@ -16,7 +16,7 @@ from search.record.files import BEST_FOLDER, LOG_FILE, TABLE_FILE
 from search.record.trial_errors import headline
 from search.record.trials import Sample, State, TrialRow, read_rows, trial_id
 from search.space import SharedSettings, to_configs
-from search.tracking.kept_slices import find_slices
+from search.tracking.kept_slices import find_kept_slices
 from search.tracking.messages import RunUpdate
 
 SHORT_NAMES = {"learning_rate": "lr"}
@@ -167,7 +167,7 @@ def make_run(
     """
     metrics = [replace(epoch, elapsed_seconds=None) for epoch in epochs]
     numbers = {epoch.epoch for epoch in metrics}
-    slices = find_slices(tracking.folder, number)
+    slices = find_kept_slices(tracking.folder, number)
     best = tracking.folder / BEST_FOLDER
     return TrackedRun(
         id=run_id(tracking.group, number),

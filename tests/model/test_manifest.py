@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from model import manifest as module
-from model.manifest import FileEntry, Provenance, main, read_manifest, verify_manifest, write_manifest
+from model.manifest import FileEntry, ModelProvenance, main, read_manifest, verify_manifest, write_manifest
 from model.settings import ModelError
 from tests.support.faults import assert_fault
 
-PROVENANCE = Provenance(commit="c0ffee", versions={"torch": "1.2.3"}, trial="t001")
+PROVENANCE = ModelProvenance(commit="c0ffee", versions={"torch": "1.2.3"}, trial="t001")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_manifest_lists_every_file_and_the_provenance(folder):
 
 def test_manifest_can_be_written_again(folder):
     (folder / "card.md").write_text("new")
-    write_manifest(folder, Provenance(commit=None))
+    write_manifest(folder, ModelProvenance(commit=None))
     manifest = verify_manifest(folder)
     assert manifest.provenance.commit is None
     assert "card.md" in manifest.files
@@ -53,7 +53,7 @@ def test_manifest_can_be_written_again(folder):
 def test_failed_write_of_a_manifest_keeps_the_older_one(folder):
     before = (folder / "manifest.json").read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_manifest(folder, Provenance(test_dice=float("nan")))
+        write_manifest(folder, ModelProvenance(test_dice=float("nan")))
     assert (folder / "manifest.json").read_bytes() == before
     verify_manifest(folder)
 

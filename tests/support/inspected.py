@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from data.inspect import findings
 from data.inspect.__main__ import main
 from data.inspect.summarise import inspect_patient
-from data.inspect.summary import Channel, PatientSummary
+from data.inspect.summary import ChannelSummary, PatientSummary
 from data.patient import Patient, Volume
 from data.readers.phantom_drawing import draw_patient
 
@@ -98,11 +98,13 @@ def squares(
     return images, masks
 
 
-def channel(values: ArrayLike, counts: ArrayLike, head_counts: ArrayLike | None = None, *, name: str = "c") -> Channel:
+def channel(
+    values: ArrayLike, counts: ArrayLike, head_counts: ArrayLike | None = None, *, name: str = "c"
+) -> ChannelSummary:
     """Return the histogram of a channel; by default, all pixels belong to the head."""
     values, counts = np.array(values, np.float32), np.array(counts, np.float32)
     head = counts if head_counts is None else np.array(head_counts, np.float32)
-    return Channel(
+    return ChannelSummary(
         name=name, low=float(values.min()), high=float(values.max()), values=values, counts=counts, head_counts=head
     )
 

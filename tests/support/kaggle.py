@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from data import download
-from data.download import Counts, count, main
+from data.download import Counts, count_files, main
 
 ROOTS = ("kaggle_3m", "lgg-mri-segmentation/kaggle_3m")
 PATIENTS = {"TCGA_CS_1": 3, "TCGA_DU_2": 2}
@@ -109,7 +109,7 @@ def run(to: Path) -> int:
 
 def assert_complete(to: Path) -> None:
     """Check that the whole set was downloaded."""
-    assert count(to / "kaggle_3m") == EXPECTED
+    assert count_files(to / "kaggle_3m") == EXPECTED
     assert (to / "kaggle_3m/TCGA_CS_1/TCGA_CS_1_3_mask.tif").read_text() == "mask 3"
     assert not (to / ".partial").exists()
 

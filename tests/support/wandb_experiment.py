@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from model.manifest import Provenance, write_manifest
+from model.manifest import ModelProvenance, write_manifest
 from search.config import SearchConfig
 from search.experiment import config_record
 from search.record.events import Begin, EpochEnded, append_event
@@ -37,4 +37,4 @@ def write_tracked_experiment(folder: Path) -> None:
     best = folder / "best"
     best.mkdir()
     (best / "model.onnx").write_bytes(b"model")
-    write_manifest(best, Provenance(trial="t000"))
+    write_manifest(best, ModelProvenance(trial="t000"))

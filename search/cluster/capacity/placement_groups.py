@@ -8,7 +8,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group
 
 from search.cluster.capacity.lane_plan import describe_resources
-from search.cluster.ray_internals import GroupRecord, list_placement_groups
+from search.cluster.ray_internals import PlacementGroupInfo, list_placement_groups
 
 REQUEST_PREFIX = "room-for-another-lane-"
 """Prefix of the names of placement groups that only request machines."""
@@ -87,9 +87,9 @@ def describe_waiting_groups() -> list[str]:
     return [f"asked for {' + '.join(bundles)}, free: {free}" for bundles in asked]
 
 
-def _waiting(groups: Iterable[GroupRecord]) -> list[GroupRecord]:
+def _waiting(groups: Iterable[PlacementGroupInfo]) -> list[PlacementGroupInfo]:
     return [group for group in groups if group.is_pending and not _is_request(group)]
 
 
-def _is_request(group: GroupRecord) -> bool:
+def _is_request(group: PlacementGroupInfo) -> bool:
     return group.name.startswith(REQUEST_PREFIX)

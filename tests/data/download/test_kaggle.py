@@ -8,7 +8,7 @@ import zipfile
 import kagglehub
 import pytest
 
-from data.download import Counts, count
+from data.download import Counts, count_files
 from tests.support.kaggle import CLICKS, assert_complete, assert_failed, closed_port, run, write_archive
 
 
@@ -16,7 +16,7 @@ def test_count_counts_pairs_and_unpaired_files(tmp_path):
     for name in ("A/A_1.tif", "A/A_1_mask.tif", "A/A_2.tif", "B/B_1_mask.tif", "B/notes.txt", "data.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert count(tmp_path) == Counts(num_patients=1, num_slices=1, num_unpaired=2)
+    assert count_files(tmp_path) == Counts(num_patients=1, num_slices=1, num_unpaired=2)
 
 
 def test_download_fetches_the_set_from_kaggle_and_names_the_next_command(to, kaggle, capsys):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from search.compare.significance import bootstrap_p, holm, measure, signed_rank_p
+from search.compare.significance import bootstrap_p, holm, paired_difference, signed_rank_p
 from tests.search.compare.reference import enumerated_signed_rank_p
 
 
@@ -65,22 +65,22 @@ def test_bootstrap_p_is_never_zero_and_is_one_for_zeros():
 
 @pytest.mark.parametrize("shift", np.linspace(-0.1, 0.4, 26))
 def test_bootstrap_p_and_interval_agree(shift):
-    found = measure(np.random.default_rng(1).normal(0, 0.2, 9) + shift)
+    found = paired_difference(np.random.default_rng(1).normal(0, 0.2, 9) + shift)
     if abs(found.p_bootstrap - 0.05) > 0.001:  # at the border the interval lies between two samples
         assert (found.p_bootstrap < 0.05) == (found.mean.low > 0 or found.mean.high < 0)
 
 
-def test_measure_is_symmetric_in_the_two_models():
+def test_paired_difference_is_symmetric_in_the_two_models():
     differences = np.random.default_rng(3).normal(0.05, 0.1, 12)
-    one, other = measure(differences.tolist()), measure((-differences).tolist())
+    one, other = paired_difference(differences.tolist()), paired_difference((-differences).tolist())
     assert other.mean.mean == -one.mean.mean
     assert (other.mean.low, other.mean.high) == pytest.approx((-one.mean.high, -one.mean.low))
     assert (other.num_better, other.num_worse) == (one.num_worse, one.num_better)
     assert (other.p_bootstrap, other.p_wilcoxon) == (one.p_bootstrap, one.p_wilcoxon)
 
 
-def test_measure_counts_rounding_errors_as_ties():
-    found = measure([0.1 + 0.2 - 0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
+def test_paired_difference_counts_rounding_errors_as_ties():
+    found = paired_difference([0.1 + 0.2 - 0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
     assert (found.num_better, found.num_equal, found.num_worse) == (0, 6, 0)
     assert (found.p_bootstrap, found.p_wilcoxon) == (1.0, 1.0)
     assert (found.mean.mean, found.mean.low, found.mean.high) == (0.0, 0.0, 0.0)

@@ -10,7 +10,7 @@ from data.atomic import write
 from data.preprocess import Preprocessing
 from data.readers.lgg import scan
 from model.settings import Settings
-from search.promotion.candidates import NothingToPromote, is_worse, paired_gain, rank, rescore, with_ensemble
+from search.promotion.candidates import NothingToPromote, is_worse, paired_gain, rank_candidates, rescore, with_ensemble
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from tests.support.fakes import constant_state, head_of, trial_row, write_lgg_patient
@@ -29,7 +29,7 @@ def promote(rows, folder, patients, *, objectives=("val_dice",), dice_tolerance=
     rule = {"objectives": objectives, "dice_tolerance": dice_tolerance}
     candidates, passed_over = rescore(rows, folder, patients, settings=SETTINGS, num_candidates=3, **rule)
     assert passed_over == []
-    return rank(candidates, ties=ties, **rule)
+    return rank_candidates(candidates, ties=ties, **rule)
 
 
 @pytest.fixture
@@ -227,4 +227,4 @@ def test_rescore_includes_the_best_dice_with_several_objectives(tmp_path, patien
     rows = [make_costly_row(tmp_path, 0, 0.900, latency=50.0), make_costly_row(tmp_path, 1, 0.895, latency=5.0)]
     rule = {"objectives": ("val_dice", "latency_ms"), "dice_tolerance": 0.01}
     found, _ = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=1, **rule)
-    assert rank(found, ties="smaller", **rule)[0].name == "t001"
+    assert rank_candidates(found, ties="smaller", **rule)[0].name == "t001"

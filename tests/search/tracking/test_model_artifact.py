@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.manifest import Provenance, write_manifest
+from model.manifest import ModelProvenance, write_manifest
 from search.record.trials import TrialRow
 from search.space import SPACES
 from search.tracking.connection import Patience
@@ -31,7 +31,7 @@ def best(tmp_path) -> Path:
     (folder / "overlays").mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"model")
     (folder / "overlays" / "worst.png").write_bytes(b"picture")
-    write_manifest(folder, Provenance(trial="t003", commit="c0ffee"))
+    write_manifest(folder, ModelProvenance(trial="t003", commit="c0ffee"))
     return folder
 
 
@@ -86,7 +86,7 @@ def test_model_that_cannot_be_logged_is_a_sentence(tmp_path, best):
     problem = log_best(best, "offline")
     assert problem is not None
     assert problem.startswith(f"The model is in {best}, but not in W&B: {best}/manifest.json does not exist;")
-    write_manifest(best, Provenance())
+    write_manifest(best, ModelProvenance())
     assert log_best(best, "offline") is None
     assert len(read_run(tmp_path, 3)["artifacts"]) == 1
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.manifest import Provenance, write_manifest
+from model.manifest import ModelProvenance, write_manifest
 from search.experiment import recorded_config
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
@@ -62,11 +62,11 @@ def test_digest_changes_with_everything_that_is_sent(tmp_path):
     keep_some_slices(tmp_path, 0)
     best = tmp_path / "best"
     best.mkdir()
-    write_manifest(best, Provenance(trial="t000"))
+    write_manifest(best, ModelProvenance(trial="t000"))
     with_slices = make_run(tracking(tmp_path), 0, SAMPLE, EPOCHS)
     others = [replace(run, reason="x"), replace(run, epochs=EPOCHS[:2]), replace(run, state=State.FAILED), with_slices]
     digests = [one.digest for one in (run, *others, replace(run, model=best))]
-    write_manifest(best, Provenance(trial="t000", commit="c0ffee"))
+    write_manifest(best, ModelProvenance(trial="t000", commit="c0ffee"))
     digests.append(replace(run, model=best).digest)
     assert len(set(digests)) == len(digests)
     assert (
