@@ -5,7 +5,6 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from data.atomic import write
+from model.export.parity import Parity
 from model.export.predictor import Predictor, torch_network
 from model.inference.onnx_file import METADATA_KEY, settings_of
 from model.inference.runtime import onnxruntime_network
@@ -30,21 +30,6 @@ MAX_DIFFERENCE = 1e-4
 
 class ExportError(ValueError):
     """The exported model does not compute what the network computes, or could not be made; a fault of the program."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parity:
-    """How much an exported model differs from its network on the same slices."""
-
-    max_probability_difference: float
-    """Largest absolute difference in any pixel."""
-
-    dice_difference: float
-    """1 - Dice between the two predictions, over all slices together, without the pixels within MAX_DIFFERENCE of the
-    threshold; 0 if both predictions are empty."""
-
-    num_slices: int
-    """Number of slices compared."""
 
 
 class RowwiseInstanceNorm(nn.Module):

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import UInt8
 
 from data.atomic import write
-from model.export.onnx_export import Parity, check_exportable, example_inputs, prove
+from model.export.onnx_export import check_exportable, example_inputs, prove
+from model.export.parity import Parity
 from model.export.predictor import Predictor
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.volume import Network

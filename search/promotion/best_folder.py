@@ -11,6 +11,7 @@ from data.patient import Patient
 from data.readers.table import READERS
 from model.device import find_device
 from model.export.onnx_export import export_onnx
+from model.export.parity import Parity
 from model.export.predictor import Predictor, torch_network
 from model.export.torch_program import PROGRAM_NAME, export_program
 from model.inference.onnx_file import MODEL_NAME
@@ -30,11 +31,10 @@ from search.record.codec import without_nan
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import BEST_FOLDER, METRICS_FILE
 from search.record.model_metrics import (
-    ChoiceRecord,
     CrossValidationRecord,
     FrontRecord,
+    InferenceChoice,
     ModelMetrics,
-    ParityRecord,
     write_metrics,
 )
 from search.record.objectives import pareto_front
@@ -52,13 +52,13 @@ class PromotedModel:
 
     predictor: Predictor
     settings: Settings
-    choices: tuple[ChoiceRecord, ...]
+    choices: tuple[InferenceChoice, ...]
     """Everything that was tried on the validation patients."""
 
-    parity: ParityRecord
+    parity: Parity
     """How far model.onnx differs from the network."""
 
-    program_parity: ParityRecord
+    program_parity: Parity
     """How far model.pt2 differs from the network."""
 
 
@@ -158,12 +158,11 @@ def _front(rows: Sequence[TrialRow], objectives: Sequence[str]) -> tuple[FrontRe
 
 def _choose(
     winner: Candidate, config: SearchConfig, settings: Settings, val_patients: Sequence[Patient]
-) -> tuple[Predictor, Settings, tuple[ChoiceRecord, ...]]:
+) -> tuple[Predictor, Settings, tuple[InferenceChoice, ...]]:
     """Return the winner's predictor and settings as chosen on the validation patients, and all that was tried."""
     if not config.promotion.choose:
         return Predictor(winner.networks), settings, ()
-    predictor, settings, choices = choose_inference(winner.networks, settings, val_patients, find_device().device)
-    return predictor, settings, tuple(ChoiceRecord(**vars(choice)) for choice in choices)
+    return choose_inference(winner.networks, settings, val_patients, find_device().device)
 
 
 def _export(
@@ -179,8 +178,8 @@ def _export(
         predictor=predictor,
         settings=settings,
         choices=choices,
-        parity=ParityRecord(**vars(onnx)),
-        program_parity=ParityRecord(**vars(program)),
+        parity=onnx,
+        program_parity=program,
     )
 
 

@@ -7,7 +7,7 @@ validation pixels by at least one percent.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from model.scoring.evaluate import evaluate_patient
 from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from search.promotion.candidates import ROUNDING, paired_gain
+from search.record.model_metrics import InferenceChoice
 
 MIN_CALIBRATION_GAIN = 0.01
 """Fraction by which a temperature must lower the negative log-likelihood of the validation pixels."""
@@ -30,23 +31,9 @@ MIN_PATIENTS = 3
 DEFAULT_THRESHOLD = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class InferenceChoice:
-    """A setting of the prediction that was tried on the validation patients."""
-
-    name: str
-    value: float | bool
-    measure: str
-    """What was compared: `mean Dice`, where more is better, or `negative log-likelihood`, where less is."""
-
-    before: float
-    after: float
-    kept: bool
-
-
 def choose_inference(
     networks: Sequence[SegmentationNetwork], settings: Settings, patients: Sequence[Patient], device: torch.device
-) -> tuple[Predictor, Settings, list[InferenceChoice]]:
+) -> tuple[Predictor, Settings, tuple[InferenceChoice, ...]]:
     """Return the predictor, the settings of the prediction, and everything that was tried.
 
     Patients are predicted three or four times, one at a time. The temperature is applied before probabilities are
@@ -64,7 +51,7 @@ def choose_inference(
     settings = replace(settings, threshold=best if cut.kept else DEFAULT_THRESHOLD)
     predictor = Predictor(networks, flips=mirror.kept, temperature=temperature, threshold=settings.threshold)
     component = _largest_component(torch_network(predictor, device), settings, patients)
-    return predictor, replace(settings, largest_component=component.kept), [mirror, calibration, cut, component]
+    return predictor, replace(settings, largest_component=component.kept), (mirror, calibration, cut, component)
 
 
 def _count(

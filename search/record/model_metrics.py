@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, SerializerFunctionWrapHandler, WrapSeriali
 
 from data.atomic import write
 from data.errors import UserError
+from model.export.parity import Parity
 from model.scoring.scores import AssessmentSummary, PatientScore, ScoreSummary
 from search.record.codec import JsonObject, check_version, from_json, to_json, without_nan
 from search.record.trials import Sample
@@ -19,13 +20,13 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChoiceRecord:
-    """A setting of prediction that was tried on the validation patients (search/promotion/inference_choices.py)."""
+class InferenceChoice:
+    """A setting of the prediction that was tried on the validation patients (search/promotion/inference_choices.py)."""
 
     name: str
     value: float | bool
     measure: str
-    """Name of the measure that was compared, for people."""
+    """What was compared: `mean Dice`, where more is better, or `negative log-likelihood`, where less is."""
 
     before: float
     after: float
@@ -43,15 +44,6 @@ class CandidateRecord:
 
     rescored_dice: float
     num_parameters: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParityRecord:
-    """How far the outputs of an exported model are from those of the network."""
-
-    max_probability_difference: float
-    dice_difference: float
-    num_slices: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +132,7 @@ class ModelMetrics:
     """Whether a slice is predicted with its mirror image as well."""
 
     temperature: float
-    choices: tuple[ChoiceRecord, ...] = ()
+    choices: tuple[InferenceChoice, ...] = ()
     test: StoredSummary
     test_patients: tuple[PatientScore, ...]
     assessment: AssessmentSummary = field(default_factory=AssessmentSummary)
@@ -152,10 +144,10 @@ class ModelMetrics:
     validation: StoredSummary
     validation_patients: tuple[PatientScore, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
-    parity: ParityRecord
+    parity: Parity
     """Parity of model.onnx."""
 
-    program_parity: ParityRecord | None = None
+    program_parity: Parity | None = None
     """Parity of model.pt2; None where it was not exported."""
 
     pareto_front: tuple[FrontRecord, ...] = ()
