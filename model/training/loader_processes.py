@@ -80,11 +80,12 @@ class LoaderProcesses(Generic[Task, Result]):
         Results of an earlier call that were not taken yet are dropped.
 
         Raises:
-            ProcessLost: A process died; raised by the iterator.
+            ProcessLost: A process died, since the last call or while the iterator is used.
         """
         assert self._loader is not None, "the processes are closed"
         self._tasks[:] = tasks
-        return _results(iter(self._loader))
+        with _process_lost():
+            return _results(iter(self._loader))
 
     def close(self) -> None:
         """End the processes as soon as nothing iterates over their results any more.
@@ -95,8 +96,15 @@ class LoaderProcesses(Generic[Task, Result]):
 
 
 def _results(found: Iterator[Result]) -> Iterator[Result]:
-    try:
+    with _process_lost():
         yield from found
+
+
+@contextmanager
+def _process_lost() -> Iterator[None]:
+    """Raise ProcessLost in place of PyTorch's error."""
+    try:
+        yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):  # PyTorch has no exception of its own for it
             raise

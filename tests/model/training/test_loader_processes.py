@@ -38,3 +38,11 @@ def test_processes_say_that_one_was_killed():
 
     with pytest.raises(ProcessLost, match="DataLoader worker"):
         list(LoaderProcesses(die, num_processes=2)(range(4)))
+
+
+def test_processes_say_that_one_was_killed_since_the_last_epoch():
+    processes = LoaderProcesses(lambda task: os.getpid(), num_processes=2)
+    one, *_ = processes(range(4))
+    os.kill(one, signal.SIGKILL)
+    with pytest.raises(ProcessLost, match="DataLoader worker"):
+        list(processes(range(4)))
