@@ -4,6 +4,7 @@ A dataclass whose shape on disk differs from that in memory has a `model_validat
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -65,7 +66,7 @@ def from_json(kind: type[T], values: object, where: str) -> T:
     try:
         return _validator(kind).validate_python(values)
     except ValidationError as error:
-        raise UserError(_explain(error.errors(include_url=False)[0], where)) from None
+        raise UserError(_explain(error.errors(include_url=False), where)) from None
 
 
 def to_json(record: object) -> JsonObject:
@@ -82,9 +83,10 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _explain(problem: ErrorDetails, where: str) -> str:
-    """Return a mistake that pydantic found in this program's words."""
-    keys = [key for key in problem["loc"] if key not in NOT_ON_DISK]
+def _explain(problems: Sequence[ErrorDetails], where: str) -> str:
+    """Return the first mistake that pydantic found in this program's words."""
+    problem = problems[0]
+    keys = [key for key in problem["loc"] if key not in NOT_ON_DISK and not str(key).startswith("function-")]
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
     place, context = f"{where}: {path}" if path else where, problem.get("ctx", {})
     if problem["type"] == "missing":
@@ -93,7 +95,11 @@ def _explain(problem: ErrorDetails, where: str) -> str:
         return f"{place}: {context['error']}"
     shown = repr(problem["input"])
     shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-    return f"{place} is {shown}, but must be {LEGAL.get(problem['type']) or context['expected']}"
+    # A value that may be of several types has a problem for each of them.
+    legal = dict.fromkeys(
+        LEGAL[one["type"]] for one in problems if one["input"] is problem["input"] and one["type"] in LEGAL
+    )
+    return f"{place} is {shown}, but must be {' or '.join(legal) or context['expected']}"
 
 
 @cache

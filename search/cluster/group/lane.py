@@ -132,7 +132,8 @@ class Lane(tune.Trainable):
 
     def _reported(self, report: Report) -> LaneReport:
         epoch = EpochMetrics.from_json(report.metrics)
-        self._history.append(epoch)
+        if epoch.epoch not in {one.epoch for one in self._history}:  # a training that was over repeats its last epoch
+            self._history.append(epoch)
         slices = self._slices_of_new_best(epoch)
         return LaneReport(metrics=epoch, finished=report.finished, failure=report.failure, slices=slices)
 

@@ -37,3 +37,11 @@ def test_lane_reports_an_epoch_whose_slices_cannot_be_predicted(wants_slices):
     vars(lane).update(_group=group, _wants_slices=wants_slices, _best_dice=0.1, _history=[], _slowest_seconds=None)
     report = lane._reported(Report(metrics={"epoch": 1, "val_dice": 0.5}, finished=False, failure=None))
     assert report == LaneReport(metrics=EpochMetrics(epoch=1, val_dice=0.5), finished=False)
+
+
+def test_lane_keeps_an_epoch_once_if_a_resumed_training_was_over():
+    last = EpochMetrics(epoch=2, val_dice=0.5)
+    lane = Lane.__new__(Lane)
+    vars(lane).update(_best_dice=0.9, _history=[EpochMetrics(epoch=1, val_dice=0.25), last])
+    lane._reported(Report(metrics=dict(last.to_json()), finished=True, failure=None))
+    assert [epoch.epoch for epoch in lane._history] == [1, 2]

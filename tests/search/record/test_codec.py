@@ -71,6 +71,7 @@ def test_missing_keys_have_their_defaults_and_unknown_ones_are_ignored():
         ({"state": "WELL"}, "file: state is 'WELL', but must be 'COMPLETE', 'PRUNED' or 'FAILED'"),
         ({"unit": "cm"}, "file: unit is 'cm', but must be 'mm' or 'pixels'"),
         ({"by_epoch": {"one": 0.5}}, "file: by_epoch.one is 'one', but must be a whole number"),
+        ({"value": "x"}, "file: value is 'x', but must be a number or true or false"),
         ({"by_epoch": {"1": "x"}}, "file: by_epoch.1 is 'x', but must be a number"),
     ],
 )
