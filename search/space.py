@@ -76,6 +76,12 @@ def to_configs(sample: Sample, shared: SharedSettings) -> tuple[NetworkConfig, T
     )
 
 
+def default_sample(space: Space, architecture: str = DEFAULT_ARCHITECTURE) -> Sample:
+    """Return the sample of a space that describes the default network and training."""
+    defaults = vars(find_architecture(architecture).config()) | vars(TrainConfig(max_epochs=1))
+    return {name: defaults[name] for name in space}
+
+
 def describe(space: Space) -> dict[str, str]:
     """Return a description of each axis for people, such as "0.0001 to 0.01, log"."""
     return {name: _describe_axis(axis) for name, axis in space.items()}

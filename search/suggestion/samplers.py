@@ -24,8 +24,9 @@ from optuna.samplers import (
     TPESampler,
 )
 
-from search.space import Space
+from search.space import Space, default_sample
 from search.suggestion.forest import ForestSampler
+from search.suggestion.gaussian_process import GaussianProcessSampler
 
 GRID_STEPS = 4
 """Values of a continuous axis on a grid."""
@@ -66,12 +67,15 @@ class SamplerKind:
     one_objective: bool = False
     """Whether it cannot search for several objectives."""
 
-    takes_samples: bool = True
-    """Whether `--try` can give it configurations to begin with."""
-
 
 def _forest(request: SamplerRequest) -> BaseSampler:
     return ForestSampler(seed=request.seed, num_random=request.num_random, max_epochs=request.max_epochs)
+
+
+def _prior_gp(request: SamplerRequest) -> BaseSampler:
+    return GaussianProcessSampler(
+        seed=request.seed, max_epochs=request.max_epochs, default=default_sample(request.space)
+    )
 
 
 def _tpe(request: SamplerRequest) -> BaseSampler:
@@ -117,6 +121,9 @@ def _grid_values(axis: optuna.distributions.BaseDistribution) -> list[Any]:
 
 
 SAMPLERS = {
+    "prior_gp": SamplerKind(
+        make=_prior_gp, description="a Gaussian process that expects the best near the default", one_objective=True
+    ),
     "tpe": SamplerKind(make=_tpe, description="Tree-structured Parzen Estimator", is_model=True),
     "forest": SamplerKind(
         make=_forest, description="a random forest of learning curves", is_model=True, one_objective=True
@@ -125,6 +132,6 @@ SAMPLERS = {
     "cmaes": SamplerKind(make=_cmaes, description="CMA-ES", one_objective=True),
     "random": SamplerKind(make=_random, description="uniformly random"),
     "qmc": SamplerKind(make=_qmc, description="a scrambled Sobol sequence"),
-    "grid": SamplerKind(make=_grid, description="all points of a grid", takes_samples=False),
+    "grid": SamplerKind(make=_grid, description="all points of a grid"),
 }
 """The samplers, by their searcher's name on the command line."""

@@ -10,8 +10,19 @@ from data.errors import UserError
 from model.networks import NETWORKS
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
-from search.space import CORE, SPACES, WIDE, SharedSettings, batch_sizes, describe, largest_network, to_configs
+from search.space import (
+    CORE,
+    SPACES,
+    WIDE,
+    SharedSettings,
+    batch_sizes,
+    default_sample,
+    describe,
+    largest_network,
+    to_configs,
+)
 from tests.support.plain_network import PLAIN, PlainConfig
+from tests.support.searching import in_space
 
 FIXED = SharedSettings(in_channels=3, max_epochs=9, batch_size=16, width=12, patience=5, precision="float32", seed=4)
 
@@ -93,3 +104,11 @@ def test_space_without_an_axis_has_the_default():
     assert largest_network({"depth": IntDistribution(1, 3)}) == UNetConfig(depth=3)
     assert batch_sizes({}, 24) == (24,)
     assert batch_sizes(WIDE, 24) == (8, 16, 32)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_default_sample_lies_in_every_space_and_changes_nothing(name):
+    sample = default_sample(SPACES[name])
+    assert in_space(sample, SPACES[name])
+    shared = replace(FIXED, batch_size=16, width=16)
+    assert to_configs(sample, shared) == to_configs({}, shared)

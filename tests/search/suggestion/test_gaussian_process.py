@@ -1,0 +1,86 @@
+"""The Gaussian process: its belief before the first trial, what it learns, and what it suggests."""
+
+import math
+
+import numpy as np
+import pytest
+
+from search.record.trials import State
+from search.space import CORE, WIDE, default_sample
+from search.suggestion.gaussian_process import Kernel, condition, expected_improvement
+from search.suggestion.unit_cube import UnitCube
+from tests.support.searching import FULL, MAX_EPOCHS, in_space, make_searcher, samples_of, search, train
+
+CENTRE = np.array([0.5, 0.5])
+
+
+def test_belief_is_a_bowl_around_the_default_by_hand():
+    kernel = Kernel(level=0.7, depth=0.04, width=0.25)
+    points = np.array([[0.5, 0.5], [0.75, 0.5], [1.0, 0.75]])
+    assert kernel.mean(points, CENTRE) == pytest.approx([0.7, 0.68, 0.7 - 0.04 * (2.0 + 0.5)])
+    assert kernel.variance(points, CENTRE) == pytest.approx(np.diag(kernel.covariance(points, points, CENTRE)))
+
+
+def test_posterior_of_one_observation_by_hand():
+    kernel = Kernel(level=0.6, level_deviation=0.1, depth=0.0, depth_deviation=0.0, amplitude=0.0, noise=0.1)
+    posterior = condition(kernel, CENTRE, CENTRE[None], np.array([0.8]), np.array([0.1]))
+    mean, deviation = posterior.predict(np.array([[0.1, 0.9]]))
+    assert mean == pytest.approx([0.7], abs=1e-4)  # halfway: belief and observation are equally sure
+    assert deviation == pytest.approx([0.1 / math.sqrt(2)], abs=1e-4)
+
+
+def test_posterior_passes_near_what_it_has_seen_and_is_less_sure_far_away():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(size=(12, 2))
+    dices = 0.7 - 0.2 * ((points - 0.8) ** 2).sum(1)  # the best is not the default
+    posterior = condition(Kernel(), CENTRE, points, dices, np.full(12, 0.005))
+    mean, deviation = posterior.predict(points)
+    assert mean == pytest.approx(dices, abs=0.01)
+    corner, sure = posterior.predict(np.array([[0.8, 0.8]])), posterior.predict(CENTRE[None])
+    assert corner[0] > sure[0]
+    assert deviation.max() < posterior.predict(np.array([[0.0, 1.0]]))[1].max() + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "expected"),
+    [(0.5, 0.1, 0.1 / math.sqrt(2 * math.pi)), (0.9, 1e-6, 0.4), (0.1, 1e-6, 0.0)],
+)
+def test_expected_improvement_by_hand(mean, deviation, expected):
+    found = expected_improvement(np.array([mean]), np.array([deviation]), above=0.5)
+    assert found == pytest.approx([expected], abs=1e-9)
+
+
+@pytest.mark.parametrize("space", [CORE, WIDE], ids=["core", "wide"])
+def test_suggestions_lie_in_the_space_and_differ(space):
+    searcher = make_searcher("prior_gp", space=space, first=[default_sample(space)])
+    samples = samples_of(search(searcher, 8, (State.COMPLETE, State.PRUNED)))
+    assert all(in_space(sample, space) for sample in samples)
+    assert len({str(sample) for sample in samples}) == 8
+
+
+def test_trials_that_run_side_by_side_differ():
+    searcher = make_searcher("prior_gp", first=[FULL])
+    train(searcher)
+    places = UnitCube(CORE).encode(*(searcher.suggest().sample for _ in range(4)))
+    gaps = [np.abs(a - b).max() for i, a in enumerate(places) for b in places[:i]]
+    assert min(gaps) > 0.02
+
+
+def test_twelve_trials_find_more_than_twelve_random_ones():
+    def best(sampler: str, seed: int) -> float:
+        searcher = make_searcher(sampler, seed=seed, first=[default_sample(CORE)])
+        for _ in range(12):
+            train(searcher)
+        return max(max(values.values()) for values in searcher._reported.values())
+
+    ours, chance = (np.mean([best(sampler, seed) for seed in range(6)]) for sampler in ("prior_gp", "random"))
+    assert ours > chance + 0.005
+
+
+def test_an_early_end_counts_less_than_a_whole_training():
+    """A short trial that looks as good as a long one promises more, because later epochs add to it."""
+    assert MAX_EPOCHS == 9
+    short, whole = make_searcher("prior_gp", first=[FULL]), make_searcher("prior_gp", first=[FULL])
+    train(short, State.PRUNED, num_epochs=1)
+    train(whole)
+    assert short.suggest().sample != whole.suggest().sample
