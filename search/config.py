@@ -94,6 +94,10 @@ class SearchConfig:
     """JSON file with a list of configurations to try before any other, such as `[{"learning_rate": 0.001}]`. Axes that
     a configuration leaves out are sampled."""
 
+    begin_with_default: bool = True
+    """Whether the first trial has the default configuration and is trained to its end. A trial is promoted only if it
+    is better than this one by more than the standard error of the difference."""
+
     scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {_describe(SCHEDULERS)}.")] = "asha"
 
     grace_period: Annotated[int | None, AtLeast(1)] = None
@@ -161,10 +165,6 @@ class SearchConfig:
         for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:
                 raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
-        if self.try_first and not SAMPLERS[self.searcher].takes_samples:
-            raise UserError(
-                f"try has no effect with the searcher {self.searcher}, which tries its own points: leave one out"
-            )
         self._check_objectives()
         for option in ("name", "resume"):
             check_name(option, getattr(self, option))
@@ -190,7 +190,13 @@ class SearchConfig:
             max_epochs=self.max_epochs,
             grace_period=self.grace_period or max(1, self.max_epochs // 9),
             reduction_factor=self.reduction_factor,
+            default_trial=self.default_trial,
         )
+
+    @property
+    def default_trial(self) -> int | None:
+        """Number of the trial with the default configuration; None if there is none."""
+        return 0 if self.begin_with_default else None
 
     def shared_settings(self, in_channels: int) -> SharedSettings:
         """Return what all trials of this search have in common."""

@@ -127,6 +127,7 @@ def recorded_config(folder: Path) -> SearchConfig:
         raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
     # The folder may be a copy, so its present name and place count, not those in the file.
     values |= {"out": folder.parent, "name": folder.name}
+    values.setdefault("begin_with_default", False)  # experiments that do not record it had no such trial
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
     try:

@@ -28,8 +28,9 @@ from search.config import SearchConfig
 from search.console import say
 from search.experiment import check_fingerprint, config_record, exclusive_writer, recorded_config
 from search.promotion.best_folder import BEST_FOLDER, default_settings, write_best_folder
-from search.promotion.candidates import Candidate, NothingToPromote, rank_candidates, rescore, with_ensemble
+from search.promotion.candidates import Candidate, NothingToPromote, rescore
 from search.promotion.final_scores import SplitPatients
+from search.promotion.ranking import rank_candidates, with_ensemble
 from search.promotion.retraining import check_folds, cross_validate, train_with_seeds
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
@@ -164,9 +165,16 @@ def _candidates(
         objectives=config.objective,
         dice_tolerance=config.dice_tolerance,
         ties=config.promotion.ties,
+        default_trial=config.default_trial,
     )
     options = {"objectives": config.objective, "dice_tolerance": config.dice_tolerance}
-    scored = partial(rescore, settings=settings, num_candidates=config.promotion.candidates, **options)
+    scored = partial(
+        rescore,
+        settings=settings,
+        num_candidates=config.promotion.candidates,
+        default_trial=config.default_trial,
+        **options,
+    )
     found, skipped = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
     for problem in skipped:
         print(f"note: {problem}", file=sys.stderr)

@@ -18,7 +18,7 @@ from search.record.experiment_record import EarlierTrial, WarmStart, read_experi
 from search.record.files import CONFIG_FILE, TABLE_FILE
 from search.record.objectives import costs
 from search.record.trials import Sample, State, TrialRow, read_rows
-from search.space import SPACES, Space, describe, to_configs
+from search.space import SPACES, Space, default_sample, describe, to_configs
 from search.storage.download import sync_down
 from search.suggestion.searcher import Observation
 
@@ -40,20 +40,24 @@ def gather(config: SearchConfig) -> WarmStart:
                 "--warm-start"
             )
         earlier += found
-    first = [] if config.try_first is None else _read_samples(config.try_first, space)
+    first = [default_sample(space)] if config.begin_with_default else []
+    first += [] if config.try_first is None else _read_samples(config.try_first, space)
     return WarmStart(earlier=tuple(earlier), first=tuple(first))
 
 
-def load(folder: Path) -> tuple[list[Observation], list[Sample]]:
-    """Return the earlier trials that an experiment's searcher learns from, and the samples that it tries first."""
+def load(folder: Path) -> WarmStart:
+    """Return what an experiment knew before its first trial."""
     if not (folder / CONFIG_FILE).exists():  # run_search without an experiment, as tests do
-        return [], []
-    known = read_experiment(folder).known
-    earlier = [
+        return WarmStart()
+    return read_experiment(folder).known
+
+
+def observations(known: WarmStart) -> list[Observation]:
+    """Return the earlier trials as the searcher learns from them."""
+    return [
         Observation(sample=one.sample, values=dict(one.values), costs=dict(one.costs), state=one.state, attrs={})
         for one in known.earlier
     ]
-    return earlier, list(known.first)
 
 
 def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[EarlierTrial]:

@@ -24,6 +24,7 @@ from search.coordination.coordinator import Coordinator
 from search.coordination.listener import Listeners
 from search.coordination.recorder import Recorder
 from search.coordination.trial_progress import Phase
+from search.record.experiment_record import WarmStart
 from search.record.files import LOG_FILE, RAY_FOLDER, STUDY_FILE, TABLE_FILE
 from search.record.trials import TrialRow, read_rows
 from search.scheduling.scheduler import Scheduler
@@ -85,7 +86,7 @@ def run_search(
     checkpoints = Checkpoints(storage_path_of(folder) / RAY_FOLDER, remove=remover.remove)
     scheduler = SCHEDULERS[config.scheduler].make(config.budget())
     screen = _open_screen(config, scheduler, clock, num_lanes=num_lanes, lanes=lanes)
-    recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, logs=logs)
+    recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, config.default_trial, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints, tracker)
     capacity = open_lane_capacity(config, lanes, screen.on_lanes) if lanes else None
     stop = StopRequest(config.time_budget_seconds)
@@ -157,8 +158,9 @@ def _open_coordinator(
     # Table and study are written again from the log, so it does not matter how a killed process left them.
     for derived in (folder / TABLE_FILE, folder / STUDY_FILE):
         derived.unlink(missing_ok=True)
+    known = warm_start.load(folder)
     coordinator = Coordinator(
-        _open_searcher(config, folder),
+        _open_searcher(config, known, folder),
         scheduler,
         num_trials=config.trials,
         listener=Listeners(recorder, screen, tracker),
@@ -175,8 +177,7 @@ def _open_coordinator(
     return coordinator
 
 
-def _open_searcher(config: SearchConfig, folder: Path) -> OptunaSearcher:
-    earlier, first = warm_start.load(folder)
+def _open_searcher(config: SearchConfig, known: WarmStart, folder: Path) -> OptunaSearcher:
     return OptunaSearcher(
         SPACES[config.space],
         sampler=config.searcher,
@@ -186,8 +187,8 @@ def _open_searcher(config: SearchConfig, folder: Path) -> OptunaSearcher:
         objectives=config.objective,
         study=folder / STUDY_FILE,
         name=config.name,
-        first=first,
-        earlier=earlier,
+        first=known.first,
+        earlier=warm_start.observations(known),
     )
 
 

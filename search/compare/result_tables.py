@@ -22,6 +22,7 @@ def scores(experiments: Sequence[Experiment]) -> Table:
         "best validation Dice": _best_validation,
         "median validation Dice": _median_validation,
         "promoted model, validation Dice": lambda one: _mean_of(one.metrics and one.metrics.validation),
+        "gain over the default configuration": _gain,
         "promoted model, test Dice": lambda one: _mean_of(one.metrics and one.metrics.test),
         "95 % interval": lambda one: one.metrics.test.dice.interval if one.metrics else DASH,
         "median test Dice": lambda one: format_score(one.metrics.test.dice.median) if one.metrics else DASH,
@@ -101,6 +102,11 @@ def efficiency(experiments: Sequence[Experiment]) -> Table:
         rows=tuple((label, *map(format_score, dices)) for label, dices in rows.items()),
         notes=tuple(notes),
     )
+
+
+def _gain(experiment: Experiment) -> str:
+    gain = experiment.metrics and experiment.metrics.gain
+    return f"{gain.gain:+.4f} ± {gain.standard_error:.4f}" if gain else DASH
 
 
 def _budgets(spent: Sequence[float]) -> list[float]:

@@ -19,12 +19,14 @@ class Recorder:
         table: Path,
         checkpoints: Checkpoints,
         objectives: Sequence[str] = (METRIC,),
+        default_trial: int | None = None,
         *,
         logs: Path | None = None,
     ) -> None:
         self._table = table
         self._checkpoints = checkpoints
         self._objectives = objectives
+        self._default_trial = default_trial
         self._logs = logs
         self._kept: list[TrialRow] = []
 
@@ -70,7 +72,7 @@ class Recorder:
             self._checkpoints.drop(row.number)
             return
         before = [*self._kept, row]
-        self._kept = worth_keeping(before, self._objectives)
+        self._kept = worth_keeping(before, self._objectives, self._default_trial)
         for loser in before:
             if loser not in self._kept:
                 self._checkpoints.drop(loser.number)

@@ -26,6 +26,7 @@ from search.promotion.candidates import Candidate
 from search.promotion.card import write_card
 from search.promotion.final_scores import FinalScores, SplitPatients, score_test_patients
 from search.promotion.inference_choices import choose_inference
+from search.promotion.ranking import gain_over_default
 from search.promotion.replaced_folder import replaced_folder
 from search.record.codec import without_nan
 from search.record.experiment_record import ExperimentRecord
@@ -93,7 +94,7 @@ def write_best_folder(
         tested = score_test_patients(
             network, patients, model.settings, winner=winner.name, experiment=folder, folder=partial
         )
-        metrics = _metrics(candidates, model, tested, _front(rows, config.objective), cross_validation)
+        metrics = _metrics(candidates, model, tested, rows, config, cross_validation)
         _describe(partial, metrics, experiment, config, rows, winner, model.settings)
     return metrics
 
@@ -113,7 +114,8 @@ def _metrics(
     candidates: list[Candidate],
     model: PromotedModel,
     tested: FinalScores,
-    front: tuple[FrontRecord, ...],
+    rows: list[TrialRow],
+    config: SearchConfig,
     cross_validation: CrossValidationRecord | None,
 ) -> ModelMetrics:
     """Return the metrics of the winner, which is the first candidate."""
@@ -135,9 +137,10 @@ def _metrics(
         validation=summarise(winner.scores),
         validation_patients=tuple(winner.scores),
         candidates=tuple(candidate.record() for candidate in candidates),
+        gain=gain_over_default(candidates, config.default_trial),
         parity=model.parity,
         program_parity=model.program_parity,
-        pareto_front=front,
+        pareto_front=_front(rows, config.objective),
         cross_validation=cross_validation,
     )
 

@@ -130,7 +130,12 @@ def _rule(config: SearchConfig) -> str:
     return (
         "Of the candidates whose mean Dice on the validation patients is less than one standard error of the "
         "difference below the best, the network with the fewest parameters wins. An ensemble wins only if it is better "
-        "than every candidate by more than one standard error."
+        "than every candidate by more than one standard error"
+        + (
+            ", and a configuration other than the default only if it is better than the default by more than that."
+            if config.begin_with_default
+            else "."
+        )
     )
 
 

@@ -19,7 +19,7 @@ from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, best_thresho
 from model.scoring.evaluate import evaluate_patient
 from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
-from search.promotion.candidates import ROUNDING, paired_gain
+from search.promotion.ranking import ROUNDING, paired_gain
 from search.record.model_metrics import InferenceChoice
 
 MIN_CALIBRATION_GAIN = 0.01

@@ -13,6 +13,7 @@ from data.errors import UserError
 from model.export.parity import Parity
 from model.scoring.scores import AssessmentSummary, PatientScore, ScoreSummary
 from search.record.codec import JsonObject, check_version, from_json, to_json, without_nan
+from search.record.gain import GainRecord
 from search.record.trials import Sample
 
 VERSION = 1
@@ -144,6 +145,9 @@ class ModelMetrics:
     validation: StoredSummary
     validation_patients: tuple[PatientScore, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
+    gain: GainRecord | None = None
+    """The gain over the default configuration; None if the search did not begin with it, or it left no checkpoint."""
+
     parity: Parity
     """Parity of model.onnx."""
 

@@ -78,12 +78,12 @@ def pareto_front(rows: Sequence[R], objectives: Sequence[str]) -> list[R]:
     return [row for row, mine in scored if not any(dominates(theirs, mine) for _, theirs in scored)]
 
 
-def worth_keeping(rows: Sequence[R], objectives: Sequence[str]) -> list[R]:
-    """Return the trials whose checkpoints are kept, best first: the best NUM_KEPT, and with several objectives the
-    Pareto front."""
+def worth_keeping(rows: Sequence[R], objectives: Sequence[str], default_trial: int | None = None) -> list[R]:
+    """Return the trials whose checkpoints are kept, best first: the best NUM_KEPT, the one with the default
+    configuration, and with several objectives the Pareto front."""
     ranked = best_first(rows)
     front = pareto_front(ranked, objectives) if costs(objectives) else []
-    return [row for place, row in enumerate(ranked) if place < NUM_KEPT or row in front]
+    return [row for place, row in enumerate(ranked) if place < NUM_KEPT or row in front or row.number == default_trial]
 
 
 def in_order_of_promotion(

@@ -38,6 +38,7 @@ class Asha:
 
     def __init__(self, budget: Budget) -> None:
         self._reduction_factor = budget.reduction_factor
+        self._default_trial = budget.default_trial
         self._rungs: dict[int, Rung] = {}
         epoch, capacity = budget.grace_period, budget.num_trials
         while epoch < budget.max_epochs:  # a rung at the last epoch would save nothing
@@ -63,7 +64,8 @@ class Asha:
             return Verdict.CONTINUE
         if number not in rung.arrived:
             rung.arrive(number, merits)
-        if rung.has_promotable(self._reduction_factor) and rung.paused[0] == number:
+        is_promotable = rung.has_promotable(self._reduction_factor) and rung.paused[0] == number
+        if is_promotable or number == self._default_trial:
             rung.promote(number)
             return Verdict.CONTINUE
         return Verdict.PAUSE

@@ -19,6 +19,7 @@ class Median:
 
     def __init__(self, budget: Budget) -> None:
         self._grace_period = budget.grace_period
+        self._default_trial = budget.default_trial
         self._values: dict[int, dict[int, float]] = {}
         self._means: dict[int, list[float]] = {}
         """For each epoch, the means of all trials that have reached it, in ascending order."""
@@ -45,7 +46,8 @@ class Median:
         others = self._means.setdefault(epoch, [])
         median = statistics.median(others) if len(others) >= self.MIN_TRIALS else -math.inf
         bisect.insort(others, statistics.fmean(values.values()))
-        if epoch >= self._grace_period and max(values.values()) < median:
+        may_stop = epoch >= self._grace_period and number != self._default_trial
+        if may_stop and max(values.values()) < median:
             self._stopped.add(number)
             return Verdict.STOP
         return Verdict.CONTINUE

@@ -34,6 +34,9 @@ class Budget:
     """With 3, one in three trials is promotable at each rung, and each rung is at three times the epochs of the rung
     below (eta)."""
 
+    default_trial: int | None = None
+    """Number of the trial with the default configuration. Others are compared with it, but it is never stopped."""
+
 
 class Scheduler(Protocol):
     """Judges trials, which it knows by their numbers."""

@@ -114,9 +114,9 @@ class OptunaSearcher:
     def suggest(self) -> Suggestion:
         """Return the next configuration."""
         number = self.num_suggested
-        if number < len(self._first):
+        if is_given := number < len(self._first):
             self._study.enqueue_trial(self._first[number])
-        kind = SAMPLERS["random"] if self._is_random(number) else self._sampler
+        kind = SAMPLERS["random"] if is_given or self._is_random(number) else self._sampler
         self._study.sampler = kind.make(self._request(number))
         trial = self._study.ask(self._space)
         assert trial.number == number, "another process has written to the study"

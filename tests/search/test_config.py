@@ -80,10 +80,6 @@ def status_of(options: list[str]) -> object:
             {"space": "wide", "batch_size": 3, "workers_per_trial": 3},
             "batch_size is 8, but must be divisible by workers_per_trial (3)",
         ),
-        (
-            {"searcher": "grid", "try_first": Path("first.json")},
-            "try has no effect with the searcher grid, which tries its own points: leave one out",
-        ),
     ],
 )
 def test_config_refuses(changes, message):
@@ -187,7 +183,6 @@ def test_parse_of_nothing_is_the_smoke_search_with_a_name():
         (["--searcher", "bohb"], "searcher is 'bohb', but must be one of"),
         (["--checkpoints-gb", "-1"], "checkpoints_gb is -1.0, but must be at least 0"),
         (["--resume", "../a"], "resume is '../a', but it becomes a folder"),
-        (["--searcher", "grid", "--try", "first.json"], "try has no effect with the searcher grid"),
         (["--grace-period", "40"], "grace_period is 40, but must be at most max_epochs"),
     ],
 )

@@ -193,7 +193,16 @@ def test_recorded_config_does_not_fall_over_values_of_another_kind(tmp_path, opt
         recorded_config(tmp_path / "mine")
 
 
-@pytest.mark.parametrize("option", [field.name for field in fields(SearchConfig) if field.name != "resume"])
+def test_recorded_config_of_an_older_version_did_not_begin_with_the_default(tmp_path):
+    write_config(tmp_path / "mine", begin_with_default=None)
+    found = recorded_config(tmp_path / "mine")
+    assert (found.begin_with_default, found.default_trial, found.budget().default_trial) == (False, None, None)
+
+
+LACKED = [field.name for field in fields(SearchConfig) if field.name not in ("resume", "begin_with_default")]
+
+
+@pytest.mark.parametrize("option", LACKED)
 def test_recorded_config_of_an_older_version_has_the_defaults_of_what_it_lacks(tmp_path, option):
     write_config(tmp_path / "mine", **{option: None})
     assert recorded_config(tmp_path / "mine") == config(tmp_path)

@@ -15,9 +15,11 @@ from tests.support.warm_starts import SAMPLE, refusal
 
 
 def trying(folder: Path, content: str, **options: Any) -> SearchConfig:
-    """Return the config of a search with a --try file."""
+    """Return the config of a search that begins with a --try file."""
     (folder / "first.json").write_text(content)
-    return SearchConfig(out=folder, name="new", try_first=folder / "first.json", **options)
+    return SearchConfig(
+        out=folder, name="new", try_first=folder / "first.json", **{"begin_with_default": False, **options}
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,12 @@ def trying(folder: Path, content: str, **options: Any) -> SearchConfig:
 )
 def test_gather_reads_samples_to_try(tmp_path, samples):
     assert gather(trying(tmp_path, json.dumps(samples))) == WarmStart(first=tuple(samples))
+
+
+def test_gather_tries_the_default_before_anything_else(tmp_path):
+    default = {"learning_rate": 0.001, "depth": 4, "dropout": 0.1, "bce_weight": 0.5}
+    assert gather(SearchConfig(out=tmp_path, name="new")) == WarmStart(first=(default,))
+    assert gather(trying(tmp_path, json.dumps([SAMPLE]), begin_with_default=True)).first == (default, SAMPLE)
 
 
 def test_gather_reads_samples_of_the_wide_space(tmp_path):

@@ -20,7 +20,7 @@ from search.record.files import CONFIG_FILE
 from search.record.trials import State, TrialRow, append_row
 from search.space import SPACES, to_configs
 from search.suggestion.searcher import Observation, OptunaSearcher
-from search.warm_start import gather, load
+from search.warm_start import gather, load, observations
 from tests.support.fakes import small_cohort, trial_row
 from tests.support.warm_starts import SAMPLE, refusal
 
@@ -45,7 +45,7 @@ def starting_from(out: Path, *names: str, **options: Any) -> SearchConfig:
 
 
 def test_gather_of_nothing_is_nothing(tmp_path):
-    assert gather(SearchConfig(out=tmp_path, name="new")) == WarmStart()
+    assert gather(SearchConfig(out=tmp_path, name="new", begin_with_default=False)) == WarmStart()
 
 
 def test_gather_takes_trials_as_they_were(tmp_path):
@@ -168,21 +168,27 @@ def test_load_gives_what_the_experiment_began_with(tmp_path):
     assert read_experiment(new.folder).known == known
     (tmp_path / "first.json").unlink()  # the source may be removed
     (tmp_path / "old" / CONFIG_FILE).unlink()
-    earlier, first = load(new.folder)
-    assert first == [{"depth": 3}]
-    assert earlier == [
+    found = load(new.folder)
+    assert found.first == ({"learning_rate": 0.001, "depth": 4, "dropout": 0.1, "bce_weight": 0.5}, {"depth": 3})
+    assert observations(found) == [
         Observation(sample=SAMPLE, values={1: 0.25, 2: 0.5}, state=State.COMPLETE, attrs={}),
         Observation(sample=SAMPLE, values={1: 0.75}, state=State.PRUNED, attrs={}),
     ]
     searcher = OptunaSearcher(
-        SPACES["core"], sampler="tpe", seed=0, num_trials=4, max_epochs=9, first=first, earlier=earlier
+        SPACES["core"],
+        sampler="tpe",
+        seed=0,
+        num_trials=4,
+        max_epochs=9,
+        first=found.first[1:],
+        earlier=observations(found),
     )
     assert searcher.suggest().sample["depth"] == 3
     assert searcher.suggest().sample.keys() == SPACES["core"].keys()
 
 
 def test_load_of_a_search_without_an_experiment_is_nothing(tmp_path):
-    assert load(tmp_path) == ([], [])
+    assert load(tmp_path) == WarmStart()
 
 
 def test_load_of_an_experiment_of_an_older_version_is_nothing(tmp_path):
@@ -190,7 +196,7 @@ def test_load_of_an_experiment_of_an_older_version_is_nothing(tmp_path):
     experiment = json.loads((config.folder / CONFIG_FILE).read_text())
     del experiment["known"]
     (config.folder / CONFIG_FILE).write_text(json.dumps(experiment))
-    assert load(config.folder) == ([], [])
+    assert load(config.folder) == WarmStart()
 
 
 def test_load_refuses_a_file_that_was_broken(tmp_path):
@@ -242,7 +248,7 @@ def test_load_returns_the_costs_that_a_search_for_two_objectives_needs(tmp_path)
     new = starting_from(tmp_path, "old", objective=("val_dice", "latency_ms"))
     with open_experiment(new, small_cohort(), LANES, gather(new)):
         pass
-    earlier, _ = load(new.folder)
+    earlier = observations(load(new.folder))
     assert earlier == [
         Observation(sample=SAMPLE, values={1: 0.5, 2: 0.25}, costs={"latency_ms": 8.0}, state=State.COMPLETE, attrs={})
     ]

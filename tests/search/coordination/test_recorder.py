@@ -31,6 +31,14 @@ def make_recorder(folder: Path, *, objectives: tuple[str, ...] = ("val_dice",), 
     return Recorder(folder / "trials.jsonl", Checkpoints(folder / "ray"), objectives, logs=logs)
 
 
+def test_recorder_keeps_the_checkpoint_of_the_default_trial(tmp_path):
+    recorder = Recorder(tmp_path / "trials.jsonl", Checkpoints(tmp_path / "ray"), default_trial=0)
+    for number in range(NUM_KEPT + 2):
+        write_checkpoints(tmp_path, number, [number / 10])
+        recorder.on_end(progress(number, [number / 10]), State.COMPLETE, None)
+    assert numbers_on_disk(tmp_path) == [0, *range(2, NUM_KEPT + 2)]
+
+
 def rows_of(folder: Path) -> list[TrialRow]:
     return read_rows(folder / "trials.jsonl")
 

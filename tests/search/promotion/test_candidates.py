@@ -10,7 +10,8 @@ from data.atomic import write
 from data.preprocess import Preprocessing
 from data.readers.lgg import scan
 from model.settings import Settings
-from search.promotion.candidates import NothingToPromote, is_worse, paired_gain, rank_candidates, rescore, with_ensemble
+from search.promotion.candidates import NothingToPromote, rescore
+from search.promotion.ranking import is_worse, paired_gain, rank_candidates, with_ensemble
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from tests.support.fakes import constant_state, head_of, trial_row, write_lgg_patient
@@ -169,6 +170,36 @@ def test_ties_go_to_the_smaller_network_unless_the_best_is_asked_for(tmp_path, p
     assert [one.name for one in promote(rows, tmp_path, patients, ties="best")] == ["t000", "t001", "t002"]
 
 
+def with_dices(candidate, *dices):
+    scores = [replace(one, dice=dice) for one, dice in zip(candidate.scores, dices, strict=True)]
+    return replace(candidate, scores=scores)
+
+
+@pytest.mark.parametrize(
+    ("default", "first", "second", "order"),
+    [
+        ((0.5, 0.5), (0.6, 0.7), (0.6, 0.6), ["t001", "t002", "t000"]),
+        ((0.5, 0.5), (0.9, 0.5), (0.6, 0.6), ["t002", "t001", "t000"]),  # 0.2 with an error of 0.2
+        ((0.5, 0.5), (0.9, 0.5), (0.7, 0.4), ["t000", "t001", "t002"]),
+        ((0.5, 0.5), (0.5, 0.4), (0.4, 0.4), ["t000", "t001", "t002"]),
+    ],
+)
+def test_only_what_is_better_than_the_default_is_promoted_over_it(tmp_path, patients, default, first, second, order):
+    """The default has the largest network, so without its privilege the smaller ones would win a tie."""
+    dices = {"t000": default, "t001": first, "t002": second}
+    rows = [make_row(tmp_path, number, 0.5, EVERYTHING, width=8 >> number) for number in range(3)]
+    found = [with_dices(one, *dices[one.name]) for one in promote(rows, tmp_path, patients)]
+    rule = {"objectives": ("val_dice",), "dice_tolerance": 0.0, "ties": "smaller"}
+    assert [one.name for one in rank_candidates(found, **rule, default_trial=0)] == order
+
+
+def test_rescore_always_includes_the_default(tmp_path, patients):
+    rows = [make_row(tmp_path, number, number / 10, NOTHING) for number in range(1, 9)]
+    rows.append(make_row(tmp_path, 0, 0.05, NOTHING))
+    found, _ = rescore(rows, tmp_path, patients, settings=SETTINGS, num_candidates=2, default_trial=0)
+    assert [one.name for one in found] == ["t008", "t007", "t000"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
@@ -193,15 +224,12 @@ def test_paired_gain_without_patients_is_nan():
 def test_is_worse_requires_a_standard_error_of_the_difference(tmp_path, patients):
     [best] = promote([make_row(tmp_path, 0, 0.9, EVERYTHING)], tmp_path, patients)
 
-    def with_dices(*dices):
-        return replace(best, scores=[replace(one, dice=dice) for one, dice in zip(best.scores, dices, strict=True)])
-
     assert not is_worse(best, best)
-    high = with_dices(0.8, 0.6)
-    assert is_worse(with_dices(0.7, 0.5), high)  # 0.1 on both: no doubt
-    assert is_worse(with_dices(0.6, 0.6), high)  # 0.2 and 0: a mean of 0.1 with an error of 0.1
-    assert not is_worse(with_dices(0.5, 0.62), high)  # 0.3 and -0.02: a mean of 0.14 with an error of 0.16
-    assert not is_worse(high, with_dices(0.7, 0.5))
+    high = with_dices(best, 0.8, 0.6)
+    assert is_worse(with_dices(best, 0.7, 0.5), high)  # 0.1 on both: no doubt
+    assert is_worse(with_dices(best, 0.6, 0.6), high)  # 0.2 and 0: a mean of 0.1 with an error of 0.1
+    assert not is_worse(with_dices(best, 0.5, 0.62), high)  # 0.3 and -0.02: a mean of 0.14 with an error of 0.16
+    assert not is_worse(high, with_dices(best, 0.7, 0.5))
 
 
 def test_ensemble_leads_only_where_it_is_better_than_its_best_member(tmp_path, patients):

@@ -32,7 +32,7 @@ CORE = describe(SPACES["core"])
 
 def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
     """Return the folder and the coordinator of a simulated search that died after so many epochs; None: at its end."""
-    options = {"trials": trials, "max_epochs": 9, "scheduler": scheduler}
+    options = {"trials": trials, "max_epochs": 9, "scheduler": scheduler, "begin_with_default": True}
     write_experiment(folder, [], config=options, lanes=lanes_json(3))
     config = SearchConfig(**options)
     coordinator = Coordinator(

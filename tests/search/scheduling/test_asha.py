@@ -66,6 +66,15 @@ def test_asha_promotes_as_soon_as_the_quota_allows_by_hand():
     assert promote_all(asha) == [2]
 
 
+def test_asha_never_pauses_the_default_trial_but_compares_others_with_it():
+    asha = Asha(budget(reduction_factor=2, default_trial=0))
+    assert [asha.judge(0, epoch, 0.5) for epoch in range(1, 9)] == [CONTINUE] * 8
+    assert asha.judge(1, 1, 0.6) == PAUSE  # one of two may be promoted, and the default was
+    assert asha.judge(2, 1, 0.4) == PAUSE
+    assert asha.judge(3, 1, 0.3) == PAUSE
+    assert promote_all(asha) == [1]  # two of four
+
+
 def test_asha_promotes_from_the_highest_rung_first():
     asha = Asha(budget())
     arrivals(asha, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])

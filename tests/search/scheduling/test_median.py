@@ -39,6 +39,10 @@ def test_median_stops_no_trial_within_the_grace_period():
     assert judged_after([[0.5] * 4] * 5, [0.1] * 4, grace_period=3) == [CONTINUE, CONTINUE, STOP, STOP]
 
 
+def test_median_never_stops_the_default_trial():
+    assert judged_after([[0.5] * 4] * 5, [0.1] * 4, default_trial=5) == [CONTINUE] * 4
+
+
 def test_median_never_stops_the_best_so_far():
     for seed in SEEDS:
         median = Median(budget())

@@ -45,6 +45,16 @@ def test_grid_tries_every_point_once():
     ]
 
 
+def test_grid_tries_every_point_once_after_the_samples_that_it_is_given():
+    given = {"depth": 3, "dropout": 0.1}
+    space = {"depth": IntDistribution(2, 5), "dropout": FloatDistribution(0.0, 0.75)}
+    searcher = make_searcher("grid", space=space, first=[given])
+    first, *others = [searcher.suggest().sample for _ in range(17)]
+    assert first == given
+    assert len({json.dumps(sample) for sample in others}) == 16
+    assert {sample["dropout"] for sample in others} == {0.0, 0.25, 0.5, 0.75}
+
+
 def test_grid_that_is_used_up_repeats_its_points():
     searcher = make_searcher("grid", space={"depth": IntDistribution(2, 3)})
     tried = []

@@ -1,0 +1,118 @@
+"""The rule that ranks the candidates, with the standard error over patients as the measure of a real difference."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from data.patient import Patient
+from model.settings import Settings
+from search.promotion.candidates import Candidate, score
+from search.record.gain import GainRecord
+from search.record.objectives import best_merits, costs, in_order_of_promotion
+
+ROUNDING = 1e-9
+"""Relative tolerance. If a single patient differs, gain and standard error are equal except for rounding, and one
+patient must not decide."""
+
+
+def rank_candidates(
+    candidates: Sequence[Candidate],
+    *,
+    objectives: Sequence[str],
+    dice_tolerance: float,
+    ties: str,
+    default_trial: int | None = None,
+) -> list[Candidate]:
+    """Return the candidates, the winner first.
+
+    With several objectives, the rule is that of search/record/objectives.py. With Dice alone and `ties` "best", the
+    best mean wins. With `ties` "smaller", the smallest network wins of those that are not worse than the best by a
+    standard error (`is_worse`), but a configuration other than the default only if it is better than the default by
+    more than the standard error of the gain. Of equal candidates, the one that was better during the search comes
+    first, and then the earlier one.
+    """
+    names = costs(objectives)
+    ranked = in_order_of_promotion(
+        candidates,
+        lambda one: (-math.inf if math.isnan(one.dice) else one.dice, *best_merits(one.row, names)),
+        dice_tolerance=dice_tolerance,
+    )
+    if names or ties == "best":
+        return ranked
+    default = best_of_trial(ranked, default_trial)
+    eligible = [one for one in ranked if not default or one.row.number == default_trial or is_better(one, default)]
+    tied = [one for one in eligible if not is_worse(one, eligible[0])]
+    return sorted(tied, key=lambda one: one.num_parameters) + [one for one in ranked if one not in tied]
+
+
+def with_ensemble(
+    candidates: Sequence[Candidate], num_members: int, patients: Sequence[Patient], settings: Settings
+) -> list[Candidate]:
+    """Return the candidates, preceded by an ensemble if that is worth its cost.
+
+    The ensemble is the one of the best 2 to `num_members` candidates that has the best mean Dice. As it costs several
+    networks, it must be better than every candidate by more than the standard error of the gain.
+    """
+    by_dice = sorted((one for one in candidates if math.isfinite(one.dice)), key=lambda one: -one.dice)
+    best = max(candidates, key=lambda one: -math.inf if math.isnan(one.dice) else one.dice)
+    for size in range(2, min(num_members, len(by_dice)) + 1):
+        members = by_dice[:size]
+        networks = tuple(network for one in members for network in one.networks)
+        ensemble = Candidate(
+            name="+".join(one.name for one in members),
+            row=members[0].row,
+            networks=networks,
+            files=tuple(file for one in members for file in one.files),
+            epoch=members[0].epoch,
+            reported_dice=math.nan,
+            scores=score(networks, patients, settings),
+        )
+        if ensemble.dice > best.dice:
+            best = ensemble
+    return [best, *candidates] if all(is_worse(one, best) for one in by_dice) else list(candidates)
+
+
+def gain_over_default(candidates: Sequence[Candidate], default_trial: int | None) -> GainRecord | None:
+    """Return the gain of the first candidate, the winner, over the default configuration; None without the latter."""
+    default = best_of_trial(candidates, default_trial)
+    if default is None:
+        return None
+    winner = candidates[0]
+    gain, error = 0.0, 0.0
+    if winner.row.number != default_trial:
+        gain, error = paired_gain([one.dice for one in default.scores], [one.dice for one in winner.scores])
+    return GainRecord(trial=default.row.id, default_dice=default.dice, gain=gain, standard_error=error)
+
+
+def best_of_trial(candidates: Iterable[Candidate], number: int | None) -> Candidate | None:
+    """Return the candidate with the best mean Dice of those with a trial's configuration; None if there is none."""
+    own = [one for one in candidates if one.row.number == number]
+    return max(own, key=lambda one: -math.inf if math.isnan(one.dice) else one.dice, default=None)
+
+
+def is_worse(one: Candidate, best: Candidate) -> bool:
+    """Return whether a candidate's mean Dice is worse by at least the standard error of the paired difference."""
+    gain, error = paired_gain([score.dice for score in one.scores], [score.dice for score in best.scores])
+    return one is not best and not (gain <= 0 or gain < (1 - ROUNDING) * error)  # nan counts as worse
+
+
+def is_better(one: Candidate, other: Candidate) -> bool:
+    """Return whether a candidate's mean Dice is better by more than the standard error of the paired difference."""
+    gain, error = paired_gain([score.dice for score in other.scores], [score.dice for score in one.scores])
+    return gain > (1 + ROUNDING) * error
+
+
+def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Return the mean gain over patients and its standard error.
+
+    A patient whose Dice is undefined before and after is left out. If it is undefined in one of them only, the patient
+    has no tumour, and one prediction is empty while the other is not. These count as 1 and 0, so that false positives
+    in healthy patients are not overlooked. With fewer than two patients the error is unknown and given as 0.
+    """
+    dices = np.array([before, after], float)
+    dices = dices[:, np.isfinite(dices).any(0)]
+    gains = np.subtract(*np.where(np.isfinite(dices), dices, 1.0)[::-1])
+    if len(gains) < 2:
+        return float(gains[0]) if len(gains) else math.nan, 0.0
+    return float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))
