@@ -109,7 +109,11 @@ def _open_screen(
     config: SearchConfig, scheduler: Scheduler, clock: Clock, *, num_lanes: int, lanes: LanePlan | None
 ) -> Lines:
     plan = Plan(
-        num_trials=config.trials, max_epochs=config.max_epochs, num_lanes=num_lanes, objectives=config.objective
+        num_trials=config.trials,
+        max_epochs=config.max_epochs,
+        num_lanes=num_lanes,
+        objectives=config.objective,
+        default_trial=config.default_trial,
     )
     board = Board(plan, scheduler, clock, time_budget_seconds=config.time_budget_seconds)
     return open_screen(board, config.folder.resolve(), lanes.describe if lanes else None)

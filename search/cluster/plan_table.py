@@ -75,6 +75,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
         ("in memory", _memory(cohort, lanes)),
         ("searched for", objectives),
         ("trials", budget),
+        *([("first", "the default configuration, trained to its end")] if config.begin_with_default else []),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}{_sharing(lanes)}"),
         ("tracking", TRACKING.get(config.tracking, config.tracking)),
         (

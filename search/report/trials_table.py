@@ -46,18 +46,22 @@ class TrialsTable:
     """Each trial's id and cells, the best trial first and trials without a score last."""
 
 
-def trials_table(rows: Sequence[Trial], axes: Sequence[str]) -> TrialsTable:
-    """Return the table of trials, with a column for each axis of the search space."""
+def trials_table(rows: Sequence[Trial], axes: Sequence[str], default_trial: int | None = None) -> TrialsTable:
+    """Return the table of trials, with a column for each axis of the search space.
+
+    Args:
+        default_trial: Number of the trial with the default configuration; None if there is none.
+    """
     ranked = best_first(list(rows))
     ranked += [row for row in rows if not row.best_epoch]
-    columns = _columns(rows, axes)
+    columns = _columns(rows, axes, default_trial)
     return TrialsTable(columns=columns, rows=[(row.id, [_cell(column, row) for column in columns]) for row in ranked])
 
 
-def _columns(rows: Sequence[Trial], axes: Sequence[str]) -> list[Column]:
+def _columns(rows: Sequence[Trial], axes: Sequence[str], default_trial: int | None) -> list[Column]:
     costs = {name: label for name, label in COSTS.items() if any(_cost(row, name) is not None for row in rows)}
     return [
-        Column(label="trial", text=lambda row: row.id),
+        Column(label="trial", text=lambda row: row.id + " (default)" * (row.number == default_trial)),
         Column(label="state", text=label_of, style="word"),
         Column(
             label="best Dice",

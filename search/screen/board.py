@@ -60,6 +60,9 @@ class View:
     waits_for: str = ""
     """What the search waits for while it has no lane."""
 
+    default_dice: float = math.nan
+    """The best Dice so far of the default configuration; nan if there is none."""
+
     @property
     def num_ended(self) -> int:
         """Number of trials that ended."""
@@ -136,6 +139,12 @@ class Board:
         when, found = self._estimate
         return found.after(now - when, at_most=self._budget_seconds(now))
 
+    @property
+    def default_dice(self) -> float:
+        """The best Dice so far of the default configuration; nan if there is none."""
+        trial = self._trials.get(-1 if self.plan.default_trial is None else self.plan.default_trial)
+        return max(trial.dices.values(), default=math.nan) if trial else math.nan
+
     def view(self) -> View:
         """Return what to show now. This is called from another thread, so every collection is copied first."""
         trials = list(self._trials.values())
@@ -149,6 +158,7 @@ class Board:
             running=tuple(self._row(trial) for trial in running),
             left=self.left,
             waits_for=self.waits_for,
+            default_dice=self.default_dice,
         )
 
     def _take_best(self, trial: TrialProgress, epoch: int, dice: float) -> bool:

@@ -32,6 +32,8 @@ class Plan:
     max_epochs: int
     num_lanes: int
     objectives: tuple[str, ...] = (METRIC,)
+    default_trial: int | None = None
+    """Number of the trial with the default configuration; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

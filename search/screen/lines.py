@@ -72,7 +72,8 @@ class Lines:
         """Print a line if the epoch is the best so far."""
         if self._board.on_epoch(trial, epoch):
             number, dice = epoch.epoch, epoch.val_dice
-            self.say(f"{trial_id(trial.number)} epoch {number}: best so far, validation Dice {dice:.4f}")
+            gain = describe_gain(trial.number, dice, self._board.plan.default_trial, self._board.default_dice)
+            self.say(f"{trial_id(trial.number)} epoch {number}: best so far, validation Dice {dice:.4f}{gain}")
 
     def on_loss(self, trial: TrialProgress, error: str) -> None:
         """Print that a trial has lost its worker group."""
@@ -97,9 +98,13 @@ class Lines:
         dice = max(trial.dices.values(), default=math.nan)
         return (
             f"{trial_id(trial.number)} {state.value:8s} after {len(trial.epochs):2d} epochs, best Dice {dice:.4f}, "
-            f"{describe_sample(trial.sample)}  [{board.counts.total()}/{board.plan.num_trials}]"
+            f"{self._sample(trial)}  [{board.counts.total()}/{board.plan.num_trials}]"
             + (f" {describe_left(left)}" if left else "")
         )
+
+    def _sample(self, trial: TrialProgress) -> str:
+        default = ", the default" if trial.number == self._board.plan.default_trial else ""
+        return describe_sample(trial.sample) + default
 
     def _reason(self, trial: TrialProgress, state: State, error: str | None) -> str:
         if not error:
@@ -114,6 +119,13 @@ def describe_sample(sample: Sample) -> str:
     """Return hyperparameters in one line, such as "learning_rate 0.001 depth 4"."""
     parts = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in sample.items())
     return " ".join(parts)
+
+
+def describe_gain(number: int, dice: float, default_trial: int | None, default_dice: float) -> str:
+    """Return how much better a trial is than the default configuration; an empty text where that is not known."""
+    if number == default_trial:
+        return ", by the default"
+    return f", {dice - default_dice:+.4f} from the default" if math.isfinite(default_dice) else ""
 
 
 def describe_left(left: Estimate) -> str:

@@ -23,7 +23,7 @@ from search.record.epochs import EpochMetrics
 from search.record.trials import State, trial_id
 from search.screen.board import Board, RunningTrial, View
 from search.screen.clock import format_clock, format_roughly
-from search.screen.lines import Lines, describe_left, describe_sample
+from search.screen.lines import Lines, describe_gain, describe_left, describe_sample
 
 REFRESHES_PER_SECOND = 2
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -149,6 +149,7 @@ def _best(view: View, terminal: Console, options: ConsoleOptions) -> list[Text]:
     text = Text.assemble(
         "best so far ",
         (f"{trial_id(best.number)} epoch {best.epoch}, validation Dice {best.dice:.4f}", "green"),
+        describe_gain(best.number, best.dice, view.plan.default_trial, view.default_dice),
         f": {printable(describe_sample(best.sample))}",
     )
     lines = list(text.wrap(terminal, options.max_width))

@@ -22,6 +22,7 @@ def test_plan_says_what_will_be_done(planned):
         "Search tiny",
         f"slices of {SIZE} x {SIZE} pixels",
         "1 by tpe, of at most 9 epochs, asha from epoch 1",
+        "the default configuration, trained to its end",
         "1 worker(s) of 2 CPU",
     ):
         assert words in screen.getvalue()

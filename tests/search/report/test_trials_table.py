@@ -37,3 +37,8 @@ def test_trials_table_has_a_column_for_each_axis_and_for_measured_costs():
     table = trials_table([trial_row(0, [], epochs=epochs)], AXES)
     assert [column.label for column in table.columns][6:] == ["latency (ms)", "learning_rate", "depth", "reason"]
     assert cells_of(table, "t000")["latency (ms)"].text == "2.5"
+
+
+def test_table_marks_the_default():
+    table = trials_table([trial_row(0, [0.5]), trial_row(1, [0.6])], AXES, default_trial=0)
+    assert [cells[0].text for _, cells in table.rows] == ["t001", "t000 (default)"]

@@ -91,6 +91,18 @@ def test_picture_at_80_columns_by_hand():
     assert resources.startswith("3 of 4 lanes busy, on 32 CPU and 16 GPU; memory of this machine ")
 
 
+def test_picture_compares_the_best_with_the_default():
+    view = make_view(num_running=0, sample={"depth": 3})
+
+    def best_line(default_trial: int, default_dice: float) -> str:
+        plan = replace(view.plan, default_trial=default_trial)
+        return draw(replace(view, plan=plan, default_dice=default_dice), 120, 24)[2].rstrip()
+
+    assert best_line(0, 0.75).endswith("Dice 0.8125, +0.0625 from the default: depth 3")
+    assert best_line(0, math.nan).endswith("Dice 0.8125: depth 3")
+    assert best_line(17, 0.8125).endswith("Dice 0.8125, by the default: depth 3")
+
+
 def test_picture_at_40_columns_keeps_the_numbers():
     lines = draw(make_view(num_running=2, left=Estimate(seconds=300, low_seconds=290, high_seconds=310)), 40, 24)
     assert lines[0].rstrip() == "1:04:02  35/100 trials ended  about 5 m…"

@@ -22,9 +22,11 @@ from tests.support.fakes import progress
 SAMPLE = "learning_rate 0.00123 depth 3"
 
 
-def make_board(*, num_trials: int = 12, num_lanes: int = 2, clock: Clock | None = None, **options) -> Board:
+def make_board(
+    *, num_trials: int = 12, num_lanes: int = 2, clock: Clock | None = None, default: int | None = None, **options
+) -> Board:
     budget = Budget(num_trials=num_trials, max_epochs=9, grace_period=1, reduction_factor=3)
-    plan = Plan(num_trials=num_trials, max_epochs=9, num_lanes=num_lanes)
+    plan = Plan(num_trials=num_trials, max_epochs=9, num_lanes=num_lanes, default_trial=default)
     return Board(plan, SCHEDULERS["asha"].make(budget), clock or Clock(), **options)
 
 
@@ -58,6 +60,19 @@ def test_lines_say_the_best_so_far_and_nothing_else_of_an_epoch(capsys):
     assert said(capsys) == [
         "t002 epoch 1: best so far, validation Dice 0.5000",
         "t002 epoch 5: best so far, validation Dice 0.7500",
+    ]
+
+
+def test_lines_compare_with_the_default(capsys):
+    lines = make_lines(default=0)
+    for trial in (progress(0, [0.5]), progress(1, [0.625])):
+        lines.on_leg(trial)
+        lines.on_epoch(trial, trial.epochs[1])
+    lines.on_end(progress(0, [0.5]), State.COMPLETE, None)
+    assert said(capsys) == [
+        "t000 epoch 1: best so far, validation Dice 0.5000, by the default",
+        "t001 epoch 1: best so far, validation Dice 0.6250, +0.1250 from the default",
+        f"t000 COMPLETE after  1 epochs, best Dice 0.5000, {SAMPLE}, the default  [1/12]",
     ]
 
 
