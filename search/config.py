@@ -50,7 +50,7 @@ class SearchConfig:
     """Name of an experiment in `--out` to continue, however it ended. It keeps its own options unless they are given
     again; patients, search space, schedule and seed cannot be changed."""
 
-    trials: Annotated[int, AtLeast(1)] = 12
+    trials: Annotated[int, AtLeast(1)] = 8
     """Number of configurations to try."""
 
     max_epochs: Annotated[int, AtLeast(1)] = 9
@@ -101,12 +101,12 @@ class SearchConfig:
     scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {_describe(SCHEDULERS)}.")] = "asha"
 
     grace_period: Annotated[int | None, AtLeast(1)] = None
-    """Epochs before a trial may be stopped early; the first rung is there. None: a ninth of max_epochs, because before
+    """Epochs before a trial may be stopped early; the first rung is there. None: a third of max_epochs, because before
     that a trial's rank says little about its final rank (tests/benchmarks/LOG.md)."""
 
-    reduction_factor: Annotated[int, AtLeast(2)] = 3
-    """Eta in ASHA: with 3, one in three trials continues at each rung, and each rung is at three times the epochs of
-    the rung below."""
+    reduction_factor: Annotated[int, AtLeast(2)] = 2
+    """Eta in ASHA: with 2, one in two trials continues at each rung, and each rung is at twice the epochs of the rung
+    below."""
 
     patience: Annotated[int, AtLeast(0)] = 0
     """Epochs without a better validation Dice after which a trial ends as COMPLETE. 0: never."""
@@ -188,7 +188,7 @@ class SearchConfig:
         return Budget(
             num_trials=self.trials,
             max_epochs=self.max_epochs,
-            grace_period=self.grace_period or max(1, self.max_epochs // 9),
+            grace_period=self.grace_period or max(1, self.max_epochs // 3),
             reduction_factor=self.reduction_factor,
             default_trial=self.default_trial,
         )

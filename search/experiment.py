@@ -127,10 +127,11 @@ def recorded_config(folder: Path) -> SearchConfig:
         raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
     # The folder may be a copy, so its present name and place count, not those in the file.
     values |= {"out": folder.parent, "name": folder.name}
-    values.setdefault("begin_with_default", False)  # experiments that do not record it had no such trial
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
     try:
+        if "begin_with_default" not in values:
+            values |= _before_the_default(values)
         groups = {name: group(**_tuples(values.get(name, {}))) for name, group in GROUPS.items()}
         return SearchConfig(**_tuples(values) | groups)
     except TypeError as error:
@@ -156,6 +157,12 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
 def _tuples(values: JsonObject) -> JsonObject:
     """Return the values with tuples in place of the lists that JSON made of them."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _before_the_default(values: JsonObject) -> JsonObject:
+    """Return what an experiment from before searches began with the default had where its options do not say so."""
+    max_epochs = values.get("max_epochs", SearchConfig.max_epochs)
+    return {"begin_with_default": False, "grace_period": values.get("grace_period") or max(1, max_epochs // 9)}
 
 
 def _options(config: SearchConfig) -> dict[str, object]:

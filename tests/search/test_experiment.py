@@ -197,6 +197,7 @@ def test_recorded_config_of_an_older_version_did_not_begin_with_the_default(tmp_
     write_config(tmp_path / "mine", begin_with_default=None)
     found = recorded_config(tmp_path / "mine")
     assert (found.begin_with_default, found.default_trial, found.budget().default_trial) == (False, None, None)
+    assert found.budget().grace_period == found.max_epochs // 9  # a third since then
 
 
 LACKED = [field.name for field in fields(SearchConfig) if field.name not in ("resume", "begin_with_default")]
