@@ -77,9 +77,9 @@ def to_configs(sample: Sample, shared: SharedSettings) -> tuple[NetworkConfig, T
 
 
 def default_sample(space: Space, architecture: str = DEFAULT_ARCHITECTURE) -> Sample:
-    """Return the sample of a space that describes the default network and training."""
+    """Return the sample of a space that describes the default network and training, or what is nearest to them."""
     defaults = vars(find_architecture(architecture).config()) | vars(TrainConfig(max_epochs=1))
-    return {name: defaults[name] for name in space}
+    return {name: _nearest(axis, defaults[name]) for name, axis in space.items()}
 
 
 def describe(space: Space) -> dict[str, str]:
@@ -121,6 +121,17 @@ def check_batch_size(name: str, default: int, num_workers: int) -> None:
 
 def _names(config: type) -> set[str]:
     return {field.name for field in fields(config)}
+
+
+def _nearest(axis: BaseDistribution, value: Any) -> Any:
+    """Return the value of an axis that is nearest to another value; the first choice where no choice is near."""
+    if isinstance(axis, CategoricalDistribution):
+        numbers = [one for one in axis.choices if isinstance(one, int | float) and isinstance(value, int | float)]
+        return (
+            value if value in axis.choices else min(numbers, key=lambda one: abs(one - value), default=axis.choices[0])
+        )
+    assert isinstance(axis, FloatDistribution | IntDistribution)
+    return min(max(value, axis.low), axis.high)
 
 
 def _describe_axis(axis: BaseDistribution) -> str:

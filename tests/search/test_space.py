@@ -112,3 +112,13 @@ def test_default_sample_lies_in_every_space_and_changes_nothing(name):
     assert in_space(sample, SPACES[name])
     shared = replace(FIXED, batch_size=16, width=16)
     assert to_configs(sample, shared) == to_configs({}, shared)
+
+
+def test_default_sample_of_a_space_without_the_default_is_what_is_nearest():
+    space = {
+        "depth": CategoricalDistribution([2, 5]),
+        "norm": CategoricalDistribution(["batch"]),
+        "learning_rate": FloatDistribution(2e-3, 1e-2, log=True),
+        "dropout": FloatDistribution(0.0, 0.05),
+    }
+    assert default_sample(space) == {"depth": 5, "norm": "batch", "learning_rate": 2e-3, "dropout": 0.05}

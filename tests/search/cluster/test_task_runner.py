@@ -73,7 +73,6 @@ def test_tasks_on_ray_have_the_same_results_and_errors(monkeypatch, tmp_path, ca
 
 def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that a place is reserved unless others hold them all. (In the Ray of another test, to save seconds.)"""
-    monkeypatch.setattr("search.cluster.task_runner.RESERVE_SECONDS", 1)
     lanes = plan_lanes(config, node_resources())
     every_core: dict[str, float] = {"CPU": ray.cluster_resources()["CPU"]}
     with reserve_place(lanes.worker_resources()) as place:
@@ -82,6 +81,7 @@ def check_places(config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
         assert tasks.run(os.getpid) != os.getpid()
     with reserve_place(every_core) as others:
         assert others is not None
+        monkeypatch.setattr("search.cluster.task_runner.RESERVE_SECONDS", 1)
         with reserve_place(lanes.worker_resources()) as place:
             assert place is None
 
