@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from data.loaders import eval_batches
 from data.pack import Pack
@@ -11,11 +13,22 @@ from model.segmentation_network import SegmentationNetwork
 from model.training import parallel
 
 
-@torch.inference_mode()
 def validate(network: SegmentationNetwork, pack: Pack, device: Device, batch_size: int) -> dict[str, float]:
     """Return the mean over patients of every metric; each patient's counts are summed over its slices and all ranks.
 
     A metric is nan where it is undefined for every patient. The network is left in evaluation mode.
+    """
+    counts = count_by_patient(network, pack, device, batch_size)
+    return {name: metric(counts).nanmean().item() for name, metric in metrics.METRICS.items()}
+
+
+@torch.inference_mode()
+def count_by_patient(
+    network: SegmentationNetwork, pack: Pack, device: Device, batch_size: int
+) -> Int64[Tensor, "patients 4"]:
+    """Return each patient's counts (see `metrics.count`) over its slices and all ranks, on the CPU.
+
+    The network is left in evaluation mode.
     """
     network.eval()
     counts = torch.zeros(len(pack.patient_ids), 4, dtype=torch.int64, device=device.device)
@@ -28,4 +41,4 @@ def validate(network: SegmentationNetwork, pack: Pack, device: Device, batch_siz
         found = metrics.count(logits.squeeze(1) > 0, device.put(batch.masks).squeeze(1) > 0)
         counts.index_add_(0, patient_of_slice[torch.from_numpy(batch.slices).to(device.device)], found)
     parallel.sum_over_ranks(counts)
-    return {name: metric(counts.cpu()).nanmean().item() for name, metric in metrics.METRICS.items()}
+    return counts.cpu()

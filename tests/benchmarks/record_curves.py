@@ -1,20 +1,24 @@
-"""Record real learning curves: a fixed sample of the `core` space, each trained to the end, written as a table.
+"""Record real learning curves: many configurations, each trained to the end, with the Dice of every patient.
 
-    python tests/benchmarks/record_curves.py [--data phantom:24] [--configurations 128] [--epochs 27] [--seeds 2]
+    python tests/benchmarks/record_curves.py NAME [--data phantom:24] [--split-seed 0] [--configurations 64] [--seeds 2]
 
-Searchers and schedulers can then be compared on the table in seconds. The configurations are the first points of a
-scrambled Sobol sequence. Each is trained like a trial of a search, but on one thread and without Ray, and with several
-seeds so that the best one is not simply the luckiest. A row of the table has the number, the seed, the hyperparameters,
-the validation Dice of every epoch (nan after a failure) and the mean seconds per epoch. Finished rows are kept in
-`<table>.rows.partial`, where the next run finds them if this one is stopped. The last line of output is a JSON object.
+Searchers and schedulers can then be compared on the curves in seconds (search_efficiency.py). The first configuration
+is the default. Of the others, half are drawn near the default and half from the whole space. Each is trained like a
+trial of a search, but on one thread and without Ray, and with several seeds, so that what is chosen with one seed can
+be judged with another. After every epoch the Dice of each validation and each test patient is measured.
+
+The result is `results/curves/NAME.npz` beside this file (tests/support/recorded_curves.py). Finished trainings are kept
+in `NAME.rows.partial`, where the next run finds them if this one is stopped. The last line of output is a JSON object.
 """
 
 import json
 import math
 import os
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,20 +26,27 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from optuna.distributions import FloatDistribution, IntDistribution
-from scipy.stats import qmc
 
-from data.atomic import write
 from data.errors import UserError
-from data.pack import Pack
+from data.pack import Pack, join_packs, pack_patients
 from data.preprocess import Preprocessing
-from model.training.train import train
+from model.device import find_device
+from model.scoring import metrics
+from model.training.train import EpochResult, train
+from model.training.validate import count_by_patient
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.record.codec import without_nan
+from search.record.jsonl import append_line, read_lines
 from search.record.provenance import commit
 from search.record.trials import Sample
-from search.space import CORE, SharedSettings, to_configs
+from search.space import CORE, SharedSettings, default_sample, to_configs
+from search.suggestion.unit_cube import UnitCube
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
+from tests.support.recorded_curves import RecordedCurves, write_curves
+
+NEAR = 0.2
+"""Standard deviation of the configurations near the default, as a share of an axis."""
 
 Key = tuple[int, int]
 """The number of a configuration, and a seed."""
@@ -46,8 +57,6 @@ class Training:
     """A training that is to be done."""
 
     number: int
-    """The place of the configuration in the Sobol sequence, from 0."""
-
     seed: int
     sample: Sample
 
@@ -60,19 +69,24 @@ class Training:
 class Curve(Training):
     """A training that is done."""
 
-    val_dice: list[float]
-    """The validation Dice of every epoch; nan after a failure."""
+    dice: list[list[float | None]]
+    """The Dice of each patient after each epoch, at the network's size; None where undefined, or after a failure."""
 
     seconds: float
-    """Mean seconds per epoch."""
+    """Mean seconds per epoch of training, without measuring Dice."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
+class Task:
     """What all trainings have in common."""
 
     train_pack: Pack
-    val_pack: Pack
+    judged_pack: Pack
+    """Validation and test patients."""
+
+    num_test_patients: int
+    """The last patients of `judged_pack` are the test patients."""
+
     settings: SharedSettings
 
 
@@ -80,11 +94,17 @@ class Shared:
 class Arguments:
     """Record learning curves."""
 
+    name: tyro.conf.Positional[str]
+    """Name of the task, and of its file."""
+
     data: str = "phantom:24"
     """Patients, as for `search.tune`."""
 
-    configurations: int = 128
-    """Number of configurations to train; a power of two fills the space most evenly."""
+    split_seed: int = 0
+    """Seed of the split; another makes another task of the same patients."""
+
+    configurations: int = 64
+    """Number of configurations to train, the default included."""
 
     epochs: int = 27
     """Epochs per training."""
@@ -92,11 +112,11 @@ class Arguments:
     seeds: int = 2
     """Trainings per configuration, which differ in weights, order, augmentation and dropout."""
 
-    val_fraction: float = 0.35
-    """Share of the patients on which Dice is measured; larger than in a search, because no test patients are needed."""
+    val_fraction: float = 0.25
+    """Share of the patients on which a search compares trials."""
 
-    test_fraction: float = 0.05
-    """Share of the patients that are left out, because a split always has test patients."""
+    test_fraction: float = 0.25
+    """Share of the patients on which the promoted configuration is judged."""
 
     batch_size: int = 8
     """Slices per batch; small, so that few patients still give enough steps per epoch."""
@@ -110,126 +130,150 @@ class Arguments:
     processes: int = os.cpu_count() or 1
     """Configurations that are trained at the same time, on one thread each."""
 
-    out: Path | None = None
-    """Table to write; by default `results/curves_<data>.csv` beside this file."""
+    out: Path = Path(__file__).parent / "results" / "curves"
+    """Folder of the file."""
 
 
 def main(arguments: Arguments) -> None:
     started = time.perf_counter()
-    config = SearchConfig(
-        data=arguments.data,
-        out=Path(tempfile.gettempdir()),  # phantoms are written there
-        max_epochs=arguments.epochs,
-        preprocessing=Preprocessing(size=arguments.size),
-        **{name: getattr(arguments, name) for name in ("width", "batch_size", "val_fraction", "test_fraction")},
-    )
-    cohort = read_cohort(config)
-    name = "".join(letter if letter.isalnum() else "_" for letter in Path(arguments.data).name).lower()
-    out = arguments.out or Path(__file__).parent / "results" / f"curves_{name}.csv"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".rows.partial")  # `write` uses `<table>.partial` itself
-    shared = Shared(
-        train_pack=cohort.train_pack,
-        val_pack=cohort.val_pack,
-        settings=config.shared_settings(cohort.train_pack.num_channels),
-    )
-    header = {"fingerprint": cohort.fingerprint, "size": arguments.size, "commit": commit(), **vars(shared.settings)}
-    del header["seed"]
-    samples = sobol_samples(arguments.configurations)
+    task = read_task(arguments)
+    names = ("split_seed", "epochs", "val_fraction", "test_fraction", "batch_size", "size", "width")
+    header: dict[str, object] = {
+        "data": Path(arguments.data).name,
+        **{name: getattr(arguments, name) for name in names},
+    }
+    header |= {"fingerprint": task.judged_pack.fingerprint, "patients": list(task.judged_pack.patient_ids)}
+    samples = draw_samples(arguments.configurations)
     trainings = [
         Training(number=number, seed=seed, sample=sample)
         for seed in range(arguments.seeds)
         for number, sample in enumerate(samples)
     ]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    partial = arguments.out / f"{arguments.name}.rows.partial"
     curves = _read_partial(partial, header, trainings)
-    record(trainings, curves, partial, arguments.processes, shared)
-    write(out, _table(curves, arguments.epochs).encode())
-    print(json.dumps(without_nan(_report(curves, arguments) | {"seconds": round(time.perf_counter() - started, 1)})))
+    record(trainings, curves, partial, arguments.processes, task)
+    recorded = _join(curves, samples, arguments, task, header | {"commit": commit()})
+    write_curves(arguments.out / f"{arguments.name}.npz", recorded)
+    print(json.dumps(_report(recorded, arguments) | {"seconds": round(time.perf_counter() - started, 1)}))
 
 
-def sobol_samples(num: int) -> list[Sample]:
-    """Return the first `num` configurations of the sequence, with floats rounded to four digits as in the table."""
-    sobol = qmc.Sobol(len(CORE), scramble=True, rng=np.random.default_rng(0))
-    points = sobol.random_base2(math.ceil(math.log2(num)))[:num]
-    return [{name: _value(name, x) for name, x in zip(CORE, point, strict=True)} for point in points.tolist()]
+def read_task(arguments: Arguments) -> Task:
+    """Return the slices and settings of all trainings."""
+    config = SearchConfig(
+        data=arguments.data,
+        out=Path(tempfile.gettempdir()),  # phantoms are written there
+        max_epochs=arguments.epochs,
+        seed=arguments.split_seed,
+        preprocessing=Preprocessing(size=arguments.size),
+        **{name: getattr(arguments, name) for name in ("width", "batch_size", "val_fraction", "test_fraction")},
+    )
+    cohort = read_cohort(config)
+    judged = pack_patients(cohort.test_patients, config.preprocessing)
+    return Task(
+        train_pack=cohort.train_pack,
+        judged_pack=join_packs([cohort.val_pack, judged]),
+        num_test_patients=len(judged.patient_ids),
+        settings=config.shared_settings(cohort.train_pack.num_channels),
+    )
 
 
-def record(trainings: list[Training], curves: dict[Key, Curve], partial: Path, processes: int, shared: Shared) -> None:
+def draw_samples(number: int) -> list[Sample]:
+    """Return the configurations, with floats rounded to four digits."""
+    cube, rng, default = UnitCube(CORE), np.random.default_rng(0), default_sample(CORE)
+    centre = np.repeat(cube.encode(default), (number - 1) // 2, axis=0)
+    points = np.concatenate([cube.draw_near(rng, centre, NEAR), cube.draw(rng, number - 1 - len(centre))])
+    return [default, *(_rounded(cube.decode(points[place])) for place in rng.permutation(len(points)))]
+
+
+def _rounded(sample: Sample) -> Sample:
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in sample.items()}
+
+
+def record(trainings: list[Training], curves: dict[Key, Curve], partial: Path, processes: int, task: Task) -> None:
     """Run the trainings that `curves` lacks, and add each result to it and to the partial file."""
     missing = [training for training in trainings if training.key not in curves]
     print(f"{len(missing)} of {len(trainings)} trainings are still to be done", flush=True)
     started = time.perf_counter()
-    with get_context("spawn").Pool(processes, _start_worker, (shared,)) as pool, partial.open("a") as file:
+    with get_context("spawn").Pool(processes, _start_worker, (task,)) as pool:
         for done, curve in enumerate(pool.imap_unordered(_train, missing), start=1):
             curves[curve.key] = curve
-            file.write(json.dumps(asdict(curve)) + "\n")
-            file.flush()
+            append_line(partial, asdict(curve))
             minutes = (time.perf_counter() - started) / done * (len(missing) - done) / 60
-            note = f"Dice {curve.val_dice[-1]}, {minutes:.1f} min left"
-            print(f"{len(curves)}/{len(trainings)}: {curve.sample}: {note}", flush=True)
+            print(f"{len(curves)}/{len(trainings)}: {curve.sample}, {minutes:.1f} min left", flush=True)
 
 
-_shared: Shared
+_task: Task
 """Of a worker process, which gets it when it starts."""
 
 
-def _start_worker(shared: Shared) -> None:
-    global _shared
+def _start_worker(task: Task) -> None:
+    global _task
     torch.set_num_threads(1)
-    _shared = shared
+    _task = task
 
 
 def _train(training: Training) -> Curve:
-    settings = replace(_shared.settings, seed=training.seed)
-    configs = to_configs(training.sample, settings)
-    epochs = [result.metrics for result in train(*configs, _shared.train_pack, _shared.val_pack)]
-    scores = [round(epoch.get("val_dice", math.nan), 5) for epoch in epochs]  # a failed epoch was not validated
-    scores += [math.nan] * (settings.max_epochs - len(scores))
-    seconds = round(statistics.mean(epoch["seconds"] for epoch in epochs), 3)
-    return Curve(number=training.number, seed=training.seed, sample=training.sample, val_dice=scores, seconds=seconds)
+    settings = replace(_task.settings, seed=training.seed)
+    network, config = to_configs(training.sample, settings)
+    smallest = _task.judged_pack.select(_task.judged_pack.patient_ids[:1])  # the loop validates on it; nobody looks
+    dice: list[list[float | None]] = []
+    seconds: list[float] = []
+    for result in train(network, config, _task.train_pack, smallest):
+        dice.append(_dice(result, config.batch_size))
+        seconds.append(result.metrics["seconds"] - result.metrics.get("val_seconds", 0.0))
+    nothing: list[float | None] = [None] * len(_task.judged_pack.patient_ids)
+    dice += [nothing] * (settings.max_epochs - len(dice))
+    return Curve(**asdict(training), dice=dice, seconds=round(statistics.mean(seconds), 3))
 
 
-def _value(name: str, x: float) -> int | float:
-    """Return the value of an axis at a place between 0 and 1."""
-    axis = CORE[name]
-    if isinstance(axis, IntDistribution):
-        return axis.low + int(x * (axis.high - axis.low + 1))
-    assert isinstance(axis, FloatDistribution)
-    value = axis.low * (axis.high / axis.low) ** x if axis.log else axis.low + x * (axis.high - axis.low)
-    return float(f"{value:.4g}")
+def _dice(result: EpochResult, batch_size: int) -> list[float | None]:
+    if result.failure:
+        return [None] * len(_task.judged_pack.patient_ids)
+    counts = count_by_patient(result.state.network, _task.judged_pack, find_device("auto"), batch_size)
+    return [round(one, 4) if math.isfinite(one) else None for one in metrics.METRICS["dice"](counts).tolist()]
 
 
-def _read_partial(partial: Path, header: dict[str, object], trainings: list[Training]) -> dict[Key, Curve]:
+def _join(
+    curves: dict[Key, Curve], samples: list[Sample], arguments: Arguments, task: Task, header: dict[str, object]
+) -> RecordedCurves:
+    keys = [[curves[number, seed] for seed in range(arguments.seeds)] for number in range(len(samples))]
+    num_patients = len(task.judged_pack.patient_ids)
+    return RecordedCurves(
+        header=header,
+        samples=samples,
+        dice=np.array([[one.dice for one in same] for same in keys], float),
+        is_test=np.arange(num_patients) >= num_patients - task.num_test_patients,
+        seconds=np.array([statistics.mean(one.seconds for one in same) for same in keys]),
+    )
+
+
+def _read_partial(partial: Path, header: dict[str, object], trainings: Iterable[Training]) -> dict[Key, Curve]:
     """Return the curves of a recording that was stopped; start the file if there is none.
 
     Raises:
         UserError: The file is of a recording with other settings.
     """
-    lines = partial.read_text().splitlines(keepends=True) if partial.exists() else [json.dumps(header) + "\n"]
-    if (found := json.loads(lines[0])) != header:
-        raise UserError(f"{partial} was recorded with {found}, not with {header}: delete it, or choose another --out")
-    lines = [line for line in lines if line.endswith("\n")]  # a kill can cut the last one short
-    write(partial, "".join(lines).encode())
-    wanted = {training.key for training in trainings}
-    curves = [Curve(**json.loads(line)) for line in lines[1:]]
-    return {curve.key: curve for curve in curves if curve.key in wanted}
+    lines = read_lines(partial)
+    if not lines:
+        append_line(partial, header)
+        return {}
+    if lines[0] != header:
+        raise UserError(f"{partial} was recorded with {lines[0]}, not with {header}: delete it, or choose another name")
+    samples = {training.key: training.sample for training in trainings}
+    curves = [Curve(**line) for line in lines[1:]]
+    return {curve.key: curve for curve in curves if samples.get(curve.key) == curve.sample}
 
 
-def _table(curves: dict[Key, Curve], epochs: int) -> str:
-    columns = [f"val_dice_{epoch}" for epoch in range(1, epochs + 1)]
-    lines: list[list[object]] = [["configuration", "seed", *CORE, *columns, "seconds_per_epoch"]]
-    for key, curve in sorted(curves.items()):
-        lines.append([*key, *curve.sample.values(), *curve.val_dice, curve.seconds])
-    return "".join(",".join(map(str, line)) + "\n" for line in lines)
-
-
-def _report(curves: dict[Key, Curve], arguments: Arguments) -> dict[str, object]:
-    dice = np.array([curve.val_dice for curve in curves.values()])
+def _report(recorded: RecordedCurves, arguments: Arguments) -> dict[str, object]:
+    ends = recorded.test[:, :, -1].mean(1)
     return {
+        "name": arguments.name,
         "data": Path(arguments.data).name,
         **{name: getattr(arguments, name) for name in ("configurations", "seeds", "epochs", "size", "width")},
-        "best_dice": float(np.nanmax(dice)),
-        "final_dice_quartiles": np.nanpercentile(dice[:, -1], [25, 50, 75]).round(5).tolist(),
+        "default_test_dice": round(float(ends[0]), 4),
+        "best_test_dice": round(float(ends.max()), 4),
+        "test_dice_quartiles": np.percentile(ends, [25, 50, 75]).round(4).tolist(),
         "commit": commit(),
     }
 

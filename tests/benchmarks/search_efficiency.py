@@ -1,35 +1,31 @@
-"""Measure how many epochs a search needs to find a good configuration, on recorded learning curves.
+"""Measure what a search finds within a budget, in replays of recorded learning curves.
 
-    python tests/benchmarks/search_efficiency.py [--table results/curves_lgg_20.csv] [--seeds 30]
+    python tests/benchmarks/search_efficiency.py [--tasks phantom_0 lgg_0 ...] [--seeds 20]
 
-Whole searches are replayed on the curves of a table that `record_curves.py` recorded. Between the configurations of the
-table, a Gaussian process predicts the curve. It is fitted to the table in the unit cube of the space's axes, and it
-separates noise from landscape, so the best configuration is not simply the luckiest. The script prints how well it
-predicts configurations that it has not seen. With `--between nearest`, the curve of the nearest configuration is used
-instead: that needs no model, but makes a landscape of flat cells, and within a cell a search learns nothing new.
+A search suggests configurations, and each trial follows the recorded curve of the nearest configuration that has not
+been tried yet; nothing is interpolated. It sees the validation patients of one recorded training of each configuration.
+What it would promote is judged by the test patients, after the last epoch of the other recorded training, so that luck
+in choosing does not help. Each replay has a random two thirds of the configurations, and the default.
 
-A search has reached its goal when the Dice of an epoch is 99 % (`--goal`) of the best of the table's configurations.
-The epochs of all its trials until then count. Time is simulated, and an epoch takes one unit of it.
-
-    ours            the searcher and scheduler of this program, as `search.tune` uses them by default
-    NAME+NAME       the same with another searcher and scheduler (`--also tpe+hyperband`)
+    ours            the searcher and scheduler of `search.tune`'s defaults
+    NAME+NAME       another searcher and scheduler (`--also prior_gp+none`), beginning with the default
     random          random configurations, each trained to the end
-    random_twice    the same on twice as many machines, so that half of the epochs count
     stock           Ray's OptunaSearch and ASHAScheduler with their defaults
     optuna          Optuna alone, with its TPE and its HyperbandPruner
+    tpe             Optuna's TPE at full length
+    default         the default configuration, trained once
 
-The last line of output is one JSON object.
+For each kind, task and budget (2, 4, 8 and 16 whole trainings) the script prints the regret: how many Dice points the
+promoted configuration is worse than the best. The random-equivalent budget is the number of trainings that random
+search needs for the same regret, as a multiple of the budget. The last line of output is one JSON object.
 """
 
-import functools
 import itertools
 import json
-import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tyro
@@ -37,141 +33,169 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
+from search.coordination.trial_progress import Leg
 from search.record.provenance import commit
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import CORE
+from search.space import CORE, default_sample
 from search.suggestion.searcher import OptunaSearcher
-from tests.support.curve_table import Table, read_table
+from search.suggestion.unit_cube import UnitCube
 from tests.support.fakes import Rows
 from tests.support.peers import OptunaAlone, StockRay
+from tests.support.recorded_curves import RecordedCurves, read_curves
 from tests.support.simulation import SimulatedSearch, simulate
 
-NUM_TRIALS = 400
-"""Number of configurations that a search may try; if it has not reached its goal by then, it counts as never."""
+BUDGETS = (1, 2, 4, 8, 16, 32)
+"""Whole trainings after which the promoted configuration is judged."""
+
+SHARE = 2 / 3
+"""Share of a task's configurations that a replay has."""
+
+KINDS = ("ours", "random", "stock", "optuna", "tpe", "default")
+
+Regrets = dict[int, float]
+"""Regret in Dice points by budget, as a mean over replays."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Replay searches on recorded learning curves."""
 
-    table: Path = Path(__file__).parent / "results" / "curves_lgg_20.csv"
-    """Table of learning curves, written by record_curves.py."""
+    tasks: tuple[str, ...] = ()
+    """Names of the tasks; all that are recorded if none is given."""
 
-    between: Literal["gp", "nearest"] = "gp"
-    """How curves between the table's configurations are predicted."""
-
-    goal: float = 0.99
-    """Share of the table's best Dice that a search must reach."""
-
-    seeds: int = 30
-    """Searches per kind."""
+    seeds: int = 20
+    """Replays of each kind on each task."""
 
     lanes: tuple[int, ...] = (1, 16)
-    """Numbers of trials that run at the same time; every kind is replayed with each."""
+    """Numbers of trials that run at the same time."""
 
     also: tuple[str, ...] = ()
     """Further kinds of search, as SEARCHER+SCHEDULER."""
 
-    reduction_factor: int = SearchConfig().reduction_factor
-    """The reduction factor of our scheduler."""
-
-    grace_period: int | None = None
-    """The grace period of our scheduler; by default the one of a search."""
+    folder: Path = Path(__file__).parent / "results" / "curves"
+    """Where the tasks are."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quartiles:
-    """Quartiles of the epochs until the goal; None where such a search never reached it."""
+class Replay:
+    """One search on one task."""
 
-    lower: float | None
-    median: float | None
-    upper: float | None
-    reached: int
-    """The number of searches that reached the goal."""
+    file: Path
+    kind: str
+    num_lanes: int
+    seed: int
+
+    def regrets(self) -> Regrets:
+        """Return the regret after each budget; without an end, that of the last epoch that the search trained."""
+        curves = read_curves(self.file)
+        rng = np.random.default_rng(self.seed)
+        others = 1 + rng.permutation(len(curves.samples) - 1)[: int(SHARE * (len(curves.samples) - 1))]
+        pool = Pool(curves.select(np.array([0, *others])), seen=self.seed % 2)
+        if self.kind == "default":
+            return dict.fromkeys(BUDGETS, pool.regret(0))
+        max_epochs, promoted, found = curves.num_epochs, (-1.0, 0), {}
+        search = _make(self.kind, self.seed, max_epochs, num_trials=pool.num_configurations)
+        epochs = simulate(search, pool.dice, max_epochs=max_epochs, num_lanes=self.num_lanes)
+        for spent, (_, leg, _, dice) in enumerate(epochs, start=1):
+            promoted = max(promoted, (dice, pool.place(leg)), key=lambda one: one[0])
+            if spent % max_epochs == 0:
+                found[spent // max_epochs] = pool.regret(promoted[1])
+            if spent == max(BUDGETS) * max_epochs:
+                break
+        return {budget: found.get(budget, pool.regret(promoted[1])) for budget in BUDGETS}
+
+
+class Pool:
+    """The configurations of a task, each of which is tried at most once."""
+
+    def __init__(self, curves: RecordedCurves, *, seen: int) -> None:
+        """Begin with none tried; the search sees the trainings with the seed `seen`, and is judged by the others."""
+        self._cube = UnitCube(CORE)
+        self._points = self._cube.encode(*curves.samples)
+        self._seen = curves.validation[:, seen]
+        self._judged = np.delete(curves.test[:, :, -1], seen, axis=1).mean(1)
+        self._best = curves.test[:, :, -1].mean(1).max()
+        self._places: dict[int, int] = {}
+
+    @property
+    def num_configurations(self) -> int:
+        """Number of configurations, which is also that of the trials of a search."""
+        return len(self._points)
+
+    def place(self, leg: Leg) -> int:
+        """Return the configuration that a trial follows: the nearest that no other trial follows."""
+        if leg.number not in self._places:
+            distances = ((self._points - self._cube.encode(leg.sample)) ** 2).sum(1)
+            distances[list(self._places.values())] = np.inf
+            self._places[leg.number] = int(distances.argmin())
+        return self._places[leg.number]
+
+    def dice(self, leg: Leg, epoch: int) -> float:
+        """Return the validation Dice of a trial after an epoch."""
+        return float(self._seen[self.place(leg), epoch - 1])
+
+    def regret(self, place: int) -> float:
+        """Return how many Dice points a configuration is worse on test patients than the best."""
+        return 100 * float(self._best - self._judged[place])
 
 
 def main(arguments: Arguments) -> None:
-    table = read_table(arguments.table, arguments.between, arguments.goal)
-    kinds = ["ours", "random", "stock", "optuna", *arguments.also]
-    facts = {
-        "share_at_goal": round(table.share_at_goal(), 4),
-        "explained_variance": round(table.explained_variance(), 3),
-    }
-    print(f"{len(table.curves)} configurations, best Dice {table.best:.4f}, goal {table.goal:.4f}: {facts}", flush=True)
-    report: dict[str, Quartiles] = {}
+    tasks = arguments.tasks or sorted(file.stem for file in arguments.folder.glob("*.npz"))
+    if not tasks:
+        raise SystemExit(
+            f"no task is recorded in {arguments.folder}: python tests/benchmarks/record_curves.py records one"
+        )
+    files = [arguments.folder / f"{name}.npz" for name in tasks]
+    kinds = (*KINDS, *arguments.also)
+    report: dict[str, dict[str, Regrets]] = {}
     with ProcessPoolExecutor() as pool:
-        for kind, lanes in itertools.product(kinds, arguments.lanes):
-            replay = functools.partial(_epochs_to_goal, arguments, kind, lanes)
-            found = list(pool.map(replay, range(arguments.seeds)))
-            report[f"{kind} x{lanes}"] = _quartiles(found)
-            if kind == "random":
-                report[f"random_twice x{lanes}"] = _quartiles([epochs / 2 for epochs in found])
-            print(f"{kind} x{lanes}: {asdict(report[f'{kind} x{lanes}'])}", flush=True)
-    print(json.dumps(_summary(report, arguments, table) | facts))
+        for num_lanes, file, kind in itertools.product(arguments.lanes, files, kinds):
+            replays = [Replay(file=file, kind=kind, num_lanes=num_lanes, seed=seed) for seed in range(arguments.seeds)]
+            found = list(pool.map(Replay.regrets, replays))
+            means = {budget: float(np.mean([one[budget] for one in found])) for budget in BUDGETS}
+            report.setdefault(f"{kind} x{num_lanes}", {})[file.stem] = means
+            error = np.std([one[8] for one in found], ddof=1) / np.sqrt(len(found))
+            shown = " ".join(f"B={budget}: {means[budget]:.2f}" for budget in BUDGETS)
+            print(f"{file.stem} {kind} x{num_lanes}: {shown} (+- {error:.2f} at 8)", flush=True)
+    print(json.dumps(summary(report, arguments.lanes[0]) | {"seeds": arguments.seeds, "commit": commit()}))
 
 
-def _epochs_to_goal(arguments: Arguments, kind: str, lanes: int, seed: int) -> float:
-    """Return how many epochs all trials of one search took until one reached the goal; inf if none did."""
-    table = read_table(arguments.table, arguments.between, arguments.goal)
-    search = _make(kind, arguments, seed, table.max_epochs)
-    epochs = simulate(
-        search, lambda leg, epoch: table.dice(leg.sample, epoch), max_epochs=table.max_epochs, num_lanes=lanes
-    )
-    reached = (count for count, (_, _, _, value) in enumerate(epochs, start=1) if value >= table.goal)
-    return next(reached, math.inf)
+def summary(report: dict[str, dict[str, Regrets]], num_lanes: int) -> dict[str, object]:
+    """Return the figures of the last line."""
+    ours, default = report[f"ours x{num_lanes}"], report[f"default x{num_lanes}"]
+    found: dict[str, object] = {"regret": report}
+    for peer in ("random", "stock"):
+        ratios = [equivalent(ours[task][8], report[f"{peer} x{num_lanes}"][task]) / 8 for task in ours]
+        found |= {f"{peer}_equivalent_at_8": round(float(np.median(ratios)), 2)}
+        found |= {f"{peer}_equivalent_at_8_worst": round(min(ratios), 2)}
+    gains = [(default[task][8] - ours[task][8]) / 100 for task in ours]
+    return found | {"gain_over_default_at_8_dice": round(float(np.mean(gains)), 4)}
 
 
-def _make(kind: str, arguments: Arguments, seed: int, max_epochs: int) -> SimulatedSearch:
+def equivalent(regret: float, peer: Regrets) -> float:
+    """Return the trainings that a peer needs for a regret, on a line between its budgets; its last budget if more."""
+    budgets = sorted(peer)
+    lowest = np.minimum.accumulate([peer[budget] for budget in budgets])  # more trainings never promote anything worse
+    if regret >= lowest[0]:
+        return float(budgets[0])
+    return float(np.interp(-regret, -lowest, budgets))
+
+
+def _make(kind: str, seed: int, max_epochs: int, *, num_trials: int) -> SimulatedSearch:
     if kind == "stock":
-        return StockRay(NUM_TRIALS, seed, max_epochs)
+        return StockRay(num_trials, seed, max_epochs)
     if kind == "optuna":
-        return OptunaAlone(NUM_TRIALS, seed, max_epochs)
-    names = {"ours": f"{SearchConfig().searcher}+{SearchConfig().scheduler}", "random": "random+none"}
+        return OptunaAlone(num_trials, seed, max_epochs)
+    config = SearchConfig(trials=num_trials, max_epochs=max_epochs, begin_with_default=kind not in ("random", "tpe"))
+    names = {"ours": f"{config.searcher}+{config.scheduler}", "random": "random+none", "tpe": "tpe+none"}
     searcher, scheduler = names.get(kind, kind).split("+")
-    config = SearchConfig(
-        trials=NUM_TRIALS,
-        max_epochs=max_epochs,
-        grace_period=arguments.grace_period,
-        reduction_factor=arguments.reduction_factor,
-    )
+    first = [default_sample(CORE)] if config.begin_with_default else []
     return Coordinator(
-        OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=NUM_TRIALS, max_epochs=max_epochs),
+        OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=num_trials, max_epochs=max_epochs, first=first),
         SCHEDULERS[scheduler].make(config.budget()),
-        num_trials=NUM_TRIALS,
+        num_trials=num_trials,
         listener=Rows(),
     )
-
-
-def _quartiles(found: list[float]) -> Quartiles:
-    values = np.quantile(np.array(found), [0.25, 0.5, 0.75], method="nearest")
-    lower, median, upper = (value if math.isfinite(value) else None for value in values.tolist())
-    return Quartiles(lower=lower, median=median, upper=upper, reached=sum(map(math.isfinite, found)))
-
-
-def _summary(report: dict[str, Quartiles], arguments: Arguments, table: Table) -> dict[str, object]:
-    def speedup(over: str, lanes: int) -> float | None:
-        ours, theirs = report[f"ours x{lanes}"].median, report[f"{over} x{lanes}"].median
-        return round(theirs / ours, 2) if ours and theirs else None
-
-    first = arguments.lanes[0]
-    return {
-        "epochs_to_goal": {name: asdict(quartiles) for name, quartiles in report.items()},
-        "speedup_over_random": speedup("random", first),
-        "speedup_over_stock": speedup("stock", first),
-        **{
-            f"speedup_over_{over}_x{lanes}": speedup(over, lanes)
-            for over in ("random", "stock")
-            for lanes in arguments.lanes
-        },
-        "table": arguments.table.name,
-        "between": arguments.between,
-        "goal": arguments.goal,
-        "goal_dice": round(table.goal, 5),
-        "seeds": arguments.seeds,
-        "reduction_factor": arguments.reduction_factor,
-        "grace_period": arguments.grace_period,
-        "commit": commit(),
-    }
 
 
 if __name__ == "__main__":

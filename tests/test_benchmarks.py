@@ -1,0 +1,85 @@
+"""What the benchmarks of searches compute: recorded curves, replays on them, and the figures that follow."""
+
+import numpy as np
+import pytest
+
+from search.coordination.trial_progress import Leg
+from search.space import CORE, default_sample
+from tests.benchmarks.record_curves import draw_samples
+from tests.benchmarks.search_efficiency import BUDGETS, Pool, Replay, equivalent, summary
+from tests.support.recorded_curves import RecordedCurves, read_curves, write_curves
+from tests.support.searching import in_space
+
+
+def recorded(num: int = 12) -> RecordedCurves:
+    """Return a task whose configurations end the better, the higher their number, by the shape of one curve."""
+    ends = np.linspace(0.3, 0.8, num)[:, None, None, None]
+    rise = np.linspace(0.4, 1.0, 9)[None, None, :, None]
+    seeds = np.array([0.0, 0.01])[None, :, None, None]
+    patients = np.array([-0.1, 0.1, 0.0])[None, None, None, :]
+    return RecordedCurves(
+        header={"data": "made"},
+        samples=draw_samples(num),
+        dice=ends * rise + seeds + patients,
+        is_test=np.array([False, False, True]),
+        seconds=np.ones(num),
+    )
+
+
+def test_curves_that_were_written_are_read(tmp_path):
+    curves = recorded()
+    curves.dice[3, 1, 5:] = np.nan
+    write_curves(tmp_path / "made.npz", curves)
+    found = read_curves(tmp_path / "made.npz")
+    assert found.dice == pytest.approx(curves.dice, abs=5e-5, nan_ok=True)
+    assert (found.samples, found.header, found.num_epochs) == (curves.samples, curves.header, 9)
+    assert found.validation[0, 0, 8] == pytest.approx(0.3, abs=1e-4)
+    assert found.test[11, 1, 8] == pytest.approx(0.81, abs=1e-4)
+    assert found.validation[3, 1, 8] == 0.0
+
+
+def test_samples_begin_with_the_default_and_lie_in_the_space():
+    samples = draw_samples(33)
+    assert samples[0] == default_sample(CORE)
+    assert len({str(sample) for sample in samples}) == 33
+    assert all(in_space(sample, CORE) for sample in samples)
+
+
+def test_a_trial_follows_the_nearest_curve_that_no_other_trial_follows():
+    curves = recorded()
+    pool = Pool(curves, seen=0)
+    legs = [Leg(number=number, sample=curves.samples[4]) for number in range(12)]
+    places = [pool.place(leg) for leg in legs]
+    assert places[0] == 4
+    assert sorted(places) == list(range(12))
+    assert [pool.place(leg) for leg in legs] == places
+    assert pool.dice(legs[0], 9) == pytest.approx(curves.validation[4, 0, 8])
+    assert pool.regret(11) == pytest.approx(100 * (0.805 - 0.81))  # judged by the other training, which is luckier
+    assert pool.regret(0) == pytest.approx(100 * (0.805 - 0.31))
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("kind", ["ours", "random", "tpe", "stock", "optuna", "prior_gp+none"])
+def test_replay_of_a_search_regrets_less_after_more_trainings(tmp_path, kind):
+    write_curves(tmp_path / "made.npz", recorded())
+    found = Replay(file=tmp_path / "made.npz", kind=kind, num_lanes=2, seed=0).regrets()
+    assert tuple(found) == BUDGETS
+    assert found[32] <= found[1]
+    assert found[32] == pytest.approx(found[16])  # the configurations are used up by then
+
+
+@pytest.mark.parametrize(
+    ("regret", "trainings"), [(5.0, 1.0), (4.0, 1.0), (3.0, 1.5), (2.0, 2.0), (1.5, 3.0), (1.0, 4.0), (0.5, 4.0)]
+)
+def test_equivalent_by_hand(regret, trainings):
+    assert equivalent(regret, {1: 4.0, 2: 2.0, 4: 1.0}) == pytest.approx(trainings)
+
+
+def test_summary_by_hand():
+    flat = {"a": dict.fromkeys(BUDGETS, 3.0), "b": dict.fromkeys(BUDGETS, 2.0)}
+    peer = dict(zip(BUDGETS, (6.0, 5.0, 4.0, 3.0, 2.0, 1.0), strict=True))
+    report = {"ours x1": flat, "default x1": {"a": {8: 4.0}, "b": {8: 2.5}}}
+    report |= {f"{name} x1": {"a": peer, "b": peer} for name in ("random", "stock")}
+    found = summary(report, 1)
+    assert (found["random_equivalent_at_8"], found["random_equivalent_at_8_worst"]) == (1.5, 1.0)
+    assert found["gain_over_default_at_8_dice"] == pytest.approx(0.0075)
