@@ -21,7 +21,7 @@ def test_plan_says_what_will_be_done(planned):
     for words in (
         "Search tiny",
         f"slices of {SIZE} x {SIZE} pixels",
-        "1 by tpe, of at most 9 epochs, asha from epoch 1",
+        "1 by tpe, of at most 9 epochs, asha from epoch 3",
         "the default configuration, trained to its end",
         "1 worker(s) of 2 CPU",
     ):
