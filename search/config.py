@@ -16,7 +16,7 @@ from data.source import ReadingOptions
 from search.promotion_options import Promotion
 from search.record.epochs import METRIC
 from search.record.objectives import LATENCY, check_objectives
-from search.scheduling.scheduler import Budget
+from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
 from search.space import SPACES, SharedSettings, check_batch_size, check_image_size
 from search.storage.working_folder import Out, check_name
@@ -183,9 +183,9 @@ class SearchConfig:
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower()[:80] or "search"
         return replace(self, name=f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
 
-    def budget(self) -> Budget:
-        """Return the budget that the scheduler divides among trials."""
-        return Budget(
+    def scheduler_request(self) -> SchedulerRequest:
+        """Return what the scheduler needs to know about this search."""
+        return SchedulerRequest(
             num_trials=self.trials,
             max_epochs=self.max_epochs,
             grace_period=self.grace_period or max(1, self.max_epochs // 3),

@@ -84,7 +84,7 @@ def run_search(
     folder, clock = config.folder.resolve(), Clock()
     remover = FolderRemover()
     checkpoints = Checkpoints(storage_path_of(folder) / RAY_FOLDER, remove=remover.remove)
-    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
+    scheduler = SCHEDULERS[config.scheduler].make(config.scheduler_request())
     screen = _open_screen(config, scheduler, clock, num_lanes=num_lanes, lanes=lanes)
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, config.default_trial, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints, tracker)

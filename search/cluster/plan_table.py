@@ -64,7 +64,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
     resources = describe_resources(lanes.worker_resources())
     budget = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
     if config.scheduler != "none":
-        budget += f", {config.scheduler} from epoch {config.budget().grace_period}"
+        budget += f", {config.scheduler} from epoch {config.scheduler_request().grace_period}"
     if config.time_budget_seconds:
         budget += f", {config.time_budget_seconds:g} seconds in all"
     if cohort.skipped:

@@ -84,7 +84,7 @@ class WarmStart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Budget:
+class _Limits:
     """The options that are read without a SearchConfig."""
 
     trials: int
@@ -118,16 +118,16 @@ class ExperimentRecord:
     @property
     def num_trials(self) -> int:
         """Number of configurations to try."""
-        return self._budget.trials
+        return self._limits.trials
 
     @property
     def time_budget_seconds(self) -> float | None:
         """Seconds after which the search stops; None: no limit."""
-        return self._budget.time_budget_seconds
+        return self._limits.time_budget_seconds
 
     @property
-    def _budget(self) -> "_Budget":
-        return from_json(_Budget, self.config, f"{CONFIG_FILE}, config")
+    def _limits(self) -> "_Limits":
+        return from_json(_Limits, self.config, f"{CONFIG_FILE}, config")
 
     @property
     def num_lanes(self) -> int:

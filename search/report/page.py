@@ -98,7 +98,6 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
         trials=trials_table(rows, list(snapshot.experiment.space), snapshot.config.default_trial),
         rungs=rungs,
         num_brackets=len({rung.bracket for rung in rungs}),
-        budget=snapshot.config.budget(),
         shares=time_shares(rows, periods, num_lanes),
         num_lanes=num_lanes,
         skipped=snapshot.experiment.data.skipped,

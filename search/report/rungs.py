@@ -45,7 +45,7 @@ class RungSummary:
 
 def read_rungs(config: SearchConfig, rows: Sequence[Trial]) -> list[RungSummary]:
     """Return the rungs that a trial has reached, by bracket and epoch; none for a scheduler without rungs."""
-    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
+    scheduler = SCHEDULERS[config.scheduler].make(config.scheduler_request())
     rungs = [
         _rung(bracket + 1, epoch, [row for row in rows if scheduler.bracket_of(row.number) == bracket])
         for bracket, epochs in enumerate(scheduler.rung_epochs)

@@ -95,7 +95,7 @@ def _from_log(config: SearchConfig, folder: Path, *, is_running: bool) -> list[T
     """Return every trial by replaying the log of events."""
     trials = replay(
         folder / LOG_FILE,
-        SCHEDULERS[config.scheduler].make(config.budget()),
+        SCHEDULERS[config.scheduler].make(config.scheduler_request()),
         num_trials=config.trials,
         objectives=config.objective,
         max_failures=config.max_failures,

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from search.scheduling.rung import Rung
-from search.scheduling.scheduler import Budget, Verdict
+from search.scheduling.scheduler import SchedulerRequest, Verdict
 
 
 class Asha:
@@ -36,15 +36,15 @@ class Asha:
     - Trials that can never be promoted are ended early, and their checkpoints are removed.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self._reduction_factor = budget.reduction_factor
-        self._default_trial = budget.default_trial
+    def __init__(self, request: SchedulerRequest) -> None:
+        self._reduction_factor = request.reduction_factor
+        self._default_trial = request.default_trial
         self._rungs: dict[int, Rung] = {}
-        epoch, capacity = budget.grace_period, budget.num_trials
-        while epoch < budget.max_epochs:  # a rung at the last epoch would save nothing
-            capacity = max(1, capacity // budget.reduction_factor)
+        epoch, capacity = request.grace_period, request.num_trials
+        while epoch < request.max_epochs:  # a rung at the last epoch would save nothing
+            capacity = max(1, capacity // request.reduction_factor)
             self._rungs[epoch] = Rung(epoch=epoch, capacity=capacity)
-            epoch *= budget.reduction_factor
+            epoch *= request.reduction_factor
 
     @property
     def rung_epochs(self) -> list[list[int]]:
@@ -127,15 +127,15 @@ class Hyperband:
     and the trials are spread over them evenly.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        eta, grace_periods = budget.reduction_factor, [budget.grace_period]
-        while grace_periods[-1] < budget.max_epochs:
-            grace_periods.append(min(budget.max_epochs, grace_periods[-1] * eta))  # the last factor may be below eta
+    def __init__(self, request: SchedulerRequest) -> None:
+        eta, grace_periods = request.reduction_factor, [request.grace_period]
+        while grace_periods[-1] < request.max_epochs:
+            grace_periods.append(min(request.max_epochs, grace_periods[-1] * eta))  # the last factor may be below eta
         shares = [eta**left / (left + 1) for left in reversed(range(len(grace_periods)))]
         self._bounds = [sum(shares[: index + 1]) / sum(shares) for index in range(len(shares))]
-        sizes = Counter(self.bracket_of(number) for number in range(budget.num_trials))
+        sizes = Counter(self.bracket_of(number) for number in range(request.num_trials))
         self.brackets = [
-            Asha(replace(budget, grace_period=epoch, num_trials=sizes[index]))
+            Asha(replace(request, grace_period=epoch, num_trials=sizes[index]))
             for index, epoch in enumerate(grace_periods)
         ]
 

@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from search.scheduling.scheduler import Budget, Verdict
+from search.scheduling.scheduler import SchedulerRequest, Verdict
 
 
 class Median:
@@ -17,9 +17,9 @@ class Median:
     MIN_TRIALS = 5
     """Other trials that must have reached the epoch, as in Vizier and Optuna, because fewer say little."""
 
-    def __init__(self, budget: Budget) -> None:
-        self._grace_period = budget.grace_period
-        self._default_trial = budget.default_trial
+    def __init__(self, request: SchedulerRequest) -> None:
+        self._grace_period = request.grace_period
+        self._default_trial = request.default_trial
         self._values: dict[int, dict[int, float]] = {}
         self._means: dict[int, list[float]] = {}
         """For each epoch, the means of all trials that have reached it, in ascending order."""

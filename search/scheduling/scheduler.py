@@ -18,8 +18,8 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What a scheduler divides among trials, in the terms of Optuna's SuccessiveHalvingPruner and Ray's ASHA."""
+class SchedulerRequest:
+    """What a scheduler is told about a search, in the terms of Optuna's SuccessiveHalvingPruner and Ray's ASHA."""
 
     num_trials: int
     """Configurations that will be tried."""

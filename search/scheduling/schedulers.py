@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 from search.scheduling.halving import Asha, Hyperband
 from search.scheduling.median import Median
-from search.scheduling.scheduler import Budget, Scheduler
+from search.scheduling.scheduler import Scheduler, SchedulerRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerKind:
     """A row of the table of schedulers."""
 
-    make: Callable[[Budget], Scheduler]
+    make: Callable[[SchedulerRequest], Scheduler]
     description: str
     """A few words for the help text of `--scheduler`."""
 
@@ -24,9 +24,9 @@ class SchedulerKind:
     """Whether it cannot rank trials by several objectives."""
 
 
-def _run_to_the_end(budget: Budget) -> Scheduler:
+def _run_to_the_end(request: SchedulerRequest) -> Scheduler:
     """Return a scheduler that stops nothing: an ASHA without rungs."""
-    return Asha(replace(budget, grace_period=budget.max_epochs))
+    return Asha(replace(request, grace_period=request.max_epochs))
 
 
 SCHEDULERS = {

@@ -192,7 +192,7 @@ def _make(kind: str, seed: int, max_epochs: int, *, num_trials: int) -> Simulate
     first = [default_sample(CORE)] if config.begin_with_default else []
     return Coordinator(
         OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=num_trials, max_epochs=max_epochs, first=first),
-        SCHEDULERS[scheduler].make(config.budget()),
+        SCHEDULERS[scheduler].make(config.scheduler_request()),
         num_trials=num_trials,
         listener=Rows(),
     )

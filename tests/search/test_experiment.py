@@ -196,8 +196,9 @@ def test_recorded_config_does_not_fall_over_values_of_another_kind(tmp_path, opt
 def test_recorded_config_of_an_older_version_did_not_begin_with_the_default(tmp_path):
     write_config(tmp_path / "mine", begin_with_default=None)
     found = recorded_config(tmp_path / "mine")
-    assert (found.begin_with_default, found.default_trial, found.budget().default_trial) == (False, None, None)
-    assert found.budget().grace_period == found.max_epochs // 9  # a third since then
+    assert (found.begin_with_default, found.default_trial) == (False, None)
+    assert found.scheduler_request().default_trial is None
+    assert found.scheduler_request().grace_period == found.max_epochs // 9  # a third since then
 
 
 LACKED = [field.name for field in fields(SearchConfig) if field.name not in ("resume", "begin_with_default")]

@@ -5,7 +5,7 @@ from pathlib import Path
 from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import Leg
 from search.record.trials import State
-from search.scheduling.scheduler import Budget
+from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
@@ -28,10 +28,10 @@ def coordinator(
     searcher = OptunaSearcher(
         CORE, sampler="tpe", seed=0, num_trials=trials, max_epochs=MAX_EPOCHS, objectives=objectives
     )
-    budget = Budget(num_trials=trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
+    request = SchedulerRequest(num_trials=trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
     search = Coordinator(
         searcher,
-        SCHEDULERS[scheduler].make(budget),
+        SCHEDULERS[scheduler].make(request),
         num_trials=trials,
         listener=rows,
         objectives=objectives,

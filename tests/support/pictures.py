@@ -141,7 +141,7 @@ def _trials_after(moment: float, snapshot: Snapshot, log: Path) -> list[TrialPro
     events = (snapshot.folder / LOG_FILE).read_text().splitlines(keepends=True)
     log.write_text("".join(events[: round(moment * len(events))]))
     config = snapshot.config
-    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
+    scheduler = SCHEDULERS[config.scheduler].make(config.scheduler_request())
     return replay(
         log,
         scheduler,
@@ -158,7 +158,7 @@ def _view(snapshot: Snapshot, trials: list[TrialProgress]) -> View:
     epochs = [(epoch.val_dice, trial, epoch) for trial in trials for epoch in trial.all_epochs]
     dice, best, epoch = max(epochs, key=lambda one: one[0])
     outcomes = [trial.outcome.state for trial in trials if isinstance(trial.outcome, End)]
-    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
+    scheduler = SCHEDULERS[config.scheduler].make(config.scheduler_request())
     return View(
         elapsed_seconds=max(epoch.elapsed_seconds or 0.0 for _, _, epoch in epochs),
         plan=plan,

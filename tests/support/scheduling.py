@@ -4,15 +4,15 @@ import math
 import random
 from collections.abc import Iterator
 
-from search.scheduling.scheduler import Budget, Scheduler, Verdict
+from search.scheduling.scheduler import Scheduler, SchedulerRequest, Verdict
 
 CONTINUE, PAUSE, STOP = Verdict.CONTINUE, Verdict.PAUSE, Verdict.STOP
 SEEDS = range(20)
 
 
-def budget(**changes: int) -> Budget:
-    """Return the budget of 27 trials with up to 9 epochs, with changes."""
-    return Budget(**{"num_trials": 27, "max_epochs": 9, "grace_period": 1, "reduction_factor": 3} | changes)
+def request(**changes: int) -> SchedulerRequest:
+    """Return the request for 27 trials with up to 9 epochs, with changes."""
+    return SchedulerRequest(**{"num_trials": 27, "max_epochs": 9, "grace_period": 1, "reduction_factor": 3} | changes)
 
 
 def arrivals(scheduler: Scheduler, values: list[float], *, epoch: int = 1) -> list[Verdict]:
@@ -35,7 +35,7 @@ def value_of(seed: int, number: int, epoch: int) -> float:
 
 
 def random_search(
-    scheduler: Scheduler, asked: Budget, *, seed: int, hopeless: list[int] | None = None
+    scheduler: Scheduler, asked: SchedulerRequest, *, seed: int, hopeless: list[int] | None = None
 ) -> Iterator[tuple[int, int, Verdict | None, bool]]:
     """Yield (number, epoch, verdict, whether its rung is open) for every move of a whole search with random moves.
 

@@ -22,7 +22,7 @@ from search.coordination.coordinator import Coordinator
 from search.coordination.recorder import Recorder
 from search.record.epochs import EpochMetrics
 from search.record.trials import INTERRUPTED, State, read_rows
-from search.scheduling.scheduler import Budget
+from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
 from search.screen.clock import Clock
 from search.space import CORE
@@ -67,10 +67,10 @@ def write_checkpoint(checkpoint: Path, metrics: dict | None) -> None:
 def make_coordinator(
     tmp_path: Path, checkpoints: Checkpoints, *, trials: int = NUM_TRIALS, scheduler: str = "asha", **options: Any
 ) -> Coordinator:
-    budget = Budget(num_trials=trials, max_epochs=9, grace_period=1, reduction_factor=3)
+    request = SchedulerRequest(num_trials=trials, max_epochs=9, grace_period=1, reduction_factor=3)
     return Coordinator(
         OptunaSearcher(CORE, sampler="random", seed=0, num_trials=trials, max_epochs=9),
-        SCHEDULERS[scheduler].make(budget),
+        SCHEDULERS[scheduler].make(request),
         num_trials=trials,
         listener=Recorder(tmp_path / "trials.jsonl", checkpoints),
         **options,

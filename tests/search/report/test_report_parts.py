@@ -37,7 +37,7 @@ def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
     config = SearchConfig(**options)
     coordinator = Coordinator(
         OptunaSearcher(SPACES["core"], sampler="random", seed=1, num_trials=trials, max_epochs=9),
-        SCHEDULERS[scheduler].make(config.budget()),
+        SCHEDULERS[scheduler].make(config.scheduler_request()),
         num_trials=trials,
         listener=Rows(),
         log=folder / "events.jsonl",

@@ -11,9 +11,9 @@ from tests.support.scheduling import (
     SEEDS,
     STOP,
     arrivals,
-    budget,
     promote_all,
     random_search,
+    request,
     value_of,
 )
 
@@ -31,7 +31,7 @@ from tests.support.scheduling import (
     ],
 )
 def test_asha_has_rungs_a_factor_apart_below_the_last_epoch(max_epochs, grace_period, reduction_factor, epochs):
-    asked = budget(max_epochs=max_epochs, grace_period=grace_period, reduction_factor=reduction_factor)
+    asked = request(max_epochs=max_epochs, grace_period=grace_period, reduction_factor=reduction_factor)
     verdicts = {epoch: Asha(asked).judge(0, epoch, 0.5) for epoch in range(1, max_epochs + 1)}
     assert [epoch for epoch, verdict in verdicts.items() if verdict == PAUSE] == epochs
     assert set(verdicts.values()) <= {PAUSE, CONTINUE}
@@ -50,13 +50,13 @@ def test_asha_has_rungs_a_factor_apart_below_the_last_epoch(max_epochs, grace_pe
     ids=["best first", "worst first", "mixed", "a better one arrives when the quota has room", "equals", "too few"],
 )
 def test_asha_promotes_a_third_by_hand(values, verdicts, promoted):
-    asha = Asha(budget())
+    asha = Asha(request())
     assert arrivals(asha, values) == verdicts
     assert promote_all(asha) == promoted
 
 
 def test_asha_promotes_as_soon_as_the_quota_allows_by_hand():
-    asha = Asha(budget(reduction_factor=2))
+    asha = Asha(request(reduction_factor=2))
     assert asha.judge(0, 1, 0.9) == PAUSE
     assert asha.next_promotable(num_to_come=9, running_epochs=[]) is None
     assert asha.judge(1, 1, 0.8) == PAUSE
@@ -67,7 +67,7 @@ def test_asha_promotes_as_soon_as_the_quota_allows_by_hand():
 
 
 def test_asha_never_pauses_the_default_trial_but_compares_others_with_it():
-    asha = Asha(budget(reduction_factor=2, default_trial=0))
+    asha = Asha(request(reduction_factor=2, default_trial=0))
     assert [asha.judge(0, epoch, 0.5) for epoch in range(1, 9)] == [CONTINUE] * 8
     assert asha.judge(1, 1, 0.6) == PAUSE  # one of two may be promoted, and the default was
     assert asha.judge(2, 1, 0.4) == PAUSE
@@ -76,7 +76,7 @@ def test_asha_never_pauses_the_default_trial_but_compares_others_with_it():
 
 
 def test_asha_promotes_from_the_highest_rung_first():
-    asha = Asha(budget())
+    asha = Asha(request())
     arrivals(asha, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     for number, value in ((6, 0.3), (7, 0.2), (8, 0.1)):
         assert asha.judge(number, 3, value) == PAUSE
@@ -84,7 +84,7 @@ def test_asha_promotes_from_the_highest_rung_first():
 
 
 def test_asha_compares_each_rung_by_itself():
-    asha = Asha(budget())
+    asha = Asha(request())
     assert arrivals(asha, [0.1, 0.2, 0.9]) == [PAUSE, PAUSE, CONTINUE]
     assert asha.judge(2, 3, 0.99) == PAUSE  # alone on that rung, however many are below
 
@@ -92,7 +92,7 @@ def test_asha_compares_each_rung_by_itself():
 @pytest.mark.parametrize("num_trials", [5, 12, 27, 40])
 @pytest.mark.parametrize(("reduction_factor", "rungs"), [(2, {1, 2, 4, 8}), (3, {1, 3, 9})])
 def test_asha_promotes_its_quota_best_first_and_one_more_at_the_end(num_trials, reduction_factor, rungs):
-    asked = budget(num_trials=num_trials, max_epochs=13, reduction_factor=reduction_factor)
+    asked = request(num_trials=num_trials, max_epochs=13, reduction_factor=reduction_factor)
     for seed in SEEDS:
         arrived, promoted, more = {}, {}, set()
         for number, epoch, verdict, is_open in random_search(Asha(asked), asked, seed=seed, hopeless=[]):
@@ -117,7 +117,7 @@ def test_asha_promotes_its_quota_best_first_and_one_more_at_the_end(num_trials, 
 
 @pytest.mark.parametrize("num_trials", [4, 9, 12, 20, 27, 81])
 def test_asha_promotes_the_best_of_each_rung_before_the_search_ends(num_trials):
-    asked = budget(num_trials=num_trials)
+    asked = request(num_trials=num_trials)
     for seed in SEEDS:
         arrived, promoted = {1: set(), 3: set()}, {1: set(), 3: set()}
         for number, epoch, verdict, _ in random_search(Asha(asked), asked, seed=seed, hopeless=[]):
@@ -131,7 +131,7 @@ def test_asha_promotes_the_best_of_each_rung_before_the_search_ends(num_trials):
 
 
 def test_asha_waits_for_running_trials_at_the_end_by_hand():
-    asha = Asha(budget(num_trials=2))
+    asha = Asha(request(num_trials=2))
     assert arrivals(asha, [0.4, 0.6]) == [PAUSE, PAUSE]  # too few for the quota
     assert asha.next_promotable(num_to_come=1, running_epochs=[]) is None
     assert asha.next_promotable(num_to_come=0, running_epochs=[0]) is None  # one may still come to epoch 1
@@ -145,7 +145,7 @@ def test_asha_waits_for_running_trials_at_the_end_by_hand():
 
 
 def test_asha_promotes_a_late_best_trial_at_the_end_by_hand():
-    asha = Asha(budget(num_trials=5))
+    asha = Asha(request(num_trials=5))
     assert arrivals(asha, [0.5, 0.6, 0.7, 0.9, 0.8]) == [PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE]
     assert asha.next_promotable(num_to_come=1, running_epochs=[]) is None
     assert asha.next_promotable(num_to_come=0, running_epochs=[0]) is None
@@ -157,20 +157,20 @@ def test_asha_promotes_a_late_best_trial_at_the_end_by_hand():
 
 
 def test_asha_promotes_nothing_at_the_end_if_the_best_was_promoted():
-    asha = Asha(budget(num_trials=5))
+    asha = Asha(request(num_trials=5))
     assert arrivals(asha, [0.5, 0.6, 0.7, 0.65, 0.7]) == [PAUSE, PAUSE, CONTINUE, PAUSE, PAUSE]  # equal is not better
     assert promote_all(asha, num_to_come=0) == []
 
 
 def test_asha_never_drops_the_best_paused_trial_of_a_rung_as_hopeless():
-    asha = Asha(budget(num_trials=3))  # one can be promoted
+    asha = Asha(request(num_trials=3))  # one can be promoted
     assert arrivals(asha, [0.1, 0.2, 0.9]) == [PAUSE, PAUSE, CONTINUE]
     assert asha.drop_hopeless() == [0]
     assert asha.drop_worst() == 1
 
 
 def test_asha_drops_each_hopeless_trial_once_and_at_once():
-    asha = Asha(budget(num_trials=9))  # three can be promoted from the first rung
+    asha = Asha(request(num_trials=9))  # three can be promoted from the first rung
     assert arrivals(asha, [0.9, 0.8]) == [PAUSE, PAUSE]
     assert asha.judge(2, 1, 0.6) == PAUSE
     assert asha.drop_hopeless() == []
@@ -185,7 +185,7 @@ def test_asha_drops_each_hopeless_trial_once_and_at_once():
 
 @pytest.mark.parametrize("num_trials", [1, 2, 4, 12, 27, 40])
 def test_asha_search_is_the_same_when_hopeless_trials_are_dropped(num_trials):
-    asked = budget(num_trials=num_trials)
+    asked = request(num_trials=num_trials)
     for seed in SEEDS:
         hopeless = []
         whole = list(random_search(Asha(asked), asked, seed=seed))
@@ -198,7 +198,7 @@ def test_asha_search_is_the_same_when_hopeless_trials_are_dropped(num_trials):
 
 
 def test_asha_drops_the_worst_of_the_lowest_rung():
-    asha = Asha(budget())
+    asha = Asha(request())
     arrivals(asha, [0.5, 0.2, 0.4, 0.3])
     asha.mark_promoted(0)
     assert asha.judge(0, 3, 0.1) == PAUSE
@@ -207,7 +207,7 @@ def test_asha_drops_the_worst_of_the_lowest_rung():
 
 
 def test_asha_never_promotes_a_dropped_trial():
-    asha = Asha(budget())
+    asha = Asha(request())
     arrivals(asha, [0.9, 0.8])
     assert [asha.drop_worst(), asha.drop_worst()] == [1, 0]
     assert asha.judge(2, 1, 0.1) == CONTINUE  # one of three may be promoted, and it alone is left
@@ -215,7 +215,7 @@ def test_asha_never_promotes_a_dropped_trial():
 
 
 def test_asha_removed_trial_no_longer_waits_but_still_counts():
-    asha = Asha(budget())
+    asha = Asha(request())
     arrivals(asha, [0.9, 0.8])
     asha.remove(0)
     assert asha.judge(2, 1, 0.1) == PAUSE  # one of three may be promoted, the best of those that are left
@@ -224,14 +224,14 @@ def test_asha_removed_trial_no_longer_waits_but_still_counts():
 
 
 def test_asha_promotes_the_next_best_at_the_end_if_the_best_failed():
-    asha = Asha(budget(num_trials=2))
+    asha = Asha(request(num_trials=2))
     arrivals(asha, [0.4, 0.6])
     asha.remove(1)
     assert promote_all(asha, num_to_come=0) == [0]
 
 
 def test_asha_remove_of_a_trial_that_is_not_paused_changes_nothing():
-    asha = Asha(budget())
+    asha = Asha(request())
     assert arrivals(asha, [0.7, 0.8, 0.9]) == [PAUSE, PAUSE, CONTINUE]
     for number in (2, 99):
         asha.remove(number)
@@ -240,7 +240,7 @@ def test_asha_remove_of_a_trial_that_is_not_paused_changes_nothing():
 
 
 def test_asha_judges_an_epoch_that_is_trained_again_the_same():
-    asha = Asha(budget(reduction_factor=2))
+    asha = Asha(request(reduction_factor=2))
     assert [asha.judge(0, 1, 0.9) for _ in range(3)] == [PAUSE] * 3  # one arrival, however often
     assert asha.judge(1, 1, 0.95) == CONTINUE
     for value, verdict in ((0.95, CONTINUE), (0.1, CONTINUE), (math.nan, STOP), (0.95, CONTINUE)):
@@ -269,13 +269,13 @@ def test_asha_judges_an_epoch_that_is_trained_again_the_same():
     ids=["front", "Dice alone", "fallen back", "Dice alone again", "cheaper each time", "equals"],
 )
 def test_asha_with_two_merits_promotes_the_pareto_front_by_hand(merits, verdicts, promoted):
-    asha = Asha(budget(reduction_factor=2))
+    asha = Asha(request(reduction_factor=2))
     assert [asha.judge(number, 1, *mine) for number, mine in enumerate(merits)] == verdicts
     assert promote_all(asha) == promoted
 
 
 def test_asha_with_two_merits_drops_the_most_dominated_first():
-    asha = Asha(budget())
+    asha = Asha(request())
     for number, mine in enumerate([(0.5, -5), (0.9, -9), (0.4, -6), (0.2, -1), (0.6, -10)]):
         asha.judge(number, 1, *mine)
     # 0 dominates 2, and 1 dominates 4; the front is 1, 0, 3, in the order of their Dice.
@@ -286,7 +286,7 @@ def test_asha_does_not_drop_a_trial_that_a_later_one_may_still_lift():
     merits = [(0.95, -1.0), (0.9, -1.1), (0.5, -0.5), (0.4, -0.4), (0.6, -0.3), *[(0.1, -9.0)] * 4]
     promoted = {}
     for asked in (False, True):
-        scheduler = Asha(budget(num_trials=9, max_epochs=9))
+        scheduler = Asha(request(num_trials=9, max_epochs=9))
         promoted[asked] = []
         for number, merit in enumerate(merits):
             if scheduler.judge(number, 1, *merit) == CONTINUE:

@@ -3,7 +3,7 @@
 import pytest
 
 from search.scheduling.halving import Hyperband
-from tests.support.scheduling import CONTINUE, PAUSE, SEEDS, arrivals, budget, promote_all, random_search, value_of
+from tests.support.scheduling import CONTINUE, PAUSE, SEEDS, arrivals, promote_all, random_search, request, value_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,8 @@ from tests.support.scheduling import CONTINUE, PAUSE, SEEDS, arrivals, budget, p
     ],
 )
 def test_hyperband_brackets_have_the_shares_of_the_paper(max_epochs, grace_period, reduction_factor, of_thousand):
-    asked = budget(num_trials=1000, max_epochs=max_epochs, grace_period=grace_period, reduction_factor=reduction_factor)
+    changes = {"max_epochs": max_epochs, "grace_period": grace_period, "reduction_factor": reduction_factor}
+    asked = request(num_trials=1000, **changes)
     hyperband = Hyperband(asked)
     epochs = range(1, max_epochs + 1)
     first_pause = [  # all equal, so that no trial overtakes another
@@ -36,7 +37,7 @@ def test_hyperband_brackets_have_the_shares_of_the_paper(max_epochs, grace_perio
 
 
 def test_hyperband_shares_are_those_of_the_papers_table():
-    hyperband = Hyperband(budget(num_trials=1430, max_epochs=81))
+    hyperband = Hyperband(request(num_trials=1430, max_epochs=81))
     first_pause = [
         next((epoch for epoch in (1, 3, 9, 27, 81) if hyperband.judge(number, epoch, 0.0) == PAUSE), None)
         for number in range(1430)
@@ -46,7 +47,7 @@ def test_hyperband_shares_are_those_of_the_papers_table():
 
 
 def test_hyperband_without_rungs_lets_every_trial_continue():
-    hyperband = Hyperband(budget(max_epochs=5, grace_period=5))
+    hyperband = Hyperband(request(max_epochs=5, grace_period=5))
     assert arrivals(hyperband, [0.9, 0.1, 0.2], epoch=5) == [CONTINUE] * 3
     assert promote_all(hyperband, num_to_come=0) == []
     assert hyperband.drop_hopeless() == []
@@ -54,7 +55,7 @@ def test_hyperband_without_rungs_lets_every_trial_continue():
 
 
 def test_hyperband_promotes_the_quota_of_each_bracket():
-    asked = budget(num_trials=60)
+    asked = request(num_trials=60)
     first_rung = [
         next((epoch for epoch in (1, 3) if Hyperband(asked).judge(number, epoch, 0.5) == PAUSE), 9)
         for number in range(60)
@@ -82,7 +83,7 @@ def test_hyperband_promotes_the_quota_of_each_bracket():
 
 @pytest.mark.parametrize("num_trials", [1, 2, 5, 12, 27, 60])
 def test_hyperband_brackets_know_their_number_of_trials(num_trials):
-    hyperband = Hyperband(budget(num_trials=num_trials, max_epochs=27))
+    hyperband = Hyperband(request(num_trials=num_trials, max_epochs=27))
     brackets: dict[int, list[int]] = {}
     for number in range(num_trials):  # best first, so that no trial overtakes another
         epoch = next((e for e in range(1, 27) if hyperband.judge(number, e, -float(number)) == PAUSE), 27)
@@ -95,7 +96,7 @@ def test_hyperband_brackets_know_their_number_of_trials(num_trials):
 
 @pytest.mark.parametrize("num_trials", [12, 27, 60])
 def test_hyperband_search_is_the_same_when_hopeless_trials_are_dropped(num_trials):
-    asked = budget(num_trials=num_trials, max_epochs=27)
+    asked = request(num_trials=num_trials, max_epochs=27)
     for seed in SEEDS:
         hopeless = []
         whole = list(random_search(Hyperband(asked), asked, seed=seed))
@@ -106,7 +107,7 @@ def test_hyperband_search_is_the_same_when_hopeless_trials_are_dropped(num_trial
 
 
 def test_hyperband_drops_each_paused_trial_of_each_bracket_once():
-    hyperband = Hyperband(budget(num_trials=12))
+    hyperband = Hyperband(request(num_trials=12))
     paused = [  # at the first rung of its bracket; all equal, so that no trial overtakes another
         number
         for number in range(12)

@@ -6,12 +6,12 @@ import pytest
 
 from search.scheduling.median import Median
 from search.scheduling.scheduler import Verdict
-from tests.support.scheduling import CONTINUE, SEEDS, STOP, arrivals, budget, promote_all, value_of
+from tests.support.scheduling import CONTINUE, SEEDS, STOP, arrivals, promote_all, request, value_of
 
 
 def judged_after(others: list[list[float]], mine: list[float], **changes: int) -> list[Verdict]:
     """Return Median's verdicts of a trial, epoch by epoch, after those of others."""
-    median = Median(budget(**changes))
+    median = Median(request(**changes))
     for number, values in enumerate(others):
         for epoch, value in enumerate(values, start=1):
             median.judge(number, epoch, value)
@@ -45,7 +45,7 @@ def test_median_never_stops_the_default_trial():
 
 def test_median_never_stops_the_best_so_far():
     for seed in SEEDS:
-        median = Median(budget())
+        median = Median(request())
         best = -math.inf
         for number in range(30):
             for epoch in range(1, 10):
@@ -58,7 +58,7 @@ def test_median_never_stops_the_best_so_far():
 
 
 def test_median_counts_an_epoch_that_is_trained_again_once():
-    median = Median(budget())
+    median = Median(request())
     for number in range(4):
         for _ in range(3):
             assert median.judge(number, 1, 0.5) == CONTINUE
@@ -66,7 +66,7 @@ def test_median_counts_an_epoch_that_is_trained_again_once():
 
 
 def test_median_stops_a_stopped_trial_again():
-    median = Median(budget())
+    median = Median(request())
     assert arrivals(median, [0.5] * 5 + [0.1]) == [CONTINUE] * 5 + [STOP]
     for value in (0.1, 0.1, 0.9):  # another machine may compute another value
         assert median.judge(5, 1, value) == STOP
@@ -74,14 +74,14 @@ def test_median_stops_a_stopped_trial_again():
 
 
 def test_median_counts_trials_that_failed():
-    median = Median(budget())
+    median = Median(request())
     arrivals(median, [0.5] * 5)
     median.remove(0)
     assert median.judge(5, 1, 0.1) == STOP
 
 
 def test_median_pauses_no_trial():
-    median = Median(budget())
+    median = Median(request())
     arrivals(median, [0.5] * 8 + [0.1])
     assert promote_all(median, num_to_come=0) == []
     assert median.drop_hopeless() == []

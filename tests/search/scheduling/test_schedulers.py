@@ -10,12 +10,12 @@ from data.errors import UserError
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
 from search.record.objectives import dominates
-from search.scheduling.scheduler import Budget, Verdict
+from search.scheduling.scheduler import SchedulerRequest, Verdict
 from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
 from search.space import CORE
 from search.suggestion.searcher import OptunaSearcher
 from tests.support.fakes import Rows
-from tests.support.scheduling import CONTINUE, PAUSE, SEEDS, STOP, budget, promote_all, random_search
+from tests.support.scheduling import CONTINUE, PAUSE, SEEDS, STOP, promote_all, random_search, request
 from tests.support.simulation import simulate
 
 
@@ -23,7 +23,7 @@ from tests.support.simulation import simulate
 def test_removed_trials_are_never_promoted_or_dropped(scheduler):
     for seed in SEEDS:
         generator = random.Random(seed)
-        judge = SCHEDULERS[scheduler].make(budget(num_trials=40))
+        judge = SCHEDULERS[scheduler].make(request(num_trials=40))
         waiting, named, removed = set(), [], set()
         for number in range(40):
             if judge.judge(number, 1, generator.random()) == PAUSE:
@@ -45,7 +45,7 @@ def test_removed_trials_are_never_promoted_or_dropped(scheduler):
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_scheduler_stops_a_dice_that_is_not_finite_and_does_not_count_it(scheduler, value):
-    judge = SCHEDULERS[scheduler].make(budget(grace_period=3))
+    judge = SCHEDULERS[scheduler].make(request(grace_period=3))
     for epoch in range(1, 10):
         assert [judge.judge(number, epoch, value) for number in range(9)] == [STOP] * 9, f"epoch {epoch}"
     assert promote_all(judge, num_to_come=0) == []
@@ -56,7 +56,7 @@ def test_scheduler_stops_a_dice_that_is_not_finite_and_does_not_count_it(schedul
 
 
 def test_none_trains_every_trial_to_the_end():
-    asked = budget(num_trials=6)
+    asked = request(num_trials=6)
     hopeless = []
     events = list(random_search(SCHEDULERS["none"].make(asked), asked, seed=0, hopeless=hopeless))
     assert {verdict for _, _, verdict, _ in events} == {CONTINUE}
@@ -67,7 +67,7 @@ def test_none_trains_every_trial_to_the_end():
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
 def test_no_trial_is_promoted_before_one_that_dominates_it(scheduler):
-    asked = budget(num_trials=40)
+    asked = request(num_trials=40)
     rung = [number for number in range(40) if SCHEDULERS[scheduler].make(asked).judge(number, 1, 0.5) == PAUSE]
     for seed in SEEDS:
         generator, judge = random.Random(seed), SCHEDULERS[scheduler].make(asked)
@@ -90,7 +90,7 @@ def test_a_merit_that_all_trials_share_changes_nothing(scheduler):
     for seed in SEEDS:
         told = []
         for shared in ((), (-7.0,), (-7.0, 0.0)):
-            generator, judge = random.Random(seed), SCHEDULERS[scheduler].make(budget(num_trials=40))
+            generator, judge = random.Random(seed), SCHEDULERS[scheduler].make(request(num_trials=40))
             told.append([])
             for number in range(40):
                 told[-1].append(judge.judge(number, 1, generator.randint(0, 9) / 8, *shared))
@@ -104,7 +104,7 @@ def test_a_merit_that_all_trials_share_changes_nothing(scheduler):
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband"])
 @pytest.mark.parametrize("cost", [math.nan, math.inf, -math.inf])
 def test_scheduler_stops_a_cost_that_is_not_finite_and_does_not_count_it(scheduler, cost):
-    judge = SCHEDULERS[scheduler].make(budget(grace_period=3))
+    judge = SCHEDULERS[scheduler].make(request(grace_period=3))
     assert [judge.judge(number, epoch, 0.9, cost) for epoch in (1, 3) for number in range(9)] == [STOP] * 18
     assert promote_all(judge, num_to_come=0) == []
     assert judge.drop_worst() is None
@@ -116,7 +116,7 @@ def test_scheduler_stops_a_cost_that_is_not_finite_and_does_not_count_it(schedul
     [("asha", [[1, 3]]), ("hyperband", [[1, 3], [3], []]), ("median", [[]]), ("none", [[]])],
 )
 def test_rung_epochs_of_each_bracket_by_hand(scheduler, rungs):
-    found = SCHEDULERS[scheduler].make(budget())
+    found = SCHEDULERS[scheduler].make(request())
     assert found.rung_epochs == rungs
     assert {found.bracket_of(number) for number in range(27)} == set(range(len(rungs)))
 
@@ -124,7 +124,7 @@ def test_rung_epochs_of_each_bracket_by_hand(scheduler, rungs):
 class Halfway:
     """A toy scheduler: it stops every second trial half-way."""
 
-    def __init__(self, asked: Budget) -> None:
+    def __init__(self, asked: SchedulerRequest) -> None:
         self._epoch = asked.max_epochs // 2
         self.rung_epochs = [[self._epoch]]
 
@@ -151,7 +151,7 @@ class Halfway:
 def test_new_scheduler_is_one_class_and_one_row(monkeypatch):
     monkeypatch.setitem(SCHEDULERS, "halfway", SchedulerKind(make=Halfway, description="a toy"))
     config = SearchConfig(scheduler="halfway", trials=4, max_epochs=4)
-    scheduler = SCHEDULERS[config.scheduler].make(config.budget())
+    scheduler = SCHEDULERS[config.scheduler].make(config.scheduler_request())
     searcher = OptunaSearcher(CORE, sampler="random", seed=0, num_trials=4, max_epochs=4)
     coordinator = Coordinator(searcher, scheduler, num_trials=4, listener=Rows())
     epochs = [(leg.number, epoch) for _, leg, epoch, _ in simulate(coordinator, lambda leg, epoch: 0.5, max_epochs=4)]

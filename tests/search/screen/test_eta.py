@@ -13,7 +13,7 @@ from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import End, Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
-from search.scheduling.scheduler import Budget
+from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
 from search.screen.eta import Estimate, Plan, estimate
 from search.space import CORE
@@ -29,8 +29,8 @@ class Search:
 
     def __init__(self, *, trials: int, num_lanes: int, scheduler: str = "asha", log: Path | None = None) -> None:
         self.plan = Plan(num_trials=trials, max_epochs=MAX_EPOCHS, num_lanes=num_lanes)
-        budget = Budget(num_trials=trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
-        self.scheduler = SCHEDULERS[scheduler].make(budget)
+        request = SchedulerRequest(num_trials=trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
+        self.scheduler = SCHEDULERS[scheduler].make(request)
         searcher = OptunaSearcher(CORE, sampler="random", seed=1, num_trials=trials, max_epochs=MAX_EPOCHS)
         self.coordinator = Coordinator(searcher, self.scheduler, num_trials=trials, listener=Rows(), log=log)
         self.ends: dict[int, float] = {}
@@ -126,9 +126,9 @@ def trial(number: int, dices: list[float], *, outcome=None, phase: Phase = Phase
 
 def rest(trials: list[TrialProgress], *, num_trials: int, num_lanes: int = 1, **options: Any) -> Estimate:
     """Return the estimate for a search that stops no trial."""
-    budget = Budget(num_trials=num_trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
+    request = SchedulerRequest(num_trials=num_trials, max_epochs=MAX_EPOCHS, grace_period=1, reduction_factor=3)
     plan = Plan(num_trials=num_trials, max_epochs=MAX_EPOCHS, num_lanes=num_lanes)
-    found = estimate({one.number: one for one in trials}, SCHEDULERS["none"].make(budget), plan, **options)
+    found = estimate({one.number: one for one in trials}, SCHEDULERS["none"].make(request), plan, **options)
     assert found is not None
     return found
 

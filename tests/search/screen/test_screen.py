@@ -11,7 +11,7 @@ from search.console import say
 from search.coordination.trial_progress import Phase
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
-from search.scheduling.scheduler import Budget
+from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
 from search.screen.board import Board
 from search.screen.clock import Clock
@@ -25,9 +25,9 @@ SAMPLE = "learning_rate 0.00123 depth 3"
 def make_board(
     *, num_trials: int = 12, num_lanes: int = 2, clock: Clock | None = None, default: int | None = None, **options
 ) -> Board:
-    budget = Budget(num_trials=num_trials, max_epochs=9, grace_period=1, reduction_factor=3)
+    request = SchedulerRequest(num_trials=num_trials, max_epochs=9, grace_period=1, reduction_factor=3)
     plan = Plan(num_trials=num_trials, max_epochs=9, num_lanes=num_lanes, default_trial=default)
-    return Board(plan, SCHEDULERS["asha"].make(budget), clock or Clock(), **options)
+    return Board(plan, SCHEDULERS["asha"].make(request), clock or Clock(), **options)
 
 
 def make_lines(**options) -> Lines:
