@@ -51,6 +51,7 @@ ROOMS = (
     "search.record",
     "search.console",
     "search.formatting",
+    "search.planning",
     "search.promotion_options",
     "search.scheduling",
     "search.space",
