@@ -13,6 +13,7 @@ from data.arguments import AtLeast, check_minima
 from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions
+from search.planning.budget import parse_budget
 from search.promotion_options import Promotion
 from search.record.epochs import METRIC
 from search.record.objectives import LATENCY, check_objectives
@@ -50,6 +51,15 @@ class SearchConfig:
     """Name of an experiment in `--out` to continue, however it ended. It keeps its own options unless they are given
     again; patients, search space, schedule and seed cannot be changed."""
 
+    budget: str | None = None
+    """What to spend in all: a time such as `90s`, `30m`, `8h` or `2d`, from the start of the command to the end of the
+    promotion, or a number of epochs such as `"500 epochs"`. An epoch is measured on these machines, and the trials, the
+    epochs, the rungs and the final seeds follow from it. Those of them that you give another value than their default
+    stay as you gave them."""
+
+    epoch_seconds: Annotated[float | None, tyro.conf.Suppress] = None
+    """Seconds of an epoch of the default configuration, as measured for a budget of time; None without one."""
+
     trials: Annotated[int, AtLeast(1)] = 8
     """Number of configurations to try."""
 
@@ -57,7 +67,8 @@ class SearchConfig:
     """Epochs of a trial that is never stopped early."""
 
     time_budget_seconds: Annotated[float | None, AtLeast(1)] = None
-    """Seconds after which the search stops; the best trial so far is then promoted. None: no limit."""
+    """Seconds after which the search stops; the best trial so far is then promoted. None: no limit. With a budget of
+    time, they count from the start of the command, also if the search is resumed, and are planned."""
 
     reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
     cache: bool = True
@@ -165,6 +176,7 @@ class SearchConfig:
         for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:
                 raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+        self._check_budget()
         self._check_objectives()
         for option in ("name", "resume"):
             check_name(option, getattr(self, option))
@@ -210,6 +222,16 @@ class SearchConfig:
             seed=self.seed,
             measure_latency=LATENCY in self.objective,
         )
+
+    def _check_budget(self) -> None:
+        if self.budget is None:
+            return
+        parse_budget(self.budget)
+        if not self.begin_with_default:
+            raise UserError(
+                f"budget is {self.budget!r}, which is planned around a trial of the default configuration: do not turn "
+                "begin_with_default off"
+            )
 
     def _check_objectives(self) -> None:
         check_objectives(self.objective)

@@ -1,5 +1,7 @@
 """The presets with which a command line can begin."""
 
+from dataclasses import replace
+
 from data.preprocess import Preprocessing
 from search.config import SearchConfig
 
@@ -22,3 +24,8 @@ def cluster() -> SearchConfig:
 
 
 PRESETS = {preset.__name__: preset for preset in (smoke, workstation, cluster)}
+
+
+def without_size(config: SearchConfig) -> SearchConfig:
+    """Return a preset for a search with a budget, from which the number of trials and of epochs follow."""
+    return replace(config, trials=SearchConfig.trials, max_epochs=SearchConfig.max_epochs)

@@ -10,7 +10,6 @@ from typing import Any
 from data.arguments import parse_arguments
 from data.command import run_command
 from search import warm_start
-from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
 from search.cluster.engine import run_trials
 from search.cluster.plan_table import print_plan
@@ -27,7 +26,8 @@ from search.experiment import (
     open_experiment,
     recorded_config,
 )
-from search.presets import PRESETS
+from search.planning.budgeted_search import Stopwatch, plan_search, with_time_left, with_timely_seeds
+from search.presets import PRESETS, without_size
 from search.promote import promote
 from search.promotion.retraining import check_folds
 from search.record.experiment_record import WarmStart, read_experiment
@@ -51,22 +51,26 @@ def run(config: SearchConfig) -> Result:
     Raises:
         UserError: The data, a folder, a bucket, the cluster or an option is not as it must be.
     """
-    config = config.named()
+    watch, config = Stopwatch(), config.named()
     check_folder(config)
     known = WarmStart() if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
     check_folds(config, cohort)
     if config.resume:  # so that a mistake is reported before Ray starts
         check_fingerprint(read_experiment(config.folder), config, cohort)
+        watch.resume(config)
     with ray_session() as logs:
-        lanes = plan_on_cluster(config)
+        asked, (config, lanes) = config, plan_search(config, cohort, watch)
+        if config.max_epochs != asked.max_epochs:  # to which the epochs of earlier experiments are scaled
+            known = warm_start.gather(config)
         print_plan(config, cohort, lanes, console, others=describe_other_jobs(cluster_nodes()), logs=logs)
         if config.dry_run:
             return Result(folder=config.folder)
         with open_experiment(config, cohort, lanes, known) as experiment:
-            rows = run_trials(config, lanes, cohort.train_pack, cohort.val_pack, logs=logs)
+            rows = run_trials(with_time_left(config, watch), lanes, cohort.train_pack, cohort.val_pack, logs=logs)
     with exclusive_writer(config.folder):
-        status = promote(_without_training(config, rows), experiment, cohort, rows, console)
+        config = with_timely_seeds(_without_training(config, rows), cohort, lanes, rows, watch)
+        status = promote(config, experiment, cohort, rows, console)
     return read_result(config.folder) if status == 0 else Result(folder=config.folder, trials=tuple(rows))
 
 
@@ -107,6 +111,8 @@ def parse(argv: Sequence[str]) -> SearchConfig:
     """
     name, *options = argv if argv and argv[0] in PRESETS else ("smoke", *argv)
     config = _read_options(options, PRESETS[name]())
+    if config.budget:  # it replaces the size of the preset, but not a size that is given beside it
+        config = _read_options(options, without_size(PRESETS[name]()))
     if not config.resume:
         return config.named()
     recorded = recorded_config(sync_down(config.out / config.resume, light=True))

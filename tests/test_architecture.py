@@ -70,6 +70,8 @@ ROOMS = (
     "search.screen",
     "search.cluster.group",
     "search.cluster",
+    "search.planning.measuring",
+    "search.planning.budgeted_search",
     "search.promotion",
     "search.report",
     "search.compare",

@@ -8,6 +8,7 @@ from rich.table import Column, Table
 from search.cluster.capacity.lane_plan import LanePlan, describe_resources, workers_per_gpu
 from search.cohort import Cohort
 from search.config import SearchConfig
+from search.formatting import format_duration
 from search.record.objectives import OBJECTIVES
 from search.space import SPACES, describe
 from search.storage.working_folder import display_folder
@@ -62,11 +63,11 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
         lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))
     lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
     resources = describe_resources(lanes.worker_resources())
-    budget = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
+    trials = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
     if config.scheduler != "none":
-        budget += f", {config.scheduler} from epoch {config.scheduler_request().grace_period}"
-    if config.time_budget_seconds:
-        budget += f", {config.time_budget_seconds:g} seconds in all"
+        trials += f", {config.scheduler} from epoch {config.scheduler_request().grace_period}"
+    if config.time_budget_seconds and not config.budget:
+        trials += f", {config.time_budget_seconds:g} seconds in all"
     if cohort.skipped:
         lines.insert(1, ("left out", f"{len(cohort.skipped)} file(s) that cannot be used; see config.json"))
     objectives = ", ".join(OBJECTIVES[name].label for name in config.objective)
@@ -74,7 +75,8 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
         *lines,
         ("in memory", _memory(cohort, lanes)),
         ("searched for", objectives),
-        ("trials", budget),
+        *_budget(config),
+        ("trials", trials),
         *([("first", "the default configuration, trained to its end")] if config.begin_with_default else []),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}{_sharing(lanes)}"),
         ("tracking", TRACKING.get(config.tracking, config.tracking)),
@@ -83,6 +85,18 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
             f"{display_folder(config.folder)}/: {', '.join(WRITTEN)}",
         ),
     ]
+
+
+def _budget(config: SearchConfig) -> list[tuple[str, str]]:
+    """Return the line about the budget; none if there is no budget."""
+    if config.budget is None:
+        return []
+    seeds = config.promotion.final_seeds
+    rest = f"{seeds} final seed(s), scoring and export" if seeds else "scoring and export"
+    if config.time_budget_seconds is None:
+        return [("budget", f"{config.budget}; then {rest}")]
+    until = format_duration(config.time_budget_seconds)
+    return [("budget", f"{config.budget} in all: the trials end after {until}, and the rest is for {rest}")]
 
 
 def _sharing(lanes: LanePlan) -> str:

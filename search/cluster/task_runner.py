@@ -1,4 +1,4 @@
-"""Run promotion's functions in this process, or as tasks on a Ray cluster with the resources of a worker."""
+"""Run functions in this process, or as tasks on a Ray cluster with the resources of a worker."""
 
 import logging
 import os
@@ -89,7 +89,7 @@ class TaskRunner:
         except RayTaskError as error:
             raise error.cause from error
         except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as error:
-            raise UserError(f"a task of the promotion was lost {NUM_RETRIES + 1} times: {error}") from error
+            raise UserError(f"a task was lost {NUM_RETRIES + 1} times: {error}") from error
 
     def _task(self, lanes: LanePlan) -> tuple[Any, float]:
         """Return the remote function that runs a function on the cluster, and the GPUs that it books."""

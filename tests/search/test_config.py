@@ -52,6 +52,16 @@ def status_of(options: list[str]) -> object:
         ({"cpus_per_worker": 0}, "cpus_per_worker is 0, but must be at least 1, or left out"),
         ({"max_concurrent": 0}, "max_concurrent is 0, but must be at least 1, or left out"),
         ({"grace_period": 10}, "grace_period is 10, but must be at most max_epochs (9)"),
+        (
+            {"budget": "soon"},
+            "budget is 'soon', but must be a time such as 90s, 30m, 8h or 2d, or a number of epochs such as "
+            '"500 epochs"',
+        ),
+        (
+            {"budget": "8h", "begin_with_default": False},
+            "budget is '8h', which is planned around a trial of the default configuration: do not turn "
+            "begin_with_default off",
+        ),
         ({"checkpoints_gb": -0.5}, "checkpoints_gb is -0.5, but must be at least 0, or left out"),
         ({"space": "huge"}, f"space is 'huge', but must be one of {', '.join(SPACES)}"),
         ({"searcher": "bohb"}, f"searcher is 'bohb', but must be one of {', '.join(SAMPLERS)}"),
@@ -166,6 +176,24 @@ def test_parse_begins_with_a_preset_and_changes_it(preset):
         assert getattr(found, field.name) == changed.get(field.name, getattr(expected, field.name))
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_budget_takes_the_place_of_the_size_of_a_preset(preset):
+    found, expected = parse([preset, "--budget", "8h", "--name", "n"]), PRESETS[preset]()
+    assert (found.budget, found.trials, found.max_epochs) == ("8h", SearchConfig.trials, SearchConfig.max_epochs)
+    assert (found.space, found.width, found.patience) == (expected.space, expected.width, expected.patience)
+    found = parse([preset, "--budget=500 epochs", "--trials", "60", "--max-epochs", "54"])
+    assert (found.budget, found.trials, found.max_epochs) == ("500 epochs", 60, 54)
+
+
+def test_epoch_that_is_measured_is_no_option_of_the_command_line(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--epoch-seconds", "3"])
+    assert "--epoch-seconds" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    assert "epoch-seconds" not in capsys.readouterr().out
+
+
 def test_parse_of_nothing_is_the_smoke_search_with_a_name():
     assert parse([]).trials == SearchConfig().trials
     assert parse([]).name.startswith("phantom-")
@@ -209,7 +237,7 @@ def test_help_prints_every_option_and_the_presets(capsys):
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for field in (
-        *(one for one in fields(SearchConfig) if one.name not in GROUPS),
+        *(one for one in fields(SearchConfig) if one.name not in (*GROUPS, "epoch_seconds")),  # which is measured
         *fields(Preprocessing),
         *fields(ReadingOptions),
     ):

@@ -138,6 +138,7 @@ def test_open_experiment_does_not_begin_where_something_is(tmp_path):
     [
         {},
         {"time_budget_seconds": 60.0, "checkpoints_gb": 0.5, "max_concurrent": 3, "patience": 2, "seed": 7},
+        {"budget": "30m", "epoch_seconds": 5.25, "grace_period": 3, "time_budget_seconds": 1040.0},
         {"try_first": Path("samples") / "first.json", "warm_start": ("one", "two")},
         {"searcher": "gp", "scheduler": "median", "space": "wide", "tracking": "off", "data": "phantom:40"},
     ],
@@ -253,6 +254,7 @@ def test_check_changes_accepts_what_may_change(tmp_path):
     [
         ("seed", 1, 0),
         ("max_epochs", 10, 9),
+        ("budget", "8h", None),
         ("space", "wide", "core"),
         ("searcher", "gp", "tpe"),
         ("scheduler", "none", "asha"),

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from search.cluster.plan_table import print_plan
+from search.promotion_options import Promotion
 from tests.support.delivered import SIZE, Planned, plan_search
 
 
@@ -28,6 +29,21 @@ def test_plan_says_what_will_be_done(planned):
         assert words in screen.getvalue()
     for side in ("train", "val", "test"):
         assert f"{len(getattr(planned.cohort.split, side))} patients" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"budget": "30m", "time_budget_seconds": 1040}, "30m in all: the trials end after 17 min 20 s, and the rest"),
+        ({"budget": "30m", "time_budget_seconds": 1040, "promotion": Promotion(final_seeds=5)}, "for 5 final seed(s)"),
+        ({"budget": "9 epochs"}, "9 epochs; then scoring and export"),
+    ],
+)
+def test_plan_says_how_a_budget_is_divided(planned, changes, said):
+    screen = io.StringIO()
+    print_plan(replace(planned.config, **changes), planned.cohort, planned.lanes, Console(file=screen, width=200))
+    assert said in screen.getvalue()
+    assert "seconds in all" not in screen.getvalue()
 
 
 def test_plan_says_with_whom_trials_share(planned):

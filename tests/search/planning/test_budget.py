@@ -19,7 +19,9 @@ def test_budget_of_epochs_has_no_clock(text, epochs):
     assert parse_budget(text) == Budget(text=text, epochs=epochs)
 
 
-@pytest.mark.parametrize("text", ["", "30", "m", "30 minutes", "-5m", "0s", "0 epochs", "1h30m", "nan h", "1e9d", "\u0663m"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "m", "30 minutes", "-5m", "0s", "0 epochs", "1h30m", "nan h", "1e9d", "\u0663m"]
+)
 def test_budget_that_is_no_amount_is_refused_with_the_legal_forms(text):
     with pytest.raises(UserError) as refused:
         parse_budget(text)
