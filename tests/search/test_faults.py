@@ -103,7 +103,7 @@ def test_fault_in_promotion_ends_the_search_and_keeps_its_traceback(run, tmp_pat
         ("ray_session", lambda: nullcontext(None)),
         ("cluster_nodes", list),
         ("describe_other_jobs", lambda nodes: ""),
-        ("plan_on_cluster", lambda config: plan),
+        ("plan_search", lambda config, cohort, watch: (config, plan)),
         ("run_trials", lambda *arguments, **options: []),
     ):
         monkeypatch.setattr(tune, name, stand_in)
