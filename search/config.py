@@ -243,6 +243,11 @@ class SearchConfig:
                 f"ensemble is {self.promotion.ensemble}, but with several objectives ({names}) one network is "
                 "promoted: leave it out"
             )
+        if self.promotion.final_seeds > 1:
+            raise UserError(
+                f"final_seeds is {self.promotion.final_seeds}, but with several objectives ({names}) one network is "
+                "promoted: give at most 1"
+            )
         for name, kinds in (("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if kinds[getattr(self, name)].one_objective:
                 legal = ", ".join(other for other, kind in kinds.items() if not kind.one_objective)

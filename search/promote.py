@@ -31,7 +31,7 @@ from search.promotion.best_folder import BEST_FOLDER, default_settings, write_be
 from search.promotion.candidates import Candidate, NothingToPromote, rescore
 from search.promotion.final_scores import SplitPatients
 from search.promotion.ranking import rank_candidates, with_ensemble
-from search.promotion.retraining import check_folds, cross_validate, train_with_seeds
+from search.promotion.retraining import FinalNetworks, check_folds, cross_validate, train_with_seeds
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
 from search.record.experiment_record import ExperimentRecord, read_experiment
@@ -110,12 +110,16 @@ def _promote(
         with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
             say("Promoting: scoring the best checkpoints again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
-            cross_validation = None
+            final, cross_validation = None, None
+            if config.promotion.final_seeds:
+                final = _train_final(candidates[0], config, cohort, settings, tasks)
             if config.promotion.folds:
                 say(f"Cross-validating {candidates[0].row.id} in {config.promotion.folds} folds.")
                 cross_validation = cross_validate(candidates[0].row, config, cohort, settings, tasks)
             say(f"Exporting {candidates[0].name} and scoring it on the test patients.")
-            task = partial(write_best_folder, config=config, settings=settings, cross_validation=cross_validation)
+            task = partial(
+                write_best_folder, config=config, settings=settings, final=final, cross_validation=cross_validation
+            )
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
     except NothingToPromote as error:
         report = write_report(config.folder, note=f"No model was promoted: {error}")
@@ -160,31 +164,39 @@ def _candidates(
     Raises:
         NothingToPromote: No trial has a checkpoint that can be read.
     """
-    order = partial(
-        rank_candidates,
+    scored = partial(
+        rescore,
+        settings=settings,
+        num_candidates=config.promotion.candidates,
+        objectives=config.objective,
+        dice_tolerance=config.dice_tolerance,
+        default_trial=config.default_trial,
+    )
+    found, skipped = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
+    for problem in skipped:
+        print(f"note: {problem}", file=sys.stderr)
+    candidates = rank_candidates(
+        found,
         objectives=config.objective,
         dice_tolerance=config.dice_tolerance,
         ties=config.promotion.ties,
         default_trial=config.default_trial,
     )
-    options = {"objectives": config.objective, "dice_tolerance": config.dice_tolerance}
-    scored = partial(
-        rescore,
-        settings=settings,
-        num_candidates=config.promotion.candidates,
-        default_trial=config.default_trial,
-        **options,
-    )
-    found, skipped = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
-    for problem in skipped:
-        print(f"note: {problem}", file=sys.stderr)
-    candidates = order(found)
-    if config.promotion.final_seeds:
-        say(f"Training {candidates[0].row.id} again with {config.promotion.final_seeds} other seed(s).")
-        candidates = order(candidates + train_with_seeds(candidates[0].row, config, cohort, settings, tasks))
-    if config.promotion.ensemble > 1:
+    if config.promotion.ensemble > 1 and not config.promotion.final_seeds:
         candidates = tasks.run(with_ensemble, candidates, config.promotion.ensemble, cohort.val_patients, settings)
     return candidates
+
+
+def _train_final(
+    winner: Candidate, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
+) -> FinalNetworks:
+    """Train the winner's configuration again, and print a note for each network that is left out."""
+    count = config.promotion.final_seeds
+    say(f"Training {winner.row.id} again on all training and validation patients, with {count} seed(s).")
+    final = train_with_seeds(winner, config, cohort, settings, tasks)
+    for problem in final.record.left_out:
+        print(f"note: {problem}", file=sys.stderr)
+    return final
 
 
 if __name__ == "__main__":

@@ -26,12 +26,13 @@ class Promotion:
     only if it helps. Otherwise the threshold is 0.5 and the others are not used."""
 
     final_seeds: int = 0
-    """Number of seeds with which the winning configuration is trained again for all its epochs. Each training adds two
-    candidates: the network after its best epoch, and the average of the weights of its last quarter of epochs."""
+    """Number of seeds with which the winning configuration is trained again, for all its epochs, on the training and
+    validation patients together. The model is then the average of these networks. Each adds its full latency to every
+    prediction. 0: the winner's own network is the model."""
 
     ensemble: int = 1
     """The most candidates whose probabilities are averaged. An ensemble is used only if it is better than one
-    candidate on the validation patients."""
+    candidate on the validation patients. Final seeds replace it."""
 
     folds: int = 0
     """Folds of a cross-validation of the winning configuration, by patient, on the training and validation patients.
@@ -40,7 +41,7 @@ class Promotion:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("candidates", 1, NUM_KEPT),
-            ("final_seeds", 0, 100),
+            ("final_seeds", 0, MAX_MEMBERS),
             ("ensemble", 1, MAX_MEMBERS),
             ("folds", 0, 100),
         ):

@@ -35,7 +35,7 @@ class EpochResult:
     metrics: dict[str, float | int]
     """epoch, train_loss, val_dice, val_iou, val_precision, val_recall, val_accuracy, learning_rate, seconds (of which
     val_seconds and waiting_seconds), million_parameters, and latency_ms if it was measured. Validation metrics are
-    volumetric, means over patients; they are missing after a failure."""
+    volumetric, means over patients; they are missing after a failure, and in a training without validation."""
 
     state: TrainState
     """The training as it is now. The next epoch changes it, so take its bytes before that."""
@@ -73,7 +73,7 @@ def train(
     network_config: NetworkConfig,
     config: TrainConfig,
     train_pack: Pack,
-    val_pack: Pack,
+    val_pack: Pack | None,
     *,
     resume_from: bytes | None = None,
     halt: Callable[[], bool] = lambda: False,
@@ -81,6 +81,7 @@ def train(
     """Yield the result of each epoch of a training; an epoch is computed when the caller asks for its result.
 
     Args:
+        val_pack: The patients on which every epoch is validated. None: there is no validation, and no `val_` metric.
         resume_from: The bytes of a `TrainState`. Training continues after its last batch. If all epochs are done, the
             last result is yielded again, so that there is always one.
         halt: Called before every batch; training stops there if it returns True on at least one rank. After the last
@@ -143,14 +144,16 @@ def _train_loader(
     )
 
 
-def _run_epoch(training: _Training, val_pack: Pack, costs: dict[str, float]) -> EpochResult:
+def _run_epoch(training: _Training, val_pack: Pack | None, costs: dict[str, float]) -> EpochResult:
     """Train and validate for one epoch, or for what is left of it."""
     state, config = training.state, training.config
     started = time.perf_counter() - state.partial_epoch.seconds
     loss, waited = _train_epoch(training)
     trained = time.perf_counter()
     failure = None if math.isfinite(loss) else f"train_loss was {loss} in epoch {state.epoch + 1}"
-    scores = {} if failure else validate(state.network, val_pack, training.device, config.batch_size)
+    scores = {}
+    if val_pack is not None and not failure:
+        scores = validate(state.network, val_pack, training.device, config.batch_size)
     metrics = {
         "epoch": state.epoch + 1,
         "train_loss": loss,

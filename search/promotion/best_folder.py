@@ -17,6 +17,7 @@ from model.export.torch_program import PROGRAM_NAME, export_program
 from model.inference.onnx_file import MODEL_NAME
 from model.manifest import ModelProvenance, write_manifest
 from model.scoring.summary import summarise
+from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
 from search.cohort import Cohort
@@ -28,6 +29,7 @@ from search.promotion.final_scores import FinalScores, SplitPatients, score_test
 from search.promotion.inference_choices import choose_inference
 from search.promotion.ranking import gain_over_default
 from search.promotion.replaced_folder import replaced_folder
+from search.promotion.retraining import FinalNetworks
 from search.record.codec import without_nan
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import BEST_FOLDER, METRICS_FILE
@@ -72,9 +74,10 @@ def write_best_folder(
     *,
     config: SearchConfig,
     settings: Settings,
+    final: FinalNetworks | None = None,
     cross_validation: CrossValidationRecord | None = None,
 ) -> ModelMetrics:
-    """Write the first candidate, the winner, to `folder / "best"`, and return its metrics.
+    """Write the model to `folder / "best"`, and return its metrics.
 
     This is the only place where the test patients are scored. The folder appears when it is complete; then it replaces
     an earlier one.
@@ -83,19 +86,23 @@ def write_best_folder(
         candidates: All candidates, the winner first.
         folder: The experiment's.
         settings: How the winner predicts, before anything is chosen on the validation patients.
+        final: The networks of the final trainings, which become the model instead of the winner's. How they predict is
+            still chosen with the winner's, because the validation patients are new to these only.
 
     Raises:
         ExportError: The exported model does not compute what the network computes.
     """
     winner = candidates[0]
     with replaced_folder(folder / BEST_FOLDER) as partial:
-        model = _export(winner, config, settings, patients.val, partial)
+        networks = final.networks if final and final.networks else winner.networks
+        model = _export(winner, networks, config, settings, patients.val, partial)
         network = torch_network(model.predictor, find_device().device)
         tested = score_test_patients(
             network, patients, model.settings, winner=winner.name, experiment=folder, folder=partial
         )
-        metrics = _metrics(candidates, model, tested, rows, config, cross_validation)
-        _describe(partial, metrics, experiment, config, rows, winner, model.settings)
+        metrics = _metrics(candidates, model, tested, rows, config, cross_validation, final)
+        files = final.files if final and final.files else winner.files
+        _describe(partial, metrics, experiment, config, rows, winner, model.settings, files)
     return metrics
 
 
@@ -117,6 +124,7 @@ def _metrics(
     rows: list[TrialRow],
     config: SearchConfig,
     cross_validation: CrossValidationRecord | None,
+    final: FinalNetworks | None,
 ) -> ModelMetrics:
     """Return the metrics of the winner, which is the first candidate."""
     winner, predictor, settings = candidates[0], model.predictor, model.settings
@@ -125,7 +133,8 @@ def _metrics(
         name=winner.name,
         sample=winner.row.sample,
         epoch=winner.epoch,
-        num_networks=len(winner.networks),
+        final=final and final.record,
+        num_networks=len(predictor.networks),
         architectures=tuple(sorted({one.architecture for one in predictor.configs})),
         num_parameters=predictor.num_parameters,
         threshold=settings.threshold,
@@ -169,10 +178,16 @@ def _choose(
 
 
 def _export(
-    winner: Candidate, config: SearchConfig, settings: Settings, val_patients: Sequence[Patient], partial: Path
+    winner: Candidate,
+    networks: Sequence[SegmentationNetwork],
+    config: SearchConfig,
+    settings: Settings,
+    val_patients: Sequence[Patient],
+    partial: Path,
 ) -> PromotedModel:
-    """Choose how the winner predicts, write it in its three formats, and return what was chosen and written."""
+    """Choose how the winner predicts, write these networks in three formats, and return what was chosen and written."""
     predictor, settings, choices = _choose(winner, config, settings, val_patients)
+    predictor = predictor.with_networks(networks)
     volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
     write_weights(predictor, partial / WEIGHTS_NAME)
     onnx = export_onnx(predictor, partial / MODEL_NAME, settings, sample_volumes=volumes)
@@ -218,13 +233,14 @@ def _describe(
     rows: list[TrialRow],
     winner: Candidate,
     settings: Settings,
+    files: Sequence[Path],
 ) -> None:
     """Write the checkpoint, the metrics and the card into the folder, and the manifest of all files last."""
-    if len(winner.files) == 1:
-        shutil.copyfile(ensure_local(winner.files[0]), folder / STATE_FILE)
+    if len(files) == 1:
+        shutil.copyfile(ensure_local(files[0]), folder / STATE_FILE)
     write_metrics(folder / METRICS_FILE, metrics)
-    files = [path.name for path in folder.iterdir()]
-    card = write_card(experiment, config, metrics, rows, winner.row, settings=settings, files=files)
+    names = [path.name for path in folder.iterdir()]
+    card = write_card(experiment, config, metrics, rows, winner.row, settings=settings, files=names)
     write(folder / "card.md", card.encode())
     write_manifest(folder, _provenance(experiment, config, winner, metrics))
 

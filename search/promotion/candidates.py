@@ -44,7 +44,7 @@ class Candidate:
     """The epoch after which the network was saved; for an ensemble, that of its best member."""
 
     reported_dice: float
-    """The Dice that its training reported; nan for an ensemble."""
+    """The Dice that its training reported; nan for an ensemble, or if its training did not validate."""
 
     scores: list[PatientScore]
     """The scores of the validation patients, predicted in float32 and in the masks' own size."""
@@ -127,7 +127,7 @@ def score_checkpoint(
         networks=(network,),
         files=(file,),
         epoch=len(history),
-        reported_dice=history[-1][METRIC] if history else math.nan,
+        reported_dice=history[-1].get(METRIC, math.nan) if history else math.nan,
         scores=score([network], patients, settings),
     )
 

@@ -1,13 +1,10 @@
-"""The winning configuration, trained again with other seeds, or cross-validated."""
+"""The winning configuration, trained again on more patients and with other seeds, or cross-validated."""
 
-import math
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from data.atomic import write
 from data.errors import UserError
@@ -16,7 +13,7 @@ from data.patient import Patient
 from data.split import in_hash_order
 from model.scoring.scores import PatientScore
 from model.scoring.summary import summarise
-from model.segmentation_network import NetworkConfig
+from model.segmentation_network import NetworkConfig, SegmentationNetwork
 from model.settings import Settings
 from model.training.train import train
 from model.training.train_config import TrainConfig
@@ -24,16 +21,26 @@ from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.candidates import Candidate, score, score_checkpoint
-from search.record.epochs import METRIC
-from search.record.model_metrics import CrossValidationRecord, FoldPatientScore
+from search.promotion.ranking import is_worse
+from search.record.model_metrics import CrossValidationRecord, FinalTraining, FoldPatientScore
 from search.record.trials import TrialRow
 from search.space import to_configs
 
 FINAL_FOLDER = "final"
 """The folder of an experiment for checkpoints that are trained after the search."""
 
-AVERAGED_SHARE = 0.25
-"""Fraction of the epochs, the last ones, whose weights are averaged: Izmailov et al. 2018 (arXiv:1803.05407), 4.1."""
+
+@dataclass(frozen=True, kw_only=True)
+class FinalNetworks:
+    """The networks of the winning configuration that were trained on all training and validation patients."""
+
+    networks: tuple[SegmentationNetwork, ...]
+    """They become the model together. None if all were left out: then the winner's own network is the model."""
+
+    files: tuple[Path, ...]
+    """Their checkpoints."""
+
+    record: FinalTraining
 
 
 def check_folds(config: SearchConfig, cohort: Cohort) -> None:
@@ -51,26 +58,41 @@ def check_folds(config: SearchConfig, cohort: Cohort) -> None:
 
 
 def train_with_seeds(
-    winner: TrialRow, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
-) -> list[Candidate]:
-    """Train the winning configuration with other seeds, and return the networks as candidates.
+    winner: Candidate, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
+) -> FinalNetworks:
+    """Train the winner's configuration on all training and validation patients, and return the networks.
 
-    Each training gives two candidates: the network after its best epoch, and one with the average of the weights of its
-    last epochs. A training whose checkpoint is on disk from an earlier promotion is not repeated. If one fails, a note
-    is printed, and its network after the best epoch until then is still a candidate.
+    A training whose checkpoint is on disk from an earlier promotion is not repeated. A network is left out if its
+    training failed, or if it is worse on the validation patients, on which it was trained, than the winner, which has
+    never seen them.
     """
     seeds = range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
-    names = [f"{winner.id}-seed{seed}" for seed in seeds]
+    names = [f"{winner.row.id}-trainval-seed{seed}" for seed in seeds]
     files = [config.folder.resolve() / FINAL_FOLDER / f"{name}.pt" for name in names]
-    packs = tasks.share(cohort.train_pack), tasks.share(cohort.val_pack)
+    pack = join_packs([cohort.train_pack, cohort.val_pack])
+    shared = tasks.share(pack)
     calls = [
-        (*_configs(winner, config, cohort, seed, tasks), *packs, file)
+        (*_configs(winner.row, config, cohort, seed, tasks), shared, file)
         for seed, file in zip(seeds, files, strict=True)
         if not file.exists()
     ]
-    for problem in filter(None, tasks.map(_train_to_file, calls)):
-        print(f"note: {problem}", file=sys.stderr)
-    return _score_files([*files, *map(_averaged, files)], winner, cohort.val_patients, settings, tasks)
+    left_out = list(filter(None, tasks.map(_train_to_file, calls)))
+    found = [file for file in files if file.exists()]
+    scored: list[Candidate] = tasks.map(
+        score_checkpoint, [(file.stem, winner.row, file, cohort.val_patients, settings) for file in found]
+    )
+    left_out += [_say_worse(one, winner) for one in scored if is_worse(one, winner)]
+    members = [one for one in scored if not is_worse(one, winner)]
+    return FinalNetworks(
+        networks=tuple(network for one in members for network in one.networks),
+        files=tuple(file for one in members for file in one.files),
+        record=FinalTraining(
+            num_patients=len(pack.patient_ids),
+            epochs=config.max_epochs,
+            networks=tuple(one.name for one in members),
+            left_out=tuple(left_out),
+        ),
+    )
 
 
 def cross_validate(
@@ -101,22 +123,11 @@ def cross_validate(
     )
 
 
-def _score_files(
-    files: Sequence[Path], winner: TrialRow, patients: Sequence[Patient], settings: Settings, tasks: TaskRunner
-) -> list[Candidate]:
-    """Return the files that exist as candidates; no training has reported a Dice for an average."""
-    found = [file for file in files if file.exists()]
-    candidates = tasks.map(score_checkpoint, [(file.stem, winner, file, patients, settings) for file in found])
-    averages = {_averaged(file) for file in files}
-    return [
-        replace(candidate, reported_dice=math.nan) if file in averages else candidate
-        for file, candidate in zip(found, candidates, strict=True)
-    ]
-
-
-def _averaged(file: Path) -> Path:
-    """Return the file for the averaged weights of a training."""
-    return file.with_stem(f"{file.stem}-average")
+def _say_worse(network: Candidate, winner: Candidate) -> str:
+    return (
+        f"{network.name} is left out: its mean Dice is {network.dice:.4f} on the validation patients, on which it was "
+        f"trained, but that of {winner.name} is {winner.dice:.4f} without having seen them"
+    )
 
 
 def _configs(
@@ -128,31 +139,15 @@ def _configs(
     return *to_configs(winner.sample, fixed), tasks.num_threads
 
 
-def _train_to_file(
-    network: NetworkConfig, config: TrainConfig, num_threads: int, train_pack: Pack, val_pack: Pack, file: Path
-) -> str | None:
-    """Train, and write two checkpoints: after the best epoch, and with the averaged weights of the last epochs.
-
-    Return why the training failed, or None. If it failed, no average is written.
-    """
+def _train_to_file(network: NetworkConfig, config: TrainConfig, num_threads: int, pack: Pack, file: Path) -> str | None:
+    """Train on all patients of a pack and write the checkpoint of the last epoch; return why that failed, or None."""
     torch.set_num_threads(num_threads)
-    best, content, average, last, failure = -1.0, None, None, None, None
-    for result in train(network, config, train_pack, val_pack):
-        last, failure = result.state, result.failure
-        if failure:
-            break
-        if content is None or result.metrics[METRIC] > best:
-            best, content = result.metrics[METRIC], result.state.to_bytes()
-        if result.state.epoch > (1 - AVERAGED_SHARE) * config.max_epochs:
-            average = average or AveragedModel(result.state.network, use_buffers=True)
-            average.update_parameters(result.state.network)
+    *_, last = train(network, config, pack, None)
+    if last.failure:
+        return f"{file.stem} is left out: its training failed: {last.failure}"
     file.parent.mkdir(parents=True, exist_ok=True)
-    if average and last and not failure:
-        last.network.load_state_dict(average.module.state_dict())
-        write(_averaged(file), last.to_bytes())
-    if content is not None:  # written last: a training with this file is not repeated
-        write(file, content)
-    return failure and f"the training of {file.stem} failed: {failure}"
+    write(file, last.state.to_bytes())
+    return None
 
 
 def _train_and_score(

@@ -23,6 +23,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, con
         "",
         f"{len(rows)} trials ({counts}), {sum(len(row.epochs) for row in rows)} epochs",
         f"Winner      {metrics.name} at epoch {metrics.epoch}: {sample}",
+        *([f"Trained     {metrics.final.sentence}"] if metrics.final else []),
         f"Prediction  {_choices(metrics)}",
         *([f"Gain        {metrics.gain.sentence}, on the validation patients"] if metrics.gain else []),
         f"Test Dice   {dice.mean:.4f} (95 % interval {dice.interval}, median {dice.median:.4f}) "

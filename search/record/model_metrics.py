@@ -107,6 +107,32 @@ class CrossValidationRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinalTraining:
+    """The trainings of the winning configuration on all training and validation patients."""
+
+    num_patients: int
+    epochs: int
+    networks: tuple[str, ...]
+    """Names of the networks that are the model; empty if all were left out, and the winner's own network is the model.
+    """
+
+    left_out: tuple[str, ...] = ()
+    """For each network that was left out, a sentence that gives the reason."""
+
+    @property
+    def sentence(self) -> str:
+        """What a reader needs to know about it."""
+        names = len(self.networks)
+        if not names:
+            return "No network of the final trainings was used, so the winner's own network is the model"
+        networks = "is one network" if names == 1 else f"is the average of {names} networks"
+        return (
+            f"The model {networks} with the winning configuration, trained for {self.epochs} epochs on all "
+            f"{self.num_patients} training and validation patients"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelMetrics:
     """The content of best/metrics.json."""
 
@@ -114,11 +140,14 @@ class ModelMetrics:
     """Id of the winner's trial; of an ensemble, that of its best member."""
 
     name: str
-    """Name of the winner among the candidates: a trial, one of its seeds, or an ensemble."""
+    """Name of the winner among the candidates: a trial or an ensemble."""
 
     sample: Sample
     epoch: int
-    """The epoch after which the network was saved."""
+    """The epoch after which the winner's network was saved."""
+
+    final: FinalTraining | None = None
+    """The trainings after the search, whose networks are the model; None without `--final-seeds`."""
 
     num_networks: int = 1
     architectures: tuple[str, ...] = ("unet",)
@@ -143,6 +172,9 @@ class ModelMetrics:
     """How often the test patients of this experiment had been scored, including this time."""
 
     validation: StoredSummary
+    """The winner's scores on the validation patients; with final trainings, the model was trained on these patients
+    later."""
+
     validation_patients: tuple[PatientScore, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
     gain: GainRecord | None = None
@@ -188,5 +220,5 @@ def write_metrics(path: Path, metrics: ModelMetrics) -> None:
     write(path, json.dumps(without_nan({"version": VERSION} | values), indent=2).encode())
 
 
-OPTIONAL = ("cross_validation",)
+OPTIONAL = ("cross_validation", "final")
 """Keys that are left out of the file if their value is None."""

@@ -263,6 +263,11 @@ def test_main_returns_2_for_data_that_is_not_there(tmp_path, capsys):
             "ensemble is 3, but with several objectives (val_dice, latency_ms) one network is promoted: leave it out",
         ),
         (
+            {"objective": ("val_dice", "latency_ms"), "promotion": Promotion(final_seeds=2)},
+            "final_seeds is 2, but with several objectives (val_dice, latency_ms) one network is promoted: give at "
+            "most 1",
+        ),
+        (
             {"objective": ("latency_ms", "val_dice")},
             "objective is latency_ms, val_dice, but must begin with val_dice",
         ),

@@ -3,18 +3,22 @@
 import io
 import re
 import shutil
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from model.export.onnx_export import ExportError
 from model.manifest import verify_manifest
+from model.training.checkpoint import load_checkpoint
+from model.weights import read_weights
+from search.cluster.task_runner import TaskRunner
 from search.promote import main
 from search.record.trials import append_row
 from tests.support.delivered import Delivered, read_json
-from tests.support.fakes import write_lgg_patient
+from tests.support.fakes import head_of, write_lgg_patient
 
 
 def copy_of(delivered: Delivered, folder: Path) -> Path:
@@ -93,6 +97,24 @@ def test_promote_restores_the_model_that_a_killed_promotion_moved(copied, monkey
     assert main(["tiny", "--out", str(copied.parent)]) == 1
     verify_manifest(copied / "best")
     assert "no such operator" in (copied / "report.html").read_text()
+
+
+def test_promote_with_final_seeds_exports_the_networks_trained_on_more_patients(copied, monkeypatch, capsys):
+    monkeypatch.setattr("search.promote.open_task_runner", lambda *_, **__: nullcontext(TaskRunner(None)))
+    before = read_json(copied / "best" / "metrics.json")
+    assert main(["tiny", "--out", str(copied.parent), "--final-seeds", "2"]) == 0
+    after = read_json(copied / "best" / "metrics.json")
+    assert (after["name"], after["num_networks"], len(after["final"]["networks"])) == ("t000", 2, 2)
+    assert after["validation_patients"] == before["validation_patients"], "they are scored by the trial's own network"
+    assert after["choices"] == before["choices"]
+    exported = read_weights(copied / "best" / "weights.safetensors").networks
+    trained = [load_checkpoint(copied / "final" / f"{name}.pt")[0] for name in after["final"]["networks"]]
+    for one, other in zip(exported, trained, strict=True):
+        assert torch.equal(head_of(one).weight, head_of(other).weight)
+    verify_manifest(copied / "best")
+    said = "the average of 2 networks with the winning configuration, trained for 9 epochs on all"
+    assert said in capsys.readouterr().out
+    assert said in (copied / "report.html").read_text()
 
 
 def test_promote_refuses_more_folds_than_patients_before_it_trains(copied, capsys):

@@ -192,6 +192,17 @@ def test_card_says_what_was_chosen_on_validation():
     assert "| choice |" not in make_card(metrics={"choices": []})
 
 
+def test_card_says_that_the_model_was_trained_again_on_more_patients():
+    final = {"num_patients": 14, "epochs": 9, "networks": ["a", "b", "c"], "left_out": ["d is left out: it failed"]}
+    card = in_one_line(make_card(metrics=metrics_json() | {"final": final}))
+    assert (
+        "The model is the average of 3 networks with the winning configuration, trained for 9 epochs on all 14 " in card
+    )
+    assert (
+        "those of the winner's own network, which was trained on the training patients only. d is left out: it" in card
+    )
+
+
 def test_card_warns_if_test_patients_were_scored_again():
     assert "Warning" not in make_card(metrics={"num_test_scorings": 1})
     assert "Warning: these patients have been scored 3 times" in make_card(metrics={"num_test_scorings": 3})

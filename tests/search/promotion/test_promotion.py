@@ -13,7 +13,7 @@ from search.promotion_options import Promotion
     [
         ({"candidates": 0}, "candidates is 0, but must be from 1 to 5"),
         ({"candidates": 6}, "candidates is 6, but must be from 1 to 5"),
-        ({"final_seeds": -1}, "final_seeds is -1, but must be from 0 to 100"),
+        ({"final_seeds": -1}, "final_seeds is -1, but must be from 0 to 10"),
         ({"ensemble": 0}, "ensemble is 0, but must be from 1 to 10"),
         ({"ensemble": 11}, "ensemble is 11, but must be from 1 to 10"),
         ({"folds": -1}, "folds is -1, but must be from 0 to 100"),

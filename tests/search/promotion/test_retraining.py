@@ -1,6 +1,5 @@
 """The winning configuration, trained again: with other seeds, and without the patients it is scored on."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,19 +7,39 @@ import pytest
 import torch
 
 from data.preprocess import Preprocessing
+from model.scoring.scores import PatientScore
 from model.training.checkpoint import load_checkpoint
 from model.training.train import train
-from model.training.train_config import TrainConfig
 from search.cluster.task_runner import TaskRunner
 from search.cohort import read_cohort
 from search.config import SearchConfig
+from search.promotion import retraining
 from search.promotion.best_folder import default_settings
+from search.promotion.candidates import Candidate
 from search.promotion.retraining import cross_validate, train_with_seeds
 from search.promotion_options import Promotion
-from search.space import to_configs
 from tests.support.fakes import head_of, trial_row, write_lgg_patient
 
-WINNER = trial_row(1, [0.5], sample={"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5})
+ROW = trial_row(1, [0.5], sample={"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5})
+
+
+def winner_with(dice, cohort, row=ROW):
+    """Return a winner with this Dice for every validation patient."""
+    scores = [
+        PatientScore(
+            patient=name,
+            num_slices=3,
+            dice=dice,
+            iou=dice,
+            precision=dice,
+            recall=dice,
+            accuracy=dice,
+            predicted_pixels=10,
+            true_pixels=12,
+        )
+        for name in cohort.split.val
+    ]
+    return Candidate(name=row.id, row=row, networks=(), files=(), epoch=1, reported_dice=dice, scores=scores)
 
 
 @pytest.fixture(scope="module")
@@ -51,35 +70,58 @@ def _threads():
     torch.set_num_threads(before)
 
 
-def test_train_with_seeds_gives_a_candidate_for_each_and_keeps_them_on_disk(searched):
+def test_train_with_seeds_trains_on_training_and_validation_patients(searched, monkeypatch):
+    config, cohort = searched
+    trained = []
+
+    def remember(network, config, pack, val_pack):
+        trained.append((config.seed, set(pack.patient_ids), val_pack))
+        yield from train(network, config, pack, val_pack)
+
+    monkeypatch.setattr(retraining, "train", remember)
+    config = replace(config, name="sides")
+    train_with_seeds(winner_with(0.0, cohort), config, cohort, default_settings(config, cohort), TaskRunner(None))
+    patients = {*cohort.split.train, *cohort.split.val}
+    assert trained == [(1, patients, None), (2, patients, None)]
+
+
+def test_train_with_seeds_keeps_the_last_epoch_of_each_training_on_disk(searched):
     config, cohort = searched
     settings = default_settings(config, cohort)
-    found = train_with_seeds(WINNER, config, cohort, settings, TaskRunner(None))
-    assert [one.name for one in found] == [
-        *("t001-seed1", "t001-seed2"),
-        *("t001-seed1-average", "t001-seed2-average"),
-    ]
-    weights = [head_of(one.networks[0]).weight for one in found]
-    assert not torch.equal(*weights[:2])
-    assert [math.isnan(one.reported_dice) for one in found] == [False, False, True, True]
-    for one in found:
-        assert torch.equal(head_of(load_checkpoint(one.files[0])[0]).weight, head_of(one.networks[0]).weight)
-        assert [score.patient for score in one.scores] == list(cohort.split.val)
-    written = [one.files[0].stat().st_mtime_ns for one in found]
-    again = train_with_seeds(WINNER, config, cohort, settings, TaskRunner(None))
-    assert [one.files[0].stat().st_mtime_ns for one in again] == written, "they were trained a second time"
+    final = train_with_seeds(winner_with(0.0, cohort), config, cohort, settings, TaskRunner(None))
+    assert final.record.networks == ("t001-trainval-seed1", "t001-trainval-seed2")
+    assert (final.record.num_patients, final.record.epochs) == (len(cohort.split.train) + len(cohort.split.val), 2)
+    assert not torch.equal(*(head_of(one).weight for one in final.networks))
+    for file, network in zip(final.files, final.networks, strict=True):
+        stored, history = load_checkpoint(file)
+        assert len(history) == 2
+        assert torch.equal(head_of(stored).weight, head_of(network).weight)
+    written = [file.stat().st_mtime_ns for file in final.files]
+    again = train_with_seeds(winner_with(0.0, cohort), config, cohort, settings, TaskRunner(None))
+    assert [file.stat().st_mtime_ns for file in again.files] == written, "they were trained a second time"
+
+
+def test_network_that_is_worse_than_the_winner_is_left_out(searched):
+    config, cohort = searched
+    final = train_with_seeds(
+        winner_with(1.0, cohort), config, cohort, default_settings(config, cohort), TaskRunner(None)
+    )
+    assert (final.networks, final.files, final.record.networks) == ((), (), ())
+    assert len(final.record.left_out) == 2
+    assert "but that of t001 is 1.0000 without having seen them" in final.record.left_out[0]
+    assert final.record.sentence.endswith("the winner's own network is the model")
 
 
 def test_cross_validate_scores_each_patient_outside_the_test_side_once(searched):
     config, cohort = searched
-    found = cross_validate(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
+    found = cross_validate(ROW, config, cohort, default_settings(config, cohort), TaskRunner(None))
     names = [row.patient for row in found.patients]
     assert sorted(names) == sorted((*cohort.split.train, *cohort.split.val))
     assert found.num_folds == len(found.folds) == 3
     assert found.summary.num_patients == len(names)
     sizes = np.bincount([row.fold for row in found.patients])[1:]
     assert sizes.max() - sizes.min() <= 1
-    again = cross_validate(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
+    again = cross_validate(ROW, config, cohort, default_settings(config, cohort), TaskRunner(None))
     assert [row.dice for row in again.patients] == [row.dice for row in found.patients]
 
 
@@ -91,41 +133,23 @@ def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypa
         trained.append((set(train_pack.patient_ids), set(val_pack.patient_ids)))
         yield from train(unet, config, train_pack, val_pack)
 
-    from search.promotion import retraining
-
-    train = retraining.train
     monkeypatch.setattr(retraining, "train", remember)
     two = replace(config, promotion=Promotion(folds=2))
-    found = cross_validate(WINNER, two, cohort, default_settings(config, cohort), TaskRunner(None))
+    found = cross_validate(ROW, two, cohort, default_settings(config, cohort), TaskRunner(None))
     for fold, (others, held_out) in enumerate(trained, start=1):
         assert not others & held_out
         assert {row.patient for row in found.patients if row.fold == fold} == held_out
         assert not others & set(cohort.split.test)
 
 
-def test_failed_trainings_are_reported_and_the_others_used(searched, tmp_path, capsys):
+def test_failed_trainings_are_reported_and_the_others_used(searched, tmp_path):
     config, cohort = searched
     config = replace(config, out=tmp_path, precision="float32")
     settings = default_settings(config, cohort)
-    wild = replace(WINNER, sample=WINNER.sample | {"learning_rate": 1e30})
-    assert train_with_seeds(wild, config, cohort, settings, TaskRunner(None)) == []
-    assert capsys.readouterr().err.count("note: the training of t001-seed") == 2
+    wild = replace(ROW, sample=ROW.sample | {"learning_rate": 1e30})
+    final = train_with_seeds(winner_with(0.0, cohort, wild), config, cohort, settings, TaskRunner(None))
+    assert final.networks == ()
+    assert ["its training failed: train_loss was" in problem for problem in final.record.left_out] == [True, True]
     found = cross_validate(wild, config, cohort, settings, TaskRunner(None))
     assert len(found.failures) == 3
     assert (found.patients, found.summary.num_patients) == ((), 0)
-
-
-def test_the_average_is_that_of_the_last_quarter_of_the_epochs(searched, tmp_path):
-    config, cohort = searched
-    config = replace(config, out=tmp_path, max_epochs=8, promotion=Promotion(final_seeds=1))
-    found = train_with_seeds(WINNER, config, cohort, default_settings(config, cohort), TaskRunner(None))
-    average = next(one for one in found if one.name.endswith("average")).networks[0].state_dict()
-    unet, fixed = to_configs(WINNER.sample, replace(config.shared_settings(3), seed=1, patience=0))
-    assert isinstance(fixed, TrainConfig)
-    weights = [
-        {name: value.clone() for name, value in result.state.network.state_dict().items()}
-        for result in train(unet, fixed, cohort.train_pack, cohort.val_pack)
-    ]
-    for name, value in average.items():
-        assert torch.allclose(value, (weights[6][name] + weights[7][name]) / 2, atol=1e-6), name
-    assert not torch.allclose(average["head.weight"], weights[7]["head.weight"], atol=1e-6)

@@ -11,6 +11,7 @@ from model.scoring.scores import MetricSummary, ScoreSummary
 from search.record.codec import without_nan
 from search.record.model_metrics import (
     CrossValidationRecord,
+    FinalTraining,
     FoldPatientScore,
     FrontRecord,
     read_metrics,
@@ -37,6 +38,7 @@ FOLD_PATIENT = FoldPatientScore(
 )
 CHANGES = [
     {},
+    {"final": FinalTraining(num_patients=9, epochs=3, networks=("t001-trainval-seed1",), left_out=("seed2 failed",))},
     {"pareto_front": (FrontRecord(trial="t001", objectives={"val_dice": 0.5, "latency_ms": 4.0}, checkpoint="a.pt"),)},
     {"test": SUMMARY, "num_test_scorings": 3, "architectures": ("attention", "unet")},
     {
@@ -47,7 +49,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("changes", CHANGES, ids=["plain", "front", "summary", "folds"])
+@pytest.mark.parametrize("changes", CHANGES, ids=["plain", "final", "front", "summary", "folds"])
 def test_metrics_that_were_written_are_read(tmp_path, changes):
     metrics = replace(model_metrics(), **changes)
     write_metrics(tmp_path / "metrics.json", metrics)
@@ -118,3 +120,15 @@ def test_metrics_that_cannot_be_read_are_refused_with_the_key(tmp_path, content,
     with pytest.raises(UserError) as caught:
         read_metrics(path)
     assert str(caught.value).startswith(f"{path}{words}")
+
+
+@pytest.mark.parametrize(
+    ("networks", "sentence"),
+    [
+        ((), "No network of the final trainings was used, so the winner's own network is the model"),
+        (("a",), "The model is one network with the winning configuration, trained for 3 epochs on all 9 training"),
+        (("a", "b"), "The model is the average of 2 networks with the winning configuration, trained for 3 epochs on"),
+    ],
+)
+def test_final_training_says_which_networks_are_the_model(networks, sentence):
+    assert FinalTraining(num_patients=9, epochs=3, networks=networks).sentence.startswith(sentence)
