@@ -15,6 +15,7 @@ from search.formatting import format_duration
 from search.planning.budget import Budget, parse_budget
 from search.planning.measuring import MeasuredEpoch, measure_epoch
 from search.planning.plan import MARGIN, Costs, Fixed, plan
+from search.promotion_options import MAX_MEMBERS
 from search.record.events import EpochEnded, read_events
 from search.record.files import LOG_FILE
 from search.record.trials import TrialRow, best_first
@@ -94,6 +95,7 @@ def fixed_options(config: SearchConfig) -> Fixed:
     return Fixed(
         **given,
         final_seeds=config.promotion.final_seeds or None,
+        max_final_seeds=MAX_MEMBERS if len(config.objective) == 1 else 1,
         folds=config.promotion.folds,
         stops_early=config.scheduler != "none",
     )
@@ -111,6 +113,7 @@ def find_costs(
         start_seconds=spent_seconds + GROUP_SECONDS,
         promotion_seconds=promotion_seconds(config, cohort, measured.val_seconds),
         seed_seconds=seed_seconds(cohort, measured.val_seconds),
+        final_epoch_ratio=final_epoch_ratio(cohort, measured.seconds, measured.val_seconds),
     )
 
 
@@ -126,8 +129,20 @@ def promotion_seconds(config: SearchConfig, cohort: Cohort, val_seconds: float) 
 
 
 def seed_seconds(cohort: Cohort, val_seconds: float) -> float:
-    """Return about how long it takes to score the two networks of a final seed."""
-    return 2 * cohort.num_slices["val"] * _slice_seconds(cohort, val_seconds)
+    """Return about how long it takes to score the network of a final seed, and how much longer the scoring of the test
+    patients takes because of it."""
+    num_slices = cohort.num_slices["val"] + TEST_PASSES * cohort.num_slices["test"]
+    return num_slices * _slice_seconds(cohort, val_seconds)
+
+
+def final_epoch_ratio(cohort: Cohort, epoch_seconds: float, val_seconds: float) -> float:
+    """Return what an epoch of a final training takes, relative to one of a trial.
+
+    The length of an epoch follows from its slices with tumour (data/loaders.py).
+    """
+    tumour = cohort.num_tumour_slices
+    growth = (tumour["train"] + tumour["val"]) / tumour["train"]
+    return growth * (epoch_seconds - val_seconds) / epoch_seconds
 
 
 def _slice_seconds(cohort: Cohort, val_seconds: float) -> float:
@@ -200,9 +215,10 @@ def with_timely_seeds(
     val_seconds = median(epoch.val_seconds or 0.0 for row in trained for epoch in row.epochs)
     slowest = max(fmean(epoch.seconds for epoch in row.epochs) for row in trained[: wanted.candidates])
     training = MARGIN * slowest * config.max_epochs
+    final = training * final_epoch_ratio(cohort, slowest, val_seconds)
     left = budget.seconds - watch.seconds - promotion_seconds(config, cohort, val_seconds)
     left -= training * math.ceil(wanted.folds / lanes.num_lanes)
-    rounds = int(max(0.0, left) / (training + seed_seconds(cohort, val_seconds)))
+    rounds = int(max(0.0, left) / (final + seed_seconds(cohort, val_seconds)))
     seeds = min(wanted.final_seeds, rounds * lanes.num_lanes)
     if seeds < wanted.final_seeds:
         say(

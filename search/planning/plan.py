@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from data.errors import UserError
 from search.planning.budget import Budget
+from search.promotion_options import MAX_MEMBERS
 
 MIN_EPOCHS, MAX_EPOCHS = 9, 81
 """The shortest and the longest schedule that a plan chooses. In fewer epochs than 9 the default is not yet good, and
@@ -26,9 +27,6 @@ sake of others, was better than any search of so few (tests/benchmarks/LOG.md)."
 SEARCH_SHARE = 0.5
 """The most of a budget that is planned for trials other than the default. The best of many short trials is chosen
 partly by luck, while the winner's further trainings and the default gain for certain."""
-
-MAX_FINAL_SEEDS = 10
-"""The most final seeds: as many networks as an ensemble may have. A budget that holds more ends early."""
 
 FIRST_RUNG = 1 / 3
 """The share of the schedule before the first rung; earlier, the rank of a trial says little about its final rank."""
@@ -56,7 +54,10 @@ class Costs:
     """All that follows the trials, without further trainings."""
 
     seed_seconds: float = 0.0
-    """Scoring the networks of one final seed."""
+    """Scoring the network of one final seed, and what it adds to the scoring of the test patients."""
+
+    final_epoch_ratio: float = 1.0
+    """What an epoch of a final training takes, relative to one of a trial: it has more slices, and no validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,9 @@ class Fixed:
     grace_period: int | None = None
     reduction_factor: int | None = None
     final_seeds: int | None = None
+    max_final_seeds: int = MAX_MEMBERS
+    """The most final seeds that a plan may choose. A budget that holds more ends early."""
+
     folds: int = 0
     stops_early: bool = True
     """Whether the scheduler stops trials early at all."""
@@ -227,7 +231,7 @@ class _Division:
             return self._fixed.final_seeds
         left = self._length - self._search_length(trials - 1, max_epochs) - self._final_length(0, max_epochs)
         rounds = int(max(0.0, left) / self._round_length(max_epochs))
-        return min(MAX_FINAL_SEEDS, rounds * self._lanes)
+        return min(self._fixed.max_final_seeds, rounds * self._lanes)
 
     def _final_length(self, seeds: int, max_epochs: int) -> float:
         """Return the length of the trainings after the search, which run side by side."""
@@ -235,4 +239,5 @@ class _Division:
         return rounds + math.ceil(self._fixed.folds / self._lanes) * max_epochs
 
     def _round_length(self, max_epochs: int) -> float:
-        return max_epochs + (self._costs.seed_seconds / self._unit if self._budget.seconds else 0.0)
+        scoring = self._costs.seed_seconds / self._unit if self._budget.seconds else 0.0
+        return self._costs.final_epoch_ratio * max_epochs + scoring

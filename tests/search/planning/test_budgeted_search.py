@@ -13,6 +13,7 @@ from search.planning.budgeted_search import (
     Stopwatch,
     apply_plan,
     describe_plan,
+    final_epoch_ratio,
     find_costs,
     fixed_options,
     plan_search,
@@ -29,6 +30,9 @@ from search.record.files import LOG_FILE
 from tests.support.fakes import small_cohort, trial_row
 
 COHORT = small_cohort()
+NO_MORE_SLICES = replace(COHORT, num_tumour_slices=COHORT.num_tumour_slices | {"val": 0})
+"""Validation patients without tumour: then an epoch of a final training has as many slices as one of a trial."""
+
 LANES = LanePlan(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
 SLOW = Costs(epoch_seconds=5, start_seconds=28, promotion_seconds=30)
 PLANNED = SearchConfig(
@@ -68,6 +72,12 @@ def test_plan_of_epochs_sets_no_clock():
     found = apply(SearchConfig(budget="500 epochs"))
     assert (found.trials, found.max_epochs, found.promotion.final_seeds) == (11, 41, 5)
     assert (found.time_budget_seconds, found.epoch_seconds) == (None, None)
+
+
+def test_plan_gives_one_final_seed_at_most_to_a_search_with_several_objectives():
+    config = apply(SearchConfig(budget="8h", objective=("val_dice", "latency_ms")))
+    assert config.promotion.final_seeds == 1
+    assert apply(SearchConfig(budget="8h")).promotion.final_seeds == 10
 
 
 def test_option_with_another_value_than_its_default_is_fixed():
@@ -161,16 +171,21 @@ def test_time_without_a_budget_of_time_counts_from_the_first_trial(config):
 def test_final_seeds_without_time_are_left_out(capsys, spent, lanes, seeds):
     epochs = tuple(EpochMetrics(epoch=epoch, val_dice=0.5, seconds=5.0, val_seconds=0.0) for epoch in (1, 2))
     found = with_timely_seeds(
-        PLANNED, COHORT, replace(LANES, num_lanes=lanes), [trial_row(0, [], epochs=epochs)], Watch(spent)
+        PLANNED, NO_MORE_SLICES, replace(LANES, num_lanes=lanes), [trial_row(0, [], epochs=epochs)], Watch(spent)
     )  # a training takes 26 x 5.5 = 143 s, and the promotion 25 s
     assert found == replace(PLANNED, promotion=Promotion(final_seeds=seeds))
     said = f"{5 - seeds} of 5 final seed(s) are left out, because the budget of 30m has no time for them"
     assert (said in capsys.readouterr().out) == (seeds < 5)
 
 
+def test_epoch_of_a_final_training_has_more_slices_and_no_validation():
+    cohort = replace(COHORT, num_tumour_slices={"train": 60, "val": 20, "test": 20})
+    assert final_epoch_ratio(cohort, 5.0, 0.5) == pytest.approx(4.5 * 80 / 60 / 5.0)
+
+
 def test_final_seeds_of_a_slower_winner_are_fewer():
     slow = tuple(EpochMetrics(epoch=epoch, val_dice=0.5, seconds=15.0, val_seconds=0.0) for epoch in (1, 2))
-    found = with_timely_seeds(PLANNED, COHORT, LANES, [trial_row(0, [], epochs=slow)], Watch(1000))
+    found = with_timely_seeds(PLANNED, NO_MORE_SLICES, LANES, [trial_row(0, [], epochs=slow)], Watch(1000))
     assert found.promotion.final_seeds == 1
 
 

@@ -10,7 +10,6 @@ from search.planning.budget import Budget, parse_budget
 from search.planning.plan import (
     MARGIN,
     MAX_EPOCHS,
-    MAX_FINAL_SEEDS,
     MIN_EPOCHS,
     SEARCH_SHARE,
     Costs,
@@ -19,6 +18,7 @@ from search.planning.plan import (
     plan,
     trial_share,
 )
+from search.promotion_options import MAX_MEMBERS
 
 SEEDS = range(40)
 SLOW = Costs(epoch_seconds=5, start_seconds=28, promotion_seconds=30)
@@ -117,6 +117,7 @@ def draw_costs(seed: int) -> Costs:
         start_seconds=generator.uniform(5, 60),
         promotion_seconds=generator.uniform(10, 100),
         seed_seconds=generator.uniform(0, 10),
+        final_epoch_ratio=generator.uniform(0.5, 1.5),
     )
 
 
@@ -157,7 +158,7 @@ def test_at_most_half_of_a_budget_is_for_trials_other_than_the_default(seed):
     for capacity, found in plans(draw_costs(seed)):
         others = (found.trials - 1) * found.max_epochs * trial_share(1 / 3, 2)
         assert others <= SEARCH_SHARE * capacity * (1 + 1e-9)
-        assert found.final_seeds <= MAX_FINAL_SEEDS
+        assert found.final_seeds <= MAX_MEMBERS
         assert found.max_epochs <= MAX_EPOCHS
         assert found.trials == 1 or found.max_epochs >= MIN_EPOCHS
 
