@@ -1,10 +1,15 @@
-"""What the benchmarks of searches compute: recorded curves, replays on them, and the figures that follow."""
+"""What the benchmarks compute: recorded curves, replays on them, and the figures that follow."""
+
+import json
+import math
 
 import numpy as np
 import pytest
 
 from search.coordination.trial_progress import Leg
 from search.space import CORE, default_sample
+from tests.benchmarks.entrants.comparison import compare, paired_differences
+from tests.benchmarks.entrants.contest import ENTRANTS, Score
 from tests.benchmarks.record_curves import draw_samples
 from tests.benchmarks.search_efficiency import BUDGETS, Pool, Replay, equivalent, summary
 from tests.support.recorded_curves import RecordedCurves, read_curves, write_curves
@@ -83,3 +88,43 @@ def test_summary_by_hand():
     found = summary(report, 1)
     assert (found["random_equivalent_at_8"], found["random_equivalent_at_8_worst"]) == (1.5, 1.0)
     assert found["gain_over_default_at_8_dice"] == pytest.approx(0.0075)
+
+
+def scored(entrant: str, *dice: float) -> Score:
+    """Return the score of an entrant on patients in reverse order."""
+    patients = {f"P{number}": one for number, one in enumerate(dice)}
+    return Score(entrant=entrant, seconds=60.0, dice=dict(reversed(patients.items())), facts={"epochs": 3})
+
+
+def test_comparison_of_entrants_by_hand():
+    scores = [
+        scored("ours", 0.9, 0.8, 0.4),
+        scored("default", 0.5, 0.5, 0.8),
+        scored("monai", 0.8, 0.8, 0.2),  # as good as the default; the first of them is the best
+    ]
+    found = json.loads(json.dumps(compare(scores)))
+    assert [found[f"dice_{name}"] for name in ENTRANTS] == [0.7, 0.6, None, None, 0.6, None]
+    assert [found[f"median_{name}"] for name in ENTRANTS] == [0.8, 0.5, None, None, 0.8, None]
+    assert (found["best_other"], found["gain_over_best"]) == ("default", 0.1)
+    assert found["standard_error"] == pytest.approx(0.2517, abs=1e-4)  # of 0.4, 0.3 and -0.4
+    assert -0.4 <= found["gain_low"] < 0.1 < found["gain_high"] <= 0.4
+    assert found["num_patients"] == 3
+    assert found["seconds"] == {"ours": 60.0, "default": 60.0, "monai": 60.0}
+    assert found["trained"]["monai"] == {"epochs": 3}
+
+
+def test_comparison_without_ours_has_no_gain():
+    found = compare([scored("default", 0.5, 0.7)])
+    assert (found["dice_ours"], found["dice_default"], found["gain_over_best"], found["gain_low"]) == (
+        None,
+        0.6,
+        None,
+        None,
+    )
+
+
+def test_patient_without_tumour_counts_for_the_entrant_that_predicts_none():
+    found = paired_differences([math.nan, 0.0, math.nan, 0.5], [math.nan, math.nan, 0.0, 0.7])
+    assert found == pytest.approx([math.nan, 1.0, -1.0, 0.2], nan_ok=True)
+    gain = compare([scored("ours", math.nan, math.nan, 0.7), scored("default", math.nan, 0.0, 0.5)])
+    assert gain["gain_over_best"] == 0.6

@@ -1,0 +1,1 @@
+"""What `tests/benchmarks/quality.py` compares: this program, its default configuration, and three other programs."""
