@@ -30,8 +30,9 @@ from search.experiment import check_fingerprint, config_record, exclusive_writer
 from search.promotion.best_folder import BEST_FOLDER, default_settings, write_best_folder
 from search.promotion.candidates import Candidate, NothingToPromote, rescore
 from search.promotion.final_scores import SplitPatients
+from search.promotion.final_training import FinalNetworks, train_with_seeds
+from search.promotion.folds import check_folds, race
 from search.promotion.ranking import rank_candidates, with_ensemble
-from search.promotion.retraining import FinalNetworks, check_folds, cross_validate, train_with_seeds
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
 from search.record.experiment_record import ExperimentRecord, read_experiment
@@ -110,16 +111,14 @@ def _promote(
         with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
             say("Promoting: scoring the best checkpoints again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
-            final, cross_validation = None, None
+            final, folds = None, None
+            if config.promotion.folds:
+                say(f"Training the candidates again in {config.promotion.folds} folds, until the best is known.")
+                candidates, folds = race(candidates, config, cohort, settings, tasks)
             if config.promotion.final_seeds:
                 final = _train_final(candidates[0], config, cohort, settings, tasks)
-            if config.promotion.folds:
-                say(f"Cross-validating {candidates[0].row.id} in {config.promotion.folds} folds.")
-                cross_validation = cross_validate(candidates[0].row, config, cohort, settings, tasks)
             say(f"Exporting {candidates[0].name} and scoring it on the test patients.")
-            task = partial(
-                write_best_folder, config=config, settings=settings, final=final, cross_validation=cross_validation
-            )
+            task = partial(write_best_folder, config=config, settings=settings, final=final, cross_validation=folds)
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
     except NothingToPromote as error:
         report = write_report(config.folder, note=f"No model was promoted: {error}")

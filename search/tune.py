@@ -29,7 +29,7 @@ from search.experiment import (
 from search.planning.budgeted_search import Stopwatch, plan_search, with_time_left, with_timely_seeds
 from search.presets import PRESETS, without_size
 from search.promote import promote
-from search.promotion.retraining import check_folds
+from search.promotion.folds import check_folds
 from search.record.experiment_record import WarmStart, read_experiment
 from search.record.trials import INTERRUPTED, TrialRow
 from search.result import Result, read_result

@@ -26,10 +26,10 @@ from search.coordination.checkpoints import STATE_FILE
 from search.promotion.candidates import Candidate
 from search.promotion.card import write_card
 from search.promotion.final_scores import FinalScores, SplitPatients, score_test_patients
+from search.promotion.final_training import FinalNetworks
 from search.promotion.inference_choices import choose_inference
 from search.promotion.ranking import gain_over_default
 from search.promotion.replaced_folder import replaced_folder
-from search.promotion.retraining import FinalNetworks
 from search.record.codec import without_nan
 from search.record.experiment_record import ExperimentRecord
 from search.record.files import BEST_FOLDER, METRICS_FILE

@@ -16,7 +16,7 @@ from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from model.training import checkpoint
 from search.record.epochs import METRIC
-from search.record.model_metrics import CandidateRecord
+from search.record.model_metrics import CandidateRecord, FoldPatientScore
 from search.record.objectives import best_merits, costs, in_order_of_promotion, worth_keeping
 from search.record.trials import TrialRow
 from search.storage.download import ensure_local
@@ -49,11 +49,13 @@ class Candidate:
     scores: list[PatientScore]
     """The scores of the validation patients, predicted in float32 and in the masks' own size."""
 
+    fold_scores: tuple[FoldPatientScore, ...] = ()
+    """The scores of the patients of the folds in which its configuration was trained again."""
+
     @property
     def dice(self) -> float:
         """The mean Dice over patients; nan if no patient has a tumour or a prediction."""
-        dices = [score.dice for score in self.scores if np.isfinite(score.dice)]
-        return float(np.mean(dices)) if dices else float("nan")
+        return mean_dice(self.scores)
 
     @property
     def num_parameters(self) -> int:
@@ -69,6 +71,12 @@ class Candidate:
             rescored_dice=self.dice,
             num_parameters=self.num_parameters,
         )
+
+
+def mean_dice(scores: Sequence[PatientScore]) -> float:
+    """Return the mean Dice over patients; nan if no patient has a tumour or a prediction."""
+    dices = [score.dice for score in scores if np.isfinite(score.dice)]
+    return float(np.mean(dices)) if dices else math.nan
 
 
 def rescore(

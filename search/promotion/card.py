@@ -120,15 +120,21 @@ def _describe_network(metrics: ModelMetrics) -> str:
 
 def _rule(config: SearchConfig) -> str:
     """Return the rule by which the winner was chosen."""
+    if config.promotion.folds and len(config.objective) == 1:
+        return _rule_for(config, f"the patients of {config.promotion.folds} folds")
+    return _rule_for(config, "the validation patients")
+
+
+def _rule_for(config: SearchConfig, patients: str) -> str:
     if len(config.objective) > 1:
         return (
             f"Of the trials whose validation Dice was at most {config.dice_tolerance:g} below the best, it is the one "
             f"with the best {OBJECTIVES[config.objective[1]].label}."
         )
     if config.promotion.ties == "best":
-        return "The candidate with the best mean Dice on the validation patients wins."
+        return f"The candidate with the best mean Dice on {patients} wins."
     return (
-        "Of the candidates whose mean Dice on the validation patients is less than one standard error of the "
+        f"Of the candidates whose mean Dice on {patients} is less than one standard error of the "
         "difference below the best, the network with the fewest parameters wins. An ensemble wins only if it is better "
         "than every candidate by more than one standard error"
         + (

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from data.patient import Patient
 from model.settings import Settings
-from search.promotion.candidates import Candidate, score
+from search.promotion.candidates import Candidate, mean_dice, score
 from search.record.gain import GainRecord
 from search.record.objectives import best_merits, costs, in_order_of_promotion
 
@@ -74,15 +75,27 @@ def with_ensemble(
 
 
 def gain_over_default(candidates: Sequence[Candidate], default_trial: int | None) -> GainRecord | None:
-    """Return the gain of the first candidate, the winner, over the default configuration; None without the latter."""
+    """Return the gain of the first candidate, the winner, over the default configuration; None without the latter.
+
+    If both were in a race, the gain is that on the patients of the folds that both have.
+    """
     default = best_of_trial(candidates, default_trial)
     if default is None:
         return None
-    winner = candidates[0]
+    before, after = default.scores, candidates[0].scores
+    if default.fold_scores and candidates[0].fold_scores:
+        pairs = list(zip(default.fold_scores, candidates[0].fold_scores, strict=False))
+        before, after = [one for one, _ in pairs], [one for _, one in pairs]
     gain, error = 0.0, 0.0
-    if winner.row.number != default_trial:
-        gain, error = paired_gain([one.dice for one in default.scores], [one.dice for one in winner.scores])
-    return GainRecord(trial=default.row.id, default_dice=default.dice, gain=gain, standard_error=error)
+    if candidates[0].row.number != default_trial:
+        gain, error = paired_gain([one.dice for one in before], [one.dice for one in after])
+    return GainRecord(
+        trial=default.row.id,
+        default_dice=mean_dice(before),
+        gain=gain,
+        standard_error=error,
+        num_fold_patients=len(before) if before is not default.scores else 0,
+    )
 
 
 def best_of_trial(candidates: Iterable[Candidate], number: int | None) -> Candidate | None:
@@ -103,16 +116,24 @@ def is_better(one: Candidate, other: Candidate) -> bool:
     return gain > (1 + ROUNDING) * error
 
 
-def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """Return the mean gain over patients and its standard error.
+def paired_gains(before: Sequence[float], after: Sequence[float]) -> Float64[np.ndarray, " patients"]:
+    """Return the gain of each patient.
 
     A patient whose Dice is undefined before and after is left out. If it is undefined in one of them only, the patient
     has no tumour, and one prediction is empty while the other is not. These count as 1 and 0, so that false positives
-    in healthy patients are not overlooked. With fewer than two patients the error is unknown and given as 0.
+    in healthy patients are not overlooked.
     """
     dices = np.array([before, after], float)
     dices = dices[:, np.isfinite(dices).any(0)]
-    gains = np.subtract(*np.where(np.isfinite(dices), dices, 1.0)[::-1])
+    return np.subtract(*np.where(np.isfinite(dices), dices, 1.0)[::-1])
+
+
+def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Return the mean gain over patients and its standard error.
+
+    With fewer than two patients the error is unknown and given as 0.
+    """
+    gains = paired_gains(before, after)
     if len(gains) < 2:
         return float(gains[0]) if len(gains) else math.nan, 0.0
     return float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class GainRecord:
-    """How much better the winner is than the default configuration, on the validation patients."""
+    """How much better the winner is than the default configuration, on patients that neither was trained on."""
 
     trial: str
     """The trial with the default configuration."""
@@ -19,9 +19,23 @@ class GainRecord:
     standard_error: float
     """The standard error of the gain over patients."""
 
+    num_fold_patients: int = 0
+    """Number of patients in the folds on which both were compared; 0: they were compared on the validation patients."""
+
+    @property
+    def patients(self) -> str:
+        """On which patients the two were compared."""
+        return f"{self.num_fold_patients} patients in folds" if self.num_fold_patients else "the validation patients"
+
     @property
     def sentence(self) -> str:
         """The gain in words, for people."""
         if self.gain == 0 and self.standard_error == 0:
-            return f"the default configuration ({self.trial}) won: no other was better by more than a standard error"
-        return f"{self.gain:+.4f} ± {self.standard_error:.4f} over the default configuration ({self.trial})"
+            return (
+                f"the default configuration ({self.trial}) won: no other was better by more than a standard error, on "
+                f"{self.patients}"
+            )
+        return (
+            f"{self.gain:+.4f} ± {self.standard_error:.4f} over the default configuration ({self.trial}), on "
+            f"{self.patients}"
+        )

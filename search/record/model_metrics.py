@@ -94,8 +94,22 @@ class FoldPatientScore(PatientScore):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RacedRecord:
+    """A candidate in the race over the folds."""
+
+    name: str
+    num_patients: int
+    """Patients of the folds until it left the race; all of them if it did not."""
+
+    dice: float
+    p_value: float
+    """Of the last Wilcoxon test against the leader; nan if the first training failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CrossValidationRecord:
-    """The scores of training and validation patients by networks that were trained without them."""
+    """The scores of training and validation patients by networks of the winning configuration that were trained without
+    them."""
 
     num_folds: int
     failures: tuple[str, ...] = ()
@@ -104,6 +118,8 @@ class CrossValidationRecord:
     summary: StoredSummary
     folds: tuple[StoredSummary, ...]
     patients: tuple[FoldPatientScore, ...] = ()
+    raced: tuple[RacedRecord, ...] = ()
+    """The candidates that were trained in folds, the winner first; empty in files from before there was a race."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from search.promotion_options import Promotion
         ({"ensemble": 0}, "ensemble is 0, but must be from 1 to 10"),
         ({"ensemble": 11}, "ensemble is 11, but must be from 1 to 10"),
         ({"folds": -1}, "folds is -1, but must be from 0 to 100"),
-        ({"folds": 1}, "folds is 1, but a cross-validation needs at least 2; give 0 for none"),
+        ({"folds": 1}, "folds is 1, but must be at least 2; give 0 for none"),
     ],
 )
 def test_promotion_refuses_options_out_of_range(changes, message):

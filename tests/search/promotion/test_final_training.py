@@ -1,8 +1,7 @@
-"""The winning configuration, trained again: with other seeds, and without the patients it is scored on."""
+"""The winning configuration, trained again on all patients but the test patients."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,7 +15,7 @@ from search.config import SearchConfig
 from search.promotion import retraining
 from search.promotion.best_folder import default_settings
 from search.promotion.candidates import Candidate
-from search.promotion.retraining import cross_validate, train_with_seeds
+from search.promotion.final_training import train_with_seeds
 from search.promotion_options import Promotion
 from tests.support.fakes import head_of, trial_row, write_lgg_patient
 
@@ -58,7 +57,7 @@ def searched(tmp_path_factory):
         max_epochs=2,
         cache=False,
         precision="float32",
-        promotion=Promotion(final_seeds=2, folds=3),
+        promotion=Promotion(final_seeds=2),
     )
     return config, read_cohort(config)
 
@@ -112,44 +111,11 @@ def test_network_that_is_worse_than_the_winner_is_left_out(searched):
     assert final.record.sentence.endswith("the winner's own network is the model")
 
 
-def test_cross_validate_scores_each_patient_outside_the_test_side_once(searched):
+def test_failed_final_trainings_are_left_out(searched, tmp_path):
     config, cohort = searched
-    found = cross_validate(ROW, config, cohort, default_settings(config, cohort), TaskRunner(None))
-    names = [row.patient for row in found.patients]
-    assert sorted(names) == sorted((*cohort.split.train, *cohort.split.val))
-    assert found.num_folds == len(found.folds) == 3
-    assert found.summary.num_patients == len(names)
-    sizes = np.bincount([row.fold for row in found.patients])[1:]
-    assert sizes.max() - sizes.min() <= 1
-    again = cross_validate(ROW, config, cohort, default_settings(config, cohort), TaskRunner(None))
-    assert [row.dice for row in again.patients] == [row.dice for row in found.patients]
-
-
-def test_cross_validate_trains_without_the_patients_it_scores(searched, monkeypatch):
-    config, cohort = searched
-    trained = []
-
-    def remember(unet, config, train_pack, val_pack):
-        trained.append((set(train_pack.patient_ids), set(val_pack.patient_ids)))
-        yield from train(unet, config, train_pack, val_pack)
-
-    monkeypatch.setattr(retraining, "train", remember)
-    two = replace(config, promotion=Promotion(folds=2))
-    found = cross_validate(ROW, two, cohort, default_settings(config, cohort), TaskRunner(None))
-    for fold, (others, held_out) in enumerate(trained, start=1):
-        assert not others & held_out
-        assert {row.patient for row in found.patients if row.fold == fold} == held_out
-        assert not others & set(cohort.split.test)
-
-
-def test_failed_trainings_are_reported_and_the_others_used(searched, tmp_path):
-    config, cohort = searched
-    config = replace(config, out=tmp_path, precision="float32")
-    settings = default_settings(config, cohort)
+    config = replace(config, out=tmp_path)
     wild = replace(ROW, sample=ROW.sample | {"learning_rate": 1e30})
+    settings = default_settings(config, cohort)
     final = train_with_seeds(winner_with(0.0, cohort, wild), config, cohort, settings, TaskRunner(None))
     assert final.networks == ()
     assert ["its training failed: train_loss was" in problem for problem in final.record.left_out] == [True, True]
-    found = cross_validate(wild, config, cohort, settings, TaskRunner(None))
-    assert len(found.failures) == 3
-    assert (found.patients, found.summary.num_patients) == ((), 0)

@@ -1,0 +1,72 @@
+"""The winning configuration, trained again on all patients but the test patients, with several seeds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.pack import join_packs
+from model.segmentation_network import SegmentationNetwork
+from model.settings import Settings
+from search.cluster.task_runner import TaskRunner
+from search.cohort import Cohort
+from search.config import SearchConfig
+from search.promotion.candidates import Candidate, score_checkpoint
+from search.promotion.ranking import is_worse
+from search.promotion.retraining import Retraining, train_again
+from search.record.model_metrics import FinalTraining
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalNetworks:
+    """The networks of the winning configuration that were trained on all training and validation patients."""
+
+    networks: tuple[SegmentationNetwork, ...]
+    """They become the model together. None if all were left out: then the winner's own network is the model."""
+
+    files: tuple[Path, ...]
+    """Their checkpoints."""
+
+    record: FinalTraining
+
+
+def train_with_seeds(
+    winner: Candidate, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
+) -> FinalNetworks:
+    """Train the winner's configuration on all training and validation patients, and return the networks.
+
+    A network is left out if its training failed, or if it is worse on the validation patients, on which it was trained,
+    than the winner, which has never seen them.
+    """
+    pack = join_packs([cohort.train_pack, cohort.val_pack])
+    wanted = [
+        Retraining(name=f"{winner.row.id}-trainval-seed{seed}", row=winner.row, seed=seed)
+        for seed in range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
+    ]
+    failures = train_again(wanted, tasks.share(pack), config, cohort, tasks)
+    left_out = [f"{name} is left out: its training failed: {reason}" for name, reason in failures.items()]
+    scored: list[Candidate] = tasks.map(
+        score_checkpoint,
+        [
+            (one.name, winner.row, one.file(config), cohort.val_patients, settings)
+            for one in wanted
+            if one.name not in failures
+        ],
+    )
+    left_out += [_say_worse(one, winner) for one in scored if is_worse(one, winner)]
+    members = [one for one in scored if not is_worse(one, winner)]
+    return FinalNetworks(
+        networks=tuple(network for one in members for network in one.networks),
+        files=tuple(file for one in members for file in one.files),
+        record=FinalTraining(
+            num_patients=len(pack.patient_ids),
+            epochs=config.max_epochs,
+            networks=tuple(one.name for one in members),
+            left_out=tuple(left_out),
+        ),
+    )
+
+
+def _say_worse(network: Candidate, winner: Candidate) -> str:
+    return (
+        f"{network.name} is left out: its mean Dice is {network.dice:.4f} on the validation patients, on which it was "
+        f"trained, but that of {winner.name} is {winner.dice:.4f} without having seen them"
+    )

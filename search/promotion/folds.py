@@ -1,0 +1,159 @@
+"""A race of the candidates over folds by patient, in which every patient but the test patients counts.
+
+The validation patients are few, and the search has looked at them many times. So the configurations of the candidates
+are trained again on each fold, until it is clear that one is worse than the leader.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from data.errors import UserError
+from data.pack import join_packs
+from data.split import in_hash_order
+from model.scoring.summary import summarise
+from model.settings import Settings
+from search.cluster.task_runner import TaskRunner
+from search.cohort import Cohort
+from search.config import SearchConfig
+from search.promotion.candidates import Candidate, mean_dice, score_checkpoint
+from search.promotion.ranking import paired_gains, rank_candidates
+from search.promotion.retraining import Retraining, train_again
+from search.record.model_metrics import CrossValidationRecord, FoldPatientScore, RacedRecord
+
+P_VALUE = 0.1
+"""A candidate leaves the race when the Wilcoxon test says with this p-value that the leader is better; as Optuna's
+WilcoxonPruner does. With fewer than four patients, no difference is as clear."""
+
+
+def check_folds(config: SearchConfig, cohort: Cohort) -> None:
+    """Check, before anything is trained, that every fold has a patient.
+
+    Raises:
+        UserError: There are more folds than patients.
+    """
+    num_patients = len(cohort.train_patients) + len(cohort.val_patients)
+    if config.promotion.folds > num_patients:
+        raise UserError(
+            f"folds is {config.promotion.folds}, but there are {num_patients} training and validation patients: give "
+            "at most as many"
+        )
+
+
+def race(
+    candidates: Sequence[Candidate], config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
+) -> tuple[list[Candidate], CrossValidationRecord]:
+    """Return the candidates, the winner first, with the scores of the patients in their folds; and the winner's folds.
+
+    A network is scored after its last epoch, so that no epoch is chosen on the patients that are scored. With several
+    objectives a candidate with a worse Dice can still win, so only the winner is trained, and it stays the winner.
+    """
+    racing = list(candidates) if len(config.objective) == 1 else list(candidates[:1])
+    run = _Folds(config, cohort, settings, tasks)
+    out: list[Candidate] = []
+    p_values: dict[str, float] = {}
+    for number in range(1, config.promotion.folds + 1):
+        results = run.train(racing, number)
+        racing = [replace(one, fold_scores=one.fold_scores + results[one.name]) for one in racing]
+        failed = [one for one in racing if not results[one.name]]
+        racing = [one for one in racing if one not in failed]
+        p_values |= {one.name: p_worse(one, _leader(racing)) for one in racing}
+        worse = [one for one in racing if p_values[one.name] < P_VALUE]
+        racing = [one for one in racing if one not in worse]
+        out = [*worse, *failed, *out]
+    ranked = [*_rank(racing, config), *out]
+    raced = {one.name for one in ranked}
+    others = [one for one in candidates if one.name not in raced]
+    return ranked + others, _record(ranked, p_values, run.failures, config)
+
+
+def p_worse(one: Candidate, leader: Candidate) -> float:
+    """Return the p-value with which the leader's Dice is better, by Wilcoxon's signed-rank test over patients."""
+    from scipy.stats import wilcoxon  # here, because the import takes most of a second
+
+    gains = paired_gains([score.dice for score in one.fold_scores], [score.dice for score in leader.fold_scores])
+    if not np.any(gains):
+        return 1.0
+    result = wilcoxon(gains, alternative="greater", zero_method="zsplit")
+    return float(result.pvalue)  # pyright: ignore[reportAttributeAccessIssue]  # SciPy does not annotate its result
+
+
+class _Folds:
+    """The folds of one promotion, in which configurations are trained."""
+
+    def __init__(self, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner) -> None:
+        self._config, self._cohort, self._settings, self._tasks = config, cohort, settings, tasks
+        self._patients = {patient.id: patient for patient in (*cohort.train_patients, *cohort.val_patients)}
+        self._pack = tasks.share(join_packs([cohort.train_pack, cohort.val_pack]))
+        self.failures: list[str] = []
+        """For each training that failed, the reason."""
+
+    def train(self, racing: Sequence[Candidate], number: int) -> dict[str, tuple[FoldPatientScore, ...]]:
+        """Return the scores of the patients of a fold by the name of the candidate; none where its training failed."""
+        config, count = self._config, self._config.promotion.folds
+        held_out = tuple(in_hash_order(self._patients, seed=config.seed)[number - 1 :: count])
+        wanted = {
+            one.name: Retraining(
+                name=f"{one.row.id}-fold{number}of{count}", row=one.row, seed=config.seed, held_out=held_out
+            )
+            for one in racing
+        }
+        failures = train_again(list(wanted.values()), self._pack, config, self._cohort, self._tasks)
+        self.failures += [f"the training of {name} failed: {reason}" for name, reason in failures.items()]
+        trained = {name: one for name, one in wanted.items() if one.name not in failures}
+        patients = [self._patients[name] for name in held_out]
+        scored: list[Candidate] = self._tasks.map(
+            score_checkpoint,
+            [(one.name, one.row, one.file(config), patients, self._settings) for one in trained.values()],
+        )
+        found = {
+            name: tuple(FoldPatientScore(**vars(score), fold=number) for score in one.scores)
+            for name, one in zip(trained, scored, strict=True)
+        }
+        return dict.fromkeys(wanted, ()) | found
+
+
+def _leader(racing: Sequence[Candidate]) -> Candidate:
+    return max(racing, key=lambda one: -math.inf if math.isnan(dice := mean_dice(one.fold_scores)) else dice)
+
+
+def _rank(racing: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
+    """Return the candidates that ran to the end, ranked by the rule of promotion on the patients of all folds."""
+    ranked = rank_candidates(
+        [replace(one, scores=list(one.fold_scores)) for one in racing],
+        objectives=config.objective,
+        dice_tolerance=config.dice_tolerance,
+        ties=config.promotion.ties,
+        default_trial=config.default_trial,
+    )
+    by_name = {one.name: one for one in racing}
+    return [by_name[one.name] for one in ranked]
+
+
+def _record(
+    ranked: Sequence[Candidate], p_values: Mapping[str, float], failures: Sequence[str], config: SearchConfig
+) -> CrossValidationRecord:
+    winner = ranked[0]
+    return CrossValidationRecord(
+        num_folds=config.promotion.folds,
+        failures=tuple(failures),
+        summary=summarise(winner.fold_scores),
+        folds=tuple(summarise(scores) for scores in _by_fold(winner.fold_scores)),
+        patients=winner.fold_scores,
+        raced=tuple(
+            RacedRecord(
+                name=one.name,
+                num_patients=len(one.fold_scores),
+                dice=mean_dice(one.fold_scores),
+                p_value=p_values.get(one.name, math.nan),
+            )
+            for one in ranked
+        ),
+    )
+
+
+def _by_fold(scores: Sequence[FoldPatientScore]) -> list[list[FoldPatientScore]]:
+    numbers = sorted({score.fold for score in scores})
+    return [[score for score in scores if score.fold == number] for number in numbers]
