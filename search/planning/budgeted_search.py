@@ -96,7 +96,7 @@ def fixed_options(config: SearchConfig) -> Fixed:
         **given,
         final_seeds=config.promotion.final_seeds or None,
         max_final_seeds=MAX_MEMBERS if len(config.objective) == 1 else 1,
-        folds=config.promotion.folds,
+        fold_trainings=fold_trainings(config),
         stops_early=config.scheduler != "none",
     )
 
@@ -133,6 +133,12 @@ def seed_seconds(cohort: Cohort, val_seconds: float) -> float:
     patients takes because of it."""
     num_slices = cohort.num_slices["val"] + TEST_PASSES * cohort.num_slices["test"]
     return num_slices * _slice_seconds(cohort, val_seconds)
+
+
+def fold_trainings(config: SearchConfig) -> int:
+    """Return the most trainings that a race over the folds can need: all candidates and the default to its end."""
+    finalists = config.promotion.candidates + 1 if len(config.objective) == 1 else 1
+    return config.promotion.folds * finalists
 
 
 def final_epoch_ratio(cohort: Cohort, epoch_seconds: float, val_seconds: float) -> float:
@@ -217,7 +223,7 @@ def with_timely_seeds(
     training = MARGIN * slowest * config.max_epochs
     final = training * final_epoch_ratio(cohort, slowest, val_seconds)
     left = budget.seconds - watch.seconds - promotion_seconds(config, cohort, val_seconds)
-    left -= training * math.ceil(wanted.folds / lanes.num_lanes)
+    left -= training * math.ceil(fold_trainings(config) / lanes.num_lanes)
     rounds = int(max(0.0, left) / (final + seed_seconds(cohort, val_seconds)))
     seeds = min(wanted.final_seeds, rounds * lanes.num_lanes)
     if seeds < wanted.final_seeds:

@@ -72,7 +72,9 @@ class Fixed:
     max_final_seeds: int = MAX_MEMBERS
     """The most final seeds that a plan may choose. A budget that holds more ends early."""
 
-    folds: int = 0
+    fold_trainings: int = 0
+    """The most trainings in folds that the promotion may need."""
+
     stops_early: bool = True
     """Whether the scheduler stops trials early at all."""
 
@@ -140,7 +142,7 @@ class _Division:
         seeds = self._seeds(trials, max_epochs)
         left = self._final_length(seeds, max_epochs)
         spent = self._search_length(trials - 1, max_epochs) + left
-        epochs = max_epochs * (1 + seeds + self._fixed.folds + (trials - 1) * self._share(max_epochs))
+        epochs = max_epochs * (1 + seeds + self._fixed.fold_trainings + (trials - 1) * self._share(max_epochs))
         costs, seconds = self._costs, self._budget.seconds
         return Plan(
             trials=trials,
@@ -236,7 +238,7 @@ class _Division:
     def _final_length(self, seeds: int, max_epochs: int) -> float:
         """Return the length of the trainings after the search, which run side by side."""
         rounds = math.ceil(seeds / self._lanes) * self._round_length(max_epochs)
-        return rounds + math.ceil(self._fixed.folds / self._lanes) * max_epochs
+        return rounds + math.ceil(self._fixed.fold_trainings / self._lanes) * max_epochs
 
     def _round_length(self, max_epochs: int) -> float:
         scoring = self._costs.seed_seconds / self._unit if self._budget.seconds else 0.0

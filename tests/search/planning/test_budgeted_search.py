@@ -86,7 +86,7 @@ def test_option_with_another_value_than_its_default_is_fixed():
         trials=5, max_epochs=30, grace_period=4, reduction_factor=4, scheduler="none", promotion=Promotion(folds=2)
     )
     assert fixed_options(config) == Fixed(
-        trials=5, max_epochs=30, grace_period=4, reduction_factor=4, folds=2, stops_early=False
+        trials=5, max_epochs=30, grace_period=4, reduction_factor=4, fold_trainings=8, stops_early=False
     )
     assert fixed_options(SearchConfig(promotion=Promotion(final_seeds=3))) == Fixed(final_seeds=3)
     assert apply(SearchConfig(budget="30m", trials=5)).trials == 5

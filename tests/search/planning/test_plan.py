@@ -86,7 +86,7 @@ def test_budget_of_epochs_has_no_times():
         (Fixed(max_epochs=40), (7, 40, 13, 3)),  # half is 6 trials of 23.3; 316.7 - 40 - 140 is 3 trainings
         (Fixed(max_epochs=120), (1, 120, 40, 1)),
         (Fixed(final_seeds=2), (11, 26, 8, 2)),
-        (Fixed(folds=3), (11, 26, 8, 2)),
+        (Fixed(fold_trainings=3), (11, 26, 8, 2)),
         (Fixed(grace_period=13), (9, 26, 13, 5)),  # a trial takes 13 + 13 / 2
         (Fixed(stops_early=False), (7, 26, 8, 5)),  # half is 6 trials of 26.4; 316.7 - 7 x 26 is 5 trainings
     ],
