@@ -67,6 +67,7 @@ def search(task: Task) -> Trained:
         "winner": result.metrics.name,
         "sample": dict(result.metrics.sample),
         "num_networks": result.metrics.num_networks,
+        "candidates": [one.name for one in result.metrics.candidates],  # with the trainings after the trials
     }
     return Trained(predict=lambda volume: model.segment(volume.images), facts=facts)
 
