@@ -9,8 +9,11 @@ from data.preprocess import Preprocessing
 from data.readers.reader import FileKind
 from data.readers.table import READERS
 
-FORMAT = 3
-"""Increased when a setting changes its meaning; a model of another format is refused."""
+FORMAT = 4
+"""Increased when a setting changes its meaning."""
+
+FORMATS = (3, FORMAT)
+"""The formats that are read. Format 3 has `largest_component` instead of `component_share`: true stands for 1."""
 
 
 class ModelError(UserError):
@@ -30,8 +33,9 @@ class Settings:
     threshold: float = 0.5
     """Lowest probability at which a pixel is tumour."""
 
-    largest_component: bool = False
-    """Whether only the largest connected component of a patient's mask is kept."""
+    component_share: float = 0.0
+    """Connected components of a patient's mask that are smaller than this share of the largest one are removed; 0
+    removes none, 1 keeps only the largest."""
 
     data_format: str = "lgg"
     """Layout of the data that the model was trained on, a name in READERS."""
@@ -47,6 +51,8 @@ class Settings:
             raise ModelError(f"channel_names are {self.channel_names!r}, but must be at least one name")
         if type(self.threshold) not in (int, float) or not 0 < self.threshold < 1:
             raise ModelError(f"threshold is {self.threshold!r}, but must be above 0 and below 1")
+        if not 0 <= self.component_share <= 1:
+            raise ModelError(f"component_share is {self.component_share!r}, but must be from 0 to 1")
 
     @property
     def files(self) -> FileKind:
@@ -78,8 +84,10 @@ class Settings:
             values = dict(json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"settings are {text[:80]!r}, but must be a JSON object") from error
-        if values.pop("format", None) != FORMAT:
-            raise ModelError(f"settings are {text[:80]!r}, but this version reads format {FORMAT}")
+        if (version := values.pop("format", None)) not in FORMATS:
+            raise ModelError(f"settings are {text[:80]!r}, but this version reads formats 3 and {FORMAT}")
+        if version == 3:
+            _rename_largest_component(values)
         names = {field.name for field in fields(cls)}
         if values.keys() != names:
             raise ModelError(f"settings have {sorted(values)}, but must have exactly {sorted(names)}")
@@ -92,7 +100,7 @@ class Settings:
             preprocessing=preprocessing,
             channel_names=tuple(values["channel_names"]),
             threshold=values["threshold"],
-            largest_component=values["largest_component"],
+            component_share=values["component_share"],
             data_format=values["data_format"],
             channel_indices=tuple(values["channel_indices"]),
             grayscale=values["grayscale"],
@@ -110,6 +118,15 @@ def _check_types(values: Mapping[str, object]) -> None:
         raise ModelError(f"channel_indices are {tuple(indices)!r}, but must be whole numbers from 0 on")
     if not isinstance(data_format, str) or data_format not in READERS:
         raise ModelError(f"data_format is {data_format!r}, but must be one of {', '.join(READERS)}")
-    for name in ("largest_component", "grayscale"):
-        if type(values[name]) is not bool:
-            raise ModelError(f"{name} is {values[name]!r}, but must be true or false")
+    if type(share := values["component_share"]) not in (int, float):
+        raise ModelError(f"component_share is {share!r}, but must be from 0 to 1")
+    if type(values["grayscale"]) is not bool:
+        raise ModelError(f"grayscale is {values['grayscale']!r}, but must be true or false")
+
+
+def _rename_largest_component(values: dict[str, object]) -> None:
+    """Give settings of format 3 the share of components that they describe."""
+    largest = values.pop("largest_component", None)
+    if type(largest) is not bool:
+        raise ModelError(f"largest_component is {largest!r}, but must be true or false")
+    values["component_share"] = float(largest)

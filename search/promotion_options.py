@@ -22,8 +22,9 @@ class Promotion:
     one standard error of the best (of the difference, over patients). `best`: the one with the best mean Dice."""
 
     choose: bool = True
-    """Whether threshold, largest component, flips and temperature are chosen on the validation patients. Each is kept
-    only if it helps. Otherwise the threshold is 0.5 and the others are not used."""
+    """Whether threshold, flips, temperature and the removal of small components are chosen on the validation patients.
+    The first three are used only if they help, the last one unless it harms. Otherwise the threshold is 0.5, and none
+    of the others is used."""
 
     final_seeds: int = 0
     """Number of seeds with which the winning configuration is trained again, for all its epochs, on the training and

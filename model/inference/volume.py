@@ -52,15 +52,17 @@ def predict_prepared(
 def to_masks(
     probability: Float32[np.ndarray, "slices height width"], settings: Settings
 ) -> Bool[np.ndarray, "slices height width"]:
-    """Return the masks of a patient: pixels at or above the threshold, and of the largest component only if so set."""
+    """Return the masks of a patient: pixels at or above the threshold, without small components if so set."""
     masks = probability >= settings.threshold
-    return largest_component(masks) if settings.largest_component else masks
+    return without_small_components(masks, settings.component_share) if settings.component_share else masks
 
 
-def largest_component(masks: Bool[np.ndarray, "slices height width"]) -> Bool[np.ndarray, "slices height width"]:
-    """Return the largest connected component of the masks.
+def without_small_components(
+    masks: Bool[np.ndarray, "slices height width"], share: float
+) -> Bool[np.ndarray, "slices height width"]:
+    """Return the masks without the connected components that are smaller than a share of the largest one.
 
-    Pixels that touch at a corner are connected; the first of several equally large components is kept.
+    Pixels that touch at a corner are connected.
     """
     from scipy import ndimage  # imported late, because few models need it
 
@@ -70,4 +72,5 @@ def largest_component(masks: Bool[np.ndarray, "slices height width"]) -> Bool[np
         return masks
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return labels == sizes.argmax()
+    kept = np.flatnonzero(sizes >= max(1.0, share * sizes.max()))
+    return np.isin(labels, kept)

@@ -158,7 +158,7 @@ def best_threshold(per_patient: Sequence[ProbabilityCounts], grid: Sequence[floa
 
     Each threshold of the grid is moved to the nearest edge of a bin, and the best edge is returned. Patients whose Dice
     is nan are left out. If several thresholds are equally good, the one nearest to 0.5 is returned; if no patient has a
-    Dice, 0.5 and nan are. A model that keeps only the largest component does so after the threshold, so this Dice does
+    Dice, 0.5 and nan are. A model that removes small components does so after the threshold, so this Dice does
     not account for it.
 
     Raises:

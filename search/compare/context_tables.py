@@ -11,7 +11,7 @@ from search.record.trials import best_first, count_states
 from search.report.importance import Importance
 from search.storage.status import wall_seconds
 
-MODEL_FACTS = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "largest_component", "temperature")
+MODEL_FACTS = ("epoch", "num_networks", "num_parameters", "threshold", "flips", "component_share", "temperature")
 """What the table of winners shows of a promoted model, after its hyperparameters."""
 
 

@@ -138,7 +138,7 @@ def _metrics(
         architectures=tuple(sorted({one.architecture for one in predictor.configs})),
         num_parameters=predictor.num_parameters,
         threshold=settings.threshold,
-        largest_component=settings.largest_component,
+        component_share=settings.component_share,
         flips=predictor.flips,
         temperature=predictor.temperature,
         choices=model.choices,

@@ -182,7 +182,7 @@ def _steps(settings: Settings) -> list[str]:
             "The probability of tumour is resized to the slice's original size. A pixel is tumour where it is at least "
             f"{settings.threshold:g}.",
         ),
-        (settings.largest_component, "Only the largest connected component of a patient's mask is kept."),
+        (settings.component_share > 0, f"Components below {settings.component_share:g} of the largest are removed."),
     )
     return [sentence for is_done, sentence in steps if is_done]
 

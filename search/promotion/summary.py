@@ -58,7 +58,7 @@ def _choices(metrics: ModelMetrics) -> str:
     """Return how the model predicts, as it was chosen on the validation patients."""
     parts = [f"threshold {_short(metrics.threshold)}"]
     parts += ["averaged over mirror images"] if metrics.flips else []
-    parts += ["largest component only"] if metrics.largest_component else []
+    parts += [f"components from {_short(metrics.component_share)} of the largest on"] if metrics.component_share else []
     parts += [f"temperature {_short(metrics.temperature)}"] if metrics.temperature != 1 else []
     return ", ".join(parts)
 

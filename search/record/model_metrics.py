@@ -173,7 +173,10 @@ class ModelMetrics:
     """Parameters of all networks together."""
 
     threshold: float
-    largest_component: bool
+    component_share: float
+    """Components smaller than this share of a patient's largest one are removed. Files from before 2026-12 have
+    `largest_component` instead, where true stands for 1."""
+
     flips: bool
     """Whether a slice is predicted with its mirror image as well."""
 
@@ -210,6 +213,13 @@ class ModelMetrics:
 
     cross_validation: CrossValidationRecord | None = None
     """None without `--folds`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_largest_component(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or type(values.get("largest_component")) is not bool:
+            return values
+        return {"component_share": float(values["largest_component"])} | values
 
 
 def read_metrics(path: Path) -> ModelMetrics | None:

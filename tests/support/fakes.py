@@ -251,7 +251,7 @@ def metrics_json() -> dict[str, Any]:
         "name": "t001",
         "num_networks": 1,
         "num_parameters": 123456,
-        "largest_component": False,
+        "component_share": 0.0,
         "flips": True,
         "temperature": 1.0,
         "num_test_scorings": 1,

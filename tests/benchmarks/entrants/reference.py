@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from data.patient import Volume
 from data.preprocess import unfit
 from model.device import Device, find_device
-from model.inference.volume import largest_component
+from model.inference.volume import without_small_components
 from tests.benchmarks.entrants.contest import BATCH_SIZE, Task, Trained, read_patients
 
 FEATURES = 32
@@ -170,7 +170,7 @@ def _predict(network: nn.Module, device: Device, volume: Volume, size: int) -> n
         found = _forward(network, device, prepared.images[start : start + BATCH_SIZE]).cpu().numpy()
         for index, probability in enumerate(found, start):
             inside[index] = unfit(probability, *inside.shape[1:]) >= 0.5
-    return largest_component(masks)
+    return without_small_components(masks, 1.0)
 
 
 def _box(values: np.ndarray) -> tuple[slice, slice, slice]:

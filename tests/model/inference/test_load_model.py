@@ -49,11 +49,11 @@ def test_load_model_refuses_a_foreign_model(tmp_path):
 def written(**changes) -> str:
     """Return settings as a model stores them, with changes; a change to None removes the setting."""
     values = {
-        "format": 3,
+        "format": 4,
         "preprocessing": {},
         "channel_names": ["pre", "flair", "post"],
         "threshold": 0.5,
-        "largest_component": False,
+        "component_share": 0.2,
         "data_format": "lgg",
         "channel_indices": [],
         "grayscale": False,
@@ -67,13 +67,13 @@ def written(**changes) -> str:
         ("{", "must be a JSON object"),
         ("[1]", "must be a JSON object"),
         (5000 * "[", "must be a JSON object"),
-        (written(format=1), "this version reads format 3"),
-        (written(format=None), "this version reads format 3"),
+        (written(format=1), "this version reads formats 3 and 4"),
+        (written(format=None), "this version reads formats 3 and 4"),
         (
             written(grayscale=None),
-            r"must have exactly \['channel_indices', 'channel_names', 'data_format', 'grayscale'",
+            r"must have exactly \['channel_indices', 'channel_names', 'component_share', 'data_format', 'grayscale'",
         ),
-        (written(depth=1), r"have \['channel_indices', 'channel_names', 'data_format', 'depth'"),
+        (written(depth=1), r"have \['channel_indices', 'channel_names', 'component_share', 'data_format', 'depth'"),
         (written(preprocessing={"size": 0}), "size is 0, but must be a whole number"),
         (written(preprocessing={"side": 1}), "preprocessing that is not legal"),
         (written(preprocessing=[]), "preprocessing that is not legal"),
@@ -87,13 +87,24 @@ def written(**changes) -> str:
         (written(data_format="dicom"), f"data_format is 'dicom', but must be one of {', '.join(READERS)}"),
         (written(data_format=[]), rf"data_format is \[\], but must be one of {', '.join(READERS)}"),
         (written(grayscale=1), "grayscale is 1, but must be true or false"),
-        (written(largest_component="no"), "largest_component is 'no', but must be true or false"),
+        (written(component_share="no"), "component_share is 'no', but must be from 0 to 1"),
+        (written(component_share=1.5), "component_share is 1.5, but must be from 0 to 1"),
+        (
+            written(format=3, component_share=None, largest_component="no"),
+            "largest_component is 'no', but must be true or false",
+        ),
     ],
 )
 def test_load_model_names_illegal_settings(tmp_path, text, message):
     path = write_model(tmp_path / "model.onnx", {METADATA_KEY: text})
     with pytest.raises(ModelError, match=rf"model.onnx: .*{message}.*; export it again"):
         load_model(path)
+
+
+@pytest.mark.parametrize(("largest", "share"), [(True, 1.0), (False, 0.0)])
+def test_settings_from_before_the_share_of_components_are_read(largest, share):
+    text = written(format=3, component_share=None, largest_component=largest)
+    assert Settings.from_json(text).component_share == share
 
 
 @pytest.mark.parametrize("seed", range(3))

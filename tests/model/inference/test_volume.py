@@ -1,10 +1,10 @@
-"""Probabilities become masks by a threshold and, if set, by the largest component."""
+"""Probabilities become masks by a threshold and, if set, by the size of components."""
 
 import numpy as np
 import pytest
 
 from data.preprocess import Preprocessing
-from model.inference.volume import largest_component, to_masks
+from model.inference.volume import to_masks, without_small_components
 from model.settings import Settings
 
 
@@ -17,25 +17,31 @@ def test_to_masks_includes_pixels_at_the_threshold():
     assert to_masks(probability, settings(threshold=0.25)).tolist() == [[[False, True, True]]]
 
 
-def test_largest_component_spans_slices_and_connects_corners():
+def test_components_span_slices_and_connect_at_corners():
     masks = np.zeros((4, 6, 6), bool)
     masks[0, 0, :3] = True  # three pixels in one slice
     masks[1, 5, 5] = masks[2, 4, 4] = masks[3, 5, 3] = masks[3, 5, 2] = True  # four, from slice to slice by corners
-    kept = largest_component(masks)
+    kept = without_small_components(masks, 1.0)
     assert kept.sum() == 4
     assert not kept[0].any()
     probability = masks.astype(np.float32)
-    np.testing.assert_array_equal(to_masks(probability, settings(largest_component=True)), kept)
+    np.testing.assert_array_equal(to_masks(probability, settings(component_share=1.0)), kept)
 
 
 @pytest.mark.parametrize("num_pixels", [0, 1])
-def test_largest_component_keeps_a_single_part(num_pixels):
+def test_single_component_is_kept(num_pixels):
     masks = np.zeros((2, 3, 3), bool)
     masks[0, 1, :num_pixels] = True
-    np.testing.assert_array_equal(largest_component(masks), masks)
+    np.testing.assert_array_equal(without_small_components(masks, 0.2), masks)
 
 
-def test_first_of_equal_components_is_kept():
-    masks = np.zeros((1, 1, 5), bool)
-    masks[0, 0, [0, 4]] = True
-    assert largest_component(masks).tolist() == [[[True, False, False, False, False]]]
+@pytest.mark.parametrize(("share", "kept"), [(0.2, [5, 1, 2]), (0.21, [5, 2]), (0.4, [5, 2]), (0.41, [5]), (1.0, [5])])
+def test_components_smaller_than_a_share_of_the_largest_are_removed(share, kept):
+    masks = np.array([[[1, 1, 1, 1, 1, 0, 1, 0, 1, 1]]], bool)
+    found = "".join("x" if pixel else " " for pixel in without_small_components(masks, share)[0, 0])
+    assert [len(part) for part in found.split()] == kept
+
+
+def test_equal_components_are_all_kept():
+    masks = np.array([[[1, 0, 1]]], bool)
+    assert without_small_components(masks, 1.0).tolist() == masks.tolist()

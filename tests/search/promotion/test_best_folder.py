@@ -72,7 +72,7 @@ def test_best_folder_has_metrics_without_nan(delivered):
         "flips",
         "temperature",
         "threshold",
-        "largest_component",
+        "component_share",
     ]
 
 

@@ -113,7 +113,7 @@ def test_card_lists_the_steps_of_a_prediction():
     )
     preprocessing = Preprocessing(size=64, crop="head", intensities="full", normalisation="unit", context_slices=2)
     settings = replace(
-        SETTINGS, preprocessing=preprocessing, largest_component=True, channel_indices=(2, 0), grayscale=True
+        SETTINGS, preprocessing=preprocessing, component_share=0.2, channel_indices=(2, 0), grayscale=True
     )
     card = in_one_line(make_card(settings=settings))
     for words in (
@@ -124,7 +124,7 @@ def test_card_lists_the_steps_of_a_prediction():
         "2 neighbouring slices on either side",
         "makes 5 x 3 channels",
         "divided by 255",
-        "Only the largest connected component of a patient's mask is kept",
+        "Components below 0.2 of the largest are removed",
     ):
         assert words in card
     assert "standard deviation" not in card

@@ -55,7 +55,7 @@ def test_choose_lowers_the_threshold_of_an_underconfident_network(patients):
     assert threshold.kept
     assert threshold.value < 0.5
     assert settings.threshold == predictor.threshold
-    assert dice_of(predictor, replace(settings, largest_component=False), patients) == pytest.approx(threshold.after)
+    assert dice_of(predictor, replace(settings, component_share=0.0), patients) == pytest.approx(threshold.after)
     assert threshold.after > threshold.before
 
 
@@ -65,9 +65,10 @@ def test_choose_keeps_the_same_pixels_when_a_temperature_is_kept(patients):
     assert found["temperature"].kept
     assert found["temperature"].after < found["temperature"].before
     assert predictor.temperature == found["temperature"].value
-    expected = found["largest_component"].after if settings.largest_component else found["largest_component"].before
+    components = found["component_share"]
+    expected = components.after if settings.component_share else components.before
     assert dice_of(predictor, settings, patients) == pytest.approx(expected)
-    assert found["largest_component"].before == pytest.approx(max(found["threshold"].before, found["threshold"].after))
+    assert components.before == pytest.approx(max(found["threshold"].before, found["threshold"].after))
 
 
 def test_choose_keeps_nothing_that_does_not_help(patients):
@@ -77,9 +78,9 @@ def test_choose_keeps_nothing_that_does_not_help(patients):
     assert network.head.bias is not None
     torch.nn.init.constant_(network.head.bias, 10.0)  # every pixel is tumour, whatever is done
     predictor, settings, choices = choose_inference([network], SETTINGS, patients, CPU)
-    assert [choice.name for choice in choices] == ["flips", "temperature", "threshold", "largest_component"]
-    assert not any(choice.kept for choice in choices if choice.name != "temperature")
-    assert (predictor.flips, settings.largest_component) == (False, False)
+    assert [choice.name for choice in choices] == ["flips", "temperature", "threshold", "component_share"]
+    assert not any(choice.kept for choice in choices if choice.name in ("flips", "threshold"))
+    assert not predictor.flips
     assert settings.threshold == 0.5
 
 
@@ -101,3 +102,16 @@ def test_choose_keeps_flips_where_one_side_is_blind(patients):
 )
 def test_a_choice_is_kept_where_its_gain_exceeds_its_standard_error(before, after, kept):
     assert _compare_dices("threshold", 0.4, before, after).kept == kept
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ([0.5, 0.5, 0.5], [0.4, 0.4, 0.4], False),
+        ([0.5, 0.5, 0.5], [0.1, 0.5, 0.55], True),  # a loss of 0.12 with an error of 0.14
+        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], True),
+        ([0.5, 0.5], [0.4, 0.4], True),  # two patients are too few to say
+    ],
+)
+def test_small_components_are_removed_unless_that_is_worse_by_more_than_its_error(before, after, kept):
+    assert _compare_dices("component_share", 0.2, before, after, unless_worse=True).kept == kept
