@@ -54,11 +54,13 @@ class SearchConfig:
     budget: str | None = None
     """What to spend in all: a time such as `90s`, `30m`, `8h` or `2d`, from the start of the command to the end of the
     promotion, or a number of epochs such as `"500 epochs"`. An epoch is measured on these machines, and the trials, the
-    epochs, the rungs and the final seeds follow from it. Those of them that you give another value than their default
-    stay as you gave them."""
+    epochs, the rungs and the final seeds follow from it. Those of them that you give stay as you gave them."""
 
     epoch_seconds: Annotated[float | None, tyro.conf.Suppress] = None
     """Seconds of an epoch of the default configuration, as measured for a budget of time; None without one."""
+
+    given: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """Options that a budget does not change although they may have their default value, because you gave them."""
 
     trials: Annotated[int, AtLeast(1)] = 8
     """Number of configurations to try."""
@@ -171,7 +173,7 @@ class SearchConfig:
         # On the command line, each --objective is added to the default; one that is named twice counts once.
         object.__setattr__(self, "objective", tuple(dict.fromkeys(self.objective)))
         check_minima(self)
-        if self.grace_period is not None and self.grace_period > self.max_epochs:
+        if not self.budget and self.grace_period is not None and self.grace_period > self.max_epochs:
             raise UserError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
         for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:

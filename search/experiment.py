@@ -147,7 +147,7 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
     options_before = _options(recorded)
     for name, now in _options(config).items():
         before = options_before[name]
-        if now != before and name not in (*CHANGEABLE, "out", "resume"):
+        if now != before and name not in (*CHANGEABLE, "out", "resume", "given"):
             raise UserError(
                 f"{name} is {now!r}, but was {before!r} when {config.name} began; a search that is resumed "
                 f"can change only {', '.join(CHANGEABLE)}"

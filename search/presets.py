@@ -1,14 +1,25 @@
 """The presets with which a command line can begin."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from data.preprocess import Preprocessing
 from search.config import SearchConfig
 
+SIZE = {
+    "trials",
+    "max_epochs",
+    "grace_period",
+    "reduction_factor",
+    "time_budget_seconds",
+    "no_begin_with_default",
+}
+"""Options that do not go with the budget of a preset."""
+
 
 def smoke() -> SearchConfig:
-    """Return the default search: synthetic patients, minutes on a laptop."""
-    return SearchConfig()
+    """Return a first search: synthetic patients, and three minutes on any machine."""
+    return SearchConfig(budget="3m")
 
 
 def workstation() -> SearchConfig:
@@ -26,6 +37,12 @@ def cluster() -> SearchConfig:
 PRESETS = {preset.__name__: preset for preset in (smoke, workstation, cluster)}
 
 
-def without_size(config: SearchConfig) -> SearchConfig:
-    """Return a preset for a search with a budget, from which the number of trials and of epochs follow."""
-    return replace(config, trials=SearchConfig.trials, max_epochs=SearchConfig.max_epochs)
+def fit_to(config: SearchConfig, given: Collection[str]) -> SearchConfig:
+    """Return a preset without its size where a budget is given, and without its budget where a size is given.
+
+    Args:
+        given: The names of the options that are given beside the preset.
+    """
+    if "budget" in given:
+        return replace(config, trials=SearchConfig.trials, max_epochs=SearchConfig.max_epochs)
+    return replace(config, budget=None) if {*given} & SIZE else config

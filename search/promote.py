@@ -8,7 +8,7 @@ import atexit
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -83,9 +83,18 @@ def _main(argv: list[str]) -> int:
 
 
 def promote(
-    config: SearchConfig, experiment: ExperimentRecord, cohort: Cohort, rows: list[TrialRow], console: Console
+    config: SearchConfig,
+    experiment: ExperimentRecord,
+    cohort: Cohort,
+    rows: list[TrialRow],
+    console: Console,
+    *,
+    on_promoted: Callable[[], None] = lambda: None,
 ) -> int:
     """Promote the best of the rows into `best/`, write the report, and return the exit status.
+
+    Args:
+        on_promoted: Called when the model is in `best/`, before the report is written.
 
     The status is 0, or 1 if there is nothing to promote. SIGTERM ends a promotion at once only if it trains something,
     which can take hours; otherwise the promotion is finished first.
@@ -93,7 +102,7 @@ def promote(
     training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
     atexit.register(gc.freeze)  # the last garbage collection would spend two seconds on objects of torch's exporter
     with nullcontext() if training else finish_despite_sigterm():
-        return _promote(config, experiment, cohort, rows, console, training=training)
+        return _promote(config, experiment, cohort, rows, console, on_promoted, training=training)
 
 
 def _promote(
@@ -102,6 +111,7 @@ def _promote(
     cohort: Cohort,
     rows: list[TrialRow],
     console: Console,
+    on_promoted: Callable[[], None],
     *,
     training: bool,
 ) -> int:
@@ -129,6 +139,7 @@ def _promote(
         raise
     if problem := _track(config, candidates[0].row):
         print(f"note: {problem}", file=sys.stderr)
+    on_promoted()
     write_report(config.folder)
     print_summary(config.folder, rows, metrics, console)
     return 0

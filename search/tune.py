@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,21 @@ from search.experiment import (
     open_experiment,
     recorded_config,
 )
-from search.planning.budgeted_search import Stopwatch, plan_search, with_time_left, with_timely_seeds
-from search.presets import PRESETS, without_size
+from search.planning.budgeted_search import PLANNED, BudgetKeeper
+from search.presets import PRESETS, fit_to
 from search.promote import promote
 from search.promotion.folds import check_folds
 from search.record.experiment_record import WarmStart, read_experiment
-from search.record.trials import INTERRUPTED, TrialRow
+from search.record.trials import INTERRUPTED
 from search.result import Result, read_result
 from search.storage.download import sync_down
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
-Begin with a preset to change the defaults below: `smoke` (the defaults: minutes on a laptop), `workstation` (one GPU,
-or a night on a CPU) or `cluster`, as in `python -m search.tune workstation --data kaggle_3m`. With RAY_ADDRESS set, the
-search runs on that Ray cluster. `--resume NAME` continues a search that was interrupted or killed."""
+Begin with a preset to change the defaults below: `smoke` (the defaults, in three minutes), `workstation` (one GPU, or a
+night on a CPU) or `cluster`, as in `python -m search.tune workstation --data kaggle_3m`. `--budget 8h` takes the place
+of their numbers of trials and epochs. With RAY_ADDRESS set, the search runs on that Ray cluster. `--resume NAME`
+continues a search that was interrupted or killed."""
 
 
 def run(config: SearchConfig) -> Result:
@@ -51,26 +53,29 @@ def run(config: SearchConfig) -> Result:
     Raises:
         UserError: The data, a folder, a bucket, the cluster or an option is not as it must be.
     """
-    watch, config = Stopwatch(), config.named()
+    keeper, config = BudgetKeeper(), config.named()
     check_folder(config)
     known = WarmStart() if config.resume else warm_start.gather(config)
     cohort = read_cohort(config)
     check_folds(config, cohort)
     if config.resume:  # so that a mistake is reported before Ray starts
         check_fingerprint(read_experiment(config.folder), config, cohort)
-        watch.resume(config)
+        keeper.resume(config)
     with ray_session() as logs:
-        asked, (config, lanes) = config, plan_search(config, cohort, watch)
-        if config.max_epochs != asked.max_epochs:  # to which the epochs of earlier experiments are scaled
+        others = describe_other_jobs(cluster_nodes())  # before the plan, which measures something on the cluster
+        config, lanes = keeper.plan(config, cohort)
+        if config.budget and not config.resume:  # the epochs of earlier experiments are scaled to the planned schedule
             known = warm_start.gather(config)
-        print_plan(config, cohort, lanes, console, others=describe_other_jobs(cluster_nodes()), logs=logs)
+        print_plan(config, cohort, lanes, console, others=others, logs=logs)
         if config.dry_run:
             return Result(folder=config.folder)
         with open_experiment(config, cohort, lanes, known) as experiment:
-            rows = run_trials(with_time_left(config, watch), lanes, cohort.train_pack, cohort.val_pack, logs=logs)
+            rows = run_trials(keeper.with_time_left(config), lanes, cohort.train_pack, cohort.val_pack, logs=logs)
     with exclusive_writer(config.folder):
-        config = with_timely_seeds(_without_training(config, rows), cohort, lanes, rows, watch)
-        status = promote(config, experiment, cohort, rows, console)
+        is_interrupted = any(row.error == INTERRUPTED for row in rows)
+        config = _without_training(config) if is_interrupted else keeper.with_final_seeds(config, cohort, rows)
+        record = partial(keeper.record, config, experiment)
+        status = promote(config, experiment, cohort, rows, console, on_promoted=record)
     return read_result(config.folder) if status == 0 else Result(folder=config.folder, trials=tuple(rows))
 
 
@@ -110,13 +115,13 @@ def parse(argv: Sequence[str]) -> SearchConfig:
         UserError: An option has a value that is not legal. (tyro itself ends on unknown options, with status 2.)
     """
     name, *options = argv if argv and argv[0] in PRESETS else ("smoke", *argv)
-    config = _read_options(options, PRESETS[name]())
-    if config.budget:  # it replaces the size of the preset, but not a size that is given beside it
-        config = _read_options(options, without_size(PRESETS[name]()))
+    given = {option[2:].partition("=")[0].replace("-", "_") for option in options if option.startswith("--")}
+    config = _read_options(options, fit_to(PRESETS[name](), given))
+    given &= {*PLANNED}
     if not config.resume:
-        return config.named()
+        return replace(config.named(), given=tuple(sorted(given)))
     recorded = recorded_config(sync_down(config.out / config.resume, light=True))
-    config = _read_options(options, recorded)
+    config = replace(_read_options(options, recorded), given=tuple(sorted({*recorded.given} | given)))
     check_changes(config, recorded)
     return config
 
@@ -125,10 +130,10 @@ def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig
     return parse_arguments(SearchConfig, options, prog="python -m search.tune", default=default, description=HELP)
 
 
-def _without_training(config: SearchConfig, rows: list[TrialRow]) -> SearchConfig:
-    """Return the config of a promotion that trains nothing, if a person has ended the search."""
+def _without_training(config: SearchConfig) -> SearchConfig:
+    """Return the config of a promotion that trains nothing, because a person has ended the search."""
     wanted = config.promotion
-    if not (wanted.final_seeds or wanted.folds) or all(row.error != INTERRUPTED for row in rows):
+    if not (wanted.final_seeds or wanted.folds):
         return config
     print(
         f"note: the final seeds and folds are left out; python -m search.promote {config.name} trains them",

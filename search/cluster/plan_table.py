@@ -93,10 +93,16 @@ def _budget(config: SearchConfig) -> list[tuple[str, str]]:
         return []
     seeds = config.promotion.final_seeds
     rest = f"{seeds} final seed(s), scoring and export" if seeds else "scoring and export"
-    if config.time_budget_seconds is None:
-        return [("budget", f"{config.budget}; then {rest}")]
+    if config.epoch_seconds is None or config.time_budget_seconds is None:
+        return [("budget", f"{config.budget}, with {rest}")]
     until = format_duration(config.time_budget_seconds)
-    return [("budget", f"{config.budget} in all: the trials end after {until}, and the rest is for {rest}")]
+    return [
+        (
+            "budget",
+            f"{config.budget}, at {config.epoch_seconds:.2g} s for an epoch: trials until {until} after the start at "
+            f"the latest, then {rest}",
+        )
+    ]
 
 
 def _sharing(lanes: LanePlan) -> str:

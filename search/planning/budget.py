@@ -24,6 +24,13 @@ class Budget:
     epochs: int | None = None
     """Of all trials and of the trainings after the search together."""
 
+    @property
+    def amount(self) -> float:
+        """Seconds, or epochs."""
+        amount = self.seconds or self.epochs
+        assert amount, "a budget is one of the two, and not zero"
+        return float(amount)
+
 
 def parse_budget(text: str) -> Budget:
     """Return the budget that a text such as `30m` or `500 epochs` describes.

@@ -1,6 +1,7 @@
 """Measure what an epoch of the default configuration takes, where and with what a lane will train."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from data.loaders import num_train_batches
 from data.pack import Pack
 from model.segmentation_network import NetworkConfig
-from model.training.train import EpochResult, Halted, train
+from model.training.train import Halted, train
 from model.training.train_config import TrainConfig
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.task_runner import TaskRunner
@@ -18,7 +19,7 @@ from search.config import SearchConfig
 from search.space import SPACES, default_sample, to_configs
 
 MEASURED_EPOCHS = 2
-"""The first epoch also starts threads and fills caches, so the second one counts."""
+"""The first epoch also starts threads and fills caches, so the second counts."""
 
 VALIDATION_COST = 1 / 3
 """Cost of predicting a slice relative to training on it, where that cannot be measured: the forward pass alone."""
@@ -26,7 +27,7 @@ VALIDATION_COST = 1 / 3
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredEpoch:
-    """What an epoch of the default configuration takes."""
+    """What an epoch takes on one worker."""
 
     seconds: float
     """With validation."""
@@ -36,13 +37,14 @@ class MeasuredEpoch:
 
 
 def measure_epoch(config: SearchConfig, cohort: Cohort, lanes: LanePlan, *, at_most_seconds: float) -> MeasuredEpoch:
-    """Return what an epoch takes on one worker, divided by the number of workers of a lane, which share its batches.
+    """Return what an epoch of the default configuration takes.
 
     It is trained as a task that books what a worker books, so a cluster runs it where lanes run, and an autoscaler adds
     a machine for it as for a lane. Like a lane, it waits until there is room.
 
     Args:
-        at_most_seconds: Training stops after this time. If no epoch has ended by then, its length is extrapolated.
+        at_most_seconds: Training stops after this time. If two epochs have not ended by then, the length of one is
+            computed from the batches after the first.
     """
     tasks = TaskRunner(lanes)
     shared = replace(
@@ -54,11 +56,7 @@ def measure_epoch(config: SearchConfig, cohort: Cohort, lanes: LanePlan, *, at_m
     )
     network, training = to_configs(default_sample(SPACES[config.space]), shared)
     packs = tasks.share(cohort.train_pack), tasks.share(cohort.val_pack)
-    found: MeasuredEpoch = tasks.run(time_epoch, network, training, tasks.num_threads, *packs, at_most_seconds)
-    return MeasuredEpoch(
-        seconds=found.seconds / lanes.num_workers,
-        val_seconds=found.val_seconds / lanes.num_workers,
-    )
+    return tasks.run(time_epoch, network, training, tasks.num_threads, *packs, at_most_seconds)
 
 
 def time_epoch(
@@ -69,32 +67,22 @@ def time_epoch(
     val_pack: Pack,
     at_most_seconds: float,
 ) -> MeasuredEpoch:
-    """Return what the last epoch takes that fits into the time; if none fits, what the first one would take."""
+    """Return what the second epoch takes; if there is no time for it, what the first takes without warming up."""
     torch.set_num_threads(max(1, num_threads))
-    began, last = time.perf_counter(), None
+    began, times, epochs = time.perf_counter(), [], []
 
     def is_late() -> bool:
-        return time.perf_counter() - began > at_most_seconds
+        times.append(time.perf_counter())
+        return times[-1] - began > at_most_seconds
 
-    try:
+    with suppress(Halted):
         for result in train(network, config, train_pack, val_pack, halt=is_late):
-            last = result
-            if 2 * (time.perf_counter() - began) > at_most_seconds:  # another epoch would be cut off
-                break
-    except Halted as halted:
-        return _extrapolate(halted, config, train_pack, val_pack) if last is None else _measured(last)
-    assert last is not None, "a training has an epoch"
-    return _measured(last)
-
-
-def _measured(result: EpochResult) -> MeasuredEpoch:
-    return MeasuredEpoch(seconds=result.metrics["seconds"], val_seconds=result.metrics["val_seconds"])
-
-
-def _extrapolate(halted: Halted, config: TrainConfig, train_pack: Pack, val_pack: Pack) -> MeasuredEpoch:
-    """Return what an epoch would take of which only the first batches were trained."""
-    done = halted.state.partial_epoch
+            epochs.append(MeasuredEpoch(seconds=result.metrics["seconds"], val_seconds=result.metrics["val_seconds"]))
+    if len(epochs) == MEASURED_EPOCHS or len(times) < 2:
+        return epochs[-1] if epochs else MeasuredEpoch(seconds=times[0] - began, val_seconds=0.0)
     num_batches = num_train_batches(train_pack, np.arange(train_pack.num_slices), batch_size=config.batch_size)
-    training = done.seconds * num_batches / max(1, done.num_batches)
+    seconds = np.diff(times[:num_batches])  # of the batches of the first epoch, without its last
+    training = num_batches * float(np.mean(seconds[1:] if len(seconds) > 1 else seconds))
     validation = VALIDATION_COST * training * val_pack.num_slices / train_pack.num_slices
+    validation = epochs[0].val_seconds if epochs else validation
     return MeasuredEpoch(seconds=training + validation, val_seconds=validation)

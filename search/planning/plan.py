@@ -5,7 +5,7 @@ epochs. A budget's *capacity* is the number of epochs that all lanes together ca
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data.errors import UserError
 from search.planning.budget import Budget
@@ -25,8 +25,9 @@ FEWEST_TRAININGS = 3
 sake of others, was better than any search of so few (tests/benchmarks/LOG.md)."""
 
 SEARCH_SHARE = 0.5
-"""The most of a budget that is planned for trials other than the default. The best of many short trials is chosen
-partly by luck, while the winner's further trainings and the default gain for certain."""
+"""The share of a budget for trials other than the default. The best of many short trials is chosen partly by luck,
+while the default and the winner's further trainings gain for certain. Trials get more only if the budget holds more
+final seeds than there may be."""
 
 FIRST_RUNG = 1 / 3
 """The share of the schedule before the first rung; earlier, the rank of a trial says little about its final rank."""
@@ -41,12 +42,15 @@ and lanes on one machine slow each other down a little."""
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What things take on these machines, in seconds."""
+    """What things take on these machines, in seconds. A *length* is a time in epochs of one lane."""
 
     epoch_seconds: float
     """An epoch of the default configuration with validation, in one lane."""
 
     num_lanes: int = 1
+    num_workers: int = 1
+    """Workers of a lane, which share its epochs. A training after the search has one worker."""
+
     start_seconds: float = 0.0
     """From the start of the command to the first trial."""
 
@@ -59,6 +63,34 @@ class Costs:
     final_epoch_ratio: float = 1.0
     """What an epoch of a final training takes, relative to one of a trial: it has more slices, and no validation."""
 
+    def length(self, amount: float) -> float:
+        """Return the length of what is left for trainings of a time from the start of the command."""
+        return (amount - self.start_seconds - self.promotion_seconds) / self.planned_epoch_seconds
+
+    @property
+    def planned_epoch_seconds(self) -> float:
+        """Seconds of an epoch, with a margin."""
+        return MARGIN * self.epoch_seconds
+
+    def rounds(self, num_trainings: int) -> int:
+        """Return how long trainings after the search take, relative to one training in a lane."""
+        return self.num_workers * math.ceil(num_trainings / (self.num_lanes * self.num_workers))
+
+    def seeds_length(self, num_seeds: int, max_epochs: float) -> float:
+        """Return the length of training with final seeds, and of scoring the networks."""
+        training = self.final_epoch_ratio * self.rounds(num_seeds) * max_epochs
+        return training + num_seeds * self.seed_seconds / self.planned_epoch_seconds
+
+    def seeds_in(self, length: float, max_epochs: int, most: int) -> int:
+        """Return how many final seeds fit into a length."""
+        return max(
+            number for number in range(most + 1) if not number or self.seeds_length(number, max_epochs) <= length
+        )
+
+
+IN_EPOCHS = Costs(epoch_seconds=1 / MARGIN)
+"""The costs of a budget of epochs, in epochs: they are counted, whichever lane trains them, and all else is free."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
@@ -70,7 +102,7 @@ class Fixed:
     reduction_factor: int | None = None
     final_seeds: int | None = None
     max_final_seeds: int = MAX_MEMBERS
-    """The most final seeds that a plan may choose. A budget that holds more ends early."""
+    """The most final seeds that a plan may choose."""
 
     fold_trainings: int = 0
     """The most trainings in folds that the promotion may need."""
@@ -91,13 +123,8 @@ class Plan:
     reduction_factor: int
     final_seeds: int
     search_seconds: float | None
-    """When the search stops, counted from the start of the command; None without a clock."""
-
-    expected_seconds: float | None
-    """When the whole command is expected to end; None without a clock."""
-
-    expected_epochs: float
-    """Epochs of the default configuration that all trainings are expected to take together."""
+    """When the search must stop, so that the rest is done in time, counted from the start of the command; None without
+    a clock."""
 
 
 def trial_share(first_rung: float, reduction_factor: int) -> float:
@@ -117,99 +144,85 @@ def trial_share(first_rung: float, reduction_factor: int) -> float:
 def plan(budget: Budget, costs: Costs, fixed: Fixed | None = None) -> Plan:
     """Return how a budget is best spent.
 
+    Args:
+        costs: They do not matter for a budget of epochs.
+
     Raises:
         UserError: The budget does not hold one epoch, or not what is fixed.
     """
-    return _Division(budget, costs, fixed or Fixed()).plan()
+    return _Division(budget, costs if budget.seconds else IN_EPOCHS, fixed or Fixed()).plan()
 
 
 class _Division:
-    """The arithmetic of one plan. Lengths are in epochs of the default configuration in one lane."""
+    """The arithmetic of one plan."""
 
     def __init__(self, budget: Budget, costs: Costs, fixed: Fixed) -> None:
         self._budget, self._costs, self._fixed = budget, costs, fixed
-        self._lanes = costs.num_lanes if budget.seconds else 1  # epochs are counted, whichever lane trains them
-        self._unit = MARGIN * costs.epoch_seconds if budget.seconds else 1.0
-        self._length = self._whole_length()
-        self._capacity = self._length * self._lanes
+        self._lanes = costs.num_lanes
+        self._length = costs.length(budget.amount) - costs.seeds_length(fixed.final_seeds or 0, 0)
+        self._after = costs.final_epoch_ratio * costs.rounds(fixed.final_seeds or 0) + costs.rounds(
+            fixed.fold_trainings
+        )
+        """The length of the trainings that are fixed after the search, relative to that of one training."""
 
     def plan(self) -> Plan:
         """Return the plan."""
-        if self._fixed.trials is None and self._is_too_small():
-            trials, max_epochs = 1, self._fixed.max_epochs or min(MAX_EPOCHS, int(self._length))
-        else:
-            trials, max_epochs = self._search()
-        seeds = self._seeds(trials, max_epochs)
-        left = self._final_length(seeds, max_epochs)
-        spent = self._search_length(trials - 1, max_epochs) + left
-        epochs = max_epochs * (1 + seeds + self._fixed.fold_trainings + (trials - 1) * self._share(max_epochs))
-        costs, seconds = self._costs, self._budget.seconds
+        fixed, costs = self._fixed, self._costs
+        trials, max_epochs = self._search()
+        if max_epochs < 1 or (1 + self._after) * max_epochs > self._length:
+            raise UserError(self._complaint())
+        if fixed.grace_period and fixed.grace_period > max_epochs:
+            raise UserError(
+                f"grace_period is {fixed.grace_period}, but must be at most max_epochs, which is {max_epochs} with a "
+                f"budget of {self._budget.text}"
+            )
+        search, left = self._search_length(trials, max_epochs), self._length - self._after * max_epochs
+        seeds = fixed.final_seeds
+        if seeds is None:
+            seeds = costs.seeds_in(left - search, max_epochs, fixed.max_final_seeds)
+            left -= costs.seeds_length(seeds, max_epochs)
+        has_clock = self._budget.seconds is not None
         return Plan(
             trials=trials,
             max_epochs=max_epochs,
-            grace_period=self._fixed.grace_period or max(1, int(max_epochs * FIRST_RUNG)),
-            reduction_factor=self._fixed.reduction_factor or REDUCTION_FACTOR,
+            grace_period=fixed.grace_period or max(1, int(max_epochs * FIRST_RUNG)),
+            reduction_factor=fixed.reduction_factor or REDUCTION_FACTOR,
             final_seeds=seeds,
-            search_seconds=seconds and seconds - costs.promotion_seconds - left * self._unit,
-            expected_seconds=seconds and costs.start_seconds + costs.promotion_seconds + spent * self._unit,
-            expected_epochs=epochs,
+            search_seconds=costs.start_seconds + left * costs.planned_epoch_seconds if has_clock else None,
         )
-
-    def _whole_length(self) -> float:
-        """Return how many epochs one lane can train.
-
-        Raises:
-            UserError: It is not one, or fewer than are fixed.
-        """
-        budget, costs, fixed = self._budget, self._costs, self._fixed
-        if budget.seconds is None:
-            assert budget.epochs is not None, "a budget has seconds or epochs"
-            length = float(budget.epochs)
-        else:
-            length = (budget.seconds - costs.start_seconds - costs.promotion_seconds) / self._unit
-        needed = fixed.max_epochs or 1
-        if length < needed:
-            wanted = f"{needed} epochs of" if needed > 1 else "one epoch of"
-            raise UserError(f"budget is {budget.text!r}, which is too little for {wanted} training{self._reason()}")
-        return length
-
-    def _reason(self) -> str:
-        costs = self._costs
-        if self._budget.seconds is None:
-            return ""
-        return (
-            f": an epoch takes {costs.epoch_seconds:.1f} s here, and the rest (reading, measuring, scoring, export) "
-            f"about {costs.start_seconds + costs.promotion_seconds:.0f} s"
-        )
-
-    def _is_too_small(self) -> bool:
-        """Return whether the budget holds too few trainings of the default for a search.
-
-        With several lanes, a training must also be short enough that a final one can follow it: the epochs of one
-        training are trained one after the other, however many lanes there are.
-        """
-        one = self._fixed.max_epochs or MIN_EPOCHS
-        is_short = self._lanes > 1 and self._length < 2 * one
-        return self._capacity < FEWEST_TRAININGS * one or is_short
 
     def _search(self) -> tuple[int, int]:
-        """Return the number of trials and the epochs of the longest.
+        """Return the number of trials, and the epochs of one that is not stopped early.
 
-        The number is computed before the epochs are rounded, so that it never falls when the budget grows.
+        The number of trials is computed before the epochs are rounded, so that it never falls when the budget grows.
         """
-        fixed = self._fixed
-        longest = min(MAX_EPOCHS, self._length / 2) if self._lanes > 1 else MAX_EPOCHS
-        exact = float(fixed.max_epochs or max(MIN_EPOCHS, min(longest, self._capacity / WHOLE_TRAININGS)))
-        if fixed.trials is None:
-            return 1 + int(SEARCH_SHARE * self._capacity / (self._share(exact) * exact)), int(exact)
-        if fixed.max_epochs:
-            return fixed.trials, fixed.max_epochs
-        fits = self._length / self._search_length(fixed.trials - 1, 1.0)
-        if fits < 1:
-            raise UserError(
-                f"budget is {self._budget.text!r}, which is too little for {fixed.trials} trials{self._reason()}"
-            )
-        return fixed.trials, int(min(fits, exact if fixed.trials > 1 else MAX_EPOCHS))
+        fixed, least = self._fixed, self._fixed.max_epochs or MIN_EPOCHS
+        if fixed.trials is None and self._length < (self._after + self._fewest_trainings()) * least:
+            fixed = replace(fixed, trials=1)
+        usual = self._lanes * self._length / (WHOLE_TRAININGS + self._lanes * self._after)
+        if fixed.trials is not None:
+            fits = self._length / (self._after + self._search_length(fixed.trials, 1.0))
+            longest = min(MAX_EPOCHS, fits if fixed.trials == 1 else min(fits, max(MIN_EPOCHS, usual)))
+            return fixed.trials, fixed.max_epochs or int(longest)
+        fits = SEARCH_SHARE * self._length / (1 + self._after)
+        exact = fixed.max_epochs or max(MIN_EPOCHS, min(MAX_EPOCHS, usual, fits))
+        num_others = self._work_of_others(exact) / (exact * self._share(exact))
+        return 1 + int(num_others + 1e-9), int(exact)
+
+    def _fewest_trainings(self) -> int:
+        """Return how many trainings, one after the other, a budget must hold for a search.
+
+        With several lanes, two are enough, because others run beside them; but one must be able to follow another.
+        """
+        return FEWEST_TRAININGS if self._lanes == 1 else 2
+
+    def _work_of_others(self, max_epochs: float) -> float:
+        """Return how many epochs all trials but the default may train together."""
+        room = self._lanes * (self._length - (1 + self._after) * max_epochs)
+        if self._fixed.final_seeds is not None:
+            return room
+        half = min(room, SEARCH_SHARE * self._lanes * self._length)
+        return max(half, room - self._lanes * self._costs.seeds_length(self._fixed.max_final_seeds, max_epochs))
 
     def _share(self, max_epochs: float) -> float:
         if not self._fixed.stops_early:
@@ -218,28 +231,27 @@ class _Division:
         first = grace_period / max_epochs if grace_period and max_epochs > 1 else FIRST_RUNG
         return trial_share(first, self._fixed.reduction_factor or REDUCTION_FACTOR)
 
-    def _search_length(self, num_others: int, max_epochs: float) -> float:
+    def _search_length(self, num_trials: int, max_epochs: float) -> float:
         """Return the length of a search of the default and other trials.
 
         With several lanes, this is the bound of Graham 1969 for jobs that are begun whenever a lane is free: an even
         share of the work, and at the end the longest job while other lanes are idle.
         """
-        work = max_epochs * (1 + num_others * self._share(max_epochs))
+        work = max_epochs * (1 + (num_trials - 1) * self._share(max_epochs))
         return work / self._lanes + (1 - 1 / self._lanes) * max_epochs
 
-    def _seeds(self, trials: int, max_epochs: int) -> int:
-        """Return how many final seeds there is time for, or as many as are fixed."""
-        if self._fixed.final_seeds is not None:
-            return self._fixed.final_seeds
-        left = self._length - self._search_length(trials - 1, max_epochs) - self._final_length(0, max_epochs)
-        rounds = int(max(0.0, left) / self._round_length(max_epochs))
-        return min(self._fixed.max_final_seeds, rounds * self._lanes)
-
-    def _final_length(self, seeds: int, max_epochs: int) -> float:
-        """Return the length of the trainings after the search, which run side by side."""
-        rounds = math.ceil(seeds / self._lanes) * self._round_length(max_epochs)
-        return rounds + math.ceil(self._fixed.fold_trainings / self._lanes) * max_epochs
-
-    def _round_length(self, max_epochs: int) -> float:
-        scoring = self._costs.seed_seconds / self._unit if self._budget.seconds else 0.0
-        return self._costs.final_epoch_ratio * max_epochs + scoring
+    def _complaint(self) -> str:
+        fixed, costs = self._fixed, self._costs
+        wanted = f"{fixed.max_epochs} epochs" if fixed.max_epochs and fixed.max_epochs > 1 else "one epoch"
+        if (fixed.trials or 1) > 1 and not fixed.max_epochs:
+            wanted += f" of {fixed.trials} trials"
+        text = f"budget is {self._budget.text!r}, which is too little for {wanted}"
+        if self._after:
+            text += " with the final seeds and folds"
+        if self._budget.seconds:
+            rest = costs.start_seconds + costs.promotion_seconds
+            text += (
+                f": an epoch takes {costs.epoch_seconds:.1f} s here, and the rest (reading, measuring, scoring, "
+                f"export) about {rest:.0f} s"
+            )
+        return f"{text}; give a larger one"

@@ -84,6 +84,17 @@ class WarmStart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a search and its promotion have taken."""
+
+    seconds: float
+    """Wall clock from the start of the command, without the time between an interruption and its resume."""
+
+    final_seeds: int
+    """Seeds with which the winner was trained again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Limits:
     """The options that are read without a SearchConfig."""
 
@@ -114,6 +125,9 @@ class ExperimentRecord:
     known: WarmStart = field(default_factory=WarmStart)
     resumed: tuple[str, ...] = ()
     """When the search was resumed."""
+
+    spent: Spent | None = None
+    """None until the search has promoted a model, and in files that do not record it yet."""
 
     @property
     def num_trials(self) -> int:

@@ -16,6 +16,7 @@ from search.record.objectives import OBJECTIVES
 from search.record.trial_errors import headline
 from search.record.trials import State, best_first
 from search.report.axes import read_axes
+from search.report.budget import budget_line
 from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.notes import notes_for_reader
@@ -98,6 +99,7 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
         trials=trials_table(rows, list(snapshot.experiment.space), snapshot.config.default_trial),
         rungs=rungs,
         num_brackets=len({rung.bracket for rung in rungs}),
+        budget_line=budget_line(snapshot),
         shares=time_shares(rows, periods, num_lanes),
         num_lanes=num_lanes,
         skipped=snapshot.experiment.data.skipped,

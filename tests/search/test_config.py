@@ -21,8 +21,8 @@ from search.suggestion.samplers import SAMPLERS
 from search.tune import main, parse
 
 
-def test_default_is_smoke_and_all_presets_hold():
-    assert SearchConfig() == PRESETS["smoke"]()
+def test_smoke_is_the_default_with_a_budget_and_all_presets_hold():
+    assert SearchConfig(budget="3m") == PRESETS["smoke"]()
     assert list(PRESETS) == ["smoke", "workstation", "cluster"]
     assert all(isinstance(preset(), SearchConfig) for preset in PRESETS.values())
 
@@ -172,6 +172,7 @@ def test_parse_begins_with_a_preset_and_changes_it(preset):
     found = parse([preset, "--data", "kaggle_3m", "--name", "n", "--trials", "4", "--time-budget-seconds", "60"])
     expected = PRESETS[preset]()
     changed = {"data": "kaggle_3m", "name": "n", "trials": 4, "time_budget_seconds": 60.0}
+    changed |= {"given": ("trials",), "budget": None}
     for field in fields(SearchConfig):
         assert getattr(found, field.name) == changed.get(field.name, getattr(expected, field.name))
 
@@ -183,6 +184,24 @@ def test_budget_takes_the_place_of_the_size_of_a_preset(preset):
     assert (found.space, found.width, found.patience) == (expected.space, expected.width, expected.patience)
     found = parse([preset, "--budget=500 epochs", "--trials", "60", "--max-epochs", "54"])
     assert (found.budget, found.trials, found.max_epochs) == ("500 epochs", 60, 54)
+
+
+@pytest.mark.parametrize(
+    ("options", "budget", "given"),
+    [
+        ([], "3m", ()),
+        (["--data", "kaggle_3m", "--final-seeds=3", "--folds", "5"], "3m", ("final_seeds",)),
+        (["--trials", "8"], None, ("trials",)),
+        (["--max_epochs=9", "--grace-period", "3"], None, ("grace_period", "max_epochs")),
+        (["--time-budget-seconds", "60"], None, ()),
+        (["--no-begin-with-default"], None, ()),
+        (["--budget", "1h", "--trials", "8"], "1h", ("trials",)),
+        (["workstation"], None, ()),
+    ],
+)
+def test_size_on_the_command_line_takes_the_place_of_the_budget_of_a_preset(options, budget, given):
+    found = parse(options)
+    assert (found.budget, found.given) == (budget, given)
 
 
 def test_epoch_that_is_measured_is_no_option_of_the_command_line(capsys):
@@ -237,7 +256,9 @@ def test_help_prints_every_option_and_the_presets(capsys):
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for field in (
-        *(one for one in fields(SearchConfig) if one.name not in (*GROUPS, "epoch_seconds")),  # which is measured
+        *(
+            one for one in fields(SearchConfig) if one.name not in (*GROUPS, "epoch_seconds", "given")
+        ),  # which are recorded only
         *fields(Preprocessing),
         *fields(ReadingOptions),
     ):

@@ -16,6 +16,7 @@ from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.group import worker
 from search.cluster.group.lane import Lane
 from search.cluster.group.messages import LegConfig
+from search.planning import budgeted_search
 from search.record.trials import State, read_rows
 from search.suggestion.searcher import OptunaSearcher, Suggestion
 
@@ -103,10 +104,10 @@ def test_fault_in_promotion_ends_the_search_and_keeps_its_traceback(run, tmp_pat
         ("ray_session", lambda: nullcontext(None)),
         ("cluster_nodes", list),
         ("describe_other_jobs", lambda nodes: ""),
-        ("plan_search", lambda config, cohort, watch: (config, plan)),
         ("run_trials", lambda *arguments, **options: []),
     ):
         monkeypatch.setattr(tune, name, stand_in)
+    monkeypatch.setattr(budgeted_search, "plan_on_cluster", lambda config: plan)
     monkeypatch.setattr(promote, "_candidates", _fail_in_promotion)
     assert run() == 1
     text = reported_traceback(capsys.readouterr().err, tmp_path)

@@ -34,9 +34,21 @@ def test_plan_says_what_will_be_done(planned):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"budget": "30m", "time_budget_seconds": 1040}, "30m in all: the trials end after 17 min 20 s, and the rest"),
-        ({"budget": "30m", "time_budget_seconds": 1040, "promotion": Promotion(final_seeds=5)}, "for 5 final seed(s)"),
-        ({"budget": "9 epochs"}, "9 epochs; then scoring and export"),
+        (
+            {"budget": "30m", "epoch_seconds": 5.04, "time_budget_seconds": 1040},
+            "30m, at 5 s for an epoch: trials until 17 min 20 s after the start at the latest, then scoring and export",
+        ),
+        (
+            {
+                "budget": "30m",
+                "epoch_seconds": 0.123,
+                "time_budget_seconds": 40,
+                "promotion": Promotion(final_seeds=5),
+            },
+            "0.12 s for an epoch: trials until 40 s after the start at the latest, then 5 final seed(s), scoring",
+        ),
+        ({"budget": "9 epochs"}, "9 epochs, with scoring and export"),
+        ({"budget": "9 epochs", "promotion": Promotion(final_seeds=5)}, "9 epochs, with 5 final seed(s), scoring and"),
     ],
 )
 def test_plan_says_how_a_budget_is_divided(planned, changes, said):

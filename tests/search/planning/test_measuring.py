@@ -1,7 +1,11 @@
 """What an epoch takes: measured where there is time for one, and extrapolated where there is not."""
 
 import pytest
+import torch
 
+from model.networks import build
+from model.training.checkpoint import TrainState
+from model.training.train import Halted
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
 from search.cluster.capacity.lane_plan import LanePlan
@@ -32,30 +36,56 @@ def test_measured_epoch_is_the_whole_of_training_and_validation():
     assert 0 < found.val_seconds < found.seconds < 60
 
 
-@pytest.mark.parametrize(("at_most", "epochs"), [(1000.0, 2), (14.0, 1)])
-def test_second_epoch_is_measured_where_there_is_time(monkeypatch, at_most, epochs):
-    trained = []
+def untrained() -> TrainState:
+    """Return a training before its first batch."""
+    network = build(UNET)
+    optimizer = torch.optim.SGD(network.parameters())
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return TrainState(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False))
+
+
+def train_at(clock: Times, batch_seconds: float, trained: list[int]):
+    """Return a function that trains epochs of four batches and a second of validation; a first batch takes 5 s more."""
 
     def train(*arguments, halt):
         for epoch in (1, 2):
-            for _ in range(3):
-                assert not halt()
+            for batch in range(4):
+                if halt():
+                    raise Halted(untrained())
+                clock.now += batch_seconds + (5.0 if epoch == 1 and batch == 0 else 0.0)
+            clock.now += 1.0
             trained.append(epoch)
-            yield type("Result", (), {"metrics": {"seconds": 10.0 * epoch, "val_seconds": 1.0}})
+            yield type("Result", (), {"metrics": {"seconds": 4 * batch_seconds + 1, "val_seconds": 1.0}})
 
-    monkeypatch.setattr(measuring, "time", Times(2.0))
-    monkeypatch.setattr(measuring, "train", train)
+    return train
+
+
+@pytest.mark.parametrize(
+    ("at_most", "num_trained", "val_seconds"),
+    [(30.0, 2, 1.0), (15.0, 1, 1.0), (9.0, 0, 8 / 3 * 3 / 8), (8.0, 0, 8 / 3 * 3 / 8)],
+)
+def test_length_of_an_epoch_is_right_however_much_of_it_there_is_time_for(
+    monkeypatch, at_most, num_trained, val_seconds
+):
+    clock, trained = Times(0.0), []
+    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(measuring, "train", train_at(clock, 2.0, trained))
     found = time_epoch(UNET, TRAINING, 1, *PACKS, at_most)
-    assert (trained, found.seconds) == (list(range(1, epochs + 1)), 10.0 * epochs)
+    assert trained == list(range(1, num_trained + 1))
+    assert (found.seconds, found.val_seconds) == pytest.approx((8 + val_seconds, val_seconds))
 
 
-def test_epoch_that_does_not_fit_is_extrapolated_from_its_batches(monkeypatch):
+def test_length_of_an_epoch_is_that_of_the_first_batch_if_there_is_time_for_one(monkeypatch):
+    clock = Times(0.0)
+    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(measuring, "train", train_at(clock, 2.0, []))
+    assert time_epoch(UNET, TRAINING, 1, *PACKS, 3.0).seconds == pytest.approx(4 * 7.0 * (1 + 1 / 8))
+
+
+def test_epoch_that_does_not_fit_is_computed_from_its_batches(monkeypatch):
     monkeypatch.setattr(measuring, "time", Times(1.0))  # late at the third batch of four
     found = time_epoch(UNET, TRAINING, 1, *PACKS, 2.5)
-    whole = time_epoch(UNET, TRAINING, 1, *PACKS, 1e9)
-    assert found.seconds == pytest.approx(found.val_seconds + found.val_seconds * 3 * 8 / 3)
-    assert 0 < found.val_seconds < found.seconds
-    assert whole.seconds > 0
+    assert found.seconds == pytest.approx(4 * (1 + 1 / 8))
 
 
 def test_measured_is_the_default_with_what_a_worker_books(monkeypatch):
@@ -78,7 +108,7 @@ def test_measured_is_the_default_with_what_a_worker_books(monkeypatch):
     lanes = LanePlan(num_lanes=1, num_workers=2, cpus_per_worker=1, gpus_per_worker=0.0)
     config = SearchConfig(batch_size=4, space="core", patience=3)
     found = measure_epoch(config, small_cohort(), lanes, at_most_seconds=5.0)
-    assert found == MeasuredEpoch(seconds=4.0, val_seconds=1.0)
+    assert found == MeasuredEpoch(seconds=8.0, val_seconds=2.0)
     [(network, training, num_threads, train_pack, _, at_most)] = asked
     sample = default_sample(measuring.SPACES["core"])
     for name, value in sample.items():

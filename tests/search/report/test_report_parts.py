@@ -15,7 +15,9 @@ from search.formatting import format_value
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from search.report.axes import read_axes
+from search.report.budget import budget_line
 from search.report.importance import importances, needed_trials
+from search.report.page import make_page
 from search.report.rungs import read_rungs
 from search.report.snapshot import label_of, read_snapshot
 from search.report.space_figures import dice_along_axes, dice_over_pairs, parallel_coordinates
@@ -46,6 +48,36 @@ def search_until(folder, *, num_epochs=None, scheduler="asha", trials=27):
     for _ in itertools.islice(epochs, num_epochs):
         pass
     return coordinator
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "line"),
+    [
+        (None, {"seconds": 1791.2, "final_seeds": 4}, None),
+        ("30m", None, "Planned: 11 trials of at most 9 epochs and 1 final seed, at 5 s for an epoch. So far: {}."),
+        (
+            "30m",
+            {"seconds": 1791.2, "final_seeds": 4},
+            "Planned: 11 trials of at most 9 epochs and 1 final seed, at 5 s for an epoch. "
+            "Done: {} and 4 final seeds, in 29 min 51 s (100% of the budget).",
+        ),
+        (
+            "108 epochs",
+            {"seconds": 60.0, "final_seeds": 1},
+            "Planned: 11 trials of at most 9 epochs and 1 final seed. Done: {} and 1 final seed, in 1 min 00 s.",
+        ),
+    ],
+)
+def test_budget_line_compares_the_plan_with_what_was_done(tmp_path, budget, spent, line):
+    config = {"budget": budget, "trials": 11, "max_epochs": 9, "promotion": {"final_seeds": 1}}
+    config |= {"epoch_seconds": 5.0} if budget == "30m" else {}
+    rows = [trial_row(0, [0.1, 0.2]), trial_row(1, [0.1])]
+    write_experiment(tmp_path, rows, config=config | {"begin_with_default": True}, lanes=lanes_json(1))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | ({"spent": spent} if spent else {})))
+    snapshot = read_snapshot(tmp_path)
+    assert budget_line(snapshot) == (line and line.format("2 trials with 3 epochs"))
+    assert ("<dt>budget</dt>" in make_page(snapshot)) == (budget is not None)
 
 
 @pytest.mark.parametrize("num_epochs", [1, 20, 41])
