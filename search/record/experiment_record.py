@@ -173,6 +173,6 @@ def read_experiment(folder: Path) -> ExperimentRecord:
 def write_experiment(folder: Path, experiment: ExperimentRecord) -> None:
     """Write an experiment's config.json, whole or not at all."""
     values = to_json(experiment)
-    known, resumed = values.pop("known"), values.pop("resumed")
-    values |= values.pop("provenance") | {"known": known} | ({"resumed": resumed} if resumed else {})
+    known, later = values.pop("known"), {name: values.pop(name) for name in ("resumed", "spent")}
+    values |= values.pop("provenance") | {"known": known} | {name: value for name, value in later.items() if value}
     write(folder / CONFIG_FILE, json.dumps({"version": VERSION} | values, indent=2).encode())
