@@ -23,8 +23,8 @@ class Promotion:
 
     choose: bool = True
     """Whether threshold, flips, temperature and the removal of small components are chosen on the validation patients.
-    The first three are used only if they help, the last one unless it harms. Otherwise the threshold is 0.5, and none
-    of the others is used."""
+    The first three are used only if they help, and not with final seeds, whose networks have seen these patients; the
+    last one is used unless it harms. Otherwise the threshold is 0.5, and none of the others is used."""
 
     final_seeds: int = 0
     """Number of seeds with which the winning configuration is trained again, for all its epochs, on the training and

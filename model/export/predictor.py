@@ -33,10 +33,6 @@ class Predictor(nn.Module):
         self.configs = tuple(network.config for network in networks)
         self.threshold, self.flips, self.temperature = threshold, flips, temperature
 
-    def with_networks(self, networks: Sequence[SegmentationNetwork]) -> "Predictor":
-        """Return a predictor that does the same around other networks."""
-        return Predictor(networks, threshold=self.threshold, flips=self.flips, temperature=self.temperature)
-
     @property
     def in_channels(self) -> int:
         """Number of channels that the networks see."""

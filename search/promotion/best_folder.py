@@ -17,7 +17,6 @@ from model.export.torch_program import PROGRAM_NAME, export_program
 from model.inference.onnx_file import MODEL_NAME
 from model.manifest import ModelProvenance, write_manifest
 from model.scoring.summary import summarise
-from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from model.weights import WEIGHTS_NAME, write_weights
 from search.cohort import Cohort
@@ -27,7 +26,7 @@ from search.promotion.candidates import Candidate
 from search.promotion.card import write_card
 from search.promotion.final_scores import FinalScores, SplitPatients, score_test_patients
 from search.promotion.final_training import FinalNetworks
-from search.promotion.inference_choices import choose_inference
+from search.promotion.inference_choices import choose_components, choose_inference
 from search.promotion.ranking import gain_over_default
 from search.promotion.replaced_folder import replaced_folder
 from search.record.codec import without_nan
@@ -86,16 +85,14 @@ def write_best_folder(
         candidates: All candidates, the winner first.
         folder: The experiment's.
         settings: How the winner predicts, before anything is chosen on the validation patients.
-        final: The networks of the final trainings, which become the model instead of the winner's. How they predict is
-            still chosen with the winner's, because the validation patients are new to these only.
+        final: The networks of the final trainings, which become the model instead of the winner's.
 
     Raises:
         ExportError: The exported model does not compute what the network computes.
     """
     winner = candidates[0]
     with replaced_folder(folder / BEST_FOLDER) as partial:
-        networks = final.networks if final and final.networks else winner.networks
-        model = _export(winner, networks, config, settings, patients.val, partial)
+        model = _export(winner, final, config, settings, patients.val, partial)
         network = torch_network(model.predictor, find_device().device)
         tested = score_test_patients(
             network, patients, model.settings, winner=winner.name, experiment=folder, folder=partial
@@ -169,25 +166,36 @@ def _front(rows: Sequence[TrialRow], objectives: Sequence[str]) -> tuple[FrontRe
 
 
 def _choose(
-    winner: Candidate, config: SearchConfig, settings: Settings, val_patients: Sequence[Patient]
+    winner: Candidate,
+    final: FinalNetworks | None,
+    config: SearchConfig,
+    settings: Settings,
+    val_patients: Sequence[Patient],
 ) -> tuple[Predictor, Settings, tuple[InferenceChoice, ...]]:
-    """Return the winner's predictor and settings as chosen on the validation patients, and all that was tried."""
+    """Return the model's predictor and settings as chosen on the validation patients, and all that was tried.
+
+    It is tried with the winner's networks, because the networks of final trainings have seen these patients.
+    """
+    device = find_device().device
+    networks = final.networks if final and final.networks else winner.networks
     if not config.promotion.choose:
-        return Predictor(winner.networks), settings, ()
-    return choose_inference(winner.networks, settings, val_patients, find_device().device)
+        return Predictor(networks), settings, ()
+    if networks is winner.networks:
+        return choose_inference(networks, settings, val_patients, device)
+    settings, choices = choose_components(winner.networks, settings, val_patients, device)
+    return Predictor(networks), settings, choices
 
 
 def _export(
     winner: Candidate,
-    networks: Sequence[SegmentationNetwork],
+    final: FinalNetworks | None,
     config: SearchConfig,
     settings: Settings,
     val_patients: Sequence[Patient],
     partial: Path,
 ) -> PromotedModel:
-    """Choose how the winner predicts, write these networks in three formats, and return what was chosen and written."""
-    predictor, settings, choices = _choose(winner, config, settings, val_patients)
-    predictor = predictor.with_networks(networks)
+    """Choose how the model predicts, write it in three formats, and return what was chosen and written."""
+    predictor, settings, choices = _choose(winner, final, config, settings, val_patients)
     volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
     write_weights(predictor, partial / WEIGHTS_NAME)
     onnx = export_onnx(predictor, partial / MODEL_NAME, settings, sample_volumes=volumes)

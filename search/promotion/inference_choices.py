@@ -60,6 +60,18 @@ def choose_inference(
     return predictor, settings, (mirror, calibration, cut, component)
 
 
+def choose_components(
+    networks: Sequence[SegmentationNetwork], settings: Settings, patients: Sequence[Patient], device: torch.device
+) -> tuple[Settings, tuple[InferenceChoice, ...]]:
+    """Return the settings of the prediction by other networks of the same configuration, and what was tried.
+
+    Where small components are removed carries over to networks that were trained longer or on more patients.
+    Thresholds, temperatures and mirror images do not: one network may be as unsure as the other is sure.
+    """
+    component = _small_components(torch_network(Predictor(networks), device), settings, patients)
+    return replace(settings, component_share=COMPONENT_SHARE if component.kept else 0.0), (component,)
+
+
 def _count(
     predictor: Predictor, settings: Settings, patients: Sequence[Patient], device: torch.device
 ) -> list[ProbabilityCounts]:

@@ -106,7 +106,8 @@ def test_promote_with_final_seeds_exports_the_networks_trained_on_more_patients(
     after = read_json(copied / "best" / "metrics.json")
     assert (after["name"], after["num_networks"], len(after["final"]["networks"])) == ("t000", 2, 2)
     assert after["validation_patients"] == before["validation_patients"], "they are scored by the trial's own network"
-    assert after["choices"] == before["choices"]
+    assert [choice["name"] for choice in after["choices"]] == ["component_share"]
+    assert (after["threshold"], after["temperature"], after["flips"]) == (0.5, 1.0, False)
     exported = read_weights(copied / "best" / "weights.safetensors").networks
     trained = [load_checkpoint(copied / "final" / f"{name}.pt")[0] for name in after["final"]["networks"]]
     for one, other in zip(exported, trained, strict=True):
