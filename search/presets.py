@@ -18,8 +18,11 @@ SIZE = {
 
 
 def smoke() -> SearchConfig:
-    """Return a first search: synthetic patients, and three minutes on any machine."""
-    return SearchConfig(budget="3m")
+    """Return a first search: synthetic patients, a few trials, and three minutes on any machine.
+
+    In so short a time a budget alone would train the default configuration and nothing else.
+    """
+    return SearchConfig(budget="3m", trials=4)
 
 
 def workstation() -> SearchConfig:
@@ -45,4 +48,4 @@ def fit_to(config: SearchConfig, given: Collection[str]) -> SearchConfig:
     """
     if "budget" in given:
         return replace(config, trials=SearchConfig.trials, max_epochs=SearchConfig.max_epochs)
-    return replace(config, budget=None) if {*given} & SIZE else config
+    return replace(config, budget=None, trials=SearchConfig.trials) if {*given} & SIZE else config

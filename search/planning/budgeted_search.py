@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, median
 
+import numpy as np
+
+from data.loaders import num_train_batches
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.console import say
 from search.planning.budget import Budget, parse_budget
+from search.planning.costs import IN_EPOCHS, Costs
 from search.planning.measuring import MeasuredEpoch, measure_epoch
-from search.planning.plan import IN_EPOCHS, Costs, Fixed, plan
+from search.planning.plan import MIN_EPOCHS, Fixed, least_epochs, plan
 from search.promotion_options import MAX_MEMBERS
 from search.record.events import EpochEnded, read_events
 from search.record.experiment_record import ExperimentRecord, Spent, write_experiment
@@ -85,7 +89,7 @@ class BudgetKeeper:
                 say("Measuring an epoch of the default configuration on these machines.")
                 measured = measure_epoch(config, cohort, lanes, at_most_seconds=MEASURING_SHARE * budget.seconds)
                 costs = find_costs(measured, config, cohort, lanes.num_lanes, self.seconds + GROUP_SECONDS)
-            config = apply_plan(config, budget, costs)
+            config = apply_plan(config, budget, costs, least_epochs(_steps_per_epoch(config, cohort)))
         return config, replace(lanes, num_lanes=min(lanes.num_lanes, config.trials))
 
     def with_time_left(self, config: SearchConfig) -> SearchConfig:
@@ -147,13 +151,16 @@ def fixed_options(config: SearchConfig) -> Fixed:
     )
 
 
-def apply_plan(config: SearchConfig, budget: Budget, costs: Costs) -> SearchConfig:
+def apply_plan(config: SearchConfig, budget: Budget, costs: Costs, least: int = MIN_EPOCHS) -> SearchConfig:
     """Return the config with the options that a budget is enough for; a shorter time budget that was given stays.
+
+    Args:
+        least: The fewest epochs of several trials.
 
     Raises:
         UserError: The budget does not hold an epoch, or not what is fixed.
     """
-    fixed = fixed_options(config)
+    fixed = replace(fixed_options(config), least_epochs=least)
     found = plan(budget, costs, fixed)
     seconds = [each for each in (found.search_seconds, config.time_budget_seconds) if each is not None]
     return replace(
@@ -167,6 +174,11 @@ def apply_plan(config: SearchConfig, budget: Budget, costs: Costs) -> SearchConf
         given=tuple(sorted(name for name in PLANNED if getattr(fixed, name) is not None)),
         promotion=replace(config.promotion, final_seeds=found.final_seeds),
     )
+
+
+def _steps_per_epoch(config: SearchConfig, cohort: Cohort) -> int:
+    pack = cohort.train_pack
+    return num_train_batches(pack, np.arange(pack.num_slices), batch_size=config.batch_size)
 
 
 def find_costs(

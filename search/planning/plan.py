@@ -9,11 +9,16 @@ from dataclasses import dataclass, replace
 
 from data.errors import UserError
 from search.planning.budget import Budget
+from search.planning.costs import IN_EPOCHS, Costs
 from search.promotion_options import MAX_MEMBERS
 
+MIN_STEPS = 500
+"""The optimisation steps of the shortest schedule that a plan chooses for several trials. On 20 LGG patients the
+default reached a Dice of 0.62 in 220 steps, 0.64 and 0.67 in 670, and 0.65 in 1,300 (tests/benchmarks/LOG.md)."""
+
 MIN_EPOCHS, MAX_EPOCHS = 9, 81
-"""The shortest and the longest schedule that a plan chooses. In fewer epochs than 9 the default is not yet good, and
-rungs at 3 and 6 would compare noise; more than 81 have not been seen to help."""
+"""The fewest epochs of that schedule, however many steps they have, because rungs at 3 and 6 would compare noise; and
+the most of any schedule, because more have not been seen to help."""
 
 WHOLE_TRAININGS = 12
 """How many trainings of the default a budget holds, if its schedule is neither the shortest nor the longest. Between 8
@@ -35,66 +40,13 @@ FIRST_RUNG = 1 / 3
 REDUCTION_FACTOR = 2
 """With a first rung at a third, there are two rungs; a larger factor would leave one, and stop trials on one look."""
 
-MARGIN = 1.1
-"""What an epoch is expected to take, relative to the one measured: every epoch of a search also writes a checkpoint,
-and lanes on one machine slow each other down a little."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """What things take on these machines, in seconds. A *length* is a time in epochs of one lane."""
-
-    epoch_seconds: float
-    """An epoch of the default configuration with validation, in one lane."""
-
-    num_lanes: int = 1
-    num_workers: int = 1
-    """Workers of a lane, which share its epochs. A training after the search has one worker."""
-
-    start_seconds: float = 0.0
-    """From the start of the command to the first trial."""
-
-    promotion_seconds: float = 0.0
-    """All that follows the trials, without further trainings."""
-
-    seed_seconds: float = 0.0
-    """Scoring the network of one final seed, and what it adds to the scoring of the test patients."""
-
-    final_epoch_ratio: float = 1.0
-    """What an epoch of a final training takes, relative to one of a trial: it has more slices, and no validation."""
-
-    def length(self, amount: float) -> float:
-        """Return the length of what is left for trainings of a time from the start of the command."""
-        return (amount - self.start_seconds - self.promotion_seconds) / self.planned_epoch_seconds
-
-    @property
-    def planned_epoch_seconds(self) -> float:
-        """Seconds of an epoch, with a margin."""
-        return MARGIN * self.epoch_seconds
-
-    def rounds(self, num_trainings: int) -> int:
-        """Return how long trainings after the search take, relative to one training in a lane."""
-        return self.num_workers * math.ceil(num_trainings / (self.num_lanes * self.num_workers))
-
-    def seeds_length(self, num_seeds: int, max_epochs: float) -> float:
-        """Return the length of training with final seeds, and of scoring the networks."""
-        training = self.final_epoch_ratio * self.rounds(num_seeds) * max_epochs
-        return training + num_seeds * self.seed_seconds / self.planned_epoch_seconds
-
-    def seeds_in(self, length: float, max_epochs: int, most: int) -> int:
-        """Return how many final seeds fit into a length."""
-        return max(
-            number for number in range(most + 1) if not number or self.seeds_length(number, max_epochs) <= length
-        )
-
-
-IN_EPOCHS = Costs(epoch_seconds=1 / MARGIN)
-"""The costs of a budget of epochs, in epochs: they are counted, whichever lane trains them, and all else is free."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
-    """What a person has decided, and the plan does not change."""
+    """What a person or the data have decided, and the plan does not change."""
+
+    least_epochs: int = MIN_EPOCHS
+    """The fewest epochs that a plan chooses for several trials (see `least_epochs`)."""
 
     trials: int | None = None
     max_epochs: int | None = None
@@ -125,6 +77,11 @@ class Plan:
     search_seconds: float | None
     """When the search must stop, so that the rest is done in time, counted from the start of the command; None without
     a clock."""
+
+
+def least_epochs(steps_per_epoch: int) -> int:
+    """Return the fewest epochs that a plan chooses for several trials, which is from MIN_EPOCHS to MAX_EPOCHS."""
+    return min(MAX_EPOCHS, max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)))
 
 
 def trial_share(first_rung: float, reduction_factor: int) -> float:
@@ -196,16 +153,16 @@ class _Division:
 
         The number of trials is computed before the epochs are rounded, so that it never falls when the budget grows.
         """
-        fixed, least = self._fixed, self._fixed.max_epochs or MIN_EPOCHS
+        fixed, least = self._fixed, self._fixed.max_epochs or self._fixed.least_epochs
         if fixed.trials is None and self._length < (self._after + self._fewest_trainings()) * least:
             fixed = replace(fixed, trials=1)
         usual = self._lanes * self._length / (WHOLE_TRAININGS + self._lanes * self._after)
         if fixed.trials is not None:
             fits = self._length / (self._after + self._search_length(fixed.trials, 1.0))
-            longest = min(MAX_EPOCHS, fits if fixed.trials == 1 else min(fits, max(MIN_EPOCHS, usual)))
+            longest = min(MAX_EPOCHS, fits if fixed.trials == 1 else min(fits, max(least, usual)))
             return fixed.trials, fixed.max_epochs or int(longest)
         fits = SEARCH_SHARE * self._length / (1 + self._after)
-        exact = fixed.max_epochs or max(MIN_EPOCHS, min(MAX_EPOCHS, usual, fits))
+        exact = fixed.max_epochs or max(least, min(MAX_EPOCHS, usual, fits))
         num_others = self._work_of_others(exact) / (exact * self._share(exact))
         return 1 + int(num_others + 1e-9), int(exact)
 

@@ -18,8 +18,9 @@ from search.planning.budgeted_search import (
     find_costs,
     fixed_options,
 )
+from search.planning.costs import Costs
 from search.planning.measuring import MeasuredEpoch
-from search.planning.plan import Costs, Fixed
+from search.planning.plan import Fixed
 from search.promotion_options import Promotion
 from search.record.epochs import EpochMetrics
 from search.record.events import Begin, EpochEnded, append_event

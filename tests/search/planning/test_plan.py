@@ -8,14 +8,14 @@ import pytest
 
 from data.errors import UserError
 from search.planning.budget import Budget, parse_budget
+from search.planning.costs import MARGIN, Costs
 from search.planning.plan import (
-    MARGIN,
     MAX_EPOCHS,
     MIN_EPOCHS,
     SEARCH_SHARE,
-    Costs,
     Fixed,
     Plan,
+    least_epochs,
     plan,
     trial_share,
 )
@@ -200,6 +200,18 @@ def test_other_trials_have_at_most_half_of_a_budget_unless_it_holds_all_final_se
         assert found.final_seeds <= MAX_MEMBERS
         assert found.max_epochs <= MAX_EPOCHS
         assert found.trials == 1 or found.max_epochs >= MIN_EPOCHS
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 81), (10, 50), (17, 30), (55, 10), (100, 9), (5000, 9)])
+def test_shortest_schedule_of_a_search_has_enough_steps(steps, epochs):
+    assert least_epochs(steps) == epochs
+
+
+def test_budget_that_is_too_small_for_several_long_trainings_trains_the_default_alone():
+    budget = parse_budget("100 epochs")
+    assert sizes(plan(budget, SLOW, Fixed(least_epochs=9)))[:2] == (10, 9)
+    assert sizes(plan(budget, SLOW, Fixed(least_epochs=33)))[:2] == (3, 33)
+    assert sizes(plan(budget, SLOW, Fixed(least_epochs=34)))[:2] == (1, 81)
 
 
 @pytest.mark.parametrize("num_epochs", [96, 200, 500, 972])

@@ -1,0 +1,60 @@
+"""What trainings and the promotion take on the machines of a search."""
+
+import math
+from dataclasses import dataclass
+
+MARGIN = 1.1
+"""What an epoch is expected to take, relative to the one measured: every epoch of a search also writes a checkpoint,
+and lanes on one machine slow each other down a little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What things take on these machines, in seconds. A *length* is a time in epochs of one lane."""
+
+    epoch_seconds: float
+    """An epoch of the default configuration with validation, in one lane."""
+
+    num_lanes: int = 1
+    num_workers: int = 1
+    """Workers of a lane, which share its epochs. A training after the search has one worker."""
+
+    start_seconds: float = 0.0
+    """From the start of the command to the first trial."""
+
+    promotion_seconds: float = 0.0
+    """All that follows the trials, without further trainings."""
+
+    seed_seconds: float = 0.0
+    """Scoring the network of one final seed, and what it adds to the scoring of the test patients."""
+
+    final_epoch_ratio: float = 1.0
+    """What an epoch of a final training takes, relative to one of a trial: it has more slices, and no validation."""
+
+    def length(self, amount: float) -> float:
+        """Return the length of what is left for trainings of a time from the start of the command."""
+        return (amount - self.start_seconds - self.promotion_seconds) / self.planned_epoch_seconds
+
+    @property
+    def planned_epoch_seconds(self) -> float:
+        """Seconds of an epoch, with a margin."""
+        return MARGIN * self.epoch_seconds
+
+    def rounds(self, num_trainings: int) -> int:
+        """Return how long trainings after the search take, relative to one training in a lane."""
+        return self.num_workers * math.ceil(num_trainings / (self.num_lanes * self.num_workers))
+
+    def seeds_length(self, num_seeds: int, max_epochs: float) -> float:
+        """Return the length of training with final seeds, and of scoring the networks."""
+        training = self.final_epoch_ratio * self.rounds(num_seeds) * max_epochs
+        return training + num_seeds * self.seed_seconds / self.planned_epoch_seconds
+
+    def seeds_in(self, length: float, max_epochs: int, most: int) -> int:
+        """Return how many final seeds fit into a length."""
+        return max(
+            number for number in range(most + 1) if not number or self.seeds_length(number, max_epochs) <= length
+        )
+
+
+IN_EPOCHS = Costs(epoch_seconds=1 / MARGIN)
+"""The costs of a budget of epochs, in epochs: they are counted, whichever lane trains them, and all else is free."""
