@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from data.preprocess import Preprocessing
 from search.config import SearchConfig
+from search.promotion_options import Promotion
 
 SIZE = {
     "trials",
@@ -18,11 +19,11 @@ SIZE = {
 
 
 def smoke() -> SearchConfig:
-    """Return a first search: synthetic patients, a few trials, and three minutes on any machine.
+    """Return a first search: synthetic patients, a few trials, a final training, and three minutes on any machine.
 
     In so short a time a budget alone would train the default configuration and nothing else.
     """
-    return SearchConfig(budget="3m", trials=4)
+    return SearchConfig(budget="3m", trials=4, promotion=Promotion(final_seeds=1))
 
 
 def workstation() -> SearchConfig:
@@ -47,5 +48,7 @@ def fit_to(config: SearchConfig, given: Collection[str]) -> SearchConfig:
         given: The names of the options that are given beside the preset.
     """
     if "budget" in given:
-        return replace(config, trials=SearchConfig.trials, max_epochs=SearchConfig.max_epochs)
-    return replace(config, budget=None, trials=SearchConfig.trials) if {*given} & SIZE else config
+        return replace(config, trials=SearchConfig.trials, max_epochs=SearchConfig.max_epochs, promotion=Promotion())
+    if config.budget and {*given} & SIZE:
+        return replace(config, budget=None, trials=SearchConfig.trials, promotion=Promotion())
+    return config

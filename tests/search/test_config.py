@@ -22,7 +22,7 @@ from search.tune import main, parse
 
 
 def test_smoke_is_the_default_with_a_budget_and_all_presets_hold():
-    assert SearchConfig(budget="3m", trials=4) == PRESETS["smoke"]()
+    assert SearchConfig(budget="3m", trials=4, promotion=Promotion(final_seeds=1)) == PRESETS["smoke"]()
     assert list(PRESETS) == ["smoke", "workstation", "cluster"]
     assert all(isinstance(preset(), SearchConfig) for preset in PRESETS.values())
 
@@ -172,7 +172,7 @@ def test_parse_begins_with_a_preset_and_changes_it(preset):
     found = parse([preset, "--data", "kaggle_3m", "--name", "n", "--trials", "4", "--time-budget-seconds", "60"])
     expected = PRESETS[preset]()
     changed = {"data": "kaggle_3m", "name": "n", "trials": 4, "time_budget_seconds": 60.0}
-    changed |= {"given": ("trials",), "budget": None}
+    changed |= {"given": ("trials",), "budget": None, "promotion": Promotion()}
     for field in fields(SearchConfig):
         assert getattr(found, field.name) == changed.get(field.name, getattr(expected, field.name))
 
@@ -181,6 +181,7 @@ def test_parse_begins_with_a_preset_and_changes_it(preset):
 def test_budget_takes_the_place_of_the_size_of_a_preset(preset):
     found, expected = parse([preset, "--budget", "8h", "--name", "n"]), PRESETS[preset]()
     assert (found.budget, found.trials, found.max_epochs) == ("8h", SearchConfig.trials, SearchConfig.max_epochs)
+    assert found.promotion == Promotion()
     assert (found.space, found.width, found.patience) == (expected.space, expected.width, expected.patience)
     found = parse([preset, "--budget=500 epochs", "--trials", "60", "--max-epochs", "54"])
     assert (found.budget, found.trials, found.max_epochs) == ("500 epochs", 60, 54)
