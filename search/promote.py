@@ -32,7 +32,7 @@ from search.promotion.candidates import Candidate, NothingToPromote, rescore
 from search.promotion.final_scores import SplitPatients
 from search.promotion.final_training import FinalNetworks, train_with_seeds
 from search.promotion.folds import check_folds, race
-from search.promotion.ranking import rank_candidates, with_ensemble
+from search.promotion.ranking import rank_by, with_ensemble
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
 from search.record.experiment_record import ExperimentRecord, read_experiment
@@ -185,13 +185,7 @@ def _candidates(
     found, skipped = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
     for problem in skipped:
         print(f"note: {problem}", file=sys.stderr)
-    candidates = rank_candidates(
-        found,
-        objectives=config.objective,
-        dice_tolerance=config.dice_tolerance,
-        ties=config.promotion.ties,
-        default_trial=config.default_trial,
-    )
+    candidates = rank_by(config, found)
     if config.promotion.ensemble > 1 and not config.promotion.final_seeds:
         candidates = tasks.run(with_ensemble, candidates, config.promotion.ensemble, cohort.val_patients, settings)
     return candidates

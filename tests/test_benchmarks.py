@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from search.coordination.trial_progress import Leg
+from search.promotion.ranking import paired_gains
 from search.space import CORE, default_sample
-from tests.benchmarks.entrants.comparison import compare, paired_differences
+from tests.benchmarks.entrants.comparison import compare
 from tests.benchmarks.entrants.contest import ENTRANTS, Score
 from tests.benchmarks.record_curves import draw_samples
 from tests.benchmarks.search_efficiency import BUDGETS, Pool, Replay, equivalent, summary
@@ -124,7 +125,7 @@ def test_comparison_without_ours_has_no_gain():
 
 
 def test_patient_without_tumour_counts_for_the_entrant_that_predicts_none():
-    found = paired_differences([math.nan, 0.0, math.nan, 0.5], [math.nan, math.nan, 0.0, 0.7])
-    assert found == pytest.approx([math.nan, 1.0, -1.0, 0.2], nan_ok=True)
+    found = paired_gains([math.nan, 0.0, math.nan, 0.5], [math.nan, math.nan, 0.0, 0.7])
+    assert found.tolist() == pytest.approx([1.0, -1.0, 0.2])  # the first patient is undefined for both
     gain = compare([scored("ours", math.nan, math.nan, 0.7), scored("default", math.nan, 0.0, 0.5)])
     assert gain["gain_over_best"] == 0.6

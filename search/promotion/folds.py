@@ -19,7 +19,7 @@ from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.candidates import Candidate, mean_dice, score_checkpoint
-from search.promotion.ranking import paired_gains, rank_candidates
+from search.promotion.ranking import paired_gains, rank_by
 from search.promotion.retraining import Retraining, train_again
 from search.record.model_metrics import CrossValidationRecord, FoldPatientScore, RacedRecord
 
@@ -121,13 +121,7 @@ def _leader(racing: Sequence[Candidate]) -> Candidate:
 
 def _rank(racing: Sequence[Candidate], config: SearchConfig) -> list[Candidate]:
     """Return the candidates that ran to the end, ranked by the rule of promotion on the patients of all folds."""
-    ranked = rank_candidates(
-        [replace(one, scores=list(one.fold_scores)) for one in racing],
-        objectives=config.objective,
-        dice_tolerance=config.dice_tolerance,
-        ties=config.promotion.ties,
-        default_trial=config.default_trial,
-    )
+    ranked = rank_by(config, [replace(one, scores=list(one.fold_scores)) for one in racing])
     by_name = {one.name: one for one in racing}
     return [by_name[one.name] for one in ranked]
 

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from data.patient import Patient
 from model.settings import Settings
+from search.config import SearchConfig
 from search.promotion.candidates import Candidate, mean_dice, score
 from search.record.gain import GainRecord
 from search.record.objectives import best_merits, costs, in_order_of_promotion
@@ -45,6 +46,17 @@ def rank_candidates(
     eligible = [one for one in ranked if not default or one.row.number == default_trial or is_better(one, default)]
     tied = [one for one in eligible if not is_worse(one, eligible[0])]
     return sorted(tied, key=lambda one: one.num_parameters) + [one for one in ranked if one not in tied]
+
+
+def rank_by(config: SearchConfig, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates in the order of `rank_candidates` with the options of a search."""
+    return rank_candidates(
+        candidates,
+        objectives=config.objective,
+        dice_tolerance=config.dice_tolerance,
+        ties=config.promotion.ties,
+        default_trial=config.default_trial,
+    )
 
 
 def with_ensemble(

@@ -1,12 +1,11 @@
 """What a contest shows: each entrant's Dice over patients, and the paired difference of ours from the best other."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from model.scoring.summary import bootstrap_interval
-from search.promotion.ranking import paired_gain
+from search.promotion.ranking import paired_gain, paired_gains
 from search.record.codec import JsonObject
 from tests.benchmarks.entrants.contest import ENTRANTS, Score
 
@@ -40,17 +39,9 @@ def _gain(by_name: dict[str, list[float]]) -> JsonObject:
         return dict.fromkeys(names)
     best = max(others, key=lambda name: float(np.nanmean(by_name[name])))
     gain, error = paired_gain(by_name[best], by_name[OURS])
-    interval = bootstrap_interval(paired_differences(by_name[best], by_name[OURS]))
+    interval = bootstrap_interval(paired_gains(by_name[best], by_name[OURS]).tolist())
     found = (best, _rounded(gain), _rounded(error), _rounded(interval.low), _rounded(interval.high))
     return dict(zip(names, found, strict=True))
-
-
-def paired_differences(before: Sequence[float], after: Sequence[float]) -> list[float]:
-    """Return the differences by patient, as `paired_gain` averages them; nan where neither Dice is defined."""
-    dice = np.array([before, after], float)
-    defined = np.isfinite(dice).any(0)
-    one, other = np.where(np.isfinite(dice), dice, 1.0)
-    return np.where(defined, other - one, math.nan).tolist()
 
 
 def _sorted(score: Score) -> dict[str, float]:
