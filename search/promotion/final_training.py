@@ -9,9 +9,9 @@ from model.settings import Settings
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.promotion.candidates import Candidate, score_checkpoint
+from search.promotion.candidates import Candidate
 from search.promotion.ranking import is_worse
-from search.promotion.retraining import Retraining, train_again
+from search.promotion.retraining import Retraining, train_and_score
 from search.record.model_metrics import FinalTraining
 
 
@@ -41,16 +41,9 @@ def train_with_seeds(
         Retraining(name=f"{winner.row.id}-trainval-seed{seed}", row=winner.row, seed=seed)
         for seed in range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
     ]
-    failures = train_again(wanted, tasks.share(pack), config, cohort, tasks)
+    shared = tasks.share(pack)
+    scored, failures = train_and_score(wanted, cohort.val_patients, shared, config, cohort, settings, tasks)
     left_out = [f"{name} is left out: its training failed: {reason}" for name, reason in failures.items()]
-    scored: list[Candidate] = tasks.map(
-        score_checkpoint,
-        [
-            (one.name, winner.row, one.file(config), cohort.val_patients, settings)
-            for one in wanted
-            if one.name not in failures
-        ],
-    )
     left_out += [_say_worse(one, winner) for one in scored if is_worse(one, winner)]
     members = [one for one in scored if not is_worse(one, winner)]
     return FinalNetworks(

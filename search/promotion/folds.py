@@ -18,9 +18,9 @@ from model.settings import Settings
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.promotion.candidates import Candidate, mean_dice, score_checkpoint
+from search.promotion.candidates import Candidate, mean_dice
 from search.promotion.ranking import paired_gains, rank_by
-from search.promotion.retraining import Retraining, train_again
+from search.promotion.retraining import Retraining, train_and_score
 from search.record.model_metrics import CrossValidationRecord, FoldPatientScore, RacedRecord
 
 P_VALUE = 0.1
@@ -100,19 +100,16 @@ class _Folds:
             )
             for one in racing
         }
-        failures = train_again(list(wanted.values()), self._pack, config, self._cohort, self._tasks)
-        self.failures += [f"the training of {name} failed: {reason}" for name, reason in failures.items()]
-        trained = {name: one for name, one in wanted.items() if one.name not in failures}
         patients = [self._patients[name] for name in held_out]
-        scored: list[Candidate] = self._tasks.map(
-            score_checkpoint,
-            [(one.name, one.row, one.file(config), patients, self._settings) for one in trained.values()],
+        scored, failures = train_and_score(
+            list(wanted.values()), patients, self._pack, config, self._cohort, self._settings, self._tasks
         )
-        found = {
-            name: tuple(FoldPatientScore(**vars(score), fold=number) for score in one.scores)
-            for name, one in zip(trained, scored, strict=True)
+        self.failures += [f"the training of {name} failed: {reason}" for name, reason in failures.items()]
+        scores = {one.name: one.scores for one in scored}
+        return {
+            name: tuple(FoldPatientScore(**vars(score), fold=number) for score in scores.get(training.name, ()))
+            for name, training in wanted.items()
         }
-        return dict.fromkeys(wanted, ()) | found
 
 
 def _leader(racing: Sequence[Candidate]) -> Candidate:

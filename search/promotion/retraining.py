@@ -9,12 +9,15 @@ import torch
 
 from data.atomic import write
 from data.pack import Pack
+from data.patient import Patient
 from model.segmentation_network import NetworkConfig
+from model.settings import Settings
 from model.training.train import train
 from model.training.train_config import TrainConfig
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
+from search.promotion.candidates import Candidate, score_checkpoint
 from search.record.trials import TrialRow
 from search.space import to_configs
 
@@ -41,14 +44,31 @@ class Retraining:
         return config.folder.resolve() / FINAL_FOLDER / f"{self.name}.pt"
 
 
-def train_again(
-    wanted: Sequence[Retraining], pack: Any, config: SearchConfig, cohort: Cohort, tasks: TaskRunner
-) -> dict[str, str]:
-    """Train what is not on disk from an earlier promotion; return the reason for each that failed, by name.
+def train_and_score(
+    wanted: Sequence[Retraining],
+    patients: Sequence[Patient],
+    pack: Any,
+    config: SearchConfig,
+    cohort: Cohort,
+    settings: Settings,
+    tasks: TaskRunner,
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Train what is not on disk from an earlier promotion, and score the networks on the patients.
+
+    Return them as candidates with the names of their trainings, and the reason for each training that failed, by name.
 
     Args:
-        pack: What `tasks.share` returns for the patients.
+        pack: What `tasks.share` returns for the slices of all training and validation patients.
     """
+    failures = _train(wanted, pack, config, cohort, tasks)
+    trained = [one for one in wanted if one.name not in failures]
+    calls = [(one.name, one.row, one.file(config), patients, settings) for one in trained]
+    return tasks.map(score_checkpoint, calls), failures
+
+
+def _train(
+    wanted: Sequence[Retraining], pack: Any, config: SearchConfig, cohort: Cohort, tasks: TaskRunner
+) -> dict[str, str]:
     missing = [one for one in wanted if not one.file(config).exists()]
     calls = [
         (*_configs(one, config, cohort, tasks), tasks.num_threads, pack, one.held_out, one.file(config))
