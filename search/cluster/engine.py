@@ -22,6 +22,7 @@ from search.console import say
 from search.coordination.checkpoints import Checkpoints
 from search.coordination.coordinator import Coordinator
 from search.coordination.listener import Listeners
+from search.coordination.missing_epochs import log_missing_epochs
 from search.coordination.recorder import Recorder
 from search.coordination.trial_progress import Phase
 from search.record.experiment_record import WarmStart
@@ -173,6 +174,7 @@ def _open_coordinator(
         log=folder / LOG_FILE,
     )
     if (folder / LOG_FILE).exists():
+        log_missing_epochs(folder / LOG_FILE, checkpoints)
         with screen.quietly():
             coordinator.restore(checkpoints.last_epoch)
         clock.restore(coordinator.trials.values())

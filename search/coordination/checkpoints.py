@@ -73,6 +73,11 @@ class Checkpoints:
         """Bytes of all checkpoints that are kept, as far as `tidy` has counted them."""
         return sum(self._num_bytes.values())
 
+    @property
+    def numbers(self) -> set[int]:
+        """The numbers of the trials that have a folder."""
+        return set(self._known())
+
     def newest(self, number: int) -> PurePosixPath | None:
         """Return the state file of a trial's newest whole checkpoint; None if it has none."""
         return _newest(self._look_at(number).whole)
@@ -88,6 +93,12 @@ class Checkpoints:
     def last_epoch(self, number: int) -> int:
         """Return the last whole epoch that a checkpoint of a trial holds; 0 if it has none."""
         return max((one.metrics.epoch for one in self._look_at(number).whole.values()), default=0)
+
+    def history(self, number: int) -> tuple[EpochMetrics, ...]:
+        """Return every whole epoch of a trial until its newest checkpoint; none if it has no checkpoint."""
+        newest = self.newest(number)
+        values = StoragePath(self._folder.filesystem, f"{newest.parent}/{METRICS_FILE}").read_json() if newest else None
+        return CheckpointRecord.from_json(values).history if values else ()
 
     def next_leg(self, number: int) -> str:
         """Make the folder of a trial's next leg, and return its name; no name is returned twice."""
@@ -172,10 +183,11 @@ class Checkpoints:
         return self._records[name]
 
     def _know(self, number: int) -> _Known:
-        """Return what is known of a trial's checkpoints, without listing them.
+        """Return what is known of a trial's checkpoints, without listing them."""
+        return self._known().setdefault(number, _Known())
 
-        The first call lists all trials, with one request for a thousand files.
-        """
+    def _known(self) -> dict[int, _Known]:
+        """Return what is known of each trial. The first call lists all, with one request for a thousand files."""
         if self._trials is None:
             trials: dict[int, _Known] = {}
             for info in self._folder.list_folder(recursive=True):
@@ -185,7 +197,7 @@ class Checkpoints:
                     known.legs = max(known.legs, index)
                     _note(self._at_first.setdefault(trial, {}), info)
             self._trials = trials
-        return self._trials.setdefault(number, _Known())
+        return self._trials
 
 
 def _note(sizes: dict[PurePosixPath, dict[str, int]], info: FileInfo) -> None:
