@@ -49,7 +49,7 @@ class Costs:
         training = self.final_epoch_ratio * self.rounds(num_seeds) * max_epochs
         return training + num_seeds * self.seed_seconds / self.planned_epoch_seconds
 
-    def seeds_in(self, length: float, max_epochs: int, most: int) -> int:
+    def seeds_in(self, length: float, max_epochs: float, most: int) -> int:
         """Return how many final seeds fit into a length."""
         return max(
             number for number in range(most + 1) if not number or self.seeds_length(number, max_epochs) <= length

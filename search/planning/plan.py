@@ -25,9 +25,10 @@ WHOLE_TRAININGS = 12
 and 16, half of the budget is enough for a sampler to learn something, and a training is still long enough to end
 well."""
 
-FEWEST_TRAININGS = 3
-"""With fewer trainings of the default than this, there is no search: one training, and none that is shorter for the
-sake of others, was better than any search of so few (tests/benchmarks/LOG.md)."""
+FEWEST_TRAININGS = 8
+"""If all lanes together hold fewer of the shortest trainings than this, there is no search: the default is trained, and
+final seeds of it have the rest. On LGG, further seeds and patients gained more than any other configuration, and too
+few trials cannot tell which is better (tests/benchmarks/LOG.md)."""
 
 SEARCH_SHARE = 0.5
 """The share of a budget for trials other than the default. The best of many short trials is chosen partly by luck,
@@ -154,32 +155,42 @@ class _Division:
         The number of trials is computed before the epochs are rounded, so that it never falls when the budget grows.
         """
         fixed, least = self._fixed, self._fixed.max_epochs or self._fixed.least_epochs
+        usual = self._lanes * self._length / (WHOLE_TRAININGS + self._lanes * self._after)
         if fixed.trials is None and self._length < (self._after + self._fewest_trainings()) * least:
             fixed = replace(fixed, trials=1)
-        usual = self._lanes * self._length / (WHOLE_TRAININGS + self._lanes * self._after)
+        if fixed.trials == 1:
+            return 1, fixed.max_epochs or int(min(MAX_EPOCHS, self._length_with_seeds(max(least, usual))))
         if fixed.trials is not None:
             fits = self._length / (self._after + self._search_length(fixed.trials, 1.0))
-            longest = min(MAX_EPOCHS, fits if fixed.trials == 1 else min(fits, max(least, usual)))
-            return fixed.trials, fixed.max_epochs or int(longest)
-        fits = SEARCH_SHARE * self._length / (1 + self._after)
+            return fixed.trials, fixed.max_epochs or int(min(MAX_EPOCHS, fits, max(least, usual)))
+        fits = self._length / (3 + self._after)  # the default, other trials and final seeds, one after the other
         exact = fixed.max_epochs or max(least, min(MAX_EPOCHS, usual, fits))
         num_others = self._work_of_others(exact) / (exact * self._share(exact))
-        return 1 + int(num_others + 1e-9), int(exact)
+        return max(self._lanes, 1 + int(num_others + 1e-9)), int(exact)
 
-    def _fewest_trainings(self) -> int:
+    def _fewest_trainings(self) -> float:
         """Return how many trainings, one after the other, a budget must hold for a search.
 
-        With several lanes, two are enough, because others run beside them; but one must be able to follow another.
+        With several lanes, fewer are enough, because others run beside them; but one must be able to follow another.
         """
-        return FEWEST_TRAININGS if self._lanes == 1 else 2
+        return max(2.0, FEWEST_TRAININGS / self._lanes)
+
+    def _length_with_seeds(self, shortest: float) -> float:
+        """Return the epochs of the only trial that leave room for as many final seeds as fit with the shortest."""
+        fixed, costs = self._fixed, self._costs
+        seeds = 0
+        if fixed.final_seeds is None:
+            seeds = costs.seeds_in(self._length - (1 + self._after) * shortest, shortest, fixed.max_final_seeds)
+        trainings = 1 + self._after + costs.final_epoch_ratio * costs.rounds(seeds)
+        return (self._length - costs.seeds_length(seeds, 0)) / trainings
 
     def _work_of_others(self, max_epochs: float) -> float:
-        """Return how many epochs all trials but the default may train together."""
+        """Return how many epochs all trials but the default may train together; a final seed comes before them."""
         room = self._lanes * (self._length - (1 + self._after) * max_epochs)
         if self._fixed.final_seeds is not None:
             return room
-        half = min(room, SEARCH_SHARE * self._lanes * self._length)
-        return max(half, room - self._lanes * self._costs.seeds_length(self._fixed.max_final_seeds, max_epochs))
+        one, most = (self._lanes * self._costs.seeds_length(n, max_epochs) for n in (1, self._fixed.max_final_seeds))
+        return max(min(room - one, SEARCH_SHARE * self._lanes * self._length), room - most)
 
     def _share(self, max_epochs: float) -> float:
         if not self._fixed.stops_early:
@@ -191,9 +202,11 @@ class _Division:
     def _search_length(self, num_trials: int, max_epochs: float) -> float:
         """Return the length of a search of the default and other trials.
 
-        With several lanes, this is the bound of Graham 1969 for jobs that are begun whenever a lane is free: an even
-        share of the work, and at the end the longest job while other lanes are idle.
+        With more trials than lanes, this is the bound of Graham 1969 for jobs that are begun whenever a lane is free:
+        an even share of the work, and at the end the longest job while other lanes are idle.
         """
+        if num_trials <= self._lanes:
+            return max_epochs
         work = max_epochs * (1 + (num_trials - 1) * self._share(max_epochs))
         return work / self._lanes + (1 - 1 / self._lanes) * max_epochs
 

@@ -118,7 +118,7 @@ def test_shorter_time_budget_beside_a_budget_stays():
 
 
 def test_rung_beyond_the_planned_schedule_is_refused():
-    said = r"^grace_period is 20, but must be at most max_epochs, which is 9 with a budget of 60 epochs$"
+    said = r"^grace_period is 20, but must be at most max_epochs, which is 10 with a budget of 60 epochs$"
     with pytest.raises(UserError, match=said):
         apply(SearchConfig(budget="60 epochs", grace_period=20))
     assert apply(SearchConfig(budget="2000 epochs", grace_period=20)).grace_period == 20

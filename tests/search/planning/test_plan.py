@@ -47,8 +47,8 @@ def test_trial_share_is_the_sum_over_the_rungs(first_rung, reduction_factor, sha
 @pytest.mark.parametrize(
     ("text", "costs", "expected"),
     [
-        # 122 s are left for epochs of 5.5 s: 22, fewer than three trainings of 9.
-        ("3m", SLOW, (1, 22, 7, 0)),
+        # 122 s are left for epochs of 5.5 s: 22, fewer than eight trainings of 9. They are two of 11.
+        ("3m", SLOW, (1, 11, 3, 1)),
         # 131 s for epochs of 1.32 s: 99. Half of it is 9 trials of 5.25; the rest of 99 - 9 - 47 is 4 trainings.
         ("3m", Costs(epoch_seconds=1.2, start_seconds=24, promotion_seconds=25), (10, 9, 3, 4)),
         # 1742 s for epochs of 5.5 s: 316.7, 12 trainings of 26.4. Half is 10 trials; 316.7 - 26 - 152 is 5 trainings.
@@ -59,8 +59,10 @@ def test_trial_share_is_the_sum_over_the_rungs(first_rung, reduction_factor, sha
         # 604610 s for epochs of 66 s: 9160.8, and 9160.8 - 11 x 81 is 175 trials of 47.25.
         ("7d", Costs(epoch_seconds=60, start_seconds=130, promotion_seconds=60), (176, 81, 27, 10)),
         ("500 epochs", SLOW, (11, 41, 13, 5)),
-        ("26 epochs", SLOW, (1, 26, 8, 0)),
-        ("27 epochs", SLOW, (3, 9, 3, 0)),
+        ("17 epochs", SLOW, (1, 17, 5, 0)),
+        ("18 epochs", SLOW, (1, 9, 3, 1)),
+        ("71 epochs", SLOW, (1, 10, 3, 6)),
+        ("72 epochs", SLOW, (7, 9, 3, 3)),  # half is 6 trials of 5.25; 72 - 9 - 31.5 is 3 trainings
         ("1 epoch", SLOW, (1, 1, 1, 0)),
     ],
 )
@@ -101,8 +103,9 @@ def test_several_objectives_have_one_final_seed_and_trials_take_the_rest():
     [
         (Fixed(trials=4), (4, 26, 8, 9)),  # 316.7 - 26 - 3 x 15.2 is 9 trainings
         (Fixed(trials=200), (200, 2, 1, 10)),  # 316.7 epochs are 117.1 x 2.7; two of them leave room for 41 trainings
-        (Fixed(trials=1), (1, 81, 27, 2)),
-        (Fixed(max_epochs=40), (7, 40, 13, 3)),  # half is 6 trials of 23.3; 316.7 - 40 - 140 is 3 trainings
+        (Fixed(trials=1), (1, 28, 9, 10)),  # 316.7 / 11
+        (Fixed(max_epochs=39), (7, 39, 13, 3)),  # half is 6 trials of 22.8; 316.7 - 39 - 137 is 3 trainings
+        (Fixed(max_epochs=40), (1, 40, 13, 6)),  # fewer than eight trainings
         (Fixed(max_epochs=120), (1, 120, 40, 1)),
         (Fixed(final_seeds=0), (19, 26, 8, 0)),  # 316.7 - 26.4 is 18.9 trials of 15.4
         (Fixed(final_seeds=2), (19, 22, 7, 2)),  # 14 trainings of 22.6; 316.7 - 3 x 22.6 is 18.9 trials of 13.2
@@ -166,6 +169,8 @@ def plans(costs: Costs) -> list[tuple[float, Plan]]:
 
 def search_length(found: Plan, num_lanes: int) -> float:
     """Return the epochs of one lane until a search ends: an even share of the work, then its longest trial at most."""
+    if found.trials <= num_lanes:
+        return found.max_epochs
     work = found.max_epochs * (1 + (found.trials - 1) * trial_share(1 / 3, 2))
     return found.max_epochs + (work - found.max_epochs) / num_lanes
 
@@ -207,11 +212,25 @@ def test_shortest_schedule_of_a_search_has_enough_steps(steps, epochs):
     assert least_epochs(steps) == epochs
 
 
-def test_budget_that_is_too_small_for_several_long_trainings_trains_the_default_alone():
+def test_budget_that_is_too_small_for_a_search_trains_the_default_with_several_seeds():
     budget = parse_budget("100 epochs")
-    assert sizes(plan(budget, SLOW, Fixed(least_epochs=9)))[:2] == (10, 9)
-    assert sizes(plan(budget, SLOW, Fixed(least_epochs=33)))[:2] == (3, 33)
-    assert sizes(plan(budget, SLOW, Fixed(least_epochs=34)))[:2] == (1, 81)
+    assert sizes(plan(budget, SLOW, Fixed(least_epochs=12))) == (8, 12, 4, 3)
+    assert sizes(plan(budget, SLOW, Fixed(least_epochs=13))) == (1, 14, 4, 6)
+    assert sizes(plan(budget, SLOW, Fixed(least_epochs=50))) == (1, 50, 16, 1)
+    assert sizes(plan(budget, SLOW, Fixed(least_epochs=51))) == (1, 81, 27, 0)
+
+
+@pytest.mark.parametrize(("num_lanes", "capacity", "trials"), [(2, 71, 1), (2, 72, 7), (8, 143, 1), (8, 144, 8)])
+def test_search_needs_eight_trainings_in_all_lanes_and_two_one_after_the_other(num_lanes, capacity, trials):
+    """In 36 epochs of two lanes, half are 6 trials of 5.25; in 18 of eight, a lane has a trial and then a seed."""
+    lanes = Costs(epoch_seconds=1 / MARGIN, num_lanes=num_lanes)
+    assert plan(Budget(text="a time", seconds=capacity / num_lanes), lanes).trials == trials
+
+
+def test_default_alone_and_its_final_seeds_share_the_time_evenly():
+    slow = Costs(epoch_seconds=5, start_seconds=28, promotion_seconds=30, seed_seconds=11, final_epoch_ratio=1.2)
+    found = plan(parse_budget("8m"), slow, Fixed(least_epochs=20))  # 76.7 - 2 x 2 epochs are 3.4 x 21.4
+    assert sizes(found) == (1, 21, 7, 2)
 
 
 @pytest.mark.parametrize("num_epochs", [96, 200, 500, 972])
