@@ -33,6 +33,7 @@ from search.promotion.final_scores import SplitPatients
 from search.promotion.final_training import FinalNetworks, train_with_seeds
 from search.promotion.folds import check_folds, race
 from search.promotion.ranking import rank_by, with_ensemble
+from search.promotion.retraining import Retrainer
 from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
 from search.record.experiment_record import ExperimentRecord, read_experiment
@@ -121,12 +122,12 @@ def _promote(
         with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
             say("Promoting: scoring the best checkpoints again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
-            final, folds = None, None
+            final, folds, retrainer = None, None, Retrainer(config, cohort, settings, tasks)
             if config.promotion.folds:
                 say(f"Training the candidates again in {config.promotion.folds} folds, until the best is known.")
-                candidates, folds = race(candidates, config, cohort, settings, tasks)
+                candidates, folds = race(candidates, retrainer)
             if config.promotion.final_seeds:
-                final = _train_final(candidates[0], config, cohort, settings, tasks)
+                final = _train_final(candidates[0], retrainer)
             say(f"Exporting {candidates[0].name} and scoring it on the test patients.")
             task = partial(write_best_folder, config=config, settings=settings, final=final, cross_validation=folds)
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
@@ -191,13 +192,11 @@ def _candidates(
     return candidates
 
 
-def _train_final(
-    winner: Candidate, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
-) -> FinalNetworks:
+def _train_final(winner: Candidate, retrainer: Retrainer) -> FinalNetworks:
     """Train the winner's configuration again, and print a note for each network that is left out."""
-    count = config.promotion.final_seeds
+    count = retrainer.config.promotion.final_seeds
     say(f"Training {winner.row.id} again on all training and validation patients, with {count} seed(s).")
-    final = train_with_seeds(winner, config, cohort, settings, tasks)
+    final = train_with_seeds(winner, retrainer)
     for problem in final.record.left_out:
         print(f"note: {problem}", file=sys.stderr)
     return final

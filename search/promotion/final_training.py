@@ -3,15 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.pack import join_packs
 from model.segmentation_network import SegmentationNetwork
-from model.settings import Settings
-from search.cluster.task_runner import TaskRunner
-from search.cohort import Cohort
-from search.config import SearchConfig
 from search.promotion.candidates import Candidate
 from search.promotion.ranking import is_worse
-from search.promotion.retraining import Retraining, train_and_score
+from search.promotion.retraining import Retrainer, Retraining
 from search.record.model_metrics import FinalTraining
 
 
@@ -28,21 +23,19 @@ class FinalNetworks:
     record: FinalTraining
 
 
-def train_with_seeds(
-    winner: Candidate, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
-) -> FinalNetworks:
+def train_with_seeds(winner: Candidate, retrainer: Retrainer) -> FinalNetworks:
     """Train the winner's configuration on all training and validation patients, and return the networks.
 
     A network is left out if its training failed, or if it is worse on the validation patients, on which it was trained,
-    than the winner, which has never seen them.
+    than the winner, which has never seen them. The winner's own network is not among them: on LGG, their average was
+    not better with a network that was trained on fewer patients (tests/benchmarks/LOG.md).
     """
-    pack = join_packs([cohort.train_pack, cohort.val_pack])
+    config = retrainer.config
     wanted = [
         Retraining(name=f"{winner.row.id}-trainval-seed{seed}", row=winner.row, seed=seed)
         for seed in range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
     ]
-    shared = tasks.share(pack)
-    scored, failures = train_and_score(wanted, cohort.val_patients, shared, config, cohort, settings, tasks)
+    scored, failures = retrainer.train_and_score(wanted, retrainer.val_patients)
     left_out = [f"{name} is left out: its training failed: {reason}" for name, reason in failures.items()]
     left_out += [_say_worse(one, winner) for one in scored if is_worse(one, winner)]
     members = [one for one in scored if not is_worse(one, winner)]
@@ -50,7 +43,7 @@ def train_with_seeds(
         networks=tuple(network for one in members for network in one.networks),
         files=tuple(file for one in members for file in one.files),
         record=FinalTraining(
-            num_patients=len(pack.patient_ids),
+            num_patients=len(retrainer.patients),
             epochs=config.max_epochs,
             networks=tuple(one.name for one in members),
             left_out=tuple(left_out),

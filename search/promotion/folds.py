@@ -11,16 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from data.errors import UserError
-from data.pack import join_packs
 from data.split import in_hash_order
 from model.scoring.summary import summarise
-from model.settings import Settings
-from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.candidates import Candidate, mean_dice
 from search.promotion.ranking import paired_gains, rank_by
-from search.promotion.retraining import Retraining, train_and_score
+from search.promotion.retraining import Retrainer, Retraining
 from search.record.model_metrics import CrossValidationRecord, FoldPatientScore, RacedRecord
 
 P_VALUE = 0.1
@@ -42,20 +39,19 @@ def check_folds(config: SearchConfig, cohort: Cohort) -> None:
         )
 
 
-def race(
-    candidates: Sequence[Candidate], config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner
-) -> tuple[list[Candidate], CrossValidationRecord]:
+def race(candidates: Sequence[Candidate], retrainer: Retrainer) -> tuple[list[Candidate], CrossValidationRecord]:
     """Return the candidates, the winner first, with the scores of the patients in their folds; and the winner's folds.
 
     A network is scored after its last epoch, so that no epoch is chosen on the patients that are scored. With several
     objectives a candidate with a worse Dice can still win, so only the winner is trained, and it stays the winner.
     """
+    config = retrainer.config
     racing = list(candidates) if len(config.objective) == 1 else list(candidates[:1])
-    run = _Folds(config, cohort, settings, tasks)
+    failures: list[str] = []
     out: list[Candidate] = []
     p_values: dict[str, float] = {}
     for number in range(1, config.promotion.folds + 1):
-        results = run.train(racing, number)
+        results = _train_fold(racing, number, retrainer, failures)
         racing = [replace(one, fold_scores=one.fold_scores + results[one.name]) for one in racing]
         failed = [one for one in racing if not results[one.name]]
         racing = [one for one in racing if one not in failed]
@@ -66,7 +62,7 @@ def race(
     ranked = [*_rank(racing, config), *out]
     raced = {one.name for one in ranked}
     others = [one for one in candidates if one.name not in raced]
-    return ranked + others, _record(ranked, p_values, run.failures, config)
+    return ranked + others, _record(ranked, p_values, failures, config)
 
 
 def p_worse(one: Candidate, leader: Candidate) -> float:
@@ -80,36 +76,28 @@ def p_worse(one: Candidate, leader: Candidate) -> float:
     return float(result.pvalue)  # pyright: ignore[reportAttributeAccessIssue]  # SciPy does not annotate its result
 
 
-class _Folds:
-    """The folds of one promotion, in which configurations are trained."""
+def _train_fold(
+    racing: Sequence[Candidate], number: int, retrainer: Retrainer, failures: list[str]
+) -> dict[str, tuple[FoldPatientScore, ...]]:
+    """Return the scores of the patients of a fold by the name of the candidate; none where its training failed.
 
-    def __init__(self, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner) -> None:
-        self._config, self._cohort, self._settings, self._tasks = config, cohort, settings, tasks
-        self._patients = {patient.id: patient for patient in (*cohort.train_patients, *cohort.val_patients)}
-        self._pack = tasks.share(join_packs([cohort.train_pack, cohort.val_pack]))
-        self.failures: list[str] = []
-        """For each training that failed, the reason."""
-
-    def train(self, racing: Sequence[Candidate], number: int) -> dict[str, tuple[FoldPatientScore, ...]]:
-        """Return the scores of the patients of a fold by the name of the candidate; none where its training failed."""
-        config, count = self._config, self._config.promotion.folds
-        held_out = tuple(in_hash_order(self._patients, seed=config.seed)[number - 1 :: count])
-        wanted = {
-            one.name: Retraining(
-                name=f"{one.row.id}-fold{number}of{count}", row=one.row, seed=config.seed, held_out=held_out
-            )
-            for one in racing
-        }
-        patients = [self._patients[name] for name in held_out]
-        scored, failures = train_and_score(
-            list(wanted.values()), patients, self._pack, config, self._cohort, self._settings, self._tasks
-        )
-        self.failures += [f"the training of {name} failed: {reason}" for name, reason in failures.items()]
-        scores = {one.name: one.scores for one in scored}
-        return {
-            name: tuple(FoldPatientScore(**vars(score), fold=number) for score in scores.get(training.name, ()))
-            for name, training in wanted.items()
-        }
+    Args:
+        failures: Gets the reason of each training that failed.
+    """
+    seed, count = retrainer.config.seed, retrainer.config.promotion.folds
+    held_out = tuple(in_hash_order(retrainer.patients, seed=seed)[number - 1 :: count])
+    wanted = {
+        one.name: Retraining(name=f"{one.row.id}-fold{number}of{count}", row=one.row, seed=seed, held_out=held_out)
+        for one in racing
+    }
+    patients = [retrainer.patients[name] for name in held_out]
+    scored, failed = retrainer.train_and_score(list(wanted.values()), patients)
+    failures += [f"the training of {name} failed: {reason}" for name, reason in failed.items()]
+    scores = {one.name: one.scores for one in scored}
+    return {
+        name: tuple(FoldPatientScore(**vars(score), fold=number) for score in scores.get(training.name, ()))
+        for name, training in wanted.items()
+    }
 
 
 def _leader(racing: Sequence[Candidate]) -> Candidate:

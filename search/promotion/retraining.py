@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from data.atomic import write
-from data.pack import Pack
+from data.pack import Pack, join_packs
 from data.patient import Patient
 from model.segmentation_network import NetworkConfig
 from model.settings import Settings
@@ -44,48 +45,48 @@ class Retraining:
         return config.folder.resolve() / FINAL_FOLDER / f"{self.name}.pt"
 
 
-def train_and_score(
-    wanted: Sequence[Retraining],
-    patients: Sequence[Patient],
-    pack: Any,
-    config: SearchConfig,
-    cohort: Cohort,
-    settings: Settings,
-    tasks: TaskRunner,
-) -> tuple[list[Candidate], dict[str, str]]:
-    """Train what is not on disk from an earlier promotion, and score the networks on the patients.
+class Retrainer:
+    """Trains configurations again on the training and validation patients of one cohort, and scores the networks."""
 
-    Return them as candidates with the names of their trainings, and the reason for each training that failed, by name.
+    def __init__(self, config: SearchConfig, cohort: Cohort, settings: Settings, tasks: TaskRunner) -> None:
+        """Share nothing yet; the slices are shared once, by the first training."""
+        self.config = config
+        self.val_patients = cohort.val_patients
+        self.patients = {patient.id: patient for patient in (*cohort.train_patients, *cohort.val_patients)}
+        """The training and validation patients, by id."""
+        self._cohort, self._settings, self._tasks = cohort, settings, tasks
 
-    Args:
-        pack: What `tasks.share` returns for the slices of all training and validation patients.
-    """
-    failures = _train(wanted, pack, config, cohort, tasks)
-    trained = [one for one in wanted if one.name not in failures]
-    calls = [(one.name, one.row, one.file(config), patients, settings) for one in trained]
-    return tasks.map(score_checkpoint, calls), failures
+    def train_and_score(
+        self, wanted: Sequence[Retraining], patients: Sequence[Patient]
+    ) -> tuple[list[Candidate], dict[str, str]]:
+        """Train what is not on disk from an earlier promotion, and score the networks on the patients.
 
+        Return them as candidates with the names of their trainings, and the reason for each training that failed, by
+        name.
+        """
+        failures = self._train([one for one in wanted if not one.file(self.config).exists()])
+        trained = [one for one in wanted if one.name not in failures]
+        calls = [(one.name, one.row, one.file(self.config), patients, self._settings) for one in trained]
+        return self._tasks.map(score_checkpoint, calls), failures
 
-def _train(
-    wanted: Sequence[Retraining], pack: Any, config: SearchConfig, cohort: Cohort, tasks: TaskRunner
-) -> dict[str, str]:
-    missing = [one for one in wanted if not one.file(config).exists()]
-    calls = [
-        (*_configs(one, config, cohort, tasks), tasks.num_threads, pack, one.held_out, one.file(config))
-        for one in missing
-    ]
-    failures = tasks.map(_train_to_file, calls)
-    return {one.name: failure for one, failure in zip(missing, failures, strict=True) if failure}
+    def _train(self, missing: Sequence[Retraining]) -> dict[str, str]:
+        calls = [
+            (*self._configs(one), self._tasks.num_threads, self._pack, one.held_out, one.file(self.config))
+            for one in missing
+        ]
+        failures = self._tasks.map(_train_to_file, calls)
+        return {one.name: failure for one, failure in zip(missing, failures, strict=True) if failure}
 
+    @cached_property
+    def _pack(self) -> Any:
+        """What the task runner returns for the shared slices of all patients."""
+        return self._tasks.share(join_packs([self._cohort.train_pack, self._cohort.val_pack]))
 
-def _configs(
-    wanted: Retraining, config: SearchConfig, cohort: Cohort, tasks: TaskRunner
-) -> tuple[NetworkConfig, TrainConfig]:
-    shared = config.shared_settings(cohort.train_pack.num_channels)
-    shared = replace(
-        shared, seed=wanted.seed, patience=0, measure_latency=False, loader_processes=tasks.loader_processes
-    )
-    return to_configs(wanted.row.sample, shared)
+    def _configs(self, wanted: Retraining) -> tuple[NetworkConfig, TrainConfig]:
+        shared = self.config.shared_settings(self._cohort.train_pack.num_channels)
+        loader_processes = self._tasks.loader_processes
+        shared = replace(shared, seed=wanted.seed, patience=0, measure_latency=False, loader_processes=loader_processes)
+        return to_configs(wanted.row.sample, shared)
 
 
 def _train_to_file(
