@@ -93,7 +93,7 @@ def test_contest_continues_where_it_stopped(patients, tmp_path, monkeypatch, cap
     assert (found["dice_ours"], found["dice_default"], found["gain_over_best"]) == (0.6, 0.6, 0.0)
     assert (found["data"], found["test"], found["minutes"], found["failed"]) == ("train", "test", 0.05, [])
     assert {"commit", "cores"} <= found.keys()
-    with pytest.raises(UserError, match=r"out\.jsonl was made with another size: choose another --out"):
+    with pytest.raises(UserError, match=r"out\.jsonl was made with another size: choose another file"):
         main(arguments(patients, size=128, out=wanted.out))
 
 

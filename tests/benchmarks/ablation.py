@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -38,9 +39,12 @@ from model.training.train import train
 from model.training.train_config import TrainConfig
 from search.promotion.candidates import score
 from search.promotion.ranking import paired_gain
-from search.record.jsonl import append_line, read_lines
+from search.record.jsonl import append_line
 from search.record.provenance import commit
 from search.space import SharedSettings, to_configs
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.benchmarks
+from tests.benchmarks.unfinished import read_finished
 
 DEFAULT = ""
 """The recipe that changes nothing."""
@@ -108,7 +112,7 @@ def main(arguments: Arguments) -> None:
         _configs(arguments, recipe, seed=0, num_channels=3)  # a mistake is said before anything is trained
     header = {name: getattr(arguments, name) for name in ("data", "epochs", "size", "width", "folds")}
     header["data"] = Path(arguments.data).name
-    done = _read(arguments.out, header)
+    done = [Done(**line) for line in read_finished(arguments.out, header)]
     recipes = list(dict.fromkeys((DEFAULT, *arguments.recipes)))
     wanted = itertools.product(range(arguments.seeds), recipes, range(arguments.folds))
     tasks = [Task(recipe=recipe, fold=fold, seed=seed) for seed, recipe, fold in wanted]
@@ -230,21 +234,6 @@ def _values(recipe: str) -> dict:
         except ValueError:
             values[name] = text
     return values
-
-
-def _read(path: Path, header: dict) -> list[Done]:
-    """Return the trainings in a file; start the file if there is none.
-
-    Raises:
-        UserError: The file is of other settings.
-    """
-    lines = read_lines(path)
-    if not lines:
-        append_line(path, header)
-        return []
-    if lines[0] != header:
-        raise UserError(f"{path} was made with {lines[0]}, not with {header}: choose another --out")
-    return [Done(**line) for line in lines[1:]]
 
 
 if __name__ == "__main__":

@@ -42,10 +42,11 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.benchmarks
 from data.errors import UserError
 from search.record.codec import JsonObject, without_nan
-from search.record.jsonl import append_line, read_lines
+from search.record.jsonl import append_line
 from search.record.provenance import commit
 from tests.benchmarks.entrants.comparison import compare
 from tests.benchmarks.entrants.contest import ENTRANTS, Score, Task, compete, read_source
+from tests.benchmarks.unfinished import read_finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def main(arguments: Arguments) -> int:
     """Run the entrants that are not finished yet, and return 1 if one of them failed."""
     _check_patients(arguments)
     header = _header(arguments)
-    done = read_scores(arguments.out, header)
+    done = [Score(**line) for line in read_finished(arguments.out, header)]
     failed = []
     for name in dict.fromkeys(arguments.entrants):
         if name in {score.entrant for score in done}:
@@ -129,22 +130,6 @@ def run_entrant(arguments: Arguments, name: str) -> Score:
             search_options=arguments.search_options,
         )
         return process.submit(compete, task).result()
-
-
-def read_scores(path: Path, header: JsonObject) -> list[Score]:
-    """Return the finished entrants in a file; start the file if there is none.
-
-    Raises:
-        UserError: The file is of other settings.
-    """
-    lines = read_lines(path)
-    if not lines:
-        append_line(path, header)
-        return []
-    changed = {name for name in header.keys() | lines[0].keys() if header.get(name) != lines[0].get(name)}
-    if changed:
-        raise UserError(f"{path} was made with another {' and '.join(sorted(changed))}: choose another --out")
-    return [Score(**line) for line in lines[1:]]
 
 
 def _header(arguments: Arguments) -> JsonObject:

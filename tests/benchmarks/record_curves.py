@@ -27,7 +27,6 @@ import numpy as np
 import torch
 import tyro
 
-from data.errors import UserError
 from data.pack import Pack, join_packs, pack_patients
 from data.preprocess import Preprocessing
 from model.device import find_device
@@ -36,13 +35,14 @@ from model.training.train import EpochResult, train
 from model.training.validate import count_by_patient
 from search.cohort import read_cohort
 from search.config import SearchConfig
-from search.record.jsonl import append_line, read_lines
+from search.record.jsonl import append_line
 from search.record.provenance import commit
 from search.record.trials import Sample
 from search.space import CORE, SharedSettings, default_sample, to_configs
 from search.suggestion.unit_cube import UnitCube
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests
+from tests.benchmarks.unfinished import read_finished
 from tests.support.recorded_curves import RecordedCurves, write_curves
 
 NEAR = 0.2
@@ -253,14 +253,8 @@ def _read_partial(partial: Path, header: dict[str, object], trainings: Iterable[
     Raises:
         UserError: The file is of a recording with other settings.
     """
-    lines = read_lines(partial)
-    if not lines:
-        append_line(partial, header)
-        return {}
-    if lines[0] != header:
-        raise UserError(f"{partial} was recorded with {lines[0]}, not with {header}: delete it, or choose another name")
     samples = {training.key: training.sample for training in trainings}
-    curves = [Curve(**line) for line in lines[1:]]
+    curves = [Curve(**line) for line in read_finished(partial, header)]
     return {curve.key: curve for curve in curves if samples.get(curve.key) == curve.sample}
 
 
