@@ -62,6 +62,7 @@ def test_peer_trains_in_a_process_of_its_own(patients, entrant, package):
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # slow, because only the benchmark uses what no other test has searched with
 def test_search_predicts_with_its_exported_model(patients):
     # The later budget counts: a budget of time is never shorter than what a search takes beside its trainings.
     options = ("--budget=3 epochs", "--width=2", "--tracking=off")

@@ -63,11 +63,6 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
         lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))
     lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
     resources = describe_resources(lanes.worker_resources())
-    trials = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
-    if config.scheduler != "none":
-        trials += f", {config.scheduler} from epoch {config.scheduler_request().grace_period}"
-    if config.time_budget_seconds and not config.budget:
-        trials += f", {config.time_budget_seconds:g} seconds in all"
     if cohort.skipped:
         lines.insert(1, ("left out", f"{len(cohort.skipped)} file(s) that cannot be used; see config.json"))
     objectives = ", ".join(OBJECTIVES[name].label for name in config.objective)
@@ -76,8 +71,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
         ("in memory", _memory(cohort, lanes)),
         ("searched for", objectives),
         *_budget(config),
-        ("trials", trials),
-        *([("first", "the default configuration, trained to its end")] if config.begin_with_default else []),
+        *_trials(config),
         ("at a time", f"{lanes.num_lanes}, each with {lanes.num_workers} worker(s) of {resources}{_sharing(lanes)}"),
         ("tracking", TRACKING.get(config.tracking, config.tracking)),
         (
@@ -85,6 +79,25 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
             f"{display_folder(config.folder)}/: {', '.join(WRITTEN)}",
         ),
     ]
+
+
+def _trials(config: SearchConfig) -> list[tuple[str, str]]:
+    """Return the lines about the number of trials, and about the first."""
+    if config.budget and config.trials == 1 and config.begin_with_default and "trials" not in config.given:
+        return [
+            (
+                "trials",
+                f"the default configuration alone, {config.max_epochs} epochs: the budget holds too few trainings for "
+                "a search (--trials N searches all the same)",
+            )
+        ]
+    trials = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"
+    if config.scheduler != "none":
+        trials += f", {config.scheduler} from epoch {config.scheduler_request().grace_period}"
+    if config.time_budget_seconds and not config.budget:
+        trials += f", {config.time_budget_seconds:g} seconds in all"
+    first = [("first", "the default configuration, trained to its end")] if config.begin_with_default else []
+    return [("trials", trials), *first]
 
 
 def _budget(config: SearchConfig) -> list[tuple[str, str]]:

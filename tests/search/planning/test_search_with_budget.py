@@ -56,6 +56,7 @@ def test_budget_of_time_is_planned_on_a_measured_epoch_and_recorded(tmp_path):
     assert "Planned: 2 trials of at most 2 epochs and 0 final seeds" in (tmp_path / "mine/report.html").read_text()
 
 
+@pytest.mark.slow  # slow, because test_terminal also interrupts a search, and test_tune resumes one
 def test_budget_of_epochs_survives_ctrl_c_and_resume(tmp_path):
     process = start(tmp_path, *SMALL, "--budget", "12 epochs")
     log = tmp_path / "mine/events.jsonl"
