@@ -6,12 +6,14 @@ import math
 import numpy as np
 import pytest
 
+from data.errors import UserError
 from search.coordination.trial_progress import Leg
 from search.promotion.ranking import paired_gains
 from search.space import CORE, default_sample
+from tests.benchmarks import record_curves
 from tests.benchmarks.entrants.comparison import compare
 from tests.benchmarks.entrants.contest import ENTRANTS, Score
-from tests.benchmarks.record_curves import draw_samples
+from tests.benchmarks.record_curves import draw_samples, read_task
 from tests.benchmarks.search_efficiency import BUDGETS, Pool, Replay, equivalent, summary
 from tests.support.recorded_curves import RecordedCurves, read_curves, write_curves
 from tests.support.searching import in_space
@@ -42,6 +44,13 @@ def test_curves_that_were_written_are_read(tmp_path):
     assert found.validation[0, 0, 8] == pytest.approx(0.3, abs=1e-4)
     assert found.test[11, 1, 8] == pytest.approx(0.81, abs=1e-4)
     assert found.validation[3, 1, 8] == 0.0
+
+
+def test_contrast_is_for_phantoms_alone(tmp_path):
+    with pytest.raises(UserError, match=r"^contrast is for phantoms such as phantom:24, but data is 'kaggle_3m'$"):
+        read_task(record_curves.Arguments(name="faint", data="kaggle_3m", contrast=0.4))
+    task = read_task(record_curves.Arguments(name="faint", data="phantom:4", contrast=0.4))
+    assert len(task.train_pack.patient_ids) + len(task.judged_pack.patient_ids) == 4
 
 
 def test_samples_begin_with_the_default_and_lie_in_the_space():

@@ -31,33 +31,39 @@ _Y, _X = np.meshgrid(*[np.linspace(-1, 1, SIZE, dtype=np.float32)] * 2, indexing
 _Z = np.linspace(-0.5, 0.9, NUM_SLICES, dtype=np.float32)[:, None, None]  # -1 and 1: chin and crown
 
 
-def write_phantom(root: Path, *, num_patients: int, seed: int = 0) -> Path:
+def write_phantom(root: Path, *, num_patients: int, seed: int = 0, contrast: float = 1.0) -> Path:
     """Return the folder below root that holds these phantoms; the first call writes it and later ones reuse it.
 
-    It holds `kaggle_3m/PHANTOM_0001/PHANTOM_0001_1.tif` and so on. Patient k depends on (seed, k) alone.
+    It holds `kaggle_3m/PHANTOM_0001/PHANTOM_0001_1.tif` and so on. Patient k depends on (seed, k) and the contrast
+    alone. The contrast is a factor on what lesions add to the grey levels; with 0.4 they are faint.
 
     Raises:
         DataError: The folder exists but was changed after it was written.
     """
-    parameters = {"version": VERSION, "seed": seed, "num_patients": num_patients}
-    final = root / f"phantom_v{VERSION}_seed{seed}_{num_patients}"
+    parameters: dict[str, int | float] = {"version": VERSION, "seed": seed, "num_patients": num_patients}
+    name = f"phantom_v{VERSION}_seed{seed}_{num_patients}"
+    if contrast != 1:
+        parameters, name = {**parameters, "contrast": contrast}, f"{name}_contrast{contrast:g}"
+    final = root / name
     if not final.exists():
         with new_folder(final) as folder:
             for k in range(1, num_patients + 1):
-                _write_patient(folder / "kaggle_3m" / f"PHANTOM_{k:04d}", *draw_patient(seed, k))
+                _write_patient(folder / "kaggle_3m" / f"PHANTOM_{k:04d}", *draw_patient(seed, k, contrast))
             (folder / MARKER).write_text(json.dumps(parameters))
     _check_complete(final, parameters)
     return final
 
 
-def draw_patient(seed: int, k: int) -> tuple[UInt8[np.ndarray, "12 128 128 3"], Bool[np.ndarray, "12 128 128"]]:
+def draw_patient(
+    seed: int, k: int, contrast: float = 1.0
+) -> tuple[UInt8[np.ndarray, "12 128 128 3"], Bool[np.ndarray, "12 128 128"]]:
     """Return the images and masks of phantom patient k, lowest slice first; at least one slice has a tumour."""
     rng = np.random.default_rng([seed, k])
     radius, u, v = _head(rng)
     tissue, brain, ventricles = _tissue(rng, radius, u, v)
     lesion, depth = _lesions(rng, u, v, allowed=brain & (ventricles < 0.5))
     scene = _add_distractors(rng, tissue, u, v, brain, ventricles)
-    scene = _add_lesion_signal(rng, scene, depth, allowed=brain * (1 - ventricles))
+    scene = _add_lesion_signal(rng, scene, depth, allowed=brain * (1 - ventricles), contrast=contrast)
     return _scan(rng, scene), lesion
 
 
@@ -127,7 +133,9 @@ def _lesion_depth(rng: Rng, u: np.ndarray, v: np.ndarray, side: int, shrink: flo
     return 1 - distance + 0.22 * _smooth_noise(rng, cells=10) + 0.10 * _smooth_noise(rng, cells=28)
 
 
-def _add_lesion_signal(rng: Rng, scene: np.ndarray, depth: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def _add_lesion_signal(
+    rng: Rng, scene: np.ndarray, depth: np.ndarray, allowed: np.ndarray, contrast: float
+) -> np.ndarray:
     border = rng.uniform(0.08, 0.3)  # how gradually the lesion fades into the tissue
     inside = _step(depth, -border, border) * allowed
     texture = 1 + 0.25 * _smooth_noise(rng, cells=12)
@@ -136,7 +144,7 @@ def _add_lesion_signal(rng: Rng, scene: np.ndarray, depth: np.ndarray, allowed: 
     if rng.random() < 0.35:  # a rim that takes up contrast agent, patchy
         rim = np.exp(-(((depth - 0.3) / 0.12) ** 2)) * (0.6 + 0.6 * _smooth_noise(rng, cells=12))
         signal[..., 2] += rng.uniform(30, 80) * np.clip(rim, 0, None)
-    return scene + inside[..., None] * signal
+    return scene + contrast * inside[..., None] * signal
 
 
 def _add_distractors(
@@ -202,7 +210,7 @@ def _write_patient(folder: Path, images: np.ndarray, masks: np.ndarray) -> None:
         tifffile.imwrite(folder / f"{folder.name}_{number}_mask.tif", mask.astype(np.uint8) * 255)
 
 
-def _check_complete(final: Path, parameters: dict[str, int]) -> None:
+def _check_complete(final: Path, parameters: dict[str, int | float]) -> None:
     marker = final / MARKER
     found = marker.read_text() if marker.is_file() else "missing"
     num_files, expected = len(list(final.glob("kaggle_3m/*/*.tif"))), 2 * NUM_SLICES * parameters["num_patients"]

@@ -2,6 +2,14 @@
 
     python tests/benchmarks/record_curves.py NAME [--data phantom:24] [--split-seed 0] [--configurations 64] [--seeds 2]
 
+The six tasks (half an hour to an hour each on two cores; LGG20 and BRATS are folders of 20 patients and of cases):
+
+    record_curves.py phantom_easy
+    record_curves.py phantom_faint --contrast 0.4
+    record_curves.py phantom_few --data phantom:9
+    record_curves.py lgg_0 --data LGG20, and with --split-seed 1 and 2 as lgg_1 and lgg_2
+    record_curves.py brats --data BRATS
+
 Searchers and schedulers can then be compared on the curves in seconds (search_efficiency.py). The first configuration
 is the default. Of the others, half are drawn near the default and half from the whole space. Each is trained like a
 trial of a search, but on one thread and without Ray, and with several seeds, so that what is chosen with one seed can
@@ -27,8 +35,10 @@ import numpy as np
 import torch
 import tyro
 
+from data.errors import UserError
 from data.pack import Pack, join_packs, pack_patients
 from data.preprocess import Preprocessing
+from data.readers.phantom_drawing import write_phantom
 from model.device import find_device
 from model.scoring import metrics
 from model.training.train import EpochResult, train
@@ -100,6 +110,9 @@ class Arguments:
     data: str = "phantom:24"
     """Patients, as for `search.tune`."""
 
+    contrast: float | None = None
+    """Contrast of the lesions of `phantom:N`, which are drawn anew; 0.4 is faint."""
+
     split_seed: int = 0
     """Seed of the split; another makes another task of the same patients."""
 
@@ -137,7 +150,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     started = time.perf_counter()
     task = read_task(arguments)
-    names = ("split_seed", "epochs", "val_fraction", "test_fraction", "batch_size", "size", "width")
+    names = ("contrast", "split_seed", "epochs", "val_fraction", "test_fraction", "batch_size", "size", "width")
     header: dict[str, object] = {
         "data": Path(arguments.data).name,
         **{name: getattr(arguments, name) for name in names},
@@ -161,7 +174,7 @@ def main(arguments: Arguments) -> None:
 def read_task(arguments: Arguments) -> Task:
     """Return the slices and settings of all trainings."""
     config = SearchConfig(
-        data=arguments.data,
+        data=_data(arguments),
         out=Path(tempfile.gettempdir()),  # phantoms are written there
         max_epochs=arguments.epochs,
         seed=arguments.split_seed,
@@ -176,6 +189,21 @@ def read_task(arguments: Arguments) -> Task:
         num_test_patients=len(judged.patient_ids),
         settings=config.shared_settings(cohort.train_pack.num_channels),
     )
+
+
+def _data(arguments: Arguments) -> str:
+    """Return the source of the patients, after drawing phantoms whose lesions have another contrast.
+
+    Raises:
+        UserError: Others than phantoms have a contrast.
+    """
+    if arguments.contrast is None:
+        return arguments.data
+    name, _, number = arguments.data.partition(":")
+    if name != "phantom" or not number.isdecimal():
+        raise UserError(f"contrast is for phantoms such as phantom:24, but data is {arguments.data!r}")
+    root = Path(tempfile.gettempdir())
+    return str(write_phantom(root, num_patients=int(number), contrast=arguments.contrast) / "kaggle_3m")
 
 
 def draw_samples(number: int) -> list[Sample]:

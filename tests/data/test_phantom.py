@@ -42,6 +42,18 @@ def test_phantom_is_written_once(tmp_path):
     assert list(tmp_path.iterdir()) == [folder], "nothing temporary is left"
 
 
+def test_faint_phantom_differs_in_its_lesions_alone(tmp_path):
+    images, masks = draw(0, 1)
+    faint, same_masks = draw(0, 1, 0.4)
+    np.testing.assert_array_equal(masks, same_masks)
+    flair, faint_flair = images[..., 1].astype(int), faint[..., 1].astype(int)
+    assert faint_flair[masks].mean() < flair[masks].mean() - 5
+    assert np.abs(faint_flair - flair)[~masks].mean() < 0.5
+    folders = {write_phantom(tmp_path, num_patients=1, contrast=contrast) for contrast in (1.0, 0.4)}
+    assert {len(scan(folder).patients) for folder in folders} == {1}
+    assert len(folders) == 2
+
+
 def test_phantom_that_lost_a_file_is_refused(tmp_path):
     folder = write_phantom(tmp_path, num_patients=1)
     next(folder.rglob("*_mask.tif")).unlink()
