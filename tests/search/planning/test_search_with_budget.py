@@ -11,6 +11,8 @@ import pytest
 
 from search.experiment import recorded_config
 from search.record.experiment_record import read_experiment
+from search.record.files import BEST_FOLDER, METRICS_FILE
+from search.record.model_metrics import read_metrics
 from search.record.trials import State, read_rows
 
 pytestmark = pytest.mark.ray
@@ -72,3 +74,39 @@ def test_budget_of_epochs_survives_ctrl_c_and_resume(tmp_path):
     assert recorded_config(tmp_path / "mine") == planned
     [row] = read_rows(tmp_path / "mine/trials.jsonl")
     assert (row.state, len(row.epochs)) == (State.COMPLETE, 12)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory) -> Path:
+    """The folder of an experiment named `mine`, which had a budget."""
+    out = tmp_path_factory.mktemp("earlier")
+    finish(start(out, *SMALL, "--budget", "4 epochs", "--max-epochs", "1", "--trials", "2"))
+    return out
+
+
+@pytest.mark.slow  # slow, because each is a whole search with trainings at its end
+@pytest.mark.parametrize(
+    ("options", "num_seeds"),
+    [
+        (("--cpus-per-worker", "1"), 3),
+        (("--workers-per-trial", "2", "--cpus-per-worker", "1"), 3),
+        (("--objective", "val_dice", "million_parameters"), 1),
+        (("--warm-start", "mine"), 3),
+    ],
+    ids=["two lanes", "two workers", "two objectives", "warm start"],
+)
+def test_budget_is_kept_whatever_else_a_search_does(earlier, options, num_seeds, request):
+    name = request.node.callspec.id.replace(" ", "-")
+    given = ("--budget", "18 epochs", "--trials", "3", "--max-epochs", "3", "--scheduler", "none")
+    text = finish(start(earlier, *SMALL, *given, *options, "--name", name))
+    folder = earlier / name
+    spent = read_experiment(folder).spent
+    rows = read_rows(folder / "trials.jsonl")
+    metrics = read_metrics(folder / BEST_FOLDER / METRICS_FILE)
+    assert metrics is not None
+    assert [len(row.epochs) for row in rows] == [3, 3, 3]
+    assert spent is not None
+    assert spent.final_seeds == num_seeds, text
+    assert metrics.final is not None
+    assert len(metrics.final.networks) + len(metrics.final.left_out) == num_seeds
+    assert "Done: 3 trials with 9 epochs" in (folder / "report.html").read_text()
