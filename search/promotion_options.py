@@ -27,9 +27,13 @@ class Promotion:
     last one is used unless it harms. Otherwise the threshold is 0.5, and none of the others is used."""
 
     final_seeds: int = 0
-    """Number of seeds with which the winning configuration is trained again, for all its epochs, on the training and
-    validation patients together. The model is then the average of these networks. Each adds its full latency to every
-    prediction. 0: the winner's own network is the model."""
+    """Number of seeds with which the winning configuration is trained again on the training and validation patients
+    together. The model is then the average of these networks. Each adds its full latency to every prediction. 0: the
+    winner's own network is the model."""
+
+    final_epochs: int | None = None
+    """Epochs of each training with a final seed. None: as many as `max_epochs`; a budget also chooses fewer or more,
+    so that they fill the time that is left."""
 
     ensemble: int = 1
     """The most candidates whose probabilities are averaged. An ensemble is used only if it is better than one
@@ -49,5 +53,7 @@ class Promotion:
         ):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
+        if self.final_epochs is not None and self.final_epochs < 1:
+            raise UserError(f"final_epochs is {self.final_epochs}, but must be at least 1")
         if self.folds == 1:
             raise UserError("folds is 1, but must be at least 2; give 0 for none")

@@ -1,5 +1,6 @@
 """Turn a search with a budget into one with ordinary options, and keep it within the budget while it runs."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from search.planning.budget import Budget, parse_budget
 from search.planning.costs import IN_EPOCHS, Costs
 from search.planning.measuring import MeasuredEpoch, measure_epoch
 from search.planning.plan import MIN_EPOCHS, Fixed, least_epochs, plan
-from search.promotion_options import MAX_MEMBERS
+from search.promotion_options import MAX_MEMBERS, Promotion
 from search.record.events import EpochEnded, read_events
 from search.record.experiment_record import ExperimentRecord, Spent, write_experiment
 from search.record.files import LOG_FILE
@@ -48,6 +49,10 @@ float32, and its mask is resized to the patient's own size."""
 CHOICE_PASSES = 8
 """How often the promotion predicts the validation slices to choose how the winner predicts: plainly, and up to three
 times with mirror images, which count double; once more for the comparison with the exported model."""
+
+SHORTEST_FINAL, LONGEST_FINAL = 0.75, 1.5
+"""Epochs of a final training, relative to a trial's: a little fewer where all final seeds then fit, or more where time
+is left. A schedule of quite another length may need another learning rate."""
 
 TEST_PASSES = 5
 """The same for the test slices: the test patients and as many training patients, with mirror images; and pictures."""
@@ -124,13 +129,14 @@ class BudgetKeeper:
         folds = _fold_trainings(config, min(len(trained), wanted.candidates + 1))
         left = costs.length(budget.amount) - costs.rounds(folds) * config.max_epochs
         most = wanted.final_seeds if "final_seeds" in config.given else _max_final_seeds(config)
-        seeds = costs.seeds_in(left, config.max_epochs, most)
-        if seeds != wanted.final_seeds:
+        least = least_epochs(_steps_per_epoch(config, cohort))
+        found = _final_trainings(wanted, config.max_epochs, least, costs, left, most)
+        if found.final_seeds != wanted.final_seeds:
             say(
-                f"The budget of {config.budget} is now enough for {seeds} final seed(s) instead of "
+                f"The budget of {config.budget} is now enough for {found.final_seeds} final seed(s) instead of "
                 f"{wanted.final_seeds}; python -m search.promote {config.name} --final-seeds N trains N."
             )
-        return replace(config, promotion=replace(wanted, final_seeds=seeds))
+        return replace(config, promotion=found)
 
     def record(self, config: SearchConfig, experiment: ExperimentRecord) -> None:
         """Write into config.json what the search has spent, at the end of its promotion."""
@@ -214,6 +220,25 @@ def _measured_in_trials(config: SearchConfig, trained: Sequence[TrialRow]) -> Me
     seconds = max(fmean(epoch.seconds for epoch in row.epochs) for row in trained[: config.promotion.candidates])
     val_seconds = median(epoch.val_seconds or 0.0 for row in trained for epoch in row.epochs)
     return MeasuredEpoch(seconds=seconds * config.workers_per_trial, val_seconds=val_seconds * config.workers_per_trial)
+
+
+def _final_trainings(wanted: Promotion, max_epochs: int, least: int, costs: Costs, left: float, most: int) -> Promotion:
+    """Return the promotion with final trainings that fill the length which is left.
+
+    There are as many seeds as planned if they fit with a somewhat shorter schedule, and more if the whole one fits.
+
+    Args:
+        least: The fewest epochs of a schedule.
+        most: The most final seeds.
+    """
+    epochs = wanted.final_epochs or max_epochs
+    shortest = epochs if wanted.final_epochs else min(epochs, max(least, math.ceil(SHORTEST_FINAL * epochs)))
+    planned = min(wanted.final_seeds, costs.seeds_in(left, shortest, most))
+    seeds = max(planned, costs.seeds_in(left, epochs, most))
+    if seeds and not wanted.final_epochs:
+        epochs = min(costs.epochs_of_seeds(seeds, left), int(LONGEST_FINAL * max_epochs))
+        wanted = replace(wanted, final_epochs=None if epochs == max_epochs else epochs)
+    return replace(wanted, final_seeds=seeds)
 
 
 def _fold_trainings(config: SearchConfig, num_finalists: int) -> int:

@@ -55,6 +55,11 @@ class Costs:
             number for number in range(most + 1) if not number or self.seeds_length(number, max_epochs) <= length
         )
 
+    def epochs_of_seeds(self, num_seeds: int, length: float) -> int:
+        """Return the epochs of each of some final seeds, which fill a length together."""
+        room = length - self.seeds_length(num_seeds, 0)
+        return int(room / (self.final_epoch_ratio * self.rounds(num_seeds)) + 1e-9)
+
 
 IN_EPOCHS = Costs(epoch_seconds=1 / MARGIN)
 """The costs of a budget of epochs, in epochs: they are counted, whichever lane trains them, and all else is free."""

@@ -31,8 +31,10 @@ def train_with_seeds(winner: Candidate, retrainer: Retrainer) -> FinalNetworks:
     not better with a network that was trained on fewer patients (tests/benchmarks/LOG.md).
     """
     config = retrainer.config
+    epochs = config.promotion.final_epochs or config.max_epochs
+    length = "" if epochs == config.max_epochs else f"-{epochs}epochs"
     wanted = [
-        Retraining(name=f"{winner.row.id}-trainval-seed{seed}", row=winner.row, seed=seed)
+        Retraining(name=f"{winner.row.id}-trainval-seed{seed}{length}", row=winner.row, seed=seed, epochs=epochs)
         for seed in range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
     ]
     scored, failures = retrainer.train_and_score(wanted, retrainer.val_patients)
@@ -44,7 +46,7 @@ def train_with_seeds(winner: Candidate, retrainer: Retrainer) -> FinalNetworks:
         files=tuple(file for one in members for file in one.files),
         record=FinalTraining(
             num_patients=len(retrainer.patients),
-            epochs=config.max_epochs,
+            epochs=epochs,
             networks=tuple(one.name for one in members),
             left_out=tuple(left_out),
         ),

@@ -84,10 +84,16 @@ def _train_fold(
     Args:
         failures: Gets the reason of each training that failed.
     """
-    seed, count = retrainer.config.seed, retrainer.config.promotion.folds
-    held_out = tuple(in_hash_order(retrainer.patients, seed=seed)[number - 1 :: count])
+    config, count = retrainer.config, retrainer.config.promotion.folds
+    held_out = tuple(in_hash_order(retrainer.patients, seed=config.seed)[number - 1 :: count])
     wanted = {
-        one.name: Retraining(name=f"{one.row.id}-fold{number}of{count}", row=one.row, seed=seed, held_out=held_out)
+        one.name: Retraining(
+            name=f"{one.row.id}-fold{number}of{count}",
+            row=one.row,
+            seed=config.seed,
+            epochs=config.max_epochs,
+            held_out=held_out,
+        )
         for one in racing
     }
     patients = [retrainer.patients[name] for name in held_out]

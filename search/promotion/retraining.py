@@ -37,6 +37,7 @@ class Retraining:
     """The trial whose configuration is trained."""
 
     seed: int
+    epochs: int
     held_out: tuple[str, ...] = ()
     """Ids of the patients that it does not see."""
 
@@ -84,8 +85,14 @@ class Retrainer:
 
     def _configs(self, wanted: Retraining) -> tuple[NetworkConfig, TrainConfig]:
         shared = self.config.shared_settings(self._cohort.train_pack.num_channels)
-        loader_processes = self._tasks.loader_processes
-        shared = replace(shared, seed=wanted.seed, patience=0, measure_latency=False, loader_processes=loader_processes)
+        shared = replace(
+            shared,
+            max_epochs=wanted.epochs,
+            seed=wanted.seed,
+            patience=0,
+            measure_latency=False,
+            loader_processes=self._tasks.loader_processes,
+        )
         return to_configs(wanted.row.sample, shared)
 
 

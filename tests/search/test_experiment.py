@@ -242,7 +242,9 @@ def test_check_changes_accepts_what_may_change(tmp_path):
         cache=False,
         dry_run=True,
         resume="mine",
-        promotion=Promotion(candidates=1, ties="best", choose=False, final_seeds=1, ensemble=2, folds=2),
+        promotion=Promotion(
+            candidates=1, ties="best", choose=False, final_seeds=1, final_epochs=7, ensemble=2, folds=2
+        ),
     )
     check_changes(changed, config(tmp_path))
     now, before = (vars(one) | vars(one.promotion) for one in (changed, config(tmp_path)))
@@ -274,7 +276,7 @@ def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, v
         f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that is resumed can change only "
         "data, trials, time_budget_seconds, max_concurrent, max_failures, checkpoints_gb, workers_per_trial, "
         "gpus_per_worker, cpus_per_worker, tracking, cache, dry_run, candidates, ties, choose, final_seeds, "
-        "ensemble, folds"
+        "final_epochs, ensemble, folds"
     )
 
 

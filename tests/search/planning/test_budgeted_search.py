@@ -13,12 +13,13 @@ from search.planning.budget import parse_budget
 from search.planning.budgeted_search import (
     PLANNED,
     BudgetKeeper,
+    _final_trainings,
     apply_plan,
     final_epoch_ratio,
     find_costs,
     fixed_options,
 )
-from search.planning.costs import Costs
+from search.planning.costs import IN_EPOCHS, Costs
 from search.planning.measuring import MeasuredEpoch
 from search.planning.plan import Fixed
 from search.promotion_options import Promotion
@@ -177,22 +178,39 @@ def test_time_without_a_budget_of_time_counts_from_the_first_trial(config):
 
 
 @pytest.mark.parametrize(
-    ("spent", "lanes", "seconds", "seeds"),
+    ("spent", "lanes", "seconds", "seeds", "epochs"),
     [
-        (1000, 1, 5.0, 5),  # a training takes 26 x 5.5 = 143 s, and the promotion 25 s
-        (1300, 1, 5.0, 3),
-        (1300, 2, 5.0, 6),
-        (200, 1, 5.0, 10),
-        (1000, 1, 15.0, 1),
-        (1700, 1, 5.0, 0),
-        (9999, 1, 5.0, 0),
+        (1000, 1, 5.0, 5, 28),  # a training takes 26 x 5.5 = 143 s, and the promotion 25 s; 775 s are 5 x 28.2 epochs
+        (1300, 1, 5.0, 3, 28),
+        (1300, 2, 5.0, 6, 28),
+        (200, 1, 5.0, 10, 28),
+        (1000, 1, 15.0, 1, 39),  # 46.9 epochs are left, but a half more than those of a trial are enough
+        (1656, 1, 5.0, 0, None),
+        (9999, 1, 5.0, 0, None),
     ],
 )
-def test_final_seeds_are_as_many_as_there_is_time_for(capsys, spent, lanes, seconds, seeds):
+def test_final_trainings_fill_the_time_that_is_left(capsys, spent, lanes, seconds, seeds, epochs):
     found = Keeper(spent, lanes).with_final_seeds(PLANNED_CONFIG, NO_MORE_SLICES, [trained_for(seconds)])
-    assert found == replace(PLANNED_CONFIG, promotion=Promotion(final_seeds=seeds))
+    assert found == replace(PLANNED_CONFIG, promotion=Promotion(final_seeds=seeds, final_epochs=epochs))
     said = f"The budget of 30m is now enough for {seeds} final seed(s) instead of 5; python -m search.promote mine "
     assert (said in capsys.readouterr().out) == (seeds != 5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "least", "left", "seeds", "epochs"),
+    [
+        (Promotion(final_seeds=5), 9, 105.0, 5, 21),
+        (Promotion(final_seeds=5), 9, 99.0, 4, 24),  # five would have 19 epochs, fewer than three quarters of 26
+        (Promotion(final_seeds=5), 25, 105.0, 4, None),
+        (Promotion(final_seeds=5), 9, 130.0, 5, None),
+        (Promotion(final_seeds=1), 9, 51.0, 1, 39),
+        (Promotion(final_seeds=1), 9, 52.0, 2, None),
+        (Promotion(final_seeds=5, final_epochs=30), 9, 149.0, 4, 30),
+    ],
+)
+def test_planned_final_seeds_are_kept_with_a_somewhat_shorter_schedule(wanted, least, left, seeds, epochs):
+    found = _final_trainings(wanted, 26, least, IN_EPOCHS, left, most=10)
+    assert found == replace(wanted, final_seeds=seeds, final_epochs=epochs)
 
 
 @pytest.mark.parametrize(("given", "spent", "seeds"), [(3, 100, 3), (3, 1500, 1), (0, 100, 0)])

@@ -74,6 +74,13 @@ def test_train_with_seeds_keeps_the_last_epoch_of_each_training_on_disk(config, 
     assert [file.stat().st_mtime_ns for file in again.files] == written, "they were trained a second time"
 
 
+def test_final_training_of_another_length_is_another_training(config, cohort, retrainer_of):
+    longer = replace(config, promotion=Promotion(final_seeds=1, final_epochs=3))
+    final = train_with_seeds(winner_with(0.0, cohort), retrainer_of(longer))
+    assert (final.record.networks, final.record.epochs) == (("t001-trainval-seed1-3epochs",), 3)
+    assert len(load_checkpoint(final.files[0])[1]) == 3
+
+
 def test_network_that_is_worse_than_the_winner_is_left_out(config, cohort, retrainer_of):
     final = train_with_seeds(winner_with(1.0, cohort), retrainer_of(config))
     assert (final.networks, final.files, final.record.networks) == ((), (), ())
