@@ -90,7 +90,7 @@ def earlier(tmp_path_factory) -> Path:
     [
         (("--cpus-per-worker", "1"), 3),
         (("--workers-per-trial", "2", "--cpus-per-worker", "1"), 3),
-        (("--objective", "val_dice", "million_parameters"), 1),
+        (("--objective", "million_parameters"), 1),
         (("--warm-start", "mine"), 3),
     ],
     ids=["two lanes", "two workers", "two objectives", "warm start"],
