@@ -76,7 +76,7 @@ class Checkpoints:
     @property
     def numbers(self) -> set[int]:
         """The numbers of the trials that have a folder."""
-        return set(self._known())
+        return set(self._all())
 
     def newest(self, number: int) -> PurePosixPath | None:
         """Return the state file of a trial's newest whole checkpoint; None if it has none."""
@@ -184,9 +184,9 @@ class Checkpoints:
 
     def _know(self, number: int) -> _Known:
         """Return what is known of a trial's checkpoints, without listing them."""
-        return self._known().setdefault(number, _Known())
+        return self._all().setdefault(number, _Known())
 
-    def _known(self) -> dict[int, _Known]:
+    def _all(self) -> dict[int, _Known]:
         """Return what is known of each trial. The first call lists all, with one request for a thousand files."""
         if self._trials is None:
             trials: dict[int, _Known] = {}

@@ -1,16 +1,16 @@
-"""What trainings and the promotion take on the machines of a search."""
+"""Estimate how long trainings and the promotion take on the machines of a search."""
 
 import math
 from dataclasses import dataclass
 
 MARGIN = 1.1
-"""What an epoch is expected to take, relative to the one measured: every epoch of a search also writes a checkpoint,
-and lanes on one machine slow each other down a little."""
+"""An epoch is expected to take this many times what was measured, because every epoch of a search also writes a
+checkpoint, and lanes on one machine slow each other down a little."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What things take on these machines, in seconds. A *length* is a time in epochs of one lane."""
+    """The times that things take on these machines are given in seconds. A *length* is a time in epochs of one lane."""
 
     epoch_seconds: float
     """An epoch of the default configuration with validation, in one lane."""
@@ -29,7 +29,7 @@ class Costs:
     """Scoring the network of one final seed, and what it adds to the scoring of the test patients."""
 
     final_epoch_ratio: float = 1.0
-    """What an epoch of a final training takes, relative to one of a trial: it has more slices, and no validation."""
+    """An epoch of a final training takes this many times one of a trial, as it has more slices and no validation."""
 
     def length(self, amount: float) -> float:
         """Return the length of what is left for trainings of a time from the start of the command."""

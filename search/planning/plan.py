@@ -44,7 +44,7 @@ REDUCTION_FACTOR = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
-    """What a person or the data have decided, and the plan does not change."""
+    """These values were decided by a person or follow from the data, and the plan does not change them."""
 
     least_epochs: int = MIN_EPOCHS
     """The fewest epochs that a plan chooses for several trials (see `least_epochs`)."""

@@ -182,8 +182,8 @@ def _choose(
         return Predictor(networks), settings, ()
     if networks is winner.networks:
         return choose_inference(networks, settings, val_patients, device)
-    settings, choices = choose_components(winner.networks, settings, val_patients, device)
-    return Predictor(networks), settings, choices
+    settings, component = choose_components(Predictor(winner.networks), settings, val_patients, device)
+    return Predictor(networks), settings, (component,)
 
 
 def _export(

@@ -55,21 +55,20 @@ def choose_inference(
     cut = _compare_dices("threshold", best, _dices(counts), _dices(counts, best))
     settings = replace(settings, threshold=best if cut.kept else DEFAULT_THRESHOLD)
     predictor = Predictor(networks, flips=mirror.kept, temperature=temperature, threshold=settings.threshold)
-    component = _small_components(torch_network(predictor, device), settings, patients)
-    settings = replace(settings, component_share=COMPONENT_SHARE if component.kept else 0.0)
+    settings, component = choose_components(predictor, settings, patients, device)
     return predictor, settings, (mirror, calibration, cut, component)
 
 
 def choose_components(
-    networks: Sequence[SegmentationNetwork], settings: Settings, patients: Sequence[Patient], device: torch.device
-) -> tuple[Settings, tuple[InferenceChoice, ...]]:
-    """Return the settings of the prediction by other networks of the same configuration, and what was tried.
+    predictor: Predictor, settings: Settings, patients: Sequence[Patient], device: torch.device
+) -> tuple[Settings, InferenceChoice]:
+    """Return the settings with the share below which components are removed, and what was tried.
 
-    Where small components are removed carries over to networks that were trained longer or on more patients.
+    This choice carries over to networks of the same configuration that were trained longer or on more patients.
     Thresholds, temperatures and mirror images do not: one network may be as unsure as the other is sure.
     """
-    component = _small_components(torch_network(Predictor(networks), device), settings, patients)
-    return replace(settings, component_share=COMPONENT_SHARE if component.kept else 0.0), (component,)
+    component = _small_components(torch_network(predictor, device), settings, patients)
+    return replace(settings, component_share=COMPONENT_SHARE if component.kept else 0.0), component
 
 
 def _count(

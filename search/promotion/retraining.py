@@ -80,7 +80,7 @@ class Retrainer:
 
     @cached_property
     def _pack(self) -> Any:
-        """What the task runner returns for the shared slices of all patients."""
+        """Share the slices of all patients, and return what the task runner returns for them."""
         return self._tasks.share(join_packs([self._cohort.train_pack, self._cohort.val_pack]))
 
     def _configs(self, wanted: Retraining) -> tuple[NetworkConfig, TrainConfig]:

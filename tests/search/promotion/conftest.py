@@ -35,13 +35,6 @@ def searched(tmp_path_factory):
 @pytest.fixture
 def retrainer_of(searched):
     """Returns the retrainer of that search with another config, which trains in this process."""
-
-    def make(config):
-        threads = torch.get_num_threads()
-        made.append(threads)
-        return Retrainer(config, searched[1], default_settings(config, searched[1]), TaskRunner(None))
-
-    made: list[int] = []
-    yield make
-    if made:
-        torch.set_num_threads(made[0])
+    cohort, num_threads = searched[1], torch.get_num_threads()
+    yield lambda config: Retrainer(config, cohort, default_settings(config, cohort), TaskRunner(None))
+    torch.set_num_threads(num_threads)
