@@ -29,6 +29,15 @@ TOO_WIDE = """return [...document.querySelectorAll('body *')].filter(one => !one
 INK = """const box = document.getElementById('curves');
 return [box._fullLayout.font.color, getComputedStyle(document.body).backgroundColor,
   getComputedStyle(box.querySelector('.xtick text')).fill]"""
+DRAW_ON = """const box = document.getElementById('best-clock'), tasks = new MessageChannel();
+const end = performance.now() + 250;
+tasks.port1.onmessage = () => {
+  if (performance.now() > end) { box.dataset.done = 'yes'; return; }
+  delete box.dataset.drawn;
+  dispatchEvent(new Event('beforeprint'));
+  tasks.port2.postMessage(0);
+};
+tasks.port2.postMessage(0)"""
 COLOURS = """return [...document.querySelectorAll('main *')].filter(one => !one.children.length
   && one.textContent.trim() && one.getClientRects().length && !one.closest('.draw, script, style')).map(one => {
   let behind = one;
@@ -161,6 +170,16 @@ def test_report_follows_the_scheme_while_it_is_open(page):
     show_curves(page, "dark")
     page.wait("return document.getElementById('curves')._fullLayout.font.color === '#d6d6d6'")
     assert page.run(INK) == ["#d6d6d6", "rgb(18, 18, 18)", "rgb(214, 214, 214)"]
+
+
+def test_report_follows_a_scheme_that_changes_while_a_figure_is_drawn(page):
+    show(page)
+    for scheme, ink in [("dark", "#d6d6d6"), ("light", "#333333")] * 6:
+        page.run(DRAW_ON)
+        look(page, scheme=scheme)
+        page.wait("return document.getElementById('best-clock').dataset.done")
+        page.wait(f"return document.getElementById('curves')._fullLayout.font.color === '{ink}'")
+        assert page.run("return delete document.getElementById('best-clock').dataset.done")
 
 
 def test_report_of_no_trials_opens_without_figures(browser, tmp_path):
