@@ -5,7 +5,9 @@
 A search suggests configurations, and each trial follows the recorded curve of the nearest configuration that has not
 been tried yet; nothing is interpolated. It sees the validation patients of one recorded training of each configuration.
 What it would promote is judged by the test patients, after the last epoch of the other recorded training, so that luck
-in choosing does not help. Each replay has a random two thirds of the configurations, and the default.
+in choosing does not help. Each replay has a random two thirds of the configurations, and the default. Searches of this
+program promote another configuration than the default only if it is better by more than the standard error over the
+validation patients, as `search.tune` does; others promote the best mean.
 
     ours            the searcher and scheduler of `search.tune`'s defaults
     NAME+NAME       another searcher and scheduler (`--also prior_gp+none`), beginning with the default
@@ -13,6 +15,7 @@ in choosing does not help. Each replay has a random two thirds of the configurat
     stock           Ray's OptunaSearch and ASHAScheduler with their defaults
     optuna          Optuna alone, with its TPE and its HyperbandPruner
     tpe             Optuna's TPE at full length
+    priorband       PriorBand of neural-pipeline-search 0.17, if it is installed
     default         the default configuration, trained once
 
 For each kind, task and budget (2, 4, 8 and 16 whole trainings) the script prints the regret: how many Dice points the
@@ -23,8 +26,10 @@ search needs for the same regret, as a multiple of the budget. The last line of 
 import itertools
 import json
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +39,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.suppor
 from search.config import SearchConfig
 from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import Leg
+from search.promotion.ranking import paired_gain
 from search.record.provenance import commit
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, default_sample
 from search.suggestion.searcher import OptunaSearcher
 from search.suggestion.unit_cube import UnitCube
 from tests.support.fakes import Rows
-from tests.support.peers import OptunaAlone, StockRay
+from tests.support.peers import OptunaAlone, PriorBand, StockRay
 from tests.support.recorded_curves import RecordedCurves, read_curves
 from tests.support.simulation import SimulatedSearch, simulate
 
@@ -50,7 +56,8 @@ BUDGETS = (1, 2, 4, 8, 16, 32)
 SHARE = 2 / 3
 """Share of a task's configurations that a replay has."""
 
-KINDS = ("ours", "random", "stock", "optuna", "tpe", "default")
+PRIORBAND = ("priorband",) if find_spec("neps") else ()
+KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default")
 
 Regrets = dict[int, float]
 """Regret in Dice points by budget, as a mean over replays."""
@@ -93,16 +100,19 @@ class Replay:
         pool = Pool(curves.select(np.array([0, *others])), seen=self.seed % 2)
         if self.kind == "default":
             return dict.fromkeys(BUDGETS, pool.regret(0))
-        max_epochs, promoted, found = curves.num_epochs, (-1.0, 0), {}
+        max_epochs, best, found = curves.num_epochs, {}, {}
+        default = 0 if self.kind == "ours" or "+" in self.kind else None
         search = _make(self.kind, self.seed, max_epochs, num_trials=pool.num_configurations)
         epochs = simulate(search, pool.dice, max_epochs=max_epochs, num_lanes=self.num_lanes)
-        for spent, (_, leg, _, dice) in enumerate(epochs, start=1):
-            promoted = max(promoted, (dice, pool.place(leg)), key=lambda one: one[0])
+        for spent, (_, leg, epoch, dice) in enumerate(epochs, start=1):
+            place = pool.place(leg)
+            best[place] = max(best.get(place, (-1.0, 0)), (dice, epoch))
             if spent % max_epochs == 0:
-                found[spent // max_epochs] = pool.regret(promoted[1])
+                found[spent // max_epochs] = pool.regret(pool.promote(best, default))
             if spent == max(BUDGETS) * max_epochs:
                 break
-        return {budget: found.get(budget, pool.regret(promoted[1])) for budget in BUDGETS}
+        last = pool.regret(pool.promote(best, default))
+        return {budget: found.get(budget, last) for budget in BUDGETS}
 
 
 class Pool:
@@ -113,6 +123,7 @@ class Pool:
         self._cube = UnitCube(CORE)
         self._points = self._cube.encode(*curves.samples)
         self._seen = curves.validation[:, seen]
+        self._by_patient = curves.dice[:, seen][:, :, ~curves.is_test]
         self._judged = np.delete(curves.test[:, :, -1], seen, axis=1).mean(1)
         self._best = curves.test[:, :, -1].mean(1).max()
         self._places: dict[int, int] = {}
@@ -133,6 +144,24 @@ class Pool:
     def dice(self, leg: Leg, epoch: int) -> float:
         """Return the validation Dice of a trial after an epoch."""
         return float(self._seen[self.place(leg), epoch - 1])
+
+    def promote(self, best: Mapping[int, tuple[float, int]], default: int | None) -> int:
+        """Return the configuration with the best validation Dice, as `search.promote` would rank them.
+
+        Args:
+            best: The best Dice of each configuration, and its epoch.
+            default: A configuration that another must beat by more than the standard error over patients; if None, or
+                if it was not tried, the best mean wins.
+        """
+        ranked = sorted(best, key=lambda place: -best[place][0])
+        if default not in best:
+            return ranked[0]
+        return next(place for place in ranked if place == default or self._is_better(place, default, best))
+
+    def _is_better(self, place: int, other: int, best: Mapping[int, tuple[float, int]]) -> bool:
+        before, after = (self._by_patient[one, best[one][1] - 1].tolist() for one in (other, place))
+        gain, error = paired_gain(before, after)
+        return gain > error
 
     def regret(self, place: int) -> float:
         """Return how many Dice points a configuration is worse on test patients than the best."""
@@ -182,10 +211,9 @@ def equivalent(regret: float, peer: Regrets) -> float:
 
 
 def _make(kind: str, seed: int, max_epochs: int, *, num_trials: int) -> SimulatedSearch:
-    if kind == "stock":
-        return StockRay(num_trials, seed, max_epochs)
-    if kind == "optuna":
-        return OptunaAlone(num_trials, seed, max_epochs)
+    peers = {"stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
+    if kind in peers:
+        return peers[kind](num_trials, seed, max_epochs)
     config = SearchConfig(trials=num_trials, max_epochs=max_epochs, begin_with_default=kind not in ("random", "tpe"))
     names = {"ours": f"{config.searcher}+{config.scheduler}", "random": "random+none", "tpe": "tpe+none"}
     searcher, scheduler = names.get(kind, kind).split("+")

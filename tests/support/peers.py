@@ -1,21 +1,24 @@
 """Searches by other programs, which a simulation can run in the coordinator's place."""
 
+import random
 from abc import ABC, abstractmethod
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
+import torch
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import Sample
-from search.space import CORE
+from search.space import CORE, default_sample
 
 
 class _Peer(ABC):
-    """A search by another program in the coordinator's place: it never pauses, so every leg is a whole trial."""
+    """A search by another program in the coordinator's place; where it never pauses, every leg is a whole trial."""
 
     def __init__(self, num_trials: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -104,3 +107,56 @@ class OptunaAlone(_Peer):
         else:
             return True
         return False
+
+
+class PriorBand(_Peer):
+    """PriorBand of neural-pipeline-search on its asynchronous Hyperband, with the default as the prior's centre.
+
+    Source: Mallik et al. 2023, "PriorBand: Practical Hyperparameter Optimization in the Age of Deep Learning".
+    """
+
+    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+        super().__init__(num_trials)
+        import neps  # pyright: ignore[reportMissingImports]  # a peer that need not be installed
+
+        for seed_generator in (random.seed, np.random.seed, torch.manual_seed):  # it draws from the global ones
+            seed_generator(seed)
+        axes = {name: _neps_axis(name) for name in CORE} | {"epochs": neps.IntegerFidelity(1, max_epochs)}
+        space = type("Space", (neps.PipelineSpace,), axes)()
+        self._search = neps.AskAndTell(
+            neps.algorithms.priorband(space, base="async_hb", sample_prior_first="highest_fidelity")
+        )
+        self._asked: dict[int, Any] = {}
+        """The newest request by trial; a request is to train a configuration until an epoch."""
+        self._numbers: dict[str, int] = {}
+        """Trials by the names of their requests."""
+
+    def next_leg(self) -> Leg | None:
+        asked = self._search.ask()
+        if before := asked.metadata.previous_trial_id:
+            number = self._numbers[before]
+        elif (number := len(self.trials)) == self._num_trials:
+            return None
+        self._numbers[asked.id], self._asked[number] = number, asked
+        sample = self.suggest(number)
+        self.trials.setdefault(number, TrialProgress(number=number, sample=sample, attrs={})).phase = Phase.RUNNING
+        return Leg(number=number, sample=sample)
+
+    def suggest(self, number: int) -> Sample:
+        return {name: self._asked[number].config[name] for name in CORE}
+
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        self.trials[number].epochs[epoch.epoch] = epoch
+        if epoch.epoch < self._asked[number].config["epochs"]:
+            return True
+        self._search.tell(self._asked[number], -epoch.val_dice)
+        return False
+
+
+def _neps_axis(name: str) -> Any:
+    import neps  # pyright: ignore[reportMissingImports]
+
+    axis = CORE[name]
+    assert isinstance(axis, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
+    kind = neps.Float if isinstance(axis, optuna.distributions.FloatDistribution) else neps.Integer
+    return kind(axis.low, axis.high, log=axis.log, prior=default_sample(CORE)[name], prior_confidence="medium")
