@@ -10,10 +10,10 @@ from data.errors import UserError
 from search.coordination.trial_progress import Leg
 from search.promotion.ranking import paired_gains
 from search.space import CORE, default_sample
-from tests.benchmarks import record_curves
 from tests.benchmarks.entrants.comparison import compare
 from tests.benchmarks.entrants.contest import ENTRANTS, Score
-from tests.benchmarks.record_curves import draw_samples, read_task
+from tests.benchmarks.recording.ensembles import record_ensembles
+from tests.benchmarks.recording.task import Arguments, draw_samples, read_task
 from tests.benchmarks.search_efficiency import BUDGETS, Pool, Replay, equivalent, summary
 from tests.support.recorded_curves import RecordedCurves, read_curves, write_curves
 from tests.support.searching import in_space
@@ -29,6 +29,7 @@ def recorded(num: int = 12) -> RecordedCurves:
         header={"data": "made"},
         samples=draw_samples(num),
         dice=ends * rise + seeds + patients,
+        ensembles={1: np.array([0.2, 0.4, 0.3]), 2: np.array([0.2, 0.4, 0.35])},
         is_test=np.array([False, False, True]),
         seconds=np.ones(num),
     )
@@ -44,13 +45,29 @@ def test_curves_that_were_written_are_read(tmp_path):
     assert found.validation[0, 0, 8] == pytest.approx(0.3, abs=1e-4)
     assert found.test[11, 1, 8] == pytest.approx(0.81, abs=1e-4)
     assert found.validation[3, 1, 8] == 0.0
+    assert list(found.ensembles) == [1, 2]
+    assert [found.test_of_ensemble(size) for size in (1, 2, 3)] == pytest.approx([0.3, 0.35, 0.35])
 
 
 def test_contrast_is_for_phantoms_alone(tmp_path):
     with pytest.raises(UserError, match=r"^contrast is for phantoms such as phantom:24, but data is 'kaggle_3m'$"):
-        read_task(record_curves.Arguments(name="faint", data="kaggle_3m", contrast=0.4))
-    task = read_task(record_curves.Arguments(name="faint", data="phantom:4", contrast=0.4))
+        read_task(Arguments(name="faint", data="kaggle_3m", contrast=0.4))
+    task = read_task(Arguments(name="faint", data="phantom:4", contrast=0.4))
     assert len(task.train_pack.patient_ids) + len(task.judged_pack.patient_ids) == 4
+
+
+@pytest.mark.slow
+def test_ensembles_are_recorded_once(tmp_path):
+    task = read_task(Arguments(name="few", data="phantom:4", epochs=2))
+    found = record_ensembles(3, tmp_path, 2, task)
+    assert list(found) == [1, 2]
+    assert {len(dice) for dice in found.values()} == {len(task.judged_pack.patient_ids)}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["0.npy", "1.npy", "2.npy"]
+    (tmp_path / "2.npy").unlink()
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    again = record_ensembles(3, tmp_path, 2, task)
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert all(np.array_equal(again[size], found[size], equal_nan=True) for size in found)
 
 
 def test_samples_begin_with_the_default_and_lie_in_the_space():
@@ -71,6 +88,23 @@ def test_a_trial_follows_the_nearest_curve_that_no_other_trial_follows():
     assert pool.dice(legs[0], 9) == pytest.approx(curves.validation[4, 0, 8])
     assert pool.regret(11) == pytest.approx(100 * (0.805 - 0.81))  # judged by the other training, which is luckier
     assert pool.regret(0) == pytest.approx(100 * (0.805 - 0.31))
+
+
+def test_a_configuration_must_be_better_than_the_default_by_a_standard_error():
+    curves = recorded()
+    curves.dice[5, 0, :, 0] = curves.dice[0, 0, :, 0] + 0.5  # much better in one patient, and worse in the other
+    curves.dice[5, 0, :, 1] = curves.dice[0, 0, :, 1] - 0.2
+    pool = Pool(curves, seen=0)
+    best = {0: (0.3, 9), 2: (0.35, 9), 5: (0.45, 9)}
+    assert pool.promote(best, default=None) == 5
+    assert pool.promote(best, default=0) == 2
+    assert pool.promote({5: best[5]}, default=0) == 5
+
+
+def test_more_networks_of_the_default_regret_less(tmp_path):
+    write_curves(tmp_path / "made.npz", recorded())
+    found = Replay(file=tmp_path / "made.npz", kind="default_seeds", num_lanes=1, seed=0).regrets()
+    assert found[1] > found[2] == found[32]
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -13,18 +13,18 @@ The six tasks (half an hour to an hour each on two cores; LGG20 and BRATS are fo
 Searchers and schedulers can then be compared on the curves in seconds (search_efficiency.py). The first configuration
 is the default. Of the others, half are drawn near the default and half from the whole space. Each is trained like a
 trial of a search, but on one thread and without Ray, and with several seeds, so that what is chosen with one seed can
-be judged with another. After every epoch the Dice of each validation and each test patient is measured.
+be judged with another. After every epoch the Dice of each validation and each test patient is measured. At last the
+default is trained with more seeds, and averages of these networks are judged.
 
 The result is `results/curves/NAME.npz` beside this file (tests/support/recorded_curves.py). Finished trainings are kept
-in `NAME.rows.partial`, where the next run finds them if this one is stopped. The last line of output is a JSON object.
+in `NAME.rows.partial` and `NAME.networks.partial`, where the next run finds them if this one is stopped. The last line
+of output is a JSON object.
 """
 
 import json
 import math
-import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -35,28 +35,20 @@ import numpy as np
 import torch
 import tyro
 
-from data.errors import UserError
-from data.pack import Pack, join_packs, pack_patients
-from data.preprocess import Preprocessing
-from data.readers.phantom_drawing import write_phantom
 from model.device import find_device
 from model.scoring import metrics
 from model.training.train import EpochResult, train
 from model.training.validate import count_by_patient
-from search.cohort import read_cohort
-from search.config import SearchConfig
 from search.record.jsonl import append_line
 from search.record.provenance import commit
 from search.record.trials import Sample
-from search.space import CORE, SharedSettings, default_sample, to_configs
-from search.suggestion.unit_cube import UnitCube
+from search.space import to_configs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests
+from tests.benchmarks.recording.ensembles import record_ensembles
+from tests.benchmarks.recording.task import Arguments, Task, draw_samples, read_task
 from tests.benchmarks.unfinished import read_finished
 from tests.support.recorded_curves import RecordedCurves, write_curves
-
-NEAR = 0.2
-"""Standard deviation of the configurations near the default, as a share of an axis."""
 
 Key = tuple[int, int]
 """The number of a configuration, and a seed."""
@@ -86,67 +78,6 @@ class Curve(Training):
     """Mean seconds per epoch of training, without measuring Dice."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What all trainings have in common."""
-
-    train_pack: Pack
-    judged_pack: Pack
-    """Validation and test patients."""
-
-    num_test_patients: int
-    """The last patients of `judged_pack` are the test patients."""
-
-    settings: SharedSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """Record learning curves."""
-
-    name: tyro.conf.Positional[str]
-    """Name of the task, and of its file."""
-
-    data: str = "phantom:24"
-    """Patients, as for `search.tune`."""
-
-    contrast: float | None = None
-    """Contrast of the lesions of `phantom:N`, which are drawn anew; 0.4 is faint."""
-
-    split_seed: int = 0
-    """Seed of the split; another makes another task of the same patients."""
-
-    configurations: int = 64
-    """Number of configurations to train, the default included."""
-
-    epochs: int = 27
-    """Epochs per training."""
-
-    seeds: int = 2
-    """Trainings per configuration, which differ in weights, order, augmentation and dropout."""
-
-    val_fraction: float = 0.25
-    """Share of the patients on which a search compares trials."""
-
-    test_fraction: float = 0.25
-    """Share of the patients on which the promoted configuration is judged."""
-
-    batch_size: int = 8
-    """Slices per batch; small, so that few patients still give enough steps per epoch."""
-
-    size: int = 64
-    """Side of a slice in pixels; the deepest U-Net of the space needs at least 64."""
-
-    width: int = 8
-    """Features of the U-Net at full resolution."""
-
-    processes: int = os.cpu_count() or 1
-    """Configurations that are trained at the same time, on one thread each."""
-
-    out: Path = Path(__file__).parent / "results" / "curves"
-    """Folder of the file."""
-
-
 def main(arguments: Arguments) -> None:
     started = time.perf_counter()
     task = read_task(arguments)
@@ -166,56 +97,11 @@ def main(arguments: Arguments) -> None:
     partial = arguments.out / f"{arguments.name}.rows.partial"
     curves = _read_partial(partial, header, trainings)
     record(trainings, curves, partial, arguments.processes, task)
-    recorded = _join(curves, samples, arguments, task, header | {"commit": commit()})
+    networks = arguments.out / f"{arguments.name}.networks.partial"
+    ensembles = record_ensembles(arguments.ensemble, networks, arguments.processes, task)
+    recorded = _join(curves, samples, ensembles, task, header | {"commit": commit()})
     write_curves(arguments.out / f"{arguments.name}.npz", recorded)
     print(json.dumps(_report(recorded, arguments) | {"seconds": round(time.perf_counter() - started, 1)}))
-
-
-def read_task(arguments: Arguments) -> Task:
-    """Return the slices and settings of all trainings."""
-    config = SearchConfig(
-        data=_data(arguments),
-        out=Path(tempfile.gettempdir()),  # phantoms are written there
-        max_epochs=arguments.epochs,
-        seed=arguments.split_seed,
-        preprocessing=Preprocessing(size=arguments.size),
-        **{name: getattr(arguments, name) for name in ("width", "batch_size", "val_fraction", "test_fraction")},
-    )
-    cohort = read_cohort(config)
-    judged = pack_patients(cohort.test_patients, config.preprocessing)
-    return Task(
-        train_pack=cohort.train_pack,
-        judged_pack=join_packs([cohort.val_pack, judged]),
-        num_test_patients=len(judged.patient_ids),
-        settings=config.shared_settings(cohort.train_pack.num_channels),
-    )
-
-
-def _data(arguments: Arguments) -> str:
-    """Return the source of the patients, after drawing phantoms whose lesions have another contrast.
-
-    Raises:
-        UserError: Others than phantoms have a contrast.
-    """
-    if arguments.contrast is None:
-        return arguments.data
-    name, _, number = arguments.data.partition(":")
-    if name != "phantom" or not number.isdecimal():
-        raise UserError(f"contrast is for phantoms such as phantom:24, but data is {arguments.data!r}")
-    root = Path(tempfile.gettempdir())
-    return str(write_phantom(root, num_patients=int(number), contrast=arguments.contrast) / "kaggle_3m")
-
-
-def draw_samples(number: int) -> list[Sample]:
-    """Return the configurations, with floats rounded to four digits."""
-    cube, rng, default = UnitCube(CORE), np.random.default_rng(0), default_sample(CORE)
-    centre = np.repeat(cube.encode(default), (number - 1) // 2, axis=0)
-    points = np.concatenate([cube.draw_near(rng, centre, NEAR), cube.draw(rng, number - 1 - len(centre))])
-    return [default, *(_rounded(cube.decode(points[place])) for place in rng.permutation(len(points)))]
-
-
-def _rounded(sample: Sample) -> Sample:
-    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in sample.items()}
 
 
 def record(trainings: list[Training], curves: dict[Key, Curve], partial: Path, processes: int, task: Task) -> None:
@@ -262,14 +148,20 @@ def _dice(result: EpochResult, batch_size: int) -> list[float | None]:
 
 
 def _join(
-    curves: dict[Key, Curve], samples: list[Sample], arguments: Arguments, task: Task, header: dict[str, object]
+    curves: dict[Key, Curve],
+    samples: list[Sample],
+    ensembles: dict[int, np.ndarray],
+    task: Task,
+    header: dict[str, object],
 ) -> RecordedCurves:
-    keys = [[curves[number, seed] for seed in range(arguments.seeds)] for number in range(len(samples))]
+    num_seeds = len(curves) // len(samples)
+    keys = [[curves[number, seed] for seed in range(num_seeds)] for number in range(len(samples))]
     num_patients = len(task.judged_pack.patient_ids)
     return RecordedCurves(
         header=header,
         samples=samples,
         dice=np.array([[one.dice for one in same] for same in keys], float),
+        ensembles=ensembles,
         is_test=np.arange(num_patients) >= num_patients - task.num_test_patients,
         seconds=np.array([statistics.mean(one.seconds for one in same) for same in keys]),
     )

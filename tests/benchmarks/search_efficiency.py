@@ -17,6 +17,7 @@ validation patients, as `search.tune` does; others promote the best mean.
     tpe             Optuna's TPE at full length
     priorband       PriorBand of neural-pipeline-search 0.17, if it is installed
     default         the default configuration, trained once
+    default_seeds   the average of networks of the default, as many as the budget has trainings
 
 For each kind, task and budget (2, 4, 8 and 16 whole trainings) the script prints the regret: how many Dice points the
 promoted configuration is worse than the best. The random-equivalent budget is the number of trainings that random
@@ -57,7 +58,7 @@ SHARE = 2 / 3
 """Share of a task's configurations that a replay has."""
 
 PRIORBAND = ("priorband",) if find_spec("neps") else ()
-KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default")
+KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds")
 
 Regrets = dict[int, float]
 """Regret in Dice points by budget, as a mean over replays."""
@@ -100,6 +101,8 @@ class Replay:
         pool = Pool(curves.select(np.array([0, *others])), seen=self.seed % 2)
         if self.kind == "default":
             return dict.fromkeys(BUDGETS, pool.regret(0))
+        if self.kind == "default_seeds":
+            return {budget: pool.regret_of(curves.test_of_ensemble(budget)) for budget in BUDGETS}
         max_epochs, best, found = curves.num_epochs, {}, {}
         default = 0 if self.kind == "ours" or "+" in self.kind else None
         search = _make(self.kind, self.seed, max_epochs, num_trials=pool.num_configurations)
@@ -154,7 +157,7 @@ class Pool:
                 if it was not tried, the best mean wins.
         """
         ranked = sorted(best, key=lambda place: -best[place][0])
-        if default not in best:
+        if default is None or default not in best:
             return ranked[0]
         return next(place for place in ranked if place == default or self._is_better(place, default, best))
 
@@ -165,7 +168,11 @@ class Pool:
 
     def regret(self, place: int) -> float:
         """Return how many Dice points a configuration is worse on test patients than the best."""
-        return 100 * float(self._best - self._judged[place])
+        return self.regret_of(self._judged[place])
+
+    def regret_of(self, dice: float) -> float:
+        """Return how many Dice points a Dice on test patients is worse than the best configuration's."""
+        return 100 * float(self._best - dice)
 
 
 def main(arguments: Arguments) -> None:

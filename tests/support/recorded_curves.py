@@ -30,6 +30,9 @@ class RecordedCurves:
     """The configurations; the first is the default."""
 
     dice: Float[np.ndarray, "configurations seeds epochs patients"]
+    ensembles: dict[int, Float[np.ndarray, " patients"]]
+    """The Dice of each patient by the average of so many networks of the default."""
+
     is_test: Bool[np.ndarray, " patients"]
     """Whether a patient is a test patient; the others are validation patients."""
 
@@ -51,12 +54,22 @@ class RecordedCurves:
         """The mean Dice over test patients; 0 where it is undefined."""
         return np.nan_to_num(_mean(self.dice[..., self.is_test]))
 
+    def test_of_ensemble(self, size: int) -> float:
+        """Return the mean Dice over test patients of the largest recorded ensemble that has at most so many networks.
+
+        Raises:
+            ValueError: None was recorded.
+        """
+        largest = max(one for one in self.ensembles if one <= size)
+        return float(np.nan_to_num(_mean(self.ensembles[largest][self.is_test])))
+
     def select(self, configurations: np.ndarray) -> "RecordedCurves":
         """Return the same task with these configurations only."""
         return RecordedCurves(
             header=self.header,
             samples=[self.samples[one] for one in configurations],
             dice=self.dice[configurations],
+            ensembles=self.ensembles,
             is_test=self.is_test,
             seconds=self.seconds[configurations],
         )
@@ -69,12 +82,26 @@ def _mean(dice: np.ndarray) -> np.ndarray:
 
 def write_curves(path: Path, curves: RecordedCurves) -> None:
     """Write a task to a file."""
-    stored = np.where(np.isfinite(curves.dice), np.round(curves.dice * SCALE), UNDEFINED).astype(np.uint16)
-    text = json.dumps({"header": curves.header, "samples": curves.samples})
-    arrays = {"dice": stored, "is_test": curves.is_test, "seconds": curves.seconds, "text": np.array(text)}
+    text = json.dumps({"header": curves.header, "samples": curves.samples, "ensembles": list(curves.ensembles)})
+    dice, ensembles = (_packed(one) for one in (curves.dice, np.array(list(curves.ensembles.values()))))
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
+    np.savez_compressed(
+        content,
+        dice=dice,
+        ensembles=ensembles,
+        is_test=curves.is_test,
+        seconds=curves.seconds,
+        text=np.array(text),
+    )
     write(path, content.getvalue())
+
+
+def _packed(dice: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(dice), np.round(dice * SCALE), UNDEFINED).astype(np.uint16)
+
+
+def _unpacked(stored: np.ndarray) -> np.ndarray:
+    return np.where(stored == UNDEFINED, np.nan, stored / SCALE)
 
 
 @functools.cache
@@ -82,11 +109,11 @@ def read_curves(path: Path) -> RecordedCurves:
     """Return the task in a file, which each process reads only once."""
     with np.load(path, allow_pickle=False) as arrays:
         text = json.loads(str(arrays["text"]))
-        stored = arrays["dice"]
         return RecordedCurves(
             header=text["header"],
             samples=text["samples"],
-            dice=np.where(stored == UNDEFINED, np.nan, stored / SCALE),
+            dice=_unpacked(arrays["dice"]),
+            ensembles=dict(zip(text["ensembles"], _unpacked(arrays["ensembles"]), strict=True)),
             is_test=arrays["is_test"],
             seconds=arrays["seconds"],
         )

@@ -1,0 +1,1 @@
+"""What `tests/benchmarks/record_curves.py` records, and on which patients."""
