@@ -58,10 +58,10 @@ def epoch_slices(
     return rng.permutation(np.concatenate([with_tumour, empty]))
 
 
-def num_train_batches(pack: Pack, slices: Int64[np.ndarray, " slices"], *, batch_size: int) -> int:
-    """Return the number of global batches of `train_batches`, which is the same in all epochs and on all ranks."""
-    num_tumour = int(pack.tumour_slices[slices].sum())
-    num_empty = len(slices) - num_tumour
+def num_train_batches(pack: Pack, *, batch_size: int) -> int:
+    """Return the number of global batches of `train_batches` of all slices, the same in all epochs and on all ranks."""
+    num_tumour = int(pack.tumour_slices.sum())
+    num_empty = pack.num_slices - num_tumour
     num_chosen = num_tumour + (min(num_tumour, num_empty) if num_tumour else num_empty)
     return max(num_chosen // batch_size, min(num_chosen, 1))
 

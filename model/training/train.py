@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -94,7 +93,7 @@ def train(
     """
     device = find_device(config.precision, channels_last_on_cpu=network_config.channels_last_on_cpu)
     torch.manual_seed(config.seed)  # the same weights on every rank
-    steps_per_epoch = num_train_batches(train_pack, np.arange(train_pack.num_slices), batch_size=config.batch_size)
+    steps_per_epoch = num_train_batches(train_pack, batch_size=config.batch_size)
     state = _start(network_config, config, device, steps_per_epoch)
     if resume_from is not None:
         state.restore(resume_from)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, median
 
-import numpy as np
-
 from data.loaders import num_train_batches
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.lane_plan import LanePlan
@@ -94,7 +92,7 @@ class BudgetKeeper:
                 say("Measuring an epoch of the default configuration on these machines.")
                 measured = measure_epoch(config, cohort, lanes, at_most_seconds=MEASURING_SHARE * budget.seconds)
                 costs = find_costs(measured, config, cohort, lanes.num_lanes, self.seconds + GROUP_SECONDS)
-            config = apply_plan(config, budget, costs, least_epochs(_steps_per_epoch(config, cohort)))
+            config = apply_plan(config, budget, costs, _least_epochs(config, cohort))
         return config, replace(lanes, num_lanes=min(lanes.num_lanes, config.trials))
 
     def with_time_left(self, config: SearchConfig) -> SearchConfig:
@@ -129,7 +127,7 @@ class BudgetKeeper:
         folds = _fold_trainings(config, min(len(trained), wanted.candidates + 1))
         left = costs.length(budget.amount) - costs.rounds(folds) * config.max_epochs
         most = wanted.final_seeds if "final_seeds" in config.given else _max_final_seeds(config)
-        least = least_epochs(_steps_per_epoch(config, cohort))
+        least = _least_epochs(config, cohort)
         found = _final_trainings(wanted, config.max_epochs, least, costs, left, most)
         if found.final_seeds != wanted.final_seeds:
             say(
@@ -182,9 +180,8 @@ def apply_plan(config: SearchConfig, budget: Budget, costs: Costs, least: int = 
     )
 
 
-def _steps_per_epoch(config: SearchConfig, cohort: Cohort) -> int:
-    pack = cohort.train_pack
-    return num_train_batches(pack, np.arange(pack.num_slices), batch_size=config.batch_size)
+def _least_epochs(config: SearchConfig, cohort: Cohort) -> int:
+    return least_epochs(num_train_batches(cohort.train_pack, batch_size=config.batch_size))
 
 
 def find_costs(

@@ -80,7 +80,7 @@ def time_epoch(
             epochs.append(MeasuredEpoch(seconds=result.metrics["seconds"], val_seconds=result.metrics["val_seconds"]))
     if len(epochs) == MEASURED_EPOCHS or len(times) < 2:
         return epochs[-1] if epochs else MeasuredEpoch(seconds=times[0] - began, val_seconds=0.0)
-    num_batches = num_train_batches(train_pack, np.arange(train_pack.num_slices), batch_size=config.batch_size)
+    num_batches = num_train_batches(train_pack, batch_size=config.batch_size)
     seconds = np.diff(times[:num_batches])  # of the batches of the first epoch, without its last
     training = num_batches * float(np.mean(seconds[1:] if len(seconds) > 1 else seconds))
     validation = VALIDATION_COST * training * val_pack.num_slices / train_pack.num_slices

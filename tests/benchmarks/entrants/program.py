@@ -145,8 +145,7 @@ class _Plan:
             for _ in train(network_config, config, self.pack, self.rest, halt=halt):
                 pass
         batch = statistics.mean(np.diff(times)[2:]) if len(times) > 3 else 60 * self.task.minutes
-        slices = np.arange(self.pack.num_slices)
-        return batch * num_train_batches(self.pack, slices, batch_size=config.batch_size)
+        return batch * num_train_batches(self.pack, batch_size=config.batch_size)
 
     def train(self, num_epochs: int, *, seed: int) -> tuple[SegmentationNetwork, int]:
         """Return the network after its last epoch, or when the time is up, and the number of epochs done."""
