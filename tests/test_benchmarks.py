@@ -14,7 +14,8 @@ from tests.benchmarks.entrants.comparison import compare
 from tests.benchmarks.entrants.contest import ENTRANTS, Score
 from tests.benchmarks.recording.ensembles import record_ensembles
 from tests.benchmarks.recording.task import Arguments, draw_samples, read_task
-from tests.benchmarks.search_efficiency import BUDGETS, Pool, Replay, equivalent, summary
+from tests.benchmarks.replays import BUDGETS, Pool, Replay
+from tests.benchmarks.search_efficiency import equivalent, summary
 from tests.support.recorded_curves import RecordedCurves, read_curves, write_curves
 from tests.support.searching import in_space
 
@@ -108,7 +109,7 @@ def test_more_networks_of_the_default_regret_less(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.parametrize("kind", ["ours", "random", "tpe", "stock", "optuna", "prior_gp+none"])
+@pytest.mark.parametrize("kind", ["ours", "planned", "random", "tpe", "stock", "optuna", "prior_gp+none"])
 def test_replay_of_a_search_regrets_less_after_more_trainings(tmp_path, kind):
     write_curves(tmp_path / "made.npz", recorded())
     found = Replay(file=tmp_path / "made.npz", kind=kind, num_lanes=2, seed=0).regrets()

@@ -10,6 +10,7 @@ program promote another configuration than the default only if it is better by m
 validation patients, as `search.tune` does; others promote the best mean.
 
     ours            the searcher and scheduler of `search.tune`'s defaults
+    planned         the same within what `--budget` plans: fewer trials, and an average of final seeds at the end
     NAME+NAME       another searcher and scheduler (`--also prior_gp+none`), beginning with the default
     random          random configurations, each trained to the end
     stock           Ray's OptunaSearch and ASHAScheduler with their defaults
@@ -27,41 +28,16 @@ search needs for the same regret, as a multiple of the budget. The last line of 
 import itertools
 import json
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
-from search.config import SearchConfig
-from search.coordination.coordinator import Coordinator
-from search.coordination.trial_progress import Leg
-from search.promotion.ranking import paired_gain
 from search.record.provenance import commit
-from search.scheduling.schedulers import SCHEDULERS
-from search.space import CORE, default_sample
-from search.suggestion.searcher import OptunaSearcher
-from search.suggestion.unit_cube import UnitCube
-from tests.support.fakes import Rows
-from tests.support.peers import OptunaAlone, PriorBand, StockRay
-from tests.support.recorded_curves import RecordedCurves, read_curves
-from tests.support.simulation import SimulatedSearch, simulate
-
-BUDGETS = (1, 2, 4, 8, 16, 32)
-"""Whole trainings after which the promoted configuration is judged."""
-
-SHARE = 2 / 3
-"""Share of a task's configurations that a replay has."""
-
-PRIORBAND = ("priorband",) if find_spec("neps") else ()
-KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds")
-
-Regrets = dict[int, float]
-"""Regret in Dice points by budget, as a mean over replays."""
+from tests.benchmarks.replays import BUDGETS, KINDS, Regrets, Replay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,97 +58,6 @@ class Arguments:
 
     folder: Path = Path(__file__).parent / "results" / "curves"
     """Where the tasks are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replay:
-    """One search on one task."""
-
-    file: Path
-    kind: str
-    num_lanes: int
-    seed: int
-
-    def regrets(self) -> Regrets:
-        """Return the regret after each budget; without an end, that of the last epoch that the search trained."""
-        curves = read_curves(self.file)
-        rng = np.random.default_rng(self.seed)
-        others = 1 + rng.permutation(len(curves.samples) - 1)[: int(SHARE * (len(curves.samples) - 1))]
-        pool = Pool(curves.select(np.array([0, *others])), seen=self.seed % 2)
-        if self.kind == "default":
-            return dict.fromkeys(BUDGETS, pool.regret(0))
-        if self.kind == "default_seeds":
-            return {budget: pool.regret_of(curves.test_of_ensemble(budget)) for budget in BUDGETS}
-        max_epochs, best, found = curves.num_epochs, {}, {}
-        default = 0 if self.kind == "ours" or "+" in self.kind else None
-        search = _make(self.kind, self.seed, max_epochs, num_trials=pool.num_configurations)
-        epochs = simulate(search, pool.dice, max_epochs=max_epochs, num_lanes=self.num_lanes)
-        for spent, (_, leg, epoch, dice) in enumerate(epochs, start=1):
-            place = pool.place(leg)
-            best[place] = max(best.get(place, (-1.0, 0)), (dice, epoch))
-            if spent % max_epochs == 0:
-                found[spent // max_epochs] = pool.regret(pool.promote(best, default))
-            if spent == max(BUDGETS) * max_epochs:
-                break
-        last = pool.regret(pool.promote(best, default))
-        return {budget: found.get(budget, last) for budget in BUDGETS}
-
-
-class Pool:
-    """The configurations of a task, each of which is tried at most once."""
-
-    def __init__(self, curves: RecordedCurves, *, seen: int) -> None:
-        """Begin with none tried; the search sees the trainings with the seed `seen`, and is judged by the others."""
-        self._cube = UnitCube(CORE)
-        self._points = self._cube.encode(*curves.samples)
-        self._seen = curves.validation[:, seen]
-        self._by_patient = curves.dice[:, seen][:, :, ~curves.is_test]
-        self._judged = np.delete(curves.test[:, :, -1], seen, axis=1).mean(1)
-        self._best = curves.test[:, :, -1].mean(1).max()
-        self._places: dict[int, int] = {}
-
-    @property
-    def num_configurations(self) -> int:
-        """Number of configurations, which is also that of the trials of a search."""
-        return len(self._points)
-
-    def place(self, leg: Leg) -> int:
-        """Return the configuration that a trial follows: the nearest that no other trial follows."""
-        if leg.number not in self._places:
-            distances = ((self._points - self._cube.encode(leg.sample)) ** 2).sum(1)
-            distances[list(self._places.values())] = np.inf
-            self._places[leg.number] = int(distances.argmin())
-        return self._places[leg.number]
-
-    def dice(self, leg: Leg, epoch: int) -> float:
-        """Return the validation Dice of a trial after an epoch."""
-        return float(self._seen[self.place(leg), epoch - 1])
-
-    def promote(self, best: Mapping[int, tuple[float, int]], default: int | None) -> int:
-        """Return the configuration with the best validation Dice, as `search.promote` would rank them.
-
-        Args:
-            best: The best Dice of each configuration, and its epoch.
-            default: A configuration that another must beat by more than the standard error over patients; if None, or
-                if it was not tried, the best mean wins.
-        """
-        ranked = sorted(best, key=lambda place: -best[place][0])
-        if default is None or default not in best:
-            return ranked[0]
-        return next(place for place in ranked if place == default or self._is_better(place, default, best))
-
-    def _is_better(self, place: int, other: int, best: Mapping[int, tuple[float, int]]) -> bool:
-        before, after = (self._by_patient[one, best[one][1] - 1].tolist() for one in (other, place))
-        gain, error = paired_gain(before, after)
-        return gain > error
-
-    def regret(self, place: int) -> float:
-        """Return how many Dice points a configuration is worse on test patients than the best."""
-        return self.regret_of(self._judged[place])
-
-    def regret_of(self, dice: float) -> float:
-        """Return how many Dice points a Dice on test patients is worse than the best configuration's."""
-        return 100 * float(self._best - dice)
 
 
 def main(arguments: Arguments) -> None:
@@ -215,22 +100,6 @@ def equivalent(regret: float, peer: Regrets) -> float:
     if regret >= lowest[0]:
         return float(budgets[0])
     return float(np.interp(-regret, -lowest, budgets))
-
-
-def _make(kind: str, seed: int, max_epochs: int, *, num_trials: int) -> SimulatedSearch:
-    peers = {"stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
-    if kind in peers:
-        return peers[kind](num_trials, seed, max_epochs)
-    config = SearchConfig(trials=num_trials, max_epochs=max_epochs, begin_with_default=kind not in ("random", "tpe"))
-    names = {"ours": f"{config.searcher}+{config.scheduler}", "random": "random+none", "tpe": "tpe+none"}
-    searcher, scheduler = names.get(kind, kind).split("+")
-    first = [default_sample(CORE)] if config.begin_with_default else []
-    return Coordinator(
-        OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=num_trials, max_epochs=max_epochs, first=first),
-        SCHEDULERS[scheduler].make(config.scheduler_request()),
-        num_trials=num_trials,
-        listener=Rows(),
-    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,169 @@
+"""Replays of searches on recorded learning curves: what they would promote within a budget, and what it is worth."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from search.config import SearchConfig
+from search.coordination.coordinator import Coordinator
+from search.coordination.trial_progress import Leg
+from search.planning.budget import parse_budget
+from search.planning.costs import IN_EPOCHS
+from search.planning.plan import Fixed, plan
+from search.promotion.ranking import paired_gain
+from search.scheduling.schedulers import SCHEDULERS
+from search.space import CORE, default_sample
+from search.suggestion.searcher import OptunaSearcher
+from search.suggestion.unit_cube import UnitCube
+from tests.support.fakes import Rows
+from tests.support.peers import OptunaAlone, PriorBand, StockRay
+from tests.support.recorded_curves import RecordedCurves, read_curves
+from tests.support.simulation import SimulatedSearch, simulate
+
+BUDGETS = (1, 2, 4, 8, 16, 32)
+"""Whole trainings after which the promoted configuration is judged."""
+
+SHARE = 2 / 3
+"""Share of a task's configurations that a replay has."""
+
+PRIORBAND = ("priorband",) if find_spec("neps") else ()
+KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", "planned")
+
+Regrets = dict[int, float]
+"""Regret in Dice points by budget, as a mean over replays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """One search on one task."""
+
+    file: Path
+    kind: str
+    num_lanes: int
+    seed: int
+
+    def regrets(self) -> Regrets:
+        """Return the regret after each budget; without an end, that of the last epoch that the search trained."""
+        curves = read_curves(self.file)
+        rng = np.random.default_rng(self.seed)
+        others = 1 + rng.permutation(len(curves.samples) - 1)[: int(SHARE * (len(curves.samples) - 1))]
+        pool = Pool(curves.select(np.array([0, *others])), seen=self.seed % 2)
+        if self.kind == "default":
+            return dict.fromkeys(BUDGETS, pool.regret(0))
+        if self.kind == "default_seeds":
+            return {budget: pool.regret_of(curves.test_of_ensemble(budget)) for budget in BUDGETS}
+        if self.kind == "planned":
+            return {budget: self._regret_of_plan(budget, curves, pool) for budget in BUDGETS}
+        found = self._promoted(curves.num_epochs, pool, num_trials=pool.num_configurations)
+        after = list(itertools.islice(found, max(BUDGETS) * curves.num_epochs))
+        ends = {budget: min(budget * curves.num_epochs, len(after)) for budget in BUDGETS}
+        return {budget: pool.regret(after[end - 1]) for budget, end in ends.items()}
+
+    def _promoted(self, max_epochs: int, pool: "Pool", *, num_trials: int) -> Iterator[int]:
+        """Yield, after every epoch of a search, the configuration that would be promoted if it ended there."""
+        default = 0 if self.kind in ("ours", "planned") or "+" in self.kind else None
+        search = _make(self.kind, self.seed, max_epochs, num_trials=num_trials)
+        best: dict[int, tuple[float, int]] = {}
+        for _, leg, epoch, dice in simulate(search, pool.dice, max_epochs=max_epochs, num_lanes=self.num_lanes):
+            place = pool.place(leg)
+            best[place] = max(best.get(place, (-1.0, 0)), (dice, epoch))
+            yield pool.promote(best, default)
+
+    def _regret_of_plan(self, budget: int, curves: RecordedCurves, pool: "Pool") -> float:
+        """Return the regret of what `--budget` makes of a budget: a search, and an average of final seeds.
+
+        Averages are recorded for the default alone, and taken to gain as much for any other configuration.
+        """
+        max_epochs = curves.num_epochs
+        found = plan(parse_budget(f"{budget * max_epochs} epochs"), IN_EPOCHS, Fixed(max_epochs=max_epochs))
+        pool = pool.again()
+        *_, winner = self._promoted(max_epochs, pool, num_trials=min(found.trials, pool.num_configurations))
+        averaged = curves.test_of_ensemble(max(1, found.final_seeds)) - curves.test_of_ensemble(1)
+        return pool.regret(winner) - 100 * averaged
+
+
+class Pool:
+    """The configurations of a task, each of which is tried at most once."""
+
+    def __init__(self, curves: RecordedCurves, *, seen: int) -> None:
+        """Begin with none tried; the search sees the trainings with the seed `seen`, and is judged by the others."""
+        self._begin = partial(Pool, curves, seen=seen)
+        self._cube = UnitCube(CORE)
+        self._points = self._cube.encode(*curves.samples)
+        self._seen = curves.validation[:, seen]
+        self._by_patient = curves.dice[:, seen][:, :, ~curves.is_test]
+        self._judged = np.delete(curves.test[:, :, -1], seen, axis=1).mean(1)
+        self._best = curves.test[:, :, -1].mean(1).max()
+        self._places: dict[int, int] = {}
+
+    @property
+    def num_configurations(self) -> int:
+        """Number of configurations, which is also that of the trials of a search."""
+        return len(self._points)
+
+    def again(self) -> "Pool":
+        """Return the pool as it was when no configuration had been tried."""
+        return self._begin()
+
+    def place(self, leg: Leg) -> int:
+        """Return the configuration that a trial follows: the nearest that no other trial follows."""
+        if leg.number not in self._places:
+            distances = ((self._points - self._cube.encode(leg.sample)) ** 2).sum(1)
+            distances[list(self._places.values())] = np.inf
+            self._places[leg.number] = int(distances.argmin())
+        return self._places[leg.number]
+
+    def dice(self, leg: Leg, epoch: int) -> float:
+        """Return the validation Dice of a trial after an epoch."""
+        return float(self._seen[self.place(leg), epoch - 1])
+
+    def promote(self, best: Mapping[int, tuple[float, int]], default: int | None) -> int:
+        """Return the configuration with the best validation Dice, as `search.promote` would rank them.
+
+        Args:
+            best: The best Dice of each configuration, and its epoch.
+            default: A configuration that another must beat by more than the standard error over patients; if None, or
+                if it was not tried, the best mean wins.
+        """
+        ranked = sorted(best, key=lambda place: -best[place][0])
+        if default is None or default not in best:
+            return ranked[0]
+        return next(place for place in ranked if place == default or self._is_better(place, default, best))
+
+    def _is_better(self, place: int, other: int, best: Mapping[int, tuple[float, int]]) -> bool:
+        before, after = (self._by_patient[one, best[one][1] - 1].tolist() for one in (other, place))
+        gain, error = paired_gain(before, after)
+        return gain > error
+
+    def regret(self, place: int) -> float:
+        """Return how many Dice points a configuration is worse on test patients than the best."""
+        return self.regret_of(self._judged[place])
+
+    def regret_of(self, dice: float) -> float:
+        """Return how many Dice points a Dice on test patients is worse than the best configuration's."""
+        return 100 * float(self._best - dice)
+
+
+def _make(kind: str, seed: int, max_epochs: int, *, num_trials: int) -> SimulatedSearch:
+    peers = {"stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
+    if kind in peers:
+        return peers[kind](num_trials, seed, max_epochs)
+    config = SearchConfig(trials=num_trials, max_epochs=max_epochs, begin_with_default=kind not in ("random", "tpe"))
+    names = {
+        **dict.fromkeys(("ours", "planned"), f"{config.searcher}+{config.scheduler}"),
+        "random": "random+none",
+        "tpe": "tpe+none",
+    }
+    searcher, scheduler = names.get(kind, kind).split("+")
+    first = [default_sample(CORE)] if config.begin_with_default else []
+    return Coordinator(
+        OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=num_trials, max_epochs=max_epochs, first=first),
+        SCHEDULERS[scheduler].make(config.scheduler_request()),
+        num_trials=num_trials,
+        listener=Rows(),
+    )
