@@ -10,8 +10,13 @@ from data.errors import UserError
 from search.coordination.trial_progress import Leg
 from search.promotion.ranking import paired_gains
 from search.space import CORE, default_sample
+from search.suggestion.gaussian_process import Prior
+from search.suggestion.unit_cube import UnitCube
 from tests.benchmarks.entrants.comparison import compare
 from tests.benchmarks.entrants.contest import ENTRANTS, Score
+from tests.benchmarks.learn_prior import Arguments as LearnArguments
+from tests.benchmarks.learn_prior import ends_of, learn_prior, read_priors
+from tests.benchmarks.learn_prior import main as learn_belief
 from tests.benchmarks.recording.ensembles import record_ensembles
 from tests.benchmarks.recording.task import Arguments, draw_samples, read_task
 from tests.benchmarks.replays import BUDGETS, Pool, Replay
@@ -108,8 +113,50 @@ def test_more_networks_of_the_default_regret_less(tmp_path):
     assert found[1] > found[2] == found[32]
 
 
+def drawn(prior: Prior, seed: int, source: str) -> RecordedCurves:
+    """Return a task whose ends are drawn from a belief, after rising by a tenth in the second half."""
+    rng, samples = np.random.default_rng(seed), draw_samples(41)
+    points = UnitCube(CORE).encode(*samples)
+    covariance = prior.covariance(points, points, points[0])
+    ends = rng.multivariate_normal(prior.mean(points, points[0]), covariance)[:, None] + rng.normal(
+        0, prior.noise, (41, 2)
+    )
+    rise = np.where(np.arange(1, 28) <= 14, -0.1, 0.0)
+    return RecordedCurves(
+        header={"data": source},
+        samples=samples,
+        dice=(ends[:, :, None] + rise)[..., None].repeat(2, axis=3),
+        ensembles={},
+        is_test=np.array([False, True]),
+        seconds=np.ones(41),
+    )
+
+
+def test_belief_is_learned_from_tasks():
+    truth = Prior(level=0.7, level_deviation=0.02, depth=0.08, amplitude=0.02, length=0.4, noise=0.01)
+    tasks = [drawn(truth, seed, "made") for seed in range(4)]
+    learned = learn_prior(tasks)
+    unseen = ends_of(drawn(truth, 4, "made"))
+    assert unseen.log_likelihood(Prior()) + 0.15 < unseen.log_likelihood(learned)
+    assert unseen.log_likelihood(learned) == pytest.approx(unseen.log_likelihood(truth), abs=0.15)
+    assert learned.gains == pytest.approx((0.1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.0), abs=1e-3)
+    assert max(learned.gain_deviations) < 1e-3
+
+
+def test_belief_for_a_task_is_learned_from_other_patients(tmp_path, capsys):
+    for name, seed, source in (("a_0", 0, "phantom:24"), ("a_1", 1, "phantom:9"), ("b", 2, "kaggle_3m")):
+        write_curves(tmp_path / f"{name}.npz", drawn(Prior(noise=0.01), seed, source))
+    learn_belief(LearnArguments(folder=tmp_path, out=tmp_path / "priors.json"))
+    found = read_priors(tmp_path / "priors.json")
+    assert found["a_0"] == found["a_1"] == learn_prior([read_curves(tmp_path / "b.npz")])
+    assert found["b"] != found["a_0"]
+    assert capsys.readouterr().out.count("with one from the other tasks") == 3
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.parametrize("kind", ["ours", "planned", "random", "tpe", "stock", "optuna", "prior_gp+none"])
+@pytest.mark.parametrize(
+    "kind", ["ours", "planned", "random", "tpe", "stock", "optuna", "prior_gp+none", "planned:prior_gp+asha"]
+)
 def test_replay_of_a_search_regrets_less_after_more_trainings(tmp_path, kind):
     write_curves(tmp_path / "made.npz", recorded())
     found = Replay(file=tmp_path / "made.npz", kind=kind, num_lanes=2, seed=0).regrets()

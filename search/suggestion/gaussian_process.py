@@ -34,18 +34,12 @@ NEAR = 0.1
 """Standard deviation of a candidate around one of the best trials, as a share of the axis."""
 
 SHARES = (0.0, 0.1, 0.33, 0.5, 0.67, 0.8, 1.0)
-"""Shares of the schedule at which the two tables below hold; they are interpolated."""
-
-GAINS = (0.4, 0.3, 0.09, 0.05, 0.018, 0.006, 0.0)
-"""What the rest of the schedule adds to the Dice, on average."""
-
-DEVIATIONS = (0.5, 0.16, 0.09, 0.05, 0.025, 0.015, 0.0)
-"""The standard deviation of that gain between trials."""
+"""Shares of the schedule at which `gains` and `gain_deviations` hold; they are interpolated."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kernel:
-    """The belief before the first trial, in Dice and in shares of an axis."""
+class Prior:
+    """The belief before the first trial, in Dice and in shares of an axis (tests/benchmarks/learn_prior.py)."""
 
     level: float = 0.65
     """Dice of the default."""
@@ -64,6 +58,12 @@ class Kernel:
 
     noise: float = 0.02
     """Standard deviation between two trainings of one configuration."""
+
+    gains: tuple[float, ...] = (0.4, 0.3, 0.09, 0.05, 0.018, 0.006, 0.0)
+    """What the rest of the schedule adds to the Dice on average, after each of SHARES."""
+
+    gain_deviations: tuple[float, ...] = (0.5, 0.16, 0.09, 0.05, 0.025, 0.015, 0.0)
+    """The standard deviation of that gain between trials."""
 
     lowest: float = 0.25
     """A Dice further than this below the best counts as being so far below it. How bad a bad trial is tells nothing
@@ -93,7 +93,7 @@ class Kernel:
 class Posterior:
     """What the process believes after the observations."""
 
-    kernel: Kernel
+    prior: Prior
     centre: np.ndarray
     points: Points
     factor: np.ndarray
@@ -103,22 +103,20 @@ class Posterior:
 
     def predict(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean and the standard deviation of the Dice at points."""
-        covariance = self.kernel.covariance(points, self.points, self.centre)
-        mean = self.kernel.mean(points, self.centre) + covariance @ self.weights
+        covariance = self.prior.covariance(points, self.points, self.centre)
+        mean = self.prior.mean(points, self.centre) + covariance @ self.weights
         known = np.linalg.solve(self.factor, covariance.T)
-        prior = self.kernel.variance(points, self.centre)
-        return mean, np.sqrt(np.maximum(prior - (known**2).sum(0), 1e-12))
+        variance = self.prior.variance(points, self.centre) - (known**2).sum(0)
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
 
 
-def condition(
-    kernel: Kernel, centre: np.ndarray, points: Points, dices: np.ndarray, deviations: np.ndarray
-) -> Posterior:
+def condition(prior: Prior, centre: np.ndarray, points: Points, dices: np.ndarray, deviations: np.ndarray) -> Posterior:
     """Return the posterior after observations, whose noise has these standard deviations."""
-    covariance = kernel.covariance(points, points, centre) + np.diag(deviations**2 + 1e-9)
+    covariance = prior.covariance(points, points, centre) + np.diag(deviations**2 + 1e-9)
     factor = np.linalg.cholesky(covariance)
-    residuals = np.linalg.solve(factor, dices - kernel.mean(points, centre))
+    residuals = np.linalg.solve(factor, dices - prior.mean(points, centre))
     weights = np.linalg.solve(factor.T, residuals)
-    return Posterior(kernel=kernel, centre=centre, points=points, factor=factor, weights=weights)
+    return Posterior(prior=prior, centre=centre, points=points, factor=factor, weights=weights)
 
 
 SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -127,12 +125,12 @@ SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 class GaussianProcessSampler(BaseSampler):
     """Suggests the candidate with the largest expected improvement at the end of its training."""
 
-    def __init__(self, *, seed: int, max_epochs: int, default: Sample, kernel: Kernel | None = None) -> None:
+    def __init__(self, *, seed: int, max_epochs: int, default: Sample, prior: Prior | None = None) -> None:
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
         self._max_epochs = max_epochs
         self._default = default
-        self._kernel = kernel or Kernel()
+        self._prior = prior or Prior()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the axes that all trials have."""
@@ -172,19 +170,19 @@ class GaussianProcessSampler(BaseSampler):
         """Return the posterior after the observed trials, as if the running ones had reached what it expects."""
         curves = [one.intermediate_values for one in observed]
         shares = np.array([min(1.0, max(curve) / self._max_epochs) for curve in curves])
-        dices = np.array([curve[max(curve)] for curve in curves]) + np.interp(shares, SHARES, GAINS)
-        dices = np.maximum(dices, dices.max() - self._kernel.lowest)
-        deviations = np.hypot(self._kernel.noise, np.interp(shares, SHARES, DEVIATIONS))
-        posterior = condition(self._kernel, centre, points, dices, deviations)
+        dices = np.array([curve[max(curve)] for curve in curves]) + np.interp(shares, SHARES, self._prior.gains)
+        dices = np.maximum(dices, dices.max() - self._prior.lowest)
+        deviations = np.hypot(self._prior.noise, np.interp(shares, SHARES, self._prior.gain_deviations))
+        posterior = condition(self._prior, centre, points, dices, deviations)
         if not len(running):
             return posterior
         believed, _ = posterior.predict(running)
         return condition(
-            self._kernel,
+            self._prior,
             centre,
             np.concatenate([points, running]),
             np.concatenate([dices, believed]),
-            np.concatenate([deviations, np.full(len(running), self._kernel.noise)]),
+            np.concatenate([deviations, np.full(len(running), self._prior.noise)]),
         )
 
 

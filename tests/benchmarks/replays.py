@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,8 @@ from search.planning.plan import Fixed, plan
 from search.promotion.ranking import paired_gain
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, default_sample
+from search.suggestion.gaussian_process import GaussianProcessSampler, Prior
+from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.searcher import OptunaSearcher
 from search.suggestion.unit_cube import UnitCube
 from tests.support.fakes import Rows
@@ -31,8 +33,9 @@ BUDGETS = (1, 2, 4, 8, 16, 32)
 SHARE = 2 / 3
 """Share of a task's configurations that a replay has."""
 
+PLANNED = "planned"
 PRIORBAND = ("priorband",) if find_spec("neps") else ()
-KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", "planned")
+KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", PLANNED)
 
 Regrets = dict[int, float]
 """Regret in Dice points by budget, as a mean over replays."""
@@ -46,6 +49,8 @@ class Replay:
     kind: str
     num_lanes: int
     seed: int
+    prior: Prior | None = None
+    """What `prior_gp` believes before the first trial; None for what the program ships."""
 
     def regrets(self) -> Regrets:
         """Return the regret after each budget; without an end, that of the last epoch that the search trained."""
@@ -57,7 +62,7 @@ class Replay:
             return dict.fromkeys(BUDGETS, pool.regret(0))
         if self.kind == "default_seeds":
             return {budget: pool.regret_of(curves.test_of_ensemble(budget)) for budget in BUDGETS}
-        if self.kind == "planned":
+        if self.kind.startswith(PLANNED):
             return {budget: self._regret_of_plan(budget, curves, pool) for budget in BUDGETS}
         found = self._promoted(curves.num_epochs, pool, num_trials=pool.num_configurations)
         after = list(itertools.islice(found, max(BUDGETS) * curves.num_epochs))
@@ -66,8 +71,8 @@ class Replay:
 
     def _promoted(self, max_epochs: int, pool: "Pool", *, num_trials: int) -> Iterator[int]:
         """Yield, after every epoch of a search, the configuration that would be promoted if it ended there."""
-        default = 0 if self.kind in ("ours", "planned") or "+" in self.kind else None
-        search = _make(self.kind, self.seed, max_epochs, num_trials=num_trials)
+        default = 0 if self.kind in ("ours", PLANNED) or "+" in self.kind else None
+        search = self._search(max_epochs, num_trials)
         best: dict[int, tuple[float, int]] = {}
         for _, leg, epoch, dice in simulate(search, pool.dice, max_epochs=max_epochs, num_lanes=self.num_lanes):
             place = pool.place(leg)
@@ -85,6 +90,38 @@ class Replay:
         *_, winner = self._promoted(max_epochs, pool, num_trials=min(found.trials, pool.num_configurations))
         averaged = curves.test_of_ensemble(max(1, found.final_seeds)) - curves.test_of_ensemble(1)
         return pool.regret(winner) - 100 * averaged
+
+    def _search(self, max_epochs: int, num_trials: int) -> SimulatedSearch:
+        """Return the search before its first trial."""
+        kind = self.kind.removeprefix(PLANNED).removeprefix(":")
+        peers = {"stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
+        if kind in peers:
+            return peers[kind](num_trials, self.seed, max_epochs)
+        is_ours = kind not in ("random", "tpe")
+        config = SearchConfig(trials=num_trials, max_epochs=max_epochs, begin_with_default=is_ours)
+        ours = f"{config.searcher}+{config.scheduler}"
+        names = {"": ours, "ours": ours, "random": "random+none", "tpe": "tpe+none"}
+        searcher, scheduler = names.get(kind, kind).split("+")
+        SAMPLERS["prior_gp"] = replace(SAMPLERS["prior_gp"], make=self._prior_gp)  # in the process of this replay
+        return Coordinator(
+            OptunaSearcher(
+                CORE,
+                sampler=searcher,
+                seed=self.seed,
+                num_trials=num_trials,
+                max_epochs=max_epochs,
+                first=[default_sample(CORE)] if is_ours else [],
+            ),
+            SCHEDULERS[scheduler].make(config.scheduler_request()),
+            num_trials=num_trials,
+            listener=Rows(),
+        )
+
+    def _prior_gp(self, request: SamplerRequest) -> GaussianProcessSampler:
+        default = default_sample(request.space)
+        return GaussianProcessSampler(
+            seed=request.seed, max_epochs=request.max_epochs, default=default, prior=self.prior
+        )
 
 
 class Pool:
@@ -147,23 +184,3 @@ class Pool:
     def regret_of(self, dice: float) -> float:
         """Return how many Dice points a Dice on test patients is worse than the best configuration's."""
         return 100 * float(self._best - dice)
-
-
-def _make(kind: str, seed: int, max_epochs: int, *, num_trials: int) -> SimulatedSearch:
-    peers = {"stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
-    if kind in peers:
-        return peers[kind](num_trials, seed, max_epochs)
-    config = SearchConfig(trials=num_trials, max_epochs=max_epochs, begin_with_default=kind not in ("random", "tpe"))
-    names = {
-        **dict.fromkeys(("ours", "planned"), f"{config.searcher}+{config.scheduler}"),
-        "random": "random+none",
-        "tpe": "tpe+none",
-    }
-    searcher, scheduler = names.get(kind, kind).split("+")
-    first = [default_sample(CORE)] if config.begin_with_default else []
-    return Coordinator(
-        OptunaSearcher(CORE, sampler=searcher, seed=seed, num_trials=num_trials, max_epochs=max_epochs, first=first),
-        SCHEDULERS[scheduler].make(config.scheduler_request()),
-        num_trials=num_trials,
-        listener=Rows(),
-    )

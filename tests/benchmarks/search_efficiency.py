@@ -11,7 +11,8 @@ validation patients, as `search.tune` does; others promote the best mean.
 
     ours            the searcher and scheduler of `search.tune`'s defaults
     planned         the same within what `--budget` plans: fewer trials, and an average of final seeds at the end
-    NAME+NAME       another searcher and scheduler (`--also prior_gp+none`), beginning with the default
+    NAME+NAME       another searcher and scheduler (`--also prior_gp+none`), beginning with the default; a plan with
+                    them is planned:NAME+NAME
     random          random configurations, each trained to the end
     stock           Ray's OptunaSearch and ASHAScheduler with their defaults
     optuna          Optuna alone, with its TPE and its HyperbandPruner
@@ -37,6 +38,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.record.provenance import commit
+from tests.benchmarks.learn_prior import read_priors
 from tests.benchmarks.replays import BUDGETS, KINDS, Regrets, Replay
 
 
@@ -54,10 +56,14 @@ class Arguments:
     """Numbers of trials that run at the same time."""
 
     also: tuple[str, ...] = ()
-    """Further kinds of search, as SEARCHER+SCHEDULER."""
+    """Further kinds of search, as SEARCHER+SCHEDULER or planned:SEARCHER+SCHEDULER."""
 
     folder: Path = Path(__file__).parent / "results" / "curves"
     """Where the tasks are."""
+
+    priors: Path = Path(__file__).parent / "results" / "priors.json"
+    """What learn_prior.py learned. A replay with `prior_gp` gets what was learned from other tasks, if the file is
+    there."""
 
 
 def main(arguments: Arguments) -> None:
@@ -68,10 +74,14 @@ def main(arguments: Arguments) -> None:
         )
     files = [arguments.folder / f"{name}.npz" for name in tasks]
     kinds = (*KINDS, *arguments.also)
+    priors = read_priors(arguments.priors) if arguments.priors.exists() else {}
     report: dict[str, dict[str, Regrets]] = {}
     with ProcessPoolExecutor() as pool:
         for num_lanes, file, kind in itertools.product(arguments.lanes, files, kinds):
-            replays = [Replay(file=file, kind=kind, num_lanes=num_lanes, seed=seed) for seed in range(arguments.seeds)]
+            replays = [
+                Replay(file=file, kind=kind, num_lanes=num_lanes, seed=seed, prior=priors.get(file.stem))
+                for seed in range(arguments.seeds)
+            ]
             found = list(pool.map(Replay.regrets, replays))
             means = {budget: float(np.mean([one[budget] for one in found])) for budget in BUDGETS}
             report.setdefault(f"{kind} x{num_lanes}", {})[file.stem] = means

@@ -7,7 +7,7 @@ import pytest
 
 from search.record.trials import State
 from search.space import CORE, WIDE, default_sample
-from search.suggestion.gaussian_process import Kernel, condition, expected_improvement
+from search.suggestion.gaussian_process import Prior, condition, expected_improvement
 from search.suggestion.unit_cube import UnitCube
 from tests.support.searching import FULL, MAX_EPOCHS, in_space, make_searcher, samples_of, search, train
 
@@ -15,15 +15,15 @@ CENTRE = np.array([0.5, 0.5])
 
 
 def test_belief_is_a_bowl_around_the_default_by_hand():
-    kernel = Kernel(level=0.7, depth=0.04, width=0.25)
+    prior = Prior(level=0.7, depth=0.04, width=0.25)
     points = np.array([[0.5, 0.5], [0.75, 0.5], [1.0, 0.75]])
-    assert kernel.mean(points, CENTRE) == pytest.approx([0.7, 0.68, 0.7 - 0.04 * (2.0 + 0.5)])
-    assert kernel.variance(points, CENTRE) == pytest.approx(np.diag(kernel.covariance(points, points, CENTRE)))
+    assert prior.mean(points, CENTRE) == pytest.approx([0.7, 0.68, 0.7 - 0.04 * (2.0 + 0.5)])
+    assert prior.variance(points, CENTRE) == pytest.approx(np.diag(prior.covariance(points, points, CENTRE)))
 
 
 def test_posterior_of_one_observation_by_hand():
-    kernel = Kernel(level=0.6, level_deviation=0.1, depth=0.0, depth_deviation=0.0, amplitude=0.0, noise=0.1)
-    posterior = condition(kernel, CENTRE, CENTRE[None], np.array([0.8]), np.array([0.1]))
+    prior = Prior(level=0.6, level_deviation=0.1, depth=0.0, depth_deviation=0.0, amplitude=0.0, noise=0.1)
+    posterior = condition(prior, CENTRE, CENTRE[None], np.array([0.8]), np.array([0.1]))
     mean, deviation = posterior.predict(np.array([[0.1, 0.9]]))
     assert mean == pytest.approx([0.7], abs=1e-4)  # halfway: belief and observation are equally sure
     assert deviation == pytest.approx([0.1 / math.sqrt(2)], abs=1e-4)
@@ -33,7 +33,7 @@ def test_posterior_passes_near_what_it_has_seen_and_is_less_sure_far_away():
     rng = np.random.default_rng(0)
     points = rng.uniform(size=(12, 2))
     dices = 0.7 - 0.2 * ((points - 0.8) ** 2).sum(1)  # the best is not the default
-    posterior = condition(Kernel(), CENTRE, points, dices, np.full(12, 0.005))
+    posterior = condition(Prior(), CENTRE, points, dices, np.full(12, 0.005))
     mean, deviation = posterior.predict(points)
     assert mean == pytest.approx(dices, abs=0.01)
     corner, sure = posterior.predict(np.array([[0.8, 0.8]])), posterior.predict(CENTRE[None])
