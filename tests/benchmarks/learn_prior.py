@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -97,11 +98,12 @@ def _source(task: RecordedCurves) -> str:
 
 def read_priors(path: Path) -> dict[str, Prior]:
     """Return, for each task, what was learned from the others."""
-    found = json.loads(path.read_text())["without"].items()
-    return {
-        name: Prior(**{key: tuple(one) if isinstance(one, list) else one for key, one in values.items()})
-        for name, values in found
-    }
+    return {name: _prior(values) for name, values in json.loads(path.read_text())["without"].items()}
+
+
+def _prior(values: dict[str, Any]) -> Prior:
+    gains, deviations = (tuple(values.pop(name)) for name in ("gains", "gain_deviations"))
+    return Prior(**values, gains=gains, gain_deviations=deviations)
 
 
 def ends_of(task: RecordedCurves) -> Ends:
