@@ -6,35 +6,25 @@ smooth deviation from the bowl. A trial that was stopped early counts as well: i
 epochs usually add, is an observation with more noise.
 
 References: Rasmussen & Williams 2006, section 2.7 (explicit basis functions with a prior on their weights); Jones et
-al. 1998, doi:10.1023/A:1008306431147 (expected improvement); Ginsbourger et al. 2010 (the kriging believer, for trials
-that are still running); Swersky et al. 2014, arXiv:1406.3896 (freeze-thaw: unfinished curves as observations).
+al. 1998, doi:10.1023/A:1008306431147 (expected improvement); Swersky et al. 2014, arXiv:1406.3896 (freeze-thaw:
+unfinished curves as observations).
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
 
-from search.record.trials import Sample
-from search.suggestion.unit_cube import Points, UnitCube
-
-NUM_CANDIDATES = 1000
-"""Number of candidates of each kind: anywhere in the space, and near the best trials."""
-
-NUM_BEST = 5
-"""Number of the best trials near which candidates are drawn."""
-
-NEAR = 0.1
-"""Standard deviation of a candidate around one of the best trials, as a share of the axis."""
+from search.suggestion.unit_cube import Points
 
 SHARES = (0.0, 0.1, 0.33, 0.5, 0.67, 0.8, 1.0)
 """Shares of the schedule at which `gains` and `gain_deviations` hold; they are interpolated."""
+
+
+def matern(one: Points, other: Points, length: float) -> np.ndarray:
+    """Return the Matern kernel with smoothness 5/2 between each point of `one` and each of `other`."""
+    distances = np.sqrt(5 * ((one[:, None] - other[None]) ** 2).sum(-1)) / length
+    return (1 + distances + distances**2 / 3) * np.exp(-distances)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +66,8 @@ class Prior:
     def covariance(self, one: Points, other: Points, centre: np.ndarray) -> np.ndarray:
         """Return the covariance of the Dice of each point of `one` with each point of `other`."""
         bowls = self._bowl(one, centre) @ self._bowl(other, centre).T
-        distances = np.sqrt(5 * ((one[:, None] - other[None]) ** 2).sum(-1)) / self.length
-        matern = (1 + distances + distances**2 / 3) * np.exp(-distances)
-        return self.level_deviation**2 + self.depth_deviation**2 * bowls + self.amplitude**2 * matern
+        deviation = self.amplitude**2 * matern(one, other, self.length)
+        return self.level_deviation**2 + self.depth_deviation**2 * bowls + deviation
 
     def variance(self, points: Points, centre: np.ndarray) -> np.ndarray:
         """Return the variance of the Dice of each point."""
@@ -117,73 +106,6 @@ def condition(prior: Prior, centre: np.ndarray, points: Points, dices: np.ndarra
     residuals = np.linalg.solve(factor, dices - prior.mean(points, centre))
     weights = np.linalg.solve(factor.T, residuals)
     return Posterior(prior=prior, centre=centre, points=points, factor=factor, weights=weights)
-
-
-SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-
-
-class GaussianProcessSampler(BaseSampler):
-    """Suggests the candidate with the largest expected improvement at the end of its training."""
-
-    def __init__(self, *, seed: int, max_epochs: int, default: Sample, prior: Prior | None = None) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._random = RandomSampler(seed=seed)
-        self._max_epochs = max_epochs
-        self._default = default
-        self._prior = prior or Prior()
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the axes that all trials have."""
-        others = [one for one in study._get_trials(deepcopy=False, states=SEEN) if one.number != trial.number]
-        return optuna.search_space.intersection_search_space(others)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return the candidate with the largest expected improvement; {} before a trial has a Dice."""
-        others = [one for one in study._get_trials(deepcopy=False, states=SEEN) if one.number != trial.number]
-        observed = [one for one in others if one.intermediate_values]
-        if not observed or not search_space:
-            return {}
-        cube = UnitCube(search_space)
-        points = cube.encode(*(one.params for one in observed))
-        running = cube.encode(*(one.params for one in others if not one.intermediate_values))
-        posterior = self._learn(points, observed, running, cube.encode(self._default)[0])
-        means, _ = posterior.predict(points)
-        near = points[np.argsort(-means)[:NUM_BEST]]
-        candidates = np.concatenate(
-            [
-                cube.draw(self._rng, NUM_CANDIDATES),
-                cube.draw_near(self._rng, near[self._rng.integers(len(near), size=NUM_CANDIDATES)], NEAR),
-            ]
-        )
-        improvement = expected_improvement(*posterior.predict(candidates), above=means.max())
-        return cube.decode(candidates[improvement.argmax()])
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Return a random value."""
-        return self._random.sample_independent(study, trial, param_name, param_distribution)
-
-    def _learn(self, points: Points, observed: Sequence[FrozenTrial], running: Points, centre: np.ndarray) -> Posterior:
-        """Return the posterior after the observed trials, as if the running ones had reached what it expects."""
-        curves = [one.intermediate_values for one in observed]
-        shares = np.array([min(1.0, max(curve) / self._max_epochs) for curve in curves])
-        dices = np.array([curve[max(curve)] for curve in curves]) + np.interp(shares, SHARES, self._prior.gains)
-        dices = np.maximum(dices, dices.max() - self._prior.lowest)
-        deviations = np.hypot(self._prior.noise, np.interp(shares, SHARES, self._prior.gain_deviations))
-        posterior = condition(self._prior, centre, points, dices, deviations)
-        if not len(running):
-            return posterior
-        believed, _ = posterior.predict(running)
-        return condition(
-            self._prior,
-            centre,
-            np.concatenate([points, running]),
-            np.concatenate([dices, believed]),
-            np.concatenate([deviations, np.full(len(running), self._prior.noise)]),
-        )
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, *, above: float) -> np.ndarray:

@@ -6,7 +6,7 @@ help and its checks follow from the table.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from optuna.samplers import (
 
 from search.space import Space, default_sample
 from search.suggestion.forest import ForestSampler
-from search.suggestion.gaussian_process import GaussianProcessSampler
+from search.suggestion.prior_gp import GaussianProcessSampler
 
 GRID_STEPS = 4
 """Values of a continuous axis on a grid."""
@@ -48,6 +48,9 @@ class SamplerRequest:
 
     max_epochs: int
     """Epochs of a trial that is never stopped."""
+
+    costs: Sequence[str] = ()
+    """The objectives other than Dice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,9 @@ def _forest(request: SamplerRequest) -> BaseSampler:
 
 
 def _prior_gp(request: SamplerRequest) -> BaseSampler:
+    default = default_sample(request.space)
     return GaussianProcessSampler(
-        seed=request.seed, max_epochs=request.max_epochs, default=default_sample(request.space)
+        seed=request.seed, max_epochs=request.max_epochs, default=default, costs=request.costs
     )
 
 
@@ -121,9 +125,7 @@ def _grid_values(axis: optuna.distributions.BaseDistribution) -> list[Any]:
 
 
 SAMPLERS = {
-    "prior_gp": SamplerKind(
-        make=_prior_gp, description="a Gaussian process that expects the best near the default", one_objective=True
-    ),
+    "prior_gp": SamplerKind(make=_prior_gp, description="a Gaussian process that expects the best near the default"),
     "tpe": SamplerKind(make=_tpe, description="Tree-structured Parzen Estimator", is_model=True),
     "forest": SamplerKind(
         make=_forest, description="a random forest of learning curves", is_model=True, one_objective=True

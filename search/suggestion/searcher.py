@@ -166,6 +166,7 @@ class OptunaSearcher:
             search_seed=self._seed,
             num_random=self._num_random,
             max_epochs=self._max_epochs,
+            costs=self._costs,
         )
 
     def _frozen(self, space: Space, observation: Observation) -> FrozenTrial:

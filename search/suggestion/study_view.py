@@ -88,6 +88,12 @@ def _ended(trial: FrozenTrial, **end: Any) -> FrozenTrial:
 
     It keeps its system attributes, in which an evolutionary sampler records the trial's generation.
     """
-    ended = create_trial(params=trial.params, distributions=trial.distributions, system_attrs=trial.system_attrs, **end)
+    ended = create_trial(
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,
+        **end,
+    )
     ended.number = trial.number  # TPE weighs old and new trials by it
     return ended

@@ -18,7 +18,8 @@ from search.planning.plan import Fixed, plan
 from search.promotion.ranking import paired_gain
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, default_sample
-from search.suggestion.gaussian_process import GaussianProcessSampler, Prior
+from search.suggestion.gaussian_process import Prior
+from search.suggestion.prior_gp import GaussianProcessSampler
 from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.searcher import OptunaSearcher
 from search.suggestion.unit_cube import UnitCube

@@ -1,0 +1,183 @@
+"""The sampler behind `prior_gp`: a Gaussian process with a belief about the space (gaussian_process.py).
+
+With one objective, it suggests the candidate with the largest expected improvement. With several, each suggestion looks
+in a direction of its own, drawn at random, so that all of them together spread along the Pareto front; what a network
+costs is nearly certain after a few trials.
+
+References: Jones et al. 1998, doi:10.1023/A:1008306431147 (expected improvement); Ginsbourger et al. 2010 (the kriging
+believer, for trials that are still running); Golovin & Zhang 2020, arXiv:2006.04655 (random scalarizations by
+hypervolume).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from jaxtyping import Bool, Float
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.record.trials import Sample
+from search.suggestion.gaussian_process import SHARES, Posterior, Prior, condition, expected_improvement, matern
+from search.suggestion.unit_cube import Points, UnitCube
+
+NUM_CANDIDATES = 1000
+"""Number of candidates of each kind: anywhere in the space, and near the best trials."""
+
+NUM_BEST = 5
+"""Number of the best trials near which candidates are drawn."""
+
+NEAR = 0.1
+"""Standard deviation of a candidate around one of the best trials, as a share of the axis."""
+
+NUM_NODES = 9
+"""Values of the uncertain Dice of a candidate over which its improvement is averaged (Gauss-Hermite quadrature)."""
+
+MARGIN = 0.1
+"""How far the reference point is beyond the worst trial, as a share of the range of an objective. Without it, the ends
+of the Pareto front would count for nothing."""
+
+COST_LENGTH = 1.0
+"""How far apart two configurations are whose costs hardly agree, in shares of an axis."""
+
+COST_NOISE = 0.01
+"""Share of the variance of the logarithm of a cost that is noise."""
+
+SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+class GaussianProcessSampler(BaseSampler):
+    """Suggests the candidate with the largest expected improvement at the end of its training."""
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        max_epochs: int,
+        default: Sample,
+        costs: Sequence[str] = (),
+        prior: Prior | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            default: The centre of the belief.
+            costs: The objectives other than Dice; they are user attributes of the trials, and less is better.
+            prior: The belief before the first trial.
+        """
+        self._rng = np.random.default_rng(seed)
+        self._random = RandomSampler(seed=seed)
+        self._max_epochs = max_epochs
+        self._default = default
+        self._costs = costs
+        self._prior = prior or Prior()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the axes that all trials have."""
+        others = [one for one in study._get_trials(deepcopy=False, states=SEEN) if one.number != trial.number]
+        return optuna.search_space.intersection_search_space(others)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the candidate with the largest expected improvement; {} before a trial has a Dice."""
+        others = [one for one in study._get_trials(deepcopy=False, states=SEEN) if one.number != trial.number]
+        observed = [one for one in others if one.intermediate_values]
+        if not observed or not search_space:
+            return {}
+        cube = UnitCube(search_space)
+        points = cube.encode(*(one.params for one in observed))
+        running = cube.encode(*(one.params for one in others if not one.intermediate_values))
+        posterior = self._learn(points, observed, running, cube.encode(self._default)[0])
+        means, _ = posterior.predict(points)
+        seen = np.column_stack([means, *(_cheapness(observed, name) for name in self._costs)])
+        best = points[np.argsort(-means)[:NUM_BEST]] if not self._costs else points[_is_on_front(seen)]
+        candidates = np.concatenate(
+            [
+                cube.draw(self._rng, NUM_CANDIDATES),
+                cube.draw_near(self._rng, best[self._rng.integers(len(best), size=NUM_CANDIDATES)], NEAR),
+            ]
+        )
+        mean, deviation = posterior.predict(candidates)
+        if self._costs:
+            costs = np.column_stack([_interpolate(points, one, candidates) for one in seen.T[1:]])
+            direction = np.abs(self._rng.normal(size=seen.shape[1]))
+            improvement = scalarized_improvement(mean, deviation, costs, seen=seen, direction=direction)
+        else:
+            improvement = expected_improvement(mean, deviation, above=means.max())
+        return cube.decode(candidates[improvement.argmax()])
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a random value."""
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _learn(self, points: Points, observed: Sequence[FrozenTrial], running: Points, centre: np.ndarray) -> Posterior:
+        """Return the posterior after the observed trials, as if the running ones had reached what it expects."""
+        curves = [one.intermediate_values for one in observed]
+        shares = np.array([min(1.0, max(curve) / self._max_epochs) for curve in curves])
+        dices = np.array([curve[max(curve)] for curve in curves]) + np.interp(shares, SHARES, self._prior.gains)
+        dices = np.maximum(dices, dices.max() - self._prior.lowest)
+        deviations = np.hypot(self._prior.noise, np.interp(shares, SHARES, self._prior.gain_deviations))
+        posterior = condition(self._prior, centre, points, dices, deviations)
+        if not len(running):
+            return posterior
+        believed, _ = posterior.predict(running)
+        return condition(
+            self._prior,
+            centre,
+            np.concatenate([points, running]),
+            np.concatenate([dices, believed]),
+            np.concatenate([deviations, np.full(len(running), self._prior.noise)]),
+        )
+
+
+def _cheapness(trials: Sequence[FrozenTrial], cost: str) -> np.ndarray:
+    """Return the negative logarithm of what each trial costs, so that more is better."""
+    return -np.log([max(one.user_attrs[cost], 1e-9) for one in trials])
+
+
+def _is_on_front(merits: Float[np.ndarray, "trials objectives"]) -> Bool[np.ndarray, " trials"]:
+    """Return which trials no other trial dominates."""
+    at_least = np.all(merits[:, None] >= merits, axis=-1)
+    better = np.any(merits[:, None] > merits, axis=-1)
+    return np.logical_not(np.any(at_least & better, axis=0))
+
+
+def _interpolate(points: Points, values: np.ndarray, wanted: Points) -> np.ndarray:
+    """Return the mean of a Gaussian process through values at points, at other points."""
+    covariance = matern(points, points, COST_LENGTH) + COST_NOISE * np.eye(len(points))
+    return values.mean() + matern(wanted, points, COST_LENGTH) @ np.linalg.solve(covariance, values - values.mean())
+
+
+def scalarized_improvement(
+    mean: Float[np.ndarray, " candidates"],
+    deviation: Float[np.ndarray, " candidates"],
+    others: Float[np.ndarray, "candidates costs"],
+    *,
+    seen: Float[np.ndarray, "trials objectives"],
+    direction: Float[np.ndarray, " objectives"],
+) -> Float[np.ndarray, " candidates"]:
+    """Return by how much candidates are expected to improve on the trials in a direction.
+
+    A point reaches as far into the direction as the box between the reference point and it does. Raised to the number
+    of objectives and averaged over all directions, the farthest reach is the hypervolume, but for a constant.
+
+    Args:
+        mean: Of the Dice of a candidate, which is uncertain.
+        others: The candidates' other objectives, where more is better.
+        seen: The objectives of the trials, Dice first, where more is better.
+        direction: Positive.
+    """
+    low, scale = seen.min(0), np.maximum(np.ptp(seen, axis=0), 1e-6)
+    reference, direction = low - MARGIN * scale, np.maximum(direction, 1e-3) * scale
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
+    dices = mean[:, None] + deviation[:, None] * nodes
+    others_reach = ((others - reference[1:]) / direction[1:]).min(1)
+    reach = np.minimum((dices - reference[0]) / direction[0], others_reach[:, None])
+    farthest = ((seen - reference) / direction).min(1).max()
+    improvement = np.maximum(reach, farthest) ** seen.shape[1] - farthest ** seen.shape[1]
+    return improvement @ (weights / weights.sum())
