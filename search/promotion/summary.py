@@ -25,7 +25,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, con
         f"Winner      {metrics.name} at epoch {metrics.epoch}: {sample}",
         *([f"Trained     {metrics.final.sentence}"] if metrics.final else []),
         f"Prediction  {_choices(metrics)}",
-        *([f"Gain        {metrics.gain.sentence}"] if metrics.gain else []),
+        *([f"Gain        {metrics.gain_sentence}"] if metrics.gain else []),
         f"Test Dice   {dice.mean:.4f} (95 % interval {dice.interval}, median {dice.median:.4f}) "
         f"over {test.num_patients} patients that the search never saw",
         f"Model       {best / 'model.onnx'} (its probabilities differ from the network's by at most "

@@ -27,14 +27,16 @@ class GainRecord:
         """On which patients the two were compared."""
         return f"{self.num_fold_patients} patients in folds" if self.num_fold_patients else "the validation patients"
 
-    @property
-    def sentence(self) -> str:
-        """The gain in words, for people."""
-        if self.gain == 0 and self.standard_error == 0:
-            return (
-                f"the default configuration ({self.trial}) won: no other was better by more than a standard error, on "
-                f"{self.patients}"
-            )
+    def sentence(self, winner: str, *, by_dice_alone: bool) -> str:
+        """Return the gain in words, for people.
+
+        Args:
+            winner: The trial that won.
+            by_dice_alone: Whether Dice was the only objective.
+        """
+        if winner == self.trial:
+            reason = f": no other was better by more than a standard error, on {self.patients}" if by_dice_alone else ""
+            return f"the default configuration ({self.trial}) won{reason}"
         return (
             f"{self.gain:+.4f} ± {self.standard_error:.4f} over the default configuration ({self.trial}), on "
             f"{self.patients}"

@@ -214,6 +214,11 @@ class ModelMetrics:
     cross_validation: CrossValidationRecord | None = None
     """None without `--folds`."""
 
+    @property
+    def gain_sentence(self) -> str | None:
+        """The gain over the default configuration in words; None if it is not known."""
+        return self.gain and self.gain.sentence(self.trial, by_dice_alone=not self.pareto_front)
+
     @model_validator(mode="before")
     @classmethod
     def _rename_largest_component(cls, values: Any) -> Any:

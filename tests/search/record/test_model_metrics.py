@@ -9,6 +9,7 @@ import pytest
 from data.errors import UserError
 from model.scoring.scores import MetricSummary, ScoreSummary
 from search.record.codec import without_nan
+from search.record.gain import GainRecord
 from search.record.model_metrics import (
     CrossValidationRecord,
     FinalTraining,
@@ -132,3 +133,23 @@ def test_metrics_that_cannot_be_read_are_refused_with_the_key(tmp_path, content,
 )
 def test_final_training_says_which_networks_are_the_model(networks, sentence):
     assert FinalTraining(num_patients=9, epochs=3, networks=networks).sentence.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("winner", "front", "sentence"),
+    [
+        ("t003", (), "+0.0000 ± 0.0000 over the default configuration (t000), on the validation patients"),
+        (
+            "t000",
+            (),
+            "the default configuration (t000) won: no other was better by more than a standard error, on the "
+            "validation patients",
+        ),
+        ("t000", (FrontRecord(trial="t000", objectives={}),), "the default configuration (t000) won"),
+    ],
+)
+def test_gain_in_words(winner, front, sentence):
+    """Two configurations may be exactly equal, and then the winner need not be the default."""
+    gain = GainRecord(trial="t000", default_dice=0.5, gain=0.0, standard_error=0.0)
+    assert replace(model_metrics(), trial=winner, gain=gain, pareto_front=front).gain_sentence == sentence
+    assert replace(model_metrics(), gain=None).gain_sentence is None
