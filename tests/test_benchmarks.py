@@ -155,7 +155,7 @@ def test_belief_for_a_task_is_learned_from_other_patients(tmp_path, capsys):
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize(
-    "kind", ["ours", "planned", "random", "tpe", "stock", "optuna", "prior_gp+none", "planned:prior_gp+asha"]
+    "kind", ["ours", "planned", "random", "near", "tpe", "stock", "optuna", "prior_gp+none", "planned:prior_gp+asha"]
 )
 def test_replay_of_a_search_regrets_less_after_more_trainings(tmp_path, kind):
     write_curves(tmp_path / "made.npz", recorded())

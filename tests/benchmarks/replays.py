@@ -24,7 +24,7 @@ from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.searcher import OptunaSearcher
 from search.suggestion.unit_cube import UnitCube
 from tests.support.fakes import Rows
-from tests.support.peers import OptunaAlone, PriorBand, StockRay
+from tests.support.peers import NearDefault, OptunaAlone, PriorBand, StockRay
 from tests.support.recorded_curves import RecordedCurves, read_curves
 from tests.support.simulation import SimulatedSearch, simulate
 
@@ -36,7 +36,7 @@ SHARE = 2 / 3
 
 PLANNED = "planned"
 PRIORBAND = ("priorband",) if find_spec("neps") else ()
-KINDS = ("ours", "random", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", PLANNED)
+KINDS = ("ours", "random", "near", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", PLANNED)
 
 Regrets = dict[int, float]
 """Regret in Dice points by budget, as a mean over replays."""
@@ -95,7 +95,7 @@ class Replay:
     def _search(self, max_epochs: int, num_trials: int) -> SimulatedSearch:
         """Return the search before its first trial."""
         kind = self.kind.removeprefix(PLANNED).removeprefix(":")
-        peers = {"stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
+        peers = {"near": NearDefault, "stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
         if kind in peers:
             return peers[kind](num_trials, self.seed, max_epochs)
         is_ours = kind not in ("random", "tpe")

@@ -14,6 +14,7 @@ validation patients, as `search.tune` does; others promote the best mean.
     NAME+NAME       another searcher and scheduler (`--also prior_gp+none`), beginning with the default; a plan with
                     them is planned:NAME+NAME
     random          random configurations, each trained to the end
+    near            the default, and then random configurations near it, each trained to the end
     stock           Ray's OptunaSearch and ASHAScheduler with their defaults
     optuna          Optuna alone, with its TPE and its HyperbandPruner
     tpe             Optuna's TPE at full length

@@ -15,6 +15,10 @@ from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import Sample
 from search.space import CORE, default_sample
+from search.suggestion.unit_cube import UnitCube
+
+DEVIATION = 0.2
+"""Standard deviation of the configurations near the default, as a share of an axis."""
 
 
 class _Peer(ABC):
@@ -48,6 +52,24 @@ class _Peer(ABC):
     def lose(self, number: int, error: str) -> None:
         """Fail, because no replay loses a worker group."""
         raise NotImplementedError
+
+
+class NearDefault(_Peer):
+    """The default, and then configurations drawn near it: what a belief is worth without learning anything."""
+
+    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+        super().__init__(num_trials)
+        self._rng, self._cube = np.random.default_rng(seed), UnitCube(CORE)
+
+    def suggest(self, number: int) -> Sample:
+        default = default_sample(CORE)
+        if number == 0:
+            return default
+        (point,) = self._cube.draw_near(self._rng, self._cube.encode(default), DEVIATION)
+        return self._cube.decode(point)
+
+    def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
+        return not finished
 
 
 class StockRay(_Peer):
