@@ -21,7 +21,7 @@ from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
 from search.space import SPACES, SharedSettings, check_batch_size, check_image_size
 from search.storage.working_folder import Out, check_name
-from search.suggestion.samplers import SAMPLERS, SamplerKind
+from search.suggestion.samplers import SAMPLERS, SamplerKind, check_prior
 
 
 def _describe(kinds: Mapping[str, SamplerKind] | Mapping[str, SchedulerKind]) -> str:
@@ -98,6 +98,10 @@ class SearchConfig:
     norm and augmentation)."""
 
     searcher: Annotated[str, tyro.conf.arg(help=f"How configurations are chosen: {_describe(SAMPLERS)}.")] = "tpe"
+
+    prior: tuple[str, ...] = ()
+    """Where you expect the best, for the searcher `prior_gp`: an axis and its value, such as `learning_rate=0.003`, or
+    with a width, such as `depth=5:0.1` if you expect it within a tenth of the axis. Otherwise it is the default."""
 
     warm_start: tuple[str, ...] = ()
     """Names of earlier experiments in `--out`. The searcher learns from those of their trials that lie in this search
@@ -178,6 +182,7 @@ class SearchConfig:
         for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in legal:
                 raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+        check_prior(self.prior, SPACES[self.space], self.searcher)
         self._check_budget()
         self._check_objectives()
         for option in ("name", "resume"):
@@ -237,19 +242,10 @@ class SearchConfig:
 
     def _check_objectives(self) -> None:
         check_objectives(self.objective)
+        self.promotion.check_objectives(self.objective)
         if len(self.objective) == 1:
             return
         names = ", ".join(self.objective)
-        if self.promotion.ensemble > 1:
-            raise UserError(
-                f"ensemble is {self.promotion.ensemble}, but with several objectives ({names}) one network is "
-                "promoted: leave it out"
-            )
-        if self.promotion.final_seeds > 1:
-            raise UserError(
-                f"final_seeds is {self.promotion.final_seeds}, but with several objectives ({names}) one network is "
-                "promoted: give at most 1"
-            )
         for name, kinds in (("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
             if kinds[getattr(self, name)].one_objective:
                 legal = ", ".join(other for other, kind in kinds.items() if not kind.one_objective)

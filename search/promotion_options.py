@@ -1,5 +1,6 @@
 """The options of promotion: how the winner of a search is chosen and becomes a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,3 +58,15 @@ class Promotion:
             raise UserError(f"final_epochs is {self.final_epochs}, but must be at least 1")
         if self.folds == 1:
             raise UserError("folds is 1, but must be at least 2; give 0 for none")
+
+    def check_objectives(self, objectives: Sequence[str]) -> None:
+        """Raise UserError if several networks are to be promoted, but there are several objectives."""
+        if len(objectives) == 1:
+            return
+        names = ", ".join(objectives)
+        for name, remedy in (("ensemble", "leave it out"), ("final_seeds", "give at most 1")):
+            if getattr(self, name) > 1:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}, but with several objectives ({names}) one network is promoted: "
+                    f"{remedy}"
+                )

@@ -38,6 +38,7 @@ from search.screen.live import open_screen
 from search.space import SPACES, SharedSettings
 from search.storage.folder_remover import FolderRemover
 from search.storage.working_folder import storage_path_of
+from search.suggestion.expectation import parse_expectations
 from search.suggestion.searcher import OptunaSearcher
 from search.tracking.kept_slices import keep_slices
 from search.tracking.outage import noted_outage
@@ -195,6 +196,7 @@ def _open_searcher(config: SearchConfig, known: WarmStart, folder: Path) -> Optu
         name=config.name,
         first=known.first,
         earlier=warm_start.observations(known),
+        expected=parse_expectations(config.prior, SPACES[config.space]),
     )
 
 

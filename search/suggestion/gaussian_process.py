@@ -1,9 +1,9 @@
-"""A Gaussian process over configurations that begins with a belief: the default is good, and far from it is worse.
+"""A Gaussian process over configurations that begins with a belief: a centre is good, and far from it is worse.
 
-The process predicts the Dice at the end of training. Its mean is a bowl around the default, whose depth along each axis
-is uncertain and is learned with the rest, so that a wrong belief fades as trials contradict it. What remains is a
-smooth deviation from the bowl. A trial that was stopped early counts as well: its last Dice, raised by what later
-epochs usually add, is an observation with more noise.
+The process predicts the Dice at the end of training. Its mean is a bowl around the centre with a flat rim, whose depth
+along each axis is uncertain and is learned with the rest, so that a wrong belief fades as trials contradict it. What
+remains is a smooth deviation from the bowl. A trial that was stopped early counts as well: its last Dice, raised by
+what later epochs usually add, is an observation with more noise.
 
 References: Rasmussen & Williams 2006, section 2.7 (explicit basis functions with a prior on their weights); Jones et
 al. 1998, doi:10.1023/A:1008306431147 (expected improvement); Swersky et al. 2014, arXiv:1406.3896 (freeze-thaw:
@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from search.suggestion.unit_cube import Points
 
@@ -27,16 +28,23 @@ def matern(one: Points, other: Points, length: float) -> np.ndarray:
     return (1 + distances + distances**2 / 3) * np.exp(-distances)
 
 
+RIM = 2.0
+"""Height of the rim of the bowl, in depths. Without a rim, one good trial far from a narrow bowl would refute it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prior:
     """The belief before the first trial, in Dice and in shares of an axis (tests/benchmarks/learn_prior.py)."""
 
     level: float = 0.65
-    """Dice of the default."""
+    """Dice of the centre."""
 
-    level_deviation: float = 0.15
-    width: float = 0.35
-    """How far from the default a configuration loses half of `depth`."""
+    level_deviation: float = 0.3
+    """The Dice of the first trial says more about the level than any other data do. Were the level surer, a default
+    that is better than expected would count against a centre elsewhere."""
+
+    width: float | Float[np.ndarray, " dimensions"] = 0.35
+    """How far from the centre a configuration loses half of `depth`, along every dimension or each."""
 
     depth: float = 0.03
     depth_deviation: float = 0.06
@@ -75,7 +83,7 @@ class Prior:
         return self.level_deviation**2 + self.depth_deviation**2 * bowls + self.amplitude**2
 
     def _bowl(self, points: Points, centre: np.ndarray) -> np.ndarray:
-        return 0.5 * ((points - centre) / self.width) ** 2
+        return RIM * (1 - np.exp(-0.5 / RIM * ((points - centre) / self.width) ** 2))
 
 
 @dataclass(frozen=True, kw_only=True)

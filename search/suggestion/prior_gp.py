@@ -9,7 +9,8 @@ believer, for trials that are still running); Golovin & Zhang 2020, arXiv:2006.0
 hypervolume).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,23 +57,25 @@ class GaussianProcessSampler(BaseSampler):
         *,
         seed: int,
         max_epochs: int,
-        default: Sample,
+        centre: Sample,
+        widths: Mapping[str, float] | None = None,
         costs: Sequence[str] = (),
         prior: Prior | None = None,
     ) -> None:
         """Begin.
 
         Args:
-            default: The centre of the belief.
+            centre: Where the belief expects the best.
+            widths: The width of the belief along axes where it is not that of `prior`.
             costs: The objectives other than Dice; they are user attributes of the trials, and less is better.
             prior: The belief before the first trial.
         """
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
         self._max_epochs = max_epochs
-        self._default = default
+        self._centre, self._widths = centre, widths or {}
         self._costs = costs
-        self._prior = prior or Prior()
+        self._usual = prior or Prior()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the axes that all trials have."""
@@ -90,7 +93,8 @@ class GaussianProcessSampler(BaseSampler):
         cube = UnitCube(search_space)
         points = cube.encode(*(one.params for one in observed))
         running = cube.encode(*(one.params for one in others if not one.intermediate_values))
-        posterior = self._learn(points, observed, running, cube.encode(self._default)[0])
+        prior = replace(self._usual, width=cube.along_axes(self._widths, self._usual.width))
+        posterior = self._learn(prior, points, observed, running, cube.encode(self._centre)[0])
         means, _ = posterior.predict(points)
         seen = np.column_stack([means, *(_cheapness(observed, name) for name in self._costs)])
         best = points[np.argsort(-means)[:NUM_BEST]] if not self._costs else points[_is_on_front(seen)]
@@ -115,23 +119,25 @@ class GaussianProcessSampler(BaseSampler):
         """Return a random value."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _learn(self, points: Points, observed: Sequence[FrozenTrial], running: Points, centre: np.ndarray) -> Posterior:
+    def _learn(
+        self, prior: Prior, points: Points, observed: Sequence[FrozenTrial], running: Points, centre: np.ndarray
+    ) -> Posterior:
         """Return the posterior after the observed trials, as if the running ones had reached what it expects."""
         curves = [one.intermediate_values for one in observed]
         shares = np.array([min(1.0, max(curve) / self._max_epochs) for curve in curves])
-        dices = np.array([curve[max(curve)] for curve in curves]) + np.interp(shares, SHARES, self._prior.gains)
-        dices = np.maximum(dices, dices.max() - self._prior.lowest)
-        deviations = np.hypot(self._prior.noise, np.interp(shares, SHARES, self._prior.gain_deviations))
-        posterior = condition(self._prior, centre, points, dices, deviations)
+        dices = np.array([curve[max(curve)] for curve in curves]) + np.interp(shares, SHARES, prior.gains)
+        dices = np.maximum(dices, dices.max() - prior.lowest)
+        deviations = np.hypot(prior.noise, np.interp(shares, SHARES, prior.gain_deviations))
+        posterior = condition(prior, centre, points, dices, deviations)
         if not len(running):
             return posterior
         believed, _ = posterior.predict(running)
         return condition(
-            self._prior,
+            prior,
             centre,
             np.concatenate([points, running]),
             np.concatenate([dices, believed]),
-            np.concatenate([deviations, np.full(len(running), self._prior.noise)]),
+            np.concatenate([deviations, np.full(len(running), prior.noise)]),
         )
 
 

@@ -6,8 +6,8 @@ help and its checks follow from the table.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ from optuna.samplers import (
     TPESampler,
 )
 
+from data.errors import UserError
 from search.space import Space, default_sample
+from search.suggestion.expectation import Expectation, parse_expectations
 from search.suggestion.forest import ForestSampler
 from search.suggestion.prior_gp import GaussianProcessSampler
 
@@ -52,6 +54,9 @@ class SamplerRequest:
     costs: Sequence[str] = ()
     """The objectives other than Dice."""
 
+    expected: Mapping[str, Expectation] = field(default_factory=dict)
+    """What a person expects of axes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerKind:
@@ -70,15 +75,22 @@ class SamplerKind:
     one_objective: bool = False
     """Whether it cannot search for several objectives."""
 
+    has_prior: bool = False
+    """Whether it uses what a person expects."""
+
 
 def _forest(request: SamplerRequest) -> BaseSampler:
     return ForestSampler(seed=request.seed, num_random=request.num_random, max_epochs=request.max_epochs)
 
 
 def _prior_gp(request: SamplerRequest) -> BaseSampler:
-    default = default_sample(request.space)
+    expected = request.expected
     return GaussianProcessSampler(
-        seed=request.seed, max_epochs=request.max_epochs, default=default, costs=request.costs
+        seed=request.seed,
+        max_epochs=request.max_epochs,
+        centre=default_sample(request.space) | {name: one.value for name, one in expected.items()},
+        widths={name: one.width for name, one in expected.items() if one.width},
+        costs=request.costs,
     )
 
 
@@ -125,7 +137,9 @@ def _grid_values(axis: optuna.distributions.BaseDistribution) -> list[Any]:
 
 
 SAMPLERS = {
-    "prior_gp": SamplerKind(make=_prior_gp, description="a Gaussian process that expects the best near the default"),
+    "prior_gp": SamplerKind(
+        make=_prior_gp, description="a Gaussian process that expects the best near the default", has_prior=True
+    ),
     "tpe": SamplerKind(make=_tpe, description="Tree-structured Parzen Estimator", is_model=True),
     "forest": SamplerKind(
         make=_forest, description="a random forest of learning curves", is_model=True, one_objective=True
@@ -137,3 +151,13 @@ SAMPLERS = {
     "grid": SamplerKind(make=_grid, description="all points of a grid"),
 }
 """The samplers, by their searcher's name on the command line."""
+
+
+def check_prior(texts: Sequence[str], space: Space, sampler: str) -> None:
+    """Raise UserError if what a person expects is not of this space, or if the sampler does not use it."""
+    parse_expectations(texts, space)
+    if texts and not SAMPLERS[sampler].has_prior:
+        legal = ", ".join(name for name, kind in SAMPLERS.items() if kind.has_prior)
+        raise UserError(
+            f"prior is for the searcher {legal}, but searcher is {sampler!r}: choose {legal}, or leave prior out"
+        )

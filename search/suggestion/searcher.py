@@ -23,6 +23,7 @@ from search.record.epochs import METRIC
 from search.record.objectives import OBJECTIVES, costs
 from search.record.trials import Sample, State
 from search.space import Space
+from search.suggestion.expectation import Expectation
 from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.study_view import StudyView
 
@@ -82,6 +83,7 @@ class OptunaSearcher:
         name: str = "search",
         first: Sequence[Sample] = (),
         earlier: Sequence[Observation] = (),
+        expected: Mapping[str, Expectation] | None = None,
     ) -> None:
         """Begin a study.
 
@@ -92,6 +94,7 @@ class OptunaSearcher:
             name: Name of the study.
             first: Samples to try before any other; axes that a sample leaves out are sampled.
             earlier: Trials of other experiments in this space, for the sampler to learn from.
+            expected: What a person expects of axes.
         """
         self._study = _create_study(objectives, study, name)
         self._costs = self._study.costs = costs(objectives)
@@ -103,6 +106,7 @@ class OptunaSearcher:
         self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
         self._max_epochs = max_epochs
         self._first = first
+        self._expected = expected or {}
         self._running: dict[int, optuna.Trial] = {}
         self._reported: dict[int, dict[int, float]] = {}
 
@@ -167,6 +171,7 @@ class OptunaSearcher:
             num_random=self._num_random,
             max_epochs=self._max_epochs,
             costs=self._costs,
+            expected=self._expected,
         )
 
     def _frozen(self, space: Space, observation: Observation) -> FrozenTrial:

@@ -1,6 +1,7 @@
 """Configurations as points of the unit cube, where models measure how far apart they are."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -35,6 +36,14 @@ class UnitCube:
             sample[name] = _decode(axis, point[start:stop])
             start = stop
         return sample
+
+    def along_axes(
+        self, values: Mapping[str, float], otherwise: float | Float[np.ndarray, " dimensions"]
+    ) -> Float[np.ndarray, " dimensions"]:
+        """Return each axis' value, or else the other value, for all of its dimensions."""
+        others = np.broadcast_to(np.asarray(otherwise, float), (self.num_dimensions,))
+        names = [name for name, axis in self._space.items() for _ in range(_num_dimensions(axis))]
+        return np.array([values.get(name, float(other)) for name, other in zip(names, others, strict=True)])
 
     def draw(self, rng: np.random.Generator, num_points: int) -> Points:
         """Return random points, uniform over the space."""

@@ -32,15 +32,14 @@ from tests.support.recorded_curves import RecordedCurves, read_curves
 
 BOUNDS = {
     "level": (0.2, 0.95),
-    "level_deviation": (0.1, 0.4),
     "depth": (1e-4, 0.5),
     "depth_deviation": (0.03, 0.5),
     "amplitude": (5e-3, 0.3),
     "length": (0.1, 3.0),
     "noise": (3e-3, 0.1),
 }
-"""What is learned, and within which limits. A few tasks cannot show how much others differ, so the deviations of the
-level and the depth have a floor. The bowl's width stays, because only the depth for a width matters."""
+"""What is learned, and within which limits. A few tasks cannot show how much others differ, so the level's deviation
+stays and the depth's has a floor. The bowl's width stays, because only the depth for a width matters."""
 
 
 @dataclass(frozen=True, kw_only=True)

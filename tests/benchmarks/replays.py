@@ -121,7 +121,7 @@ class Replay:
     def _prior_gp(self, request: SamplerRequest) -> GaussianProcessSampler:
         default = default_sample(request.space)
         return GaussianProcessSampler(
-            seed=request.seed, max_epochs=request.max_epochs, default=default, prior=self.prior
+            seed=request.seed, max_epochs=request.max_epochs, centre=default, prior=self.prior
         )
 
 

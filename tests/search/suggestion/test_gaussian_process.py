@@ -17,7 +17,10 @@ CENTRE = np.array([0.5, 0.5])
 def test_belief_is_a_bowl_around_the_default_by_hand():
     prior = Prior(level=0.7, depth=0.04, width=0.25)
     points = np.array([[0.5, 0.5], [0.75, 0.5], [1.0, 0.75]])
-    assert prior.mean(points, CENTRE) == pytest.approx([0.7, 0.68, 0.7 - 0.04 * (2.0 + 0.5)])
+    one_width, two_widths = (2 * (1 - math.exp(-(distance**2) / 4)) for distance in (1, 2))
+    assert prior.mean(points, CENTRE) == pytest.approx(
+        [0.7, 0.7 - 0.04 * one_width, 0.7 - 0.04 * (two_widths + one_width)]
+    )
     assert prior.variance(points, CENTRE) == pytest.approx(np.diag(prior.covariance(points, points, CENTRE)))
 
 
