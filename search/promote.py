@@ -186,7 +186,8 @@ def _candidates(
     found, skipped = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
     for problem in skipped:
         print(f"note: {problem}", file=sys.stderr)
-    candidates = rank_by(config, found)
+    num_others = sum(bool(row.epochs) and row.number != config.default_trial for row in rows)
+    candidates = rank_by(config, found, num_compared=num_others)
     if config.promotion.ensemble > 1 and not config.promotion.final_seeds:
         candidates = tasks.run(with_ensemble, candidates, config.promotion.ensemble, cohort.val_patients, settings)
     return candidates

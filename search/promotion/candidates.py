@@ -58,6 +58,11 @@ class Candidate:
         return mean_dice(self.scores)
 
     @property
+    def dices(self) -> list[float]:
+        """The Dice of each patient."""
+        return [score.dice for score in self.scores]
+
+    @property
     def num_parameters(self) -> int:
         """The number of weights of all networks together."""
         return Predictor(self.networks).num_parameters

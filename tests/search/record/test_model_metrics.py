@@ -142,8 +142,7 @@ def test_final_training_says_which_networks_are_the_model(networks, sentence):
         (
             "t000",
             (),
-            "the default configuration (t000) won: no other was better by more than a standard error, on the "
-            "validation patients",
+            "the default configuration (t000) won: no other was certainly better, on the validation patients",
         ),
         ("t000", (FrontRecord(trial="t000", objectives={}),), "the default configuration (t000) won"),
     ],
