@@ -35,7 +35,7 @@ def recorded(num: int = 12) -> RecordedCurves:
         header={"data": "made"},
         samples=draw_samples(num),
         dice=ends * rise + seeds + patients,
-        ensembles={1: np.array([0.2, 0.4, 0.3]), 2: np.array([0.2, 0.4, 0.35])},
+        ensembles={1: np.array([0.2, 0.4, 0.3]), 2: np.array([0.25, 0.45, 0.35])},
         is_test=np.array([False, False, True]),
         seconds=np.ones(num),
     )

@@ -15,7 +15,7 @@ from search.record.objectives import best_merits, costs, in_order_of_promotion
 
 P_CERTAIN = 0.05
 """The probability with which a search may promote another configuration than the default if all are equally good. On
-LGG with five validation patients, promoting whatever was better by a standard error cost 0.02 to 0.04 of Dice on the
+LGG with four validation patients, promoting whatever was better by a standard error cost 0.006 to 0.019 of Dice on the
 test patients (tests/benchmarks/LOG.md)."""
 
 ROUNDING = 1e-9

@@ -55,8 +55,8 @@ class Replay:
 
     def regrets(self) -> Regrets:
         """Return the regret after each budget; without an end, that of the last epoch that the search trained."""
-        curves = read_curves(self.file)
         rng = np.random.default_rng(self.seed)
+        curves = read_curves(self.file).divided(rng)
         others = 1 + rng.permutation(len(curves.samples) - 1)[: int(SHARE * (len(curves.samples) - 1))]
         pool = Pool(curves.select(np.array([0, *others])), seen=self.seed % 2)
         if self.kind == "default":

@@ -3,7 +3,7 @@
 import functools
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +63,14 @@ class RecordedCurves:
         largest = max(one for one in self.ensembles if one <= size)
         return float(np.nan_to_num(_mean(self.ensembles[largest][self.is_test])))
 
+    def divided(self, rng: np.random.Generator) -> "RecordedCurves":
+        """Return the task with other test patients, as many as before: no training has seen any of the patients."""
+        return replace(self, is_test=rng.permutation(self.is_test))
+
     def select(self, configurations: np.ndarray) -> "RecordedCurves":
         """Return the same task with these configurations only."""
-        return RecordedCurves(
-            header=self.header,
-            samples=[self.samples[one] for one in configurations],
-            dice=self.dice[configurations],
-            ensembles=self.ensembles,
-            is_test=self.is_test,
-            seconds=self.seconds[configurations],
-        )
+        samples = [self.samples[one] for one in configurations]
+        return replace(self, samples=samples, dice=self.dice[configurations], seconds=self.seconds[configurations])
 
 
 def _mean(dice: np.ndarray) -> np.ndarray:
