@@ -87,8 +87,8 @@ def _trials(config: SearchConfig) -> list[tuple[str, str]]:
         return [
             (
                 "trials",
-                f"the default configuration alone, {config.max_epochs} epochs: the budget holds too few trainings for "
-                "a search (--trials N searches all the same)",
+                f"the default configuration alone, {config.max_epochs} epochs: with so few trainings, or validation "
+                "patients, a search would show no gain (--trials N searches all the same)",
             )
         ]
     trials = f"{config.trials} by {config.searcher}, of at most {config.max_epochs} epochs"

@@ -15,7 +15,7 @@ from search.console import say
 from search.planning.budget import Budget, parse_budget
 from search.planning.costs import IN_EPOCHS, Costs
 from search.planning.measuring import MeasuredEpoch, measure_epoch
-from search.planning.plan import MIN_EPOCHS, Fixed, least_epochs, plan
+from search.planning.plan import FEWEST_PATIENTS, Fixed, least_epochs, plan
 from search.promotion_options import MAX_MEMBERS, Promotion
 from search.record.events import EpochEnded, read_events
 from search.record.experiment_record import ExperimentRecord, Spent, write_experiment
@@ -92,7 +92,7 @@ class BudgetKeeper:
                 say("Measuring an epoch of the default configuration on these machines.")
                 measured = measure_epoch(config, cohort, lanes, at_most_seconds=MEASURING_SHARE * budget.seconds)
                 costs = find_costs(measured, config, cohort, lanes.num_lanes, self.seconds + GROUP_SECONDS)
-            config = apply_plan(config, budget, costs, _least_epochs(config, cohort))
+            config = apply_plan(config, budget, costs, _fixed(config, cohort))
         return config, replace(lanes, num_lanes=min(lanes.num_lanes, config.trials))
 
     def with_time_left(self, config: SearchConfig) -> SearchConfig:
@@ -155,16 +155,12 @@ def fixed_options(config: SearchConfig) -> Fixed:
     )
 
 
-def apply_plan(config: SearchConfig, budget: Budget, costs: Costs, least: int = MIN_EPOCHS) -> SearchConfig:
+def apply_plan(config: SearchConfig, budget: Budget, costs: Costs, fixed: Fixed) -> SearchConfig:
     """Return the config with the options that a budget is enough for; a shorter time budget that was given stays.
-
-    Args:
-        least: The fewest epochs of several trials.
 
     Raises:
         UserError: The budget does not hold an epoch, or not what is fixed.
     """
-    fixed = replace(fixed_options(config), least_epochs=least)
     found = plan(budget, costs, fixed)
     seconds = [each for each in (found.search_seconds, config.time_budget_seconds) if each is not None]
     return replace(
@@ -178,6 +174,14 @@ def apply_plan(config: SearchConfig, budget: Budget, costs: Costs, least: int = 
         given=tuple(sorted(name for name in PLANNED if getattr(fixed, name) is not None)),
         promotion=replace(config.promotion, final_seeds=found.final_seeds),
     )
+
+
+def _fixed(config: SearchConfig, cohort: Cohort) -> Fixed:
+    """Return what a person has decided, and what follows from the patients."""
+    num_patients = len(cohort.val_patients) + (len(cohort.train_patients) if config.promotion.folds else 0)
+    if len(config.objective) > 1 or config.promotion.ties == "best":
+        num_patients = FEWEST_PATIENTS  # a winner need not be certainly better
+    return replace(fixed_options(config), least_epochs=_least_epochs(config, cohort), num_patients=num_patients)
 
 
 def _least_epochs(config: SearchConfig, cohort: Cohort) -> int:

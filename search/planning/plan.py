@@ -30,6 +30,12 @@ FEWEST_TRAININGS = 8
 final seeds of it have the rest. On LGG, further seeds and patients gained more than any other configuration, and too
 few trials cannot tell which is better (tests/benchmarks/LOG.md)."""
 
+FEWEST_PATIENTS = 12
+"""If trials are compared on fewer patients than this, final seeds of the default have all that they can use, and a
+search has only the rest. With a spread of 0.1 over patients, as on LGG, one of seven trials is certainly better than
+the default (search/promotion/ranking.py) if it gains 0.26 on 4 patients, 0.08 on 12, or 0.06 on 22; on LGG, an average
+of the default gains 0.03, and the best of 64 configurations 0.05 (tests/benchmarks/LOG.md)."""
+
 SEARCH_SHARE = 0.5
 """The share of a budget for trials other than the default. The best of many short trials is chosen partly by luck,
 while the default and the winner's further trainings gain for certain. Trials get more only if the budget holds more
@@ -56,6 +62,9 @@ class Fixed:
     final_seeds: int | None = None
     max_final_seeds: int = MAX_MEMBERS
     """The most final seeds that a plan may choose."""
+
+    num_patients: int = FEWEST_PATIENTS
+    """Patients on whom trials are compared."""
 
     fold_trainings: int = 0
     """The most trainings in folds that the promotion may need."""
@@ -158,8 +167,10 @@ class _Division:
         usual = self._lanes * self._length / (WHOLE_TRAININGS + self._lanes * self._after)
         if fixed.trials is None and self._length < (self._after + self._fewest_trainings()) * least:
             fixed = replace(fixed, trials=1)
-        if fixed.trials == 1:
-            return 1, fixed.max_epochs or int(min(MAX_EPOCHS, self._length_with_seeds(max(least, usual))))
+        longest = self._length_with_seeds(max(least, usual))
+        seeds_use_all = fixed.num_patients < FEWEST_PATIENTS and self._lanes == 1 and longest <= MAX_EPOCHS
+        if fixed.trials == 1 or (fixed.trials is None and fixed.max_epochs is None and seeds_use_all):
+            return 1, fixed.max_epochs or int(min(MAX_EPOCHS, longest))
         if fixed.trials is not None:
             fits = self._length / (self._after + self._search_length(fixed.trials, 1.0))
             return fixed.trials, fixed.max_epochs or int(min(MAX_EPOCHS, fits, max(least, usual)))
@@ -190,7 +201,8 @@ class _Division:
         if self._fixed.final_seeds is not None:
             return room
         one, most = (self._lanes * self._costs.seeds_length(n, max_epochs) for n in (1, self._fixed.max_final_seeds))
-        return max(min(room - one, SEARCH_SHARE * self._lanes * self._length), room - most)
+        share = SEARCH_SHARE if self._fixed.num_patients >= FEWEST_PATIENTS else 0.0
+        return max(0.0, min(room - one, share * self._lanes * self._length), room - most)
 
     def _share(self, max_epochs: float) -> float:
         if not self._fixed.stops_early:

@@ -49,7 +49,10 @@ def test_plan_says_what_will_be_done(planned):
         ),
         ({"budget": "9 epochs"}, "9 epochs, with scoring and export"),
         ({"budget": "9 epochs", "promotion": Promotion(final_seeds=5)}, "9 epochs, with 5 final seed(s), scoring and"),
-        ({"budget": "9 epochs"}, "alone, 9 epochs: the budget holds too few trainings for a search (--trials N"),
+        (
+            {"budget": "9 epochs"},
+            "alone, 9 epochs: with so few trainings, or validation patients, a search would show no gain",
+        ),
         ({"budget": "9 epochs", "given": ("trials",)}, "1 by tpe, of at most 9 epochs, asha from epoch 3"),
     ],
 )

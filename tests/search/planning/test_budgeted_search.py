@@ -62,7 +62,7 @@ class Keeper(BudgetKeeper):
 
 def apply(config: SearchConfig, costs: Costs = SLOW) -> SearchConfig:
     assert config.budget is not None
-    return apply_plan(config, parse_budget(config.budget), costs)
+    return apply_plan(config, parse_budget(config.budget), costs, fixed_options(config))
 
 
 def trained_for(seconds: float) -> TrialRow:

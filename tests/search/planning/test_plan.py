@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from data.errors import UserError
 from search.planning.budget import Budget, parse_budget
 from search.planning.costs import MARGIN, Costs
 from search.planning.plan import (
+    FEWEST_PATIENTS,
     MAX_EPOCHS,
     MIN_EPOCHS,
     SEARCH_SHARE,
@@ -237,3 +239,13 @@ def test_default_alone_and_its_final_seeds_share_the_time_evenly():
 def test_budget_holds_8_to_16_trainings_between_the_shortest_and_the_longest(num_epochs):
     found = plan(Budget(text="epochs", epochs=num_epochs), SLOW)
     assert 8 <= num_epochs / found.max_epochs <= 16
+
+
+def test_few_patients_leave_a_search_only_what_final_seeds_do_not_need():
+    few, alone = Fixed(max_epochs=40, num_patients=FEWEST_PATIENTS - 1), Fixed(num_patients=FEWEST_PATIENTS - 1)
+    assert sizes(plan(parse_budget("480 epochs"), SLOW, Fixed(max_epochs=40))) == (11, 40, 13, 5)
+    assert sizes(plan(parse_budget("480 epochs"), SLOW, few)) == (2, 40, 13, 10)  # 40 epochs are left
+    assert sizes(plan(parse_budget("960 epochs"), SLOW, few)) == (23, 40, 13, 10)
+    assert sizes(plan(parse_budget("300 epochs"), SLOW, alone)) == (1, 27, 9, 10)
+    assert sizes(plan(parse_budget("3000 epochs"), SLOW, alone)) == (45, 81, 27, 10)  # there may be 10 seeds at most
+    assert sizes(plan(parse_budget("30m"), replace(SLOW, num_lanes=4), alone)) == (4, 81, 27, 8)  # beside the default
