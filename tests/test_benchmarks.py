@@ -175,11 +175,13 @@ def test_equivalent_by_hand(regret, trainings):
 def test_summary_by_hand():
     flat = {"a": dict.fromkeys(BUDGETS, 3.0), "b": dict.fromkeys(BUDGETS, 2.0)}
     peer = dict(zip(BUDGETS, (6.0, 5.0, 4.0, 3.0, 2.0, 1.0), strict=True))
-    report = {"ours x1": flat, "default x1": {"a": {8: 4.0}, "b": {8: 2.5}}}
+    report = {"ours x1": flat, "planned x1": {"a": {8: 1.0}, "b": {8: 2.5}}}
+    report |= {"default x1": {"a": {8: 4.0}, "b": {8: 2.5}}}
     report |= {f"{name} x1": {"a": peer, "b": peer} for name in ("random", "stock")}
     found = summary(report, 1)
     assert (found["random_equivalent_at_8"], found["random_equivalent_at_8_worst"]) == (1.5, 1.0)
     assert found["gain_over_default_at_8_dice"] == pytest.approx(0.0075)
+    assert found["planned_gain_over_default_at_8_dice"] == pytest.approx(0.015)
 
 
 def scored(entrant: str, *dice: float) -> Score:

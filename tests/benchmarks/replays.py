@@ -86,7 +86,8 @@ class Replay:
         Averages are recorded for the default alone, and taken to gain as much for any other configuration.
         """
         max_epochs = curves.num_epochs
-        found = plan(parse_budget(f"{budget * max_epochs} epochs"), IN_EPOCHS, Fixed(max_epochs=max_epochs))
+        fixed = Fixed(max_epochs=max_epochs, num_patients=int((~curves.is_test).sum()))
+        found = plan(parse_budget(f"{budget * max_epochs} epochs"), IN_EPOCHS, fixed)
         pool = pool.again()
         *_, winner = self._promoted(max_epochs, pool, num_trials=min(found.trials, pool.num_configurations))
         averaged = curves.test_of_ensemble(max(1, found.final_seeds)) - curves.test_of_ensemble(1)

@@ -41,7 +41,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from search.record.provenance import commit
 from tests.benchmarks.learn_prior import read_priors
-from tests.benchmarks.replays import BUDGETS, KINDS, Regrets, Replay
+from tests.benchmarks.replays import BUDGETS, KINDS, PLANNED, Regrets, Replay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,10 @@ def summary(report: dict[str, dict[str, Regrets]], num_lanes: int) -> dict[str, 
         ratios = [equivalent(ours[task][8], report[f"{peer} x{num_lanes}"][task]) / 8 for task in ours]
         found |= {f"{peer}_equivalent_at_8": round(float(np.median(ratios)), 2)}
         found |= {f"{peer}_equivalent_at_8_worst": round(min(ratios), 2)}
-    gains = [(default[task][8] - ours[task][8]) / 100 for task in ours]
-    return found | {"gain_over_default_at_8_dice": round(float(np.mean(gains)), 4)}
+    for name, kind in (("gain", "ours"), ("planned_gain", PLANNED)):
+        gains = [default[task][8] - regrets[8] for task, regrets in report[f"{kind} x{num_lanes}"].items()]
+        found |= {f"{name}_over_default_at_8_dice": round(float(np.mean(gains)) / 100, 4)}
+    return found
 
 
 def equivalent(regret: float, peer: Regrets) -> float:
