@@ -113,7 +113,7 @@ class SearchConfig:
 
     begin_with_default: bool = True
     """Whether the first trial has the default configuration and is trained to its end. Another is promoted only if it
-    is certainly better: p < 0.05 in a paired t-test over patients, corrected for the number of trials."""
+    is clearly better: p < 0.2 in a paired t-test over patients, corrected for the number of trials."""
 
     scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {_describe(SCHEDULERS)}.")] = "asha"
 

@@ -96,7 +96,7 @@ def test_a_trial_follows_the_nearest_curve_that_no_other_trial_follows():
     assert pool.regret(0) == pytest.approx(100 * (0.805 - 0.31))
 
 
-def test_a_configuration_must_certainly_be_better_than_the_default():
+def test_a_configuration_must_clearly_be_better_than_the_default():
     curves = recorded()
     curves.dice[5, 0, :, 0] = curves.dice[0, 0, :, 0] + 0.5  # much better in one patient, and worse in the other
     curves.dice[5, 0, :, 1] = curves.dice[0, 0, :, 1] - 0.2

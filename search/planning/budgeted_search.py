@@ -180,7 +180,7 @@ def _fixed(config: SearchConfig, cohort: Cohort) -> Fixed:
     """Return what a person has decided, and what follows from the patients."""
     num_patients = len(cohort.val_patients) + (len(cohort.train_patients) if config.promotion.folds else 0)
     if len(config.objective) > 1 or config.promotion.ties == "best":
-        num_patients = FEWEST_PATIENTS  # a winner need not be certainly better
+        num_patients = FEWEST_PATIENTS  # a winner need not be clearly better
     return replace(fixed_options(config), least_epochs=_least_epochs(config, cohort), num_patients=num_patients)
 
 

@@ -138,8 +138,8 @@ def _rule_for(config: SearchConfig, patients: str) -> str:
         "difference below the best, the network with the fewest parameters wins. An ensemble wins only if it is better "
         "than every candidate by more than one standard error"
         + (
-            ", and a configuration other than the default only if it is certainly better (a paired t-test over "
-            "patients, with p < 0.05 for all compared configurations together)."
+            ", and a configuration other than the default only if it is clearly better (a paired t-test over "
+            "patients, with p < 0.2 for all compared configurations together)."
             if config.begin_with_default
             else "."
         )

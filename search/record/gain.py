@@ -35,7 +35,7 @@ class GainRecord:
             by_dice_alone: Whether Dice was the only objective.
         """
         if winner == self.trial:
-            reason = f": no other was certainly better, on {self.patients}" if by_dice_alone else ""
+            reason = f": no other was clearly better, on {self.patients}" if by_dice_alone else ""
             return f"the default configuration ({self.trial}) won{reason}"
         return (
             f"{self.gain:+.4f} ± {self.standard_error:.4f} over the default configuration ({self.trial}), on "

@@ -15,7 +15,7 @@ from search.coordination.trial_progress import Leg
 from search.planning.budget import parse_budget
 from search.planning.costs import IN_EPOCHS
 from search.planning.plan import Fixed, plan
-from search.promotion.ranking import is_certain
+from search.promotion.ranking import is_clear
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, default_sample
 from search.suggestion.gaussian_process import Prior
@@ -166,17 +166,17 @@ class Pool:
 
         Args:
             best: The best Dice of each configuration, and its epoch.
-            default: A configuration that another must certainly beat; if None, or if it was not tried, the best mean
+            default: A configuration that another must clearly beat; if None, or if it was not tried, the best mean
                 wins.
         """
         ranked = sorted(best, key=lambda place: -best[place][0])
         if default is None or default not in best:
             return ranked[0]
-        return next(place for place in ranked if place == default or self._is_certain(place, default, best))
+        return next(place for place in ranked if place == default or self._is_clear(place, default, best))
 
-    def _is_certain(self, place: int, default: int, best: Mapping[int, tuple[float, int]]) -> bool:
+    def _is_clear(self, place: int, default: int, best: Mapping[int, tuple[float, int]]) -> bool:
         before, after = (self._by_patient[one, best[one][1] - 1].tolist() for one in (default, place))
-        return is_certain(before, after, num_compared=len(best) - 1)
+        return is_clear(before, after, num_compared=len(best) - 1)
 
     def regret(self, place: int) -> float:
         """Return how many Dice points a configuration is worse on test patients than the best."""

@@ -7,7 +7,7 @@ been tried yet; nothing is interpolated. It sees the validation patients of one 
 What it would promote is judged by the test patients, after the last epoch of the other recorded training, so that luck
 in choosing does not help. Each replay has a random two thirds of the configurations, and the default. Which patients
 are validation and which are test patients is drawn as well, because a few patients prefer what others do not. Searches
-of this program promote another configuration than the default only if it is certainly better on the validation
+of this program promote another configuration than the default only if it is clearly better on the validation
 patients, as `search.tune` does; others promote the best mean.
 
     ours            the searcher and scheduler of `search.tune`'s defaults

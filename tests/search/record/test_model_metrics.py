@@ -142,7 +142,7 @@ def test_final_training_says_which_networks_are_the_model(networks, sentence):
         (
             "t000",
             (),
-            "the default configuration (t000) won: no other was certainly better, on the validation patients",
+            "the default configuration (t000) won: no other was clearly better, on the validation patients",
         ),
         ("t000", (FrontRecord(trial="t000", objectives={}),), "the default configuration (t000) won"),
     ],
