@@ -44,7 +44,7 @@ class Prior:
     that is better than expected would count against a centre elsewhere."""
 
     width: float | Float[np.ndarray, " dimensions"] = 0.35
-    """How far from the centre a configuration loses half of `depth`, along every dimension or each."""
+    """How far from the centre a configuration loses nearly a half of `depth`, along every dimension or each."""
 
     depth: float = 0.03
     depth_deviation: float = 0.06
