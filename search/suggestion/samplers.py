@@ -28,6 +28,7 @@ from data.errors import UserError
 from search.space import Space, default_sample
 from search.suggestion.expectation import Expectation, parse_expectations
 from search.suggestion.forest import ForestSampler
+from search.suggestion.gaussian_process import Prior
 from search.suggestion.prior_gp import GaussianProcessSampler
 
 GRID_STEPS = 4
@@ -55,7 +56,10 @@ class SamplerRequest:
     """The objectives other than Dice."""
 
     expected: Mapping[str, Expectation] = field(default_factory=dict)
-    """What a person expects of axes."""
+    """The axes of which a person expects something."""
+
+    prior: Prior | None = None
+    """What `prior_gp` believes before the first trial; None for what the program ships."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,7 @@ class SamplerKind:
     """Whether it cannot search for several objectives."""
 
     has_prior: bool = False
-    """Whether it uses what a person expects."""
+    """Whether it uses what a person expects of axes."""
 
 
 def _forest(request: SamplerRequest) -> BaseSampler:
@@ -91,6 +95,7 @@ def _prior_gp(request: SamplerRequest) -> BaseSampler:
         centre=default_sample(request.space) | {name: one.value for name, one in expected.items()},
         widths={name: one.width for name, one in expected.items() if one.width},
         costs=request.costs,
+        prior=request.prior,
     )
 
 

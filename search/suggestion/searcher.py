@@ -24,6 +24,7 @@ from search.record.objectives import OBJECTIVES, costs
 from search.record.trials import Sample, State
 from search.space import Space
 from search.suggestion.expectation import Expectation
+from search.suggestion.gaussian_process import Prior
 from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.study_view import StudyView
 
@@ -84,6 +85,7 @@ class OptunaSearcher:
         first: Sequence[Sample] = (),
         earlier: Sequence[Observation] = (),
         expected: Mapping[str, Expectation] | None = None,
+        prior: Prior | None = None,
     ) -> None:
         """Begin a study.
 
@@ -95,6 +97,7 @@ class OptunaSearcher:
             first: Samples to try before any other; axes that a sample leaves out are sampled.
             earlier: Trials of other experiments in this space, for the sampler to learn from.
             expected: What a person expects of axes.
+            prior: What `prior_gp` believes before the first trial.
         """
         self._study = _create_study(objectives, study, name)
         self._costs = self._study.costs = costs(objectives)
@@ -105,8 +108,7 @@ class OptunaSearcher:
         self._seed = seed
         self._num_random = min(NUM_RANDOM, max(3, num_trials // 4))
         self._max_epochs = max_epochs
-        self._first = first
-        self._expected = expected or {}
+        self._first, self._expected, self._prior = first, expected or {}, prior
         self._running: dict[int, optuna.Trial] = {}
         self._reported: dict[int, dict[int, float]] = {}
 
@@ -172,6 +174,7 @@ class OptunaSearcher:
             max_epochs=self._max_epochs,
             costs=self._costs,
             expected=self._expected,
+            prior=self._prior,
         )
 
     def _frozen(self, space: Space, observation: Observation) -> FrozenTrial:

@@ -1,8 +1,8 @@
 """Replays of searches on recorded learning curves: what they would promote within a budget, and what it is worth."""
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +19,6 @@ from search.promotion.ranking import is_clear
 from search.scheduling.schedulers import SCHEDULERS
 from search.space import CORE, default_sample
 from search.suggestion.gaussian_process import Prior
-from search.suggestion.prior_gp import GaussianProcessSampler
-from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.searcher import OptunaSearcher
 from search.suggestion.unit_cube import UnitCube
 from tests.support.fakes import Rows
@@ -37,6 +35,9 @@ SHARE = 2 / 3
 PLANNED = "planned"
 PRIORBAND = ("priorband",) if find_spec("neps") else ()
 KINDS = ("ours", "random", "near", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", PLANNED)
+
+Best = dict[int, tuple[float, int]]
+"""The best validation Dice of each configuration, and its epoch."""
 
 Regrets = dict[int, float]
 """Regret in Dice points by budget, as a mean over replays."""
@@ -65,20 +66,28 @@ class Replay:
             return {budget: pool.regret_of(curves.test_of_ensemble(budget)) for budget in BUDGETS}
         if self.kind.startswith(PLANNED):
             return {budget: self._regret_of_plan(budget, curves, pool) for budget in BUDGETS}
-        found = self._promoted(curves.num_epochs, pool, num_trials=pool.num_configurations)
-        after = list(itertools.islice(found, max(BUDGETS) * curves.num_epochs))
-        ends = {budget: min(budget * curves.num_epochs, len(after)) for budget in BUDGETS}
-        return {budget: pool.regret(after[end - 1]) for budget, end in ends.items()}
+        regret, found = 0.0, {}
+        trained = self._trained(curves.num_epochs, pool, num_trials=pool.num_configurations)
+        for budget in BUDGETS:
+            missing = (budget - max(found, default=0)) * curves.num_epochs
+            if epochs := list(itertools.islice(trained, missing)):
+                regret = pool.regret(pool.promote(epochs[-1], self._default))
+            found[budget] = regret
+        return found
 
-    def _promoted(self, max_epochs: int, pool: "Pool", *, num_trials: int) -> Iterator[int]:
-        """Yield, after every epoch of a search, the configuration that would be promoted if it ended there."""
-        default = 0 if self.kind in ("ours", PLANNED) or "+" in self.kind else None
+    @property
+    def _default(self) -> int | None:
+        """The configuration that another must clearly beat; None where the best mean is promoted."""
+        return 0 if self.kind in ("ours", PLANNED) or "+" in self.kind else None
+
+    def _trained(self, max_epochs: int, pool: "Pool", *, num_trials: int) -> Iterator[Best]:
+        """Yield, after every epoch of a search, the best epochs until then; it is the same dictionary each time."""
         search = self._search(max_epochs, num_trials)
-        best: dict[int, tuple[float, int]] = {}
+        best: Best = {}
         for _, leg, epoch, dice in simulate(search, pool.dice, max_epochs=max_epochs, num_lanes=self.num_lanes):
             place = pool.place(leg)
             best[place] = max(best.get(place, (-1.0, 0)), (dice, epoch))
-            yield pool.promote(best, default)
+            yield best
 
     def _regret_of_plan(self, budget: int, curves: RecordedCurves, pool: "Pool") -> float:
         """Return the regret of what `--budget` makes of a budget: a search, and an average of final seeds.
@@ -89,7 +98,8 @@ class Replay:
         fixed = Fixed(max_epochs=max_epochs, num_patients=int((~curves.is_test).sum()))
         found = plan(parse_budget(f"{budget * max_epochs} epochs"), IN_EPOCHS, fixed)
         pool = pool.again()
-        *_, winner = self._promoted(max_epochs, pool, num_trials=min(found.trials, pool.num_configurations))
+        *_, best = self._trained(max_epochs, pool, num_trials=min(found.trials, pool.num_configurations))
+        winner = pool.promote(best, self._default)
         averaged = curves.test_of_ensemble(max(1, found.final_seeds)) - curves.test_of_ensemble(1)
         return pool.regret(winner) - 100 * averaged
 
@@ -104,7 +114,6 @@ class Replay:
         ours = f"{config.searcher}+{config.scheduler}"
         names = {"": ours, "ours": ours, "random": "random+none", "tpe": "tpe+none"}
         searcher, scheduler = names.get(kind, kind).split("+")
-        SAMPLERS["prior_gp"] = replace(SAMPLERS["prior_gp"], make=self._prior_gp)  # in the process of this replay
         return Coordinator(
             OptunaSearcher(
                 CORE,
@@ -113,16 +122,11 @@ class Replay:
                 num_trials=num_trials,
                 max_epochs=max_epochs,
                 first=[default_sample(CORE)] if is_ours else [],
+                prior=self.prior,
             ),
             SCHEDULERS[scheduler].make(config.scheduler_request()),
             num_trials=num_trials,
             listener=Rows(),
-        )
-
-    def _prior_gp(self, request: SamplerRequest) -> GaussianProcessSampler:
-        default = default_sample(request.space)
-        return GaussianProcessSampler(
-            seed=request.seed, max_epochs=request.max_epochs, centre=default, prior=self.prior
         )
 
 
@@ -161,7 +165,7 @@ class Pool:
         """Return the validation Dice of a trial after an epoch."""
         return float(self._seen[self.place(leg), epoch - 1])
 
-    def promote(self, best: Mapping[int, tuple[float, int]], default: int | None) -> int:
+    def promote(self, best: Best, default: int | None) -> int:
         """Return the configuration with the best validation Dice, as `search.promote` would rank them.
 
         Args:
@@ -174,7 +178,7 @@ class Pool:
             return ranked[0]
         return next(place for place in ranked if place == default or self._is_clear(place, default, best))
 
-    def _is_clear(self, place: int, default: int, best: Mapping[int, tuple[float, int]]) -> bool:
+    def _is_clear(self, place: int, default: int, best: Best) -> bool:
         before, after = (self._by_patient[one, best[one][1] - 1].tolist() for one in (default, place))
         return is_clear(before, after, num_compared=len(best) - 1)
 

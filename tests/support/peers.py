@@ -16,9 +16,7 @@ from search.record.epochs import EpochMetrics
 from search.record.trials import Sample
 from search.space import CORE, default_sample
 from search.suggestion.unit_cube import UnitCube
-
-DEVIATION = 0.2
-"""Standard deviation of the configurations near the default, as a share of an axis."""
+from tests.support.recorded_curves import NEAR
 
 
 class _Peer(ABC):
@@ -65,7 +63,7 @@ class NearDefault(_Peer):
         default = default_sample(CORE)
         if number == 0:
             return default
-        (point,) = self._cube.draw_near(self._rng, self._cube.encode(default), DEVIATION)
+        (point,) = self._cube.draw_near(self._rng, self._cube.encode(default), NEAR)
         return self._cube.decode(point)
 
     def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:

@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float
 from data.atomic import write
 from search.record.trials import Sample
 
+NEAR = 0.2
+"""Standard deviation of the configurations that are drawn near the default, as a share of an axis."""
+
 SCALE = 10_000
 """Dice is stored in whole ten-thousandths, which is far finer than two trainings of one configuration agree."""
 

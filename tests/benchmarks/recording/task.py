@@ -17,9 +17,7 @@ from search.config import SearchConfig
 from search.record.trials import Sample
 from search.space import CORE, SharedSettings, default_sample
 from search.suggestion.unit_cube import UnitCube
-
-NEAR = 0.2
-"""Standard deviation of the configurations near the default, as a share of an axis."""
+from tests.support.recorded_curves import NEAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What all trainings have in common."""
+    """All trainings have this in common."""
 
     train_pack: Pack
     judged_pack: Pack
