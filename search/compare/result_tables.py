@@ -106,7 +106,7 @@ def efficiency(experiments: Sequence[Experiment]) -> Table:
 
 def _gain(experiment: Experiment) -> str:
     gain = experiment.metrics and experiment.metrics.gain
-    return f"{gain.gain:+.4f} ± {gain.standard_error:.4f}" if gain else DASH
+    return gain.text if gain else DASH
 
 
 def _budgets(spent: Sequence[float]) -> list[float]:

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 from jaxtyping import Float64
 
 from data.patient import Patient
+from model.scoring.scores import PatientScore
 from model.settings import Settings
 from search.config import SearchConfig
 from search.promotion.candidates import Candidate, mean_dice, score
-from search.record.gain import GainRecord
+from search.record.gain import GainRecord, PairedGain, RunnerUp
 from search.record.objectives import best_merits, costs, in_order_of_promotion
 
 P_CLEAR = 0.2
@@ -108,27 +110,35 @@ def with_ensemble(
 
 
 def gain_over_default(candidates: Sequence[Candidate], default_trial: int | None) -> GainRecord | None:
-    """Return the gain of the first candidate, the winner, over the default configuration; None without the latter.
-
-    If both were in a race, the gain is that on the patients of the folds that both have.
-    """
+    """Return the gain of the first candidate, the winner, over the default configuration; None without the latter."""
     default = best_of_trial(candidates, default_trial)
     if default is None:
         return None
-    before, after = default.scores, candidates[0].scores
-    if default.fold_scores and candidates[0].fold_scores:
-        pairs = list(zip(default.fold_scores, candidates[0].fold_scores, strict=False))
-        before, after = [one for one, _ in pairs], [one for _, one in pairs]
-    gain, error = 0.0, 0.0
-    if candidates[0].row.number != default_trial:
-        gain, error = paired_gain([one.dice for one in before], [one.dice for one in after])
-    return GainRecord(
-        trial=default.row.id,
-        default_dice=mean_dice(before),
-        gain=gain,
-        standard_error=error,
-        num_fold_patients=len(before) if before is not default.scores else 0,
-    )
+    gain, runner_up = _compare(default, candidates[0]), None
+    if candidates[0].row.number == default_trial:
+        gain = replace(gain, gain=0.0, standard_error=0.0)
+        others = [(one, _compare(default, one)) for one in candidates if one.row.number != default_trial]
+        others = [(one, other) for one, other in others if math.isfinite(other.gain)]
+        if others:
+            best, best_gain = max(others, key=lambda pair: pair[1].gain)
+            runner_up = RunnerUp(trial=best.row.id, **asdict(best_gain))
+    dice = mean_dice(_compared_scores(default, candidates[0])[0])
+    return GainRecord(trial=default.row.id, default_dice=dice, runner_up=runner_up, **asdict(gain))
+
+
+def _compare(default: Candidate, other: Candidate) -> PairedGain:
+    before, after = _compared_scores(default, other)
+    gain, error = paired_gain([one.dice for one in before], [one.dice for one in after])
+    num_fold_patients = len(before) if before is not default.scores else 0
+    return PairedGain(gain=gain, standard_error=error, num_fold_patients=num_fold_patients)
+
+
+def _compared_scores(one: Candidate, other: Candidate) -> tuple[Sequence[PatientScore], Sequence[PatientScore]]:
+    """Return the scores of both on the same patients: those of the folds that both have, if both were in a race."""
+    if not one.fold_scores or not other.fold_scores:
+        return one.scores, other.scores
+    num_patients = min(len(one.fold_scores), len(other.fold_scores))
+    return one.fold_scores[:num_patients], other.fold_scores[:num_patients]
 
 
 def best_of_trial(candidates: Iterable[Candidate], number: int | None) -> Candidate | None:

@@ -4,17 +4,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class GainRecord:
-    """How much better the winner is than the default configuration, on patients that neither was trained on."""
-
-    trial: str
-    """The trial with the default configuration."""
-
-    default_dice: float
-    """The mean Dice of its best candidate, when it was scored again."""
+class PairedGain:
+    """How much better one configuration is than another, on patients that neither was trained on."""
 
     gain: float
-    """The mean gain in Dice over patients; 0 if the default configuration won."""
+    """The mean gain in Dice over patients."""
 
     standard_error: float
     """The standard error of the gain over patients."""
@@ -27,6 +21,32 @@ class GainRecord:
         """On which patients the two were compared."""
         return f"{self.num_fold_patients} patients in folds" if self.num_fold_patients else "the validation patients"
 
+    @property
+    def text(self) -> str:
+        """The gain with its standard error."""
+        return f"{self.gain:+.4f} ± {self.standard_error:.4f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerUp(PairedGain):
+    """The best of the other configurations, and its gain over the default, where the default won."""
+
+    trial: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GainRecord(PairedGain):
+    """How much better the winner is than the default configuration; 0 if the default configuration won."""
+
+    trial: str
+    """The trial with the default configuration."""
+
+    default_dice: float
+    """The mean Dice of its best candidate, when it was scored again."""
+
+    runner_up: RunnerUp | None = None
+    """None if another configuration won, or if there is no other."""
+
     def sentence(self, winner: str, *, by_dice_alone: bool) -> str:
         """Return the gain in words, for people.
 
@@ -34,10 +54,11 @@ class GainRecord:
             winner: The trial that won.
             by_dice_alone: Whether Dice was the only objective.
         """
-        if winner == self.trial:
-            reason = f": no other was clearly better, on {self.patients}" if by_dice_alone else ""
-            return f"the default configuration ({self.trial}) won{reason}"
-        return (
-            f"{self.gain:+.4f} ± {self.standard_error:.4f} over the default configuration ({self.trial}), on "
-            f"{self.patients}"
-        )
+        if winner != self.trial:
+            return f"{self.text} over the default configuration ({self.trial}), on {self.patients}"
+        won = f"the default configuration ({self.trial}) won"
+        if not by_dice_alone or not self.runner_up:
+            return won
+        other = self.runner_up
+        reason = "which may be luck" if other.gain > 0 else "which is none"
+        return f"{won}: the best other, {other.trial}, gains {other.text} over it on {other.patients}, {reason}"

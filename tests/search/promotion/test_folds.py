@@ -119,6 +119,21 @@ def test_gain_is_over_the_patients_of_the_folds(config, retrainer_of, monkeypatc
     assert gain.gain == pytest.approx(0.625)
     assert gain.patients == "4 patients in folds"  # the default left after the first fold
     assert gain.default_dice == pytest.approx(0.175)
+    assert gain.runner_up is None
+
+
+def test_best_other_is_named_where_the_default_wins(config, retrainer_of, monkeypatch):
+    default = (0.5, 0.6, 0.7)
+    others = {"t001": (0.4, 0.6, 0.7), "t002": (0.7, 0.5, 0.7)}
+    plant(monkeypatch, {"t000": [default] * 3, **{name: [dices] * 3 for name, dices in others.items()}})
+    ranked, _ = race([candidate(1), candidate(2), candidate(0)], retrainer_of(config))
+    gain = gain_over_default(ranked, 0)
+    assert gain is not None
+    assert (gain.gain, gain.standard_error) == (0, 0)
+    assert gain.runner_up is not None
+    assert gain.runner_up.trial == "t002"
+    assert gain.runner_up.gain == pytest.approx(0.1 / 3)
+    assert gain.runner_up.patients == "9 patients in folds"
 
 
 def test_with_several_objectives_the_winner_stays_and_alone_is_trained(config, retrainer_of, monkeypatch):

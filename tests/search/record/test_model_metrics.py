@@ -9,7 +9,7 @@ import pytest
 from data.errors import UserError
 from model.scoring.scores import MetricSummary, ScoreSummary
 from search.record.codec import without_nan
-from search.record.gain import GainRecord
+from search.record.gain import GainRecord, RunnerUp
 from search.record.model_metrics import (
     CrossValidationRecord,
     FinalTraining,
@@ -136,19 +136,33 @@ def test_final_training_says_which_networks_are_the_model(networks, sentence):
 
 
 @pytest.mark.parametrize(
-    ("winner", "front", "sentence"),
+    ("winner", "runner_up", "sentence"),
     [
-        ("t003", (), "+0.0000 ± 0.0000 over the default configuration (t000), on the validation patients"),
+        ("t003", None, "+0.0000 ± 0.0000 over the default configuration (t000), on the validation patients"),
+        ("t000", None, "the default configuration (t000) won"),
         (
             "t000",
-            (),
-            "the default configuration (t000) won: no other was clearly better, on the validation patients",
+            RunnerUp(trial="t003", gain=0.02, standard_error=0.03),
+            "the default configuration (t000) won: the best other, t003, gains +0.0200 ± 0.0300 over it on the "
+            "validation patients, which may be luck",
         ),
-        ("t000", (FrontRecord(trial="t000", objectives={}),), "the default configuration (t000) won"),
+        (
+            "t000",
+            RunnerUp(trial="t003", gain=-0.02, standard_error=0.03, num_fold_patients=15),
+            "the default configuration (t000) won: the best other, t003, gains -0.0200 ± 0.0300 over it on 15 "
+            "patients in folds, which is none",
+        ),
     ],
 )
-def test_gain_in_words(winner, front, sentence):
+def test_gain_in_words(winner, runner_up, sentence):
     """Two configurations may be exactly equal, and then the winner need not be the default."""
-    gain = GainRecord(trial="t000", default_dice=0.5, gain=0.0, standard_error=0.0)
-    assert replace(model_metrics(), trial=winner, gain=gain, pareto_front=front).gain_sentence == sentence
-    assert replace(model_metrics(), gain=None).gain_sentence is None
+    gain = GainRecord(trial="t000", default_dice=0.5, gain=0.0, standard_error=0.0, runner_up=runner_up)
+    assert replace(model_metrics(), trial=winner, gain=gain).gain_sentence == sentence
+
+
+def test_gain_is_not_explained_by_dice_alone_where_other_objectives_count():
+    runner_up = RunnerUp(trial="t003", gain=0.02, standard_error=0.03)
+    gain = GainRecord(trial="t000", default_dice=0.5, gain=0.0, standard_error=0.0, runner_up=runner_up)
+    metrics = replace(model_metrics(), trial="t000", gain=gain, pareto_front=(FrontRecord(trial="t000", objectives={}),))
+    assert metrics.gain_sentence == "the default configuration (t000) won"
+    assert replace(metrics, gain=None).gain_sentence is None
