@@ -113,6 +113,15 @@ def test_more_networks_of_the_default_regret_less(tmp_path):
     assert found[1] > found[2] == found[32]
 
 
+def test_oracle_knows_the_test_patients_but_not_the_other_training():
+    curves = recorded()
+    curves.dice[10, 0, -1, 2] += 0.5  # seen, and lucky
+    pool = Pool(curves, seen=0)
+    assert pool.best_on_all_patients() == 10
+    assert pool.regret(10) > pool.regret(11)
+    assert Pool(curves, seen=1).best_on_all_patients() == 11
+
+
 def drawn(prior: Prior, seed: int, source: str) -> RecordedCurves:
     """Return a task whose ends are drawn from a belief, after rising by a tenth in the second half."""
     rng, samples = np.random.default_rng(seed), draw_samples(41)
@@ -176,12 +185,13 @@ def test_summary_by_hand():
     flat = {"a": dict.fromkeys(BUDGETS, 3.0), "b": dict.fromkeys(BUDGETS, 2.0)}
     peer = dict(zip(BUDGETS, (6.0, 5.0, 4.0, 3.0, 2.0, 1.0), strict=True))
     report = {"ours x1": flat, "planned x1": {"a": {8: 1.0}, "b": {8: 2.5}}}
-    report |= {"default x1": {"a": {8: 4.0}, "b": {8: 2.5}}}
+    report |= {"default x1": {"a": {8: 4.0}, "b": {8: 2.5}}, "oracle x1": {"a": {8: 0.0}, "b": {8: 0.5}}}
     report |= {f"{name} x1": {"a": peer, "b": peer} for name in ("random", "stock")}
     found = summary(report, 1)
     assert (found["random_equivalent_at_8"], found["random_equivalent_at_8_worst"]) == (1.5, 1.0)
     assert found["gain_over_default_at_8_dice"] == pytest.approx(0.0075)
     assert found["planned_gain_over_default_at_8_dice"] == pytest.approx(0.015)
+    assert found["oracle_gain_over_default_at_8_dice"] == pytest.approx(0.03)
 
 
 def scored(entrant: str, *dice: float) -> Score:

@@ -34,7 +34,8 @@ SHARE = 2 / 3
 
 PLANNED = "planned"
 PRIORBAND = ("priorband",) if find_spec("neps") else ()
-KINDS = ("ours", "random", "near", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", PLANNED)
+PEERS = ("random", "near", "stock", "optuna", "tpe", *PRIORBAND)
+KINDS = ("ours", PLANNED, *PEERS, "default", "default_seeds", "oracle")
 
 Best = dict[int, tuple[float, int]]
 """The best validation Dice of each configuration, and its epoch."""
@@ -62,6 +63,8 @@ class Replay:
         pool = Pool(curves.select(np.array([0, *others])), seen=self.seed % 2)
         if self.kind == "default":
             return dict.fromkeys(BUDGETS, pool.regret(0))
+        if self.kind == "oracle":
+            return dict.fromkeys(BUDGETS, pool.regret(pool.best_on_all_patients()))
         if self.kind == "default_seeds":
             return {budget: pool.regret_of(curves.test_of_ensemble(budget)) for budget in BUDGETS}
         if self.kind.startswith(PLANNED):
@@ -140,6 +143,7 @@ class Pool:
         self._points = self._cube.encode(*curves.samples)
         self._seen = curves.validation[:, seen]
         self._by_patient = curves.dice[:, seen][:, :, ~curves.is_test]
+        self._ends = np.nan_to_num(curves.dice[:, seen, -1]).mean(1)
         self._judged = np.delete(curves.test[:, :, -1], seen, axis=1).mean(1)
         self._best = curves.test[:, :, -1].mean(1).max()
         self._places: dict[int, int] = {}
@@ -177,6 +181,10 @@ class Pool:
         if default is None or default not in best:
             return ranked[0]
         return next(place for place in ranked if place == default or self._is_clear(place, default, best))
+
+    def best_on_all_patients(self) -> int:
+        """Return the configuration whose seen training ends best on all patients, the test patients among them."""
+        return int(self._ends.argmax())
 
     def _is_clear(self, place: int, default: int, best: Best) -> bool:
         before, after = (self._by_patient[one, best[one][1] - 1].tolist() for one in (default, place))

@@ -22,6 +22,8 @@ patients, as `search.tune` does; others promote the best mean.
     priorband       PriorBand of neural-pipeline-search 0.17, if it is installed
     default         the default configuration, trained once
     default_seeds   the average of networks of the default, as many as the budget has trainings
+    oracle          every configuration trained to its end, and the best one by all patients, the test patients among
+                    them: the most that can be found with one training of each
 
 For each kind, task and budget (2, 4, 8 and 16 whole trainings) the script prints the regret: how many Dice points the
 promoted configuration is worse than the best. The random-equivalent budget is the number of trainings that random
@@ -101,7 +103,7 @@ def summary(report: dict[str, dict[str, Regrets]], num_lanes: int) -> dict[str, 
         ratios = [equivalent(ours[task][8], report[f"{peer} x{num_lanes}"][task]) / 8 for task in ours]
         found |= {f"{peer}_equivalent_at_8": round(float(np.median(ratios)), 2)}
         found |= {f"{peer}_equivalent_at_8_worst": round(min(ratios), 2)}
-    for name, kind in (("gain", "ours"), ("planned_gain", PLANNED)):
+    for name, kind in (("gain", "ours"), ("planned_gain", PLANNED), ("oracle_gain", "oracle")):
         gains = [default[task][8] - regrets[8] for task, regrets in report[f"{kind} x{num_lanes}"].items()]
         found |= {f"{name}_over_default_at_8_dice": round(float(np.mean(gains)) / 100, 4)}
     return found
