@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.record.trials import Sample
+from search.space import Space
 from search.suggestion.gaussian_process import SHARES, Posterior, Prior, condition, expected_improvement, matern
 from search.suggestion.unit_cube import Points, UnitCube
 
@@ -32,6 +33,9 @@ NUM_BEST = 5
 
 NEAR = 0.1
 """Standard deviation of a candidate around one of the best trials, as a share of the axis."""
+
+FIRST = 0.5
+"""Standard deviation of a suggestion around the centre before any trial has a Dice, in widths of the belief."""
 
 NUM_NODES = 9
 """Values of the uncertain Dice of a candidate over which its improvement is averaged (Gauss-Hermite quadrature)."""
@@ -54,6 +58,7 @@ class GaussianProcessSampler(BaseSampler):
 
     def __init__(
         self,
+        space: Space,
         *,
         seed: int,
         max_epochs: int,
@@ -70,6 +75,7 @@ class GaussianProcessSampler(BaseSampler):
             costs: The objectives other than Dice; they are user attributes of the trials, and less is better.
             prior: The belief before the first trial.
         """
+        self._space = space
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
         self._max_epochs = max_epochs
@@ -78,23 +84,23 @@ class GaussianProcessSampler(BaseSampler):
         self._usual = prior or Prior()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the axes that all trials have."""
-        others = [one for one in study._get_trials(deepcopy=False, states=SEEN) if one.number != trial.number]
-        return optuna.search_space.intersection_search_space(others)
+        """Return the whole space."""
+        return dict(self._space)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return the candidate with the largest expected improvement; {} before a trial has a Dice."""
+        """Return what promises the largest improvement; before a trial has a Dice, what is near the centre."""
         others = [one for one in study._get_trials(deepcopy=False, states=SEEN) if one.number != trial.number]
         observed = [one for one in others if one.intermediate_values]
-        if not observed or not search_space:
-            return {}
         cube = UnitCube(search_space)
+        prior = replace(self._usual, width=cube.along_axes(self._widths, self._usual.width))
+        centre = cube.encode(self._centre)
+        if not observed:
+            return cube.decode(cube.draw_near(self._rng, centre, FIRST * prior.width)[0])
         points = cube.encode(*(one.params for one in observed))
         running = cube.encode(*(one.params for one in others if not one.intermediate_values))
-        prior = replace(self._usual, width=cube.along_axes(self._widths, self._usual.width))
-        posterior = self._learn(prior, points, observed, running, cube.encode(self._centre)[0])
+        posterior = self._learn(prior, points, observed, running, centre[0])
         means, _ = posterior.predict(points)
         seen = np.column_stack([means, *(_cheapness(observed, name) for name in self._costs)])
         best = points[np.argsort(-means)[:NUM_BEST]] if not self._costs else points[_is_on_front(seen)]
@@ -116,7 +122,7 @@ class GaussianProcessSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return a random value."""
+        """Return a random value of an axis that is not in the space."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _learn(

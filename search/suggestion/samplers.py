@@ -90,6 +90,7 @@ def _forest(request: SamplerRequest) -> BaseSampler:
 def _prior_gp(request: SamplerRequest) -> BaseSampler:
     expected = request.expected
     return GaussianProcessSampler(
+        request.space,
         seed=request.seed,
         max_epochs=request.max_epochs,
         centre=default_sample(request.space) | {name: one.value for name, one in expected.items()},

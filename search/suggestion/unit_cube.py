@@ -49,7 +49,9 @@ class UnitCube:
         """Return random points, uniform over the space."""
         return self.encode(*(self.decode(one) for one in rng.uniform(size=(num_points, self.num_dimensions))))
 
-    def draw_near(self, rng: np.random.Generator, points: Points, deviation: float) -> Points:
+    def draw_near(
+        self, rng: np.random.Generator, points: Points, deviation: float | Float[np.ndarray, " dimensions"]
+    ) -> Points:
         """Return a random point near each of the points, with a standard deviation that is a share of each axis."""
         moved = (points + rng.normal(0.0, deviation, points.shape)).clip(0.0, 1.0)
         return self.encode(*map(self.decode, moved))

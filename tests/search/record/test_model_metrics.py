@@ -163,6 +163,8 @@ def test_gain_in_words(winner, runner_up, sentence):
 def test_gain_is_not_explained_by_dice_alone_where_other_objectives_count():
     runner_up = RunnerUp(trial="t003", gain=0.02, standard_error=0.03)
     gain = GainRecord(trial="t000", default_dice=0.5, gain=0.0, standard_error=0.0, runner_up=runner_up)
-    metrics = replace(model_metrics(), trial="t000", gain=gain, pareto_front=(FrontRecord(trial="t000", objectives={}),))
+    metrics = replace(
+        model_metrics(), trial="t000", gain=gain, pareto_front=(FrontRecord(trial="t000", objectives={}),)
+    )
     assert metrics.gain_sentence == "the default configuration (t000) won"
     assert replace(metrics, gain=None).gain_sentence is None

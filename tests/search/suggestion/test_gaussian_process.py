@@ -69,6 +69,16 @@ def test_trials_that_run_side_by_side_differ():
     assert min(gaps) > 0.02
 
 
+@pytest.mark.parametrize("state", [None, State.PRUNED], ids=["running", "pruned"])
+def test_many_lanes_begin_near_the_default(state):
+    """No trial has reached its end, and most have no Dice yet."""
+    searcher = make_searcher("prior_gp", first=[default_sample(CORE)])
+    train(searcher, state, num_epochs=int(state is not None))
+    centre, *places = UnitCube(CORE).encode(default_sample(CORE), *(searcher.suggest().sample for _ in range(15)))
+    distances = np.abs(np.array(places) - centre)
+    assert 0.02 < np.median(distances.max(1)) < 0.4  # of random configurations, 0.55
+
+
 def test_twelve_trials_find_more_than_twelve_random_ones():
     def best(sampler: str, seed: int) -> float:
         searcher = make_searcher(sampler, seed=seed, first=[default_sample(CORE)])
