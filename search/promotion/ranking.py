@@ -166,11 +166,11 @@ def is_clear(before: Sequence[float], after: Sequence[float], *, num_compared: i
     """
     from scipy.stats import t  # here, because the import takes most of a second
 
-    gain, error = paired_gain(before, after)
-    num_patients = len(paired_gains(before, after))
-    if num_patients < 2 or not gain > 0:
+    gains = paired_gains(before, after)
+    gain, error = _mean_and_error(gains)
+    if len(gains) < 2 or not gain > 0:
         return False
-    return error == 0 or bool(t.sf(gain / error, num_patients - 1) < P_CLEAR / num_compared)
+    return error == 0 or bool(t.sf(gain / error, len(gains) - 1) < P_CLEAR / num_compared)
 
 
 def paired_gains(before: Sequence[float], after: Sequence[float]) -> Float64[np.ndarray, " patients"]:
@@ -190,7 +190,10 @@ def paired_gain(before: Sequence[float], after: Sequence[float]) -> tuple[float,
 
     With fewer than two patients the error is unknown and given as 0.
     """
-    gains = paired_gains(before, after)
+    return _mean_and_error(paired_gains(before, after))
+
+
+def _mean_and_error(gains: Float64[np.ndarray, " patients"]) -> tuple[float, float]:
     if len(gains) < 2:
         return float(gains[0]) if len(gains) else math.nan, 0.0
     return float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))
