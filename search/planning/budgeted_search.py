@@ -150,6 +150,7 @@ def fixed_options(config: SearchConfig) -> Fixed:
     return Fixed(
         **fixed,
         max_final_seeds=_max_final_seeds(config),
+        final_epochs=config.promotion.final_epochs,
         fold_trainings=_fold_trainings(config, config.promotion.candidates + 1),
         stops_early=config.scheduler != "none",
     )

@@ -63,6 +63,9 @@ class Fixed:
     max_final_seeds: int = MAX_MEMBERS
     """The most final seeds that a plan may choose."""
 
+    final_epochs: int | None = None
+    """Epochs of a final seed, if they are not those of a trial."""
+
     num_patients: int = FEWEST_PATIENTS
     """Patients on whom trials are compared."""
 
@@ -126,10 +129,9 @@ class _Division:
     def __init__(self, budget: Budget, costs: Costs, fixed: Fixed) -> None:
         self._budget, self._costs, self._fixed = budget, costs, fixed
         self._lanes = costs.num_lanes
-        self._length = costs.length(budget.amount) - costs.seeds_length(fixed.final_seeds or 0, 0)
-        self._after = costs.final_epoch_ratio * costs.rounds(fixed.final_seeds or 0) + costs.rounds(
-            fixed.fold_trainings
-        )
+        seeds = fixed.final_seeds or 0
+        self._length = costs.length(budget.amount) - costs.seeds_length(seeds, fixed.final_epochs or 0)
+        self._after = self._growth(seeds) + costs.rounds(fixed.fold_trainings)
         """The length of the trainings that are fixed after the search, relative to that of one training."""
 
     def plan(self) -> Plan:
@@ -146,8 +148,8 @@ class _Division:
         search, left = self._search_length(trials, max_epochs), self._length - self._after * max_epochs
         seeds = fixed.final_seeds
         if seeds is None:
-            seeds = costs.seeds_in(left - search, max_epochs, fixed.max_final_seeds)
-            left -= costs.seeds_length(seeds, max_epochs)
+            seeds = self._seeds_in(left - search, max_epochs)
+            left -= self._seeds_length(seeds, max_epochs)
         has_clock = self._budget.seconds is not None
         return Plan(
             trials=trials,
@@ -188,19 +190,28 @@ class _Division:
 
     def _length_with_seeds(self, shortest: float) -> float:
         """Return the epochs of the only trial that leave room for as many final seeds as fit with the shortest."""
-        fixed, costs = self._fixed, self._costs
         seeds = 0
-        if fixed.final_seeds is None:
-            seeds = costs.seeds_in(self._length - (1 + self._after) * shortest, shortest, fixed.max_final_seeds)
-        trainings = 1 + self._after + costs.final_epoch_ratio * costs.rounds(seeds)
-        return (self._length - costs.seeds_length(seeds, 0)) / trainings
+        if self._fixed.final_seeds is None:
+            seeds = self._seeds_in(self._length - (1 + self._after) * shortest, shortest)
+        return (self._length - self._seeds_length(seeds, 0)) / (1 + self._after + self._growth(seeds))
+
+    def _seeds_length(self, num_seeds: int, max_epochs: float) -> float:
+        """Return the length of final seeds after a search with schedules of some epochs."""
+        return self._costs.seeds_length(num_seeds, self._fixed.final_epochs or max_epochs)
+
+    def _seeds_in(self, length: float, max_epochs: float) -> int:
+        return self._costs.seeds_in(length, self._fixed.final_epochs or max_epochs, self._fixed.max_final_seeds)
+
+    def _growth(self, num_seeds: int) -> float:
+        """Return by how much the length of final seeds grows with each epoch of a schedule."""
+        return 0.0 if self._fixed.final_epochs else self._costs.final_epoch_ratio * self._costs.rounds(num_seeds)
 
     def _work_of_others(self, max_epochs: float) -> float:
         """Return how many epochs all trials but the default may train together; a final seed comes before them."""
         room = self._lanes * (self._length - (1 + self._after) * max_epochs)
         if self._fixed.final_seeds is not None:
             return room
-        one, most = (self._lanes * self._costs.seeds_length(n, max_epochs) for n in (1, self._fixed.max_final_seeds))
+        one, most = (self._lanes * self._seeds_length(n, max_epochs) for n in (1, self._fixed.max_final_seeds))
         share = SEARCH_SHARE if self._fixed.num_patients >= FEWEST_PATIENTS else 0.0
         return max(0.0, min(room - one, share * self._lanes * self._length), room - most)
 

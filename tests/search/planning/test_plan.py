@@ -113,6 +113,9 @@ def test_several_objectives_have_one_final_seed_and_trials_take_the_rest():
         (Fixed(final_seeds=2), (19, 22, 7, 2)),  # 14 trainings of 22.6; 316.7 - 3 x 22.6 is 18.9 trials of 13.2
         (Fixed(fold_trainings=3), (13, 21, 7, 4)),  # 15 trainings of 21.1; 158.4 is 12.9 trials of 12.3
         (Fixed(final_seeds=40), (1, 7, 2, 40)),  # 316.7 / 41
+        (Fixed(final_epochs=50), (11, 26, 8, 2)),  # 316.7 - 26 - 10 x 15.2 is twice 50
+        (Fixed(final_epochs=50, final_seeds=3), (19, 13, 4, 3)),  # 166.7 is 12 x 13.9; 166.7 - 13.9 is 18.9 x 8.1
+        (Fixed(trials=1, final_epochs=50), (1, 66, 22, 5)),  # 316.7 - 26.4 has room for 5 x 50
         (Fixed(grace_period=13), (9, 26, 13, 5)),  # a trial takes 13 + 13 / 2
         (Fixed(stops_early=False), (7, 26, 8, 5)),  # half is 6 trials of 26.4; 316.7 - 7 x 26 is 5 trainings
     ],
