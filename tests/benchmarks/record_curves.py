@@ -2,12 +2,12 @@
 
     python tests/benchmarks/record_curves.py NAME [--data phantom:24] [--split-seed 0] [--configurations 64] [--seeds 2]
 
-The six tasks (half an hour to an hour each on two cores; LGG20 and BRATS are folders of 20 patients and of cases):
+The tasks (five minutes to an hour each on two cores; LGG20 and BRATS are folders of 20 patients and of cases):
 
     record_curves.py phantom_easy
-    record_curves.py phantom_faint --contrast 0.4
+    record_curves.py phantom_faint --contrast 0.4 --data phantom:48 --val-fraction 0.375 --test-fraction 0.375
     record_curves.py phantom_few --data phantom:9
-    record_curves.py lgg_0 --data LGG20, and with --split-seed 1 and 2 as lgg_1 and lgg_2
+    record_curves.py lgg_0 --data LGG20, and with --split-seed 1 and 4 as lgg_1 and lgg_4
     record_curves.py brats --data BRATS
 
 Searchers and schedulers can then be compared on the curves in seconds (search_efficiency.py). The first configuration
