@@ -16,8 +16,10 @@ from search.planning.budget import parse_budget
 from search.planning.costs import IN_EPOCHS
 from search.planning.plan import Fixed, plan
 from search.promotion.ranking import is_clear
+from search.record.trials import Sample
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import CORE, default_sample
+from search.space import CORE
+from search.suggestion.expectation import Expectation
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.searcher import OptunaSearcher
 from search.suggestion.unit_cube import UnitCube
@@ -85,7 +87,7 @@ class Replay:
 
     def _trained(self, max_epochs: int, pool: "Pool", *, num_trials: int) -> Iterator[Best]:
         """Yield, after every epoch of a search, the best epochs until then; it is the same dictionary each time."""
-        search = self._search(max_epochs, num_trials)
+        search = self._search(max_epochs, num_trials, pool.default)
         best: Best = {}
         for _, leg, epoch, dice in simulate(search, pool.dice, max_epochs=max_epochs, num_lanes=self.num_lanes):
             place = pool.place(leg)
@@ -106,12 +108,12 @@ class Replay:
         averaged = curves.test_of_ensemble(max(1, found.final_seeds)) - curves.test_of_ensemble(1)
         return pool.regret(winner) - 100 * averaged
 
-    def _search(self, max_epochs: int, num_trials: int) -> SimulatedSearch:
+    def _search(self, max_epochs: int, num_trials: int, default: Sample) -> SimulatedSearch:
         """Return the search before its first trial."""
         kind = self.kind.removeprefix(PLANNED).removeprefix(":")
         peers = {"near": NearDefault, "stock": StockRay, "optuna": OptunaAlone, "priorband": PriorBand}
         if kind in peers:
-            return peers[kind](num_trials, self.seed, max_epochs)
+            return peers[kind](num_trials, self.seed, max_epochs, default)
         is_ours = kind not in ("random", "tpe")
         config = SearchConfig(trials=num_trials, max_epochs=max_epochs, begin_with_default=is_ours)
         ours = f"{config.searcher}+{config.scheduler}"
@@ -124,7 +126,8 @@ class Replay:
                 seed=self.seed,
                 num_trials=num_trials,
                 max_epochs=max_epochs,
-                first=[default_sample(CORE)] if is_ours else [],
+                first=[default] if is_ours else [],
+                expected={name: Expectation(value=value) for name, value in default.items()},
                 prior=self.prior,
             ),
             SCHEDULERS[scheduler].make(config.scheduler_request()),
@@ -139,6 +142,7 @@ class Pool:
     def __init__(self, curves: RecordedCurves, *, seen: int) -> None:
         """Begin with none tried; the search sees the trainings with the seed `seen`, and is judged by the others."""
         self._begin = partial(Pool, curves, seen=seen)
+        self._default = curves.samples[0]
         self._cube = UnitCube(CORE)
         self._points = self._cube.encode(*curves.samples)
         self._seen = curves.validation[:, seen]
@@ -147,6 +151,11 @@ class Pool:
         self._judged = np.delete(curves.test[:, :, -1], seen, axis=1).mean(1)
         self._best = curves.test[:, :, -1].mean(1).max()
         self._places: dict[int, int] = {}
+
+    @property
+    def default(self) -> Sample:
+        """The program's default configuration when the task was recorded."""
+        return self._default
 
     @property
     def num_configurations(self) -> int:

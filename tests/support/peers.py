@@ -1,4 +1,7 @@
-"""Searches by other programs, which a simulation can run in the coordinator's place."""
+"""Searches by other programs, which a simulation can run in the coordinator's place.
+
+All are made alike; those that begin with a default configuration, or expect the best near it, are told which it is.
+"""
 
 import random
 from abc import ABC, abstractmethod
@@ -14,7 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import Sample
-from search.space import CORE, default_sample
+from search.space import CORE
 from search.suggestion.unit_cube import UnitCube
 from tests.support.recorded_curves import NEAR
 
@@ -55,15 +58,14 @@ class _Peer(ABC):
 class NearDefault(_Peer):
     """The default, and then configurations drawn near it: what a belief is worth without learning anything."""
 
-    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+    def __init__(self, num_trials: int, seed: int, max_epochs: int, default: Sample) -> None:
         super().__init__(num_trials)
-        self._rng, self._cube = np.random.default_rng(seed), UnitCube(CORE)
+        self._rng, self._cube, self._default = np.random.default_rng(seed), UnitCube(CORE), default
 
     def suggest(self, number: int) -> Sample:
-        default = default_sample(CORE)
         if number == 0:
-            return default
-        (point,) = self._cube.draw_near(self._rng, self._cube.encode(default), NEAR)
+            return self._default
+        (point,) = self._cube.draw_near(self._rng, self._cube.encode(self._default), NEAR)
         return self._cube.decode(point)
 
     def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:
@@ -73,7 +75,7 @@ class NearDefault(_Peer):
 class StockRay(_Peer):
     """Ray Tune's OptunaSearch and ASHAScheduler, called in the order in which Tune calls them."""
 
-    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+    def __init__(self, num_trials: int, seed: int, max_epochs: int, default: Sample) -> None:
         super().__init__(num_trials)
         self._searcher = OptunaSearch(space=dict(CORE), metric="val_dice", mode="max", seed=seed)
         self._scheduler = ASHAScheduler(time_attr="epoch", metric="val_dice", mode="max", max_t=max_epochs)
@@ -103,7 +105,7 @@ class StockRay(_Peer):
 class OptunaAlone(_Peer):
     """Optuna's sampler and pruner, used as in its tutorial."""
 
-    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+    def __init__(self, num_trials: int, seed: int, max_epochs: int, default: Sample) -> None:
         super().__init__(num_trials)
         pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max_epochs)
         sampler = optuna.samplers.TPESampler(seed=seed)
@@ -135,13 +137,13 @@ class PriorBand(_Peer):
     Source: Mallik et al. 2023, "PriorBand: Practical Hyperparameter Optimization in the Age of Deep Learning".
     """
 
-    def __init__(self, num_trials: int, seed: int, max_epochs: int) -> None:
+    def __init__(self, num_trials: int, seed: int, max_epochs: int, default: Sample) -> None:
         super().__init__(num_trials)
         import neps  # pyright: ignore[reportMissingImports]  # a peer that need not be installed
 
         for seed_generator in (random.seed, np.random.seed, torch.manual_seed):  # it draws from the global ones
             seed_generator(seed)
-        axes = {name: _neps_axis(name) for name in CORE} | {"epochs": neps.IntegerFidelity(1, max_epochs)}
+        axes = {name: _neps_axis(name, default) for name in CORE} | {"epochs": neps.IntegerFidelity(1, max_epochs)}
         space = type("Space", (neps.PipelineSpace,), axes)()
         self._search = neps.AskAndTell(
             neps.algorithms.priorband(space, base="async_hb", sample_prior_first="highest_fidelity")
@@ -176,10 +178,10 @@ class PriorBand(_Peer):
         return False
 
 
-def _neps_axis(name: str) -> Any:
+def _neps_axis(name: str, default: Sample) -> Any:
     import neps  # pyright: ignore[reportMissingImports]
 
     axis = CORE[name]
     assert isinstance(axis, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
     kind = neps.Float if isinstance(axis, optuna.distributions.FloatDistribution) else neps.Integer
-    return kind(axis.low, axis.high, log=axis.log, prior=default_sample(CORE)[name], prior_confidence="medium")
+    return kind(axis.low, axis.high, log=axis.log, prior=default[name], prior_confidence="medium")

@@ -30,7 +30,7 @@ class RecordedCurves:
     """How it was recorded."""
 
     samples: list[Sample]
-    """The configurations; the first is the default."""
+    """The configurations; the first was the program's default."""
 
     dice: Float[np.ndarray, "configurations seeds epochs patients"]
     ensembles: dict[int, Float[np.ndarray, " patients"]]
