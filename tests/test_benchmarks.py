@@ -189,6 +189,7 @@ def test_summary_by_hand():
     report |= {f"{name} x1": {"a": peer, "b": peer} for name in ("random", "stock")}
     found = summary(report, 1)
     assert (found["random_equivalent_at_8"], found["random_equivalent_at_8_worst"]) == (1.5, 1.0)
+    assert found["planned_stock_equivalent_at_8"] == pytest.approx((4.0 + 1.5) / 2)
     assert found["gain_over_default_at_8_dice"] == pytest.approx(0.0075)
     assert found["planned_gain_over_default_at_8_dice"] == pytest.approx(0.015)
     assert found["oracle_gain_over_default_at_8_dice"] == pytest.approx(0.03)

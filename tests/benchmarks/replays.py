@@ -97,7 +97,8 @@ class Replay:
     def _regret_of_plan(self, budget: int, curves: RecordedCurves, pool: "Pool") -> float:
         """Return the regret of what `--budget` makes of a budget: a search, and an average of final seeds.
 
-        Averages are recorded for the default alone, and taken to gain as much for any other configuration.
+        Averages are recorded for the default alone, and taken to gain as much for any other configuration over the mean
+        of its recorded trainings.
         """
         max_epochs = curves.num_epochs
         fixed = Fixed(max_epochs=max_epochs, num_patients=int((~curves.is_test).sum()))
@@ -105,7 +106,9 @@ class Replay:
         pool = pool.again()
         *_, best = self._trained(max_epochs, pool, num_trials=min(found.trials, pool.num_configurations))
         winner = pool.promote(best, self._default)
-        averaged = curves.test_of_ensemble(max(1, found.final_seeds)) - curves.test_of_ensemble(1)
+        averaged = 0.0
+        if found.final_seeds > 1:
+            averaged = curves.test_of_ensemble(found.final_seeds) - float(curves.test[0, :, -1].mean())
         return pool.regret(winner) - 100 * averaged
 
     def _search(self, max_epochs: int, num_trials: int, default: Sample) -> SimulatedSearch:

@@ -97,12 +97,13 @@ def main(arguments: Arguments) -> None:
 
 def summary(report: dict[str, dict[str, Regrets]], num_lanes: int) -> dict[str, object]:
     """Return the figures of the last line."""
-    ours, default = report[f"ours x{num_lanes}"], report[f"default x{num_lanes}"]
+    default = report[f"default x{num_lanes}"]
     found: dict[str, object] = {"regret": report}
-    for peer in ("random", "stock"):
-        ratios = [equivalent(ours[task][8], report[f"{peer} x{num_lanes}"][task]) / 8 for task in ours]
-        found |= {f"{peer}_equivalent_at_8": round(float(np.median(ratios)), 2)}
-        found |= {f"{peer}_equivalent_at_8_worst": round(min(ratios), 2)}
+    for (prefix, kind), peer in itertools.product((("", "ours"), ("planned_", PLANNED)), ("random", "stock")):
+        regrets, peers = report[f"{kind} x{num_lanes}"], report[f"{peer} x{num_lanes}"]
+        ratios = [equivalent(regrets[task][8], peers[task]) / 8 for task in regrets]
+        found |= {f"{prefix}{peer}_equivalent_at_8": round(float(np.median(ratios)), 2)}
+        found |= {f"{prefix}{peer}_equivalent_at_8_worst": round(min(ratios), 2)}
     for name, kind in (("gain", "ours"), ("planned_gain", PLANNED), ("oracle_gain", "oracle")):
         gains = [default[task][8] - regrets[8] for task, regrets in report[f"{kind} x{num_lanes}"].items()]
         found |= {f"{name}_over_default_at_8_dice": round(float(np.mean(gains)) / 100, 4)}
