@@ -97,11 +97,11 @@ class SearchConfig:
     """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight decay,
     norm and augmentation)."""
 
-    searcher: Annotated[str, tyro.conf.arg(help=f"How configurations are chosen: {_describe(SAMPLERS)}.")] = "tpe"
+    searcher: Annotated[str, tyro.conf.arg(help=f"How configurations are chosen: {_describe(SAMPLERS)}.")] = "prior_gp"
 
     prior: tuple[str, ...] = ()
-    """Where you expect the best, for the searcher `prior_gp`: an axis and its value, such as `learning_rate=0.003`, or
-    with a width, such as `depth=5:0.1` if you expect it within a tenth of the axis. Otherwise it is the default."""
+    """Where you expect the best, for `prior_gp`: an axis and its value, such as `learning_rate=0.003`, or with a width,
+    such as `depth=5:0.1` if you expect it within a tenth of the axis. Otherwise it is the default."""
 
     warm_start: tuple[str, ...] = ()
     """Names of earlier experiments in `--out`. The searcher learns from those of their trials that lie in this search

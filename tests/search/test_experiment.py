@@ -258,7 +258,7 @@ def test_check_changes_accepts_what_may_change(tmp_path):
         ("max_epochs", 10, 9),
         ("budget", "8h", None),
         ("space", "wide", "core"),
-        ("searcher", "gp", "tpe"),
+        ("searcher", "gp", "prior_gp"),
         ("scheduler", "none", "asha"),
         ("grace_period", 2, None),
         ("size", 64, 128),

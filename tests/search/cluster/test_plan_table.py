@@ -22,7 +22,7 @@ def test_plan_says_what_will_be_done(planned):
     for words in (
         "Search tiny",
         f"slices of {SIZE} x {SIZE} pixels",
-        "1 by tpe, of at most 9 epochs, asha from epoch 3",
+        "1 by prior_gp, of at most 9 epochs, asha from epoch 3",
         "the default configuration, trained to its end",
         "1 worker(s) of 2 CPU",
     ):
@@ -53,7 +53,7 @@ def test_plan_says_what_will_be_done(planned):
             {"budget": "9 epochs"},
             "alone, 9 epochs: with so few trainings, or validation patients, a search would show no gain",
         ),
-        ({"budget": "9 epochs", "given": ("trials",)}, "1 by tpe, of at most 9 epochs, asha from epoch 3"),
+        ({"budget": "9 epochs", "given": ("trials",)}, "1 by prior_gp, of at most 9 epochs, asha from epoch 3"),
     ],
 )
 def test_plan_says_how_a_budget_is_divided(planned, changes, said):

@@ -14,7 +14,7 @@ from tests.support.experiments import DICES, SPLIT, search_rows, write_experimen
 from tests.support.html_page import HtmlPage
 
 EVIL = '</script><script>document.title = "evil"</script><img src=x onerror=alert(1)> & <b>bold</b>'
-NAMES = ("tpe-baseline", "random", "n" * 70, "unfinished")
+NAMES = ("baseline", "random", "n" * 70, "unfinished")
 FIGURES = ("patients", "over-epochs", "over-clock", "importances")
 
 
@@ -63,11 +63,11 @@ def test_page_shows_evil_text_as_text(page, path):
 
 def test_page_begins_with_the_findings(page):
     text = " ".join(page.texts)
-    assert "tpe-baseline is better" in text
+    assert "baseline is better" in text
     assert f"unfinished minus {NAMES[0]}, unfinished minus {NAMES[1]}, unfinished minus {NAMES[2]}: not tested" in text
     assert tuple(page.figures) == FIGURES
     rows = {row[0]: row[1:] for row in page.rows}
-    assert rows["searcher"] == ["tpe", "random", "tpe", "tpe"]
+    assert rows["searcher"] == ["prior_gp", "random", "prior_gp", "prior_gp"]
     assert rows["common test patients"] == ["8", "8", "8"]
 
 

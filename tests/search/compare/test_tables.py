@@ -71,7 +71,7 @@ def test_tables_show_fixed_hyperparameters_of_a_winner(tmp_path):
 
 def test_tables_list_only_options_that_differ(two):
     tables = tables_of(two, "a", "b")
-    assert cells(tables["options"]) == {"searcher": ("tpe", "random"), "seed": ("0", "1")}
+    assert cells(tables["options"]) == {"searcher": ("prior_gp", "random"), "seed": ("0", "1")}
     assert tables["data"].rows == ()
     assert tables["data"].notes == ("None: the pixels and the split are the same.",)
     assert tables["environment"].rows == ()

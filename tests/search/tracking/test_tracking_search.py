@@ -45,7 +45,7 @@ def test_server_gets_every_trial_of_a_search(tmp_path):
         logged = [{name: value for name, value in entry.items() if name in epochs[0]} for entry in run.history]
         assert logged == json.loads(json.dumps(epochs))
         assert run.facts["displayName"].startswith(f"{row.id} lr ")
-        assert run.config.items() >= (row.sample | {"experiment": "small", "searcher": "tpe"}).items()
+        assert run.config.items() >= (row.sample | {"experiment": "small", "searcher": "prior_gp"}).items()
         assert run.summary["state"] == row.state
         assert run.summary["best_val_dice"] == row.best_dice
         assert row.best_epoch is not None
