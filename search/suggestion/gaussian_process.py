@@ -34,9 +34,10 @@ RIM = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """The belief before the first trial, in Dice and in shares of an axis (tests/benchmarks/learn_prior.py)."""
+    """The belief before the first trial, in Dice and in shares of an axis, as it was learned from the recorded tasks
+    (tests/benchmarks/learn_prior.py)."""
 
-    level: float = 0.65
+    level: float = 0.59
     """Dice of the centre."""
 
     level_deviation: float = 0.3
@@ -47,20 +48,20 @@ class Prior:
     """How far from the centre a configuration loses nearly a half of `depth`, along every dimension or each."""
 
     depth: float = 0.03
-    depth_deviation: float = 0.06
-    amplitude: float = 0.05
+    depth_deviation: float = 0.03
+    amplitude: float = 0.06
     """Standard deviation of the deviation from the bowl."""
 
     length: float = 0.6
     """How far apart two configurations are whose deviations hardly agree."""
 
-    noise: float = 0.02
+    noise: float = 0.044
     """Standard deviation between two trainings of one configuration."""
 
-    gains: tuple[float, ...] = (0.4, 0.3, 0.09, 0.05, 0.018, 0.006, 0.0)
+    gains: tuple[float, ...] = (0.59, 0.28, 0.075, 0.034, 0.015, 0.001, 0.0)
     """What the rest of the schedule adds to the Dice on average, after each of SHARES."""
 
-    gain_deviations: tuple[float, ...] = (0.5, 0.16, 0.09, 0.05, 0.025, 0.015, 0.0)
+    gain_deviations: tuple[float, ...] = (0.2, 0.19, 0.092, 0.049, 0.035, 0.013, 0.0)
     """The standard deviation of that gain between trials."""
 
     lowest: float = 0.25

@@ -111,4 +111,6 @@ def test_config_leaves_out_what_an_older_experiment_does_not_say(tmp_path):
     file.write_text(json.dumps(content))
     [run, *_] = recorded_runs(tracking_of(config))
     assert "in_channels" not in run.config
-    assert run.config.items() >= {"experiment": "small", "searcher": "prior_gp", "depth": ROWS[0].sample["depth"]}.items()
+    assert (
+        run.config.items() >= {"experiment": "small", "searcher": "prior_gp", "depth": ROWS[0].sample["depth"]}.items()
+    )
