@@ -32,10 +32,10 @@ few trials cannot tell which is better (tests/benchmarks/LOG.md)."""
 
 FEWEST_PATIENTS = 20
 """If trials are compared on fewer patients than this, final seeds of the default have all that they can use, and a
-search has only the rest. In replays with 4 to 18 validation patients and a budget of eight trainings, averages of the
+search has only the rest. In replays with 1 to 19 validation patients and a budget of eight trainings, averages of the
 default gained 0.01 to 0.05 over one training of it, and on three of five tasks the best of all configurations was
-worse than such an average. With a spread of 0.1 over patients, as on LGG, one of seven trials is clearly
-better than the default (search/promotion/ranking.py) if it gains 0.15 on 4 patients, 0.06 on 12, or 0.04 on 22
+worse than such an average. With a spread of 0.1 over patients, as on LGG, one of seven trials is clearly better than
+the default (search/promotion/ranking.py) if it gains 0.15 on 4 patients, 0.06 on 12, or 0.04 on 22
 (tests/benchmarks/LOG.md)."""
 
 SEARCH_SHARE = 0.5

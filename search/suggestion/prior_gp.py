@@ -50,7 +50,7 @@ COST_LENGTH = 1.0
 COST_NOISE = 0.01
 """Share of the variance of the logarithm of a cost that is noise."""
 
-SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+SEEN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL)
 
 
 class GaussianProcessSampler(BaseSampler):
@@ -92,15 +92,20 @@ class GaussianProcessSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Return what promises the largest improvement; before a trial has a Dice, what is near the centre."""
         others = [one for one in study._get_trials(deepcopy=False, states=SEEN) if one.number != trial.number]
+        failed = [one for one in others if one.state == TrialState.FAIL]
+        others = [one for one in others if one.state != TrialState.FAIL]
         observed = [one for one in others if one.intermediate_values]
         cube = UnitCube(search_space)
         prior = replace(self._usual, width=cube.along_axes(self._widths, self._usual.width))
         centre = cube.encode(self._centre)
-        if not observed:
-            return cube.decode(cube.draw_near(self._rng, centre, FIRST * prior.width)[0])
+        if not observed:  # if even the first have failed, the centre may be the reason
+            first = cube.draw(self._rng, 1) if failed else cube.draw_near(self._rng, centre, FIRST * prior.width)
+            return cube.decode(first[0])
         points = cube.encode(*(one.params for one in observed))
         running = cube.encode(*(one.params for one in others if not one.intermediate_values))
-        posterior = self._learn(prior, points, observed, running, centre[0])
+        posterior = self._learn(
+            prior, points, observed, running, cube.encode(*(one.params for one in failed)), centre[0]
+        )
         means, _ = posterior.predict(points)
         seen = np.column_stack([means, *(_cheapness(observed, name) for name in self._costs)])
         best = points[np.argsort(-means)[:NUM_BEST]] if not self._costs else points[_is_on_front(seen)]
@@ -126,14 +131,26 @@ class GaussianProcessSampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _learn(
-        self, prior: Prior, points: Points, observed: Sequence[FrozenTrial], running: Points, centre: np.ndarray
+        self,
+        prior: Prior,
+        points: Points,
+        observed: Sequence[FrozenTrial],
+        running: Points,
+        failed: Points,
+        centre: np.ndarray,
     ) -> Posterior:
-        """Return the posterior after the observed trials, as if the running ones had reached what it expects."""
+        """Return the posterior after the observed trials, as if the running ones had reached what it expects.
+
+        Those that failed count as the worst, so that a configuration that cannot be trained is not suggested again.
+        """
         curves = [one.intermediate_values for one in observed]
         shares = np.array([min(1.0, max(curve) / self._max_epochs) for curve in curves])
         dices = np.array([curve[max(curve)] for curve in curves]) + np.interp(shares, SHARES, prior.gains)
         dices = np.maximum(dices, dices.max() - prior.lowest)
         deviations = np.hypot(prior.noise, np.interp(shares, SHARES, prior.gain_deviations))
+        points = np.concatenate([points, failed])
+        dices = np.concatenate([dices, np.full(len(failed), dices.max() - prior.lowest)])
+        deviations = np.concatenate([deviations, np.full(len(failed), prior.noise)])
         posterior = condition(prior, centre, points, dices, deviations)
         if not len(running):
             return posterior

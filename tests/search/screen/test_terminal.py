@@ -80,7 +80,7 @@ def plain(text: str) -> list[str]:
 
 
 def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
-    options = ["--out", str(tmp_path), "--name", "live", "--trials", "8", *TINY]
+    options = ["--out", str(tmp_path), "--name", "live", "--trials", "8", "--searcher", "random", *TINY]
     status, text = run_in_terminal([sys.executable, "-c", DEEP, *options])
     lines = plain(text)
     assert status == 0, text

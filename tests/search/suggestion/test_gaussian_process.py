@@ -9,6 +9,7 @@ from search.record.trials import State
 from search.space import CORE, WIDE, default_sample
 from search.suggestion.gaussian_process import Prior, condition, expected_improvement
 from search.suggestion.unit_cube import UnitCube
+from tests.support.fakes import learning_curve
 from tests.support.searching import FULL, MAX_EPOCHS, in_space, make_searcher, samples_of, search, train
 
 CENTRE = np.array([0.5, 0.5])
@@ -77,6 +78,27 @@ def test_many_lanes_begin_near_the_default(state):
     centre, *places = UnitCube(CORE).encode(default_sample(CORE), *(searcher.suggest().sample for _ in range(15)))
     distances = np.abs(np.array(places) - centre)
     assert 0.02 < np.median(distances.max(1)) < 0.4  # of random configurations, 0.55
+
+
+def test_configurations_that_fail_are_avoided():
+    """As on a GPU that is too small for the deepest networks."""
+    searcher = make_searcher("prior_gp", first=[default_sample(CORE)], num_trials=20)
+    suggested = []
+    for _ in range(20):
+        suggested.append(searcher.suggest())
+        if suggested[-1].sample["depth"] <= 4:
+            searcher.report(suggested[-1].number, MAX_EPOCHS, learning_curve(suggested[-1].sample, MAX_EPOCHS))
+            searcher.end(suggested[-1].number, State.COMPLETE)
+        else:
+            searcher.end(suggested[-1].number, State.FAILED)
+    assert sum(one.sample["depth"] == 5 for one in suggested[10:]) <= 2
+
+
+def test_search_looks_elsewhere_if_the_default_fails():
+    searcher = make_searcher("prior_gp", first=[default_sample(CORE)])
+    train(searcher, State.FAILED, num_epochs=0)
+    centre, *places = UnitCube(CORE).encode(default_sample(CORE), *(searcher.suggest().sample for _ in range(15)))
+    assert np.median(np.abs(np.array(places) - centre).max(1)) > 0.4
 
 
 def test_twelve_trials_find_more_than_twelve_random_ones():
