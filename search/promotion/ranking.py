@@ -117,13 +117,16 @@ def gain_over_default(candidates: Sequence[Candidate], default_trial: int | None
     gain, runner_up = _compare(default, candidates[0]), None
     if candidates[0].row.number == default_trial:
         gain = replace(gain, gain=0.0, standard_error=0.0)
-        others = [(one, _compare(default, one)) for one in candidates if one.row.number != default_trial]
-        others = [(one, other) for one, other in others if math.isfinite(other.gain)]
-        if others:
-            best, best_gain = max(others, key=lambda pair: pair[1].gain)
-            runner_up = RunnerUp(trial=best.row.id, **asdict(best_gain))
+        runner_up = _runner_up(candidates, default)
     dice = mean_dice(_compared_scores(default, candidates[0])[0])
     return GainRecord(trial=default.row.id, default_dice=dice, runner_up=runner_up, **asdict(gain))
+
+
+def _runner_up(candidates: Sequence[Candidate], default: Candidate) -> RunnerUp | None:
+    """Return the candidate of another trial with the largest gain over the default; None if no gain is known."""
+    others = (one for one in candidates if one.row.number != default.row.number)
+    found = (RunnerUp(trial=one.row.id, **asdict(_compare(default, one))) for one in others)
+    return max((one for one in found if math.isfinite(one.gain)), key=lambda one: one.gain, default=None)
 
 
 def _compare(default: Candidate, other: Candidate) -> PairedGain:

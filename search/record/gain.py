@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class PairedGain:
-    """How much better one configuration is than another, on patients that neither was trained on."""
+    """Says how much better one configuration is than another, on patients that neither was trained on."""
 
     gain: float
     """The mean gain in Dice over patients."""
@@ -36,7 +36,7 @@ class RunnerUp(PairedGain):
 
 @dataclass(frozen=True, kw_only=True)
 class GainRecord(PairedGain):
-    """How much better the winner is than the default configuration; 0 if the default configuration won."""
+    """Says how much better the winner is than the default configuration; the gain is 0 if the default won."""
 
     trial: str
     """The trial with the default configuration."""

@@ -20,8 +20,8 @@ class Expectation:
 
     value: Value
     width: float | None = None
-    """How far from the value a configuration is clearly worse, as a share of the axis; None: as far as the searcher
-    expects of any axis."""
+    """At this distance from the value, as a share of the axis, a configuration is clearly worse. None stands for the
+    distance that the searcher expects of any axis."""
 
 
 def parse_expectations(texts: Sequence[str], space: Space) -> dict[str, Expectation]:

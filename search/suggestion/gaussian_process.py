@@ -45,7 +45,8 @@ class Prior:
     that is better than expected would count against a centre elsewhere."""
 
     width: float | Float[np.ndarray, " dimensions"] = 0.35
-    """How far from the centre a configuration loses nearly a half of `depth`, along every dimension or each."""
+    """At this distance from the centre, a configuration has lost nearly a half of `depth`. It is one number for all
+    dimensions, or one for each."""
 
     depth: float = 0.03
     depth_deviation: float = 0.03

@@ -96,16 +96,17 @@ class GaussianProcessSampler(BaseSampler):
         others = [one for one in others if one.state != TrialState.FAIL]
         observed = [one for one in others if one.intermediate_values]
         cube = UnitCube(search_space)
+
+        def encode(trials: Sequence[FrozenTrial]) -> Points:
+            return cube.encode(*(one.params for one in trials))
+
         prior = replace(self._usual, width=cube.along_axes(self._widths, self._usual.width))
         centre = cube.encode(self._centre)
         if not observed:  # if even the first have failed, the centre may be the reason
             first = cube.draw(self._rng, 1) if failed else cube.draw_near(self._rng, centre, FIRST * prior.width)
             return cube.decode(first[0])
-        points = cube.encode(*(one.params for one in observed))
-        running = cube.encode(*(one.params for one in others if not one.intermediate_values))
-        posterior = self._learn(
-            prior, points, observed, running, cube.encode(*(one.params for one in failed)), centre[0]
-        )
+        points, running = encode(observed), encode([one for one in others if not one.intermediate_values])
+        posterior = self._learn(prior, points, observed, running, encode(failed), centre[0])
         means, _ = posterior.predict(points)
         seen = np.column_stack([means, *(_cheapness(observed, name) for name in self._costs)])
         best = points[np.argsort(-means)[:NUM_BEST]] if not self._costs else points[_is_on_front(seen)]

@@ -80,7 +80,7 @@ class SamplerKind:
     """Whether it cannot search for several objectives."""
 
     has_prior: bool = False
-    """Whether it uses what a person expects of axes."""
+    """Whether it follows `--prior`, which says where a person expects the best on an axis."""
 
 
 def _forest(request: SamplerRequest) -> BaseSampler:

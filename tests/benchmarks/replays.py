@@ -36,8 +36,7 @@ SHARE = 2 / 3
 
 PLANNED = "planned"
 PRIORBAND = ("priorband",) if find_spec("neps") else ()
-PEERS = ("random", "near", "stock", "optuna", "tpe", *PRIORBAND)
-KINDS = ("ours", PLANNED, *PEERS, "default", "default_seeds", "oracle")
+KINDS = ("ours", PLANNED, "random", "near", "stock", "optuna", "tpe", *PRIORBAND, "default", "default_seeds", "oracle")
 
 Best = dict[int, tuple[float, int]]
 """The best validation Dice of each configuration, and its epoch."""
@@ -145,7 +144,8 @@ class Pool:
     def __init__(self, curves: RecordedCurves, *, seen: int) -> None:
         """Begin with none tried; the search sees the trainings with the seed `seen`, and is judged by the others."""
         self._begin = partial(Pool, curves, seen=seen)
-        self._default = curves.samples[0]
+        self.default = curves.samples[0]
+        """The program's default configuration when the task was recorded."""
         self._cube = UnitCube(CORE)
         self._points = self._cube.encode(*curves.samples)
         self._seen = curves.validation[:, seen]
@@ -154,11 +154,6 @@ class Pool:
         self._judged = np.delete(curves.test[:, :, -1], seen, axis=1).mean(1)
         self._best = curves.test[:, :, -1].mean(1).max()
         self._places: dict[int, int] = {}
-
-    @property
-    def default(self) -> Sample:
-        """The program's default configuration when the task was recorded."""
-        return self._default
 
     @property
     def num_configurations(self) -> int:
