@@ -38,6 +38,7 @@ from search.promotion.summary import print_summary
 from search.promotion_options import Promotion
 from search.record.experiment_record import ExperimentRecord, read_experiment
 from search.record.files import TABLE_FILE
+from search.record.model_metrics import ModelMetrics
 from search.record.trials import TrialRow, read_rows
 from search.report.page import write_report
 from search.space import SPACES
@@ -90,20 +91,21 @@ def promote(
     rows: list[TrialRow],
     console: Console,
     *,
-    on_promoted: Callable[[], None] = lambda: None,
+    last_start: float | None = None,
+    on_promoted: Callable[[ModelMetrics], None] = lambda _: None,
 ) -> int:
     """Promote the best of the rows into `best/`, write the report, and return the exit status.
 
     Args:
+        last_start: No final training but the first begins after this time, as of time.time().
         on_promoted: Called when the model is in `best/`, before the report is written.
 
     The status is 0, or 1 if there is nothing to promote. SIGTERM ends a promotion at once only if it trains something,
     which can take hours; otherwise the promotion is finished first.
     """
-    training = config.promotion.final_seeds > 0 or config.promotion.folds > 0
     atexit.register(gc.freeze)  # the last garbage collection would spend two seconds on objects of torch's exporter
-    with nullcontext() if training else finish_despite_sigterm():
-        return _promote(config, experiment, cohort, rows, console, on_promoted, training=training)
+    with nullcontext() if _trains(config) else finish_despite_sigterm():
+        return _promote(config, experiment, cohort, rows, console, last_start, on_promoted)
 
 
 def _promote(
@@ -112,14 +114,13 @@ def _promote(
     cohort: Cohort,
     rows: list[TrialRow],
     console: Console,
-    on_promoted: Callable[[], None],
-    *,
-    training: bool,
+    last_start: float | None,
+    on_promoted: Callable[[ModelMetrics], None],
 ) -> int:
     settings = default_settings(config, cohort)
     try:
         sides = SplitPatients(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
-        with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=training) as tasks:
+        with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=_trains(config)) as tasks:
             say("Promoting: scoring the best checkpoints again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
             final, folds, retrainer = None, None, Retrainer(config, cohort, settings, tasks)
@@ -127,7 +128,7 @@ def _promote(
                 say(f"Training the candidates again in {config.promotion.folds} folds, until the best is known.")
                 candidates, folds = race(candidates, retrainer)
             if config.promotion.final_seeds:
-                final = _train_final(candidates[0], retrainer)
+                final = _train_final(candidates[0], retrainer, last_start)
             say(f"Exporting {candidates[0].name} and scoring it on the test patients.")
             task = partial(write_best_folder, config=config, settings=settings, final=final, cross_validation=folds)
             metrics = tasks.run(task, candidates, rows, experiment, config.folder.resolve(), sides)
@@ -140,10 +141,14 @@ def _promote(
         raise
     if problem := _track(config, candidates[0].row):
         print(f"note: {problem}", file=sys.stderr)
-    on_promoted()
+    on_promoted(metrics)
     write_report(config.folder)
     print_summary(config.folder, rows, metrics, console)
     return 0
+
+
+def _trains(config: SearchConfig) -> bool:
+    return config.promotion.final_seeds > 0 or config.promotion.folds > 0
 
 
 def _track(config: SearchConfig, winner: TrialRow) -> str | None:
@@ -193,11 +198,11 @@ def _candidates(
     return candidates
 
 
-def _train_final(winner: Candidate, retrainer: Retrainer) -> FinalNetworks:
+def _train_final(winner: Candidate, retrainer: Retrainer, last_start: float | None) -> FinalNetworks:
     """Train the winner's configuration again, and print a note for each network that is left out."""
     count = retrainer.config.promotion.final_seeds
     say(f"Training {winner.row.id} again on all training and validation patients, with {count} seed(s).")
-    final = train_with_seeds(winner, retrainer)
+    final = train_with_seeds(winner, retrainer, last_start)
     for problem in final.record.left_out:
         print(f"note: {problem}", file=sys.stderr)
     return final

@@ -74,8 +74,8 @@ def run(config: SearchConfig) -> Result:
     with exclusive_writer(config.folder):
         is_interrupted = any(row.error == INTERRUPTED for row in rows)
         config = _without_training(config) if is_interrupted else keeper.with_final_seeds(config, cohort, rows)
-        record = partial(keeper.record, config, experiment)
-        status = promote(config, experiment, cohort, rows, console, on_promoted=record)
+        record, last_start = partial(keeper.record, config, experiment), keeper.last_start(config, cohort, rows)
+        status = promote(config, experiment, cohort, rows, console, last_start=last_start, on_promoted=record)
     return read_result(config.folder) if status == 0 else Result(folder=config.folder, trials=tuple(rows))
 
 

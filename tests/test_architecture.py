@@ -71,6 +71,7 @@ ROOMS = (
     "search.cluster.group",
     "search.cluster",
     "search.planning.measuring",
+    "search.planning.estimates",
     "search.planning.budgeted_search",
     "search.promotion",
     "search.report",

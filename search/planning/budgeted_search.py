@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean, median
 
 from data.loaders import num_train_batches
 from search.cluster.capacity.autoscaler import plan_on_cluster
@@ -14,12 +13,14 @@ from search.config import SearchConfig
 from search.console import say
 from search.planning.budget import Budget, parse_budget
 from search.planning.costs import IN_EPOCHS, Costs
-from search.planning.measuring import MeasuredEpoch, measure_epoch
+from search.planning.estimates import find_costs, measured_in_trials
+from search.planning.measuring import measure_epoch
 from search.planning.plan import FEWEST_PATIENTS, Fixed, least_epochs, plan
 from search.promotion_options import MAX_MEMBERS, Promotion
 from search.record.events import EpochEnded, read_events
 from search.record.experiment_record import ExperimentRecord, Spent, write_experiment
 from search.record.files import LOG_FILE
+from search.record.model_metrics import ModelMetrics
 from search.record.trials import TrialRow, best_first
 
 PLANNED = ("trials", "max_epochs", "grace_period", "reduction_factor", "final_seeds")
@@ -37,23 +38,9 @@ MAX_IMPORT_SECONDS = 20.0
 GROUP_SECONDS = 8.0
 """From the end of the measurement to the first batch: the start of the worker group of a lane."""
 
-EXPORT_SECONDS = 25.0
-"""What follows the trials whatever the data: Ray stops, Ray starts again, two exports, the report."""
-
-RESCORING_COST = 2.0
-"""Cost of scoring a slice for the promotion relative to validating it in training: the slice is read from its file, in
-float32, and its mask is resized to the patient's own size."""
-
-CHOICE_PASSES = 8
-"""How often the promotion predicts the validation slices to choose how the winner predicts: plainly, and up to three
-times with mirror images, which count double; once more for the comparison with the exported model."""
-
 SHORTEST_FINAL, LONGEST_FINAL = 0.75, 1.5
 """Epochs of a final training, relative to a trial's: a little fewer where all final seeds then fit, or more where time
 is left. A schedule of quite another length may need another learning rate."""
-
-TEST_PASSES = 5
-"""The same for the test slices: the test patients and as many training patients, with mirror images; and pictures."""
 
 
 class BudgetKeeper:
@@ -120,8 +107,7 @@ class BudgetKeeper:
             return config
         budget = parse_budget(config.budget)
         if budget.seconds:
-            measured = _measured_in_trials(config, trained)
-            costs = find_costs(measured, config, cohort, self._num_lanes, self.seconds)
+            costs = self._costs(config, cohort, trained)
         else:
             costs = replace(IN_EPOCHS, start_seconds=sum(len(row.epochs) for row in rows))
         folds = _fold_trainings(config, min(len(trained), wanted.candidates + 1))
@@ -136,10 +122,29 @@ class BudgetKeeper:
             )
         return replace(config, promotion=found)
 
-    def record(self, config: SearchConfig, experiment: ExperimentRecord) -> None:
+    def last_start(self, config: SearchConfig, cohort: Cohort, rows: Sequence[TrialRow]) -> float | None:
+        """Return the time, as of time.time(), until which a final training can begin and end within the budget.
+
+        It is None without a budget of time or without final seeds.
+        """
+        wanted, trained = config.promotion, [row for row in best_first(rows) if row.epochs]
+        if config.budget is None or not (wanted.final_seeds and trained):
+            return None
+        seconds = parse_budget(config.budget).seconds
+        if seconds is None:
+            return None
+        costs, epochs = self._costs(config, cohort, trained), wanted.final_epochs or config.max_epochs
+        return time.time() + seconds - self.seconds - costs.seconds_from_last_start(wanted.final_seeds, epochs)
+
+    def record(self, config: SearchConfig, experiment: ExperimentRecord, metrics: ModelMetrics) -> None:
         """Write into config.json what the search has spent, at the end of its promotion."""
-        spent = Spent(seconds=round(self.seconds, 1), final_seeds=config.promotion.final_seeds)
+        num_seeds = config.promotion.final_seeds - (len(metrics.final.not_begun) if metrics.final else 0)
+        spent = Spent(seconds=round(self.seconds, 1), final_seeds=num_seeds)
         write_experiment(config.folder, replace(experiment, spent=spent))
+
+    def _costs(self, config: SearchConfig, cohort: Cohort, trained: Sequence[TrialRow]) -> Costs:
+        """Return what things take after the trials, by what their epochs took."""
+        return find_costs(measured_in_trials(config, trained), config, cohort, self._num_lanes, self.seconds)
 
 
 def fixed_options(config: SearchConfig) -> Fixed:
@@ -187,41 +192,6 @@ def _fixed(config: SearchConfig, cohort: Cohort) -> Fixed:
 
 def _least_epochs(config: SearchConfig, cohort: Cohort) -> int:
     return least_epochs(num_train_batches(cohort.train_pack, batch_size=config.batch_size))
-
-
-def find_costs(
-    measured: MeasuredEpoch, config: SearchConfig, cohort: Cohort, num_lanes: int, spent_seconds: float
-) -> Costs:
-    """Return what things take on these machines."""
-    slice_seconds = RESCORING_COST * measured.val_seconds / cohort.num_slices["val"]
-    passes = config.promotion.candidates + 1 + (CHOICE_PASSES if config.promotion.choose else 1)
-    val_slices, test_slices = passes * cohort.num_slices["val"], TEST_PASSES * cohort.num_slices["test"]
-    return Costs(
-        epoch_seconds=measured.seconds / config.workers_per_trial,
-        num_lanes=num_lanes,
-        num_workers=config.workers_per_trial,
-        start_seconds=spent_seconds,
-        promotion_seconds=EXPORT_SECONDS + (val_slices + test_slices) * slice_seconds,
-        seed_seconds=(cohort.num_slices["val"] + test_slices) * slice_seconds,
-        final_epoch_ratio=final_epoch_ratio(measured, cohort),
-    )
-
-
-def final_epoch_ratio(measured: MeasuredEpoch, cohort: Cohort) -> float:
-    """Return what an epoch of a final training takes, relative to one of a trial.
-
-    The length of an epoch follows from its slices with tumour (data/loaders.py).
-    """
-    tumour = cohort.num_tumour_slices
-    growth = (tumour["train"] + tumour["val"]) / tumour["train"]
-    return growth * (measured.seconds - measured.val_seconds) / measured.seconds
-
-
-def _measured_in_trials(config: SearchConfig, trained: Sequence[TrialRow]) -> MeasuredEpoch:
-    """Return what an epoch on one worker takes by the slowest trial among the candidates, any of which may win."""
-    seconds = max(fmean(epoch.seconds for epoch in row.epochs) for row in trained[: config.promotion.candidates])
-    val_seconds = median(epoch.val_seconds or 0.0 for row in trained for epoch in row.epochs)
-    return MeasuredEpoch(seconds=seconds * config.workers_per_trial, val_seconds=val_seconds * config.workers_per_trial)
 
 
 def _final_trainings(wanted: Promotion, max_epochs: int, least: int, costs: Costs, left: float, most: int) -> Promotion:

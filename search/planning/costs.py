@@ -55,6 +55,11 @@ class Costs:
             number for number in range(most + 1) if not number or self.seeds_length(number, max_epochs) <= length
         )
 
+    def seconds_from_last_start(self, num_seeds: int, max_epochs: int) -> float:
+        """Return the seconds from the start of the last final training to the end of the promotion, with no margin."""
+        training = self.final_epoch_ratio * self.num_workers * max_epochs * self.epoch_seconds
+        return training + num_seeds * self.seed_seconds + self.promotion_seconds
+
     def epochs_of_seeds(self, num_seeds: int, length: float) -> int:
         """Return the epochs of each of some final seeds, which fill a length together."""
         room = length - self.seeds_length(num_seeds, 0)

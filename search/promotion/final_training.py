@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.segmentation_network import SegmentationNetwork
+from search.config import SearchConfig
 from search.promotion.candidates import Candidate
 from search.promotion.ranking import is_worse
-from search.promotion.retraining import Retrainer, Retraining
+from search.promotion.retraining import NO_TIME_LEFT, Retrainer, Retraining
 from search.record.model_metrics import FinalTraining
 
 
@@ -23,22 +24,23 @@ class FinalNetworks:
     record: FinalTraining
 
 
-def train_with_seeds(winner: Candidate, retrainer: Retrainer) -> FinalNetworks:
+def train_with_seeds(winner: Candidate, retrainer: Retrainer, last_start: float | None = None) -> FinalNetworks:
     """Train the winner's configuration on all training and validation patients, and return the networks.
 
     A network is left out if its training failed, or if it is worse on the validation patients, on which it was trained,
     than the winner, which has never seen them. The winner's own network is not among them: on LGG, their average was
     not better with a network that was trained on fewer patients (tests/benchmarks/LOG.md).
+
+    Args:
+        last_start: No training but the first begins after this time, as of time.time(), so that a budget is kept on
+            machines that have become slower; None: all are trained.
     """
-    config = retrainer.config
-    epochs = config.promotion.final_epochs or config.max_epochs
-    length = "" if epochs == config.max_epochs else f"-{epochs}epochs"
-    wanted = [
-        Retraining(name=f"{winner.row.id}-trainval-seed{seed}{length}", row=winner.row, seed=seed, epochs=epochs)
-        for seed in range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
-    ]
+    wanted = _final_trainings(winner, retrainer.config, last_start)
     scored, failures = retrainer.train_and_score(wanted, retrainer.val_patients)
-    left_out = [f"{name} is left out: its training failed: {reason}" for name, reason in failures.items()]
+    not_begun = [name for name, reason in failures.items() if reason == NO_TIME_LEFT]
+    failed = [name for name in failures if name not in not_begun]
+    left_out = [f"{name} is left out: its training failed: {failures[name]}" for name in failed]
+    left_out += [f"{name} is left out: {NO_TIME_LEFT}" for name in not_begun]
     left_out += [_say_worse(one, winner) for one in scored if is_worse(one, winner)]
     members = [one for one in scored if not is_worse(one, winner)]
     return FinalNetworks(
@@ -46,11 +48,27 @@ def train_with_seeds(winner: Candidate, retrainer: Retrainer) -> FinalNetworks:
         files=tuple(file for one in members for file in one.files),
         record=FinalTraining(
             num_patients=len(retrainer.patients),
-            epochs=epochs,
+            epochs=wanted[0].epochs,
             networks=tuple(one.name for one in members),
             left_out=tuple(left_out),
+            not_begun=tuple(not_begun),
         ),
     )
+
+
+def _final_trainings(winner: Candidate, config: SearchConfig, last_start: float | None) -> list[Retraining]:
+    epochs = config.promotion.final_epochs or config.max_epochs
+    length = "" if epochs == config.max_epochs else f"-{epochs}epochs"
+    return [
+        Retraining(
+            name=f"{winner.row.id}-trainval-seed{seed}{length}",
+            row=winner.row,
+            seed=seed,
+            epochs=epochs,
+            last_start=last_start if seed > config.seed + 1 else None,
+        )
+        for seed in range(config.seed + 1, config.seed + 1 + config.promotion.final_seeds)
+    ]
 
 
 def _say_worse(network: Candidate, winner: Candidate) -> str:

@@ -1,5 +1,6 @@
 """Trainings after the search: a trial's configuration again, on other patients or with another seed."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +26,9 @@ from search.space import to_configs
 FINAL_FOLDER = "final"
 """The folder of an experiment for checkpoints that are trained after the search."""
 
+NO_TIME_LEFT = "the budget had no time left for it"
+"""The reason of a training that did not begin."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
@@ -40,6 +44,9 @@ class Retraining:
     epochs: int
     held_out: tuple[str, ...] = ()
     """Ids of the patients that it does not see."""
+
+    last_start: float | None = None
+    """It does not begin after this time, as of time.time(); None: it begins whenever a machine is free."""
 
     def file(self, config: SearchConfig) -> Path:
         """Return the path of its checkpoint."""
@@ -62,8 +69,8 @@ class Retrainer:
     ) -> tuple[list[Candidate], dict[str, str]]:
         """Train what is not on disk from an earlier promotion, and score the networks on the patients.
 
-        Return them as candidates with the names of their trainings, and the reason for each training that failed, by
-        name.
+        Return them as candidates with the names of their trainings, and the reason for each training that failed or
+        did not begin, by name.
         """
         failures = self._train([one for one in wanted if not one.file(self.config).exists()])
         trained = [one for one in wanted if one.name not in failures]
@@ -72,7 +79,14 @@ class Retrainer:
 
     def _train(self, missing: Sequence[Retraining]) -> dict[str, str]:
         calls = [
-            (*self._configs(one), self._tasks.num_threads, self._pack, one.held_out, one.file(self.config))
+            (
+                *self._configs(one),
+                self._tasks.num_threads,
+                self._pack,
+                one.held_out,
+                one.file(self.config),
+                one.last_start,
+            )
             for one in missing
         ]
         failures = self._tasks.map(_train_to_file, calls)
@@ -103,8 +117,11 @@ def _train_to_file(
     pack: Pack,
     held_out: Sequence[str],
     file: Path,
+    last_start: float | None,
 ) -> str | None:
-    """Train, and write the checkpoint of the last epoch; return why the training failed, or None."""
+    """Train, and write the checkpoint of the last epoch; return why there is none, or None."""
+    if last_start is not None and time.time() > last_start:
+        return NO_TIME_LEFT
     torch.set_num_threads(num_threads)
     seen = pack.select(name for name in pack.patient_ids if name not in held_out) if held_out else pack
     *_, last = train(network, config, seen, None)

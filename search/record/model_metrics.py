@@ -135,6 +135,9 @@ class FinalTraining:
     left_out: tuple[str, ...] = ()
     """For each network that was left out, a sentence that gives the reason."""
 
+    not_begun: tuple[str, ...] = ()
+    """Names of those among them that were not trained, because the budget had no time left for them."""
+
     @property
     def sentence(self) -> str:
         """What a reader needs to know about it."""

@@ -15,11 +15,10 @@ from search.planning.budgeted_search import (
     BudgetKeeper,
     _final_trainings,
     apply_plan,
-    final_epoch_ratio,
-    find_costs,
     fixed_options,
 )
 from search.planning.costs import IN_EPOCHS, Costs
+from search.planning.estimates import final_epoch_ratio, find_costs
 from search.planning.measuring import MeasuredEpoch
 from search.planning.plan import Fixed
 from search.promotion_options import Promotion
@@ -27,8 +26,9 @@ from search.record.epochs import EpochMetrics
 from search.record.events import Begin, EpochEnded, append_event
 from search.record.experiment_record import Spent, WarmStart, read_experiment
 from search.record.files import LOG_FILE
+from search.record.model_metrics import FinalTraining
 from search.record.trials import TrialRow
-from tests.support.fakes import small_cohort, trial_row
+from tests.support.fakes import model_metrics, small_cohort, trial_row
 
 COHORT = small_cohort()
 NO_MORE_SLICES = replace(COHORT, num_tumour_slices=COHORT.num_tumour_slices | {"val": 0})
@@ -240,6 +240,26 @@ def test_final_seeds_stay_without_a_budget_or_without_a_trial():
         assert Keeper(9999).with_final_seeds(config, COHORT, rows) is config
 
 
+def test_last_final_training_begins_in_time_to_end_within_the_budget(monkeypatch):
+    monkeypatch.setattr(budgeted_search.time, "time", lambda: 1e6)
+    config = replace(PLANNED_CONFIG, promotion=Promotion(final_seeds=5, final_epochs=28))
+    last = Keeper(1000).last_start(config, NO_MORE_SLICES, [trained_for(5.0)])
+    assert last == pytest.approx(1e6 + 800 - 25 - 28 * 5.0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(PLANNED_CONFIG, budget=None),
+        replace(PLANNED_CONFIG, budget="500 epochs"),
+        replace(PLANNED_CONFIG, promotion=Promotion()),
+    ],
+    ids=["no budget", "epochs", "no final seed"],
+)
+def test_final_trainings_begin_at_any_time(config):
+    assert Keeper(1000).last_start(config, NO_MORE_SLICES, [trained_for(5.0)]) is None
+
+
 def test_resumed_search_counts_what_it_had_spent(tmp_path):
     config = replace(PLANNED_CONFIG, out=tmp_path)
     config.folder.mkdir()
@@ -257,7 +277,8 @@ def test_what_was_spent_is_recorded_beside_the_plan(tmp_path):
     config = replace(PLANNED_CONFIG, out=tmp_path)
     config.folder.mkdir()
     experiment = create_experiment(config, COHORT, LANES, WarmStart())
-    Keeper(1791.23).record(replace(config, promotion=Promotion(final_seeds=4)), experiment)
+    final = FinalTraining(num_patients=9, epochs=26, networks=("a", "b"), left_out=("c", "d"), not_begun=("d",))
+    Keeper(1791.23).record(config, experiment, model_metrics(final=final))
     found = read_experiment(config.folder)
     assert found.spent == Spent(seconds=1791.2, final_seeds=4)
     assert recorded_config(config.folder) == config
