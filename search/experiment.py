@@ -127,6 +127,8 @@ def recorded_config(folder: Path) -> SearchConfig:
         raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
     # The folder may be a copy, so its present name and place count, not those in the file.
     values |= {"out": folder.parent, "name": folder.name}
+    if values.get("searcher") == "forest":  # it was removed; a search that is resumed goes on with another searcher
+        values["searcher"] = "tpe"
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
     try:

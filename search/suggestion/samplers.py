@@ -1,8 +1,8 @@
 """The table of samplers: what `--searcher` can name.
 
 A sampler is Optuna's object that proposes one configuration. The searcher (searcher.py) asks it, and keeps the study.
-A new sampler needs a function here, or a module of its own like forest.py, and a row in SAMPLERS; the command line, its
-help and its checks follow from the table.
+A new sampler needs a function here, or a module of its own like prior_gp.py, and a row in SAMPLERS; the command line,
+its help and its checks follow from the table.
 """
 
 import warnings
@@ -27,7 +27,6 @@ from optuna.samplers import (
 from data.errors import UserError
 from search.space import Space, default_sample
 from search.suggestion.expectation import Expectation, parse_expectations
-from search.suggestion.forest import ForestSampler
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.prior_gp import GaussianProcessSampler
 
@@ -81,10 +80,6 @@ class SamplerKind:
 
     has_prior: bool = False
     """Whether it follows `--prior`, which says where a person expects the best on an axis."""
-
-
-def _forest(request: SamplerRequest) -> BaseSampler:
-    return ForestSampler(seed=request.seed, num_random=request.num_random, max_epochs=request.max_epochs)
 
 
 def _prior_gp(request: SamplerRequest) -> BaseSampler:
@@ -147,9 +142,6 @@ SAMPLERS = {
         make=_prior_gp, description="a Gaussian process that expects the best near the default", has_prior=True
     ),
     "tpe": SamplerKind(make=_tpe, description="Tree-structured Parzen Estimator", is_model=True),
-    "forest": SamplerKind(
-        make=_forest, description="a random forest of learning curves", is_model=True, one_objective=True
-    ),
     "gp": SamplerKind(make=_gp, description="Gaussian process", is_model=True, complete_only=True),
     "cmaes": SamplerKind(make=_cmaes, description="CMA-ES", one_objective=True),
     "random": SamplerKind(make=_random, description="uniformly random"),

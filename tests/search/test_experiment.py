@@ -202,6 +202,11 @@ def test_recorded_config_of_an_older_version_did_not_begin_with_the_default(tmp_
     assert found.scheduler_request().grace_period == found.max_epochs // 9  # a third since then
 
 
+def test_search_with_a_searcher_that_was_removed_goes_on_with_another(tmp_path):
+    write_config(tmp_path / "mine", searcher="forest")
+    assert recorded_config(tmp_path / "mine").searcher == "tpe"
+
+
 LACKED = [field.name for field in fields(SearchConfig) if field.name not in ("resume", "begin_with_default")]
 
 
