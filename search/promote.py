@@ -104,7 +104,7 @@ def promote(
     which can take hours; otherwise the promotion is finished first.
     """
     atexit.register(gc.freeze)  # the last garbage collection would spend two seconds on objects of torch's exporter
-    with nullcontext() if _trains(config) else finish_despite_sigterm():
+    with nullcontext() if config.promotion.trains else finish_despite_sigterm():
         return _promote(config, experiment, cohort, rows, console, last_start, on_promoted)
 
 
@@ -120,7 +120,9 @@ def _promote(
     settings = default_settings(config, cohort)
     try:
         sides = SplitPatients(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
-        with open_task_runner(config, (*sides.train, *sides.val, *sides.test), training=_trains(config)) as tasks:
+        with open_task_runner(
+            config, (*sides.train, *sides.val, *sides.test), training=config.promotion.trains
+        ) as tasks:
             say("Promoting: scoring the best checkpoints again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
             final, folds, retrainer = None, None, Retrainer(config, cohort, settings, tasks)
@@ -145,10 +147,6 @@ def _promote(
     write_report(config.folder)
     print_summary(config.folder, rows, metrics, console)
     return 0
-
-
-def _trains(config: SearchConfig) -> bool:
-    return config.promotion.final_seeds > 0 or config.promotion.folds > 0
 
 
 def _track(config: SearchConfig, winner: TrialRow) -> str | None:

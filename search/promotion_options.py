@@ -45,6 +45,11 @@ class Promotion:
     again on each fold, and the one that is best over all these patients wins. One that is clearly worse (p < 0.1 by
     Wilcoxon's test) is trained on no further folds. 0: the validation patients decide."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether the promotion trains networks, which can take hours."""
+        return self.final_seeds > 0 or self.folds > 0
+
     def __post_init__(self) -> None:
         for name, low, high in (
             ("candidates", 1, NUM_KEPT),

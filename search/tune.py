@@ -133,7 +133,7 @@ def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig
 def _without_training(config: SearchConfig) -> SearchConfig:
     """Return the config of a promotion that trains nothing, because a person has ended the search."""
     wanted = config.promotion
-    if not (wanted.final_seeds or wanted.folds):
+    if not wanted.trains:
         return config
     print(
         f"note: the final seeds and folds are left out; python -m search.promote {config.name} trains them",

@@ -10,14 +10,15 @@ from search.planning.measuring import MeasuredEpoch
 from search.record.trials import TrialRow
 
 EXPORT_SECONDS = 25.0
-"""What follows the trials whatever the data: Ray stops, Ray starts again, two exports, the report."""
+"""Whatever the data, this follows the trials: Ray stops and starts again, the model is exported twice, and the report
+is written."""
 
 RESCORING_COST = 2.0
 """Cost of scoring a slice for the promotion relative to validating it in training: the slice is read from its file, in
 float32, and its mask is resized to the patient's own size."""
 
 CHOICE_PASSES = 8
-"""How often the promotion predicts the validation slices to choose how the winner predicts: plainly, and up to three
+"""The promotion predicts the validation slices this often to choose how the winner predicts: plainly, and up to three
 times with mirror images, which count double; once more for the comparison with the exported model."""
 
 TEST_PASSES = 5
