@@ -136,6 +136,7 @@ def test_predict_runs_the_promoted_model(plain, tmp_path):
     assert len(list(tmp_path.glob("PHANTOM_0001/*_mask.tif"))) == 12
 
 
+@pytest.mark.slow  # slow, because tests/cluster also loses a driver, and test_preemption.py a lane, in mid-epoch
 def test_search_that_loses_its_lane_and_its_driver_ends_in_the_same_model(plain):
     out, _ = plain
     name = "killed"

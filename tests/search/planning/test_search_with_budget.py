@@ -40,6 +40,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return text
 
 
+@pytest.mark.slow  # slow, because CI begins with such a search: the first command of the README
 def test_budget_of_time_is_planned_on_a_measured_epoch_and_recorded(tmp_path):
     began = time.monotonic()
     given = ("--trials", "2", "--max-epochs", "2", "--final-seeds", "0")
