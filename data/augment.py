@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from data.errors import UserError
 
 MAX_STRENGTH = 2.0
 
 Image = UInt8[np.ndarray, "height width channels"]
-Mask = Bool[np.ndarray, "height width"]
+Mask = UInt8[np.ndarray, "height width"]
+"""Bits, one for each region (data/regions.py)."""
+
 Augment = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -47,7 +49,7 @@ def build_augment(config: AugmentConfig) -> Augment | None:
     lock = threading.Lock()  # a transform keeps its generator and its last parameters
 
     def augment(image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
-        data = {"image": image, "mask": mask.view(np.uint8)}
+        data = {"image": image, "mask": mask}
         # Compose.set_random_seed gives all transforms one seed: all then draw the same first number and are applied
         # together or not at all (200 of 200 draws, albumentations 2.0.8). So each transform gets a seed of its own.
         seeds = np.random.SeedSequence(seed).generate_state(len(transforms))
@@ -55,7 +57,7 @@ def build_augment(config: AugmentConfig) -> Augment | None:
             for transform, transform_seed in zip(transforms, seeds, strict=True):
                 transform.set_random_seed(int(transform_seed))
                 data = transform(**data)
-        return data["image"], data["mask"].view(bool)
+        return data["image"], data["mask"]
 
     return augment
 

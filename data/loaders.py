@@ -8,12 +8,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from data.ahead import map_ahead
 from data.augment import Augment
-from data.pack import Pack
+from data.packing.pack import Pack
 from data.preprocess import as_channels, neighbours, normalise
+from data.regions import decode
 
 # Two batches hide the time that one takes; a third would only cost memory.
 NUM_BATCHES_AHEAD = 2
@@ -24,7 +25,7 @@ class Batch:
     """Slices that the network sees at once; `images` has channels last in memory (see `preprocess.normalise`)."""
 
     images: Float32[np.ndarray, "batch channels height width"]
-    masks: Float32[np.ndarray, "batch 1 height width"]
+    masks: Float32[np.ndarray, "batch regions height width"]
     slices: Int64[np.ndarray, " batch"]
     """Index of each slice in the pack."""
 
@@ -38,7 +39,7 @@ class BatchRecipe:
     epoch: int
 
 
-Augmented = tuple[UInt8[np.ndarray, "batch height width channels"], Bool[np.ndarray, "batch height width"]]
+Augmented = tuple[UInt8[np.ndarray, "batch height width channels"], UInt8[np.ndarray, "batch height width"]]
 
 
 def epoch_slices(
@@ -148,6 +149,6 @@ def _batch(pack: Pack, recipe: BatchRecipe, images: np.ndarray, masks: np.ndarra
     patients, num_seen = pack.patient_of_slice[recipe.slices], pack.preprocessing.num_slices_seen
     return Batch(
         images=normalise(images, *(np.tile(one[patients], num_seen) for one in (pack.mean, pack.std))),
-        masks=masks[:, None].astype(np.float32),
+        masks=np.ascontiguousarray(decode(masks, len(pack.regions)).swapaxes(0, 1), np.float32),
         slices=recipe.slices,
     )

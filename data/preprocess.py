@@ -12,11 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from data.errors import UserError
-
-# A pixel belongs to the head if any channel exceeds this share of its 99th percentile. In the LGG slices air is below 2
-# % and grey matter above 25 %. Unlike the maximum, the percentile ignores single bright vessels.
-HEAD_THRESHOLD = 0.1
-HEAD_PERCENTILE = 0.99
+from data.head import find_head
 
 # Smallest standard deviation, in grey levels, so that a constant channel causes no division by zero.
 MIN_STD = 1.0
@@ -84,9 +80,12 @@ class Prepared:
     box: tuple[int, int, int, int]
     """Top, left, height and width of the part that cropping kept."""
 
-    def fit_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "size size"]:
-        """Return a mask of the volume at the network's size, fitted like the images."""
-        return fit_mask(_cut(mask, self.box), self.images.shape[1])
+    def fit_mask(self, mask: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "size size"]:
+        """Return a mask of the volume at the network's size, fitted like the images; each bit by itself."""
+        size, cut = self.images.shape[1], _cut(mask, self.box)
+        bits = range(max(1, int(cut.max(initial=0)).bit_length()))
+        fitted = [fit_mask(cut >> bit & 1 > 0, size).astype(np.uint8) << bit for bit in bits]
+        return np.bitwise_or.reduce(fitted)
 
     def unfit(self, probability: Float32[np.ndarray, "size size"]) -> Float32[np.ndarray, "height width"]:
         """Return a probability at the slice's own size; it is 0 outside of the box."""
@@ -223,16 +222,6 @@ def normalise(
     return result.transpose(0, 3, 1, 2)
 
 
-def find_head(
-    images: UInt8[np.ndarray, "slices height width channels"],
-) -> Bool[np.ndarray, "slices height width"]:
-    """Return the mask of the head: pixels where any channel exceeds 0.1 of its 99th percentile over the volume."""
-    head = np.zeros(images.shape[:3], bool)
-    for channel in range(images.shape[3]):
-        head |= images[..., channel] > HEAD_THRESHOLD * _percentile(images[..., channel])
-    return head
-
-
 def _cut(array: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     top, left, height, width = box
     return array[top : top + height, left : left + width]
@@ -250,8 +239,3 @@ def _resize(square: np.ndarray, size: int, interpolation: int) -> np.ndarray:
         return square
     resized = cv2.resize(square, (size, size), interpolation=interpolation)
     return resized.reshape(size, size, square.shape[2])  # cv2 drops the axis of a single channel
-
-
-def _percentile(values: UInt8[np.ndarray, "..."]) -> int:
-    counts = np.bincount(values.ravel(), minlength=256).cumsum()
-    return int(np.searchsorted(counts, HEAD_PERCENTILE * counts[-1]))

@@ -21,7 +21,7 @@ def augment_of(strength: float) -> Augment:
 
 def slice_of(seed):
     """Return an image whose middle channel is its mask, at grey levels that survive every change of grey levels."""
-    mask = np.zeros((32, 32), bool)
+    mask = np.zeros((32, 32), np.uint8)
     mask[8:18, 10:24] = True
     image = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     image[..., 1] = 40 + 160 * mask
@@ -35,9 +35,9 @@ def test_augment_moves_the_mask_with_the_image(strength):
     for seed in range(40):
         image, mask = augment(*slice_of(seed), seed)
         assert image.dtype == np.uint8
-        assert mask.dtype == bool
+        assert mask.dtype == np.uint8
         middle = image[..., 1].astype(float)
-        levels = np.median(middle[mask]), np.median(middle[~mask])
+        levels = np.median(middle[mask > 0]), np.median(middle[mask == 0])
         shares.append(((middle > np.mean(levels)) == mask).mean())
     assert np.mean(shares) > 0.96  # the rest is the border, where the image is interpolated
 
@@ -81,7 +81,7 @@ def test_augment_never_writes_to_its_inputs():
 def test_augment_draws_each_transform_independently():
     # With one seed for all transforms, a slice would be flipped exactly when its grey levels change.
     augment = augment_of(0.01)  # hardly any movement: the flip shows in the mask
-    image, mask = np.full((16, 16, 1), 200, np.uint8), np.zeros((16, 16), bool)
+    image, mask = np.full((16, 16, 1), 200, np.uint8), np.zeros((16, 16), np.uint8)
     mask[4:12, :4] = True
     seen = set()
     for seed in range(60):
@@ -92,14 +92,14 @@ def test_augment_draws_each_transform_independently():
 
 def test_augment_of_an_empty_mask_stays_empty():
     augment = augment_of(2.0)
-    assert not any(augment(slice_of(0)[0], np.zeros((32, 32), bool), seed)[1].any() for seed in range(20))
+    assert not any(augment(slice_of(0)[0], np.zeros((32, 32), np.uint8), seed)[1].any() for seed in range(20))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
 def test_augment_keeps_any_number_of_channels(channels):
     augment = augment_of(2.0)
     image = np.random.default_rng(0).integers(0, 256, (16, 16, channels), dtype=np.uint8)
-    assert {augment(image, np.zeros((16, 16), bool), seed)[0].shape for seed in range(20)} == {(16, 16, channels)}
+    assert {augment(image, np.zeros((16, 16), np.uint8), seed)[0].shape for seed in range(20)} == {(16, 16, channels)}
 
 
 def test_build_augment_is_none_at_strength_zero():

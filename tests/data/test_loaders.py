@@ -248,7 +248,7 @@ def test_augmentation_takes_any_number_of_channels_and_moves_them_alike(channels
 
 def test_augmentation_moves_all_slices_of_a_context_and_the_mask_alike():
     pack = context_pack(1, channels=1, size=32)
-    masks = np.zeros((6, 32, 32), bool)
+    masks = np.zeros((6, 32, 32), np.uint8)
     masks[:, 6:18, 10:20] = True
     images = np.where(masks, 220, 20).astype(np.uint8)[..., None]
     pack = replace(pack, images=images, masks=masks, mean=np.zeros((3, 1), np.float32), std=np.ones((3, 1), np.float32))

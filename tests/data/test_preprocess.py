@@ -245,8 +245,8 @@ def test_fit_mask_of_a_crop_shows_the_same_pixels_as_the_images():
     mask = images[1, ..., 0] > 100
     mask[0, 0] = True  # outside of the head: cut off with it
     prepared = prepare(images, Preprocessing(size=8, crop="head"))
-    np.testing.assert_array_equal(prepared.fit_mask(mask), prepared.images[1, ..., 0] > 100)
-    assert prepared.fit_mask(mask).sum() == 8 * 5
+    np.testing.assert_array_equal(prepared.fit_mask(mask.astype(np.uint8)), prepared.images[1, ..., 0] > 100)
+    assert prepared.fit_mask(mask.astype(np.uint8)).sum() == 8 * 5
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -262,7 +262,7 @@ def test_unfit_inverts_fit_for_random_heads(seed, crop):
     box = (top, left, rows[1] - top, columns[1] - left) if crop == "head" else (0, 0, height, width)
     prepared = prepare(images, Preprocessing(size=max(box[2:]), crop=crop))
     assert prepared.box == box
-    np.testing.assert_array_equal(prepared.unfit(prepared.fit_mask(mask).astype(np.float32)), mask)
+    np.testing.assert_array_equal(prepared.unfit(prepared.fit_mask(mask.astype(np.uint8)).astype(np.float32)), mask)
 
 
 def test_prepare_normalises_by_the_head_or_by_255():

@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,17 +21,21 @@ import numpy as np
 
 from data.atomic import new_folder
 from data.errors import UserError
-from data.pack import Pack
+from data.packing.pack import Pack
 from data.patient import Patient
 from data.preprocess import Preprocessing
+from data.regions import Region
 
-VERSION = 1
+VERSION = 3
 """Raise it when a reader, the preprocessing or the format of a pack changes; older packs are then made again."""
 
 MAX_PACKS = 8
 """Number of packs that are kept; when there are more, the least recently used ones are removed."""
 
-ARRAYS = ("images", "masks", "patient_of_slice", "slice_numbers", "mean", "std", "original_shapes")
+MAX_SECONDS_OF_SAVING = 24 * 3600
+"""Half packs that are older are those of searches that were killed."""
+
+ARRAYS = ("images", "masks", "patient_of_slice", "slice_numbers", "mean", "std", "tumour_share")
 FACTS_FILE = "pack.json"
 
 logger = logging.getLogger(__name__)
@@ -48,7 +54,7 @@ def cached_pack(
     If the folder cannot be written, log a warning and return the pack in memory.
     """
     target = folder / _key(patients, preprocessing)
-    pack = _load(target, preprocessing)
+    pack = _load(target, preprocessing, patients[0].regions)
     if pack is not None:
         return pack
     made = make()
@@ -60,7 +66,7 @@ def cached_pack(
         )
         return made
     _remove_oldest(folder, kept=target)
-    return _load(target, preprocessing) or made
+    return _load(target, preprocessing, patients[0].regions) or made
 
 
 def _key(patients: Sequence[Patient], preprocessing: Preprocessing) -> str:
@@ -79,7 +85,7 @@ def _state(path: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:
+def _load(target: Path, preprocessing: Preprocessing, regions: tuple[Region, ...]) -> Pack | None:
     if not target.exists():
         return None
     try:
@@ -93,6 +99,8 @@ def _load(target: Path, preprocessing: Preprocessing) -> Pack | None:
             **arrays,
             patient_ids=tuple(facts["patient_ids"]),
             preprocessing=preprocessing,
+            regions=regions,
+            notes=tuple(facts["notes"]),
             fingerprint=facts["fingerprint"],
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, UserError) as error:
@@ -108,6 +116,7 @@ def _save(pack: Pack, target: Path) -> None:
         facts = {
             "patient_ids": pack.patient_ids,
             "preprocessing": asdict(pack.preprocessing),
+            "notes": pack.notes,
             "fingerprint": pack.fingerprint,
             "checksums": {name: _checksum(getattr(pack, name)) for name in ARRAYS},
         }
@@ -119,9 +128,12 @@ def _checksum(array: np.ndarray) -> int:
 
 
 def _remove_oldest(folder: Path, *, kept: Path) -> None:
-    packs = sorted(
-        (path for path in folder.iterdir() if (path / FACTS_FILE).exists() and path != kept),
-        key=lambda path: path.stat().st_mtime,
-    )
-    for path in packs[: max(0, len(packs) + 1 - MAX_PACKS)]:
+    """Remove the packs that were not used for longest, and what a killed search left."""
+    times = {}
+    for path in folder.iterdir():
+        with suppress(OSError):  # another search may remove it at the same time
+            times[path] = path.stat().st_mtime
+    packs = sorted((path for path in times if (path / FACTS_FILE).exists() and path != kept), key=times.__getitem__)
+    halves = [path for path in times if path.name.startswith(".") and time.time() - times[path] > MAX_SECONDS_OF_SAVING]
+    for path in (*packs[: max(0, len(packs) + 1 - MAX_PACKS)], *halves):
         shutil.rmtree(path, ignore_errors=True)

@@ -7,11 +7,11 @@ import pytest
 import tifffile
 
 from data.errors import BadFiles, DataError
-from data.pack import join_packs, pack_patients
+from data.packing.pack import join_packs, pack_patients
 from data.preprocess import Preprocessing, fit_image, volume_statistics
 from data.readers.images import ReadPair
-from data.readers.lgg import scan
 from tests.support.fakes import small_pack, write_lgg_patient
+from tests.support.scans import scan_lgg as scan
 
 
 def pack_folder(source, size=8, **options):
@@ -26,7 +26,6 @@ def test_pack_holds_every_slice_in_order_under_its_patient(tmp_path):
     assert pack.patient_of_slice.tolist() == [0, 0, 1, 1, 1]
     assert pack.slice_numbers.tolist() == [3, 4, 1, 2, 10]
     assert pack.tumour_slices.tolist() == [False, False, False, True, False]
-    assert pack.original_shapes.tolist() == [[12, 16], [16, 16]]
     assert (pack.size, pack.num_channels, pack.num_slices) == (16, 3, 5)
     np.testing.assert_array_equal(pack.images[1], fit_image(tifffile.imread(folder / "A_4.tif"), 16))
 
@@ -65,7 +64,6 @@ def test_select_returns_copies_of_the_given_patients_only():
     np.testing.assert_array_equal(chosen.images, pack.images[[0, 1, 4, 5]])
     assert not np.shares_memory(chosen.images, pack.images)
     assert chosen.mean.shape == chosen.std.shape == (2, 3)
-    assert chosen.original_shapes.shape == (2, 2)
 
 
 def test_select_has_a_fingerprint_of_its_own():
@@ -123,7 +121,7 @@ def test_pack_refuses_patients_with_different_channels(tmp_path):
         return np.repeat(image, 2, axis=2), mask
 
     one, other = scan(tmp_path).patients
-    with pytest.raises(BadFiles, match=r"B_1\.tif: patient B has 6 channels, but most patients have 3"):
+    with pytest.raises(BadFiles, match=r"6 files, such as .*B_1\.tif.*: their patients have 6 channels, but"):
         pack_patients([one, replace(other, read_slice=read_more)], Preprocessing(size=8))
 
 
@@ -143,6 +141,30 @@ def test_join_packs_is_the_opposite_of_select():
     pack = small_pack([True, False] * 3, num_patients=3)
     joined = join_packs([pack.select(["P0", "P1"]), pack.select(["P2"])])
     assert joined.patient_ids == pack.patient_ids
-    for name in ("images", "masks", "patient_of_slice", "slice_numbers", "mean", "std", "original_shapes"):
+    for name in (
+        "images",
+        "masks",
+        "patient_of_slice",
+        "slice_numbers",
+        "mean",
+        "std",
+        "tumour_share",
+    ):
         np.testing.assert_array_equal(getattr(joined, name), getattr(pack, name))
     assert joined.fingerprint != pack.fingerprint
+
+
+def test_pack_of_grey_and_rgb_patients_names_the_option_that_helps(tmp_path):
+    for name, channels in (("A", 3), ("B", 3), ("C", 3), ("D", 1), ("E", 1)):
+        folder = write_lgg_patient(tmp_path, name)
+        for number in (1, 2, 10) if channels == 1 else ():
+            tifffile.imwrite(folder / f"{name}_{number}.tif", np.full((16, 16), number, np.uint8))
+    with pytest.raises(BadFiles) as caught:
+        pack_patients(scan(tmp_path).patients, Preprocessing(size=8))
+    headline, *lines = str(caught.value).splitlines()
+    assert headline.startswith("12 file(s) cannot be used")
+    assert len(lines) == 1
+    assert "12 files, such as " in lines[0]
+    assert lines[0].endswith("have 1 channels, but most patients have 3; --grayscale makes one grey channel of all")
+    pack = pack_patients(scan(tmp_path, grayscale=True).patients, Preprocessing(size=8))
+    assert pack.num_channels == 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from data.rows import Rows
+from data.packing.rows import Rows
 
 
 def test_rows_hold_what_was_appended_and_outlive_their_context():

@@ -1,24 +1,25 @@
 """All slices of all patients as one uint8 array, decoded and resized once and then mapped by every worker of a machine.
 
-Floats would take four times as much memory. The array may be larger than memory (see `data.rows`).
+Floats would take four times as much memory. The array may be larger than memory (see `data.packing.rows`).
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from rich.console import Console
 from rich.progress import track
 
 from data.ahead import map_ahead
 from data.errors import BadFiles, DataError, Problem
-from data.patient import Patient
-from data.preprocess import Preprocessing, prepare
-from data.rows import Rows
+from data.packing.fit import FittedPatient, PatientFacts, fit_patient
+from data.packing.rows import Rows
+from data.patient import Patient, count_notes, differing_channels
+from data.preprocess import Preprocessing
+from data.regions import Region
 
 # Decoding releases the interpreter's lock only in part: more threads would only hide the latency of a network disk.
 NUM_THREADS = 4
@@ -32,7 +33,8 @@ class Pack:
     """Slices of patients at one size. The arrays may be read-only: they are mapped from Ray's object store."""
 
     images: UInt8[np.ndarray, "slices size size channels"]
-    masks: Bool[np.ndarray, "slices size size"]
+    masks: UInt8[np.ndarray, "slices size size"]
+    """Bit k of a pixel says whether it lies in region k (data/regions.py)."""
     patient_ids: tuple[str, ...]
     patient_of_slice: Int64[np.ndarray, " slices"]
     """Index into patient_ids; the slices of a patient are neighbours, in the order of their numbers."""
@@ -40,9 +42,12 @@ class Pack:
     mean: Float32[np.ndarray, "patients channels"]
     """Mean of each patient's own volume over the head; see `preprocess.volume_statistics`."""
     std: Float32[np.ndarray, "patients channels"]
-    original_shapes: Int64[np.ndarray, "patients 2"]
-    """Height and width of each patient's slices before they were fitted."""
+    tumour_share: Float64[np.ndarray, " patients"]
+    """Share of each patient's voxels that are tumour, before they were fitted."""
     preprocessing: Preprocessing
+    regions: tuple[Region, ...]
+    notes: tuple[str, ...]
+    """What a person should know about how files were read, each with the number of patients."""
     fingerprint: str
     """SHA-256 of the preprocessing and of each patient's id, slice numbers and decoded pixels. It does not depend on
     where the files lie, when they were copied, or how they are compressed."""
@@ -94,8 +99,10 @@ class Pack:
             slice_numbers=self.slice_numbers[slices],
             mean=self.mean[patients],
             std=self.std[patients],
-            original_shapes=self.original_shapes[patients],
+            tumour_share=self.tumour_share[patients],
             preprocessing=self.preprocessing,
+            regions=self.regions,
+            notes=self.notes,
             fingerprint=_sha256(self.fingerprint, *ids),
         )
 
@@ -116,7 +123,7 @@ def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, 
         BadFiles: Files cannot be read, or have other channels than most patients; the message lists all of them.
         DataError: The disk is full.
     """
-    read: list[tuple[Patient, _Facts]] = []
+    read: list[tuple[Patient, PatientFacts]] = []
     problems: list[Problem] = []
     with Rows() as images, Rows() as masks:
         for patient, found in zip(patients, _fit_all(patients, preprocessing, progress), strict=True):
@@ -127,7 +134,7 @@ def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, 
             if not problems and found.facts.num_channels == read[0][1].num_channels:  # otherwise it ends with an error
                 images.append(found.images)
                 masks.append(found.masks)
-        problems += _mismatches(read)
+        problems += differing_channels([(patient, facts.num_channels) for patient, facts in read])
         if problems:
             headline = f"{len(problems)} file(s) cannot be used; repair them, move them away, or give --skip-bad-files:"
             raise BadFiles(headline, problems, num_listed=len(problems))
@@ -135,7 +142,7 @@ def pack_patients(patients: Sequence[Patient], preprocessing: Preprocessing, *, 
 
 
 def _join(
-    images: np.ndarray, masks: np.ndarray, read: Sequence[tuple[Patient, "_Facts"]], preprocessing: Preprocessing
+    images: np.ndarray, masks: np.ndarray, read: Sequence[tuple[Patient, PatientFacts]], preprocessing: Preprocessing
 ) -> Pack:
     facts = [one for _, one in read]
     names = [f"{patient.id}:{number}" for patient, one in read for number in one.numbers]
@@ -147,8 +154,10 @@ def _join(
         slice_numbers=np.concatenate([np.array(one.numbers, np.int64) for one in facts]),
         mean=np.stack([one.mean for one in facts]),
         std=np.stack([one.std for one in facts]),
-        original_shapes=np.array([one.shape for one in facts], np.int64),
+        tumour_share=np.array([one.tumour_share for one in facts], np.float64),
         preprocessing=preprocessing,
+        regions=read[0][0].regions,
+        notes=count_notes(one.notes for one in facts),
         fingerprint=_sha256(str(preprocessing), *names, *(one.digest for one in facts)),
     )
 
@@ -172,78 +181,26 @@ def join_packs(packs: Sequence[Pack]) -> Pack:
             slice_numbers=np.concatenate([pack.slice_numbers for pack in packs]),
             mean=np.concatenate([pack.mean for pack in packs]),
             std=np.concatenate([pack.std for pack in packs]),
-            original_shapes=np.concatenate([pack.original_shapes for pack in packs]),
+            tumour_share=np.concatenate([pack.tumour_share for pack in packs]),
             preprocessing=first.preprocessing,
+            regions=first.regions,
+            notes=tuple(dict.fromkeys(note for pack in packs for note in pack.notes)),
             fingerprint=_sha256(*(pack.fingerprint for pack in packs)),
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """The facts about a patient that stay in memory after its slices are written to the disk."""
-
-    num_channels: int
-    mean: np.ndarray
-    std: np.ndarray
-    numbers: tuple[int, ...]
-    shape: tuple[int, int]
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fitted:
-    """A patient's slices at the size of the pack."""
-
-    images: np.ndarray
-    masks: np.ndarray
-    facts: _Facts
-
-
-def _fit_all(patients: Sequence[Patient], preprocessing: Preprocessing, progress: bool) -> Iterable[_Fitted | BadFiles]:
+def _fit_all(
+    patients: Sequence[Patient], preprocessing: Preprocessing, progress: bool
+) -> Iterable[FittedPatient | BadFiles]:
     fitted = map_ahead(
-        lambda patient: _fit(patient, preprocessing), patients, num_ahead=NUM_PATIENTS_AHEAD, num_threads=NUM_THREADS
+        lambda patient: fit_patient(patient, preprocessing),
+        patients,
+        num_ahead=NUM_PATIENTS_AHEAD,
+        num_threads=NUM_THREADS,
     )
     if progress:
         return track(fitted, "reading patients", total=len(patients), console=Console(stderr=True))
     return fitted
-
-
-def _fit(patient: Patient, preprocessing: Preprocessing) -> _Fitted | BadFiles:
-    try:
-        volume = patient.read()
-    except BadFiles as error:
-        return error
-    prepared = prepare(volume.images, preprocessing)
-    digest = hashlib.sha256(np.ascontiguousarray(volume.images).data)
-    digest.update(np.ascontiguousarray(volume.masks).data)
-    return _Fitted(
-        images=prepared.images,
-        masks=np.stack([prepared.fit_mask(mask) for mask in volume.masks]),
-        facts=_Facts(
-            num_channels=prepared.images.shape[3],
-            mean=prepared.mean,
-            std=prepared.std,
-            numbers=volume.numbers,
-            shape=prepared.shape,
-            digest=digest.hexdigest(),
-        ),
-    )
-
-
-def _mismatches(read: Sequence[tuple[Patient, _Facts]]) -> list[Problem]:
-    """Return the files of patients that have another number of channels than most patients."""
-    counts = Counter(facts.num_channels for _, facts in read)
-    if len(counts) < 2:
-        return []
-    usual = counts.most_common(1)[0][0]
-    return [
-        Problem(
-            path=path, reason=f"patient {patient.id} has {facts.num_channels} channels, but most patients have {usual}"
-        )
-        for patient, facts in read
-        if facts.num_channels != usual
-        for path in patient.files
-    ]
 
 
 def _sha256(*parts: str) -> str:

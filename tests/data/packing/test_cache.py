@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.cache import ARRAYS, FACTS_FILE, MAX_PACKS, cached_pack, default_folder
-from data.pack import Pack, pack_patients
+from data.packing.cache import ARRAYS, FACTS_FILE, MAX_PACKS, cached_pack, default_folder
+from data.packing.pack import Pack, pack_patients
 from data.preprocess import Preprocessing
-from data.readers.lgg import scan
 from tests.support.fakes import write_lgg_patient
+from tests.support.scans import scan_lgg as scan
 
 SMALL = Preprocessing(size=8)
 
@@ -112,8 +112,9 @@ def test_cache_keeps_only_the_packs_that_were_used_last(source, tmp_path):
 
 def test_two_processes_that_start_at_once_get_the_same_pack(source, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from data.cache import cached_pack; from data.readers.lgg import scan;"
-        "from data.pack import pack_patients; from data.preprocess import Preprocessing;"
+        "import sys; from pathlib import Path; from data.packing.cache import cached_pack;"
+        "from tests.support.scans import scan_lgg as scan;"
+        "from data.packing.pack import pack_patients; from data.preprocess import Preprocessing;"
         "patients = scan(Path(sys.argv[1])).patients; small = Preprocessing(size=8);"
         "print(cached_pack(patients, small, Path(sys.argv[2]), lambda: pack_patients(patients, small)).images.sum())"
     )
