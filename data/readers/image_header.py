@@ -133,6 +133,8 @@ def count_product(path: Path, *sides: int) -> int:
 def _count_tiff_values(path: Path) -> int:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
+        if len(tiff.pages) > 1:
+            raise IllegalImage(f"holds {len(tiff.pages)} pages, but must hold one slice; send each as a file")
         num_values = count_product(path, page.imagelength, page.imagewidth, page.samplesperpixel)
         if min(page.tilelength, page.tilewidth, page.rowsperstrip) < 0:
             raise IllegalImage("has tiles or strips of no size; save it again")

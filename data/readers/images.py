@@ -2,78 +2,22 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Shaped, UInt
 
 from data import atomic
-from data.errors import BadFiles, bad_file
-from data.patient import SliceFiles, kind_of, size_text
-from data.readers.image_file import FORMAT_OF_SUFFIX, as_mask, read_pixels
+from data.errors import bad_file
+from data.patient import kind_of
+from data.readers.image_files.pair import ReadPair
+from data.readers.image_files.picture import FORMAT_OF_SUFFIX
 from data.readers.image_header import count_values
-from data.readers.reader import FileKind
+from data.readers.reader import FileKind, ImageOptions
 
 TIFF = (".tif", ".tiff")
-_ITU_R_601 = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadPair:
-    """A function that decodes the image and the mask of a slice; unlike a closure, it can be pickled."""
-
-    labels: tuple[int, ...] = ()
-    """Mask values that are tumour; empty where masks hold 0 and 1, or 0 and 255."""
-
-    channels: tuple[int, ...] = ()
-    """Indices of the image's channels to take, from 0; empty for all."""
-
-    grayscale: bool = False
-    """Whether red, green and blue become one channel, weighted as ITU-R BT.601 does."""
-
-    def __call__(self, files: SliceFiles) -> tuple[Shaped[np.ndarray, "h w channels"], Bool[np.ndarray, "h w"]]:
-        """Return the image, of the file's own type, and the tumour mask; both of height h and width w.
-
-        Raises:
-            BadFiles: With a problem for the image, the mask or both.
-        """
-        parts, problems = [], []
-        for read, path in ((self.image, files.image), (self._mask, files.mask)):
-            try:
-                parts.append(read(path))
-            except BadFiles as error:
-                problems += error.problems
-        if problems:
-            raise BadFiles("a slice cannot be used:", problems)
-        image, mask = parts
-        if mask.shape != image.shape[:2]:
-            size, of_image = map(size_text, (mask.shape, image.shape[:2]))
-            raise bad_file(files.mask, f"the mask is {size}, but its image is {of_image}; both must have one size")
-        return image, mask
-
-    def _mask(self, path: Path) -> np.ndarray:
-        return as_mask(path, read_pixels(path), self.labels)
-
-    def image(self, path: Path) -> Shaped[np.ndarray, "height width channels"]:
-        """Return the image alone.
-
-        Raises:
-            BadFiles: With one problem.
-        """
-        image = np.atleast_3d(read_pixels(path))
-        if max(self.channels, default=0) >= image.shape[2]:
-            asked = f"--channels asks for number {max(self.channels)}, counted from 0"
-            raise bad_file(path, f"has {image.shape[2]} channel(s), but {asked}; choose another")
-        image = image[..., self.channels] if self.channels else image
-        if not self.grayscale or image.shape[2] == 1:
-            return np.ascontiguousarray(image)
-        if image.shape[2] != 3:
-            raise bad_file(path, f"has {image.shape[2]} channels, but --grayscale needs 1 or 3; choose with --channels")
-        grey = image @ _ITU_R_601
-        return (grey if image.dtype.kind == "f" else np.rint(grey)).astype(image.dtype)[..., None]
 
 
 def stack_slices(
@@ -97,8 +41,8 @@ def stack_slices(
     return np.stack(images)
 
 
-def write_image(path: Path, pixels: UInt8[np.ndarray, "height width *channels"]) -> None:
-    """Write a TIFF or PNG as the suffix says, grey or RGB, whole or not at all."""
+def write_image(path: Path, pixels: UInt[np.ndarray, "height width *channels"]) -> None:
+    """Write a TIFF or PNG of 8 or 16 bits as the suffix says, grey or RGB, whole or not at all."""
     if path.suffix.lower() in TIFF:
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, pixels, photometric="minisblack" if pixels.ndim == 2 else "rgb")
@@ -108,14 +52,31 @@ def write_image(path: Path, pixels: UInt8[np.ndarray, "height width *channels"])
     atomic.write(path, content, sync=False)
 
 
-def _read(paths: Sequence[Path], channels: tuple[int, ...], grayscale: bool) -> tuple[np.ndarray, None]:
-    return stack_slices(paths, ReadPair(channels=channels, grayscale=grayscale).image), None
+def write_stack(path: Path, slices: UInt[np.ndarray, "slices height width"]) -> None:
+    """Write grey slices as the pages of a TIFF, whole or not at all."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as tiff:
+        for one in slices:
+            tiff.write(one, photometric="minisblack", contiguous=False, metadata=None)
+    atomic.write(path, buffer.getvalue(), sync=False)
 
 
-def _write_mask(stem: Path, mask: Bool[np.ndarray, "height width"], image: Path) -> Path:
+def _read(paths: Sequence[Path], options: ImageOptions) -> tuple[np.ndarray, None]:
+    read = ReadPair(channels=options.channels, grayscale=options.grayscale)
+    if len(paths) == 1:
+        return read.images(paths[0], may_be_stack=True), None
+    return stack_slices(paths, read.image), None
+
+
+def _write_mask(stem: Path, mask: Shaped[np.ndarray, "*slices height width"], image: Path) -> Path:
+    pixels = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
+    if mask.ndim == 3:
+        path = stem.with_name(f"{stem.name}.tif")
+        write_stack(path, pixels)
+        return path
     suffix = image.suffix if image.suffix.lower() in TIFF else ".png"  # JPEG would blur the outline
     path = stem.with_name(stem.name + suffix)
-    write_image(path, mask.astype(np.uint8) * 255)
+    write_image(path, pixels)
     return path
 
 

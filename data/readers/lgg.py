@@ -1,134 +1,91 @@
-"""Reader of the Kaggle LGG layout: one folder per patient, `NAME_12.tif` beside `NAME_12_mask.tif`.
+"""Reader of masks beside their images, as in the Kaggle LGG set: `NAME_12.tif` beside `NAME_12_mask.tif`.
 
-The layout is that of https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation (kaggle_3m): 8-bit RGB TIFF
-slices whose channels are pre-contrast, FLAIR and post-contrast, and one-channel masks of 0 and 255.
+That set is https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation (kaggle_3m): a folder a patient, 8-bit RGB
+TIFF slices whose channels are pre-contrast, FLAIR and post-contrast, and one-channel masks of 0 and 255.
 """
 
 import re
-from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 
-from data.errors import DataError, Problem
-from data.patient import Scan, SliceFiles, SlicePatient
-from data.readers.images import IMAGES, ReadPair
+from data.errors import DataError
+from data.patient import Scan, SlicePatient
+from data.readers.image_files.pair import ReadPair
+from data.readers.images import IMAGES
 from data.readers.reader import LayoutOptions, Reader
-from data.readers.walk import require_folder, walk
+from data.readers.slices import names
+from data.readers.slices.beside import masks_beside
+from data.readers.slices.scan import scan_beside
+from data.readers.tree import Tree
+from data.regions import parse_regions
 
 LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <PATIENT>_<NUMBER>_mask.tif"
 
 CHANNELS = ("pre", "flair", "post")
-"""Channels of an image, in the order of the file."""
-
-# At most 9 digits: a longer number is a date or an id rather than the number of a slice.
-_FILE_NAME = re.compile(r"(?P<prefix>.+)_(?P<number>[0-9]{1,9})(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
+"""Channels of an image of the LGG set, in the order of the file."""
 
 
-def scan(source: Path, *, channels: tuple[str, ...] = (), grayscale: bool = False) -> Scan[SlicePatient]:
-    """Return the patients below source, sorted by id, with their slices ordered by number (`_2` before `_10`).
+def scan(tree: Tree, options: LayoutOptions) -> Scan[SlicePatient]:
+    """Return the patients of a tree, sorted by id, with their slices ordered by number (`_2` before `_10`).
 
-    A patient is a folder that holds TIFF files, and the folder's name is the id. source is kaggle_3m, a folder above
-    it, or the folder of one patient. Hidden files and folders are left out. Nothing is decoded. Problems are images
-    without a mask, masks without an image, and whatever else would spoil training unnoticed, such as a number or an id
-    that occurs twice.
-
-    Args:
-        channels: Names in CHANNELS to take, in this order; empty for all.
-        grayscale: Whether the three channels become one.
+    A patient is a folder that holds images and their masks, and the folder's name is the id. In a folder of slices of
+    many patients, it is what names have in common before the number, if that has a digit. The tree is that of
+    kaggle_3m, of a folder above it, or of one patient. Nothing is decoded. Problems are images without a mask, masks
+    without an image, and whatever else would spoil training unnoticed, such as a number or an id that occurs twice.
 
     Raises:
-        DataError: source does not exist or holds no patient, or there is no such channel.
+        DataError: The tree holds no patient, or there is no such channel.
     """
-    read_slice = ReadPair(channels=READER.channel_indices(channels), grayscale=grayscale)
-    require_folder(source, LAYOUT)
-    problems: list[Problem] = []
-    by_id: dict[str, Path] = {}
-    patients = []
-    for folder, _, names in walk(source.absolute(), problems):
-        if not (tiffs := [name for name in names if name.lower().endswith((".tif", ".tiff"))]):
-            continue
-        if folder.name in by_id:
-            reason = (
-                f"patient id {folder.name} is already that of {by_id[folder.name]}; "
-                "name one of the two folders as the source, or remove the copy"
-            )
-            problems.append(Problem(path=folder, reason=reason))
-            continue
-        by_id[folder.name] = folder
-        if slices := _pair(folder, tiffs, problems):
-            group = _institution(folder.name)
-            patients.append(SlicePatient(id=folder.name, group=group, slices=slices, read_slice=read_slice))
-    if not patients and not problems:
-        raise DataError(f"data source {source} holds no patient: no .tif or .tiff file is in it or below it; {LAYOUT}.")
-    return Scan(patients=tuple(sorted(patients, key=lambda patient: patient.id)), problems=tuple(problems))
-
-
-def looks_like(source: Path) -> bool:
-    """Return whether a TIFF named as a mask lies in source or at most 3 folders below it."""
-    paths = (path for depth in range(4) for path in source.glob("*/" * depth + "*_mask.tif*"))
-    return any(_FILE_NAME.fullmatch(path.name) for path in paths)
-
-
-def _pair(folder: Path, names: list[str], problems: list[Problem]) -> tuple[SliceFiles, ...]:
-    """Return the slices, without those whose files are ambiguous; the ambiguities are added to problems."""
-    claimed: dict[bool, dict[int, list[Path]]] = {False: defaultdict(list), True: defaultdict(list)}
-    prefixes = set()
-    for name in names:
-        match = _FILE_NAME.fullmatch(name)
-        if match is None:
-            reason = "the name is not <PATIENT>_<NUMBER>.tif or <PATIENT>_<NUMBER>_mask.tif; rename it"
-            problems.append(Problem(path=folder / name, reason=reason))
-            continue
-        prefixes.add(match["prefix"])
-        claimed[bool(match["mask"])][int(match["number"])].append(folder / name)
-    if len(prefixes) > 1:
-        # Two patients under one id could not be told apart, and the split would mix them.
-        shown = ", ".join(sorted(prefixes)[:4])
-        reason = f"holds slices of {len(prefixes)} patients ({shown}); give each a folder of its own"
-        problems.append(Problem(path=folder, reason=reason))
-        return ()
-    twice = {number for found in claimed.values() for number, paths in found.items() if len(paths) > 1}
-    problems.extend(
-        Problem(path=path, reason=f"slice number {number} is already that of {paths[0].name}; remove one")
-        for found in claimed.values()
-        for number, paths in sorted(found.items())
-        for path in paths[1:]
+    is_named = has_lgg_names(tree)
+    reader = READER if is_named else replace(READER, channels=())
+    read_slice = ReadPair(
+        regions=parse_regions(options.regions, options.labels),
+        channels=reader.channel_indices(options.channels),
+        grayscale=options.grayscale,
     )
-    images, masks = (
-        {number: paths[0] for number, paths in claimed[kind].items() if number not in twice} for kind in (False, True)
-    )
-    problems.extend(
-        Problem(
-            path=images[number], reason=f"has no mask ({images[number].stem}_mask.tif); add it, or move the image away"
-        )
-        for number in sorted(images.keys() - masks)
-    )
-    problems.extend(
-        Problem(path=masks[number], reason="has no image; add it, or move the mask away")
-        for number in sorted(masks.keys() - images)
-    )
-    pairs = sorted(images.keys() & masks)
-    return tuple(SliceFiles(number=number, image=images[number], mask=masks[number]) for number in pairs)
+    found = scan_beside(tree, read_slice, patient_pattern=options.patient_pattern, missing_masks=options.missing_masks)
+    if not found.patients and not found.problems:
+        raise DataError(f"data source {tree.root} holds no patient: no image is in it or below it; {LAYOUT}.")
+    return replace(found, channel_names=options.channels or (CHANNELS if is_named else ()))
 
 
-def _institution(patient_id: str) -> str:
-    """Return the institution in a TCGA barcode, such as `TCGA_DU`; empty for other ids."""
-    match = re.match(r"TCGA_[A-Z0-9]{2}(?=_)", patient_id)
-    return match[0] if match else ""
+def has_lgg_names(tree: Tree) -> bool:
+    """Return whether channels may be called as in the LGG set: names are TCGA barcodes, or those of its very layout."""
+    for folder, listing in tree.folders.items():
+        place = folder.name or tree.root.name
+        for name in listing:
+            stem = names.stem_of(name)
+            if names.suffix_of(name) and re.match(r"TCGA[_-][A-Z0-9]{2}[_-]", stem):
+                return True
+            own = re.escape(place)
+            if re.fullmatch(rf"{own}_[0-9]{{1,9}}_mask\.tiff?", name, re.IGNORECASE):
+                return True
+    return False
 
 
-def _scan(source: Path, options: LayoutOptions) -> Scan[SlicePatient]:
-    found = scan(source, channels=options.channels, grayscale=options.grayscale)
-    return replace(found, channel_names=options.channels or CHANNELS)
+def recognise(tree: Tree) -> str:
+    """Return a rule if an image lies beside its mask."""
+    for folder, listing in tree.folders.items():
+        masks = masks_beside(listing)
+        stems = {names.stem_of(name): name for name in listing if names.suffix_of(name) and name not in masks}
+        for mask in sorted(masks):
+            base = names.mask_base(names.stem_of(mask))
+            image = stems.get(base or "") or next((name for stem, name in stems.items() if _belong(stem, mask)), "")
+            if image:
+                return f"a mask lies beside its image: {folder / mask} beside {image}"
+    return ""
+
+
+def _belong(stem: str, mask: str) -> bool:
+    return names.core(stem) == names.core(names.stem_of(mask))
 
 
 READER = Reader(
-    scan=_scan,
-    recognise=looks_like,
+    scan=scan,
+    recognise=recognise,
     files=IMAGES,
     channels=CHANNELS,
-    options=("channels", "grayscale"),
-    description="TIFF slices in the layout of the LGG MRI Segmentation set",
+    options=("channels", "grayscale", "labels", "regions", "missing_masks"),
+    description="slices beside their masks, as in the LGG MRI Segmentation set",
     licence=(
         "The LGG MRI Segmentation set (Buda et al. 2019, doi:10.1016/j.compbiomed.2019.05.002) is CC BY-NC-SA 4.0: it "
         "requires attribution, forbids commercial use, and asks for the same licence for everything made from it, "

@@ -33,6 +33,7 @@ def _parse(number: str) -> int:
 READER = replace(
     lgg.READER,
     recognise=None,
+    options=("channels", "grayscale"),
     generate=generate,
     description="synthetic patients, drawn by a program",
     licence="Synthetic patients are free for any use.",

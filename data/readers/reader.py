@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 
 from data.errors import DataError, UserError
 from data.patient import Patient, Scan
+from data.readers.tree import Tree
+from data.regions import parse_regions
 
 Spacing = tuple[float, float, float]
 """Distance between slices, rows and columns, in mm."""
@@ -27,20 +29,55 @@ class LayoutOptions:
     """Whether the colours of a slice become one channel, weighted as ITU-R BT.601 does."""
 
     modalities: tuple[str, ...] = ()
-    """Modalities of the BraTS layout to take as channels, in this order, such as `t1ce flair`. None given: all that
+    """Modalities of volumes or DICOM to take as channels, in this order, such as `t1ce flair`. None given: all that
     every case has."""
 
+    modality: tuple[str, ...] = ()
+    """What files call a channel, such as `t1c=pink` where a model or `--modalities` says t1c and files end in _pink.
+    Common spellings need no such help."""
+
+    segmentation: str | None = None
+    """Which of a case's files is its segmentation: a pattern for the name or path, such as '*_tumor_seg.nii.gz'. None:
+    by common names, a manual one before an automatic one."""
+
+    trust_voxels: bool = False
+    """Whether files of a case that have one shape match voxel by voxel even where their affines differ."""
+
     labels: tuple[int, ...] = ()
-    """Values of a mask that count as tumour. None given: every value above 0; masks that are not NIfTI must then hold 0
-    and 255, or 0 and 1."""
+    """Values of a mask that count as tumour. None given: every value above 0; masks of slices must then have two values
+    only."""
+
+    regions: tuple[str, ...] = ()
+    """Regions to segment, each with the labels that belong to it, such as `WT=1,2,4 TC=1,4 ET=4`, or the name of those
+    of a public data set: brats2013, brats2021, brats2023 or msd. The network has an output for each, and Dice is the
+    mean over them. None given: one region, of `--labels`."""
+
+    missing_masks: Literal["refuse", "empty"] = "refuse"
+    """What an image without a mask file means: a mistake, which is refused, or a slice without tumour."""
 
     patient_pattern: str | None = None
-    """Regular expression that finds the patient in an image's path below `images/`: its group `patient`, or its first
-    group, or all of it. None: the folder that an image lies in."""
+    """Regular expression that finds the person in a file's path below the source: its group `patient`, or its first
+    group, or all of it. All patients (volumes) of a person are on one side of the split. In a folder of images, it also
+    says which slices are one patient. None: known names of visits, such as BraTS-GLI-00001-000; images: by folder."""
 
     def __post_init__(self) -> None:
+        parse_regions(self.regions, self.labels)
         if len(set(self.channels)) < len(self.channels):
             raise UserError(f"channels are {', '.join(self.channels)}, but each may be taken once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How the images of a patient are read from its files, where files leave a choice."""
+
+    channels: tuple[int, ...] = ()
+    """The indices of the channels to take of a file that holds several, from 0; empty for all."""
+
+    grayscale: bool = False
+    """Whether the colours of a slice become one channel."""
+
+    trust_voxels: bool = False
+    """Whether files of one shape have one grid, whatever their affines say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +100,16 @@ class FileKind:
     """How files must be arranged for a prediction; messages end with it."""
 
     read: Callable[
-        [Sequence[Path], tuple[int, ...], bool],
+        [Sequence[Path], ImageOptions],
         tuple[Shaped[np.ndarray, "slices height width channels"], Spacing | None],
     ]
-    """Return the images in the files and their spacing, if the files say it. The arguments are the files of one patient
-    in order, the indices of the channels to take (empty for all), and whether colours become grey. Raises BadFiles."""
+    """Return the images in the files of one patient, which are in order, and their spacing, if the files say it.
+    Raises BadFiles."""
 
     write_mask: Callable[[Path, np.ndarray, Path], Path]
-    """Write a mask (a slice or a volume, as `holds` says) for an image, and return its path. The arguments are the path
-    to write to without a suffix, the mask, and the image."""
+    """Write a mask (a slice or a volume, as `holds` says; or the slices of a stack, if `read` returned several for one
+    file) for an image, and return its path. The arguments are the path to write to without a suffix, the mask, and the
+    image. A mask is boolean, or holds labels."""
 
     count_values: Callable[[Path], int]
     """Return how many values (pixels times channels) a file decodes to, from its header alone; 0 if `read` will refuse
@@ -83,19 +121,23 @@ class FileKind:
         return name[len(name) - len(found) :]
 
     def stem_of(self, name: str) -> str:
-        """Return a file's name without its suffix."""
-        return name.removesuffix(self.suffix_of(name))
+        """Return a file's name without its suffix, which may be one that only `read` knows, such as .npy."""
+        suffix = self.suffix_of(name)
+        return name.removesuffix(suffix) if suffix else PurePath(name).stem
 
     def media_type_of(self, name: str) -> str:
         """Return the media type of a file of this kind."""
         return self.suffixes[self.suffix_of(name).lower()]
 
     def write_masks(
-        self, folder: Path, files: Sequence[Path], masks: Bool[np.ndarray, "slices height width"], *, patient: str
+        self, folder: Path, files: Sequence[Path], masks: Shaped[np.ndarray, "slices height width"], *, patient: str
     ) -> list[Path]:
-        """Write the masks of one patient's files and return their paths: one a slice, or one volume."""
+        """Write the masks of one patient's files, booleans or labels, and return their paths: one a slice, a stack, or
+        one volume."""
         if self.holds != "slice":
             return [self.write_mask(folder / f"{patient}_mask", masks, files[0])]
+        if len(files) == 1 < len(masks):
+            return [self.write_mask(folder / f"{self.stem_of(files[0].name)}_mask", masks, files[0])]
         return [
             self.write_mask(folder / f"{self.stem_of(path.name)}_mask", mask, path)
             for path, mask in zip(files, masks, strict=True)
@@ -106,11 +148,12 @@ class FileKind:
 class Reader:
     """Everything that the program knows about a layout of data."""
 
-    scan: Callable[[Path, LayoutOptions], Scan[Patient]]
-    """Return the patients below a folder. Raises DataError."""
+    scan: Callable[[Tree, LayoutOptions], Scan[Patient]]
+    """Return the patients in a tree of files. Raises DataError."""
 
-    recognise: Callable[[Path], bool] | None = None
-    """Return whether a folder has this layout; None if the source is not a folder."""
+    recognise: Callable[[Tree], str] | None = None
+    """Return the rule by which a tree has this layout, for a person to read, and an empty text if it has not; None if
+    the source is not a folder."""
 
     generate: Callable[[str | None, Path], Path] | None = None
     """Return a folder of generated patients, for a source such as `phantom:40`; None if the source must be a folder.

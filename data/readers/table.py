@@ -1,19 +1,19 @@
 """The table of all layouts of data; to add one, write a module with a `Reader` and add a row here."""
 
-from data.readers import folder, lgg, nifti, phantom
+from data.readers import folder, lgg, phantom
+from data.readers.dicom import reader as dicom
 from data.readers.reader import FileKind, Reader
+from data.readers.volumes import reader as volumes
 
 READERS: dict[str, Reader] = {
-    "nifti": nifti.READER,
+    "nifti": volumes.READER,
+    "dicom": dicom.READER,
     "folder": folder.READER,
     "lgg": lgg.READER,
     "phantom": phantom.READER,
 }
 """Readers by the name that `--data-format`, models and experiments use. If several recognise a folder, the first one
 reads it."""
-
-UNRECOGNISED = "lgg"
-"""The reader that is used if none recognises a folder; its messages say what is expected."""
 
 AUTO = "auto"
 

@@ -4,21 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.errors import DataError, Problem
-
-
-def require_folder(source: Path, layout: str) -> None:
-    """Check that source is a folder.
-
-    Args:
-        layout: What the folder should hold; the end of the message.
-
-    Raises:
-        DataError: source is a file or does not exist.
-    """
-    if not source.is_dir():
-        what = "is a file" if source.exists() else "does not exist"
-        raise DataError(f"data source {source} {what}, but must be a folder; {layout}.")
+from data.errors import Problem
 
 
 def walk(top: Path, problems: list[Problem]) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -40,6 +26,8 @@ def walk(top: Path, problems: list[Problem]) -> Iterator[tuple[Path, list[str], 
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name != "__MACOSX")
+        # Links last: a folder that a link leads to, too, of the same folder, is found where it really lies.
+        subfolders.sort(key=lambda name: os.path.islink(os.path.join(folder, name)))
         # Office programs leave "~$NAME" beside an open file.
         yield Path(folder), subfolders, sorted(name for name in names if not name.startswith((".", "~$")))

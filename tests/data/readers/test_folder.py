@@ -11,7 +11,11 @@ import tifffile
 
 from data.errors import BadFiles, DataError
 from data.patient import SliceFiles
-from data.readers.folder import MAX_DEPTH, ReadPair, looks_like, scan
+from data.readers.folder import recognise
+from data.readers.images import ReadPair
+from data.readers.tree import read_tree
+from data.regions import parse_regions
+from tests.support import scans
 from tests.support.sources import touch
 
 TUMOUR = np.zeros((6, 8), np.uint8)
@@ -24,8 +28,8 @@ def touch_pairs(top, *names, images="images", masks="masks", ending="_mask"):
         touch(top, f"{images}/{name}.png", f"{masks}/{name}{ending}.png")
 
 
-def scan_folder(source, *, pattern=None, labels=(), **options):
-    return scan(source, patient_pattern=pattern, labels=labels, **options)
+def scan_folder(source, *, pattern=None, **options):
+    return scans.scan_folder(source, patient_pattern=pattern, **options)
 
 
 def numbers(found):
@@ -114,7 +118,7 @@ def test_scan_without_a_pattern_warns_that_every_image_is_a_patient(tmp_path):
     assert numbers(found) == {"P": [1], "a_7": [7], "site_a_7": [7], "site_b": [1]}
     assert {patient.id: patient.group for patient in found.patients}["site_b"] == "site"
     (warning,) = found.warnings
-    assert re.match(r"3 image\(s\) lie directly in an images folder, so each counts as a patient", warning)
+    assert re.match(r"3 image\(s\) count as a patient each, because neither", warning)
     assert "both sides of the split, which inflates the scores" in warning
     assert r"--patient-pattern '([^/]+)_[0-9]+\.'" in warning
 
@@ -170,7 +174,7 @@ def test_scan_numbers_slices_by_their_last_digits_or_in_natural_order(tmp_path, 
         (["images/P/x.tif", "masks/P/x.tif"], r"images/P/x\.tif: has no slice number in its name, but others of"),
         (["more/masks/1.png"], r"more/masks: no images folder is beside it; add or rename it"),
         (["more/images/1.png"], r"more/images: no masks folder is beside it; add or rename it"),
-        (["imgs/1.png"], r".*: holds images, imgs, masks, but one images and one masks folder is legal; remove one"),
+        (["imgs/1.png"], r".*: holds 2 folders of images \(images, imgs\) for masks; keep one of them there"),
     ],
 )
 def test_scan_names_the_problem(tmp_path, added, expected):
@@ -228,23 +232,16 @@ def test_scan_follows_links_and_ends_in_a_cycle_of_them(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "message"),
+    ("options", "message"),
     [
-        ("nowhere", {}, r"nowhere does not exist, but must be a folder; expected <source>/images/<NAME>\.png"),
-        ("file", {}, r"file is a file, but must be a folder; expected"),
-        (
-            "empty",
-            {},
-            r"holds no patient: no images lie in an images folder; expected <source>/images.* beside <source>/m",
-        ),
-        ("empty", {"pattern": "(P"}, r'patient_pattern "\(P" is illegal \(missing \), .*\); --patient-pattern'),
-        ("empty", {"channels": (0, -1)}, r"channels are \(0, -1\), but must be 0 or above"),
+        ({}, r"holds no patient: no images lie in an images folder; expected <source>/images.* beside <source>/m"),
+        ({"channels": ("0", "-1")}, r"--channels is 0, -1, but the channels of this layout are numbers from 0"),
     ],
 )
-def test_scan_says_what_it_expects(tmp_path, name, options, message):
-    touch(tmp_path, "file", "empty/images/.hidden", "empty/masks/.hidden")
+def test_scan_says_what_it_expects(tmp_path, options, message):
+    touch(tmp_path, "images/.hidden", "masks/.hidden")
     with pytest.raises(DataError, match=message):
-        scan_folder(tmp_path / name, **options)
+        scan_folder(tmp_path, **options)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
@@ -278,8 +275,8 @@ def test_read_pair_keeps_the_level_of_grey_colours(tmp_path, value):
 
 
 def test_read_pair_takes_labels(tmp_path):
-    mask = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    _, read = ReadPair(labels=(1, 4))(write_slice(tmp_path, mask=mask))
+    mask = np.where(np.arange(48) < 16, np.arange(48), 0).astype(np.uint8).reshape(6, 8)
+    _, read = ReadPair(regions=parse_regions((), (1, 4)))(write_slice(tmp_path, mask=mask))
     assert np.flatnonzero(read).tolist() == [1, 4]
 
 
@@ -291,7 +288,7 @@ def test_read_pair_takes_labels(tmp_path):
             {"mask": TUMOUR[:, 1:]},
             [r"mask\.png: the mask is 6 x 7, but its image is 6 x 8; both must have one size"],
         ),
-        ({}, {"mask": TUMOUR // 85}, [r"mask\.png: mask values are 0, 3, but must be 0 and 1"]),
+        ({}, {"mask": IMAGE[..., 0] % 3}, [r"mask\.png: mask values are 0, 1, 2, but must be 0 and one other value"]),
         (
             {"channels": (3,)},
             {},
@@ -300,8 +297,8 @@ def test_read_pair_takes_labels(tmp_path):
         ({"grayscale": True, "channels": (0, 1)}, {}, [r"image\.tif: has 2 channels, but --grayscale needs 1 or 3;"]),
         (
             {},
-            {"image": IMAGE.astype(np.int32), "mask": IMAGE},
-            [r"image\.tif: its pixels are RGB of int32", r"mask\.png: the mask is coloured"],
+            {"image": IMAGE.astype(np.complex64), "mask": IMAGE},
+            [r"image\.tif: its pixels are RGB of complex64", r"mask\.png: the mask is coloured"],
         ),
     ],
 )
@@ -326,21 +323,13 @@ def test_patient_refuses_slices_of_several_numbers_of_channels(tmp_path):
     ("paths", "expected"),
     [
         (["images/a.png", "masks/a.png"], True),
-        (["x/y/z/Imgs/a.png", "x/y/z/mask/a.png"], True),
-        (["w/x/y/z/images/a.png", "w/x/y/z/masks/a.png"], False),
+        (["w/x/y/z/Imgs/a.png", "w/x/y/z/mask/a.png"], True),
         (["images/a.png"], False),
         (["a/images/a.png", "b/masks/a.png"], False),
         (["P/P_1.tif", "P/P_1_mask.tif"], False),
         (["images", "masks"], False),
     ],
 )
-def test_looks_like_finds_both_folders_beside_each_other(tmp_path, paths, expected):
-    assert MAX_DEPTH == 3
+def test_recognise_finds_both_folders_beside_each_other(tmp_path, paths, expected):
     touch(tmp_path, *paths)
-    assert looks_like(tmp_path) == expected
-
-
-def test_looks_like_is_false_unless_it_is_a_folder(tmp_path):
-    touch(tmp_path, "file")
-    assert not looks_like(tmp_path / "file")
-    assert not looks_like(tmp_path / "nowhere")
+    assert bool(recognise(read_tree(tmp_path))) == expected

@@ -2,14 +2,20 @@
 
 import re
 import struct
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from data.errors import BadFiles
-from data.readers.image_file import FORMAT_OF_SUFFIX, MAX_SIDE, as_mask, read_pixels
+from data.readers.image_files.mask import as_mask
+from data.readers.image_files.page import MAX_SIDE, Page
+from data.readers.image_files.picture import FORMAT_OF_SUFFIX
+from data.regions import parse_regions
+from tests.support.pixels import read_pixels
 from tests.support.png import png_bytes, png_chunk
 
 
@@ -204,9 +210,7 @@ def test_read_pixels_says_what_is_wrong(tmp_path, name, content, reason):
             {},
             r"its pixels are MINISBLACK of complex64, but must be grey or RGB of bool,",
         ),
-        (np.zeros((8, 8), np.int32), {}, r"its pixels are MINISBLACK of int32"),
         (np.zeros((8, 8, 4), np.uint8), {"photometric": "separated"}, r"its pixels are SEPARATED of uint8"),
-        (np.zeros((8, 8), np.uint8), {"colormap": np.zeros((3, 256), np.uint16)}, r"its pixels are PALETTE of uint8"),
         (np.array([[1, np.nan, np.inf]], np.float32), {}, r"2 values are NaN, infinite or above 3\.4e38; replace them"),
         (np.array([[1e300]]), {}, r"1 values are NaN, infinite or above"),
         (np.zeros((1, MAX_SIDE + 1), np.uint8), {}, rf"is 1 x {MAX_SIDE + 1}, but 1 to {MAX_SIDE} pixels a side"),
@@ -295,15 +299,17 @@ def test_read_pixels_of_a_damaged_file_is_an_array_or_bad_files(tmp_path, suffix
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_as_mask_takes_0_and_1_or_0_and_255(tmp_path, dtype, value):
     pixels = np.array([[0, value]], dtype)
-    assert as_mask(tmp_path, pixels).tolist() == [[False, value > 0]]
-    assert as_mask(tmp_path, np.stack([pixels] * 3, axis=-1)).tolist() == [[False, value > 0]]
+    for page in (Page(pixels=pixels), Page(pixels=np.stack([pixels] * 3, axis=-1))):
+        assert (as_mask(tmp_path, page).bits > 0).tolist() == [[False, value > 0]]
+        assert as_mask(tmp_path, page).note == ""
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_as_mask_takes_the_given_labels(tmp_path, dtype):
     pixels = np.array([[0, 1, 2, 4]], dtype)
-    assert as_mask(tmp_path, pixels, labels=(1, 4)).tolist() == [[False, True, False, True]]
-    assert as_mask(tmp_path, pixels, labels={300}).tolist() == [[False] * 4]
+    found = as_mask(tmp_path, Page(pixels=pixels), parse_regions((), (1, 4)))
+    assert (found.bits > 0).tolist() == [[False, True, False, True]]
+    assert (as_mask(tmp_path, Page(pixels=pixels), parse_regions((), (300,))).bits > 0).tolist() == [[False] * 4]
 
 
 @pytest.mark.parametrize(
@@ -312,11 +318,14 @@ def test_as_mask_takes_the_given_labels(tmp_path, dtype):
         (
             np.array([[0, 1, 2]], np.uint8),
             (),
-            r"mask values are 0, 1, 2, but must be 0 and 1, or 0 and 255; .* --labels which",
+            r"mask values are 0, 1, 2, but must be 0 and one other value; .* --labels which",
         ),
         (np.array([[0, 1, 255]], np.uint8), (), r"mask values are 0, 1, 255, but"),
         (np.arange(9, dtype=np.int16)[None] - 1, (), r"mask values are -1, 0, 1, 2, 3, 4, \.\.\., but"),
-        (np.array([[0, 0.5]], np.float32), (), r"mask values are 0, 0\.5, but must be"),
+        (np.array([[0, 0.5, 1]], np.float32), (), r"mask values are 0, 0\.5, 1, but must be"),
+        (np.array([[7, 7]], np.uint8), (), r"mask values are 7, but must be"),
+        (np.array([[0, 128, 255]], np.uint8), (), r"mask values are 0, 128, 255, but must be"),
+        (np.array([[0, 1, 2, 255]], np.uint8), (), r"mask values are 0, 1, 2, 255, but must be"),
         (
             np.array([[0, 0.5]], np.float32),
             (1,),
@@ -332,7 +341,7 @@ def test_as_mask_takes_the_given_labels(tmp_path, dtype):
 )
 def test_as_mask_says_what_is_wrong(tmp_path, pixels, labels, reason):
     with pytest.raises(BadFiles) as caught:
-        as_mask(tmp_path / "m.png", pixels, labels)
+        as_mask(tmp_path / "m.png", Page(pixels=pixels), parse_regions((), labels))
     (problem,) = caught.value.problems
     assert problem.path == tmp_path / "m.png"
     assert re.match(reason, problem.reason)
@@ -340,3 +349,103 @@ def test_as_mask_says_what_is_wrong(tmp_path, pixels, labels, reason):
 
 def test_formats_are_known_by_suffixes_in_lower_case():
     assert set(FORMAT_OF_SUFFIX) == {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
+
+
+# --- kinds of TIFF that other tools write ---
+
+
+def pil(compression):
+    return lambda path, pixels: Image.fromarray(pixels).save(path, compression=compression)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "jpeg", "lzma"])
+@pytest.mark.parametrize("shape", [(16, 24), (16, 24, 3)])
+def test_read_pixels_decodes_compressions_without_further_packages(tmp_path, compression, shape):
+    pixels = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None] * 9, (16, 24, 3))[..., : shape[-1]].reshape(-1)
+    pixels = np.resize(pixels, shape) if compression != "jpeg" else np.full(shape, 90, np.uint8)
+    pil(compression)(tmp_path / "a.tif", pixels)
+    read = read_pixels(tmp_path / "a.tif")
+    np.testing.assert_allclose(read, pixels, atol=3 if compression == "jpeg" else 0)
+
+
+def test_read_pixels_names_the_package_that_decodes_a_compression(tmp_path, monkeypatch):
+    pil("zstd")(tmp_path / "a.tif", noise(16, 24))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    assert re.match(
+        "its compression ZSTD cannot be decoded here: pip install imagecodecs, or", reason_of(tmp_path / "a.tif")
+    )
+
+
+def test_read_pixels_takes_bits_of_a_fax(tmp_path):
+    bits = noise(16, 24) > 99
+    Image.fromarray(bits).save(tmp_path / "a.tif", compression="group4")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.tif"), bits)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "int64"])
+def test_read_pixels_takes_signed_and_wide_integers(tmp_path, dtype):
+    pixels = np.array([[-3 if dtype[0] == "i" else 3, 100], [0, 7]], dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    read = read_pixels(tmp_path / "a.tif")
+    assert read.dtype == (dtype if dtype != "int64" else "int32")
+    np.testing.assert_array_equal(read, pixels)
+
+
+def test_read_pixels_shows_the_colours_of_a_tiff_with_a_palette(tmp_path):
+    colormap = np.zeros((3, 256), np.uint16)
+    colormap[:, 5] = 0xFF00, 0x1000, 0
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 5]], np.uint8), photometric="palette", colormap=colormap)
+    assert read_pixels(tmp_path / "a.tif").tolist() == [[[0, 0, 0], [255, 16, 0]]]
+
+
+def test_read_pixels_takes_alpha_that_hides_only_black(tmp_path):
+    rgba = noise(5, 7, 4)
+    rgba[..., 3] = 255
+    rgba[:2] = 0
+    np.testing.assert_array_equal(read_pixels(write(tmp_path / "a.png", encoded(".png", rgba))), rgba[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer, not the data"),
+        (b"\n<!DOCTYPE html><html>", "is a web page, not the data"),
+        (b"PK\x03\x04 zip", "is a zip archive: unpack it"),
+        (b"\x1f\x8b gzip", "is compressed by gzip"),
+    ],
+)
+def test_read_pixels_says_what_a_file_is_that_is_no_image(tmp_path, content, reason):
+    assert re.match(reason, reason_of(write(tmp_path / "a.png", content)))
+
+
+@pytest.mark.parametrize(
+    ("array", "shape"),
+    [(noise(5, 7), (5, 7)), (noise(5, 7, 3), (5, 7, 3)), (noise(5, 7) > 9, (5, 7)), (noise(1, 9, 8), (9, 8))],
+)
+def test_read_pixels_takes_numpy_files(tmp_path, array, shape):
+    np.save(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.npy"), array.reshape(shape))
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (noise(4, 9, 8), "holds 4 pages, but must hold one slice"),
+        (np.zeros(9), "is 9, but must be slices x height x width"),
+        (np.zeros((4, 9, 8, 70)), "has 70 values along its last axis, which holds the channels, at most 64"),
+        (np.array([["a"]]), "holds values of <U1, but must hold integers or floating"),
+        (np.full((9, 9), np.nan), "81 values are NaN"),
+    ],
+)
+def test_read_pixels_says_what_is_wrong_with_a_numpy_file(tmp_path, array, reason):
+    np.save(tmp_path / "a.npy", array)
+    assert re.match(reason, reason_of(tmp_path / "a.npy"))
+
+
+def test_read_pixels_refuses_objects_and_half_a_numpy_file(tmp_path):
+    np.save(tmp_path / "a.npy", noise(9, 9))
+    write(tmp_path / "a.npy", (tmp_path / "a.npy").read_bytes()[:-5])
+    assert re.match(r"cannot be decoded as NumPy", reason_of(tmp_path / "a.npy"))
+    np.save(tmp_path / "b.npy", np.array([[{}]], object), allow_pickle=True)
+    assert re.match(r"holds values of object", reason_of(tmp_path / "b.npy"))

@@ -1,14 +1,15 @@
 """The table of readers: what a row must say, and what follows from all rows together."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from data.errors import DataError
 from data.readers.images import IMAGES
-from data.readers.nifti import NIFTI
 from data.readers.reader import LayoutOptions
-from data.readers.table import READERS, UNRECOGNISED, data_formats, file_kinds, kind_of_file
+from data.readers.table import READERS, data_formats, file_kinds, kind_of_file
+from data.readers.volumes.formats import VOLUMES
 
 
 def test_names_that_experiments_and_models_recorded_are_still_in_the_table():
@@ -17,7 +18,6 @@ def test_names_that_experiments_and_models_recorded_are_still_in_the_table():
 
 def test_data_formats_are_the_rows_that_can_be_recognised():
     assert data_formats() == ("auto", *(name for name, reader in READERS.items() if reader.recognise))
-    assert UNRECOGNISED in READERS
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -32,7 +32,7 @@ def test_reader_finds_a_folder_or_generates_one(name):
 
 def test_file_kinds_share_no_suffix_and_no_name():
     kinds = file_kinds()
-    assert [kind for kind in kinds if kind in (NIFTI, IMAGES)] == [NIFTI, IMAGES]
+    assert [kind for kind in kinds if kind in (VOLUMES, IMAGES)] == [VOLUMES, IMAGES]
     suffixes = [suffix for kind in kinds for suffix in kind.suffixes]
     assert len(set(suffixes)) == len(suffixes)
 
@@ -42,8 +42,8 @@ def test_file_kinds_share_no_suffix_and_no_name():
     [
         ("a.b.TIFF", IMAGES, "a.b", "image/tiff"),
         ("a.jpg", IMAGES, "a", "image/jpeg"),
-        ("a.nii", NIFTI, "a", "application/x-nifti"),
-        ("a_t1.NII.gz", NIFTI, "a_t1", "application/gzip"),
+        ("a.nii", VOLUMES, "a", "application/x-nifti"),
+        ("a_t1.NII.gz", VOLUMES, "a_t1", "application/gzip"),
     ],
 )
 def test_kind_of_file_is_told_by_its_suffix(name, kind, stem, media_type):
@@ -55,7 +55,7 @@ def test_kind_of_file_is_told_by_its_suffix(name, kind, stem, media_type):
 @pytest.mark.parametrize("name", ["a", "a.gz", "a.npy", "tif", ""])
 def test_kind_of_file_is_none_for_other_suffixes(name):
     assert kind_of_file(name) is None
-    assert (IMAGES.suffix_of(name), IMAGES.stem_of(name)) == ("", name)
+    assert (IMAGES.suffix_of(name), IMAGES.stem_of(name)) == ("", Path(name).stem)
 
 
 def test_channel_indices_are_by_name_or_by_number():

@@ -1,0 +1,1 @@
+"""Trees of slices: images with their masks and patients, found by the names of files and folders alone."""

@@ -1,0 +1,39 @@
+"""All files below a folder, by one walk: layouts are recognised, and patients found, from these names alone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from data.errors import Problem
+from data.readers.walk import walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """The names of the files in a folder and below it, without hidden ones and what operating systems leave."""
+
+    root: Path
+    """Absolute."""
+
+    folders: Mapping[PurePosixPath, tuple[str, ...]]
+    """The sorted names of the files in each folder, by its path relative to the root; the root itself is `.`."""
+
+    problems: tuple[Problem, ...] = ()
+    """Folders that cannot be listed."""
+
+    def files(self, wanted: Callable[[str], bool]) -> Iterator[tuple[PurePosixPath, str]]:
+        """Yield the folder and the name of each file with a wanted name."""
+        for folder, names in self.folders.items():
+            for name in names:
+                if wanted(name):
+                    yield folder, name
+
+
+def read_tree(root: Path) -> Tree:
+    """Return the files below a folder."""
+    problems: list[Problem] = []
+    top = root.absolute()
+    folders = {
+        PurePosixPath(folder.relative_to(top).as_posix()): tuple(names) for folder, _, names in walk(top, problems)
+    }
+    return Tree(root=top, folders=folders, problems=tuple(problems))
