@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import ArrayLike, DTypeLike
 
 from data.errors import BadFiles
-from data.readers.nifti import NiftiPatient
+from data.readers.volumes.patient import VolumePatient
 
 # In display order: 4 slices upwards, 5 rows to the back, 6 columns to the patient's left. No two voxels are alike.
 SLICES = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 20
@@ -58,12 +58,12 @@ def write_case(
     return folder
 
 
-def patient_of(folder: Path, *, suffix: str = ".nii.gz", **options: Any) -> NiftiPatient:
+def patient_of(folder: Path, *, suffix: str = ".nii.gz", **options: Any) -> VolumePatient:
     paths = [folder / f"{folder.name}_{name}{suffix}" for name in ("t1", "flair", "seg")]
-    return NiftiPatient(id=folder.name, images=tuple(paths[:2]), segmentation=paths[2], **options)
+    return VolumePatient(id=folder.name, images=tuple(paths[:2]), segmentation=paths[2], **options)
 
 
-def problems_of(patient: NiftiPatient) -> dict[str, str]:
+def problems_of(patient: VolumePatient) -> dict[str, str]:
     """Return the reasons for which a patient cannot be read, by the name of the file."""
     with pytest.raises(BadFiles) as caught:
         patient.read()

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from data.errors import BadFiles
-from data.readers.nifti import NiftiPatient, scan
-from data.readers.nifti_file import MAX_SIDE, MAX_VOXELS
+from data.readers.volumes.patient import VolumePatient
+from data.readers.volumes.raw import MAX_SIDE, MAX_VALUES
+from data.regions import parse_regions
 from tests.support.nifti import (
     LABELS,
     ORIENTATIONS,
@@ -25,6 +26,8 @@ from tests.support.nifti import (
     rewrite,
     write_case,
 )
+
+LEGAL_SIDES = f"1 to {MAX_SIDE} a side, and at most {MAX_VALUES} voxels; crop or resample it"
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -118,7 +121,9 @@ def test_read_finds_a_common_type(tmp_path, dtypes, expected):
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_read_takes_the_given_labels_as_tumour(tmp_path, labels, expected, dtype):
     folder = write_case(tmp_path, dtype=dtype)
-    np.testing.assert_array_equal(patient_of(folder, labels=labels).read().masks, np.isin(LABELS, expected))
+    np.testing.assert_array_equal(
+        patient_of(folder, regions=parse_regions((), labels)).read().masks, np.isin(LABELS, expected)
+    )
 
 
 def test_read_takes_scaled_labels_within_rounding(tmp_path):
@@ -126,7 +131,7 @@ def test_read_takes_scaled_labels_within_rounding(tmp_path):
     values = as_nifti(LABELS * np.uint8(10)).to_bytes()
     (folder / "A_seg.nii").write_bytes(values)
     rewrite(folder / "A_seg.nii", lambda content: put(content, 112, 0.1, "<f4") or put(content, 116, 0, "<f4"))
-    masks = patient_of(folder, suffix=".nii", labels=(4,)).read().masks
+    masks = patient_of(folder, suffix=".nii", regions=parse_regions((), (4,))).read().masks
     np.testing.assert_array_equal(masks, LABELS == 4)
 
 
@@ -189,22 +194,30 @@ NOT_NIFTI = "is not NIfTI in one file: its header has no n+1 or n+2; copy it aga
             changed(108, 2.0**25, "<f4"),
             "holds less than the 33554672 bytes that its header promises; copy it again",
         ),
-        (nifti_of(np.zeros((4, 5), np.int16)), "is 4 x 5, but must have 3 dimensions; save each volume as a file"),
         (
-            nifti_of(np.zeros((4, 5, 6, 2), np.int16)),
-            "is 4 x 5 x 6 x 2, but must have 3 dimensions; save each volume as a file",
+            nifti_of(np.zeros((4, 5), np.int16)),
+            "is 4 x 5, but must have 3 dimensions, or 4 of which the last are channels; save each volume as a file",
+        ),
+        (
+            nifti_of(np.zeros((4, 5, 6, 2, 2), np.int16)),
+            "is 4 x 5 x 6 x 2 x 2, but must have 3 dimensions, or 4 of which the last are channels; save each volume "
+            "as a file",
+        ),
+        (
+            nifti_of(np.zeros((6, 5, 4, 2), np.int16), as_nifti(SLICES).affine),
+            "has 2 channels, but is one channel of several; save each channel as a file",
         ),
         (
             changed(42, [32767, 32767, 32767], "<i2"),
-            f"is 32767 x 32767 x 32767, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels",
+            f"is 32767 x 32767 x 32767, but must be {LEGAL_SIDES}",
         ),
         (
             changed(42, [1024, 1024, 513], "<i2"),
-            f"is 1024 x 1024 x 513, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels",
+            f"is 1024 x 1024 x 513, but must be {LEGAL_SIDES}",
         ),
         (
             changed(42, [-4, 5, 6], "<i2"),
-            f"is -4 x 5 x 6, but must be 1 to {MAX_SIDE} a side, and at most {MAX_VOXELS} voxels",
+            f"is -4 x 5 x 6, but must be {LEGAL_SIDES}",
         ),
         (
             nifti_of(np.zeros((6, 5, 4), np.complex64)),
@@ -214,18 +227,24 @@ NOT_NIFTI = "is not NIfTI in one file: its header has no n+1 or n+2; copy it aga
             nifti_of(np.zeros((6, 5, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])),
             "holds voxels of type RGB, but must hold real numbers",
         ),
-        (with_voxels(np.nan, 1, np.inf, -np.inf), "holds 3 voxel(s) that are NaN or infinite, but all must be finite"),
+        (
+            with_voxels(np.nan, 1, np.inf, -np.inf),
+            "holds 2 voxel(s) that are infinite, but all must be finite; replace them",
+        ),
         (
             lambda path: as_nifti(SLICES.astype(np.float64) * 1e300).to_filename(path),
-            "holds 119 voxel(s) that are NaN or infinite, but all must be finite",
+            "holds 119 voxel(s) that are infinite, but all must be finite; replace them",
         ),
         (
             lambda path: as_nifti(SLICES[:, :4]).to_filename(path),
-            "is 4 x 4 x 6 (slices, rows, columns), but 4 x 5 x 6 is A_t1{suffix}; resample them to one grid",
+            "is 4 x 4 x 6 (slices, rows, columns), but A_t1{suffix} is 4 x 5 x 6; resample them to one grid",
         ),
         (
             lambda path: as_nifti(SLICES, spacing=(3, 2, 1.5)).to_filename(path),
-            "lies elsewhere: its affine differs by 0.5 from that of A_t1{suffix}; resample them to one grid",
+            "has as many voxels as A_t1{suffix}, but lies elsewhere, up to 2.5 voxels away: its axes run RAS, its "
+            "origin is (32.5, 22, -20) mm, its voxels (1.5, 2, 3) mm; that file's axes run RAS, its origin is "
+            "(35, 22, -20) mm, its voxels (1, 2, 3) mm. If only the affine is wrong and the voxels match, which a "
+            "viewer shows, give --trust-voxels; otherwise resample it to that grid",
         ),
     ],
 )
@@ -238,7 +257,10 @@ def test_read_says_what_is_wrong(tmp_path, suffix, damage, reason):
 def test_read_refuses_broken_labels(tmp_path):
     folder = write_case(tmp_path)
     as_nifti(LABELS * np.float32(0.3)).to_filename(folder / "A_seg.nii.gz")
-    reason = "holds 4 label(s) that are not whole numbers; resample it by nearest neighbour"
+    reason = (
+        "holds 4 label(s) that are not whole numbers, among the values 0, 0.3, 0.6, 1.2; if it was resampled, do it by "
+        "nearest neighbour; if it holds probabilities, save it as 0 and 1"
+    )
     assert problems_of(patient_of(folder)) == {"A_seg.nii.gz": reason}
 
 
@@ -248,7 +270,7 @@ def test_read_names_all_files_at_once(tmp_path):
     (folder / "A_seg.nii.gz").write_bytes(b"no gzip")
     assert problems_of(patient_of(folder)) == {
         "A_t1.nii.gz": "is empty (0 bytes); copy it again",
-        "A_seg.nii.gz": "cannot be read as NIfTI (BadGzipFile: Not a gzipped file (b'no')); copy it again",
+        "A_seg.nii.gz": NOT_NIFTI,
     }
 
 
@@ -314,7 +336,7 @@ def test_read_refuses_a_bomb_without_inflating_it(tmp_path, make):
     shutil.copy(folder / "A_seg.nii", folder / "A_flair.nii")
     bomb = folder / "A_t1.nii.gz"
     bomb.write_bytes(gzip.compress(content, compresslevel=1))
-    patient = NiftiPatient(id="A", images=(bomb,), segmentation=folder / "A_seg.nii")
+    patient = VolumePatient(id="A", images=(bomb,), segmentation=folder / "A_seg.nii")
     tracemalloc.start()
     reasons = problems_of(patient)
     peak = tracemalloc.get_traced_memory()[1]
@@ -330,5 +352,5 @@ def test_patient_is_left_out_whole(tmp_path):
 
 
 def test_patient_can_be_pickled(tmp_path):
-    patient = scan(write_case(tmp_path)).patients[0]
+    patient = patient_of(write_case(tmp_path))
     assert pickle.loads(pickle.dumps(patient)) == patient

@@ -6,8 +6,8 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 
 from data.errors import BadFiles, DataError
-from data.readers.nifti import NiftiPatient
-from data.readers.nifti_file import write_mask
+from data.readers.volumes.nifti import write_nifti
+from data.readers.volumes.patient import VolumePatient
 from tests.support.nifti import LABELS, ORIENTATIONS, SLICES, as_nifti, patient_of, write_case
 
 
@@ -16,12 +16,12 @@ from tests.support.nifti import LABELS, ORIENTATIONS, SLICES, as_nifti, patient_
 def test_write_mask_inverts_read(tmp_path, codes, suffix):
     patient = patient_of(write_case(tmp_path, codes=codes))
     written = tmp_path / f"mask{suffix}"
-    write_mask(written, patient.read().masks, patient.segmentation)
+    write_nifti(written, patient.read().masks, patient.segmentation)
     original, mask = map(nibabel.Nifti1Image.from_filename, (patient.segmentation, written))
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(original.dataobj) > 0)
     np.testing.assert_array_equal(mask.affine, original.affine)
     assert mask.get_data_dtype() == np.uint8
-    np.testing.assert_array_equal(NiftiPatient(**{**vars(patient), "segmentation": written}).read().masks, LABELS > 0)
+    np.testing.assert_array_equal(VolumePatient(**{**vars(patient), "segmentation": written}).read().masks, LABELS > 0)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [written.name]
 
 
@@ -33,7 +33,7 @@ def test_write_mask_keeps_form_and_drops_window_scaling_and_extensions(tmp_path)
     like.header.extensions.append(Nifti1Extension("comment", b"private" * 20))
     like.header.set_slope_inter(2, 5)
     like.to_filename(tmp_path / "like.nii.gz")
-    write_mask(tmp_path / "m.nii.gz", LABELS > 0, tmp_path / "like.nii.gz")
+    write_nifti(tmp_path / "m.nii.gz", LABELS > 0, tmp_path / "like.nii.gz")
     mask = nibabel.load(tmp_path / "m.nii.gz")
     assert isinstance(mask, nibabel.Nifti2Image)
     assert mask.shape == (6, 5, 4, 1)
@@ -45,26 +45,26 @@ def test_write_mask_keeps_form_and_drops_window_scaling_and_extensions(tmp_path)
 
 def test_write_mask_writes_the_same_bytes_again(tmp_path):
     like = write_case(tmp_path) / "A_t1.nii.gz"
-    write_mask(tmp_path / "a.nii.gz", LABELS > 0, like)
-    write_mask(tmp_path / "b.nii.gz", LABELS > 0, like)
+    write_nifti(tmp_path / "a.nii.gz", LABELS > 0, like)
+    write_nifti(tmp_path / "b.nii.gz", LABELS > 0, like)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
 def test_write_mask_refuses_an_illegal_path_or_mask(tmp_path):
     like = write_case(tmp_path) / "A_t1.nii.gz"
     with pytest.raises(DataError, match=r"m\.png must end in \.nii or \.nii\.gz"):
-        write_mask(tmp_path / "m.png", LABELS > 0, like)
+        write_nifti(tmp_path / "m.png", LABELS > 0, like)
     with pytest.raises(DataError, match=r"the mask is 3 x 5 x 6, but the slices of .*A_t1\.nii\.gz are 4 x 5 x 6"):
-        write_mask(tmp_path / "m.nii", LABELS[:3] > 0, like)
+        write_nifti(tmp_path / "m.nii", LABELS[:3] > 0, like)
     like.write_bytes(b"")
     with pytest.raises(BadFiles, match="is empty"):
-        write_mask(tmp_path / "m.nii", LABELS > 0, like)
+        write_nifti(tmp_path / "m.nii", LABELS > 0, like)
 
 
 def test_write_mask_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
     like = write_case(tmp_path) / "A_t1.nii.gz"
     written = tmp_path / "m.nii"
-    write_mask(written, LABELS > 0, like)
+    write_nifti(written, LABELS > 0, like)
     before = written.read_bytes()
 
     def fail(path, target):
@@ -72,6 +72,6 @@ def test_write_mask_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="No space left"):
-        write_mask(written, LABELS == 4, like)
+        write_nifti(written, LABELS == 4, like)
     assert written.read_bytes() == before
     assert not (tmp_path / "m.nii.partial").exists()
