@@ -1,10 +1,14 @@
 """Errors that the user can mend, as opposed to faults of the program."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_LISTED_PROBLEMS = 10
+
+NUM_EXAMPLES = 3
+"""Number of files that are named of all those with one cause."""
 
 
 class UserError(Exception):
@@ -30,6 +34,9 @@ class Problem:
     reason: str
     """What is wrong with the file, what is legal, and what to do. A message shows it after the path and a colon."""
 
+    cause: str = ""
+    """The reason in words that fit all files with this cause, after "12 files:"; empty if it is particular to one."""
+
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
@@ -38,7 +45,8 @@ class BadFiles(DataError):
     """Files that cannot be used, all in one error, so that a person can repair or leave out all of them at once."""
 
     def __init__(self, headline: str, problems: Sequence[Problem], *, num_listed: int = MAX_LISTED_PROBLEMS) -> None:
-        super().__init__(problems_message(headline, list(map(str, problems)), num_listed=num_listed))
+        lines = [f"{where}: {reason}" for where, reason in by_cause(problems)]
+        super().__init__(problems_message(headline, lines, num_listed=num_listed))
         self.problems = tuple(problems)
         self._arguments = headline, self.problems, num_listed
 
@@ -50,9 +58,25 @@ def _bad_files(headline: str, problems: Sequence[Problem], num_listed: int) -> B
     return BadFiles(headline, problems, num_listed=num_listed)
 
 
-def bad_file(path: Path, reason: str) -> BadFiles:
-    """Return the error of a single file."""
-    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason)])
+def bad_file(path: Path, reason: str, *, cause: str = "") -> BadFiles:
+    """Return the error of a single file; the arguments are those of Problem."""
+    return BadFiles("a file cannot be used:", [Problem(path=path, reason=reason, cause=cause)])
+
+
+def by_cause(problems: Sequence[Problem]) -> list[tuple[str, str]]:
+    """Return what is concerned and why, for each problem; once for each cause of more than NUM_EXAMPLES files."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        found[problem.cause].append(str(problem.path))
+    lines: list[tuple[str, str]] = []
+    for problem in problems:
+        paths = found[problem.cause]
+        if not problem.cause or len(paths) <= NUM_EXAMPLES:
+            lines.append((str(problem.path), problem.reason))
+        elif paths[0] == str(problem.path):
+            examples = [paths[k * (len(paths) - 1) // (NUM_EXAMPLES - 1)] for k in range(NUM_EXAMPLES)]
+            lines.append((f"{len(paths)} files, such as {', '.join(examples)}", problem.cause))
+    return lines
 
 
 def problems_message(headline: str, problems: Sequence[str], *, num_listed: int = MAX_LISTED_PROBLEMS) -> str:

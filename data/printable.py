@@ -1,6 +1,17 @@
-"""Make text safe to print: a file name may hold control characters, which a terminal would obey."""
+"""Make text fit to print: names that a terminal would obey, and lists that nobody would read."""
+
+from collections.abc import Iterable
+
+MAX_LISTED = 5
 
 
 def printable(text: str) -> str:
     """Return the text with control characters and characters that cannot be encoded replaced; line breaks stay."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def some(names: Iterable[str], *, most: int = MAX_LISTED) -> str:
+    """Return the first few names as a list in a sentence, and how many more there are."""
+    names = list(names)
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -14,20 +14,31 @@ from data.preprocess import Preprocessing
 from data.readers.images import stack_slices
 from data.readers.reader import FileKind, LayoutOptions, Reader
 from data.readers.table import READERS
+from data.readers.tree import Tree
 from data.source import ReadingOptions, find_source
+from search.cohort import read_cohort
+from search.config import SearchConfig
 from search.record.trials import State, read_rows
 from tests.support.hand_model import write_model_of
 from tests.support.service import post, post_form, serving
 
-# --- the layout: slices as <PATIENT>/<PATIENT>_<NUMBER>.npy, each beside its <PATIENT>_<NUMBER>_mask.npy ---
+# --- the layout: slices as <PATIENT>/<PATIENT>_<NUMBER>.arr, each beside its <PATIENT>_<NUMBER>_mask.arr ---
 
 
 def read_slice(files: SliceFiles) -> tuple[np.ndarray, np.ndarray]:
+    assert files.mask is not None
     return np.load(files.image), np.load(files.mask)
 
 
-def scan(source: Path, options: LayoutOptions) -> Scan:
-    masks = {folder.name: sorted(folder.glob("*_mask.npy")) for folder in sorted(source.iterdir())}
+def save(path: Path, array: np.ndarray) -> Path:
+    """Write an array to exactly this path, where NumPy would add .npy."""
+    with path.open("wb") as file:
+        np.save(file, array)
+    return path
+
+
+def scan(tree: Tree, options: LayoutOptions) -> Scan:
+    masks = {folder.name: sorted(folder.glob("*_mask.arr")) for folder in sorted(tree.root.iterdir())}
     slices = {
         name: [
             SliceFiles(number=k, image=Path(str(path).replace("_mask", "")), mask=path) for k, path in enumerate(paths)
@@ -40,24 +51,23 @@ def scan(source: Path, options: LayoutOptions) -> Scan:
 
 
 def write_mask(stem: Path, mask: np.ndarray, image: Path) -> Path:
-    np.save(f"{stem}.npy", mask)
-    return Path(f"{stem}.npy")
+    return save(Path(f"{stem}.arr"), mask)
 
 
-NPY = FileKind(
-    name="npy",
+ARR = FileKind(
+    name="arr",
     noun="NumPy",
-    suffixes={".npy": "application/octet-stream"},
+    suffixes={".arr": "application/octet-stream"},
     holds="slice",
-    layout="expected a folder of <PATIENT>_<NUMBER>.npy",
-    read=lambda paths, channels, grayscale: (stack_slices(paths, np.load), None),
+    layout="expected a folder of <PATIENT>_<NUMBER>.arr",
+    read=lambda paths, options: (stack_slices(paths, np.load), None),
     write_mask=write_mask,
     count_values=lambda path: np.load(path, mmap_mode="r").size,
 )
 ROW = Reader(
     scan=scan,
-    recognise=lambda source: any(source.glob("*/*_mask.npy")),
-    files=NPY,
+    recognise=lambda tree: "arrays lie beside masks" if next(tree.files(lambda name: "_mask.arr" in name), ()) else "",
+    files=ARR,
     description="slices as NumPy files",
 )
 
@@ -66,7 +76,7 @@ ROW = Reader(
 
 @pytest.fixture(autouse=True)
 def _row(monkeypatch):
-    monkeypatch.setitem(READERS, "npy", ROW)
+    monkeypatch.setitem(READERS, "arr", ROW)
 
 
 @pytest.fixture
@@ -81,40 +91,54 @@ def source(tmp_path) -> Path:
             mask = np.zeros((64, 64), bool)
             mask[8:16, 4 + patient : 12] = True
             image[mask] += 120
-            np.save(folder / f"P{patient}_{number}.npy", image)
-            np.save(folder / f"P{patient}_{number}_mask.npy", mask)
+            save(folder / f"P{patient}_{number}.arr", image)
+            save(folder / f"P{patient}_{number}_mask.arr", mask)
     return tmp_path / "patients"
 
 
 @pytest.mark.ray
-def test_layout_of_one_row_is_searched_predicted_and_served(source, tmp_path, capsys):
+@pytest.mark.slow  # what a search does with the slices that a reader returns does not depend on the reader
+def test_layout_of_one_row_is_searched(source, tmp_path, capsys):
     options = ("--size", "64", "--width", "2", "--trials", "2", "--max-epochs", "1", "--tracking", "off", "--no-cache")
-    search.tune.main(["smoke", "--data", str(source), "--out", str(tmp_path / "runs"), "--name", "npy", *options])
+    search.tune.main(["smoke", "--data", str(source), "--out", str(tmp_path / "runs"), "--name", "arr", *options])
     printed = capsys.readouterr().out
-    assert f"{source}(npy)" in "".join(printed.split())  # a long path is folded
-    folder = tmp_path / "runs" / "npy"
+    assert f"{source}(arr)" in "".join(printed.split())  # a long path is folded
+    folder = tmp_path / "runs" / "arr"
     assert {row.state for row in read_rows(folder / "trials.jsonl")} == {State.COMPLETE}
     assert "6 patients (slices as NumPy files)" in (folder / "best" / "card.md").read_text()
+    assert predict.main([str(folder / "best"), str(source), "--out", str(tmp_path / "masks")]) == 0
 
+
+def test_layout_of_one_row_gives_a_cohort(source, tmp_path):
+    config = SearchConfig(data=str(source), out=tmp_path, cache=False, preprocessing=Preprocessing(size=64))
+    cohort = read_cohort(config)
+    assert (cohort.format, cohort.channel_names, sum(cohort.num_slices.values())) == ("arr", ("0", "1"), 18)
+    assert cohort.num_tumour_slices == cohort.num_slices
+
+
+def test_layout_of_one_row_is_predicted_and_served(source, tmp_path):
+    model = write_model_of(
+        tmp_path / "model.onnx", preprocessing=Preprocessing(size=64), channel_names=("0", "1"), data_format="arr"
+    )
     out = tmp_path / "masks"
-    predict.main([str(folder / "best"), str(source), "--out", str(out)])
-    assert len(list(out.glob("P*/P*_[0-9]_mask.npy"))) == 18
-    mask = np.load(out / "P0" / "P0_1_mask.npy")
+    predict.main([str(model), str(source), "--out", str(out)])
+    assert len(list(out.glob("P*/P*_[0-9]_mask.arr"))) == 18
+    mask = np.load(out / "P0" / "P0_1_mask.arr")
     assert (mask.shape, mask.dtype) == ((64, 64), bool)
     assert len(list(out.glob("P*/*_overlay.png"))) == 18
 
-    with serving(folder / "best", tmp_path) as port:
-        reply = post(port, "P0_1.npy", (source / "P0" / "P0_1.npy").read_bytes())
+    with serving(model, tmp_path) as port:
+        reply = post(port, "P0_1.arr", (source / "P0" / "P0_1.arr").read_bytes())
         assert reply.status == 200, reply
         assert np.load(io.BytesIO(reply.body)).shape == (64, 64)
         assert post(port, "scan.png", b"no image").status == 422
 
 
 def test_layout_of_one_row_is_recognised_and_can_be_named(source, tmp_path):
-    for reading in (ReadingOptions(), ReadingOptions(data_format="npy")):
+    for reading in (ReadingOptions(), ReadingOptions(data_format="arr")):
         found = find_source(str(source), reading=reading, phantom_root=tmp_path)
-        assert (found.format, len(found.patients), found.name_channels(2)) == ("npy", 6, ("0", "1"))
-    with pytest.raises(UserError, match="--labels is for nifti and folder, but the data is npy"):
+        assert (found.format, len(found.patients), found.name_channels(2)) == ("arr", 6, ("0", "1"))
+    with pytest.raises(UserError, match="--labels is for nifti, dicom, folder and lgg, but the data is arr"):
         find_source(str(source), reading=ReadingOptions(labels=(1,)), phantom_root=tmp_path)
 
 
@@ -126,7 +150,7 @@ RAW = FileKind(
     suffixes={".raw": "application/octet-stream"},
     holds="channel",
     layout="expected <CASE>/<CASE>_<CHANNEL>.raw",
-    read=lambda paths, channels, grayscale: (
+    read=lambda paths, options: (
         np.stack([np.fromfile(path, np.uint8).reshape(3, 8, 8) for path in paths], axis=-1),
         (2.0, 1.0, 1.0),
     ),
@@ -167,7 +191,7 @@ VOLUME = FileKind(
     suffixes={".vol": "application/octet-stream"},
     holds="volume",
     layout="expected <CASE>.vol",
-    read=lambda paths, channels, grayscale: (np.fromfile(paths[0], np.uint8).reshape(3, 8, 8, 2), None),
+    read=lambda paths, options: (np.fromfile(paths[0], np.uint8).reshape(3, 8, 8, 2), None),
     write_mask=lambda stem, mask, image: write_raw(Path(f"{stem}.vol"), mask),
     count_values=lambda path: path.stat().st_size,
 )

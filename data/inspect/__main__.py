@@ -15,10 +15,11 @@ from rich.text import Text
 from data.arguments import parse_arguments
 from data.command import run_command
 from data.errors import UserError
-from data.inspect.inspection import Inspection, SplitOptions, inspect_source
+from data.inspect.inspection import Inspection, inspect_source
 from data.inspect.page import write_page
 from data.printable import printable
 from data.source import ReadingOptions, find_source
+from data.splitting.options import SplitOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,9 @@ class Arguments:
     """Folder for inspect.html, one file with pictures that opens offline. None: only print."""
 
     reading: Annotated[ReadingOptions, tyro.conf.arg(name="")] = field(default_factory=ReadingOptions)
-    split: Annotated[SplitOptions, tyro.conf.arg(name="")] = field(default_factory=SplitOptions)
+    splitting: Annotated[SplitOptions, tyro.conf.arg(name="")] = field(default_factory=SplitOptions)
+    seed: int = 0
+    """Seed of the split, as for the search, and of the slices that the page shows."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     arguments = parse_arguments(Arguments, argv, prog="python -m data.inspect")
-    arguments.split.check()
+    arguments.splitting.check()
     if arguments.out:
         _make_folder(arguments.out)
     with tempfile.TemporaryDirectory() as phantom_root:
         reading = replace(arguments.reading, skip_bad_files=True)
         source = find_source(arguments.source, reading=reading, phantom_root=Path(phantom_root))
-        inspection = inspect_source(arguments.source, source, arguments.split)
+        inspection = inspect_source(arguments.source, source, arguments.splitting, seed=arguments.seed)
         _print(inspection)
         if arguments.out:
             page = arguments.out / "inspect.html"

@@ -17,26 +17,27 @@ def facts(
     *,
     split: str,
     seed: int,
+    rule: str = "",
+    num_persons: int | None = None,
     exact: Sequence[Match] = (),
     near: Sequence[Match] = (),
     num_bad: int = 0,
 ) -> list[tuple[str, str]]:
-    """Return the numbers of a data set as rows of a label and a text, which may have several lines."""
+    """Return the numbers of a data set as rows of a label and a text, which may have several lines.
+
+    Args:
+        rule: Why the files are of this format; see `Source.rule`.
+        num_persons: How many persons the patients are; None: as many.
+    """
     num_slices = sum(len(one.numbers) for one in summaries)
     num_tumour = sum(one.num_tumour_slices for one in summaries)
-    sizes, types, spacings, groups = Counter(), Counter(), Counter(), Counter()
-    for one in summaries:
-        sizes[f"{one.size[0]} x {one.size[1]}"] += len(one.numbers)
-        types[one.dtype] += 1
-        spacings["unknown" if one.spacing_mm is None else " x ".join(f"{x:.3g}" for x in one.spacing_mm) + " mm"] += 1
-        groups[one.group] += 1
-    volumes, unit = lesion_volumes(summaries)
+    (sizes, types, spacings, groups), (volumes, unit) = _count(summaries), lesion_volumes(summaries)
     return [
-        ("format", format_name),
-        ("patients", str(len(summaries))),
+        *_about_source(format_name, rule, len(summaries), num_persons),
         ("slices", str(num_slices)),
         ("slices with tumour", f"{num_tumour} ({100 * num_tumour / num_slices:.1f} %)"),
         ("slices without tumour", f"{num_slices - num_tumour} ({100 - 100 * num_tumour / num_slices:.1f} %)"),
+        *_labels(summaries),
         ("slice sizes (slices)", _counts(sizes)),
         ("pixel types (patients)", _counts(types)),
         *_intensities(summaries),
@@ -44,10 +45,40 @@ def facts(
         ("tumour share per patient", _spread([100 * one.tumour_share for one in summaries], " %")),
         ("lesion volume per patient", _spread([volume for volume in volumes if volume], f" {unit}")),
         ("groups (patients)", _counts(groups)),
-        (f"split by patient, seed {seed}", split),
+        (f"split by person, seed {seed}", split),
         ("duplicates", f"{len(exact)} slice(s) with the same pixels, {len(near)} pair(s) that look alike"),
         ("unusable files", str(num_bad)),
     ]
+
+
+def _about_source(format_name: str, rule: str, num_patients: int, num_persons: int | None) -> Iterator[tuple[str, str]]:
+    yield "format", format_name
+    if rule:
+        yield "recognised", rule
+    yield "patients", str(num_patients)
+    if num_persons not in (None, num_patients):
+        yield "persons", f"{num_persons}, some with several visits"
+
+
+def _count(summaries: Sequence[PatientSummary]) -> tuple[Counter[str], ...]:
+    """Return the number of slices by size, and of patients by type of pixel, spacing and group."""
+    sizes, types, spacings, groups = Counter(), Counter(), Counter(), Counter()
+    for one in summaries:
+        sizes[f"{one.size[0]} x {one.size[1]}"] += len(one.numbers)
+        types[one.dtype] += 1
+        spacings["unknown" if one.spacing_mm is None else " x ".join(f"{x:.3g}" for x in one.spacing_mm) + " mm"] += 1
+        groups[one.group] += 1
+    return sizes, types, spacings, groups
+
+
+def _labels(summaries: Sequence[PatientSummary]) -> Iterator[tuple[str, str]]:
+    voxels, patients = Counter(), Counter()
+    for one in summaries:
+        voxels.update(one.labels)
+        patients.update(one.labels.keys())
+    lines = [f"{label}: {voxels[label]} in {patients[label]} patient(s)" for label in sorted(voxels)[:MAX_LINES]]
+    if lines:
+        yield "labels (voxels)", "\n".join(lines)
 
 
 def _intensities(summaries: Sequence[PatientSummary]) -> Iterator[tuple[str, str]]:

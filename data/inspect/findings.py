@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.errors import Problem
+from data.errors import Problem, by_cause
+from data.head import MAX_OUTSIDE_SHARE
 from data.inspect.duplicates import Match
 from data.inspect.summary import PatientSummary
+from data.printable import some
 
-# A mask is wrong if this share of a slice's tumour, and this many pixels, lie outside the head with its holes filled.
-# Correct masks overshoot the edge by up to 24 % of a slice's tumour, or 15 pixels, in BraTS, and not at all in LGG.
-MAX_OUTSIDE_SHARE, MIN_OUTSIDE_PIXELS = 0.25, 20
-
-_MAX_NAMED = 5
+MIN_OUTSIDE_PIXELS = 20
+"""Fewer pixels of a slice's tumour outside the head are not odd: correct masks of BraTS have up to 15."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ def find(
     bad: Sequence[Problem] = (),
 ) -> list[Finding]:
     """Return all findings, grouped by kind; a finding that is the same for all patients is returned once."""
-    findings = [Finding(kind="unusable file", where=str(problem.path), text=problem.reason) for problem in bad]
+    findings = [Finding(kind="unusable file", where=where, text=reason) for where, reason in by_cause(bad)]
     findings += _by_pair("same pixels", summaries, exact)
     findings += _by_pair("look alike", summaries, near)
     for kind, check in CHECKS.items():
@@ -68,14 +67,14 @@ def _outside(summary: PatientSummary) -> str:
     bad = summary.outside_pixels > MAX_OUTSIDE_SHARE * summary.tumour_pixels
     at = np.flatnonzero(bad & (summary.outside_pixels >= MIN_OUTSIDE_PIXELS))
     outside, tumour = (int(pixels[at].sum()) for pixels in (summary.outside_pixels, summary.tumour_pixels))
-    where = f"in {_count(len(at), 'slice')} ({_some([str(summary.numbers[s]) for s in at])})"
+    where = f"in {_count(len(at), 'slice')} ({some([str(summary.numbers[s]) for s in at])})"
     return f"{outside} of {tumour} tumour pixels lie outside the head {where}" if len(at) else ""
 
 
 def _gaps(summary: PatientSummary) -> str:
     count = sum(last - first + 1 for first, last in summary.gaps)
     runs = [str(first) if first == last else f"{first}-{last}" for first, last in summary.gaps]
-    return f"{_count(count, 'slice number')} missing: {_some(runs)}" if count else ""
+    return f"{_count(count, 'slice number')} missing: {some(runs)}" if count else ""
 
 
 def _blank(summary: PatientSummary) -> str:
@@ -86,22 +85,22 @@ def _blank(summary: PatientSummary) -> str:
 def _partly_blank(summary: PatientSummary) -> str:
     counts = (summary.blank_channels & ~summary.blank[:, None]).sum(axis=0).tolist()
     found = [(one.name, count) for one, count in zip(summary.channels, counts, strict=True) if one.low < one.high]
-    return _some([f"{name} has one value everywhere in {_count(count, 'slice')}" for name, count in found if count])
+    return some([f"{name} has one value everywhere in {_count(count, 'slice')}" for name, count in found if count])
 
 
 def _constant(summary: PatientSummary) -> str:
-    return _some([f"{one.name} is {one.low:g} everywhere" for one in summary.channels if one.low == one.high])
+    return some([f"{one.name} is {one.low:g} everywhere" for one in summary.channels if one.low == one.high])
 
 
 def _copies(summary: PatientSummary) -> str:
     constant = {one.name for one in summary.channels if one.low == one.high}
-    return _some([f"{b} is a copy of {a}" for a, b in summary.copies if a not in constant])
+    return some([f"{b} is a copy of {a}" for a, b in summary.copies if a not in constant])
 
 
 CHECKS: dict[str, Callable[[PatientSummary], str]] = {
     "mask outside the head": _outside,
-    "all-black slices": _blank,
-    "slices with a black channel": _partly_blank,
+    "blank slices": _blank,
+    "slices with a blank channel": _partly_blank,
     "no tumour": lambda summary: "" if summary.tumour_pixels.any() else "no mask of this patient has a tumour pixel",
     "gap in slice numbers": _gaps,
     "constant channel": _constant,
@@ -122,12 +121,7 @@ def _differing(kind: str, by_patient: list[tuple[str, str]]) -> Iterator[Finding
     if len(counts) > 1:
         others = [patient for patient, value in by_patient if value != counts[0][0]]
         text = "; ".join(f"{_count(count, 'patient')} with {value}" for value, count in counts)
-        yield Finding(kind=kind, where=_some(others), text=text)
-
-
-def _some(texts: list[str]) -> str:
-    rest = len(texts) - _MAX_NAMED
-    return ", ".join(texts[:_MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+        yield Finding(kind=kind, where=some(others), text=text)
 
 
 def _count(number: int, noun: str) -> str:

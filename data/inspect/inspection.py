@@ -9,36 +9,10 @@ from data.inspect.facts import facts
 from data.inspect.findings import Finding, find
 from data.inspect.summarise import read_summaries
 from data.inspect.summary import PatientSummary
-from data.patient import Patient
+from data.patient import Patient, count_notes
 from data.source import Source
-from data.split import MIN_PATIENTS, split_patients
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitOptions:
-    """How the search would split the patients."""
-
-    seed: int = 0
-    """Seed of the split, as for the search, and of the slices that the page shows."""
-
-    val_fraction: float = 0.2
-    """Share of the patients to validate on, as for the search."""
-
-    test_fraction: float = 0.2
-    """Share of the patients to test on, as for the search."""
-
-    def check(self) -> None:
-        """Refuse illegal fractions before any work is done.
-
-        Raises:
-            DataError: A fraction is illegal.
-        """
-        self.split(("any", "three", "patients"))
-
-    def split(self, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return the ids of the patients on each side: train, val and test."""
-        found = split_patients(ids, seed=self.seed, val_fraction=self.val_fraction, test_fraction=self.test_fraction)
-        return {"train": found.train, "val": found.val, "test": found.test}
+from data.splitting.options import SplitOptions
+from data.splitting.split import MIN_PERSONS, SIDES, Member
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +34,12 @@ class Inspection:
     seed: int
 
 
-def inspect_source(name: str, source: Source, options: SplitOptions) -> Inspection:
+def inspect_source(name: str, source: Source, options: SplitOptions, *, seed: int) -> Inspection:
     """Return the inspection of a source that was found with `skip_bad_files`. Every patient is read once.
+
+    Args:
+        options: How the search would split the patients.
+        seed: Seed of the split, and of the slices that the page shows.
 
     Raises:
         BadFiles: No file can be used.
@@ -72,14 +50,17 @@ def inspect_source(name: str, source: Source, options: SplitOptions) -> Inspecti
     if not summaries:
         raise BadFiles(f"{name} holds no file that can be used:", bad, num_listed=len(bad))
     exact, near = exact_duplicates(summaries), near_duplicates(summaries)
+    split, notes = _describe_split(patients, summaries, options, seed)
     return Inspection(
         name=name,
-        warnings=source.warnings,
+        warnings=(*source.warnings, *count_notes(one.notes for one in summaries), *notes),
         rows=facts(
             source.format,
             summaries,
-            split=_describe_split(summaries, options),
-            seed=options.seed,
+            split=split,
+            seed=seed,
+            rule=source.rule,
+            num_persons=len({patient.person for patient in patients}),
             exact=exact,
             near=near,
             num_bad=len(bad),
@@ -87,18 +68,27 @@ def inspect_source(name: str, source: Source, options: SplitOptions) -> Inspecti
         findings=find(summaries, exact, near, bad),
         summaries=summaries,
         patients=patients,
-        seed=options.seed,
+        seed=seed,
     )
 
 
-def _describe_split(summaries: Sequence[PatientSummary], options: SplitOptions) -> str:
-    """Return the size of each side as the search would split the patients, a line a side."""
-    if len(summaries) < MIN_PATIENTS:
-        return f"needs at least {MIN_PATIENTS} patients"
-    by_id = {summary.id: summary for summary in summaries}
+def _describe_split(
+    patients: Sequence[Patient], summaries: Sequence[PatientSummary], options: SplitOptions, seed: int
+) -> tuple[str, tuple[str, ...]]:
+    """Return the size of each side as the search would split the patients, a line a side; and remarks about it."""
+    members = [
+        Member(id=patient.id, person=patient.person, group=patient.group, tumour_share=summary.tumour_share)
+        for patient, summary in zip(patients, summaries, strict=True)
+    ]
+    if len({member.person for member in members}) < MIN_PERSONS:
+        return f"needs at least {MIN_PERSONS} persons", ()
+    found, notes = options.apply(members, seed=seed)
     lines = []
-    for side, ids in options.split(tuple(by_id)).items():
-        members = [by_id[patient_id] for patient_id in ids]
-        slices, tumour = sum(len(one.numbers) for one in members), sum(one.num_tumour_slices for one in members)
-        lines.append(f"{side}: {len(members)} patient(s), {slices} slices, {tumour} with tumour")
-    return "\n".join(lines)
+    for side in SIDES:
+        ids = set(getattr(found, side))
+        on_side = [summary for summary in summaries if summary.id in ids]
+        persons = {member.person for member in members if member.id in ids}
+        of = "" if len(persons) == len(on_side) else f" ({len(persons)} person(s))"
+        slices, tumour = sum(len(one.numbers) for one in on_side), sum(one.num_tumour_slices for one in on_side)
+        lines.append(f"{side}: {len(on_side)} patient(s){of}, {slices} slices, {tumour} with tumour")
+    return "\n".join(lines), notes

@@ -87,7 +87,7 @@ def draw_pictures(
         levels = to_grey_levels(volume.images, "auto")[..., :MAX_CHANNELS]
         for one in chosen:
             if one.patient == p:
-                images = _draw_slice(levels[one.slice], volume.masks[one.slice], names)
+                images = _draw_slice(levels[one.slice], volume.tumour[one.slice], names)
                 pictures[one] = SlicePicture(caption=printable(one.caption), images=images)
     return [pictures[one] for one in chosen]
 

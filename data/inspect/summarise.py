@@ -11,18 +11,17 @@ from rich.console import Console
 from rich.progress import track
 
 from data.errors import BadFiles, Problem
+from data.head import find_head, num_outside
 from data.inspect.duplicates import LOOKS_SIDE
 from data.inspect.summary import ChannelSummary, PatientSummary
 from data.patient import Patient, SlicePatient, Volume
-from data.preprocess import find_head, to_grey_levels
+from data.preprocess import to_grey_levels
 
 # Each thread has one volume in memory; a BraTS volume of four modalities takes about 0.5 GB with intermediate results.
 NUM_THREADS = 3
 
 # The top slices of all heads look alike, so a slice is compared only if the head fills this share of it.
 MIN_HEAD_SHARE = 0.1
-
-MAX_SPECK_PIXELS = 10  # a contour of this area is noise in the air and not part of the head
 
 SAMPLE_SIZE = 10_000
 """Number of values from which the quantiles of a channel are estimated, unless it has 8 bits."""
@@ -74,11 +73,13 @@ def inspect_patient(patient: Patient, volume: Volume, channel_names: Sequence[st
         spacing_mm=volume.spacing_mm,
         channels=tuple(_channel(name, volume.images[..., c], head) for c, name in enumerate(names)),
         copies=tuple((names[a], names[b]) for a, b in equal),
-        tumour_pixels=volume.masks.sum(axis=(1, 2), dtype=np.int64),
-        outside_pixels=np.array([_num_outside(*pair) for pair in zip(head, volume.masks, strict=True)], np.int64),
+        tumour_pixels=volume.tumour.sum(axis=(1, 2), dtype=np.int64),
+        outside_pixels=np.array([num_outside(*pair) for pair in zip(head, volume.tumour, strict=True)], np.int64),
         blank_channels=(flat == flat[:, :1]).all(axis=1),
         digests=tuple(_digest(image) for image in volume.images),
         looks=np.stack([_look(*pair) for pair in zip(levels, head, strict=True)]),
+        labels=volume.labels,
+        notes=volume.notes,
     )
 
 
@@ -101,15 +102,6 @@ def _channel(name: str, pixels: np.ndarray, head: np.ndarray) -> ChannelSummary:
         counts=counts.astype(np.float32),
         head_counts=in_head.astype(np.float32),
     )
-
-
-def _num_outside(head: np.ndarray, mask: np.ndarray) -> int:
-    if not mask.any():
-        return 0
-    contours, _ = cv2.findContours(head.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    contours = [one for one in contours if cv2.contourArea(one) > MAX_SPECK_PIXELS]
-    filled = cv2.drawContours(np.zeros(head.shape, np.uint8), contours, -1, 1, cv2.FILLED)
-    return int(np.count_nonzero(mask & (filled == 0)))
 
 
 def _digest(image: np.ndarray) -> str:

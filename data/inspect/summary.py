@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -46,6 +46,10 @@ class PatientSummary:
     digests: tuple[str, ...]
     looks: Float32[np.ndarray, "slices features"]
     """Small images with norm 1 and mean 0, so that a product is a correlation; zeros if the slice is not compared."""
+    labels: Mapping[int, int] = field(default_factory=dict)
+    """Number of voxels by label; see `Volume.labels`."""
+    notes: tuple[str, ...] = ()
+    """How values were read; see `Volume.notes`."""
 
     @property
     def blank(self) -> Bool[np.ndarray, " slices"]:

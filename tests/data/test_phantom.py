@@ -7,8 +7,8 @@ import pytest
 
 from data.errors import DataError
 from data.readers.images import ReadPair
-from data.readers.lgg import scan
 from data.readers.phantom_drawing import NUM_SLICES, draw_patient, write_phantom
+from tests.support.scans import scan_lgg as scan
 
 draw = functools.cache(draw_patient)  # 60 ms a patient
 
@@ -19,6 +19,8 @@ def test_phantom_patient_depends_on_seed_and_number_only(tmp_path):
     assert [patient.id for patient in more.patients] == ["PHANTOM_0001", "PHANTOM_0002", "PHANTOM_0003"]
     for one, other in zip(few.patients[0].slices, more.patients[0].slices, strict=True):
         assert one.image.read_bytes() == other.image.read_bytes()
+        assert one.mask is not None
+        assert other.mask is not None
         assert one.mask.read_bytes() == other.mask.read_bytes()
     assert (draw(0, 1)[0] != draw(0, 2)[0]).any()
     assert (draw(0, 1)[0] != draw(1, 1)[0]).any()

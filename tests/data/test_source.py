@@ -1,5 +1,7 @@
 """The data source: a word or a path, and the messages for illegal ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from data.patient import SlicePatient
 from data.readers.images import ReadPair, write_image
 from data.readers.phantom import DEFAULT_NUM_PHANTOMS
 from data.readers.table import data_formats
+from data.regions import parse_regions
 from data.source import ReadingOptions, Source, find_source
 from tests.support.fakes import write_lgg_patient
 from tests.support.sources import touch
@@ -86,7 +89,8 @@ def test_source_recognises_the_format(tmp_path, name, paths, patient):
     found = found_in(tmp_path)
     assert (found.format, [one.id for one in found.patients]) == (name, [patient])
     assert found.skipped == ()
-    assert found == found_in(tmp_path, data_format=name)
+    assert found.rule != (named := found_in(tmp_path, data_format=name)).rule == "--data-format says so"
+    assert replace(found, rule=named.rule) == named
 
 
 def test_source_of_several_formats_is_read_in_the_first_of_the_table(tmp_path):
@@ -110,7 +114,7 @@ def test_source_with_the_wrong_format_says_what_is_expected(tmp_path):
         DataError, match=r"holds no patient: no images lie in an images folder; expected <source>/images"
     ):
         found_in(tmp_path, data_format="folder")
-    with pytest.raises(DataError, match=r"holds no case: .*; expected <source>/<CASE>/<CASE>_<MODALITY>.nii.gz"):
+    with pytest.raises(DataError, match=r"holds no case: .*; expected volumes called <CASE>_<MODALITY>.nii.gz"):
         found_in(tmp_path, data_format="nifti")
 
 
@@ -118,8 +122,9 @@ LEGAL = {
     "channels": (("pre",), {"lgg": ("post", "pre"), "folder": ("2", "0")}),
     "grayscale": (True, {"lgg": True, "folder": True}),
     "modalities": (("t1",), {"nifti": ("t1",)}),
-    "labels": ((1,), {"nifti": (1, 4), "folder": (2,)}),
-    "patient_pattern": (".", {"folder": "images/([^/]+)"}),
+    "labels": ((1,), {"nifti": (1, 4), "folder": (2,), "lgg": (2,)}),
+    "missing_masks": ("empty", {"folder": "empty", "lgg": "empty"}),
+    "patient_pattern": (".", {"folder": "images/([^/]+)", "lgg": "[^/]+", "nifti": "[^/]+"}),
 }
 
 
@@ -131,7 +136,9 @@ def test_source_takes_or_refuses_an_option_by_format(tmp_path, name, paths, opti
     if name in legal:
         assert len(found_in(tmp_path, **{option: legal[name]}).patients) == 1
     else:
-        message = rf"^--{option.replace('_', '-')} is for .*{'|'.join(legal)}.*, but the data is {name}\.$"
+        message = (
+            rf"^--{option.replace('_', '-')} is for .*{'|'.join(legal)}.*, but the data is {name}; leave it out\.$"
+        )
         with pytest.raises(DataError, match=message):
             found_in(tmp_path, **{option: other})
 
@@ -140,7 +147,9 @@ def test_source_of_phantoms_takes_channels_and_refuses_labels(tmp_path):
     reading = ReadingOptions(channels=("flair",))
     found = find_source("phantom:3", reading=reading, phantom_root=tmp_path)
     assert found.patients[0].read().images.shape[3] == 1
-    with pytest.raises(DataError, match=r"^--labels is for nifti and folder, but the data is phantom\.$"):
+    with pytest.raises(
+        DataError, match=r"^--labels is for nifti, dicom, folder and lgg, but the data is phantom; leave it out\.$"
+    ):
         find_source("phantom:3", reading=ReadingOptions(labels=(1,)), phantom_root=tmp_path)
 
 
@@ -149,7 +158,7 @@ def test_source_gives_its_options_to_the_reader(tmp_path):
     reading = {"patient_pattern": r"images/(.)", "labels": (2,), "channels": ("2", "0")}
     first, second = slice_patients(found_in(tmp_path, **reading))
     assert (first.id, second.id) == ("P", "Q")
-    assert first.read_slice == ReadPair(labels=(2,), channels=(2, 0))
+    assert first.read_slice == ReadPair(regions=parse_regions((), (2,)), channels=(2, 0))
     grey, _ = slice_patients(found_in(tmp_path, grayscale=True, patient_pattern=r"images/(.)"))
     assert grey.read_slice == ReadPair(grayscale=True)
 
@@ -159,7 +168,12 @@ def test_source_gives_its_options_to_the_reader(tmp_path):
     [
         ("lgg", LGG, "P/P_2.tif", "P/P_2.tif: has no mask (P_2_mask.tif)"),
         ("folder", FOLDER, "masks/P/2.png", "masks/P/2.png: has no image in"),
-        ("nifti", NIFTI, "D/D_t1.nii.gz", "D: has no seg (D_seg.nii.gz); it has t1"),
+        (
+            "nifti",
+            NIFTI,
+            "D/D_t1.nii.gz",
+            "D: 1 case(s) have no segmentation, though others of the same folder have one: D",
+        ),
     ],
 )
 def test_source_with_a_stray_file_is_refused_or_read_without_it(tmp_path, name, paths, stray, problem):
@@ -177,11 +191,23 @@ def test_source_with_a_stray_file_is_refused_or_read_without_it(tmp_path, name, 
     assert [str(one)[: len(f"{tmp_path}/{problem}")] for one in found.skipped] == [f"{tmp_path}/{problem}"]
 
 
-def test_source_lists_every_problem_however_many(tmp_path):
-    touch(tmp_path, *LGG, *(f"P/P_{number}.tif" for number in range(2, 42)))
-    with pytest.raises(BadFiles, match=r"has 40 problem\(s\)") as caught:
+def test_source_says_that_files_of_another_kind_are_left_out(tmp_path):
+    touch(tmp_path, *LGG, "nifti/P9/P9_flair.nii.gz", "nifti/P9/P9_t1.nii.gz")
+    found = found_in(tmp_path, data_format="lgg")
+    assert "2 file(s) of another kind are left out, such as nifti/P9/P9_flair.nii.gz" in found.warnings
+
+
+def test_source_says_each_cause_once_with_three_examples(tmp_path):
+    touch(tmp_path, *LGG, *(f"P/P_{number}.tif" for number in range(2, 42)), "P/P_50_mask.tif")
+    with pytest.raises(BadFiles, match=r"has 41 problem\(s\)") as caught:
         found_in(tmp_path)
-    assert str(caught.value).count("has no mask") == 40
+    _, *lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(
+        f"  - 40 files, such as {tmp_path}/P/P_2.tif, {tmp_path}/P/P_21.tif, {tmp_path}/P/P_41.tif: each has no mask; "
+    )
+    assert "--missing-masks empty" in lines[0]
+    assert lines[1].startswith(f"  - {tmp_path}/P/P_50_mask.tif: has no image; add it, or move the mask away")
 
 
 def test_source_passes_on_the_warnings_of_the_reader(tmp_path):
@@ -196,8 +222,8 @@ def test_reading_refuses_channels_twice():
 
 
 def test_reading_refuses_another_format():
-    with pytest.raises(UserError, match=f"data_format is 'dicom', but must be one of {', '.join(data_formats())}$"):
-        ReadingOptions(data_format="dicom")
+    with pytest.raises(UserError, match=f"data_format is 'minc', but must be one of {', '.join(data_formats())}$"):
+        ReadingOptions(data_format="minc")
 
 
 RGB, GREY = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)

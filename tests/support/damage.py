@@ -151,7 +151,8 @@ def folder_instead(source: Path) -> None:
 
 def patient_twice(source: Path) -> None:
     shutil.copytree(source / "P1", source / "sub" / "P1")
+    write_tiff(source / "sub" / "P1" / "P1_1_mask.tif", mask_of("P1", 3))
 
 
-COLOURS = np.dstack([mask_of("P1", 2), mask_of("P1", 2) // 2, mask_of("P1", 2)])
+COLOURS = np.dstack([mask_of("P1", 2), mask_of("P1", 2) // 2, np.roll(mask_of("P1", 2), 3, axis=0)])
 EMPTY = r"is empty \(0 bytes\); copy it again$"

@@ -10,9 +10,10 @@ import numpy as np
 import tifffile
 import torch
 
-from data.pack import Pack
+from data.packing.pack import Pack
 from data.preprocess import Preprocessing
-from data.split import Split
+from data.regions import WHOLE
+from data.splitting.split import Split
 from model.training.checkpoint import TrainState
 from model.unet import UNet, UNetConfig
 from search.cohort import Cohort
@@ -52,8 +53,8 @@ def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed
     """Return a pack with one slice per entry of `tumour`, read-only like the packs in Ray's object store."""
     rng = np.random.default_rng(seed)
     num_slices = len(tumour)
-    masks = np.zeros((num_slices, size, size), bool)
-    masks[np.array(tumour, bool), 2:6, 2:6] = True
+    masks = np.zeros((num_slices, size, size), np.uint8)
+    masks[np.array(tumour, bool), 2:6, 2:6] = 1
     arrays = {
         "images": rng.integers(0, 256, (num_slices, size, size, 3), dtype=np.uint8),
         "masks": masks,
@@ -61,13 +62,15 @@ def small_pack(tumour: list[bool], *, num_patients: int = 2, size: int = 8, seed
         "slice_numbers": np.arange(num_slices, dtype=np.int64),
         "mean": np.full((num_patients, 3), 100, np.float32),
         "std": np.full((num_patients, 3), 50, np.float32),
-        "original_shapes": np.full((num_patients, 2), size, np.int64),
+        "tumour_share": np.zeros(num_patients),
     }
     for array in arrays.values():
         array.setflags(write=False)
     return Pack(
         **arrays,
         preprocessing=Preprocessing(size=size),
+        regions=WHOLE,
+        notes=(),
         patient_ids=tuple(f"P{i}" for i in range(num_patients)),
         fingerprint="small",
     )

@@ -20,8 +20,8 @@ _INPUTS = {"slices": 1, "mean": 0, "std": 0}
 
 
 def flair_network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return the probabilities of the hand-written model, computed with numpy."""
-    return 1 / (1 + np.exp(-(slices[:, 1] - mean[1]) / std[1]))
+    """Return the probabilities of the only region of the hand-written model, computed with numpy."""
+    return 1 / (1 + np.exp(-(slices[:, [1]] - mean[1]) / std[1]))
 
 
 def write_model(path: Path, metadata: dict[str, str], *, num_channels: int = 3) -> Path:

@@ -67,8 +67,11 @@ class Memory(Patient):
     ) -> None:
         masks = np.zeros(images.shape[:3], bool) if masks is None else masks
         numbers = tuple(range(1, len(images) + 1)) if numbers is None else numbers
-        self.id, self.group = name, group
-        self.volume = Volume(images=images, masks=masks, numbers=numbers, spacing_mm=spacing_mm)
+        super().__init__(id=name, group=group)
+        volume = Volume(images=images, masks=masks.astype(np.uint8), numbers=numbers, spacing_mm=spacing_mm)
+        object.__setattr__(self, "volume", volume)  # a patient cannot be changed
+
+    volume: Volume
 
     @property
     def files(self) -> tuple[Path, ...]:

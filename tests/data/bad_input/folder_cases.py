@@ -5,6 +5,8 @@ import numpy as np
 from tests.support.damage import PNG_IMAGE, PNG_MASK, Case, content, copied, jpeg, png, removed, renamed, wrote
 from tests.support.sources import ONE, image_of, mask_of, write_png
 
+THREE = np.where(np.arange(64) < 32, 1, 2).astype(np.uint8) * (mask_of("P1", 2) // 255)
+THREE[-1, -1] = 2
 RGBA = np.dstack([image_of("P1", 2), mask_of("P1", 2)])
 
 FOLDER = [
@@ -22,9 +24,9 @@ FOLDER = [
         ONE,
     ),
     Case(
-        "a mask of coloured palette",
-        content(PNG_MASK, lambda old: png(mask_of("P1", 2) // 255, colour=3, palette=bytes([0, 0, 0, 250, 10, 20]))),
-        {PNG_MASK: "the mask is coloured"},
+        "a mask of three indices of a palette",
+        content(PNG_MASK, lambda old: png(THREE, colour=3, palette=bytes([0, 0, 0, 250, 10, 20, 0, 0, 0]))),
+        {PNG_MASK: "mask values are 0, 1, 2, but must be 0 and one other value; .*--labels"},
         ONE,
     ),
     Case(
@@ -46,10 +48,10 @@ FOLDER = [
         ONE,
     ),
     Case(
-        "a lossy mask",
+        "a lossy mask of small values",
         lambda source: [
             removed(PNG_MASK)(source),
-            (source / "masks/P1/2.jpg").write_bytes(jpeg(mask_of("P1", 2))),
+            (source / "masks/P1/2.jpg").write_bytes(jpeg(mask_of("P1", 2) // 5)),
         ],
         {"masks/P1/2.jpg": "mask values are 0, 1, .* without lossy compression"},
         ONE,

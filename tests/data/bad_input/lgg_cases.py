@@ -39,7 +39,7 @@ LGG = [
     Case("a truncated mask", content(MASK, lambda old: old[:-1]), {MASK: "is truncated"}, ONE),
     Case("a TIFF cut in its header", content(IMAGE, lambda old: old[:6]), {IMAGE: "cannot be decoded as TIFF"}, ONE),
     Case("zero bytes", content(IMAGE, lambda old: b""), {IMAGE: EMPTY}, ONE),
-    Case("text", content(MASK, lambda old: b"<html>"), {MASK: "is not a TIFF, PNG or JPEG .*3c 68 74 6d 6c 3e"}, ONE),
+    Case("text", content(MASK, lambda old: b"<html>"), {MASK: "is a web page, not the data"}, ONE),
     Case(
         "a PNG named .tif", wrote(write_png, IMAGE, image_of("P1", 2)), {IMAGE: "wrong suffix: the content is PNG"}, ONE
     ),
@@ -70,7 +70,7 @@ LGG = [
     Case(
         "a mask of three values",
         wrote(write_tiff, MASK, with_value(mask_of("P1", 2), 128, np.uint8)),
-        {MASK: "mask values are 0, 128, 255, but must be 0 and 1, or 0 and 255"},
+        {MASK: "mask values are 0, 128, 255, but must be 0 and one other value"},
         ONE,
     ),
     Case("a coloured mask", wrote(write_tiff, MASK, COLOURS), {MASK: "the mask is coloured"}, ONE),
@@ -109,9 +109,9 @@ LGG = [
         ONE,
     ),
     Case(
-        "32-bit integers",
-        wrote(write_tiff, MASK, mask_of("P1", 2).astype(np.int32)),
-        {MASK: "its pixels are .*int32"},
+        "complex numbers",
+        wrote(write_tiff, MASK, mask_of("P1", 2).astype(np.complex64)),
+        {MASK: "its pixels are .*complex64"},
         ONE,
     ),
     Case(

@@ -1,6 +1,5 @@
 """One thing wrong in a source of the BraTS layout."""
 
-import gzip
 import os
 
 import nibabel
@@ -13,7 +12,6 @@ from tests.support.damage import (
     content,
     copied,
     gz_content,
-    patient_twice,
     put,
     removed,
     replaced,
@@ -39,18 +37,23 @@ def nan_volume(value):
 
 NIFTI = [
     Case(
-        "NaN", wrote(write_nifti, T1, nan_volume(np.nan)), {T1: r"holds 1 voxel\(s\) that are NaN or infinite"}, WHOLE
+        "NaN in the tumour",
+        wrote(write_nifti, T1, np.where(LABELS > 0, np.nan, VOLUME).astype(np.float32)),
+        {T1: r"holds NaN in 216 of 216 tumour voxels, but NaN may only be background"},
+        WHOLE,
     ),
-    Case("infinity", wrote(write_nifti, T1, nan_volume(np.inf)), {T1: r"holds 1 voxel\(s\) that are NaN"}, WHOLE),
+    Case("infinity", wrote(write_nifti, T1, nan_volume(np.inf)), {T1: r"holds 1 voxel\(s\) that are infinite"}, WHOLE),
     Case(
         "four dimensions",
         wrote(write_nifti, T1, np.stack([VOLUME] * 2, axis=-1)),
-        {T1: "is 3 x 64 x 64 x 2, but must have 3 dimensions"},
+        {T1: "has 2 channels, but is one channel of several"},
         WHOLE,
     ),
     Case("a gzip that ends early", content(T1, lambda old: old[:-9]), {T1: "cannot be read as NIfTI .EOFError"}, WHOLE),
     Case("zero bytes", content(SEG, lambda old: b""), {SEG: r"is empty \(0 bytes\)"}, WHOLE),
-    Case("no gzip", content(T1, gzip.decompress), {T1: "cannot be read as NIfTI .BadGzipFile"}, WHOLE),
+    Case(
+        "a web page", content(T1, lambda old: b"<html>please log in</html>"), {T1: "is a web page, not the data"}, WHOLE
+    ),
     Case(
         "fewer voxels than promised",
         gz_content(T1, lambda old: old[:-1]),
@@ -76,12 +79,17 @@ NIFTI = [
     Case("another magic", gz_content(T1, put(344, b"ni1\0", "S4")), {T1: "is not NIfTI in one file"}, WHOLE),
     Case("colours", gz_content(T1, put(70, 128, np.int16)), {T1: "holds voxels of type RGB"}, WHOLE),
     Case("an unknown type", gz_content(T1, put(70, 99, np.int16)), {T1: "cannot be read as NIfTI"}, WHOLE),
-    Case("no segmentation", removed(SEG), {"P1": r"has no seg \(P1_seg.nii.gz\); it has flair, t1, t2"}, WHOLE),
-    Case("no t1", removed(T1), {"P1": "has no t1 .P1_t1.nii.gz.; it has flair, seg, t2"}, WHOLE),
+    Case(
+        "no segmentation",
+        removed(SEG),
+        {"P1": r"1 case\(s\) have no segmentation, though others of the same folder have one: P1"},
+        WHOLE,
+    ),
+    Case("no t1", removed(T1), {"P1": r"1 case\(s\) have no t1: P1; P1 has flair, t2"}, WHOLE),
     Case(
         "another grid",
         wrote(write_nifti, SEG, LABELS[:, :32]),
-        {SEG: r"is 3 x 32 x 64 \(slices, rows, columns\), but 3 x 64 x 64 is P1_flair.nii.gz; resample"},
+        {SEG: r"is 3 x 32 x 64 \(slices, rows, columns\), but P1_flair.nii.gz is 3 x 64 x 64; resample"},
         WHOLE,
     ),
     Case(
@@ -89,7 +97,7 @@ NIFTI = [
         lambda source: nibabel.Nifti1Image(
             VOLUME, [[0, 0, -1, 5], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
         ).to_filename(source / T1),
-        {T1: "lies elsewhere: its affine differs by 5 from that of P1_flair.nii.gz"},
+        {T1: "has as many voxels as P1_flair.nii.gz, but lies elsewhere, up to 5 voxels away"},
         WHOLE,
     ),
     Case(
@@ -105,21 +113,23 @@ NIFTI = [
         WHOLE,
     ),
     Case("a pipe", replaced(SEG, os.mkfifo), {SEG: "is missing, or is a folder or a device"}, WHOLE),
-    Case("a folder", replaced(T1, os.mkdir), {"P1": "has no t1"}, WHOLE),
+    Case("a folder", replaced(T1, os.mkdir), {"P1": r"1 case\(s\) have no t1: P1"}, WHOLE),
     Case(
-        "the segmentation of another case",
-        copied(SEG, "P1/P9_seg.nii.gz"),
-        {"P1": "holds the segmentation of P9"},
+        "two segmentations",
+        copied(SEG, "P1/P1_t1_seg.nii.gz"),
+        {"P1": r"1 case\(s\) have several segmentations, such as P1 with P1/P1_seg.nii.gz, P1/P1_t1_seg.nii.gz"},
         WHOLE,
     ),
     Case(
-        "a name of another case", copied(T1, "P1/P9_t1.nii.gz"), {"P1/P9_t1.nii.gz": "the name is not P1_<MOD"}, set()
+        "a name of another case",
+        copied(T1, "P1/P9_t1.nii.gz"),
+        {"P1": r"1 case\(s\) have no segmentation, though others of the same folder have one: P9"},
+        set(),
     ),
-    Case("a case twice", patient_twice, {"sub/P1": "case id P1 is already that of .*/source/P1"}, set()),
     Case(
         "a modality twice",
         copied(T1, "P1/P1-t1.nii.gz"),
-        {T1: "is the same modality as P1-t1.nii.gz"},
+        {T1: "is the same modality as P1/P1-t1.nii.gz"},
         WHOLE,
     ),
 ]

@@ -8,7 +8,7 @@ import pytest
 from data.errors import BadFiles
 from data.patient import SliceFiles, SlicePatient, Volume
 from data.readers.images import ReadPair
-from data.readers.nifti import NiftiPatient
+from data.readers.volumes.patient import VolumePatient
 from tests.support.sources import MAX_SECONDS, image_of, mask_of, write_nifti, write_png, write_tiff
 
 
@@ -39,7 +39,7 @@ def fuzz_target(kind, folder):
         paths = [folder / f"a_{name}.{kind}" for name in ("t1", "seg")]
         write_nifti(paths[0], image[None, ..., 0].astype(np.int16))
         write_nifti(paths[1], mask[None] // 255)
-        return NiftiPatient(id="a", images=(paths[0],), segmentation=paths[1]), paths
+        return VolumePatient(id="a", images=(paths[0],), segmentation=paths[1]), paths
     paths = [folder / f"a_1.{kind}", folder / ("a_1_mask.png" if kind == "jpg" else f"a_1_mask.{kind}")]
     if kind == "tif":
         write_tiff(paths[0], image, compression="zlib")

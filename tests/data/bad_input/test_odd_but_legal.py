@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.support.damage import (
     PNG_MASK,
     SEG,
     T1,
+    jpeg,
     png,
     removed,
     renamed,
@@ -126,6 +128,28 @@ def other_names(source):
     return ALL
 
 
+def lossy_mask(source):
+    (source / PNG_MASK).unlink()
+    (source / PNG_MASK).with_suffix(".jpg").write_bytes(jpeg(mask_of("P1", 2)))
+    return ALL
+
+
+def coloured_masks(source):
+    (source / PNG_MASK).write_bytes(png(mask_of("P1", 2) // 255, colour=3, palette=bytes([0, 0, 0, 250, 10, 20])))
+    write_png(source / "masks/P2/1.png", np.dstack([mask_of("P2", 1), mask_of("P2", 1) // 2, mask_of("P2", 1)]))
+    return ALL
+
+
+def the_same_patient_twice(source):
+    shutil.copytree(source / "P1", source / "sub" / "P1")
+    return ALL
+
+
+def wide_integers(source):
+    write_tiff(source / MASK, mask_of("P1", 2).astype(np.int32))
+    return ALL
+
+
 def plain_nifti(source):
     (source / "P1/P1_t1.nii").write_bytes(gzip.decompress((source / T1).read_bytes()))
     (source / T1).unlink()
@@ -147,7 +171,8 @@ def scaled_labels(source):
 LEGAL = [
     *(("lgg", change) for change in (gap, single_slice, hidden, other_files, no_permissions, upper_case)),
     *(("lgg", change) for change in (masks_of_one, other_coding, opaque_alpha, linked, empty_folders, deep)),
-    *(("folder", change) for change in (other_kinds_of_png, other_names)),
+    *(("lgg", change) for change in (the_same_patient_twice, wide_integers)),
+    *(("folder", change) for change in (other_kinds_of_png, other_names, lossy_mask, coloured_masks)),
     *(("nifti", change) for change in (plain_nifti, fourth_side_of_one, scaled_labels)),
 ]
 

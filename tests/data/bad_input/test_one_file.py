@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from data.errors import BadFiles
+from data.errors import BadFiles, by_cause
 from search.cohort import read_cohort
 from tests.data.bad_input.folder_cases import FOLDER
 from tests.data.bad_input.lgg_cases import LGG
@@ -33,8 +33,8 @@ def test_a_bad_file_stops_the_run_and_is_named_with_the_reason(copy, layout, cas
     with pytest.raises(BadFiles) as caught:
         read_cohort(config_of(source, data_format=layout))
     assert_problems(caught.value.problems, case, source)
-    for problem in caught.value.problems:
-        assert f"\n  - {problem.path}: {problem.reason}" in str(caught.value)
+    for where, reason in by_cause(caught.value.problems):
+        assert f"\n  - {where}: {reason}" in str(caught.value)
     assert "--skip-bad-files" in str(caught.value)
 
 

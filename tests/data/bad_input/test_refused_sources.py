@@ -38,20 +38,20 @@ REFUSED = [
         "lgg",
         shutil.rmtree,
         {},
-        "^data source .*/source does not exist, but must be a folder; expected <source>/<PATIENT>",
+        "^data source .*/source does not exist; name a folder of patients",
     ),
     ("lgg", a_file, {}, "^data source .*/source is a file, but must be a folder"),
     (
         "lgg",
         nothing_but_text,
         {},
-        "^data source .*/source holds no patient: no .tif or .tiff file is in it or below it",
+        r"^data source .*/source has no layout that is known: it holds 1 \.txt file\(s\) such as notes\.txt",
     ),
     (
         "folder",
         shutil.rmtree,
         {"data_format": "folder"},
-        "does not exist, but must be a folder; expected <source>/images",
+        "does not exist; name a folder of patients",
     ),
     ("folder", a_file, {"data_format": "folder"}, "is a file, but must be a folder"),
     ("folder", nothing_but_text, {"data_format": "folder"}, "holds no patient: no images lie in an images folder"),
@@ -59,23 +59,29 @@ REFUSED = [
         "nifti",
         shutil.rmtree,
         {"data_format": "nifti"},
-        "does not exist, but must be a folder; expected <source>/<CASE>",
+        "does not exist; name a folder of patients",
     ),
     ("nifti", a_file, {"data_format": "nifti"}, "is a file, but must be a folder"),
     (
         "nifti",
         nothing_but_text,
         {"data_format": "nifti"},
-        "holds no case: no .nii or .nii.gz file is in it or below it",
+        "holds no case: no image is a volume",
     ),
-    ("lgg", two_patients, {}, "^there are 2 patients, but there must be at least 3"),
-    ("lgg", empty_masks, {}, "^none of the 3 patients of side 'train' has a tumour, but without one Dice is undefined"),
+    ("lgg", two_patients, {}, "^there are 2 persons, but there must be at least 3"),
+    ("lgg", empty_masks, {}, "^none of the . patients of side '.*' has a tumour, but without one Dice is undefined"),
     ("lgg", None, {"channels": ("t1",)}, "^--channels is t1, but the channels of this layout are pre, flair, post"),
     ("lgg", None, {"channels": ("pre",), "grayscale": True}, "^--channels and --grayscale exclude each other"),
-    ("lgg", None, {"labels": (1,)}, "^--labels is for nifti and folder, but the data is lgg"),
-    ("lgg", None, {"modalities": ("t1",)}, "^--modalities is for nifti, but the data is lgg"),
-    ("lgg", None, {"patient_pattern": "x"}, "^--patient-pattern is for folder, but the data is lgg"),
-    ("folder", None, {"modalities": ("t1",)}, "^--modalities is for nifti, but the data is folder"),
+    ("lgg", None, {"labels": (1,)}, "^none of the . patients of side '.*' has a tumour"),
+    ("nifti", None, {"missing_masks": "empty"}, "^--missing-masks is for folder and lgg, but the data is nifti"),
+    ("lgg", None, {"modalities": ("t1",)}, "^--modalities is for nifti and dicom, but the data is lgg"),
+    (
+        "lgg",
+        None,
+        {"patient_pattern": "x"},
+        r'(?s)has 15 problem\(s\).*15 files, .*"x" finds no patient in them; change',
+    ),
+    ("folder", None, {"modalities": ("t1",)}, "^--modalities is for nifti and dicom, but the data is folder"),
     (
         "folder",
         None,
@@ -83,7 +89,7 @@ REFUSED = [
         "^--channels is flair, but the channels of this layout are numbers from 0",
     ),
     ("folder", None, {"channels": ("-1",)}, "^--channels is -1, but the channels of this layout are numbers from 0"),
-    ("folder", None, {"patient_pattern": "("}, r'^patient_pattern "\(" is illegal .*unterminated subpattern'),
+    ("folder", None, {"patient_pattern": "("}, r'^patient_pattern "\(" is not a regular .*unterminated subpattern'),
     (
         "folder",
         None,
@@ -94,20 +100,32 @@ REFUSED = [
         "folder",
         None,
         {"patient_pattern": "nobody"},
-        r'(?s)has 15 problem\(s\).*"nobody" finds no patient in images/P0/1',
+        r'(?s)has 15 problem\(s\).*15 files, such as .*images/P0/1.*"nobody" finds no patient in them',
     ),
-    ("nifti", None, {"channels": ("0",)}, "^--channels is for folder and lgg and phantom, but the data is nifti"),
-    ("nifti", None, {"grayscale": True}, "^--grayscale is for folder and lgg and phantom, but the data is nifti"),
-    ("nifti", None, {"patient_pattern": "x"}, "^--patient-pattern is for folder, but the data is nifti"),
-    ("nifti", None, {"modalities": ("t1", "T1")}, '^modalities are t1, t1, but must differ, and must not be "seg"'),
-    ("nifti", None, {"modalities": ("seg",)}, '^modalities are seg, but must differ, and must not be "seg"'),
+    ("nifti", None, {"channels": ("0",)}, "^--channels is for folder, lgg and phantom, but the data is nifti"),
+    ("nifti", None, {"grayscale": True}, "^--grayscale is for folder, lgg and phantom, but the data is nifti"),
+    (
+        "nifti",
+        None,
+        {"patient_pattern": "x"},
+        r'^patient_pattern "x" finds no person in 5 path\(s\), such as P0/P0_flair',
+    ),
+    (
+        "nifti",
+        None,
+        {"modalities": ("t1", "T1")},
+        "^modalities are 't1', 'T1', but each must be a name, and may be taken once",
+    ),
+    ("nifti", None, {"modality": ("t1",)}, "^modality is t1, but must be like t1c=t1gd"),
+    ("nifti", None, {"regions": ("WT",)}, "^region is 'WT', but must be a name and its labels, such as WT=1,2,4"),
+    ("nifti", None, {"regions": ("WT=1",), "labels": (1,)}, "^--regions and --labels exclude each other"),
     (
         "nifti",
         None,
         {"modalities": ("dwi",)},
-        r"(?s)has 5 problem\(s\).*P0: has no dwi \(P0_dwi.nii.gz\); it has flair",
+        r"(?s)has 1 problem\(s\).*5 case\(s\) have no dwi: P0, P1, P2 and 2 more; P0 has flair, t1, t2",
     ),
-    ("nifti", None, {"labels": (0, 1)}, "^labels are 0, 1, but must be above 0; 0 is no tumour"),
+    ("nifti", None, {"labels": (0, 1)}, "^labels are 0, 1, but must be 1 to 65535; 0 is no tumour"),
 ]
 
 
@@ -124,7 +142,7 @@ def test_the_command_refuses_a_missing_source_in_one_line(tmp_path, capsys):
     arguments = ["--data", str(tmp_path / "none"), "--out", str(tmp_path / "runs"), "--no-cache", "--dry-run"]
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert re.fullmatch(r"error: data source .*/none does not exist, but must be a folder; expected .*\n", captured.err)
+    assert re.fullmatch(r"error: data source .*/none does not exist; name a folder of patients, .*\n", captured.err)
     assert captured.out == ""
 
 
@@ -137,12 +155,13 @@ def test_a_side_without_tumour_is_refused(copy, side):
         for number in NUMBERS:
             write_tiff(source / patient / f"{patient}_{number}_mask.tif", np.zeros((SIDE, SIDE), np.uint8))
     with pytest.raises(DataError, match=rf"^none of the {len(ids)} patients of side '{side}' has a tumour"):
-        read_cohort(config_of(source))
+        read_cohort(config_of(source), recorded=split)
 
 
 def test_test_patients_without_tumour_are_legal(copy):
     source = copy("lgg")
-    for patient in read_cohort(config_of(source)).split.test:
+    split = read_cohort(config_of(source)).split
+    for patient in split.test:
         for number in NUMBERS:
             write_tiff(source / patient / f"{patient}_{number}_mask.tif", np.zeros((SIDE, SIDE), np.uint8))
-    assert read_cohort(config_of(source)).num_tumour_slices == {"train": 9, "val": 3, "test": 0}
+    assert read_cohort(config_of(source), recorded=split).num_tumour_slices == {"train": 9, "val": 3, "test": 0}

@@ -83,5 +83,5 @@ def test_too_few_patients_left_are_refused(copy):
     source = copy("nifti")
     for patient in ("P0", "P1", "P2"):
         (source / patient / f"{patient}_t2.nii.gz").write_bytes(b"")
-    with pytest.raises(DataError, match=r"^there are 2 patients, but there must be at least 3"):
+    with pytest.raises(DataError, match=r"^there are 2 persons, but there must be at least 3"):
         read_cohort(config_of(source, data_format="nifti", skip_bad_files=True))

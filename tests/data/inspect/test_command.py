@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from data.inspect.__main__ import main
-from data.split import split_patients
+from data.splitting.split import Member, split_patients
 from tests.support.inspected import Case, inspect, rows_of, write
 
 
@@ -66,12 +66,16 @@ def test_inspect_drops_a_patient_that_has_no_file_left(tmp_path, capsys, three_p
     found, out = inspect(capsys, tmp_path)
     assert [kind for kind, *_ in found] == ["unusable file"] * 12
     assert rows_of(out)["patients"] == "2"
-    assert rows_of(out)["split by patient, seed 0"] == "needs at least 3 patients"
+    assert rows_of(out)["split by person, seed 0"] == "needs at least 3 persons"
 
 
-def write_tiny(source) -> None:
+TINY = ("TCGA_CS_A", "TCGA_CS_B", "C")
+
+
+def write_tiny(source, names: tuple[str, ...] = TINY) -> None:
     """Three patients: A of 2 slices of 8 x 10 and B of 4 with values by hand, C of 2 with a tumour of 16 pixels."""
-    for name, levels, tumour in (("TCGA_CS_A", (10, 20), 4), ("TCGA_CS_B", (30, 40, 50, 60), 8), ("C", (70, 80), 16)):
+    slices = (((10, 20), 4), ((30, 40, 50, 60), 8), ((70, 80), 16))
+    for name, (levels, tumour) in zip(names, slices, strict=True):
         case = Case.__new__(Case)
         case.images = [np.full((8, 10, 3), level, np.uint8) for level in levels]
         case.masks = [np.zeros((8, 10), bool) for _ in levels]
@@ -83,12 +87,15 @@ def write_tiny(source) -> None:
 def test_inspect_prints_numbers_as_counted_by_hand(tmp_path, capsys):
     write_tiny(tmp_path)
     rows = rows_of(inspect(capsys, tmp_path, "--seed", 5, "--val-fraction", 0.3)[1])
-    split = split_patients(("C", "TCGA_CS_A", "TCGA_CS_B"), seed=5, val_fraction=0.3)
+    tumours = {"TCGA_CS_A": ("TCGA_CS", 4 / 160), "TCGA_CS_B": ("TCGA_CS", 8 / 320), "C": ("", 16 / 160)}
+    members = [Member(id=i, person=i, group=group, tumour_share=share) for i, (group, share) in tumours.items()]
+    split = split_patients(members, seed=5, val_fraction=0.3)
     slices = {"TCGA_CS_A": 2, "TCGA_CS_B": 4, "C": 2}
     preview = [
         f"{side}: 1 patient(s), {slices[ids[0]]} slices, 1 with tumour"
         for side, ids in (("train", split.train), ("val", split.val), ("test", split.test))
     ]
+    assert "beside" in rows.pop("recognised")
     assert rows == {
         "format": "lgg",
         "patients": "3",
@@ -105,10 +112,15 @@ def test_inspect_prints_numbers_as_counted_by_hand(tmp_path, capsys):
         "tumour share per patient": "min 2.5, median 2.5, max 10 %",
         "lesion volume per patient": "min 4, median 8, max 16 pixels",
         "groups (patients)": "TCGA_CS (2); (none) (1)",
-        "split by patient, seed 5": "; ".join(preview),
+        "split by person, seed 5": "; ".join(preview),
         "duplicates": "0 slice(s) with the same pixels, 0 pair(s) that look alike",
         "unusable files": "0",
     }
+
+
+def test_inspect_counts_persons_with_several_visits(tmp_path, capsys):
+    write_tiny(tmp_path, ("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "C"))
+    assert rows_of(inspect(capsys, tmp_path)[1])["persons"] == "2, some with several visits"
 
 
 def test_inspect_measures_lesions_in_ml_where_the_spacing_is_known(tmp_path, capsys):
@@ -121,6 +133,7 @@ def test_inspect_measures_lesions_in_ml_where_the_spacing_is_known(tmp_path, cap
         for name, values in (("flair", rng.normal(0, 9, labels.shape).astype(np.float32)), ("seg", labels)):
             nibabel.Nifti1Image(values, affine).to_filename(tmp_path / case / f"{case}_{name}.nii.gz")
     rows = rows_of(inspect(capsys, tmp_path)[1])
+    assert rows["labels (voxels)"] == "4: 300 in 2 patient(s)"
     assert rows["format"] == "nifti"
     assert rows["voxel spacing (patients)"] == "10 x 2 x 0.5 mm (2)"
     assert rows["lesion volume per patient"] == "min 1, median 1.5, max 2 ml"
@@ -141,7 +154,7 @@ def test_inspect_takes_the_options_of_reading(tmp_path, capsys, three_phantoms):
         ("missing", (), "does not exist"),
         ("good", ("--val-fraction", "0"), "val_fraction is 0.0, but must be above 0"),
         ("good", ("--channels", "t9"), "channels is t9"),
-        ("good", ("--labels", "1"), "--labels is for"),
+        ("good", ("--modalities", "t1"), "--modalities is for"),
         ("good", ("--out", "good/A/A_1.tif"), "File exists"),
         ("bad", (), "holds no file that can be used"),
     ],

@@ -83,7 +83,7 @@ def test_page_of_one_slice_without_tumour_can_be_drawn(tmp_path, capsys):
     case.images, case.masks = [np.zeros((9, 9, 3), np.uint8)], [np.zeros((9, 9), bool)]
     case.write(tmp_path / "A")
     found, _ = inspect(capsys, tmp_path, "--out", tmp_path / "out")
-    assert {kind for kind, *_ in found} == {"all-black slices", "no tumour", "constant channel", "single slice"}
+    assert {kind for kind, *_ in found} == {"blank slices", "no tumour", "constant channel", "single slice"}
     assert HtmlPage((tmp_path / "out/inspect.html").read_text()).loaded == ["data:,"]
 
 
