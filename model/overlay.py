@@ -14,11 +14,28 @@ TRUE = (86, 180, 233)
 """Orange and sky blue of Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), which colour-blind people can
 tell apart."""
 
+REGION_COLOURS = (
+    PREDICTED,
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    TRUE,
+    (213, 94, 0),
+    (0, 114, 178),
+    (128, 128, 128),
+)
+"""The colours of the outlines of several regions, in order; the same palette."""
+
 SMALL = 256
 """Pixels. A slice with shorter sides is drawn at twice its size, because an outline would hide too much of it."""
 
 GAP = 4
 """Pixels between two slices of a panel."""
+
+
+def as_hex(colour: tuple[int, int, int]) -> str:
+    """Return a colour as HTML writes it, such as #e69f00."""
+    return "#" + bytes(colour).hex()
 
 
 def overlay_levels(
@@ -32,28 +49,35 @@ def overlay_levels(
 def draw_overlay(
     grey: UInt8[np.ndarray, "height width"],
     *,
-    predicted: Bool[np.ndarray, "height width"],
-    true: Bool[np.ndarray, "height width"] | None = None,
+    predicted: Bool[np.ndarray, "*regions height width"],
+    true: Bool[np.ndarray, "*regions height width"] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Return the slice as RGB with the prediction's outline in orange, and the true one in blue.
 
     The orange outline is just inside the prediction and the blue one just outside the true mask, so that both can be
-    seen where the masks agree. A slice with sides under 256 pixels is drawn at twice its size.
+    seen where the masks agree. A slice with sides under 256 pixels is drawn at twice its size. Of several regions, each
+    is outlined in a colour of its own (REGION_COLOURS); the true ones are then drawn into a copy of the slice to the
+    right.
     """
     scale = 2 if max(grey.shape) < SMALL else 1
     canvas = _enlarge(np.repeat(grey[..., None], 3, axis=2), scale)
-    if true is not None:
-        enlarged = _enlarge(true, scale)
-        canvas[_grow(enlarged) & ~enlarged] = TRUE
-    enlarged = _enlarge(predicted, scale)
-    canvas[enlarged & _grow(~enlarged)] = PREDICTED
-    return canvas
+    if predicted.ndim == 2 or len(predicted) == 1:
+        if true is not None:
+            enlarged = _enlarge(true.reshape(grey.shape), scale)
+            canvas[_grow(enlarged) & ~enlarged] = TRUE
+        _outline(canvas, _enlarge(predicted.reshape(grey.shape), scale), PREDICTED)
+        return canvas
+    beside = canvas.copy()
+    for drawn, masks in ((canvas, predicted), (beside, true)):
+        for mask, colour in zip(masks if masks is not None else (), REGION_COLOURS, strict=False):
+            _outline(drawn, _enlarge(mask, scale), colour)
+    return canvas if true is None else np.concatenate([canvas, beside], axis=1)
 
 
 def draw_panel(
     slices: UInt8[np.ndarray, "slices height width"],
-    predicted: Bool[np.ndarray, "slices height width"],
-    true: Bool[np.ndarray, "slices height width"] | None = None,
+    predicted: Bool[np.ndarray, "slices *regions height width"],
+    true: Bool[np.ndarray, "slices *regions height width"] | None = None,
     *,
     columns: int = 4,
     captions: Sequence[str] | None = None,
@@ -76,6 +100,11 @@ def draw_panel(
     if captions is not None:
         cells = [_with_caption(cell, caption) for cell, caption in zip(cells, captions, strict=True)]
     return _grid(cells, min(columns, len(cells)))
+
+
+def _outline(canvas: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Draw the outline of a mask into a picture of its size, just inside of the mask."""
+    canvas[mask & _grow(~mask)] = colour
 
 
 def _enlarge(array: np.ndarray, scale: int) -> np.ndarray:

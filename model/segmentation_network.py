@@ -1,4 +1,4 @@
-"""What all networks have in common: a configuration that states a few facts, and one logit for each pixel.
+"""What all networks have in common: a configuration that states a few facts, and logits for each pixel.
 
 The rest of the program knows a network by these facts alone. model/networks.py lists the networks.
 """
@@ -23,6 +23,9 @@ class NetworkConfig(ABC):
 
     in_channels: int = 3
     """Channels of a slice; the LGG set has three (pre-contrast, FLAIR, post-contrast)."""
+
+    num_regions: int = 1
+    """Regions of the tumour, each of which has a logit of its own (data/regions.py)."""
 
     @property
     @abstractmethod
@@ -56,8 +59,10 @@ class SegmentationNetwork(nn.Module, ABC):
         self.config = config
 
     @abstractmethod
-    def forward(self, slices: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """Return the logit of tumour of every pixel. Call `check_slices` first."""
+    def forward(
+        self, slices: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch regions height width"]:
+        """Return the logits of every pixel: that it lies in each region. Call `check_slices` first."""
 
 
 def num_parameters(network: nn.Module) -> int:

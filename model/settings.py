@@ -1,19 +1,22 @@
 """The settings that a model needs besides its weights; they are stored in the model's file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from data.errors import UserError
+from data.errors import DataError, UserError
 from data.preprocess import Preprocessing
 from data.readers.reader import FileKind
 from data.readers.table import READERS
+from data.regions import MAX_REGIONS, WHOLE, Region, parse_regions
 
-FORMAT = 4
+FORMAT = 5
 """Increased when a setting changes its meaning."""
 
-FORMATS = (3, FORMAT)
-"""The formats that are read. Format 3 has `largest_component` instead of `component_share`: true stands for 1."""
+FORMATS = (3, 4, FORMAT)
+"""The formats that are read. Format 4 has one region and no name for it. Format 3 has `largest_component` instead of
+`component_share`: true stands for 1."""
 
 
 class ModelError(UserError):
@@ -31,7 +34,13 @@ class Settings:
     """Names of the channels of a slice, in order, without those of its context slices."""
 
     threshold: float = 0.5
-    """Lowest probability at which a pixel is tumour."""
+    """Lowest probability at which a pixel is tumour, if `region_thresholds` do not say another one for a region."""
+
+    regions: tuple[Region, ...] = WHOLE
+    """The regions whose probabilities the model computes, in order."""
+
+    region_thresholds: tuple[float, ...] = ()
+    """The threshold of each of several regions, in order; empty if it is `threshold` for all."""
 
     component_share: float = 0.0
     """Connected components of a patient's mask that are smaller than this share of the largest one are removed; 0
@@ -49,8 +58,15 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.channel_names or not all(isinstance(name, str) for name in self.channel_names):
             raise ModelError(f"channel_names are {self.channel_names!r}, but must be at least one name")
-        if type(self.threshold) not in (int, float) or not 0 < self.threshold < 1:
-            raise ModelError(f"threshold is {self.threshold!r}, but must be above 0 and below 1")
+        for threshold in (self.threshold, *self.region_thresholds):
+            if type(threshold) not in (int, float) or not 0 < threshold < 1:
+                raise ModelError(f"threshold is {threshold!r}, but must be above 0 and below 1")
+        num_regions, num_thresholds = len(self.regions), len(self.region_thresholds)
+        if not 1 <= num_regions <= MAX_REGIONS or num_thresholds not in (0, num_regions if num_regions > 1 else 0):
+            raise ModelError(
+                f"there are {num_regions} regions and {num_thresholds} thresholds for them, but there must be 1 to "
+                f"{MAX_REGIONS} regions, and of several a threshold for each or for none"
+            )
         if not 0 <= self.component_share <= 1:
             raise ModelError(f"component_share is {self.component_share!r}, but must be from 0 to 1")
 
@@ -58,6 +74,17 @@ class Settings:
     def files(self) -> FileKind:
         """The kind of file that the model was trained on and can predict."""
         return READERS[self.data_format].files
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The lowest probability at which a pixel lies in each region, in order."""
+        return self.region_thresholds or (self.threshold,) * len(self.regions)
+
+    @property
+    def threshold_by_region(self) -> dict[str, float]:
+        """The threshold of each of several regions by its name; nothing if there is one region."""
+        pairs = zip(self.regions, self.thresholds, strict=True)
+        return {region.name: threshold for region, threshold in pairs} if len(self.regions) > 1 else {}
 
     @property
     def num_channels(self) -> int:
@@ -85,9 +112,11 @@ class Settings:
         except (ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"settings are {text[:80]!r}, but must be a JSON object") from error
         if (version := values.pop("format", None)) not in FORMATS:
-            raise ModelError(f"settings are {text[:80]!r}, but this version reads formats 3 and {FORMAT}")
+            raise ModelError(f"settings are {text[:80]!r}, but this version reads formats 3 to {FORMAT}")
         if version == 3:
             _rename_largest_component(values)
+        if version != FORMAT:
+            values |= {"regions": [{"name": WHOLE[0].name, "labels": []}], "region_thresholds": []}
         names = {field.name for field in fields(cls)}
         if values.keys() != names:
             raise ModelError(f"settings have {sorted(values)}, but must have exactly {sorted(names)}")
@@ -100,6 +129,8 @@ class Settings:
             preprocessing=preprocessing,
             channel_names=tuple(values["channel_names"]),
             threshold=values["threshold"],
+            regions=_regions(values["regions"]),
+            region_thresholds=tuple(values["region_thresholds"]),
             component_share=values["component_share"],
             data_format=values["data_format"],
             channel_indices=tuple(values["channel_indices"]),
@@ -109,7 +140,7 @@ class Settings:
 
 def _check_types(values: Mapping[str, object]) -> None:
     """Check the types that JSON does not; `Settings` itself checks the rest."""
-    for name in ("channel_names", "channel_indices"):
+    for name in ("channel_names", "channel_indices", "regions", "region_thresholds"):
         if not isinstance(values[name], list):
             raise ModelError(f"{name} are {values[name]!r}, but must be a list")
     indices, data_format = values["channel_indices"], values["data_format"]
@@ -122,6 +153,19 @@ def _check_types(values: Mapping[str, object]) -> None:
         raise ModelError(f"component_share is {share!r}, but must be from 0 to 1")
     if type(values["grayscale"]) is not bool:
         raise ModelError(f"grayscale is {values['grayscale']!r}, but must be true or false")
+
+
+def _regions(values: Sequence[Any]) -> tuple[Region, ...]:
+    """Return the regions in settings."""
+    try:
+        regions = tuple(Region(name=one["name"], labels=tuple(one["labels"])) for one in values)
+        if not regions[0].name or any(type(label) is not int for one in regions for label in one.labels):
+            raise TypeError
+        if len(regions) > 1:
+            parse_regions([f"{one.name}={','.join(map(str, one.labels))}" for one in regions])
+    except (DataError, TypeError, KeyError, IndexError) as error:
+        raise ModelError(f"regions are {str(values)[:80]}, but must be names with lists of labels") from error
+    return regions
 
 
 def _rename_largest_component(values: dict[str, object]) -> None:

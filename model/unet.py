@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from data.errors import UserError
+from data.regions import MAX_REGIONS
 from model.segmentation_network import NetworkConfig, SegmentationNetwork, check_slices
 
 TUMOUR_PRIOR = 0.1
@@ -43,7 +44,12 @@ class UNetConfig(NetworkConfig):
     """Normalisation: 'instance' (nnU-Net's; independent of the batch and of the number of workers) or 'batch'."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("in_channels", 1, 64), ("depth", 1, 7), ("width", 1, 256)):
+        for name, low, high in (
+            ("in_channels", 1, 64),
+            ("num_regions", 1, MAX_REGIONS),
+            ("depth", 1, 7),
+            ("width", 1, 256),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be from {low} to {high}")
         if not 0 <= self.dropout < 1:
@@ -82,12 +88,14 @@ class UNet(SegmentationNetwork):
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in widths[:-1])
         self.merge = nn.ModuleList(_block(2 * width, width, config, level) for level, width in enumerate(widths[:-1]))
-        self.head = nn.Conv2d(config.width, 1, 1)
+        self.head = nn.Conv2d(config.width, config.num_regions, 1)
         assert self.head.bias is not None
         nn.init.constant_(self.head.bias, math.log(TUMOUR_PRIOR / (1 - TUMOUR_PRIOR)))
 
-    def forward(self, slices: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """Return the logit of tumour of every pixel.
+    def forward(
+        self, slices: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch regions height width"]:
+        """Return the logits of every pixel: that it lies in each region.
 
         Raises:
             UserError: The slices do not suit the network.

@@ -42,7 +42,9 @@ class _Description:
     networks: Sequence[Mapping[str, object]]
     """The configuration of each network, as `NetworkConfig.to_dict` gives it."""
 
-    threshold: float
+    threshold: float | Sequence[float]
+    """One for all regions, or of several one for each."""
+
     flips: bool
     temperature: float
 
@@ -51,7 +53,7 @@ def write_weights(predictor: Predictor, path: Path) -> None:
     """Write the predictor's weights and configuration to the file, whole or not at all."""
     description = _Description(
         networks=[config.to_dict() for config in predictor.configs],
-        threshold=float(predictor.threshold),
+        threshold=float(predictor.thresholds[0]) if predictor.num_regions == 1 else list(predictor.thresholds),
         flips=predictor.flips,
         temperature=float(predictor.temperature),
     )
@@ -115,8 +117,11 @@ def _check_types(values: Mapping[str, Any]) -> None:
     networks, threshold, temperature = values["networks"], values["threshold"], values["temperature"]
     if not isinstance(networks, list) or not networks or not all(isinstance(one, dict) for one in networks):
         raise ModelError(f"networks are {str(networks)[:80]}, but must be a list of one configuration a network")
-    if type(threshold) is not float or not 0 < threshold < 1:
-        raise ModelError(f"threshold is {threshold!r}, but must be a number above 0 and below 1")
+    thresholds = threshold if isinstance(threshold, list) else [threshold]
+    if not thresholds or not all(type(one) is float and 0 < one < 1 for one in thresholds):
+        raise ModelError(
+            f"threshold is {threshold!r}, but must be a number above 0 and below 1, or one for each region"
+        )
     if type(temperature) is not float or not 0 < temperature < math.inf:
         raise ModelError(f"temperature is {temperature!r}, but must be a number above 0")
     if type(values["flips"]) is not bool:
@@ -140,6 +145,11 @@ def _build_without_memory(description: _Description, *, num_tensors: int) -> Pre
         raise ModelError(f"a network's configuration is not legal: {error}") from error
     if len({network.config.in_channels for network in networks}) > 1:
         raise ModelError("the networks take different numbers of channels, but an ensemble sees one image")
+    if len({network.config.num_regions for network in networks}) > 1:
+        raise ModelError("the networks segment different numbers of regions, but an ensemble has one answer")
+    num_regions = networks[0].config.num_regions
+    if isinstance(description.threshold, Sequence) and len(description.threshold) != num_regions:
+        raise ModelError(f"there are {len(description.threshold)} thresholds for {num_regions} regions")
     return Predictor(
         networks,
         threshold=description.threshold,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -55,7 +55,7 @@ def export_onnx(
     path: Path,
     settings: Settings,
     *,
-    sample_volumes: Sequence[UInt8[np.ndarray, "_ _ _ _"]],
+    sample_volumes: Sequence[Shaped[np.ndarray, "_ _ _ _"]],
 ) -> Parity:
     """Export the predictor to the file `path`, and return how much the model differs from it on the sample volumes.
 
@@ -85,11 +85,11 @@ def check_exportable(predictor: Predictor, settings: Settings, sample_volumes: S
     """
     if (found := settings.num_inputs) != (expected := predictor.in_channels):
         raise ExportError(f"the settings have {found} channels, but the network has {expected}")
-    if settings.threshold != predictor.threshold:
-        raise ExportError(
-            f"the settings have threshold {settings.threshold}, but the network has {predictor.threshold}: set both to "
-            "the same"
-        )
+    if (found := len(settings.regions)) != predictor.num_regions:
+        raise ExportError(f"the settings have {found} regions, but the network has {predictor.num_regions}")
+    if settings.thresholds != predictor.thresholds:
+        found, expected = (", ".join(map(str, one.thresholds)) for one in (settings, predictor))
+        raise ExportError(f"the settings have threshold {found}, but the network has {expected}: set both to the same")
     size = settings.preprocessing.size
     if size % predictor.side_multiple:
         raise ExportError(f"size is {size}, but must be divisible by {predictor.side_multiple}")
@@ -173,8 +173,9 @@ def _compare(original: Network, exported: Network, settings: Settings, sample_vo
         one, other = (predict_volume(network, volume, settings.preprocessing) for network in (original, exported))
         largest = np.maximum(largest, np.abs(one - other).max(initial=0.0))  # np.maximum keeps nan
         # Rounding may move a pixel this close to the threshold to its other side; all others must agree.
-        clear = np.abs(one - settings.threshold) > MAX_DIFFERENCE
-        masks = clear & (one >= settings.threshold), clear & (other >= settings.threshold)
+        thresholds = np.array(settings.thresholds, np.float32)[:, None, None, None]
+        clear = np.abs(one - thresholds) > MAX_DIFFERENCE
+        masks = clear & (one >= thresholds), clear & (other >= thresholds)
         intersection += int((masks[0] & masks[1]).sum())
         total += int(masks[0].sum() + masks[1].sum())
     return Parity(

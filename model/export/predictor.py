@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from model.inference.volume import Network
+from model.inference.volume import Network, with_regions
 from model.segmentation_network import SegmentationNetwork
 
 MIN_PROBABILITY = 1e-6
@@ -23,20 +23,32 @@ class Predictor(nn.Module):
         self,
         networks: Sequence[SegmentationNetwork],
         *,
-        threshold: float = 0.5,
+        threshold: float | Sequence[float] = 0.5,
         flips: bool = False,
         temperature: float = 1.0,
     ) -> None:
+        """Join networks.
+
+        Args:
+            threshold: The threshold of all regions, or one for each.
+        """
         super().__init__()
         assert networks, "a predictor needs at least one network"
         self.networks = nn.ModuleList(networks)
         self.configs = tuple(network.config for network in networks)
-        self.threshold, self.flips, self.temperature = threshold, flips, temperature
+        self.flips, self.temperature = flips, temperature
+        self.thresholds = tuple([threshold] * self.num_regions if isinstance(threshold, int | float) else threshold)
+        """The threshold of each region."""
 
     @property
     def in_channels(self) -> int:
         """Number of channels that the networks see."""
         return self.configs[0].in_channels
+
+    @property
+    def num_regions(self) -> int:
+        """Number of regions that each network segments."""
+        return self.configs[0].num_regions
 
     @property
     def side_multiple(self) -> int:
@@ -53,15 +65,22 @@ class Predictor(nn.Module):
         slices: Float[Tensor, "batch channels height width"],
         mean: Float[Tensor, " channels"],
         std: Float[Tensor, " channels"],
-    ) -> tuple[Float[Tensor, "batch height width"], Bool[Tensor, "batch height width"]]:
-        """Return the probability of tumour for raw intensities, and whether it reaches the threshold."""
+    ) -> tuple[Float[Tensor, "batch *regions height width"], Bool[Tensor, "batch *regions height width"]]:
+        """Return the probability of tumour for raw intensities, and whether it reaches the threshold.
+
+        Of several regions there is one for each, along a second axis.
+        """
         normalised = (slices - mean[:, None, None]) / std[:, None, None]
         logits = [network(normalised) for network in self.networks]
         if self.flips:
             mirrored = normalised.flip(3)  # left and right of a head look alike, up and down do not
             logits += [network(mirrored).flip(3) for network in self.networks]
-        probability = (_mean_logit(logits) / self.temperature).sigmoid().squeeze(1)
-        return probability, probability >= self.threshold
+        probability = (_mean_logit(logits) / self.temperature).sigmoid()
+        if self.num_regions == 1:
+            probability = probability.squeeze(1)
+            return probability, probability >= self.thresholds[0]
+        reached = [one >= threshold for one, threshold in zip(probability.unbind(1), self.thresholds, strict=True)]
+        return probability, torch.stack(reached, dim=1)
 
 
 def _mean_logit(logits: list[Tensor]) -> Tensor:
@@ -81,6 +100,6 @@ def torch_network(predictor: Predictor, device: torch.device) -> Network:
         batch, mean_, std_ = (torch.from_numpy(array).to(device) for array in (slices, mean, std))
         # TF32, the default of a GPU for convolutions, keeps 10 of the 23 bits of float32.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return predictor(batch, mean_, std_)[0].cpu().numpy()
+            return with_regions(predictor(batch, mean_, std_)[0].cpu().numpy())
 
     return network

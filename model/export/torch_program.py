@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 
 from data.atomic import write
 from model.export.onnx_export import check_exportable, example_inputs, prove
 from model.export.parity import Parity
 from model.export.predictor import Predictor
 from model.inference.onnx_file import METADATA_KEY
-from model.inference.volume import Network
+from model.inference.volume import Network, with_regions
 from model.settings import Settings
 
 PROGRAM_NAME = "model.pt2"
@@ -31,7 +31,7 @@ def export_program(
     path: Path,
     settings: Settings,
     *,
-    sample_volumes: Sequence[UInt8[np.ndarray, "_ _ _ _"]],
+    sample_volumes: Sequence[Shaped[np.ndarray, "_ _ _ _"]],
 ) -> Parity:
     """Export the predictor to the file `path`, and return how much the program differs from it on the sample volumes.
 
@@ -67,6 +67,6 @@ def _network(content: bytes) -> Network:
 
     @torch.inference_mode()
     def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        return module(*(torch.from_numpy(array) for array in (slices, mean, std)))[0].numpy()
+        return with_regions(module(*(torch.from_numpy(array) for array in (slices, mean, std)))[0].numpy())
 
     return network

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from model.inference.onnx_file import model_file, read_model
-from model.inference.volume import Network
+from model.inference.volume import Network, with_regions
 from model.settings import ModelError, Settings
 
 Engine = Literal["onnxruntime", "openvino"]
@@ -94,7 +94,7 @@ def onnxruntime_network(content: bytes) -> Network:
     session = onnxruntime.InferenceSession(content, options, providers=_providers())
 
     def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        return session.run(["probability"], {"slices": slices, "mean": mean, "std": std})[0]
+        return with_regions(session.run(["probability"], {"slices": slices, "mean": mean, "std": std})[0])
 
     return network
 
@@ -111,7 +111,7 @@ def openvino_network(content: bytes) -> Network:
 
     def network(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         request.infer({"slices": slices, "mean": mean, "std": std}, share_inputs=True)
-        return request.get_tensor("probability").data.copy()  # the next call overwrites it
+        return with_regions(request.get_tensor("probability").data.copy())  # the next call overwrites it
 
     return network
 

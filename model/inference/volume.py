@@ -11,11 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from data.preprocess import Prepared, Preprocessing, as_channels, neighbours, prepare
+from data.regions import nest
 from model.settings import Settings
 
 Network = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """A function that runs one batch. It takes raw slices (float32 "batch channels size size") and the mean and standard
-deviation of their volume (float32 "channels" each), and returns probabilities (float32 "batch size size")."""
+deviation of their volume (float32 "channels" each), and returns probabilities (float32 "batch regions size size")."""
+
+
+def with_regions(probability: Float32[np.ndarray, "batch *regions height width"]) -> np.ndarray:
+    """Return probabilities "batch regions height width"; a model of one region leaves out the axis of regions."""
+    return probability[:, None] if probability.ndim == 3 else probability
 
 
 def predict_volume(
@@ -24,8 +30,8 @@ def predict_volume(
     preprocessing: Preprocessing,
     *,
     batch_size: int = 16,
-) -> Float32[np.ndarray, "slices height width"]:
-    """Return the probability of tumour for every pixel of a patient, at the resolution of the slices.
+) -> Float32[np.ndarray, "regions slices height width"]:
+    """Return the probability of each region for every pixel of a patient, at the resolution of the slices.
 
     Pass all slices of the patient in one call: intensities are normalised over the whole volume.
     """
@@ -34,27 +40,34 @@ def predict_volume(
 
 def predict_prepared(
     network: Network, prepared: Prepared, preprocessing: Preprocessing, *, batch_size: int = 16
-) -> Float32[np.ndarray, "slices height width"]:
+) -> Float32[np.ndarray, "regions slices height width"]:
     """Return the same as `predict_volume`, for a volume that has already been prepared, perhaps in another thread."""
     mean, std = (np.tile(one, preprocessing.num_slices_seen) for one in (prepared.mean, prepared.std))
     num_slices = len(prepared.images)
     one_patient = np.zeros(num_slices, np.int64)
-    probability = np.empty((num_slices, *prepared.shape), np.float32)
+    probability = None
     for start in range(0, num_slices, batch_size):
         chosen = np.arange(start, min(start + batch_size, num_slices))
         seen = as_channels(prepared.images[neighbours(chosen, one_patient, preprocessing.context_slices)])
         batch = np.ascontiguousarray(seen.transpose(0, 3, 1, 2), np.float32)
         for index, found in enumerate(network(batch, mean, std), start):
-            probability[index] = prepared.unfit(found)
-    return probability
+            if probability is None:
+                probability = np.empty((len(found), num_slices, *prepared.shape), np.float32)
+            for region, one in enumerate(found):
+                probability[region, index] = prepared.unfit(one)
+    return np.empty((1, 0, *prepared.shape), np.float32) if probability is None else probability
 
 
 def to_masks(
-    probability: Float32[np.ndarray, "slices height width"], settings: Settings
-) -> Bool[np.ndarray, "slices height width"]:
-    """Return the masks of a patient: pixels at or above the threshold, without small components if so set."""
-    masks = probability >= settings.threshold
-    return without_small_components(masks, settings.component_share) if settings.component_share else masks
+    probability: Float32[np.ndarray, "regions slices height width"], settings: Settings
+) -> Bool[np.ndarray, "regions slices height width"]:
+    """Return the mask of each region of a patient: pixels at or above its threshold, without small components if so
+    set. A region that is part of another one stays inside of that one.
+    """
+    masks = probability >= np.array(settings.thresholds, np.float32)[:, None, None, None]
+    if settings.component_share:
+        masks = np.stack([without_small_components(mask, settings.component_share) for mask in masks])
+    return nest(masks, settings.regions)
 
 
 def without_small_components(

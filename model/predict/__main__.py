@@ -3,9 +3,8 @@
 A mistake in the arguments, in the model, or in the names of files ends the command before anything is written.
 """
 
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,12 +17,17 @@ from rich.progress import Progress
 from data.arguments import parse_arguments
 from data.command import USER_ERROR, run_command
 from data.errors import UserError
+from data.printable import some
+from data.readers.volumes.channels import parse_renames
+from data.splitting.persons import compile_pattern
 from model.inference.runtime import Runtime
 from model.manifest import sha256
 from model.predict.exported_model import ExportedModel
 from model.predict.outputs import TABLE, Outputs
 from model.predict.patients import patients_of_lines, patients_of_sources
 from model.predict.pipeline import Done, Failed, Pipeline
+from model.predict.volume_files import InputOptions, VolumeFiles
+from model.settings import Settings
 
 STREAM = Path("-")
 
@@ -37,13 +41,14 @@ class Arguments:
 
     input: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
     """A patient's folder with slices <PATIENT>_<NUMBER>.tif (or .png, .jpg), a folder of such folders, a folder with
-    `images/`, or one image; for a model of NIfTI volumes a case's folder, or a folder of such folders. Give several, or
-    `-` to read names from standard input, one a line, each of which is predicted as it comes."""
+    `images/`, or one image; for a model of volumes a folder of cases, as in training. Give several, or `-` to read
+    names from standard input, one a line, each of which is predicted as it comes."""
 
     out: Path
-    """Folder to write to: <patient>/<slice>_mask.tif (0 and 255; .png if the slice is not a TIFF) or
-    <case>/<case>_mask.nii.gz, and volumes.csv with a row for each patient of this command. Patients whose files are
-    there already, made by the same model, runtime and options from the same input, are skipped."""
+    """Folder to write to: <patient>/<slice>_mask.tif (0 and 255; .png if the slice is not a TIFF), or
+    <case>/<case>_mask in the format of the volume or as DICOM SEG; a model of several regions writes their labels. And
+    volumes.csv with a row for each patient of this command. Patients whose files are there already, made by the same
+    model, runtime and options from the same input, are skipped."""
 
     runtime: Runtime = "auto"
     """Library that runs the network. `auto`: OpenVINO in bfloat16 if it is installed, the CPU computes in bfloat16 and
@@ -54,11 +59,18 @@ class Arguments:
     slower."""
 
     overlays: bool = True
-    """Whether to draw the outline into the FLAIR image as well, as <patient>/<slice>_overlay.png; of NIfTI volumes only
-    for slices with tumour."""
+    """Whether to draw the outline into the FLAIR image as well, as <patient>/<slice>_overlay.png; of volumes and stacks
+    only for slices with tumour."""
 
     patient_pattern: str | None = None
-    """Regular expression that finds the patient in the path of an image below `images/`, as in training."""
+    """Regular expression that finds the patient in the path of a slice below INPUT, as in training."""
+
+    modality: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """What volumes call a channel of the model, such as `t1c=pink`, or `t1c=0001` for files of nnU-Net. Common
+    spellings need no such help."""
+
+    trust_voxels: bool = False
+    """Whether volumes of a case that have one shape match voxel by voxel even where their affines differ."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +103,6 @@ def _predict(arguments: Arguments) -> list[Done | Failed]:
     """Predict all patients that the arguments name, and return the outcome of each."""
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise UserError(f"batch_size is {arguments.batch_size}, but must be at least 1")
-    pattern = _pattern(arguments.patient_pattern)
     model = ExportedModel.load(arguments.model, runtime=arguments.runtime)
     outputs = Outputs(
         folder=arguments.out,
@@ -99,15 +110,9 @@ def _predict(arguments: Arguments) -> list[Done | Failed]:
         runtime=model.runtime.engine,
         overlays=arguments.overlays,
         channel_names=model.settings.channel_names,
+        regions=model.settings.regions,
     )
-    if arguments.input == (STREAM,):
-        patients = patients_of_lines(sys.stdin, model.settings, outputs, patient_pattern=pattern)
-    elif not arguments.input or STREAM in arguments.input:
-        raise UserError("INPUT must be files and folders, at least one, or - (standard input) alone")
-    else:
-        patients = patients_of_sources(
-            arguments.input, model.settings, outputs, patient_pattern=pattern, note=lambda text: print(f"note: {text}")
-        )
+    patients = _patients(arguments, model.settings, outputs)
     print(f"runtime: {model.runtime}", flush=True)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("patients", total=len(patients) if isinstance(patients, tuple) else None)
@@ -126,11 +131,20 @@ def _predict(arguments: Arguments) -> list[Done | Failed]:
             outputs.write_table()
 
 
-def _pattern(text: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if text is None else re.compile(text)
-    except re.error as error:
-        raise UserError(f'patient_pattern "{text}" is not a regular expression ({error})') from error
+def _patients(
+    arguments: Arguments, settings: Settings, outputs: Outputs
+) -> tuple[VolumeFiles, ...] | Iterator[VolumeFiles | Failed]:
+    """Return the patients that the arguments name, or an iterator over those of standard input."""
+    options = InputOptions(
+        patient_pattern=compile_pattern(arguments.patient_pattern) if arguments.patient_pattern else None,
+        renames=parse_renames(arguments.modality),
+        trust_voxels=arguments.trust_voxels,
+    )
+    if arguments.input == (STREAM,):
+        return patients_of_lines(sys.stdin, settings, outputs, options)
+    if not arguments.input or STREAM in arguments.input:
+        raise UserError("INPUT must be files and folders, at least one, or - (standard input) alone")
+    return patients_of_sources(arguments.input, settings, outputs, options, note=lambda text: print(f"note: {text}"))
 
 
 def _summarise(arguments: Arguments, finished: list[Done | Failed]) -> int:
@@ -147,11 +161,10 @@ def _summarise(arguments: Arguments, finished: list[Done | Failed]) -> int:
         )
     if not failed:
         return 0
-    names = ", ".join(failed[:4]) + (", ..." if len(failed) > 4 else "")
     rest = "the others are finished" if done else "nothing was written"
     print(
-        f"error: {len(failed)} of {len(finished)} patient(s) could not be predicted ({names}): see above; {rest}. "
-        "Repair the files and run the same command again",
+        f"error: {len(failed)} of {len(finished)} patient(s) could not be predicted ({some(failed, most=4)}): see "
+        f"above; {rest}. Repair the files and run the same command again",
         file=sys.stderr,
     )
     return USER_ERROR

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Shaped, UInt
 
+from data.regions import to_labels
 from model.inference.onnx_file import model_file
 from model.inference.runtime import ChosenRuntime, choose_runtime, load_model
 from model.inference.volume import Network, predict_volume, to_masks
@@ -47,13 +48,25 @@ class ExportedModel:
 
     def probability(
         self, images: Shaped[np.ndarray, "slices height width channels"], *, batch_size: int | None = None
-    ) -> Float32[np.ndarray, "slices height width"]:
-        """Return the probability of tumour for every pixel of a patient; pass all slices of the patient at once."""
+    ) -> Float32[np.ndarray, "regions slices height width"]:
+        """Return the probability of each region for every pixel of a patient; pass all slices of the patient at once.
+
+        The regions are `settings.regions`; most models have one.
+        """
         size = batch_size or self.default_batch_size
         return predict_volume(self.network, images, self.settings.preprocessing, batch_size=size)
 
     def segment(
         self, images: Shaped[np.ndarray, "slices height width channels"], *, batch_size: int | None = None
-    ) -> Bool[np.ndarray, "slices height width"]:
-        """Return the masks of a patient, by the threshold that was chosen with the model."""
+    ) -> Bool[np.ndarray, "slices height width"] | UInt[np.ndarray, "slices height width"]:
+        """Return the segmentation of a patient, by the thresholds that were chosen with the model.
+
+        It says whether a pixel is tumour; for a model of several regions, it holds the labels of `settings.regions`.
+        """
+        return to_labels(self.masks(images, batch_size=batch_size), self.settings.regions)
+
+    def masks(
+        self, images: Shaped[np.ndarray, "slices height width channels"], *, batch_size: int | None = None
+    ) -> Bool[np.ndarray, "regions slices height width"]:
+        """Return the mask of each region of a patient."""
         return to_masks(self.probability(images, batch_size=batch_size), self.settings)

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Shaped
 from data import atomic
 from data.errors import DataError
 from data.readers.images import write_image
+from data.regions import WHOLE, Region, to_labels
 from model.overlay import draw_overlay, overlay_levels
 from model.predict.measurements import measure
 from model.predict.record import COLUMNS, RECORD, Origin, PredictionRecord, VolumeRow, read_record
@@ -47,6 +48,9 @@ class Outputs:
     channel_names: tuple[str, ...]
     """Names of the channels, by which overlays choose the one that they show."""
 
+    regions: tuple[Region, ...] = WHOLE
+    """The regions that the model segments."""
+
     rows: list[VolumeRow] = field(default_factory=list)
     _written_at: float = -math.inf
 
@@ -61,6 +65,8 @@ class Outputs:
             reason = "is not writable" if existing.is_dir() else "is a file"
             raise DataError(f"--out {self.folder} cannot be written: {existing} {reason}; choose another folder")
         for volume in volumes:
+            if volume.patient == ".." or Path(volume.patient).name != volume.patient:
+                raise DataError(f"patient {volume.patient!r} cannot have a folder of that name; rename it")
             target = self.folder / volume.patient
             if target.is_dir() and not (target / RECORD).is_file() and any(target.iterdir()):
                 raise DataError(
@@ -88,7 +94,7 @@ class Outputs:
         volume: VolumeFiles,
         input_sha256: str,
         images: Shaped[np.ndarray, "slices height width channels"],
-        masks: Bool[np.ndarray, "slices height width"],
+        masks: Bool[np.ndarray, "regions slices height width"],
         spacing_mm: tuple[float, float, float] | None,
     ) -> VolumeRow:
         """Write all outputs of a patient, or none of them if writing fails, and return the patient's row.
@@ -96,7 +102,7 @@ class Outputs:
         Raises:
             DataError: The folder cannot be written.
         """
-        row = VolumeRow.of(volume.patient, measure(masks, spacing_mm))
+        row = VolumeRow.of(volume.patient, measure(masks, spacing_mm, self.regions))
         partial = self.folder / f".{volume.patient}.partial"
         with self._reporting_the_disk():
             shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
@@ -128,7 +134,8 @@ class Outputs:
         if not self.rows:
             return
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        columns = (*COLUMNS, *self.rows[0].regions)
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(row.to_values() for row in self.rows)
         with self._reporting_the_disk():
@@ -142,14 +149,14 @@ class Outputs:
         )
 
     def _write_images(self, folder: Path, volume: VolumeFiles, images: np.ndarray, masks: np.ndarray) -> None:
-        volume.kind.write_masks(folder, volume.files, masks, patient=volume.patient)
+        volume.kind.write_masks(folder, volume.files, to_labels(masks, self.regions), patient=volume.patient)
         if self.overlays:
             self._write_overlays(folder, volume, images, masks)
 
     def _write_overlays(self, folder: Path, volume: VolumeFiles, images: np.ndarray, masks: np.ndarray) -> None:
         shown = overlay_levels(images, self.channel_names)
-        for index, (grey, mask) in enumerate(zip(shown, masks, strict=True)):
-            is_volume = volume.kind.holds != "slice"
+        for index, (grey, mask) in enumerate(zip(shown, masks.swapaxes(0, 1), strict=True)):
+            is_volume = volume.kind.holds != "slice" or len(volume.files) < len(shown)
             if is_volume and not mask.any():
                 continue  # most slices of a NIfTI volume have nothing to show
             name = f"{volume.patient}_{index + 1}" if is_volume else volume.kind.stem_of(volume.files[index].name)
@@ -166,9 +173,9 @@ class Outputs:
             ) from error
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of the names and the bytes of files."""
-    digest = hashlib.sha256()
+def fingerprint(files: Iterable[Path], reading: str = "") -> str:
+    """Return the SHA-256 of the names and the bytes of files, and of how they are read if that is not as usual."""
+    digest = hashlib.sha256(reading.encode())
     for path in files:
         with path.open("rb") as file:
             name = os.fsencode(path.name)  # which need not be UTF-8

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.ahead import map_ahead
-from data.errors import DataError
+from data.errors import DataError, problems_message
 from data.preprocess import Prepared, prepare
 from model.inference.volume import Network, predict_prepared, to_masks
 from model.predict.inputs import read_volume
@@ -59,6 +59,7 @@ class _Segmented:
     images: np.ndarray
     spacing_mm: tuple[float, float, float] | None
     masks: np.ndarray
+    """The mask of each region."""
 
 
 @dataclass(kw_only=True)
@@ -97,16 +98,24 @@ class Pipeline:
     def _read(self, patient: VolumeFiles | Failed) -> _Read | Done | Failed:
         if isinstance(patient, Failed):
             return patient
+        if patient.problem:
+            return Failed(name=patient.patient, error=DataError(_unclear(patient)))
         try:
-            sha256 = fingerprint(patient.files)
+            sha256 = fingerprint(patient.files, patient.reading)
             if row := self.outputs.find(patient, sha256):
                 return Done(row=row, was_there=True)
             images, spacing_mm = read_volume(patient, self.settings)
         except OSError as error:
             reason = error.strerror or error
-            failure = DataError(f"{error.filename or patient.patient} cannot be read ({reason})")
+            failure = DataError(
+                f"{error.filename or patient.patient} cannot be read ({reason}); check that it exists and may be read"
+            )
             return Failed(name=patient.patient, error=failure)
-        except (DataError, ModelError) as error:
+        except ModelError as error:
+            # Among slices, those of a single patient may have other channels.
+            is_slices = patient.kind.holds == "slice"
+            return Failed(name=patient.patient, error=DataError(str(error)) if is_slices else error)
+        except DataError as error:
             return Failed(name=patient.patient, error=error)
         prepared = prepare(images, self.settings.preprocessing)
         return _Read(volume=patient, input_sha256=sha256, images=images, prepared=prepared, spacing_mm=spacing_mm)
@@ -147,3 +156,10 @@ class Pipeline:
             patient = Done(row=row, was_there=False)
         self.outputs.add(patient.row)
         return patient
+
+
+def _unclear(patient: VolumeFiles) -> str:
+    if patient.kind.holds != "slice":
+        return patient.problem
+    headline = f"patient {patient.patient} has slices whose names are unclear:"
+    return problems_message(headline, patient.problem.splitlines())

@@ -5,7 +5,7 @@ A later run reads it to decide whether the patient has been predicted already.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ class VolumeRow:
     tumour_ml: float | None
     """Volume of the tumour; None, and empty in the file, if the images do not say how large a pixel is."""
 
+    regions: Mapping[str, str | int | float] = field(default_factory=dict)
+    """Pixels and millilitres of each of several regions by column, such as WT_pixels and WT_ml."""
+
     @classmethod
     def of(cls, patient: str, measured: Measurements) -> "VolumeRow":
         """Return the row of a patient whose masks were measured."""
@@ -52,16 +55,22 @@ class VolumeRow:
             tumour_pixels=measured.num_tumour_pixels,
             tumour_share=measured.tumour_share,
             tumour_ml=None if measured.tumour_ml is None else round(measured.tumour_ml, 3),
+            regions={
+                f"{one.name}_{unit}": value
+                for one in measured.regions
+                for unit, value in (("pixels", one.pixels), ("ml", "" if one.ml is None else round(one.ml, 3)))
+            },
         )
 
     def to_values(self) -> dict[str, str | int | float]:
         """Return the values as volumes.csv holds them, by column."""
         values = asdict(self)
-        return values | {"tumour_ml": "" if self.tumour_ml is None else self.tumour_ml}
+        regions = values.pop("regions")
+        return values | {"tumour_ml": "" if self.tumour_ml is None else self.tumour_ml} | regions
 
 
-COLUMNS = tuple(field.name for field in fields(VolumeRow))
-"""The columns of volumes.csv."""
+COLUMNS = tuple(field.name for field in fields(VolumeRow) if field.name != "regions")
+"""The columns of volumes.csv, before those of regions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +120,15 @@ def _parse(values: dict[str, Any]) -> PredictionRecord | None:
         return None  # a record names files of its own folder only
     return PredictionRecord(
         made_from=Origin(**values["made_from"]),
-        row=VolumeRow(**row | {"tumour_ml": None if row["tumour_ml"] == "" else row["tumour_ml"]}),
+        row=_parse_row(row),
         files=files,
     )
+
+
+def _parse_row(values: Mapping[str, Any]) -> VolumeRow:
+    own: dict[str, Any] = {name: values[name] for name in COLUMNS}
+    regions = {name: value for name, value in values.items() if name not in COLUMNS}
+    if not all(name.endswith(("_pixels", "_ml")) for name in regions):
+        raise KeyError("a column of another version")
+    own["tumour_ml"] = None if own["tumour_ml"] == "" else own["tumour_ml"]
+    return VolumeRow(**own, regions=regions)

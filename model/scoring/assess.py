@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -17,10 +18,10 @@ from data.patient import Patient
 from model.inference.volume import Network, predict_volume, to_masks
 from model.memory import process_peak_bytes
 from model.scoring import metrics
-from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, count_probabilities
+from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, count_by_region
 from model.scoring.evaluate import evaluate_patient
 from model.scoring.notebook_metrics import notebook_metrics, pixel_accuracy
-from model.scoring.scores import AssessmentSummary, NotebookMetric, PatientScore, SliceDetection, Speed
+from model.scoring.scores import AssessmentSummary, Calibration, NotebookMetric, PatientScore, SliceDetection, Speed
 from model.scoring.slice_detection import SlicePredictions, predict_per_slice, score_detection
 from model.scoring.summary import by_group, by_lesion_size
 from model.settings import Settings
@@ -32,9 +33,8 @@ class Assessment:
 
     scores: list[PatientScore]
     detection: SliceDetection
-    probabilities: list[ProbabilityCounts]
-    """The histograms of each patient. Those of validation patients give the best threshold and, summed, the
-    temperature."""
+    probabilities: list[dict[str, ProbabilityCounts]]
+    """The histograms of each patient, by the name of the region."""
 
     as_notebooks: list[NotebookMetric]
     """The numbers that public notebooks report."""
@@ -48,11 +48,18 @@ class Assessment:
             by_lesion_size=tuple(by_lesion_size(self.scores)),
             by_group=tuple(by_group(self.scores)),
             diagnosis=self.detection,
-            calibration=sum(self.probabilities, NO_PIXELS).calibration(),
+            calibration=sum((one for found in self.probabilities for one in found.values()), NO_PIXELS).calibration(),
+            calibration_by_region=self._calibration_by_region(),
             as_notebooks=tuple(self.as_notebooks),
             pixel_accuracy=self.pixel_accuracy,
             speed=self.speed,
         )
+
+    def _calibration_by_region(self) -> dict[str, Calibration]:
+        names = list(self.probabilities[0]) if self.probabilities else []
+        if len(names) < 2:
+            return {}
+        return {name: sum((one[name] for one in self.probabilities), NO_PIXELS).calibration() for name in names}
 
 
 def assess(network: Network, patients: Sequence[Patient], *, settings: Settings, batch_size: int = 16) -> Assessment:
@@ -82,7 +89,7 @@ class _PatientAssessment:
 
     score: PatientScore
     slices: SlicePredictions
-    probabilities: ProbabilityCounts
+    probabilities: dict[str, ProbabilityCounts]
     counts: Int64[Tensor, "slices 4"]
     seconds: float
 
@@ -93,12 +100,20 @@ def _assess_patient(network: Network, patient: Patient, settings: Settings, batc
     probability = predict_volume(network, volume.images, settings.preprocessing, batch_size=batch_size)
     predicted = to_masks(probability, settings)
     seconds = time.perf_counter() - started
-    context = {"group": patient.group, "spacing_mm": volume.spacing_mm}
+    whole = np.any(predicted, axis=0)
     return _PatientAssessment(
-        score=evaluate_patient(patient.id, predicted, volume.masks, distances=True, **context),
-        slices=predict_per_slice(probability, predicted, volume.masks),
-        probabilities=count_probabilities(probability, volume.masks),
-        counts=metrics.count(torch.from_numpy(predicted), torch.from_numpy(volume.masks)),
+        score=evaluate_patient(
+            patient.id,
+            predicted,
+            volume.masks,
+            regions=settings.regions,
+            group=patient.group,
+            spacing_mm=volume.spacing_mm,
+            distances=True,
+        ),
+        slices=predict_per_slice(probability.max(0), whole, volume.tumour),
+        probabilities=count_by_region(probability, volume.masks, settings.regions),
+        counts=metrics.count(torch.from_numpy(whole), torch.from_numpy(volume.tumour)),
         seconds=seconds,
     )
 

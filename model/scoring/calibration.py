@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from scipy.special import expit
 
+from data.regions import Region, decode
 from model.scoring.scores import Calibration, ReliabilityBin
 
 BIN_WIDTH = 0.05
@@ -146,6 +147,20 @@ def count_probabilities(
     tumour = np.bincount(places.numpy()[masks.ravel()], minlength=NUM_BINS)
     everything = np.bincount(places.numpy(), minlength=NUM_BINS)
     return ProbabilityCounts(tumour=tumour, other=everything - tumour)
+
+
+def count_by_region(
+    probability: Float32[np.ndarray, "regions slices height width"],
+    masks: UInt8[np.ndarray, "slices height width"],
+    regions: Sequence[Region],
+) -> dict[str, ProbabilityCounts]:
+    """Return the histograms of a patient's pixels for each region, by its name; the masks are bits.
+
+    Raises:
+        ValueError: A probability is nan.
+    """
+    parts = zip(regions, probability, decode(masks, len(regions)), strict=True)
+    return {region.name: count_probabilities(found, mask) for region, found, mask in parts}
 
 
 def nearest_edges(thresholds: Sequence[float]) -> Int64[np.ndarray, " thresholds"]:

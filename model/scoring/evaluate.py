@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from data.patient import Patient
+from data.regions import WHOLE, Region, decode
 from model.inference.volume import Network, predict_volume, to_masks
 from model.scoring import metrics
-from model.scoring.scores import PatientScore
+from model.scoring.scores import PatientScore, RegionScore
 from model.scoring.surfaces import surface_distances
 from model.settings import Settings
 
@@ -37,16 +38,24 @@ def evaluate(
         probability = predict_volume(network, volume.images, settings.preprocessing, batch_size=batch_size)
         predicted = to_masks(probability, settings)
         scores.append(
-            evaluate_patient(patient.id, predicted, volume.masks, group=patient.group, spacing_mm=volume.spacing_mm)
+            evaluate_patient(
+                patient.id,
+                predicted,
+                volume.masks,
+                regions=settings.regions,
+                group=patient.group,
+                spacing_mm=volume.spacing_mm,
+            )
         )
     return scores
 
 
 def evaluate_patient(
     patient_id: str,
-    predicted: Bool[np.ndarray, "slices height width"],
-    masks: Bool[np.ndarray, "slices height width"],
+    predicted: Bool[np.ndarray, "regions slices height width"],
+    masks: UInt8[np.ndarray, "slices height width"],
     *,
+    regions: Sequence[Region] = WHOLE,
     group: str = "",
     spacing_mm: tuple[float, float, float] | None = None,
     distances: bool = False,
@@ -54,11 +63,12 @@ def evaluate_patient(
     """Return the scores of one patient, over all slices together.
 
     Args:
+        masks: The true masks, as bits.
         distances: Whether to measure distances between surfaces, which takes up to a second for a large volume.
     """
-    counts = metrics.count(torch.from_numpy(predicted), torch.from_numpy(masks)).sum(0)
-    predicted_pixels, true_pixels = int(predicted.sum()), int(masks.sum())
-    measured = surface_distances(predicted, masks, spacing_mm or (1.0, 1.0, 1.0)) if distances else None
+    parts = zip(regions, predicted, decode(masks, len(regions)), strict=True)
+    found = [_score_region(region.name, own, mask, spacing_mm, distances) for region, own, mask in parts]
+    predicted_pixels, true_pixels = int(predicted.any(0).sum()), int((masks > 0).sum())
     return PatientScore(
         patient=patient_id,
         num_slices=len(masks),
@@ -68,11 +78,38 @@ def evaluate_patient(
         group=group,
         predicted_ml=_millilitres(predicted_pixels, spacing_mm),
         true_ml=_millilitres(true_pixels, spacing_mm),
+        distance_unit=("mm" if spacing_mm else "pixels") if distances else None,
+        regions=tuple(found) if len(found) > 1 else (),
+        **{name: _mean([getattr(one, name) for one in found]) for name in (*metrics.METRICS, "hd95", "assd")},
+    )
+
+
+def _score_region(
+    name: str,
+    predicted: Bool[np.ndarray, "slices height width"],
+    mask: Bool[np.ndarray, "slices height width"],
+    spacing_mm: tuple[float, float, float] | None,
+    distances: bool,
+) -> RegionScore:
+    counts = metrics.count(torch.from_numpy(predicted), torch.from_numpy(mask)).sum(0)
+    predicted_pixels, true_pixels = int(predicted.sum()), int(mask.sum())
+    measured = surface_distances(predicted, mask, spacing_mm or (1.0, 1.0, 1.0)) if distances else None
+    return RegionScore(
+        name=name,
+        predicted_pixels=predicted_pixels,
+        true_pixels=true_pixels,
+        predicted_ml=_millilitres(predicted_pixels, spacing_mm),
+        true_ml=_millilitres(true_pixels, spacing_mm),
         hd95=measured.hd95 if measured else math.nan,
         assd=measured.assd if measured else math.nan,
-        distance_unit=("mm" if spacing_mm else "pixels") if measured else None,
         **{name: metric(counts).item() for name, metric in metrics.METRICS.items()},
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of the finite values; nan if there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _millilitres(pixels: int, spacing_mm: tuple[float, float, float] | None) -> float:

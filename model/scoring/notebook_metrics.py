@@ -59,7 +59,8 @@ def training_accuracy(scores: Sequence[PatientScore]) -> NotebookMetric:
         name="training accuracy",
         value=sum(score.accuracy * score.num_pixels for score in scores) / num_pixels if num_pixels else math.nan,
         description=f"Pixel accuracy on {len(scores)} of the patients that the network was trained on. "
-        "It is flattering for the reason that pixel accuracy is, and because the network has seen the answers.",
+        "It is flattering for the reason that pixel accuracy is, and because the network has seen the answers."
+        + (" It is the mean over regions." if any(score.regions for score in scores) else ""),
     )
 
 

@@ -6,16 +6,35 @@ for what old files do not have. This module imports no torch, so that reading a 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionScore:
+    """The metrics of one region of a patient; see `PatientScore`."""
+
+    name: str
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    accuracy: float
+    predicted_pixels: int
+    true_pixels: int
+    predicted_ml: float = math.nan
+    true_ml: float = math.nan
+    hd95: float = math.nan
+    assd: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatientScore:
     """The metrics of one patient, over all slices together; a metric is nan if its denominator is zero.
 
-    Millilitres are nan if the spacing is unknown. Distances are nan if they were not measured, or if the mask or the
-    prediction is empty.
+    With several regions, each metric and distance is the mean over those of them for which it is finite, and pixels and
+    millilitres are those of all regions together. Millilitres are nan if the spacing is unknown. Distances are nan if
+    they were not measured, or if the mask or the prediction is empty.
     """
 
     patient: str
@@ -44,6 +63,9 @@ class PatientScore:
     distance_unit: Literal["mm", "pixels"] | None = None
     """Unit of the distances; None if they were not measured. `pixels` if the spacing is unknown: then the next slice is
     one pixel away."""
+
+    regions: tuple[RegionScore, ...] = ()
+    """The scores of each of several regions; empty if there is one."""
 
     def value(self, metric: str) -> float:
         """Return the patient's score for a metric, such as "dice"."""
@@ -80,6 +102,9 @@ class ScoreSummary:
 
     distance_unit: Literal["mm", "pixels"] | None = None
     """Unit of hd95 and assd; None if distances were not measured."""
+
+    by_region: Mapping[str, Mapping[str, MetricSummary]] = field(default_factory=dict)
+    """The same metrics of each of several regions, by the region's name; empty if there is one."""
 
     @property
     def dice(self) -> MetricSummary:
@@ -177,6 +202,11 @@ class AssessmentSummary:
     by_group: tuple[GroupSummary, ...] = ()
     diagnosis: SliceDetection | None = None
     calibration: Calibration | None = None
+    """Of the pixels of all regions together."""
+
+    calibration_by_region: Mapping[str, Calibration] = field(default_factory=dict)
+    """Of each of several regions, by its name; empty if there is one."""
+
     as_notebooks: tuple[NotebookMetric, ...] = ()
     """The numbers that public notebooks report."""
 

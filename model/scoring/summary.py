@@ -64,7 +64,23 @@ def summarise(scores: Sequence[PatientScore]) -> ScoreSummary:
     if unit is not None:
         measured = [score for score in scores if score.distance_unit == unit]
         found |= {name: summarise_values([getattr(score, name) for score in measured]) for name in DISTANCES}
-    return ScoreSummary(num_patients=len(scores), by_metric=found, distance_unit=unit)
+    by_region = defaultdict(list)
+    for score in scores:
+        for region in score.regions:
+            by_region[region.name].append((region, score.distance_unit))
+    names = (*metrics.METRICS, *(DISTANCES if unit is not None else ()))
+    return ScoreSummary(
+        num_patients=len(scores),
+        by_metric=found,
+        distance_unit=unit,
+        by_region={
+            region: {
+                name: summarise_values([getattr(one, name) for one, of in rows if name not in DISTANCES or of == unit])
+                for name in names
+            }
+            for region, rows in by_region.items()
+        },
+    )
 
 
 def summarise_values(values: Sequence[float]) -> MetricSummary:

@@ -21,8 +21,10 @@ import tyro
 from data.arguments import parse_arguments
 from data.command import run_command
 from data.errors import UserError
+from data.readers.volumes.channels import parse_renames
 from model.inference.runtime import Runtime, choose_runtime, load_model
 from model.inference.volume import Network
+from model.predict.volume_files import InputOptions
 from model.serve.access_token import TOKEN_VARIABLE, read_token
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Limits, ServeError
@@ -59,6 +61,13 @@ class Arguments:
     allow_anyone: bool = False
     """Listen to other machines without a token. Requests and tokens are not encrypted: put a proxy with TLS in
     front."""
+
+    modality: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """What volumes call a channel of the model, such as `t1c=pink`. Common spellings need no such help, and a request
+    may name the channels itself, by the names of its form's fields."""
+
+    trust_voxels: bool = False
+    """Whether volumes of a request that have one shape match voxel by voxel even where their affines differ."""
 
     limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
     batching: Annotated[BatchConfig, tyro.conf.arg(name="")] = field(default_factory=BatchConfig)
@@ -132,6 +141,7 @@ def prepare_server(
         network,
         settings,
         folder=folder,
+        options=InputOptions(renames=parse_renames(arguments.modality), trust_voxels=arguments.trust_voxels),
         limits=arguments.limits,
         max_batch=arguments.batching.max_batch,
         token=token,

@@ -8,6 +8,7 @@ may then differ by a few thousandths, and a pixel at the threshold may fall on i
 On a CPU, full batches save little; what matters there is that one batch runs at a time, on all cores.
 """
 
+import math
 import queue
 import threading
 import time
@@ -35,8 +36,8 @@ class BatchConfig:
     def __post_init__(self) -> None:
         if self.max_batch < 1:
             raise ServeError(f"max_batch is {self.max_batch}, but must be at least 1")
-        if not self.wait_milliseconds >= 0:
-            raise ServeError(f"wait_milliseconds is {self.wait_milliseconds}, but must be at least 0")
+        if not 0 <= self.wait_milliseconds < math.inf:
+            raise ServeError(f"wait_milliseconds is {self.wait_milliseconds}, but must be at least 0, and finite")
 
 
 class Stopped(RuntimeError):
@@ -74,7 +75,7 @@ class Batcher:
         slices: Float32[np.ndarray, "batch channels height width"],
         mean: Float32[np.ndarray, " channels"],
         std: Float32[np.ndarray, " channels"],
-    ) -> Float32[np.ndarray, "batch height width"]:
+    ) -> Float32[np.ndarray, "batch regions height width"]:
         """Return the probabilities of slices that share a mean and a standard deviation, once their batch has run.
 
         Raises:

@@ -1,5 +1,6 @@
 """How much the service works on at once, and how it declines the rest."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("max_megabytes", "max_values", "max_requests", "timeout_seconds"):
-            if not getattr(self, name) > 0:
-                raise ServeError(f"{name} is {getattr(self, name)}, but must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ServeError(f"{name} is {getattr(self, name)}, but must be above 0, and finite")
 
     @property
     def max_bytes(self) -> int:

@@ -12,9 +12,10 @@ PREDICT_SUMMARY = "Return the mask of the tumour"
 PREDICT = """Send one file as the body, with ?filename=scan.png or its Content-Type, or several as multipart/form-data.
 
 PNG, JPEG or TIFF: one file is a volume of one slice, which is normalised by itself. Several files are the slices of one
-patient, named NAME_NUMBER.png; their masks come back as a ZIP. NIfTI (.nii, .nii.gz): send one file for each channel of
-the model. The name of the field or the end of the file's name says which channel it is (CASE_flair.nii.gz); the mask is
-.nii.gz in the geometry of the first channel."""
+patient, named NAME_NUMBER.png; their masks come back as a ZIP. Volumes (.nii, .nii.gz, .mha, .nrrd): send one
+file for each channel of the model. The name of the field or the end of the file's name says which channel it is
+(CASE_flair.nii.gz); the mask has the format and the geometry of the first channel. A mask of several regions holds
+their labels, as the training data did."""
 
 HEALTH_SUMMARY = "Return whether the service runs, and which model it serves"
 

@@ -1,7 +1,7 @@
 """Answer one request: predict the volume in its files."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from data.errors import BadFiles, DataError
 from model.inference.volume import Network, predict_volume, to_masks
+from model.predict.volume_files import InputOptions
 from model.serve.answer import (
     FileAnswer,
     Output,
@@ -33,10 +34,17 @@ class UploadPredictor:
     folder: Path
     """Where the files of a request are kept until it is answered."""
 
+    options: InputOptions
+
     allowance: Allowance
     """Values (pixels times channels) that may be in memory at once."""
 
     batch_size: int
+
+    def _num_values(self, files: Iterable[Path]) -> int:
+        """Return how many values are in memory at once: those of the channels, or of the regions if they are more."""
+        values = sum(num_values(path) for path in files)
+        return max(values, values * len(self.settings.regions) // self.settings.num_channels)
 
     def respond(self, uploads: Sequence[Upload], output: Output) -> Response:
         """Return the answer to a request.
@@ -49,16 +57,20 @@ class UploadPredictor:
             received.mkdir()
             with _refusing_unusable_files(received):
                 stored = store(uploads, received)
-                with self.allowance.reserve(sum(num_values(path) for path in stored.values())):
-                    volume = read_upload(stored, self.settings)
+                with self.allowance.reserve(self._num_values(stored.values())):
+                    volume = read_upload(stored, self.settings, self.options)
                     probability = predict_volume(
                         self.network, volume.images, self.settings.preprocessing, batch_size=self.batch_size
                     )
                     masks = to_masks(probability, self.settings)
-                    summary = summarise_prediction(volume, masks, self.settings.threshold)
+                    summary = summarise_prediction(volume, masks, self.settings)
                     if output == "json":
-                        return JSONResponse(asdict(json_answer(volume, masks, written, summary)))
-                    answer = (mask_file if output == "mask" else overlay_file)(volume, masks, written)
+                        answer = json_answer(volume, masks, self.settings.regions, written, summary)
+                        return JSONResponse(asdict(answer))
+                    if output == "mask":
+                        answer = mask_file(volume, masks, self.settings.regions, written)
+                    else:
+                        answer = overlay_file(volume, masks, written)
         return _file_response(answer, summary)
 
 

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from model.inference.volume import Network
+from model.predict.volume_files import InputOptions
 from model.serve import openapi
 from model.serve.answer import Output
 from model.serve.batching import Stopped
@@ -31,7 +32,7 @@ from model.serve.upload import MAX_FILES, Upload
 from model.settings import Settings
 
 MAX_FIELD_BYTES = 1000
-"""Limit for the fields of a form that are not files; the service has none."""
+"""Limit for the fields of a form that are not files; the service reads no such field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,15 @@ class Health:
     """Kind of file that the model was trained on: `images` or `nifti`."""
 
     size: int
-    threshold: float
+    threshold: float | None
+    """None if each of several regions has its own."""
+
+    regions: dict[str, tuple[int, ...]]
+    """The labels of each of several regions, by its name; empty if the model segments one."""
+
+    region_thresholds: dict[str, float]
+    """The threshold of each of them."""
+
     max_megabytes: int
     token_needed: bool
 
@@ -56,24 +65,19 @@ def build_service(
     settings: Settings,
     *,
     folder: Path,
+    options: InputOptions,
     limits: Limits,
     max_batch: int,
     token: str | None,
     is_local: bool,
 ) -> App:
     """Return the ASGI application that serves a network, which many threads may call at once."""
-    app = FastAPI(
-        title="Tumour search",
-        description=openapi.DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        # FastAPI can send telemetry to others if the environment says so; this service never does.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-    )
+    app = _new_app()
     predictor = UploadPredictor(
         network=network,
         settings=settings,
         folder=folder,
+        options=options,
         allowance=Allowance(limits.max_values),
         batch_size=max_batch,
     )
@@ -83,13 +87,26 @@ def build_service(
         channels=settings.channel_names,
         takes=settings.files.name,
         size=settings.preprocessing.size,
-        threshold=settings.threshold,
+        threshold=None if len(settings.regions) > 1 else settings.threshold,
+        regions={one.name: one.labels for one in settings.regions} if len(settings.regions) > 1 else {},
+        region_thresholds=settings.threshold_by_region,
         max_megabytes=limits.max_megabytes,
         token_needed=token is not None,
     )
     _add_routes(app, predictor, health)
     _answer_errors(app)
     return Guard(app, limits, token=token, is_local=is_local)
+
+
+def _new_app() -> FastAPI:
+    return FastAPI(
+        title="Tumour search",
+        description=openapi.DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        # FastAPI can send telemetry to others if the environment says so; this service never does.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
 
 
 def _add_routes(app: FastAPI, predictor: UploadPredictor, health: Health) -> None:

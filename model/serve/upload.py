@@ -5,7 +5,7 @@ an image of a megabyte may decode to gigabytes; a file whose header does not sta
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -13,9 +13,11 @@ from typing import IO, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from data.readers.reader import FileKind
+from data.readers.reader import FileKind, ImageOptions
 from data.readers.table import file_kinds, kind_of_file
+from data.readers.volumes.names import is_same_modality, parse
 from model.predict.inputs import find_volumes, read_volume
+from model.predict.volume_files import InputOptions
 from model.serve.limits import Refusal
 from model.settings import Settings
 
@@ -68,7 +70,7 @@ def store(uploads: Sequence[Upload], folder: Path) -> dict[str, Path]:
     return stored
 
 
-def read_upload(stored: dict[str, Path], settings: Settings) -> UploadedVolume:
+def read_upload(stored: dict[str, Path], settings: Settings, options: InputOptions) -> UploadedVolume:
     """Return the volume in the files that `store` wrote.
 
     Raises:
@@ -88,7 +90,9 @@ def read_upload(stored: dict[str, Path], settings: Settings) -> UploadedVolume:
         )
     if kind.holds == "volume" and len(paths) > 1:
         raise Refusal(400, f"the request has {len(paths)} {kind.noun} files, but each is a whole volume; send one")
-    return _read_channels(stored, settings) if kind.holds == "channel" else _read_slices(paths, settings)
+    if kind.holds == "channel":
+        return _read_channels(stored, settings, options)
+    return _read_slices(paths, settings)
 
 
 def num_values(path: Path) -> int:
@@ -141,9 +145,9 @@ def _read_slices(paths: tuple[Path, ...], settings: Settings) -> UploadedVolume:
     )
 
 
-def _read_channels(stored: dict[str, Path], settings: Settings) -> UploadedVolume:
-    paths = _by_channel(stored, settings.channel_names, settings.files)
-    images, spacing_mm = settings.files.read(tuple(paths.values()), (), False)
+def _read_channels(stored: dict[str, Path], settings: Settings, options: InputOptions) -> UploadedVolume:
+    paths = _by_channel(stored, settings.channel_names, settings.files, options.renames)
+    images, spacing_mm = settings.files.read(tuple(paths.values()), ImageOptions(trust_voxels=options.trust_voxels))
     return UploadedVolume(
         images=images,
         channel_names=settings.channel_names,
@@ -154,23 +158,36 @@ def _read_channels(stored: dict[str, Path], settings: Settings) -> UploadedVolum
     )
 
 
-def _by_channel(stored: dict[str, Path], names: tuple[str, ...], kind: FileKind) -> dict[str, Path]:
+def _by_channel(
+    stored: dict[str, Path], names: tuple[str, ...], kind: FileKind, renames: Mapping[str, str]
+) -> dict[str, Path]:
     """Return the file of each channel, by name and not by order: browsers sort files, which would swap channels."""
     wanted = f"{len(names)} {kind.noun} file(s), one for each of {', '.join(names)}"
     if len(stored) != len(names):
         raise Refusal(422, f"the request has {len(stored)} {kind.noun} file(s), but the model takes {wanted}")
     if len(names) == 1:
         return dict(zip(names, stored.values(), strict=True))
-    if stored.keys() == {name.lower() for name in names}:
-        return {name: stored[name.lower()] for name in names}
-    found = {name: [path for path in stored.values() if _is_called(kind.stem_of(path.name), name)] for name in names}
-    if any(len(paths) != 1 for paths in found.values()):
-        raise Refusal(
-            422,
-            "the names do not say which file is which channel: name the fields, or the files, after the model's "
-            f"channels ({', '.join(names)}), such as CASE_{names[0]}{next(iter(kind.suffixes))}",
-        )
-    return {name: path for name, (path,) in found.items()}
+    ways: tuple[Callable[[str], list[Path]], ...] = (
+        lambda name: [path for field, path in stored.items() if field == name.lower()],
+        lambda name: [path for path in stored.values() if _is_called(kind.stem_of(path.name), name)],
+        # Other spellings, such as t1gd for t1c.
+        lambda name: [path for field, path in stored.items() if is_same_modality(field, name)],
+        lambda name: [path for path in stored.values() if is_same_modality(_role(path, kind), name)],
+    )
+    for way in ways:
+        found = {name: way(renames.get(name.lower(), name)) for name in names}
+        paths = [path for some in found.values() for path in some]
+        if len(set(paths)) == len(paths) == len(names) and all(found.values()):
+            return {name: path for name, (path,) in found.items()}
+    raise Refusal(
+        422,
+        "the names do not say which file is which channel: name the fields, or the files, after the model's "
+        f"channels ({', '.join(names)}), such as CASE_{names[0]}{next(iter(kind.suffixes))}",
+    )
+
+
+def _role(path: Path, kind: FileKind) -> str:
+    return parse(kind.stem_of(path.name)).role
 
 
 def _is_called(stem: str, name: str) -> bool:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.augment import AugmentConfig, build_augment
 from data.loaders import Batch, augmented, train_batches
-from data.pack import Pack
+from data.packing.pack import Pack
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

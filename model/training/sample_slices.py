@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 
 from data.loaders import eval_batches
-from data.pack import Pack
+from data.packing.pack import Pack
 from data.patient import shown_channel
 from model.device import Device
 from model.segmentation_network import SegmentationNetwork
@@ -26,6 +26,8 @@ class PredictedSlices:
     """Grey levels of the channel that pictures show."""
 
     true: Bool[np.ndarray, "slices size size"]
+    """Whether a pixel lies in any region."""
+
     predicted: Bool[np.ndarray, "slices size size"]
 
     @property
@@ -42,7 +44,7 @@ def representative_slices(pack: Pack) -> Int64[np.ndarray, " slices"]:
     chosen = []
     for patient in range(min(MAX_SLICES, len(pack.patient_ids))):
         slices = np.flatnonzero(pack.patient_of_slice == patient)
-        areas = pack.masks[slices[0] : slices[-1] + 1].sum((1, 2))
+        areas = (pack.masks[slices[0] : slices[-1] + 1] > 0).sum((1, 2))
         chosen.append(slices[areas.argmax() if areas.any() else len(slices) // 2])
     return np.array(chosen, np.int64)
 
@@ -60,6 +62,6 @@ def predict_slices(network: SegmentationNetwork, pack: Pack, device: Device) -> 
         patients=tuple(pack.patient_ids[patient] for patient in pack.patient_of_slice[slices]),
         numbers=pack.slice_numbers[slices],
         images=pack.images[slices, ..., shown_channel(pack.images.shape[3])],
-        true=pack.masks[slices],
-        predicted=(logits.squeeze(1) > 0).cpu().numpy(),
+        true=pack.masks[slices] > 0,
+        predicted=(logits > 0).any(1).cpu().numpy(),
     )

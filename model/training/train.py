@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from data.loaders import Batch, num_train_batches
-from data.pack import Pack
+from data.packing.pack import Pack
 from model.device import Device, find_device
 from model.networks import build
 from model.segmentation_network import NetworkConfig

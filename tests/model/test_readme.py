@@ -50,8 +50,8 @@ def test_readme_shows_a_prediction_that_runs(tmp_path, monkeypatch):
     write_lgg_patient(tmp_path / "path" / "to", "a_patient")
     found: dict[str, Any] = {}
     exec(example("Predict"), found)
-    assert found["masks"].shape == found["probability"].shape == found["images"].shape[:3]
-    assert (found["masks"] == (found["probability"] >= 0.5)).all()
+    assert found["masks"].shape == found["probability"].shape[1:] == found["images"].shape[:3]
+    assert (found["masks"] == (found["probability"][0] >= 0.5)).all()
 
 
 def test_readme_says_the_formats_of_a_models_files():
@@ -68,8 +68,8 @@ def test_readme_says_the_formats_of_a_models_files():
 
 
 def test_readme_names_the_facts_of_a_network():
-    facts = re.findall(r"`([a-z_]+)`", TEXT.partition("by five facts: ")[2].partition("All are")[0])
-    assert len(facts) == 5
+    facts = re.findall(r"`([a-z_]+)`", TEXT.partition("by six facts: ")[2].partition("All are")[0])
+    assert len(facts) == 6
     assert all(hasattr(architecture.config(), fact) for architecture in NETWORKS.values() for fact in facts)
     assert set(facts) == {name for name in vars(NetworkConfig) if not name.startswith("_")} - {"to_dict"} | {
         "architecture"

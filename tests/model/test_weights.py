@@ -52,7 +52,7 @@ def test_weights_come_back_bit_for_bit(tmp_path, content):
     one, other = predictor(), read_weights(tmp_path / "w")
     assert not other.training
     assert other.configs == one.configs
-    assert (other.threshold, other.flips, other.temperature) == (0.3, True, 1.7)
+    assert (*other.thresholds, other.flips, other.temperature) == (0.3, True, 1.7)
     assert one.state_dict().keys() == other.state_dict().keys()
     inputs = torch.rand(2, 3, 8, 12) * 255, torch.full((3,), 100.0), torch.full((3,), 50.0)
     with torch.inference_mode():

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from data.loaders import eval_batches
-from data.pack import pack_patients
+from data.packing.pack import pack_patients
 from data.patient import Patient, Volume
 from data.preprocess import Preprocessing
-from data.readers.lgg import scan
 from model.inference.volume import predict_volume
 from tests.support.fakes import write_lgg_patient
 from tests.support.hand_model import flair_network
+from tests.support.scans import scan_lgg as scan
 
 
 def volume(seed: int, num_slices: int = 5, height: int = 20, width: int = 12) -> np.ndarray:
@@ -27,14 +27,14 @@ def test_predict_volume_does_not_depend_on_the_batch(seed):
         predict_volume(flair_network, volume(seed), Preprocessing(size=16), batch_size=size) for size in (2, 16)
     )
     assert (one == other).all()
-    assert one.shape == (5, 20, 12)
+    assert one.shape == (1, 5, 20, 12)
 
 
 def test_predict_volume_has_the_values_worked_by_hand():
     images = np.zeros((1, 4, 4, 3), np.uint8)
     images[0, :2, :, 1], images[0, 2:, :, 1] = 100, 200  # mean 150, standard deviation 50: sigmoid of -1 and of 1
     probability = predict_volume(flair_network, images, Preprocessing(size=4))
-    assert probability[0, :, 0] == pytest.approx([0.268941, 0.268941, 0.731059, 0.731059], abs=1e-5)
+    assert probability[0, 0, :, 0] == pytest.approx([0.268941, 0.268941, 0.731059, 0.731059], abs=1e-5)
 
 
 def test_predict_volume_normalises_as_training_does(tmp_path):
@@ -45,7 +45,7 @@ def test_predict_volume_normalises_as_training_does(tmp_path):
 
     def network(slices, mean, std):
         seen.append((slices, mean, std))
-        return np.zeros((len(slices), 16, 16), np.float32)
+        return np.zeros((len(slices), 1, 16, 16), np.float32)
 
     predict_volume(network, patient.read().images, Preprocessing(size=16))
     ((slices, mean, std),) = seen
@@ -59,7 +59,7 @@ def test_predict_volume_of_a_black_volume_is_finite():
     assert np.isfinite(predict_volume(flair_network, np.zeros((2, 8, 8, 3), np.uint8), Preprocessing(size=16))).all()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VolumePatient(Patient):
     """A patient whose volume is in memory."""
 
@@ -100,8 +100,9 @@ GRID = [
 @pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.float32, 2)])
 def test_network_gets_bit_for_bit_what_training_gave_it(preprocessing, dtype, channels):
     images = volume_in_air(dtype, channels)
-    masks = np.zeros(images.shape[:3], bool)
-    pack = pack_patients([VolumePatient(Volume(images=images, masks=masks, numbers=(1, 2, 3, 4, 5)))], preprocessing)
+    masks = np.zeros(images.shape[:3], np.uint8)
+    volume = Volume(images=images, masks=masks, numbers=(1, 2, 3, 4, 5))
+    pack = pack_patients([VolumePatient(volume=volume)], preprocessing)
     trained = [batch.images for batch in eval_batches(pack, np.arange(5), batch_size=2)]
     shown = []
 
@@ -109,16 +110,16 @@ def test_network_gets_bit_for_bit_what_training_gave_it(preprocessing, dtype, ch
         assert slices.flags.c_contiguous
         assert slices.dtype == mean.dtype == std.dtype == np.float32
         shown.append((slices - mean[:, None, None]) / std[:, None, None])
-        return slices[:, 0] / 255
+        return slices[:, :1] / 255
 
     probability = predict_volume(network, images, preprocessing, batch_size=2)
     assert [batch.shape[0] for batch in shown] == [2, 2, 1]
     for found, expected in zip(shown, trained, strict=True):
         assert found.shape[1] == pack.num_channels == channels * (1 + 2 * preprocessing.context_slices)
         np.testing.assert_array_equal(found, expected)
-    assert probability.shape == (5, 20, 14)
+    assert probability.shape == (1, 5, 20, 14)
     if preprocessing.crop == "head":
         outside = np.ones((20, 14), bool)
         outside[3:17, 4:12] = False
-        assert (probability[:, outside] == 0).all()
-    assert probability.any(axis=(1, 2)).all()
+        assert (probability[:, :, outside] == 0).all()
+    assert probability.any(axis=(2, 3)).all()

@@ -49,7 +49,7 @@ def test_runtimes_agree(exported):
     one, other = (load_model(exported, runtime=runtime)[0] for runtime in ("onnxruntime", "openvino"))
     for num_slices in (1, 3, 2):
         found, expected = other(*batch(num_slices, 32)), one(*batch(num_slices, 32))
-        assert found.shape == expected.shape == (num_slices, 32, 32)
+        assert found.shape == expected.shape == (num_slices, 1, 32, 32)
         np.testing.assert_allclose(found, expected, atol=0.02)  # bfloat16 keeps 8 bits
         assert np.abs(found - expected).mean() < 0.002
 

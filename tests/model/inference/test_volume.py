@@ -13,8 +13,8 @@ def settings(**changes) -> Settings:
 
 
 def test_to_masks_includes_pixels_at_the_threshold():
-    probability = np.array([[[0.1, 0.25, 0.3]]], np.float32)
-    assert to_masks(probability, settings(threshold=0.25)).tolist() == [[[False, True, True]]]
+    probability = np.array([[[[0.1, 0.25, 0.3]]]], np.float32)
+    assert to_masks(probability, settings(threshold=0.25)).tolist() == [[[[False, True, True]]]]
 
 
 def test_components_span_slices_and_connect_at_corners():
@@ -24,8 +24,8 @@ def test_components_span_slices_and_connect_at_corners():
     kept = without_small_components(masks, 1.0)
     assert kept.sum() == 4
     assert not kept[0].any()
-    probability = masks.astype(np.float32)
-    np.testing.assert_array_equal(to_masks(probability, settings(component_share=1.0)), kept)
+    probability = masks[None].astype(np.float32)
+    np.testing.assert_array_equal(to_masks(probability, settings(component_share=1.0)), kept[None])
 
 
 @pytest.mark.parametrize("num_pixels", [0, 1])

@@ -17,8 +17,6 @@ import tifffile
 
 from data.patient import SlicePatient
 from data.preprocess import Preprocessing
-from data.readers.image_file import read_pixels
-from data.readers.lgg import scan
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.runtime import load_model
 from model.inference.volume import predict_volume
@@ -27,7 +25,9 @@ from model.settings import Settings
 from tests.support.fakes import write_lgg_patient
 from tests.support.faults import assert_fault
 from tests.support.hand_model import NAMES, write_model
-from tests.support.predict_command import failure, run
+from tests.support.pixels import read_pixels
+from tests.support.predict_command import failure, run, table
+from tests.support.scans import scan_lgg as scan
 
 
 def test_command_writes_masks_overlays_and_a_table(model, tmp_path, capsys):
@@ -148,10 +148,6 @@ def break_all(folder):
         path.unlink()
 
 
-def break_twin(folder):
-    write_lgg_patient(folder.parent / "copy", "A")
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -163,13 +159,22 @@ def break_twin(folder):
         (break_channels, "A_2.png: is 16 x 16 x 1 of uint8, but A_1."),
         (break_png, "A_2.png: is empty (0 bytes)"),
         (break_all, "holds no image"),
-        (break_twin, "a patient of this name is already in"),
     ],
 )
 def test_command_names_problems_of_the_images(model, tmp_path, capsys, damage, message):
     damage(write_lgg_patient(tmp_path / "in", "A"))
     assert message in failure(capsys, model, tmp_path / "in", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_copy_of_a_patient_is_predicted_once_and_another_of_its_name_is_refused(model, tmp_path, capsys):
+    folder = write_lgg_patient(tmp_path / "in", "A")
+    write_lgg_patient(tmp_path / "in" / "copy", "A")
+    run(model, tmp_path / "in", out=tmp_path / "out")
+    write_lgg_patient(tmp_path / "in" / "more", "A", seed=1)
+    said = failure(capsys, model, tmp_path / "in", out=tmp_path / "out")
+    assert f"more/A: patient id A is already that of {folder}; name one of the two" in said
+    assert [row["patient"] for row in table(tmp_path / "out")] == ["A"]
 
 
 def test_command_names_mistakes_in_its_arguments(model, tmp_path, capsys):

@@ -40,14 +40,14 @@ class MadePatient(Patient):
         seen = masks ^ (rng.random(masks.shape) < 0.05)
         images = np.repeat(np.where(seen, 200, 60).astype(np.uint8)[..., None], 3, axis=3)
         numbers = tuple(range(self.num_slices))
-        return Volume(images=images, masks=masks, numbers=numbers, spacing_mm=self.spacing_mm)
+        return Volume(images=images, masks=masks.astype(np.uint8), numbers=numbers, spacing_mm=self.spacing_mm)
 
     def without(self, paths):
         return self
 
 
 def bright_is_tumour(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return np.where(slices[:, 1] > mean[1], 0.9, 0.2).astype(np.float32)
+    return np.where(slices[:, [1]] > mean[1], 0.9, 0.2).astype(np.float32)
 
 
 def three_patients(spacing_mm: tuple[float, float, float] | None = None) -> list[MadePatient]:
@@ -80,7 +80,7 @@ def test_assessment_has_the_scores_of_evaluate(spacing_mm):
 def test_assessment_measures_distances(spacing_mm):
     for one, patient in zip(found(spacing_mm).scores, three_patients(spacing_mm), strict=True):
         volume = patient.read()
-        expected = surface_distances(volume.images[..., 1] > 100, volume.masks, spacing_mm or (1.0, 1.0, 1.0))
+        expected = surface_distances(volume.images[..., 1] > 100, volume.tumour, spacing_mm or (1.0, 1.0, 1.0))
         assert (one.hd95, one.assd) == (expected.hd95, expected.assd)
         assert one.distance_unit == ("mm" if spacing_mm else "pixels")
 
@@ -89,10 +89,10 @@ def test_assessment_counts_every_slice_and_pixel_once():
     assessment = found()
     assert assessment.detection.num_tumour_slices == 1 + 2 + 3
     assert assessment.detection.num_other_slices == 3
-    pooled = sum(assessment.probabilities, NO_PIXELS)
+    pooled = sum((one["tumour"] for one in assessment.probabilities), NO_PIXELS)
     assert pooled.tumour.sum() == sum(one.true_pixels for one in assessment.scores)
     assert pooled.tumour.sum() + pooled.other.sum() == 9 * 16 * 16
-    assert [counts.dice(0.5) for counts in assessment.probabilities] == [one.dice for one in assessment.scores]
+    assert [one["tumour"].dice(0.5) for one in assessment.probabilities] == [one.dice for one in assessment.scores]
 
 
 def test_assessment_is_the_same_in_parts():
@@ -137,7 +137,7 @@ def test_assessment_without_patients_is_nan():
 
 def test_assess_refuses_the_nan_of_a_diverged_network():
     def diverged(slices, mean, std):
-        return np.full_like(slices[:, 0], math.nan)
+        return np.full_like(slices[:, :1], math.nan)
 
     with pytest.raises(ValueError, match="some probabilities are nan"):
         assess(diverged, three_patients(), settings=SETTINGS)

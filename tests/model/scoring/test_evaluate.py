@@ -32,11 +32,16 @@ def read_bright_half(files: SliceFiles) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bright_is_tumour(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return (slices[:, 1] > mean[1]).astype(np.float32)
+    return (slices[:, [1]] > mean[1]).astype(np.float32)
 
 
 def settings(size: int) -> Settings:
     return Settings(preprocessing=Preprocessing(size=size), channel_names=("pre", "flair", "post"))
+
+
+def scored(predicted, masks, **options):
+    """Return the scores of one region."""
+    return evaluate_patient("A", predicted[None], masks.astype(np.uint8), **options)
 
 
 def test_evaluate_patient_has_the_values_worked_by_hand():
@@ -44,7 +49,7 @@ def test_evaluate_patient_has_the_values_worked_by_hand():
     masks = np.zeros((2, 2, 2), bool)
     probability[0] = 0.6
     masks[0, 0], masks[1, 0, 0] = True, True
-    found = evaluate_patient("A", probability >= 0.6, masks)
+    found = scored(probability >= 0.6, masks)
     assert found.dice == pytest.approx(4 / 7)  # 2 true and 2 false positives, 1 false negative, slices pooled
     assert (found.iou, found.precision) == pytest.approx((2 / 5, 1 / 2))
     assert (found.recall, found.accuracy) == pytest.approx((2 / 3, 5 / 8))
@@ -54,17 +59,17 @@ def test_evaluate_patient_has_the_values_worked_by_hand():
 def test_evaluate_patient_measures_millimetres_where_the_spacing_is_known():
     predicted, masks = np.zeros((2, 2, 6, 8), bool)
     predicted[0, 2, 2], masks[0, 2, 5] = True, True
-    known = evaluate_patient("A", predicted, masks, group="G", spacing_mm=(10.0, 1.0, 2.0), distances=True)
+    known = scored(predicted, masks, group="G", spacing_mm=(10.0, 1.0, 2.0), distances=True)
     assert (known.hd95, known.assd, known.distance_unit) == (6, 6, "mm")  # 3 columns of 2 mm
     assert (known.predicted_ml, known.true_ml, known.group) == (0.02, 0.02, "G")
-    unknown = evaluate_patient("A", predicted, masks, distances=True)
+    unknown = scored(predicted, masks, distances=True)
     assert (unknown.hd95, unknown.assd, unknown.distance_unit) == (3, 3, "pixels")
     assert math.isnan(unknown.true_ml)
     assert unknown.num_pixels == 2 * 6 * 8
 
 
 def test_evaluate_patient_measures_no_distances_unless_asked():
-    found = evaluate_patient("A", np.ones((1, 4, 4), bool), np.ones((1, 4, 4), bool), spacing_mm=(1.0, 1.0, 1.0))
+    found = scored(np.ones((1, 4, 4), bool), np.ones((1, 4, 4), bool), spacing_mm=(1.0, 1.0, 1.0))
     assert math.isnan(found.hd95)
     assert found.distance_unit is None
 
@@ -74,11 +79,11 @@ def test_evaluate_patient_does_not_depend_on_the_order_of_slices(seed):
     rng = np.random.default_rng(seed)
     predicted, masks = rng.random((6, 8, 8)) < 0.6, rng.random((6, 8, 8)) < 0.3
     order = rng.permutation(6)
-    assert evaluate_patient("A", predicted, masks) == evaluate_patient("A", predicted[order], masks[order])
+    assert scored(predicted, masks) == scored(predicted[order], masks[order])
 
 
 def test_evaluate_patient_without_tumour_and_prediction_is_undefined():
-    found = evaluate_patient("A", np.zeros((1, 4, 4), bool), np.zeros((1, 4, 4), bool))
+    found = scored(np.zeros((1, 4, 4), bool), np.zeros((1, 4, 4), bool))
     assert math.isnan(found.dice)
     assert found.accuracy == 1
 
@@ -115,6 +120,6 @@ def test_torch_network_normalises_like_the_training():
     )
     assert unet.training  # a copy was used
     normalised = torch.from_numpy(normalise(images, np.stack([mean] * 2), np.stack([std] * 2)))
-    expected = unet.eval()(normalised).sigmoid().squeeze(1).detach().numpy()
+    expected = unet.eval()(normalised).sigmoid().detach().numpy()
     np.testing.assert_allclose(probability, expected, atol=1e-6)
     assert probability.dtype == np.float32

@@ -84,7 +84,9 @@ def test_notebook_metrics_without_patients_are_nan():
 def test_training_accuracy_is_that_of_all_pixels_together():
     rng = np.random.default_rng(0)
     patients = [[rng.random((slices, 5, 7)) < 0.3 for _ in range(2)] for slices in (2, 9)]
-    figure = training_accuracy([evaluate_patient("P", predicted, masks) for predicted, masks in patients])
+    figure = training_accuracy(
+        [evaluate_patient("P", predicted[None], masks.astype(np.uint8)) for predicted, masks in patients]
+    )
     both = [np.concatenate([patient[which].ravel() for patient in patients]) for which in (0, 1)]
     assert figure.value == pytest.approx(accuracy_score(both[1], both[0]), abs=1e-12)
     assert "on 2 of the patients" in figure.description

@@ -13,13 +13,18 @@ import numpy as np
 import pytest
 
 from data.preprocess import Preprocessing
-from data.readers.nifti_file import read_grid
+from data.readers.volumes.formats import read_volume_file
+from data.readers.volumes.grid import to_grid
 from model.inference.runtime import load_model
 from model.inference.volume import predict_volume
 from model.predict.__main__ import main as predict
 from tests.support.fakes import write_lgg_patient
 from tests.support.hand_model import flair_network
-from tests.support.service import ask, decoded, encoded, image, nifti, post, post_form, write_service_model
+from tests.support.service import ask, decoded, encoded, image, nifti, post, post_form, serving, write_service_model
+
+
+def slices_of(path):
+    return to_grid(path, read_volume_file(path)).values
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", "png"), (".jpg", "png"), (".tif", "tiff")])
@@ -68,10 +73,10 @@ def test_nifti_mask_has_the_geometry_of_its_volume(nifti_port, tmp_path, by_fiel
     answer = nibabel.Nifti1Image.from_bytes(gzip.decompress(reply.body))
     np.testing.assert_array_equal(answer.affine, nibabel.Nifti1Image.from_filename(flair).affine)
     (tmp_path / "mask.nii.gz").write_bytes(reply.body)
-    found = read_grid(tmp_path / "mask.nii.gz", labels=True).values > 0
-    images = np.stack([read_grid(path, labels=False).values for path in (t1, flair)], axis=-1)
+    found = slices_of(tmp_path / "mask.nii.gz") > 0
+    images = np.stack([slices_of(path) for path in (t1, flair)], axis=-1)
     expected = predict_volume(flair_network, images, Preprocessing(size=16)) >= 0.5
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, expected[0])
     assert float(reply.headers["x-tumour-ml"]) == pytest.approx(expected.sum() * 6 / 1000, abs=1e-4)
 
 
@@ -115,10 +120,10 @@ def test_overlays_show_the_channel_that_predict_shows(nifti_port, tmp_path):
         (
             ["a_t1.nii"],
             422,
-            "has 1 NIfTI file.s., but the model takes 2 NIfTI file.s., one for each of t1, flair",
+            "has 1 volume file.s., but the model takes 2 volume file.s., one for each of t1, flair",
         ),
         (["a_t1.nii", "a_t1.nii"], 400, "two files are called a_t1.nii; rename one"),
-        (["a_t1.nii", "a_flair.png"], 400, r"the files are of several kinds \(NIfTI, image\); send files of one kind"),
+        (["a_t1.nii", "a_flair.png"], 400, r"the files are of several kinds \(image, volume\); send files of one kind"),
     ],
 )
 def test_service_never_guesses_the_channel_of_a_nifti_file(nifti_port, tmp_path, names, status, message):
@@ -128,17 +133,30 @@ def test_service_never_guesses_the_channel_of_a_nifti_file(nifti_port, tmp_path,
     assert re.search(message, reply.error)
 
 
+def test_service_takes_words_of_ones_own_for_channels(nifti_port, tmp_path):
+    paths = {name: nifti(tmp_path / f"C_{name}.nii", seed) for seed, name in enumerate(("t1", "flair"))}
+    contents = [path.read_bytes() for path in paths.values()]
+    expected = post_form(nifti_port, ("a", "C_t1.nii", contents[0]), ("b", "C_flair.nii", contents[1]))
+    own = (("a", "C_flair.nii", contents[1]), ("b", "C_pink.nii", contents[0]))
+    assert post_form(nifti_port, *own).status == 422
+    model = write_service_model(tmp_path / "model.onnx", ("t1", "flair"))
+    with serving(model, tmp_path, "--modality", "T1=Pink") as port:
+        reply = post_form(port, *own)
+    assert (reply.status, expected.status) == (200, 200)
+    assert gzip.decompress(reply.body) == gzip.decompress(expected.body)
+
+
 def test_nifti_files_of_two_grids_are_refused(nifti_port, tmp_path):
     one, other = nifti(tmp_path / "a_t1.nii", 0), nifti(tmp_path / "a_flair.nii", 0, (12, 14, 6))
     reply = post_form(nifti_port, *((path.name, path.name, path.read_bytes()) for path in (one, other)))
     assert reply.status == 400
-    assert "a_flair.nii: is 6 x 14 x 12 (slices, rows, columns), but 5 x 14 x 12 is a_t1.nii" in reply.error
+    assert "a_flair.nii: is 6 x 14 x 12 (slices, rows, columns), but a_t1.nii is 5 x 14 x 12" in reply.error
 
 
 def test_concurrent_requests_each_get_their_own_answer(port, model):
     network, settings = load_model(model)
     images = [image(seed, height=10 + seed) for seed in range(24)]
-    expected = [predict_volume(network, one[None], settings.preprocessing)[0] >= 0.5 for one in images]
+    expected = [predict_volume(network, one[None], settings.preprocessing)[0, 0] >= 0.5 for one in images]
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda one: post(port, "a.png", encoded(one, ".png")), images))
     for reply, mask in zip(replies, expected, strict=True):
