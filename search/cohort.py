@@ -1,15 +1,23 @@
 """The patients of one search: read once, checked, and split. The search receives no test patients."""
 
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from data.cache import cached_pack, default_folder
+import numpy as np
+
 from data.errors import BadFiles, DataError, Problem
-from data.pack import Pack, pack_patients
+from data.packing.cache import cached_pack, default_folder
+from data.packing.copies import alike_patients
+from data.packing.pack import Pack, pack_patients
 from data.patient import Patient
+from data.printable import some
 from data.source import find_source
-from data.split import Split, split_patients
+from data.splitting.split import SIDES, Member, Split
 from search.config import SearchConfig
+
+SKIPPING = "repair them, move them away, or give --skip-bad-files"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,31 +44,39 @@ class Cohort:
     skipped: tuple[Problem, ...] = ()
     """Files that cannot be used, and were left out because the config allows it."""
 
+    @property
+    def num_persons(self) -> dict[str, int]:
+        """Number of persons by side, who may have several visits."""
+        sides = {"train": self.train_patients, "val": self.val_patients, "test": self.test_patients}
+        return {side: len({patient.person for patient in patients}) for side, patients in sides.items()}
 
-def read_cohort(config: SearchConfig) -> Cohort:
+
+def read_cohort(config: SearchConfig, *, recorded: Split | None = None) -> Cohort:
     """Return the patients that a config names. Every slice is decoded here, so that no bad file can end a trial later.
 
+    Args:
+        recorded: The split of an experiment that goes on, which is kept.
+
     Raises:
-        DataError: The folder or a file in it cannot be used, or a side would have no patients or no tumour.
+        DataError: The folder or a file in it cannot be used; a side would have no patients or no tumour, or nobody to
+            train on one of the regions; or the patients are not those of the recorded split.
     """
     # All bad files are collected before any is reported.
     found = find_source(config.data, reading=replace(config.reading, skip_bad_files=True), phantom_root=config.out)
     for warning in found.warnings:
         print(f"note: {warning}", file=sys.stderr)
     pack, patients, skipped = _read(found.patients, config, found.skipped)
-    split = split_patients(
-        [patient.id for patient in patients],
-        seed=config.seed,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-    )
+    for note in pack.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if recorded is None:
+        split = _split(patients, pack, config)
+    else:
+        split = recorded
+        _check_same_patients(split, pack, config)
+        _say_torn(split, patients)
     sides = {side: pack.select(getattr(split, side)) for side in ("train", "val", "test")}
     for side in ("train", "val"):
-        if not sides[side].tumour_slices.any():
-            raise DataError(
-                f"none of the {len(sides[side].patient_ids)} patients of side {side!r} has a tumour, but without one "
-                "Dice is undefined: add patients with tumours, or choose another --seed"
-            )
+        _check_tumour(sides[side], side)
     return Cohort(
         format=found.format,
         channel_names=found.name_channels(pack.images.shape[3]),
@@ -75,6 +91,31 @@ def read_cohort(config: SearchConfig) -> Cohort:
         fingerprint=pack.fingerprint,
         skipped=skipped,
     )
+
+
+def _check_tumour(pack: Pack, side: str) -> None:
+    """Check that something can be learned and compared: a tumour, and each of several regions.
+
+    Raises:
+        DataError: No patient of the side has a tumour, or none to train on has a region.
+    """
+    who = f"none of the {len(pack.patient_ids)} patients of side {side!r} has"
+    if not pack.tumour_slices.any():
+        raise DataError(
+            f"{who} a tumour, but without one Dice is undefined: add patients with tumours, or choose another --seed"
+        )
+    present = int(np.bitwise_or.reduce(pack.masks, axis=None))
+    for number, region in enumerate(pack.regions):
+        if present >> number & 1:
+            continue
+        labels = ", ".join(map(str, region.labels))
+        what = f"{who} a voxel of region {region.name} (labels {labels}) at --size {pack.size}"
+        if side == "train":
+            raise DataError(
+                f"{what}: compare --regions with the labels that python -m data.inspect counts, choose another --seed "
+                "or a larger --size, or leave the region out"
+            )
+        print(f"note: {what}, so that its Dice there is 0 or unknown", file=sys.stderr)
 
 
 def _read(
@@ -94,7 +135,8 @@ def _read(
             bad = {problem.path for problem in error.problems}
             patients = tuple(rest for patient in patients if (rest := patient.without(bad)))
     if pack is None or (skipped and not config.reading.skip_bad_files):
-        headline = f"{len(skipped)} file(s) cannot be used; repair them, move them away, or give --skip-bad-files:"
+        remedies = "without them, no patient is left; repair them" if pack is None else SKIPPING
+        headline = f"{len(skipped)} file(s) cannot be used; {remedies}:"
         raise BadFiles(headline, skipped, num_listed=len(skipped))
     return pack, patients, skipped
 
@@ -106,5 +148,64 @@ def _pack(patients: tuple[Patient, ...], config: SearchConfig) -> Pack:
     return cached_pack(patients, config.preprocessing, default_folder(), make) if config.cache else make()
 
 
+def _split(patients: tuple[Patient, ...], pack: Pack, config: SearchConfig) -> Split:
+    """Return the split, and print what a person should know about it."""
+    split, notes = config.splitting.apply(_members(patients, pack), seed=config.seed)
+    for note in (*notes, *_leaks(pack, split, patients)):
+        print(f"note: {note}", file=sys.stderr)
+    return split
+
+
+def _check_same_patients(split: Split, pack: Pack, config: SearchConfig) -> None:
+    was, now = set(split.ids), set(pack.patient_ids)
+    if was != now:
+        parts = [(f"{len(was - now)} are missing", was - now), (f"{len(now - was)} are new", now - was)]
+        raise DataError(
+            f"the patients in {config.data} are not those that {config.name} began with: "
+            f"{' and '.join(f'{text} ({some(sorted(ids))})' for text, ids in parts if ids)}; put the old ones back, or "
+            "begin a new search"
+        )
+
+
+def _say_torn(split: Split, patients: tuple[Patient, ...]) -> None:
+    """Print a note if a recorded split has visits of one person on several sides, as splits by patient had."""
+    sides = defaultdict(set)
+    for side in SIDES:
+        ids = set(getattr(split, side))
+        for patient in patients:
+            if patient.id in ids:
+                sides[patient.person].add(side)
+    if torn := [person for person, own in sides.items() if len(own) > 1]:
+        print(
+            f"note: {len(torn)} person(s) have visits on several sides of this experiment's split ({some(torn)}), "
+            "which inflates its scores; a new search splits by person",
+            file=sys.stderr,
+        )
+
+
+def _members(patients: tuple[Patient, ...], pack: Pack) -> list[Member]:
+    """Return what the split knows about the patients of a pack."""
+    shares = dict(zip(pack.patient_ids, pack.tumour_share.tolist(), strict=True))
+    return [Member(id=one.id, person=one.person, group=one.group, tumour_share=shares[one.id]) for one in patients]
+
+
+def _leaks(pack: Pack, split: Split, patients: tuple[Patient, ...]) -> Iterator[str]:
+    """Yield a warning if patients of different persons and on different sides look alike."""
+    persons = {patient.id: patient.person for patient in patients}
+    sides = {name: side for side in SIDES for name in getattr(split, side)}
+    pairs = [
+        f"{one} ({sides[one]}) and {other} ({sides[other]}), correlation {correlation:.3f}"
+        for one, other, correlation in alike_patients(pack)
+        if sides[one] != sides[other] and persons[one] != persons[other]
+    ]
+    if pairs:
+        yield (
+            f"{len(pairs)} pair(s) of patients on different sides of the split look alike: {some(pairs, most=3)}. If "
+            "they are one person, the scores are too good: say which part of a path is the person by "
+            "--patient-pattern, give --split, or remove the copies"
+        )
+
+
 def _select(patients: tuple[Patient, ...], ids: tuple[str, ...]) -> tuple[Patient, ...]:
-    return tuple(patient for patient in patients if patient.id in ids)
+    wanted = set(ids)
+    return tuple(patient for patient in patients if patient.id in wanted)

@@ -12,7 +12,9 @@ import tyro
 from data.arguments import AtLeast, check_minima
 from data.errors import UserError
 from data.preprocess import Preprocessing
+from data.regions import parse_regions
 from data.source import ReadingOptions
+from data.splitting.options import SplitOptions
 from search.planning.budget import parse_budget
 from search.promotion_options import Promotion
 from search.record.epochs import METRIC
@@ -161,11 +163,7 @@ class SearchConfig:
     project: str = "tumour-search"
     """W&B project of the runs."""
 
-    val_fraction: float = 0.2
-    """Share of the patients on which trials are compared."""
-
-    test_fraction: float = 0.2
-    """Share of the patients that the search never sees. The promoted model is scored on them once."""
+    splitting: Annotated[SplitOptions, tyro.conf.arg(name="")] = field(default_factory=SplitOptions)
 
     seed: int = 0
     """Seed of the split, the searcher, the weights, the order of slices, augmentation and dropout."""
@@ -221,6 +219,7 @@ class SearchConfig:
         """Return what all trials of this search have in common."""
         return SharedSettings(
             in_channels=in_channels,
+            num_regions=len(parse_regions(self.reading.regions, self.reading.labels)),
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             width=self.width,

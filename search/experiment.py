@@ -1,15 +1,17 @@
 """Open the folder of a search, new or resumed, for one writer at a time, and read its options from config.json."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions
+from data.splitting.options import SplitOptions
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cohort import Cohort
 from search.config import SearchConfig
@@ -46,7 +48,12 @@ CHANGEABLE = (
 )
 """Options that may change when a search is resumed. After any other change, its trials could not be compared."""
 
-GROUPS = {"preprocessing": Preprocessing, "reading": ReadingOptions, "promotion": Promotion}
+GROUPS = {
+    "preprocessing": Preprocessing,
+    "reading": ReadingOptions,
+    "splitting": SplitOptions,
+    "promotion": Promotion,
+}
 """Groups of options, by the field of SearchConfig that holds them."""
 
 
@@ -106,6 +113,7 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, kno
             num_channels=cohort.train_pack.num_channels,
             num_slices=cohort.num_slices,
             num_tumour_slices=cohort.num_tumour_slices,
+            num_persons=cohort.num_persons,
             split=cohort.split,
         ),
         provenance=provenance(),
@@ -121,7 +129,7 @@ def recorded_config(folder: Path) -> SearchConfig:
     Raises:
         UserError: There is no experiment, or this version cannot read its config.
     """
-    values = dict(read_experiment(folder).config)
+    values = with_groups(read_experiment(folder).config)
     legal = {field.name for field in fields(SearchConfig)}
     if unknown := sorted(set(values) - legal):
         raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
@@ -159,6 +167,18 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
 def _tuples(values: JsonObject) -> JsonObject:
     """Return the values with tuples in place of the lists that JSON made of them."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def with_groups(values: Mapping[str, Any]) -> JsonObject:
+    """Return the options with those of the split in their group, and with later options of reading at their defaults,
+    where older experiments did not have them yet."""
+    shares = {name: values[name] for name in ("val_fraction", "test_fraction") if name in values}
+    splitting = vars(SplitOptions()) | dict(values.get("splitting", {})) | shares
+    reading = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in vars(ReadingOptions()).items()
+    }
+    groups = {"splitting": splitting, "reading": reading | dict(values.get("reading", {}))}
+    return {name: value for name, value in values.items() if name not in shares} | groups
 
 
 def _before_the_default(values: JsonObject) -> JsonObject:

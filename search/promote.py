@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     config = _parse(argv)
     with sigterm_as_interrupt():
-        cohort = read_cohort(config)
+        cohort = read_cohort(config, recorded=read_experiment(config.folder).data.split)
         check_folds(config, cohort)
         with exclusive_writer(config.folder):
             experiment = read_experiment(config.folder)

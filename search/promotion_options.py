@@ -41,7 +41,7 @@ class Promotion:
     candidate on the validation patients. Final seeds replace it."""
 
     folds: int = 0
-    """Folds, by patient, of the training and validation patients. The configurations of all candidates are trained
+    """Folds, by person, of the training and validation patients. The configurations of all candidates are trained
     again on each fold, and the one that is best over all these patients wins. One that is clearly worse (p < 0.1 by
     Wilcoxon's test) is trained on no further folds. 0: the validation patients decide."""
 

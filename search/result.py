@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.record.epochs import METRIC
 from search.record.experiment_record import read_experiment
 from search.record.files import BEST_FOLDER, METRICS_FILE, REPORT_FILE, STUDY_FILE, TABLE_FILE
 from search.record.model_metrics import ModelMetrics, read_metrics
@@ -50,8 +51,9 @@ class Result:
         """Return a row for each trial, by its id ("t000").
 
         Columns: `state` (COMPLETE, PRUNED, FAILED), `val_dice` (the best epoch's volumetric Dice, mean over validation
-        patients; nan without one), `best_epoch` (0 without one), `epochs` (number trained), `seconds` (of training and
-        validation), one column for each hyperparameter, and `error` (None without one).
+        patients; nan without one), `val_dice_WT` and so on for each of several regions in that epoch, `best_epoch` (0
+        without one), `epochs` (number trained), `seconds` (of training and validation), one column for each
+        hyperparameter, and `error` (None without one).
         """
         import pandas
 
@@ -60,6 +62,7 @@ class Result:
                 "trial": row.id,
                 "state": str(row.state),
                 "val_dice": row.best_dice,
+                **{f"{METRIC}_{name}": dice for name, dice in _regions(row).items()},
                 "best_epoch": row.best_epoch_number,
                 "epochs": len(row.epochs),
                 "seconds": row.seconds,
@@ -69,6 +72,10 @@ class Result:
             for row in self.trials
         ]
         return pandas.DataFrame(rows).set_index("trial") if rows else pandas.DataFrame()
+
+
+def _regions(row: TrialRow) -> dict[str, float]:
+    return row.best_epoch.dice_by_region if row.best_epoch else {}
 
 
 def load(folder: Path | str) -> Result:

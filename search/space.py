@@ -52,6 +52,7 @@ class SharedSettings:
     patience: int
     precision: str
     seed: int
+    num_regions: int = 1
     measure_latency: bool = False
     loader_processes: int = 0
     architecture: str = DEFAULT_ARCHITECTURE

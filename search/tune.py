@@ -55,8 +55,11 @@ def run(config: SearchConfig) -> Result:
     """
     keeper, config = BudgetKeeper(), config.named()
     check_folder(config)
+    if not config.resume:
+        config.splitting.check()
     known = WarmStart() if config.resume else warm_start.gather(config)
-    cohort = read_cohort(config)
+    recorded = read_experiment(config.folder).data.split if config.resume else None
+    cohort = read_cohort(config, recorded=recorded)
     check_folds(config, cohort)
     if config.resume:  # so that a mistake is reported before Ray starts
         check_fingerprint(read_experiment(config.folder), config, cohort)

@@ -12,6 +12,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from data.errors import UserError
+from data.regions import Region, parse_regions
 from search.config import SearchConfig
 from search.experiment import recorded_config
 from search.record.experiment_record import EarlierTrial, WarmStart, read_experiment
@@ -27,7 +28,7 @@ def gather(config: SearchConfig) -> WarmStart:
     """Return the trials and samples that a config's `warm_start` and `try_first` name, as config.json keeps them.
 
     Raises:
-        UserError: An experiment or file cannot be read, or a sample lies outside the space.
+        UserError: An experiment or file cannot be read, segments other regions, or a sample lies outside the space.
     """
     space = SPACES[config.space]
     earlier: list[EarlierTrial] = []
@@ -67,6 +68,11 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[E
     this search's max_epochs, because the learning rate depends on the completed share of the schedule.
     """
     recorded = recorded_config(folder)
+    if _regions(recorded) != _regions(config):
+        raise UserError(
+            f"{folder} segments other regions, so that its Dice cannot be compared with that of this search: leave it "
+            "out of --warm-start"
+        )
     stretch = config.max_epochs / recorded.max_epochs
     found = []
     for row in read_rows(folder / TABLE_FILE):
@@ -80,6 +86,11 @@ def _from_experiment(folder: Path, space: Space, config: SearchConfig) -> list[E
         if len(cost) == len(measured):
             found.append(EarlierTrial(sample=sample, values=values, costs=cost, state=row.state))
     return found
+
+
+def _regions(config: SearchConfig) -> tuple[Region, ...]:
+    regions = parse_regions(config.reading.regions, config.reading.labels)
+    return regions if len(regions) > 1 else ()
 
 
 def _in_space(row: TrialRow, config: SearchConfig, space: Space) -> Sample | None:

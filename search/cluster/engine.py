@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from data.pack import Pack
+from data.packing.pack import Pack
 from search import warm_start
 from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher, leg_config
 from search.cluster.capacity.lane_capacity import open_lane_capacity

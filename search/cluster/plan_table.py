@@ -60,7 +60,10 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
     lines = [("data", f"{config.data} ({cohort.format}), slices of {size} x {size} pixels")]
     for side in sides:
         patients, slices = len(getattr(cohort.split, side)), cohort.num_slices[side]
-        lines.append((side, f"{patients} patients, {slices} slices, {cohort.num_tumour_slices[side]} with tumour"))
+        persons = f" of {num} persons" if 0 < (num := cohort.num_persons[side]) < patients else ""
+        lines.append(
+            (side, f"{patients} patients{persons}, {slices} slices, {cohort.num_tumour_slices[side]} with tumour")
+        )
     lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
     resources = describe_resources(lanes.worker_resources())
     if cohort.skipped:

@@ -7,6 +7,7 @@ from search.compare.experiments import Experiment
 from search.compare.table import Table, by_experiment, names_of
 from search.formatting import DASH, format_duration
 from search.record.experiment_record import LanesRecord
+from search.record.model_metrics import ModelMetrics
 from search.record.trials import best_first, count_states
 from search.report.importance import Importance
 from search.storage.status import wall_seconds
@@ -102,13 +103,22 @@ def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, object]:
     """Return the name, hyperparameters and facts of a winner; an axis that was not searched has its fixed value."""
     best = best_first(experiment.rows)
     if metrics := experiment.metrics:
-        name, sample, said = metrics.name, metrics.sample, {key: getattr(metrics, key) for key in MODEL_FACTS}
+        name, sample, said = metrics.name, metrics.sample, _model_facts(metrics)
     elif best:
         name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch_number}
     else:
         return {}
     values = experiment.hyperparameters(sample)
     return {"winner": name} | {axis: values[axis] for axis in axes} | said
+
+
+def _model_facts(metrics: ModelMetrics) -> dict[str, object]:
+    facts: dict[str, object] = {key: getattr(metrics, key) for key in MODEL_FACTS}
+    if not metrics.region_thresholds:
+        return facts
+    del facts["threshold"]
+    facts.update({f"threshold of {region}": value for region, value in metrics.region_thresholds.items()})
+    return facts
 
 
 def _share(found: Importance | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.compare.experiments import Experiment
+from search.experiment import with_groups
 from search.formatting import DASH
 from search.record.experiment_record import ExperimentRecord
 
@@ -66,7 +67,7 @@ def _differing(records: Sequence[Facts]) -> Differences:
 
 
 def _requested(record: ExperimentRecord) -> Facts:
-    config = {key: value for key, value in record.config.items() if key not in OWN}
+    config = {key: value for key, value in with_groups(record.config).items() if key not in OWN}
     return {
         **_flat(config),
         **_flat({"space": dict(record.space)}),

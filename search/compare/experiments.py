@@ -9,6 +9,7 @@ from pathlib import Path
 from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.printable import printable
+from data.regions import Region, parse_regions
 from data.source import ReadingOptions
 from search.config import SearchConfig
 from search.record.efficiency import Step, best_so_far
@@ -76,6 +77,11 @@ class Experiment:
     def preparation(self) -> tuple[ReadingOptions, Preprocessing]:
         """How slices were read and preprocessed, which the fingerprint of the data also covers."""
         return self.config.reading, self.config.preprocessing
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions that its models segment."""
+        return parse_regions(self.config.reading.regions, self.config.reading.labels)
 
     def hyperparameters(self, sample: Sample) -> dict[str, object]:
         """Return the values of a sample of the space, and those that were fixed in all trials."""

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from model.scoring.scores import ScoreSummary
 from search.compare.differences import lanes_of
@@ -25,11 +26,14 @@ def scores(experiments: Sequence[Experiment]) -> Table:
         "gain over the default configuration": _gain,
         "promoted model, test Dice": lambda one: _mean_of(one.metrics and one.metrics.test),
         "95 % interval": lambda one: one.metrics.test.dice.interval if one.metrics else DASH,
+        **{f"test Dice of {region}": partial(_test_dice_of, region) for region in _regions(experiments)},
         "median test Dice": lambda one: format_score(one.metrics.test.dice.median) if one.metrics else DASH,
         "test patients": lambda one: str(one.metrics.test.num_patients) if one.metrics else DASH,
     }
     notes = ["The median is over the best epochs of all trials. It depends on how early weak trials were stopped."]
-    if len({(one.patients("val"), one.record.data.fingerprint) for one in experiments}) > 1:
+    if len({one.regions for one in experiments}) > 1:
+        notes.append("The experiments segment different regions, so their Dice cannot be compared.")
+    elif len({(one.patients("val"), one.record.data.fingerprint) for one in experiments}) > 1:
         notes.append(
             "The experiments differ in their validation patients or in the preprocessing of slices, so validation Dice "
             "cannot be compared."
@@ -140,6 +144,16 @@ def _best_validation(experiment: Experiment) -> str:
 def _median_validation(experiment: Experiment) -> str:
     dices = [row.best_dice for row in best_first(experiment.rows)]
     return f"{statistics.median(dices):.4f} ({len(dices)} trials)" if dices else DASH
+
+
+def _regions(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the names of the regions that promoted models segment, where there are several."""
+    return list(dict.fromkeys(name for one in experiments if one.metrics for name in one.metrics.test.by_region))
+
+
+def _test_dice_of(region: str, experiment: Experiment) -> str:
+    found = experiment.metrics and experiment.metrics.test.by_region.get(region)
+    return format_score(found["dice"].mean) if found else DASH
 
 
 def _mean_of(scores: ScoreSummary | None) -> str:

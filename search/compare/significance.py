@@ -193,6 +193,8 @@ def _why_not(first: Experiment, second: Experiment) -> str | None:
     without = [one.name for one in (first, second) if one.metrics is None]
     if without:
         return f"no model was promoted in {' and '.join(without)}, so there are no test scores"
+    if max(map(len, (first.regions, second.regions))) > 1 and first.regions != second.regions:
+        return "they segment different regions"
     one, other = first.patients("test"), second.patients("test")
     if one != other:
         return f"their test patients differ: {len(one)} and {len(other)}, {len(one & other)} of them the same"

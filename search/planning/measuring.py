@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data.loaders import num_train_batches
-from data.pack import Pack
+from data.packing.pack import Pack
 from model.segmentation_network import NetworkConfig
 from model.training.train import Halted, train
 from model.training.train_config import TrainConfig

@@ -111,6 +111,7 @@ def default_settings(config: SearchConfig, cohort: Cohort) -> Settings:
         data_format=cohort.format,
         channel_indices=READERS[cohort.format].channel_indices(config.reading.channels),
         grayscale=config.reading.grayscale,
+        regions=cohort.train_pack.regions,
     )
 
 
@@ -135,6 +136,7 @@ def _metrics(
         architectures=tuple(sorted({one.architecture for one in predictor.configs})),
         num_parameters=predictor.num_parameters,
         threshold=settings.threshold,
+        region_thresholds=settings.threshold_by_region,
         component_share=settings.component_share,
         flips=predictor.flips,
         temperature=predictor.temperature,

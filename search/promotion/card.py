@@ -43,6 +43,12 @@ INTENSITIES = {
 }
 """What data/preprocess.py does, by the value of the option."""
 
+LABELS = (
+    "A region that is part of another one is cut to that one. `model.predict` writes labels: of each pixel, one that "
+    "belongs to the regions that it lies in, and to no other if there is such a label."
+)
+"""The last step of a model of several regions."""
+
 UNITS = {"_mm": " (mm)", "_ms": " (ms)", "_pixels": " (pixels)", "_voxels": " (voxels)", "_seconds": " (s)"}
 """The unit of a metric for people, by the end of its name."""
 
@@ -57,11 +63,7 @@ def write_card(
     settings: Settings,
     files: Collection[str],
 ) -> str:
-    """Return the card as Markdown, from the experiment's record, the model's metrics and the table of trials.
-
-    Args:
-        files: Names of the other files in the model's folder.
-    """
+    """Return the card as Markdown; `files` are the names of the other files in the model's folder."""
     reader = READERS.get(experiment.data.format)
     template = _environment().get_template("card.md")
     return template.render(
@@ -79,6 +81,7 @@ def write_card(
         winner=winner,
         rule=_rule(config),
         settings=settings,
+        regions=settings.regions,
         steps=_steps(settings),
         code=_code(settings),
         files={name: meaning for name, meaning in FILES.items() if name in {*files, "card.md", "manifest.json"}},
@@ -178,14 +181,20 @@ def _steps(settings: Settings) -> list[str]:
             preprocessing.normalisation == "unit",
             "Grey levels are divided by 255. The model's file does this, with `mean` 0 and `std` 255.",
         ),
-        (
-            True,
-            "The probability of tumour is resized to the slice's original size. A pixel is tumour where it is at least "
-            f"{settings.threshold:g}.",
-        ),
+        (True, _thresholds(settings)),
         (settings.component_share > 0, f"Components below {settings.component_share:g} of the largest are removed."),
+        (len(settings.regions) > 1, LABELS),
     )
     return [sentence for is_done, sentence in steps if is_done]
+
+
+def _thresholds(settings: Settings) -> str:
+    """Return the step from probabilities to masks, as a sentence or two."""
+    of, inside = "tumour", f"is tumour where it is at least {settings.threshold:g}"
+    if by_region := settings.threshold_by_region:
+        texts = ", ".join(f"{value:g} for {name}" for name, value in by_region.items())
+        of, inside = "each region", f"belongs to a region where it is at least {texts}"
+    return f"The probability of {of} is resized to the slice's original size. A pixel {inside}."
 
 
 def _code(settings: Settings) -> str:

@@ -8,7 +8,7 @@ from search.config import SearchConfig
 from search.promotion.candidates import Candidate
 from search.promotion.ranking import is_worse
 from search.promotion.retraining import NO_TIME_LEFT, Retrainer, Retraining
-from search.record.model_metrics import FinalTraining
+from search.record.final_training import FinalTraining
 
 
 @dataclass(frozen=True, kw_only=True)

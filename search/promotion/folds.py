@@ -1,9 +1,10 @@
-"""A race of the candidates over folds by patient, in which every patient but the test patients counts.
+"""A race of the candidates over folds by person, in which every patient but the test patients counts.
 
 The validation patients are few, and the search has looked at them many times. So the configurations of the candidates
 are trained again on each fold, until it is clear that one is worse than the leader.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from data.errors import UserError
-from data.split import in_hash_order
+from data.splitting.split import in_hash_order
 from model.scoring.summary import summarise
 from search.cohort import Cohort
 from search.config import SearchConfig
@@ -26,16 +27,16 @@ WilcoxonPruner does. With fewer than four patients, no difference is as clear.""
 
 
 def check_folds(config: SearchConfig, cohort: Cohort) -> None:
-    """Check, before anything is trained, that every fold has a patient.
+    """Check, before anything is trained, that every fold has a person.
 
     Raises:
-        UserError: There are more folds than patients.
+        UserError: There are more folds than persons.
     """
-    num_patients = len(cohort.train_patients) + len(cohort.val_patients)
-    if config.promotion.folds > num_patients:
+    num_persons = len({patient.person for patient in (*cohort.train_patients, *cohort.val_patients)})
+    if config.promotion.folds > num_persons:
         raise UserError(
-            f"folds is {config.promotion.folds}, but there are {num_patients} training and validation patients: give "
-            "at most as many"
+            f"folds is {config.promotion.folds}, but there are {num_persons} persons to train and validate on: give at "
+            "most as many"
         )
 
 
@@ -85,10 +86,13 @@ def _train_fold(
         failures: Gets the reason of each training that failed.
     """
     config, count = retrainer.config, retrainer.config.promotion.folds
-    held_out = tuple(in_hash_order(retrainer.patients, seed=config.seed)[number - 1 :: count])
+    persons = in_hash_order({one.person for one in retrainer.patients.values()}, seed=config.seed)
+    out = set(persons[number - 1 :: count])
+    held_out = tuple(name for name, one in retrainer.patients.items() if one.person in out)
+    names = hashlib.sha256("/".join(sorted(held_out)).encode(errors="surrogateescape")).hexdigest()[:8]
     wanted = {
         one.name: Retraining(
-            name=f"{one.row.id}-fold{number}of{count}",
+            name=f"{one.row.id}-fold{number}of{count}-{names}",
             row=one.row,
             seed=config.seed,
             epochs=config.max_epochs,

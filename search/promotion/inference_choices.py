@@ -8,6 +8,7 @@ temperature changes probabilities but hardly any mask; it is kept if it lowers t
 validation pixels by at least one percent.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ import torch
 from data.patient import Patient
 from model.export.predictor import Predictor, torch_network
 from model.inference.volume import Network, predict_volume, to_masks
-from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, best_threshold, count_probabilities
+from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, best_threshold, count_by_region
 from model.scoring.evaluate import evaluate_patient
 from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
@@ -31,6 +32,9 @@ MIN_PATIENTS = 3
 """Minimum number of patients with a Dice; a standard error over fewer says nothing."""
 
 DEFAULT_THRESHOLD = 0.5
+
+PatientCounts = dict[str, ProbabilityCounts]
+"""The histograms of a patient's pixels, by the name of the region."""
 
 COMPONENT_SHARE = 0.2
 """Components smaller than this share of the largest are removed. From 0.05 to 0.3 the gain was about the same."""
@@ -51,12 +55,26 @@ def choose_inference(
     temperature = calibration.value if calibration.kept else 1.0
     if temperature != 1:
         counts = _count(Predictor(networks, flips=mirror.kept, temperature=temperature), settings, patients, device)
-    best, _ = best_threshold(counts)
-    cut = _compare_dices("threshold", best, _dices(counts), _dices(counts, best))
-    settings = replace(settings, threshold=best if cut.kept else DEFAULT_THRESHOLD)
-    predictor = Predictor(networks, flips=mirror.kept, temperature=temperature, threshold=settings.threshold)
+    settings, cuts = _choose_thresholds(counts, settings)
+    predictor = Predictor(networks, flips=mirror.kept, temperature=temperature, threshold=settings.thresholds)
     settings, component = choose_components(predictor, settings, patients, device)
-    return predictor, settings, (mirror, calibration, cut, component)
+    return predictor, settings, (mirror, calibration, *cuts, component)
+
+
+def _choose_thresholds(
+    counts: Sequence[PatientCounts], settings: Settings
+) -> tuple[Settings, tuple[InferenceChoice, ...]]:
+    """Return the settings with a threshold for each region, and what was tried."""
+    cuts, chosen = [], []
+    for region in settings.regions:
+        own = [{region.name: one[region.name]} for one in counts]
+        best, _ = best_threshold([one[region.name] for one in counts])
+        name = "threshold" if len(settings.regions) == 1 else f"threshold of {region.name}"
+        cuts.append(_compare_dices(name, best, _dices(own), _dices(own, best)))
+        chosen.append(best if cuts[-1].kept else DEFAULT_THRESHOLD)
+    if len(chosen) == 1:
+        return replace(settings, threshold=chosen[0]), tuple(cuts)
+    return replace(settings, region_thresholds=tuple(chosen)), tuple(cuts)
 
 
 def choose_components(
@@ -73,17 +91,20 @@ def choose_components(
 
 def _count(
     predictor: Predictor, settings: Settings, patients: Sequence[Patient], device: torch.device
-) -> list[ProbabilityCounts]:
-    """Return how often each probability is predicted inside and outside the tumour, patient by patient."""
+) -> list[PatientCounts]:
+    """Return how often each probability is predicted inside and outside each region, patient by patient."""
     network, counts = torch_network(predictor, device), []
     for patient in patients:
         volume = patient.read()
-        counts.append(count_probabilities(predict_volume(network, volume.images, settings.preprocessing), volume.masks))
+        probability = predict_volume(network, volume.images, settings.preprocessing)
+        counts.append(count_by_region(probability, volume.masks, settings.regions))
     return counts
 
 
-def _dices(counts: Sequence[ProbabilityCounts], threshold: float = DEFAULT_THRESHOLD) -> list[float]:
-    return [one.dice(threshold) for one in counts]
+def _dices(counts: Sequence[PatientCounts], threshold: float = DEFAULT_THRESHOLD) -> list[float]:
+    """Return each patient's mean Dice over the regions for which it is defined; nan if it is for none."""
+    by_region = np.array([[region.dice(threshold) for region in one.values()] for one in counts])
+    return [float(np.mean(dices[np.isfinite(dices)])) if np.isfinite(dices).any() else math.nan for dices in by_region]
 
 
 def _compare_dices(
@@ -113,8 +134,8 @@ def _compare_dices(
     )
 
 
-def _calibrate(counts: Sequence[ProbabilityCounts]) -> InferenceChoice:
-    total = sum(counts, NO_PIXELS)
+def _calibrate(counts: Sequence[PatientCounts]) -> InferenceChoice:
+    total = sum((region for one in counts for region in one.values()), NO_PIXELS)
     temperature = total.fit_temperature()
     before, after = (total.negative_log_likelihood(one) for one in (1.0, temperature))
     return InferenceChoice(
@@ -134,5 +155,5 @@ def _small_components(network: Network, settings: Settings, patients: Sequence[P
         probability = predict_volume(network, volume.images, settings.preprocessing)
         for share in dices:
             masks = to_masks(probability, replace(settings, component_share=share))
-            dices[share].append(evaluate_patient(patient.id, masks, volume.masks).dice)
+            dices[share].append(evaluate_patient(patient.id, masks, volume.masks, regions=settings.regions).dice)
     return _compare_dices("component_share", COMPONENT_SHARE, *dices.values(), unless_worse=True)

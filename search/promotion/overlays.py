@@ -7,6 +7,7 @@ import numpy as np
 
 from data.patient import Patient
 from data.readers.images import write_image
+from data.regions import decode
 from model.inference.volume import Network, predict_volume, to_masks
 from model.overlay import draw_panel, overlay_levels
 from model.scoring.scores import PatientScore
@@ -42,14 +43,14 @@ def draw_test_patients(
 def _draw(network: Network, patient: Patient, path: Path, settings: Settings) -> None:
     volume = patient.read()
     predicted = to_masks(predict_volume(network, volume.images, settings.preprocessing), settings)
-    chosen = _choose_slices(volume.masks | predicted)
+    chosen = _choose_slices(volume.tumour | predicted.any(0))
     captions = [f"slice {volume.numbers[index]}" for index in chosen]
     write_image(
         path,
         draw_panel(
             overlay_levels(volume.images, settings.channel_names)[chosen],
-            predicted[chosen],
-            volume.masks[chosen],
+            predicted[:, chosen].swapaxes(0, 1),
+            decode(volume.masks[chosen], len(settings.regions)).swapaxes(0, 1),
             captions=captions,
         ),
     )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from data.atomic import write
-from data.pack import Pack, join_packs
+from data.packing.pack import Pack, join_packs
 from data.patient import Patient
 from model.segmentation_network import NetworkConfig
 from model.settings import Settings

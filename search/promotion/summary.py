@@ -28,6 +28,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, con
         *([f"Gain        {metrics.gain_sentence}"] if metrics.gain else []),
         f"Test Dice   {dice.mean:.4f} (95 % interval {dice.interval}, median {dice.median:.4f}) "
         f"over {test.num_patients} patients that the search never saw",
+        *_regions(metrics),
         f"Model       {best / 'model.onnx'} (its probabilities differ from the network's by at most "
         f"{metrics.parity.max_probability_difference:.1g})",
         f"Card        {best / 'card.md'}",
@@ -54,9 +55,18 @@ def _bucket(folder: Path) -> list[str]:
     return [f"Bucket      {display_folder(folder)}/; to download it: {command}"]
 
 
+def _regions(metrics: ModelMetrics) -> list[str]:
+    """Return the Dice of each of several regions, as one line."""
+    dices = (
+        f"{name} {found['dice'].mean:.4f} ({found['dice'].interval})" for name, found in metrics.test.by_region.items()
+    )
+    return [f"By region   {', '.join(dices)}"] if metrics.test.by_region else []
+
+
 def _choices(metrics: ModelMetrics) -> str:
     """Return how the model predicts, as it was chosen on the validation patients."""
-    parts = [f"threshold {_short(metrics.threshold)}"]
+    parts = [f"threshold {_short(value)} for {name}" for name, value in metrics.region_thresholds.items()]
+    parts = parts or [f"threshold {_short(metrics.threshold)}"]
     parts += ["averaged over mirror images"] if metrics.flips else []
     parts += [f"components from {_short(metrics.component_share)} of the largest on"] if metrics.component_share else []
     parts += [f"temperature {_short(metrics.temperature)}"] if metrics.temperature != 1 else []

@@ -80,6 +80,12 @@ class EpochMetrics:
         """Whether its validation Dice is finite."""
         return math.isfinite(self.val_dice)
 
+    @property
+    def dice_by_region(self) -> dict[str, float]:
+        """The validation Dice of each of several regions by its name; empty if there is one."""
+        prefix = f"{METRIC}_"
+        return {name.removeprefix(prefix): value for name, value in self.others.items() if name.startswith(prefix)}
+
     def value(self, name: str) -> float | None:
         """Return the metric with this name; None if it was not measured."""
         return getattr(self, name) if name in _NAMES else self.others.get(name)

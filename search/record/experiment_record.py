@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.atomic import write
 from data.errors import UserError
-from data.split import Split
+from data.splitting.split import Split
 from search.record.codec import JsonObject, check_version, from_json, to_json
 from search.record.files import CONFIG_FILE
 from search.record.provenance import Provenance
@@ -37,6 +37,9 @@ class DataRecord:
 
     num_tumour_slices: Mapping[str, int] = field(default_factory=dict)
     """Number of slices with tumour by side."""
+
+    num_persons: Mapping[str, int] = field(default_factory=dict)
+    """Number of persons by side, who may have several visits; empty in files that do not record it yet."""
 
     skipped: tuple[str, ...] = ()
     """Files that could not be used, and why."""

@@ -13,6 +13,7 @@ from data.errors import UserError
 from model.export.parity import Parity
 from model.scoring.scores import AssessmentSummary, PatientScore, ScoreSummary
 from search.record.codec import JsonObject, check_version, from_json, to_json, without_nan
+from search.record.final_training import FinalTraining
 from search.record.gain import GainRecord
 from search.record.trials import Sample
 
@@ -73,12 +74,15 @@ def _nest_metrics(values: Any) -> Any:
         return values
     if "dice" not in values:
         raise ValueError("dice is missing")
-    return values | {"by_metric": {name: value for name, value in values.items() if isinstance(value, dict)}}
+    flat = {name: value for name, value in values.items() if isinstance(value, dict) and name != "by_region"}
+    return values | {"by_metric": flat}
 
 
 def _flatten_metrics(summary: ScoreSummary, to_json: SerializerFunctionWrapHandler) -> JsonObject:
     unit = {"distance_unit": summary.distance_unit} if summary.distance_unit else {}
-    return {"num_patients": summary.num_patients, **to_json(summary)["by_metric"], **unit}
+    values = to_json(summary)
+    regions = {"by_region": values["by_region"]} if summary.by_region else {}
+    return {"num_patients": summary.num_patients, **values["by_metric"], **unit, **regions}
 
 
 StoredSummary: TypeAlias = Annotated[ScoreSummary, BeforeValidator(_nest_metrics), WrapSerializer(_flatten_metrics)]
@@ -123,35 +127,6 @@ class CrossValidationRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinalTraining:
-    """The trainings of the winning configuration on all training and validation patients."""
-
-    num_patients: int
-    epochs: int
-    networks: tuple[str, ...]
-    """Names of the networks that are the model; empty if all were left out, and the winner's own network is the model.
-    """
-
-    left_out: tuple[str, ...] = ()
-    """For each network that was left out, a sentence that gives the reason."""
-
-    not_begun: tuple[str, ...] = ()
-    """Names of those among them that were not trained, because the budget had no time left for them."""
-
-    @property
-    def sentence(self) -> str:
-        """What a reader needs to know about it."""
-        names = len(self.networks)
-        if not names:
-            return "No network of the final trainings was used, so the winner's own network is the model"
-        networks = "is one network" if names == 1 else f"is the average of {names} networks"
-        return (
-            f"The model {networks} with the winning configuration, trained for {self.epochs} epochs on all "
-            f"{self.num_patients} training and validation patients"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class ModelMetrics:
     """The content of best/metrics.json."""
 
@@ -176,6 +151,9 @@ class ModelMetrics:
     """Parameters of all networks together."""
 
     threshold: float
+    region_thresholds: Mapping[str, float] = field(default_factory=dict)
+    """The threshold of each of several regions by its name; empty if there is one."""
+
     component_share: float
     """Components smaller than this share of a patient's largest one are removed. Files from before 2026-12 have
     `largest_component` instead, where true stands for 1."""

@@ -1,11 +1,13 @@
 """Figures of the trials and the model: learning curves, best Dice so far, Pareto fronts, reliability."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from search.formatting import format_value
+from model.overlay import REGION_COLOURS
+from search.formatting import format_score, format_value
 from search.record.efficiency import Step, best_so_far
 from search.record.model_metrics import ModelMetrics
 from search.record.objectives import OBJECTIVES, costs, pareto_front
@@ -62,6 +64,42 @@ def learning_curves(rows: Sequence[Trial], promoted: str | None) -> Figure | Non
         alt=f"Learning curves of {len(scored)} trials. {top.id} reaches {top.best_dice:.4f} at epoch "
         f"{top.best_epoch_number}. The table of trials has the numbers.",
         note="Mean Dice over the validation patients after every epoch. Trials that were stopped early are grey.",
+    )
+
+
+def region_curves(rows: Sequence[Trial], promoted: str | None) -> Figure | None:
+    """Return a figure of the validation Dice of each region in the promoted, or else the best, trial; None with one
+    region."""
+    scored = [row for row in rows if row.best_epoch]
+    top = next((row for row in scored if row.id == promoted), None) or max(
+        scored, key=lambda row: row.best_dice, default=None
+    )
+    names = list(top.epochs[0].dice_by_region) if top else []
+    if not top or not names:
+        return None
+    figure = go.Figure()
+    values = {name: [epoch.dice_by_region.get(name, math.nan) for epoch in top.epochs] for name in names}
+    for name, colour in zip(names, REGION_COLOURS, strict=False):
+        figure.add_trace(
+            go.Scatter(
+                x=[epoch.epoch for epoch in top.epochs],
+                y=values[name],
+                mode="lines+markers",
+                name=name,
+                line={"color": f"rgb{colour}", "width": 2.5},
+            )
+        )
+    best = ", ".join(
+        f"{name} {format_score(max(filter(math.isfinite, found), default=math.nan))}" for name, found in values.items()
+    )
+    return Figure(
+        id="region_curves",
+        title=f"Validation Dice of each region in {top.id}",
+        plot=styled(figure, "epoch", "validation Dice", legend=True).update_layout(
+            height=360, xaxis=whole_numbers(top.epochs[-1].epoch)
+        ),
+        alt=f"Learning curves of the regions in {top.id}; the highest Dice of each is {best}.",
+        note="Mean Dice over the validation patients after every epoch. The search maximises the mean over regions.",
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from data.atomic import write
+from model.overlay import REGION_COLOURS, as_hex
 from search.formatting import DASH
 from search.record.codec import JsonObject
 from search.record.files import REPORT_FILE
@@ -17,7 +18,7 @@ from search.record.trial_errors import headline
 from search.record.trials import State, best_first
 from search.report.axes import read_axes
 from search.report.budget import budget_line
-from search.report.figures import best_figures, learning_curves, pareto_fronts, reliability
+from search.report.figures import best_figures, learning_curves, pareto_fronts, region_curves, reliability
 from search.report.importance import importance_figure, importances, needed_trials
 from search.report.notes import notes_for_reader
 from search.report.rungs import RungSummary, read_rungs, rungs_figure
@@ -110,6 +111,7 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
         pictures=_pictures(snapshot),
         files={name: meaning for name, meaning in FILES.items() if (snapshot.folder / name).exists()},
         metric_names=METRIC_NAMES,
+        region_colours=[as_hex(colour) for colour in REGION_COLOURS],
         headline=headline,
         label_of=label_of,
         dash=DASH,
@@ -142,7 +144,7 @@ def _figures(
     promoted = metrics.trial if metrics else None
     fronts = pareto_fronts(rows, snapshot.config.objective, promoted)
     return {
-        "dice": [*fronts, *_present(learning_curves(rows, promoted))],
+        "dice": [*fronts, *_present(learning_curves(rows, promoted)), *_present(region_curves(rows, promoted))],
         "best": best_figures(rows),
         "space": _space_figures(snapshot),
         "rungs": _present(rungs_figure(rungs)),

@@ -1,10 +1,11 @@
 """The report's table of trials. A column is one entry of `_columns`."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from search.formatting import DASH, format_value
+from search.formatting import DASH, format_score, format_value
 from search.record.trial_errors import headline
 from search.record.trials import Trial, best_first
 from search.report.snapshot import label_of
@@ -60,6 +61,7 @@ def trials_table(rows: Sequence[Trial], axes: Sequence[str], default_trial: int 
 
 def _columns(rows: Sequence[Trial], axes: Sequence[str], default_trial: int | None) -> list[Column]:
     costs = {name: label for name, label in COSTS.items() if any(_cost(row, name) is not None for row in rows)}
+    regions = dict.fromkeys(name for row in rows if row.best_epoch for name in row.best_epoch.dice_by_region)
     return [
         Column(label="trial", text=lambda row: row.id + " (default)" * (row.number == default_trial)),
         Column(label="state", text=label_of, style="word"),
@@ -68,6 +70,7 @@ def _columns(rows: Sequence[Trial], axes: Sequence[str], default_trial: int | No
             text=lambda row: f"{row.best_dice:.4f}" if row.best_epoch else DASH,
             sort_value=lambda row: row.best_dice,
         ),
+        *(Column(label=f"Dice of {name}", text=_region_text(name)) for name in regions),
         Column(label="at epoch", text=lambda row: str(row.best_epoch.epoch) if row.best_epoch else DASH),
         Column(label="epochs", text=lambda row: str(len(row.epochs))),
         Column(label="seconds", text=lambda row: f"{row.seconds:.1f}", sort_value=lambda row: row.seconds),
@@ -88,6 +91,11 @@ def _cell(column: Column, row: Trial) -> Cell:
 
 def _cost(row: Trial, name: str) -> float | None:
     return row.best_epoch.value(name) if row.best_epoch else None
+
+
+def _region_text(name: str) -> Callable[[Trial], str]:
+    """Return a function for the Dice of a region in the epoch whose mean over regions is best."""
+    return lambda row: format_score(row.best_epoch.dice_by_region.get(name, math.nan)) if row.best_epoch else DASH
 
 
 def _cost_text(name: str) -> Callable[[Trial], str]:

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 from tyro.constructors import PrimitiveConstructorSpec
 
 from data.atomic import write
-from data.cache import default_folder
 from data.errors import UserError
+from data.packing.cache import default_folder
 from search.storage.bucket import check_uri, open_bucket
 from search.storage.storage_path import StoragePath, local_path
 

@@ -50,7 +50,7 @@ class Tracking:
     """What the config of every run says about the search."""
 
     left_out: tuple[str, ...] = ("loader_processes",)
-    """Settings that the config of a run does not say: they depend on the machine, or are not known."""
+    """Settings that the config of a run does not say: they depend on the machine, or are not known; and one region."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +138,16 @@ def tracking_of(config: SearchConfig) -> Tracking:
     data = read_experiment(config.folder).data
     facts = {"experiment": config.name, "fingerprint": data.fingerprint[:16], "size": config.preprocessing.size}
     facts |= {name: getattr(config, name) for name in ("space", "searcher", "scheduler", "workers_per_trial")}
+    settings = config.shared_settings(data.num_channels or 1)
+    silent = {"in_channels": not data.num_channels, "num_regions": settings.num_regions == 1}
     return Tracking(
         mode=config.tracking,
         project=config.project,
         group=config.name,
         folder=config.folder.resolve(),  # W&B's service process has a working directory of its own
-        settings=config.shared_settings(data.num_channels or 1),
+        settings=settings,
         facts=facts,
-        left_out=Tracking.left_out if data.num_channels else (*Tracking.left_out, "in_channels"),
+        left_out=(*Tracking.left_out, *(name for name, is_left_out in silent.items() if is_left_out)),
     )
 
 

@@ -26,13 +26,13 @@ from pathlib import Path
 import torch
 import tyro
 
-from data.cache import cached_pack, default_folder
 from data.errors import UserError
-from data.pack import Pack, pack_patients
+from data.packing.cache import cached_pack, default_folder
+from data.packing.pack import Pack, pack_patients
 from data.patient import Patient
 from data.preprocess import Preprocessing
 from data.source import Source, find_source
-from data.split import in_hash_order
+from data.splitting.split import in_hash_order
 from model.segmentation_network import NetworkConfig
 from model.settings import Settings
 from model.training.train import train

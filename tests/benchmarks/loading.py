@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from data.augment import Augment, AugmentConfig, build_augment
 from data.errors import UserError
 from data.loaders import epoch_slices
-from data.pack import Pack, pack_patients
+from data.packing.pack import Pack, pack_patients
 from data.patient import SliceFiles, SlicePatient
 from data.preprocess import Preprocessing, fit_image, fit_mask
 from data.source import find_source

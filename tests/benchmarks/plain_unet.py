@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from data.pack import pack_patients
+from data.packing.pack import pack_patients
 from data.preprocess import Preprocessing
 from data.source import find_source
 from model.export.predictor import Predictor, torch_network

@@ -144,7 +144,7 @@ def _dice(result: EpochResult, batch_size: int) -> list[float | None]:
     if result.failure:
         return [None] * len(_task.judged_pack.patient_ids)
     counts = count_by_patient(result.state.network, _task.judged_pack, find_device("auto"), batch_size)
-    return [round(one, 4) if math.isfinite(one) else None for one in metrics.METRICS["dice"](counts).tolist()]
+    return [round(one, 4) if math.isfinite(one) else None for one in metrics.METRICS["dice"](counts[:, 0]).tolist()]
 
 
 def _join(

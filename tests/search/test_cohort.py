@@ -1,18 +1,24 @@
 """The cohort: read from any layout, split by patient, with no test patient where a trial could see it."""
 
+import json
 import logging
 import pickle
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from data import cache
 from data.errors import BadFiles, DataError
-from data.pack import pack_patients
+from data.packing import cache
+from data.packing.pack import pack_patients
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions
-from data.split import split_patients
+from data.splitting.options import SplitOptions
+from data.splitting.split import Member, Split, split_patients
 from search import cohort as cohort_module
 from search.cohort import read_cohort
 from search.config import SearchConfig
@@ -29,6 +35,8 @@ from tests.support.sources import (
     write_brats,
     write_folder,
     write_lgg,
+    write_nifti,
+    write_tiff,
 )
 
 WRITERS = {"lgg": write_lgg, "folder": write_folder, "nifti": write_brats}
@@ -54,6 +62,9 @@ def decoded(monkeypatch):
     return calls
 
 
+MEMBERS = [Member(id=patient, person=patient) for patient in PATIENTS]  # whose tumours are of one size
+
+
 def config_of(tmp_path, layout="lgg", *, cache=False, seed=0, preprocessing=None, **reading):
     source = tmp_path / layout
     if not source.exists():
@@ -74,7 +85,7 @@ def test_a_cohort_of_any_layout_holds_every_slice_on_its_side(tmp_path, layout):
     assert cohort.format == layout
     assert cohort.skipped == ()
     assert_slices(cohort, ALL)
-    assert cohort.split == split_patients(PATIENTS, seed=0)
+    assert cohort.split == split_patients(MEMBERS, seed=0)
     sides = {side: getattr(cohort.split, side) for side in ("train", "val", "test")}
     expected = {side: 3 * len(ids) for side, ids in sides.items()}
     assert cohort.num_slices == cohort.num_tumour_slices == expected
@@ -115,6 +126,24 @@ def test_the_fingerprint_is_of_the_pixels_and_of_the_preprocessing(tmp_path):
     assert read_cohort(config_of(tmp_path, preprocessing=other)).fingerprint != first.fingerprint
     tifffile.imwrite(tmp_path / "lgg/P0/P0_1_mask.tif", mask_of("P0", 2))
     assert read_cohort(config_of(tmp_path)).fingerprint != first.fingerprint
+
+
+def test_a_region_that_nobody_has_is_refused_and_labels_of_no_region_are_said(tmp_path, capsys):
+    with pytest.raises(
+        DataError, match=r"^none of the \d patients of side 'train' has a voxel of region ET \(labels 4\)"
+    ):
+        read_cohort(config_of(tmp_path, "nifti", regions=("WT=3", "ET=4")))
+    write_nifti(tmp_path / "nifti/P0/P0_seg.nii.gz", np.stack([mask_of("P0", number) // 51 for number in NUMBERS]))
+    read_cohort(config_of(tmp_path, "nifti", regions=("WT=3", "TC=3")))
+    assert "label(s) 5 of segmentations are in no region, and count as no tumour" in capsys.readouterr().err
+
+
+def test_a_recorded_split_by_patient_is_kept_with_a_warning(tmp_path, capsys):
+    split = read_cohort(config_of(tmp_path)).split
+    assert read_cohort(config_of(tmp_path), recorded=split).split == split
+    assert "visits on several sides" not in capsys.readouterr().err
+    assert read_cohort(config_of(tmp_path, patient_pattern="(P)"), recorded=split).split == split
+    assert "1 person(s) have visits on several sides of this experiment's split (P)" in capsys.readouterr().err
 
 
 def test_options_reach_the_pack(tmp_path):
@@ -166,7 +195,7 @@ def test_patients_that_are_skipped_are_not_split(tmp_path):
     config = config_of(tmp_path, "nifti", skip_bad_files=True)
     (tmp_path / "nifti" / "P2" / "P2_t1.nii.gz").write_bytes(b"")
     cohort = read_cohort(config)
-    assert cohort.split == split_patients([patient for patient in PATIENTS if patient != "P2"], seed=0)
+    assert cohort.split == split_patients([member for member in MEMBERS if member.id != "P2"], seed=0)
     assert "P2" not in {patient.id for patient in (*cohort.val_patients, *cohort.test_patients)}
 
 
@@ -228,3 +257,71 @@ def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, own_cache, decode
     assert len(decoded) == 2
     assert second.fingerprint == first.fingerprint
     assert_slices(second, ALL)
+
+
+def copy_patient(source, old, new, noise=0):
+    """Write the patient `old` again as `new`, with grey levels that differ by up to `noise`."""
+    (source / new).mkdir()
+    for number in NUMBERS:
+        image = image_of(old, number).astype(int)
+        image += np.random.default_rng(number).integers(-noise, noise + 1, image.shape)
+        write_tiff(source / new / f"{new}_{number}.tif", image.clip(0, 255).astype(np.uint8))
+        write_tiff(source / new / f"{new}_{number}_mask.tif", mask_of(old, number))
+
+
+def test_visits_of_a_person_are_on_one_side(tmp_path, capsys):
+    for seed in range(8):
+        config = config_of(tmp_path / str(seed), seed=seed)
+        for patient in PATIENTS:
+            copy_patient(Path(config.data), patient, f"{patient}_visit_2", noise=9)
+        cohort = read_cohort(config)
+        for ids in (cohort.split.train, cohort.split.val, cohort.split.test):
+            assert {patient.removesuffix("_visit_2") for patient in ids} & set(PATIENTS) <= set(ids)
+        assert len(cohort.split.ids) == 10
+    notes = capsys.readouterr().err
+    assert "10 of 10 patients are visits of 5 persons, such as P0, P0_visit_2" in notes
+    assert "look alike" not in notes
+
+
+def test_copies_on_two_sides_are_named(tmp_path, capsys):
+    config = config_of(tmp_path)
+    copy_patient(Path(config.data), "P3", "Q", noise=9)
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["P0", "P3", "P4"], "val": ["P1"], "test": ["P2", "Q"]}))
+    read_cohort(replace(config, splitting=SplitOptions(split=str(tmp_path / "split.json"))))
+    assert re.search(
+        r"note: 1 pair\(s\) of patients on different sides of the split look alike: P3 \(train\) and Q \(test\), "
+        r"correlation 0\.99\d\. If they are one person",
+        capsys.readouterr().err,
+    )
+
+
+def test_a_pattern_says_who_is_one_person(tmp_path):
+    config = config_of(tmp_path, patient_pattern="^(P[0-2]|P)")
+    cohort = read_cohort(config)
+    assert {patient.id: patient.person for patient in (*cohort.train_patients, *cohort.val_patients)}.items() <= {
+        ("P0", "P0"),
+        ("P1", "P1"),
+        ("P2", "P2"),
+        ("P3", "P"),
+        ("P4", "P"),
+    }
+    assert any({"P3", "P4"} <= set(ids) for ids in (cohort.split.train, cohort.split.val, cohort.split.test))
+
+
+def test_a_split_from_a_file_wins(tmp_path):
+    config = config_of(tmp_path)
+    (tmp_path / "split.csv").write_text("id,split\nP4,test\nP3,val\n")
+    cohort = read_cohort(replace(config, splitting=SplitOptions(split=str(tmp_path / "split.csv"))))
+    assert cohort.split == Split(train=("P0", "P1", "P2"), val=("P3",), test=("P4",))
+
+
+def test_a_recorded_split_is_kept_and_other_patients_are_refused(tmp_path):
+    recorded = Split(train=("P4", "P3", "P2"), val=("P1",), test=("P0",))
+    config = config_of(tmp_path)
+    assert read_cohort(config, recorded=recorded).split == recorded
+    copy_patient(Path(config.data), "P3", "Q", noise=99)
+    with pytest.raises(DataError, match=r"are not those that .* began with: 1 are new \(Q\); put the old ones back"):
+        read_cohort(config, recorded=recorded)
+    shutil.rmtree(Path(config.data) / "P0")
+    with pytest.raises(DataError, match=r"began with: 1 are missing \(P0\) and 1 are new \(Q\)"):
+        read_cohort(config, recorded=recorded)

@@ -13,6 +13,7 @@ import pytest
 
 from data.errors import UserError
 from data.preprocess import Preprocessing
+from data.splitting.options import SplitOptions
 from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.experiment import (
@@ -119,6 +120,7 @@ def test_open_experiment_writes_what_it_yields(tmp_path):
         "num_channels": 3,
         "num_slices": {"train": 2, "val": 1, "test": 1},
         "num_tumour_slices": {"train": 1, "val": 1, "test": 0},
+        "num_persons": {"train": 0, "val": 0, "test": 0},
         "split": {"train": ["A", "B"], "val": ["C"], "test": ["D"]},
     }
     assert written["known"] == {"earlier": [], "first": [{"depth": 3}]}
@@ -275,7 +277,9 @@ def test_check_changes_accepts_what_may_change(tmp_path):
     ],
 )
 def test_check_changes_refuses_what_would_compare_other_things(tmp_path, name, value, before):
-    changes = {"preprocessing": Preprocessing(size=value)} if name == "size" else {name: value}
+    groups = {"size": ("preprocessing", Preprocessing), "val_fraction": ("splitting", SplitOptions)}
+    group, kind = groups.get(name, (name, None))
+    changes = {group: kind(**{name: value}) if kind else value}
     changed = replace(config(tmp_path), **changes)
     assert refusal(changed, config(tmp_path)) == (
         f"{name} is {value!r}, but was {before!r} when {changed.name} began; a search that is resumed can change only "

@@ -10,7 +10,7 @@ import ray
 import torch
 from ray.train import get_context
 
-from data.pack import Pack
+from data.packing.pack import Pack
 from model.device import find_device
 from model.memory import limit_gpu_memory, peak_memory_mb, reset_peak_memory
 from model.segmentation_network import SegmentationNetwork

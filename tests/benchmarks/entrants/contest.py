@@ -110,7 +110,7 @@ def compete(task: Task) -> Score:
     dice = {}
     for patient in read_source(task.test).patients:
         volume = patient.read()
-        dice[patient.id] = evaluate_patient(patient.id, trained.predict(volume), volume.masks).dice
+        dice[patient.id] = evaluate_patient(patient.id, trained.predict(volume)[None], volume.masks).dice
     return Score(entrant=task.entrant, seconds=round(seconds, 1), dice=dice, facts=trained.facts)
 
 

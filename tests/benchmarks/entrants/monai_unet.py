@@ -26,7 +26,7 @@ from monai.transforms import (  # pyright: ignore[reportMissingImports]
 from monai.utils import set_determinism  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
-from data.pack import Pack, pack_patients
+from data.packing.pack import Pack, pack_patients
 from data.patient import Volume
 from data.preprocess import Preprocessing, prepare
 from model.device import Device, find_device

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data.loaders import num_train_batches
-from data.pack import Pack, pack_patients
+from data.packing.pack import Pack, pack_patients
 from data.patient import Volume
 from data.preprocess import Preprocessing
 from model.device import find_device
@@ -165,6 +165,6 @@ class _Plan:
         network = torch_network(Predictor(networks), find_device().device)
 
         def predict(volume: Volume) -> np.ndarray:
-            return to_masks(predict_volume(network, volume.images, self.settings.preprocessing), self.settings)
+            return to_masks(predict_volume(network, volume.images, self.settings.preprocessing), self.settings)[0]
 
         return Trained(predict=predict, facts=facts)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float16
 
 from data.loaders import eval_batches
-from data.pack import Pack
+from data.packing.pack import Pack
 from model.device import find_device
 from model.scoring import metrics
 from model.segmentation_network import SegmentationNetwork

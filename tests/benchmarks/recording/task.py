@@ -9,9 +9,10 @@ import numpy as np
 import tyro
 
 from data.errors import UserError
-from data.pack import Pack, join_packs, pack_patients
+from data.packing.pack import Pack, join_packs, pack_patients
 from data.preprocess import Preprocessing
 from data.readers.phantom_drawing import write_phantom
+from data.splitting.options import SplitOptions
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.record.trials import Sample
@@ -92,7 +93,8 @@ def read_task(arguments: Arguments) -> Task:
         max_epochs=arguments.epochs,
         seed=arguments.split_seed,
         preprocessing=Preprocessing(size=arguments.size),
-        **{name: getattr(arguments, name) for name in ("width", "batch_size", "val_fraction", "test_fraction")},
+        splitting=SplitOptions(val_fraction=arguments.val_fraction, test_fraction=arguments.test_fraction),
+        **{name: getattr(arguments, name) for name in ("width", "batch_size")},
     )
     cohort = read_cohort(config)
     judged = pack_patients(cohort.test_patients, config.preprocessing)

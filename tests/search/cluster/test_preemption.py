@@ -19,7 +19,7 @@ import torch
 from optuna.distributions import CategoricalDistribution
 from ray.cluster_utils import Cluster
 
-from data.pack import Pack
+from data.packing.pack import Pack
 from data.preprocess import Preprocessing
 from model.training.train import train
 from search.cluster import engine
@@ -55,7 +55,7 @@ GOOD = {"learning_rate": 1e-2, "depth": 2, "dropout": 0.5, "bce_weight": 0.5}
 def with_bright_tumours(pack: Pack) -> Pack:
     """Return a pack of which something can be learnt, so that Dice is not always 0."""
     images = pack.images.copy()
-    images[pack.masks] = 255
+    images[pack.masks > 0] = 255
     return replace(pack, images=images)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data.preprocess import Preprocessing
+from data.source import ReadingOptions
 from search.compare.experiments import read_experiments
 from search.compare.significance import MIN_PATIENTS, compare_pairs
 from tests.search.compare.reference import enumerated_signed_rank_p, shifted, tables_of
@@ -138,3 +139,28 @@ def test_reasons_and_reservations_name_all_their_pairs_once(tmp_path):
         "b minus a, c minus a",
         "d minus a, d minus b, d minus c",
     ]
+
+
+def test_models_of_other_regions_are_not_tested(tmp_path):
+    summary = {name: {"dice": {"mean": 0.5, "median": 0.5, "low": 0.25, "high": 0.75}} for name in ("WT", "ET")}
+    write_experiment(tmp_path, "whole", dices=DICES)
+    for name, texts in (("parts", ("WT=1,2,4", "ET=4")), ("others", ("WT=1,2,4", "ET=1"))):
+        folder = write_experiment(
+            tmp_path,
+            name,
+            dices=DICES,
+            config={"reading": ReadingOptions(regions=texts)},
+            metrics={"region_thresholds": {"WT": 0.25, "ET": 0.75}},
+        )
+        path = folder / "best" / "metrics.json"
+        values = json.loads(path.read_text())
+        values["test"]["by_region"] = summary
+        path.write_text(json.dumps(values))
+    assert [pair.reason for pair in pairs_of(tmp_path, ["whole", "parts", "others"])] == [
+        "they segment different regions"
+    ] * 3
+    tables = tables_of(tmp_path, "whole", "parts")
+    rows = {row[0]: row[1:] for name in ("scores", "winners") for row in tables[name].rows}
+    assert rows["test Dice of ET"] == ("-", "0.5000")
+    assert (rows["threshold"], rows["threshold of ET"]) == (("0.5", "-"), ("-", "0.75"))
+    assert "segment different regions, so their Dice cannot be compared" in tables["scores"].notes[1]

@@ -26,7 +26,7 @@ from search.record.epochs import EpochMetrics
 from search.record.events import Begin, EpochEnded, append_event
 from search.record.experiment_record import Spent, WarmStart, read_experiment
 from search.record.files import LOG_FILE
-from search.record.model_metrics import FinalTraining
+from search.record.final_training import FinalTraining
 from search.record.trials import TrialRow
 from tests.support.fakes import model_metrics, small_cohort, trial_row
 

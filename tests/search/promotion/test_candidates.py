@@ -9,13 +9,13 @@ import pytest
 
 from data.atomic import write
 from data.preprocess import Preprocessing
-from data.readers.lgg import scan
 from model.settings import Settings
 from search.promotion.candidates import NothingToPromote, rescore
 from search.promotion.ranking import is_clear, is_worse, paired_gain, rank_candidates, with_ensemble
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
 from tests.support.fakes import constant_state, head_of, trial_row, write_lgg_patient
+from tests.support.scans import scan_lgg as scan
 
 EVERYTHING, NOTHING = 10.0, -10.0
 """Logits of a network that marks every pixel, or none."""

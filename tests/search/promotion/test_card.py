@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from data.preprocess import Preprocessing
+from data.regions import parse_regions
 from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network
 from model.inference.volume import predict_volume
@@ -67,7 +68,9 @@ def test_card_says_how_the_winner_was_found():
 
 def test_card_describes_data_and_versions():
     card = in_one_line(make_card())
-    assert "kaggle_3m: 6 patients (TIFF slices in the layout of the LGG MRI Segmentation set), split by patient" in card
+    assert (
+        "kaggle_3m: 6 patients (slices beside their masks, as in the LGG MRI Segmentation set), split by person" in card
+    )
     assert "with seed 7: 3 train, 1 validation, 2 test." in card
     assert "Fingerprint 0123456789abcdef." in card
     assert "python -m search.tune --data kaggle_3m" in card
@@ -87,7 +90,7 @@ def test_card_describes_only_its_own_data():
     brats = replace(SETTINGS, channel_names=("t1ce", "flair"), data_format="nifti")
     card = of_format("nifti", settings=brats)
     assert "MRI slices with 2 channel(s): t1ce, flair." in card
-    assert "axial slices of NIfTI volumes in the BraTS layout" in card
+    assert "volumes (NIfTI, MetaImage, NRRD), such as those of BraTS" in card
     assert "The licence of your data applies" in card
     assert not any(word in card for word in ("LGG", "CC BY", "pre-contrast", "synthetic", "TIFF"))
     assert "CC BY-NC-SA 4.0" in of_format("lgg")
@@ -259,7 +262,7 @@ def test_card_shows_python_that_gives_what_predict_gives(model, monkeypatch, nor
     names: dict = {}
     for block in python_of(make_card(settings=replace(SETTINGS, preprocessing=preprocessing))):
         exec(block, names)
-    expected = predict_volume(torch_network(predictor, torch.device("cpu")), images, preprocessing)
+    [expected] = predict_volume(torch_network(predictor, torch.device("cpu")), images, preprocessing)
     np.testing.assert_allclose(names["probability"], expected, atol=1e-5)
     assert (names["mask"] == (names["probability"] >= np.float32(0.4))).all()
     assert names["probability"].std() > 1e-3
@@ -280,3 +283,21 @@ def test_summary_names_the_winner_its_score_and_the_files(tmp_path):
     ) in lines
     for path in ("best/card.md", "best/metrics.json", "report.html", "trials.jsonl"):
         assert any(line.endswith(f"{tmp_path}/{path}") for line in lines)
+
+
+def test_card_of_several_regions_has_each():
+    found = metrics_json()
+    regions = {name: {"dice": found["test"]["dice"]} for name in ("WT", "ET")}
+    calibration = found["assessment"]["calibration"]
+    card = make_card(
+        metrics={
+            "test": found["test"] | {"by_region": regions},
+            "region_thresholds": {"WT": 0.25, "ET": 0.75},
+            "assessment": found["assessment"] | {"calibration_by_region": {"WT": calibration, "ET": calibration}},
+        },
+        settings=replace(SETTINGS, regions=parse_regions(("WT=1,2,4", "ET=4")), region_thresholds=(0.25, 0.75)),
+    )
+    assert "| WT | 1, 2, 4 | 0.2500 | 0.8125 | 0.5000 to 0.8750 | 0.7500 |" in card
+    assert "each batch x regions x height x width" in card
+    assert "(0 is perfect); by region: WT 0.0312, ET 0.0312." in card
+    assert "belongs to a region where it is at least 0.25 for WT, 0.75 for ET." in card

@@ -149,7 +149,7 @@ def test_candidate_whose_training_fails_leaves_the_race_and_is_named(config, ret
     _, cohort = searched
     ranked, record = race([candidate(2, WILD), candidate(1)], retrainer_of(config))
     assert [one.name for one in ranked] == ["t001", "t002"]
-    assert record.failures[0].startswith("the training of t002-fold1of3 failed: train_loss was")
+    assert record.failures[0].startswith("the training of t002-fold1of3-")
     assert len(record.patients) == len(cohort.split.train) + len(cohort.split.val)
     [alone], record = race([candidate(2, WILD)], retrainer_of(config))
     assert (alone.name, record.patients, record.summary.num_patients) == ("t002", (), 0)

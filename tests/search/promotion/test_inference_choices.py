@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from data.preprocess import Preprocessing
-from data.readers.lgg import scan
 from model.export.predictor import torch_network
 from model.scoring.evaluate import evaluate
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
 from search.promotion.inference_choices import _compare_dices, choose_inference
 from tests.support.fakes import write_lgg_patient
+from tests.support.scans import scan_lgg as scan
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(preprocessing=Preprocessing(size=16), channel_names=("pre", "flair", "post"))
@@ -54,7 +54,7 @@ def test_choose_lowers_the_threshold_of_an_underconfident_network(patients):
     threshold = by_name(choices)["threshold"]
     assert threshold.kept
     assert threshold.value < 0.5
-    assert settings.threshold == predictor.threshold
+    assert settings.thresholds == predictor.thresholds
     assert dice_of(predictor, replace(settings, component_share=0.0), patients) == pytest.approx(threshold.after)
     assert threshold.after > threshold.before
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from data.errors import UserError
-from data.split import Split
+from data.splitting.split import Split
 from search.record.experiment_record import (
     DataRecord,
     EarlierTrial,
@@ -32,6 +32,7 @@ EXPERIMENT = ExperimentRecord(
         split=Split(train=("PHANTOM_0001", "PHANTOM_0003"), val=("PHANTOM_0006",), test=("PHANTOM_0002",)),
         num_slices={"train": 24, "val": 12, "test": 12},
         num_tumour_slices={"train": 12, "val": 7, "test": 6},
+        num_persons={"train": 1, "val": 1, "test": 1},
         skipped=("PHANTOM_0004_3.tif: is empty",),
     ),
     provenance=provenance(),
@@ -83,7 +84,7 @@ def test_old_config_is_read_and_written_as_it_was_with_a_version(tmp_path):
     assert (experiment.provenance.commit, experiment.known) == ("28d174ce2ba1", WarmStart())
     write_experiment(tmp_path, experiment)
     assert json.loads((tmp_path / CONFIG_FILE).read_text()) == {"version": 1} | OLD | {
-        "data": OLD["data"] | {"skipped": [], "num_channels": None}
+        "data": OLD["data"] | {"skipped": [], "num_channels": None, "num_persons": {}}
     }
 
 

@@ -9,10 +9,10 @@ import pytest
 from data.errors import UserError
 from model.scoring.scores import MetricSummary, ScoreSummary
 from search.record.codec import without_nan
+from search.record.final_training import FinalTraining
 from search.record.gain import GainRecord, RunnerUp
 from search.record.model_metrics import (
     CrossValidationRecord,
-    FinalTraining,
     FoldPatientScore,
     FrontRecord,
     read_metrics,

@@ -305,3 +305,27 @@ def test_command_reports_an_unreadable_file_in_one_sentence(tmp_path, capsys, da
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
+
+
+def test_report_of_several_regions_has_each(tmp_path):
+    found = metrics_json()
+    numbers = {name: value for name, value in found["test"].items() if name != "num_patients"}
+    regions = {"WT": numbers, "ET": numbers | {"dice": numbers["dice"] | {"mean": 0.25}}}
+    scores = {name: found["test_patients"][0][name] for name in ("dice", "iou", "precision", "recall", "accuracy")}
+    counts = {"predicted_pixels": 3, "true_pixels": 4, "predicted_ml": 0.5, "true_ml": 0.5, "hd95": 1.0, "assd": 1.0}
+    parts = [scores | counts | {"name": name} for name in regions]
+    calibration = found["assessment"]["calibration"]
+    metrics = found | {
+        "test": found["test"] | {"by_region": regions},
+        "test_patients": [patient | {"regions": parts} for patient in found["test_patients"]],
+        "region_thresholds": {"WT": 0.25, "ET": 0.75},
+        "assessment": found["assessment"] | {"calibration_by_region": dict.fromkeys(regions, calibration)},
+    }
+    epochs = tuple(
+        EpochMetrics(epoch=n, val_dice=0.5, others={"val_dice_WT": 0.75, "val_dice_ET": math.nan if n == 1 else 0.25})
+        for n in (1, 2)
+    )
+    page, html = make_page(tmp_path, rows=[trial_row(1, [], epochs=epochs)], metrics=metrics)
+    assert page.row("ET")[:3] == ["ET", "0.75", "0.2500"]
+    assert [trace["name"] for trace in page.traces["region_curves"]] == ["WT", "ET"]
+    assert "the highest Dice of each is WT 0.7500, ET 0.2500." in html

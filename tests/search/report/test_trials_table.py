@@ -39,6 +39,13 @@ def test_trials_table_has_a_column_for_each_axis_and_for_measured_costs():
     assert cells_of(table, "t000")["latency (ms)"].text == "2.5"
 
 
+def test_trials_table_has_a_column_for_each_region():
+    epochs = (EpochMetrics(epoch=1, val_dice=0.5, others={"val_dice_WT": 0.75, "val_dice_ET": 0.25}),)
+    table = trials_table([trial_row(0, [], epochs=epochs), trial_row(1, [])], AXES)
+    assert [column.label for column in table.columns][2:5] == ["best Dice", "Dice of WT", "Dice of ET"]
+    assert (cells_of(table, "t000")["Dice of ET"].text, cells_of(table, "t001")["Dice of ET"].text) == ("0.2500", "-")
+
+
 def test_table_marks_the_default():
     table = trials_table([trial_row(0, [0.5]), trial_row(1, [0.6])], AXES, default_trial=0)
     assert [cells[0].text for _, cells in table.rows] == ["t001", "t000 (default)"]
