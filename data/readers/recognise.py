@@ -88,8 +88,10 @@ def _by_suffix(tree: Tree) -> dict[str, list[str]]:
 
 
 def _remedy(tree: Tree) -> str:
-    counts = Counter({suffix: len(files) for suffix, files in _by_suffix(tree).items()})
-    for suffix, _ in counts.most_common():
+    by_suffix = _by_suffix(tree)
+    counts = Counter({suffix: len(files) for suffix, files in by_suffix.items()})
+    has_outlines = any("coco" in name.lower() for name in by_suffix.get(".json", ()))
+    for suffix, _ in [*[(".json", 0)] * has_outlines, *counts.most_common()]:
         for suffixes, remedy in REMEDIES.items():
             if suffix in suffixes:
                 return remedy[0].upper() + remedy[1:]

@@ -21,7 +21,7 @@ _PLAIN = "|".join((*FAMILIES.values(), _OTHERS))
 _MODALITY = rf"(?:{_PLAIN})-(?:{_PLAIN})|{_PLAIN}"  # the difference of two, such as t1ce-t1, is one of its own
 _TRUTH = r"gtv|seg|segm|segmentations?|labels?|labelmap|masks?|gt|ground[_-]?truth|roi|rois|annotations?|dseg|ot|truth"
 _ABOUT_TRUTH = (
-    r"tumou?r|lesion|glioma|whole|core|enhancing|o?edema|necrosis|necrotic|non|cavity|wt|tc|et|ncr|net|ed|manual|manually|manual\w*corrected|corrected|expert|final|"
+    r"(?:rater|annotator|reader|observer|expert)[_-]?\d*|tumou?r|lesion|glioma|whole|core|enhancing|o?edema|necrosis|necrotic|non|cavity|wt|tc|et|ncr|net|ed|manual|manually|manual\w*corrected|corrected|expert|final|"
     r"brats|automated|automatic|auto|approx|approximate|predicted|pred|glistrboost|consensus|brain|skull|bet|head|tissue|"
     r"voi|all|merged|multiclass|label-[a-z0-9]+|desc-[a-z0-9]+|space-[a-z0-9]+|res-[a-z0-9]+"
 )

@@ -53,14 +53,15 @@ def attach(
     without: dict[PurePosixPath, set[int]] = defaultdict(set)
     by_id: dict[str, list[int]] = defaultdict(list)
     for index, case in enumerate(cases):
-        by_id[case.id].append(index)
+        by_id[case.id.casefold()].append(index)
         if not case.segmentations:
             without[case.home].add(index)
     found, attached, left = list(cases), [], []
     for file in alone:
         is_only = len(without[file.home]) == 1 and file.case not in names
         ids = {file.stem, file.case or file.home.name, *beginnings(file.stem)}
-        named = without[file.home] if is_only else {k for one in ids if one in by_id for k in by_id[one]}
+        folded = {one.casefold() for one in ids}
+        named = without[file.home] if is_only else {k for one in folded if one in by_id for k in by_id[one]}
         if len(named) == 1:
             (index,) = named
             case = found[index]

@@ -271,6 +271,12 @@ def test_cases_that_are_numbered_like_channels_are_several_though_some_have_no_s
     assert len(find_cases(tree_of(tmp_path, *paths), stem_of).cases) == 3
 
 
+def test_a_segmentation_may_spell_its_case_in_other_letters(tmp_path):
+    paths = [*(f"p{k}_flair.nii" for k in (1, 2)), *(f"P{k}_seg.nii" for k in (1, 2))]
+    found = segmentations_of(find_cases(tree_of(tmp_path, *paths), stem_of))
+    assert found == {f"p{k}_flair.nii": [f"P{k}_seg.nii"] for k in (1, 2)}
+
+
 def test_segmentations_may_lie_in_folders_called_like_those_of_the_images(tmp_path):
     paths = [
         f"{folder}/P{k}/{name}.nii" for k in (1, 2) for folder, name in (("images", "flair"), ("segmentations", "seg"))

@@ -270,6 +270,18 @@ def test_scan_never_takes_what_may_show_the_truth_as_a_channel(tmp_path):
     assert scanned(tmp_path, modalities=("seg_prob",)).patients
 
 
+def test_scan_asks_which_of_several_raters(tmp_path):
+    folder = write_case(tmp_path, "A")
+    for number in (1, 2):
+        shutil.copy(folder / "A_seg.nii.gz", folder / f"A_seg_rater{number}.nii.gz")
+    (folder / "A_seg.nii.gz").unlink()
+    assert (
+        "several segmentations, such as A with A/A_seg_rater1.nii.gz, A/A_seg_rater2.nii.gz"
+        in reasons(scanned(tmp_path))[0]
+    )
+    assert len(scanned(tmp_path, segmentation="*_rater2.nii.gz").patients) == 1
+
+
 def test_scan_asks_which_of_the_masks_of_regions(tmp_path):
     folder = write_case(tmp_path, "A")
     for name in ("edema", "necrosis"):
