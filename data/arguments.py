@@ -1,6 +1,6 @@
 """Parse a command line into a dataclass: each field is an option, and the docstring of the field is its help.
 
-The smallest legal value of an option is in the annotation of its field.
+What values an option may have is in the annotation of its field (data/legal.py).
 """
 
 import ast
@@ -8,24 +8,15 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache, partial
+from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar, get_type_hints
 
 import tyro
 
-from data.errors import UserError
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """The smallest legal value of an option, in the annotation of its field: `Annotated[int, AtLeast(1)]`."""
-
-    value: int
 
 
 def parse_arguments(
@@ -46,26 +37,6 @@ def parse_arguments(
     return parse() if default is None else parse(default=default)
 
 
-def check_minima(options: object) -> None:
-    """Raise UserError if a field of a dataclass is smaller than its `AtLeast`; None is always legal."""
-    for name, low in _minima(type(options)).items():
-        value = getattr(options, name)
-        if value is not None and value < low:
-            hint = ", or left out" if getattr(type(options), name) is None else ""
-            raise UserError(f"{name} is {value}, but must be at least {low}{hint}")
-
-
-@cache
-def _minima(kind: type) -> dict[str, int]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {
-        name: limit.value
-        for name, hint in hints.items()
-        for limit in getattr(hint, "__metadata__", ())
-        if isinstance(limit, AtLeast)
-    }
-
-
 def _called_as(prog: str) -> str:
     """Return the name that the command was called by: the module's, or a command of `tumour-search` (search/cli.py)."""
     program = Path(sys.argv[0]).name
@@ -77,14 +48,18 @@ def _set_help(kind: type) -> None:
 
     tyro 1.0.17 would keep the line breaks of indented docstrings.
     """
-    docstrings = {name: text for base in reversed(kind.__mro__) for name, text in _docstrings(base).items()}
-    hints = get_type_hints(kind)
+    docstrings, hints = field_docstrings(kind), get_type_hints(kind)
     for field in fields(kind):
         if field.name in docstrings:
-            help_text = _join_lines(inspect.cleandoc(docstrings[field.name]))
-            field.metadata = MappingProxyType({**field.metadata, "help": help_text})
+            field.metadata = MappingProxyType({**field.metadata, "help": docstrings[field.name]})
         if is_dataclass(hints[field.name]):
             _set_help(hints[field.name])
+
+
+def field_docstrings(kind: type) -> dict[str, str]:
+    """Return the docstring of each field of a dataclass, without line breaks, by its name."""
+    found = {name: text for base in reversed(kind.__mro__) for name, text in _docstrings(base).items()}
+    return {name: _join_lines(inspect.cleandoc(text)) for name, text in found.items()}
 
 
 def _docstrings(kind: type) -> dict[str, str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from data.arguments import AtLeast, check_minima
 from data.errors import DataError
+from data.legal import Range, check_legal
 from data.splitting.split import Member, Split, check_fractions, split_patients
 from data.splitting.split_file import match_persons, read_split_file
 
@@ -26,7 +26,7 @@ class SplitOptions:
     fold, an experiment's config.json, or nnU-Net's splits_final.json. Patients that it does not name fill up the sides.
     None: persons are drawn by a hash, and balanced by lesion volume and institution."""
 
-    split_fold: Annotated[int, AtLeast(0)] = 0
+    split_fold: Annotated[int, Range(at_least=0)] = 0
     """Fold to test on, if the file has folds. The next fold validates, the others train."""
 
     def check(self) -> None:
@@ -35,7 +35,7 @@ class SplitOptions:
         Raises:
             UserError: A fraction or the fold is illegal, or the file is not understood.
         """
-        check_minima(self)
+        check_legal(self)
         check_fractions(self.val_fraction, self.test_fraction)
         if self.split is None and self.split_fold:
             raise DataError(

@@ -5,9 +5,9 @@ objectives and better in one. The trials that no other trial dominates are the *
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from data.errors import UserError
 from search.record.epochs import METRIC, EpochMetrics
@@ -99,3 +99,33 @@ def in_order_of_promotion(
     lowest = merits_of(ranked[0])[0] - dice_tolerance if ranked else 0.0
     close = [one for one in ranked if merits_of(one)[0] >= lowest]
     return sorted(close, key=lambda one: [-merit for merit in merits_of(one)[1:]]) + ranked[len(close) :]
+
+
+class Kind(Protocol):
+    """A row of the table of searchers or of schedulers."""
+
+    @property
+    def description(self) -> str:
+        """A few words for the help text."""
+        ...
+
+    @property
+    def one_objective(self) -> bool:
+        """Whether it cannot take several objectives."""
+        ...
+
+
+def listed(kinds: Mapping[str, Kind]) -> str:
+    """Return the names of searchers or schedulers with their descriptions, for the help text."""
+    return ", ".join(f"`{name}` ({kind.description})" for name, kind in kinds.items())
+
+
+def check_kind(option: str, name: str, kinds: Mapping[str, Kind], objectives: Sequence[str]) -> None:
+    """Raise UserError if there is no searcher or scheduler of this name, or if it cannot take several objectives."""
+    if name not in kinds:
+        raise UserError(f"{option} is {name!r}, but must be one of {', '.join(kinds)}")
+    if len(objectives) > 1 and kinds[name].one_objective:
+        legal = ", ".join(other for other, kind in kinds.items() if not kind.one_objective)
+        raise UserError(
+            f"{option} is {name!r}, which takes one objective only, not {', '.join(objectives)}: choose one of {legal}"
+        )
