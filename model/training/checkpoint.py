@@ -5,7 +5,7 @@ config and the numbers below determine them, on any number of workers.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ class TrainState:
                 "format": FORMAT,
                 "network_config": self.network.config.to_dict(),
                 "network": self.network.state_dict(),
+                "optimizer_name": _name(self.optimizer),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -107,12 +108,21 @@ class TrainState:
         """Replace this state by the one in the bytes that `to_bytes` returned earlier.
 
         Raises:
-            CheckpointError: The bytes are not a checkpoint, or are one of another network.
+            CheckpointError: The bytes are not a checkpoint, or are one of another network or optimizer.
         """
         state = _read(content, "checkpoint")
-        if (found := _network_config(state, "checkpoint")) != self.network.config:
+        own = (self.network.config.architecture,)  # so that nothing else that the bytes may name is imported
+        # An older program did not write how many neighbours are packed, because every network saw all of them.
+        packed = {"packed_context": self.network.config.packed_context}
+        if (found := _network_config(state, "checkpoint", own, packed)) != self.network.config:
             raise CheckpointError(
                 f"checkpoint is of {found}, but this training is of {self.network.config}; resume with the same network"
+            )
+        # An older program wrote no name, because it had one optimizer.
+        if (found := state.get("optimizer_name", "AdamW")) != _name(self.optimizer):
+            raise CheckpointError(
+                f"checkpoint is of the optimizer {found}, but this training has {_name(self.optimizer)}; "
+                "resume with the same optimizer"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -122,16 +132,25 @@ class TrainState:
         self.partial_epoch = PartialEpoch(**state.get("under_way", {}))
 
 
-def load_checkpoint(path: Path) -> tuple[SegmentationNetwork, list[dict[str, float | int]]]:
+def load_checkpoint(
+    path: Path, *, own: Collection[str] = ()
+) -> tuple[SegmentationNetwork, list[dict[str, float | int]]]:
     """Return a checkpoint's network, on the CPU and in evaluation mode, and the metrics of its epochs, in order.
 
+    Args:
+        own: The functions `package.module:function` that may build the network; the file's word is not enough.
+
     Raises:
-        CheckpointError: The file is damaged, of another program, or of another version.
+        CheckpointError: The file is damaged, of another program, or of another version, or names another function.
     """
     state = _read(path.read_bytes(), str(path))
-    network = build(_network_config(state, str(path)))
+    network = build(_network_config(state, str(path), own))
     network.load_state_dict(state["network"])
     return network.eval(), state["history"]
+
+
+def _name(optimizer: torch.optim.Optimizer) -> str:
+    return type(optimizer).__name__
 
 
 def _read(content: bytes, name: str) -> dict[str, Any]:
@@ -145,8 +164,12 @@ def _read(content: bytes, name: str) -> dict[str, Any]:
     return state
 
 
-def _network_config(state: Mapping[str, Any], name: str) -> NetworkConfig:
+def _network_config(
+    state: Mapping[str, Any], name: str, own: Collection[str], otherwise: Mapping[str, Any] | None = None
+) -> NetworkConfig:
+    """Return the configuration in a checkpoint, with other values for fields that it does not have."""
     try:
-        return read_config(state["network_config"] if state["format"] == FORMAT else state["unet"])
+        found = state["network_config"] if state["format"] == FORMAT else state["unet"]
+        return read_config({**(otherwise or {}), **found}, own=own)
     except UserError as error:
         raise CheckpointError(f"{name}: {error}") from error

@@ -23,15 +23,15 @@ Result = TypeVar("Result")
 
 @contextmanager
 def train_loader(
-    pack: Pack, *, batch_size: int, seed: int, rank: int, world_size: int, augment: float, num_processes: int
+    pack: Pack, *, batch_size: int, seed: int, rank: int, world_size: int, augment: AugmentConfig, num_processes: int
 ) -> Iterator[Callable[..., Generator[Batch, None, None]]]:
     """Yield a function batches(epoch=..., first=...) that returns `train_batches` of all slices of the pack.
 
     Args:
-        augment: Strength of augmentation.
+        augment: How slices are changed at random.
         num_processes: Number of processes that augment while the context lasts; with 0, a thread does.
     """
-    change = build_augment(AugmentConfig(strength=augment))
+    change = build_augment(augment)
     with ExitStack() as stack:
         processes = None
         if num_processes and change:

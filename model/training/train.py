@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from data.loaders import Batch, num_train_batches
 from data.packing.pack import Pack
 from model.device import Device, find_device
-from model.networks import build
-from model.segmentation_network import NetworkConfig
+from model.networks import build, start_weights
+from model.segmentation_network import NetworkConfig, SegmentationNetwork
 from model.training import parallel
 from model.training.checkpoint import PartialEpoch, TrainState
 from model.training.costs import network_costs
 from model.training.loader_processes import train_loader
-from model.training.losses import training_loss
+from model.training.losses import deep_loss
+from model.training.optimisation import build_optimizer, build_schedule
 from model.training.train_config import TrainConfig
 from model.training.validate import validate
 
@@ -62,10 +63,21 @@ class _Training:
     device: Device
     state: TrainState
     network: nn.Module
-    """The state's network, with gradients averaged over all ranks."""
+    """Returns all logits of the state's network, with gradients averaged over all ranks."""
 
     batches: Callable[..., Generator[Batch, None, None]]
     halt: Callable[[], bool]
+
+
+class _AllLogits(nn.Module):
+    """A network whose call returns the logits of all its resolutions: DistributedDataParallel knows only calls."""
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, slices: Tensor) -> list[Tensor]:
+        return self.network.deep_logits(slices)
 
 
 def train(
@@ -94,14 +106,14 @@ def train(
     device = find_device(config.precision, channels_last_on_cpu=network_config.channels_last_on_cpu)
     torch.manual_seed(config.seed)  # the same weights on every rank
     steps_per_epoch = num_train_batches(train_pack, batch_size=config.batch_size)
-    state = _start(network_config, config, device, steps_per_epoch)
+    state = _start(network_config, config, device, steps_per_epoch, resumed=resume_from is not None)
     if resume_from is not None:
         state.restore(resume_from)
     if _is_finished(state.history, config):
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
     height, width = train_pack.masks.shape[1:]
     costs = network_costs(state, (height, width), device, measure_latency=config.measure_latency)
-    network = parallel.distribute(state.network, device)
+    network = parallel.distribute(_AllLogits(state.network), device)
     with _train_loader(train_pack, config) as batches:
         training = _Training(config=config, device=device, state=state, network=network, batches=batches, halt=halt)
         while not _is_finished(state.history, config):
@@ -110,21 +122,16 @@ def train(
                 return
 
 
-def _start(network_config: NetworkConfig, config: TrainConfig, device: Device, steps_per_epoch: int) -> TrainState:
-    """Return the state before the first batch."""
-    network = device.move(build(network_config))
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    num_steps = config.max_epochs * steps_per_epoch
-    num_warmup = round(config.warmup_fraction * num_steps)
-
-    def factor(step: int) -> float:
-        if step < num_warmup:
-            return (step + 1) / num_warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def _start(
+    network_config: NetworkConfig, config: TrainConfig, device: Device, steps_per_epoch: int, *, resumed: bool
+) -> TrainState:
+    """Return the state before the first batch; a resumed training needs no pretrained weights."""
+    network = build(network_config)
+    if not resumed:
+        start_weights(network)
+    network = device.move(network)
+    optimizer = build_optimizer(network, config)
+    schedule = build_schedule(optimizer, config, num_steps=config.max_epochs * steps_per_epoch)
     scaler = torch.amp.GradScaler(device.device.type, enabled=device.precision == "fp16")
     return TrainState(network, optimizer, schedule, scaler)
 
@@ -138,7 +145,7 @@ def _train_loader(
         seed=config.seed,
         rank=parallel.rank(),
         world_size=parallel.world_size(),
-        augment=config.augment,
+        augment=config.augmentation,
         num_processes=config.loader_processes,
     )
 
@@ -203,7 +210,7 @@ def _train_step(training: _Training, batch: Batch) -> Tensor:
     images, masks = device.put(batch.images), device.put(batch.masks)
     with device.autocast():
         logits = training.network(images)
-    loss = training_loss(logits.float(), masks, config)
+    loss = deep_loss([one.float() for one in logits], masks, config)
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
     state.scaler.unscale_(state.optimizer)

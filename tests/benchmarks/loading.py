@@ -155,7 +155,7 @@ def _loader(pack: Pack, arguments: Arguments, num_processes: int) -> AbstractCon
         seed=0,
         rank=0,
         world_size=1,
-        augment=arguments.augment,
+        augment=AugmentConfig(strength=arguments.augment),
         num_processes=num_processes,
     )
 

@@ -106,7 +106,61 @@ def test_build_augment_is_none_at_strength_zero():
     assert build_augment(AugmentConfig(strength=0.0)) is None
 
 
-@pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan")])
-def test_augment_config_refuses_an_illegal_strength(strength):
-    with pytest.raises(UserError, match=rf"strength is {strength}, but must be from 0 \(no augmentation\) to 2"):
-        AugmentConfig(strength=strength)
+KINDS = ("geometry", "elastic", "intensity", "noise")
+
+
+def only(kind: str, strength: float = 2.0) -> Augment:
+    """Return an augmentation of one kind."""
+    augment = build_augment(AugmentConfig(**{one: strength if one == kind else 0.0 for one in KINDS}))
+    assert augment is not None
+    return augment
+
+
+@pytest.mark.parametrize(
+    ("kind", "moves_the_mask"), [("geometry", True), ("elastic", True), ("intensity", False), ("noise", False)]
+)
+def test_augment_of_one_kind_changes_what_that_kind_changes(kind, moves_the_mask):
+    augment = only(kind)
+    image, mask = slice_of(0)
+    results = [augment(image, mask, seed) for seed in range(20)]
+    assert any((changed != image).any() for changed, _ in results)
+    assert any((moved != mask).any() for _, moved in results) == moves_the_mask
+
+
+def test_augment_without_one_kind_draws_the_others_as_beside_it():
+    # Intensity and noise leave the mask alone, so the mask shows what geometry and elastic deformation drew.
+    without = build_augment(AugmentConfig(intensity=0.0, noise=0.0))
+    assert without is not None
+    for seed in range(20):
+        np.testing.assert_array_equal(without(*slice_of(0), seed)[1], augment_of(1.0)(*slice_of(0), seed)[1])
+
+
+def test_augment_multiplies_the_strength_of_a_kind_with_the_whole():
+    one = build_augment(AugmentConfig(strength=0.5, geometry=2.0, elastic=2.0, intensity=2.0, noise=2.0))
+    assert one is not None
+    for seed in range(10):
+        np.testing.assert_array_equal(one(*slice_of(0), seed)[0], augment_of(1.0)(*slice_of(0), seed)[0])
+
+
+def test_augment_at_the_largest_strength_of_every_kind_keeps_its_types():
+    augment = build_augment(AugmentConfig(strength=2.0, geometry=2.0, elastic=2.0, intensity=2.0, noise=2.0))
+    assert augment is not None
+    assert {augment(*slice_of(seed), seed)[0].dtype for seed in range(20)} == {np.dtype(np.uint8)}
+
+
+def test_build_augment_is_none_without_any_kind():
+    assert build_augment(AugmentConfig(geometry=0.0, elastic=0.0, intensity=0.0, noise=0.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"strength": -0.1}, "strength is -0.1, but must be from 0 to 2"),
+        ({"strength": 2.1}, "strength is 2.1, but must be from 0 to 2"),
+        ({"strength": float("nan")}, "strength is nan, but must be a number from 0 to 2"),
+        ({"noise": 3.0}, "noise is 3.0, but must be from 0 to 2"),
+    ],
+)
+def test_augment_config_refuses_an_illegal_strength(wrong, message):
+    with pytest.raises(UserError, match=message):
+        AugmentConfig(**wrong)

@@ -274,7 +274,7 @@ def test_batches_have_channels_last_in_memory(channels, context_slices):
 
 def test_train_loader_with_processes_gives_the_same_batches_bit_for_bit():
     pack = small_pack(TUMOUR, size=16)
-    options = {"batch_size": 4, "seed": 3, "rank": 1, "world_size": 2, "augment": 2.0}
+    options = {"batch_size": 4, "seed": 3, "rank": 1, "world_size": 2, "augment": AugmentConfig(strength=2.0)}
     with (
         train_loader(pack, num_processes=0, **options) as here,
         train_loader(pack, num_processes=2, **options) as there,
@@ -290,7 +290,7 @@ def test_train_loader_with_processes_gives_the_same_batches_bit_for_bit():
 
 def test_train_loader_starts_an_epoch_again_after_one_was_closed_early():
     pack = small_pack(TUMOUR, size=16)
-    options = {"batch_size": 2, "seed": 0, "rank": 0, "world_size": 1, "augment": 1.0}
+    options = {"batch_size": 2, "seed": 0, "rank": 0, "world_size": 1, "augment": AugmentConfig()}
     with (
         train_loader(pack, num_processes=0, **options) as here,
         train_loader(pack, num_processes=2, **options) as there,
@@ -304,7 +304,7 @@ def test_train_loader_starts_an_epoch_again_after_one_was_closed_early():
 
 def test_train_loader_ends_its_processes_even_if_it_is_still_referenced():
     pack = small_pack([True] * 8, size=16)
-    options = {"batch_size": 4, "seed": 0, "rank": 0, "world_size": 1, "augment": 1.0}
+    options = {"batch_size": 4, "seed": 0, "rank": 0, "world_size": 1, "augment": AugmentConfig()}
     before = set(multiprocessing.active_children())
     with train_loader(pack, num_processes=2, **options) as batches:
         list(batches(epoch=1))

@@ -19,6 +19,8 @@ from tests.support.sources import (
     write_tiff,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def id_image(patient, number):
     return np.full((8, 8), 10 * patient + number, np.uint8)

@@ -12,6 +12,8 @@ from tests.data.bad_input.nifti_cases import NIFTI
 from tests.support.damage import Case
 from tests.support.sources import ALL, assert_slices, config_of
 
+pytestmark = pytest.mark.slow
+
 CASES = [(layout, case) for layout, cases in (("lgg", LGG), ("folder", FOLDER), ("nifti", NIFTI)) for case in cases]
 
 

@@ -11,6 +11,8 @@ import pytest
 from data.download import Counts, count_files
 from tests.support.kaggle import CLICKS, assert_complete, assert_failed, closed_port, run, write_archive
 
+pytestmark = pytest.mark.slow
+
 
 def test_count_counts_pairs_and_unpaired_files(tmp_path):
     for name in ("A/A_1.tif", "A/A_1_mask.tif", "A/A_2.tif", "B/B_1_mask.tif", "B/notes.txt", "data.csv"):

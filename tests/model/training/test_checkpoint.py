@@ -39,6 +39,16 @@ def test_state_restored_is_the_state_that_was_saved():
         assert torch.equal(other.network.state_dict()[name], weight)
 
 
+def test_checkpoint_from_before_networks_had_a_view_is_resumed():
+    saved = constant_state(1.5, in_channels=9, packed_context=1)
+    content = torch.load(io.BytesIO(saved.to_bytes()), weights_only=True)
+    for name in ("packed_context", "context_slices", "downscale"):
+        del content["network_config"][name]
+    other = constant_state(-2.0, in_channels=9, packed_context=1)
+    other.restore(torch_bytes(content))
+    assert torch.equal(next(other.network.parameters()), next(saved.network.parameters()))
+
+
 def test_load_checkpoint_gives_the_network_ready_to_evaluate(tmp_path):
     state = constant_state(1.5, depth=2)
     write(tmp_path / "checkpoint.pt", state.to_bytes())

@@ -20,6 +20,8 @@ from model.unet import NORMS, UNetConfig
 from tests.support.fakes import small_pack
 from tests.support.training import PACK, UNET, Weights, run_training, same_weights, small_training, without_clocks
 
+pytestmark = pytest.mark.slow
+
 STEPS = 3
 """Batches of an epoch of PACK."""
 
@@ -133,15 +135,20 @@ def test_losses_are_complete_with_another_number_of_ranks():
     assert PartialEpoch().losses_of(0, 2).tolist() == [0.0, 0.0]
 
 
-WIDE = small_pack([True, False] * 6)
+WIDE = small_pack([True, False] * 6, size=16)
 """Six steps of two slices: two workers have one slice each."""
+
+EVERY_PART = UNetConfig(
+    depth=2, width=2, dropout=0.3, norm="group", block="residual", attention=True, deep_supervision=True, downscale=2
+)
+"""A network with every part that has weights of its own; two workers refuse one whose weights get no gradient."""
 
 
 def results_of(rank: int, halt: Callable[[], bool], content: bytes | None) -> tuple[list[str], bytes, int]:
     """Return a rank's epochs, its last state, and the batches that are done of its unfinished epoch."""
     results = []
     try:
-        for result in train(UNET, small_training(max_epochs=2), WIDE, WIDE, resume_from=content, halt=halt):
+        for result in train(EVERY_PART, small_training(max_epochs=2), WIDE, WIDE, resume_from=content, halt=halt):
             results.append(result)
         state = results[-1].state
     except Halted as halted:

@@ -145,16 +145,16 @@ def test_train_refuses_slices_that_the_network_cannot_halve():
     ("changes", "message"),
     [
         ({"max_epochs": 0}, "max_epochs is 0, but must be at least 1"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be > 0"),
-        ({"learning_rate": math.nan}, "learning_rate is nan, but must be > 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0"),
+        ({"learning_rate": math.nan}, "learning_rate is nan, but must be a number above 0"),
         ({"weight_decay": -1e-3}, "weight_decay is -0.001, but must be at least 0"),
-        ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, but must be from 1 to 4096"),
         ({"bce_weight": 1.1}, "bce_weight is 1.1, but must be from 0 to 1"),
-        ({"bce_weight": math.nan}, "bce_weight is nan, but must be from 0 to 1"),
+        ({"bce_weight": math.nan}, "bce_weight is nan, but must be a number from 0 to 1"),
         ({"warmup_fraction": -0.1}, "warmup_fraction is -0.1, but must be from 0 to 1"),
-        ({"clip_norm": 0.0}, "clip_norm is 0.0, but must be > 0"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0, but must be above 0"),
         ({"precision": "half"}, "precision is 'half', but must be one of auto, float32, bf16, fp16"),
-        ({"patience": -1}, "patience is -1, but must be at least 0 (0 never ends early)"),
+        ({"patience": -1}, "patience is -1, but must be from 0 to 10000"),
     ],
 )
 def test_train_config_refuses_illegal_settings(changes, message):
