@@ -6,7 +6,7 @@ claims is compared with the networks that its metadata describe before any memor
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from data.errors import UserError
 from model.export.predictor import Predictor
 from model.inference.onnx_file import METADATA_KEY
 from model.networks import build, read_config
+from model.segmentation_network import NetworkConfig, SegmentationNetwork
 from model.settings import ModelError
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -63,8 +64,11 @@ def write_weights(predictor: Predictor, path: Path) -> None:
     write(path, safetensors.torch.save(tensors, {"format": "pt", METADATA_KEY: text}))  # other readers look for "pt"
 
 
-def read_weights(path: Path) -> Predictor:
+def read_weights(path: Path, *, own: Collection[str] = ()) -> Predictor:
     """Return the predictor that `write_weights` wrote to a file, bit for bit, on the CPU and ready to evaluate.
+
+    Args:
+        own: The functions `package.module:function` that may build its networks; the file's word is not enough.
 
     Raises:
         ModelError: The file is missing, damaged, of another program or version, or not what its own metadata say.
@@ -76,7 +80,7 @@ def read_weights(path: Path) -> Predictor:
             # The reader has checked by now that the header is of a sane length and describes this many bytes.
             format, description = _read_description(file.metadata() or {})
             stored = {_current_name(name, format): name for name in file.keys()}  # noqa: SIM118
-            predictor = _build_without_memory(description, num_tensors=len(stored))
+            predictor = _build_without_memory(description, own, num_tensors=len(stored))
             _check(predictor.state_dict(), {name: file.get_slice(in_file) for name, in_file in stored.items()})
             # Copies: the reader maps the file, and a file may change or vanish.
             tensors = {name: file.get_tensor(in_file).clone() for name, in_file in stored.items()}
@@ -133,14 +137,13 @@ def _current_name(name: str, format: int) -> str:
     return "networks." + name.removeprefix("unets.") if format == 1 and name.startswith("unets.") else name
 
 
-def _build_without_memory(description: _Description, *, num_tensors: int) -> Predictor:
+def _build_without_memory(description: _Description, own: Collection[str], *, num_tensors: int) -> Predictor:
     """Return the predictor without allocating memory for its weights, whose size the file may exaggerate."""
     configs = description.networks
     if len(configs) > num_tensors:
         raise ModelError(f"networks are {str(configs)[:80]}, but must be a list of one configuration a network")
     try:
-        with torch.device("meta"):
-            networks = [build(read_config(config)) for config in configs]
+        networks = [_build_on_meta(read_config(config, own=own)) for config in configs]
     except UserError as error:
         raise ModelError(f"a network's configuration is not legal: {error}") from error
     if len({network.config.in_channels for network in networks}) > 1:
@@ -156,6 +159,21 @@ def _build_without_memory(description: _Description, *, num_tensors: int) -> Pre
         flips=description.flips,
         temperature=description.temperature,
     )
+
+
+def _build_on_meta(config: NetworkConfig) -> SegmentationNetwork:
+    """Return a network whose tensors have no memory yet.
+
+    A network that computes with values while it is built, as MONAI's SwinUNETR does, is built whole. The legal values
+    of its configuration must keep it small.
+    """
+    try:
+        with torch.device("meta"):
+            network = build(config)
+    except RuntimeError:
+        return build(config)
+    # A buffer that the file does not hold would stay without memory.
+    return network if {name for name, _ in network.named_buffers()} <= network.state_dict().keys() else build(config)
 
 
 def _check(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from model.inference.volume import Network, with_regions
-from model.segmentation_network import SegmentationNetwork
+from model.segmentation_network import SegmentationNetwork, num_parameters
 
 MIN_PROBABILITY = 1e-6
 """Distance that averaged probabilities keep from 0 and 1, where their logits would be infinite."""
@@ -56,9 +56,19 @@ class Predictor(nn.Module):
         return math.lcm(*(config.side_multiple for config in self.configs))
 
     @property
+    def min_side(self) -> int:
+        """The shortest side that all networks can be trained on, in pixels."""
+        return max(config.min_side for config in self.configs)
+
+    @property
+    def fixed_sides(self) -> bool:
+        """Whether an export takes slices of one size only, because one of the networks does."""
+        return any(config.fixed_sides for config in self.configs)
+
+    @property
     def num_parameters(self) -> int:
         """Number of parameters of all networks together."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        return num_parameters(self)
 
     def forward(
         self,

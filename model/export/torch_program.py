@@ -41,17 +41,28 @@ def export_program(
     Raises:
         ExportError: The settings do not suit the network, there are no samples, or the two differ.
     """
-    check_exportable(predictor, settings, sample_volumes)
-    content = _program(predictor, settings)
-    parity = prove(predictor, _network(content), settings, sample_volumes)
+    content, parity = proven_program(predictor, settings, sample_volumes=sample_volumes)
     write(path, content)
     return parity
+
+
+def proven_program(
+    predictor: Predictor, settings: Settings, *, sample_volumes: Sequence[Shaped[np.ndarray, "_ _ _ _"]]
+) -> tuple[bytes, Parity]:
+    """Return the bytes of the file that `export_program` writes, after the proof, and its outcome.
+
+    Raises:
+        ExportError: As `export_program`.
+    """
+    check_exportable(predictor, settings, sample_volumes)
+    content = _program(predictor, settings)
+    return content, prove(predictor, _network(content), settings, sample_volumes)
 
 
 def _program(predictor: Predictor, settings: Settings) -> bytes:
     """Return the archive, which holds no pickle."""
     model = copy.deepcopy(predictor).cpu().eval()  # the original may still be training
-    example, axes = example_inputs(model)
+    example, axes = example_inputs(model, settings)
     program = torch.export.export(model, example, dynamic_shapes=axes)
     program.example_inputs = None  # the only part that would be stored as a pickle
     for node in program.graph.nodes:

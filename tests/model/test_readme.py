@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from model import manifest, settings, weights
 from model.export.onnx_export import OPSET
 from model.inference.runtime import load_model
@@ -32,6 +34,7 @@ def test_readme_names_files_and_rooms_that_exist():
     assert [name for name in sorted(names) if not any((place / name).exists() for place in places)] == []
 
 
+@pytest.mark.slow
 def test_readme_shows_a_training_and_an_export_that_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(example("Training"), {})
@@ -68,9 +71,11 @@ def test_readme_says_the_formats_of_a_models_files():
 
 
 def test_readme_names_the_facts_of_a_network():
-    facts = re.findall(r"`([a-z_]+)`", TEXT.partition("by six facts: ")[2].partition("All are")[0])
-    assert len(facts) == 6
+    facts = re.findall(r"`([a-z_]+)`", TEXT.partition("by seven facts: ")[2].partition("All are")[0])
+    assert len(facts) == 7
     assert all(hasattr(architecture.config(), fact) for architecture in NETWORKS.values() for fact in facts)
-    assert set(facts) == {name for name in vars(NetworkConfig) if not name.startswith("_")} - {"to_dict"} | {
-        "architecture"
-    }
+    view = set(re.findall(r"`([a-z_]+)`", TEXT.partition("Three more fields")[2].partition("So data")[0])) - {"build"}
+    assert len(view) == 3
+    of_network_alone = {"network_side_multiple", "network_min_side"}  # side_multiple and min_side are made from them
+    stated = {name for name in vars(NetworkConfig) if not name.startswith("_")} - {"to_dict"} | {"architecture"}
+    assert set(facts) | view == stated - of_network_alone

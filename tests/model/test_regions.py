@@ -27,7 +27,7 @@ from model.scoring.assess import assess
 from model.scoring.evaluate import evaluate_patient
 from model.scoring.summary import summarise
 from model.settings import ModelError, Settings
-from model.training.losses import bce_dice_loss
+from model.training.losses import training_loss
 from model.training.train import train
 from model.training.train_config import TrainConfig
 from model.training.validate import count_by_patient, validate
@@ -105,8 +105,9 @@ def test_loss_of_several_regions_is_the_mean_of_theirs():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 3, 8, 8, generator=generator)
     masks = (torch.rand(4, 3, 8, 8, generator=generator) < 0.3).float()
-    alone = [bce_dice_loss(logits[:, [k]], masks[:, [k]], bce_weight=0.3) for k in range(3)]
-    torch.testing.assert_close(bce_dice_loss(logits, masks, bce_weight=0.3), torch.stack(alone).mean())
+    config = TrainConfig(max_epochs=1, bce_weight=0.3)
+    alone = [training_loss(logits[:, [k]], masks[:, [k]], config) for k in range(3)]
+    torch.testing.assert_close(training_loss(logits, masks, config), torch.stack(alone).mean())
 
 
 def test_validation_gives_the_dice_of_each_region_and_their_mean(patients):
@@ -173,6 +174,7 @@ def test_each_region_has_its_threshold_and_stays_inside_of_those_around_it():
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.slow
 def test_exported_model_has_a_probability_for_each_region(model, patients, runtime):
     loaded, settings = load_model(model, runtime=runtime)
     assert settings == SETTINGS
@@ -183,6 +185,7 @@ def test_exported_model_has_a_probability_for_each_region(model, patients, runti
     np.testing.assert_allclose(found, expected, atol=1e-5 if runtime == "onnxruntime" else 0.05)
 
 
+@pytest.mark.slow
 def test_exported_program_equals_the_network(tmp_path, patients):
     parity = export_program(predictor(), tmp_path / "m.pt2", SETTINGS, sample_volumes=[patients[0].read().images])
     assert parity.max_probability_difference < 1e-5
@@ -234,6 +237,7 @@ def test_settings_of_older_formats_have_one_region():
     assert Settings.from_json(json.dumps(values)).regions == WHOLE
 
 
+@pytest.mark.slow
 def test_a_prediction_writes_the_labels_of_the_data(model, source, tmp_path):
     assert predict([str(model), str(source / "P0"), "--out", str(tmp_path), "--runtime", "onnxruntime"]) == 0
     written = nibabel.Nifti1Image.from_filename(tmp_path / "P0" / "P0_mask.nii.gz")

@@ -19,7 +19,7 @@ class PlainConfig(NetworkConfig):
     kernel: int = 3
 
     @property
-    def side_multiple(self) -> int:
+    def network_side_multiple(self) -> int:
         return 1
 
 
@@ -36,3 +36,10 @@ class Plain(SegmentationNetwork):
 
 
 PLAIN = Architecture(config=PlainConfig, network=Plain, title="Plain convolution")
+
+
+class Broken(Plain):
+    """A network that fails in its first step."""
+
+    def forward(self, slices: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
+        raise ValueError("no logits today\nwith details")

@@ -1,3 +1,5 @@
+# MONAI exports names without saying so, and annotates what its functions return as wider than it is.
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """MONAI's U-Net with the transforms of its tutorials, on slices.
 
 The five widths, batch norm, AdamW, and the flips, affine maps and changes of intensity are those that MONAI's tutorials
@@ -11,10 +13,10 @@ import math
 
 import numpy as np
 import torch
-from monai.data import set_track_meta  # pyright: ignore[reportMissingImports]  # a peer that need not be installed
-from monai.losses.dice import DiceCELoss  # pyright: ignore[reportMissingImports]
-from monai.networks.nets.unet import UNet  # pyright: ignore[reportMissingImports]
-from monai.transforms import (  # pyright: ignore[reportMissingImports]
+from monai.data import set_track_meta
+from monai.losses.dice import DiceCELoss
+from monai.networks.nets.unet import UNet
+from monai.transforms import (
     Compose,
     NormalizeIntensity,
     RandAffined,
@@ -23,7 +25,7 @@ from monai.transforms import (  # pyright: ignore[reportMissingImports]
     RandScaleIntensityd,
     RandShiftIntensityd,
 )
-from monai.utils import set_determinism  # pyright: ignore[reportMissingImports]
+from monai.utils import set_determinism
 from torch import Tensor, nn
 
 from data.packing.pack import Pack, pack_patients

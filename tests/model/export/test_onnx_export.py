@@ -23,8 +23,11 @@ from model.export.torch_program import export_program
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.runtime import load_model
 from model.inference.volume import predict_volume
+from model.networks import build
+from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
-from model.unet import NORMS, UNet, UNetConfig
+from model.unet import UNetConfig
+from model.unet_blocks import ACTIVATIONS, NORMS
 
 SETTINGS = Settings(preprocessing=Preprocessing(size=16), threshold=0.4, channel_names=("pre", "flair", "post"))
 
@@ -37,18 +40,24 @@ DEPTHS = {"batch": 1, "instance": 2}
 """Depth of each network that is exported alone; the ensemble below swaps them. (Tracing takes seconds.)"""
 
 
-def tiny(norm: str, *, depth: int = 2, in_channels: int = 3) -> UNet:
+def tiny(norm: str, *, depth: int = 2, in_channels: int = 3, **variant) -> SegmentationNetwork:
     """Return a U-Net in training mode, with dropout, whose batch norm has seen data."""
     torch.manual_seed(depth)
-    unet = UNet(UNetConfig(in_channels=in_channels, depth=depth, width=2, norm=norm, dropout=0.5))
+    unet = build(UNetConfig(in_channels=in_channels, depth=depth, width=2, norm=norm, dropout=0.5, **variant))
     with torch.no_grad():
         for _ in range(20):
             unet.train()(torch.randn(4, in_channels, 16, 16) + 1)
-        unet.head.weight.mul_(10)
+        head_of(unet).weight.mul_(10)
     return unet
 
 
-@pytest.fixture(scope="module", params=NORMS)
+def head_of(unet: SegmentationNetwork) -> torch.nn.Conv2d:
+    [head] = [part for name, part in unet.named_modules() if name.split(".")[-1] == "head"]
+    assert isinstance(head, torch.nn.Conv2d)
+    return head
+
+
+@pytest.fixture(scope="module", params=["instance", pytest.param("batch", marks=pytest.mark.slow)])
 def exported(request, tmp_path_factory):
     """Return a U-Net, its exported file, and the parity that the export reported."""
     unet, path = tiny(request.param, depth=DEPTHS[request.param]), tmp_path_factory.mktemp("export") / "model.onnx"
@@ -120,8 +129,9 @@ def test_export_is_one_file_with_named_axes(exported):
 
 def test_failed_proof_of_onnx_prints_nothing_and_keeps_the_older_file(tmp_path, capfd):
     unet = tiny("batch", depth=1)
-    assert unet.head.bias is not None
-    torch.nn.init.constant_(unet.head.bias, float("nan"))
+    bias = head_of(unet).bias
+    assert bias is not None
+    torch.nn.init.constant_(bias, float("nan"))
     (tmp_path / "model.onnx").write_bytes(b"older")
     with pytest.raises(ExportError, match=r"differs from its network by nan in probability .* nothing was written"):
         export_onnx(Predictor([unet], threshold=0.4), tmp_path / "model.onnx", SETTINGS, sample_volumes=[volume(0)])
@@ -157,9 +167,13 @@ def test_export_refuses_what_it_cannot_prove(tmp_path, settings, samples, messag
 def both(tmp_path_factory):
     """Return a predictor that uses everything, its settings, the folder of its two exports, and their parities.
 
-    Two networks of different depth and norm, flips, a temperature, and a slice's neighbours as channels.
+    Two networks of different depth and parts, of which one sees less of the slices; flips, a temperature, and a slice's
+    neighbours as channels.
     """
-    members = [tiny("batch", depth=2, in_channels=9), tiny("instance", depth=1, in_channels=9)]
+    members = [
+        tiny("batch", depth=2, in_channels=9, block="residual", attention=True, deep_supervision=True),
+        tiny("group", depth=1, in_channels=9, activation="gelu", downscale=2, packed_context=1, context_slices=0),
+    ]
     predictor = Predictor(members, threshold=0.4, flips=True, temperature=1.7)
     settings = replace(SETTINGS, preprocessing=Preprocessing(size=16, context_slices=1))
     folder = tmp_path_factory.mktemp("both")
@@ -170,6 +184,7 @@ def both(tmp_path_factory):
     return predictor, settings, folder, parities
 
 
+@pytest.mark.slow
 def test_exports_of_an_ensemble_with_flips_and_temperature_equal_it(both):
     predictor, _, folder, (onnx_parity, program_parity) = both
     assert onnx_parity.max_probability_difference < 1e-5
@@ -179,6 +194,7 @@ def test_exports_of_an_ensemble_with_flips_and_temperature_equal_it(both):
     assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "model.pt2"]
 
 
+@pytest.mark.slow
 def test_exports_give_probability_and_mask_at_any_legal_size(both):
     predictor, _, folder, _ = both
     program = torch.export.load(io.BytesIO((folder / "model.pt2").read_bytes())).module()
@@ -196,6 +212,32 @@ def test_exports_give_probability_and_mask_at_any_legal_size(both):
         assert expected.std() > 0.005
 
 
+VARIANTS = [
+    {
+        "norm": norm,
+        "activation": activation,
+        "block": ("plain", "residual")[(row + column) % 2],
+        "attention": (row + column // 2) % 2 == 0,
+        "deep_supervision": column % 2 == 0,
+        "downscale": (1, 2, 4)[(row + column) % 3],
+    }
+    for row, norm in enumerate(NORMS)
+    for column, activation in enumerate(ACTIVATIONS)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_exports_of_every_variant_equal_it(tmp_path, variant):
+    predictor = Predictor([tiny(**variant, in_channels=9, packed_context=1, context_slices=0)], threshold=0.4)
+    settings = replace(SETTINGS, preprocessing=Preprocessing(size=32, context_slices=1))
+    for export in (export_onnx, export_program):
+        parity = export(predictor, tmp_path / "model", settings, sample_volumes=[volume(0)])
+        assert parity.max_probability_difference < 1e-5
+        assert parity.dice_difference == 0
+
+
+@pytest.mark.slow
 def test_program_holds_its_settings_and_no_pickle(both):
     _, settings, folder, _ = both
     with zipfile.ZipFile(folder / "model.pt2") as archive:
@@ -209,6 +251,7 @@ def test_program_holds_its_settings_and_no_pickle(both):
         assert Settings.from_json(archive.read(extra).decode()) == settings
 
 
+@pytest.mark.slow
 def test_exports_do_not_hold_paths_of_the_machine(both):
     source = str(Path(torch.__file__).parent).encode(), str(Path(__file__).parents[3]).encode()
     for path in both[2].iterdir():
@@ -217,8 +260,9 @@ def test_exports_do_not_hold_paths_of_the_machine(both):
 
 def test_failed_proof_of_a_program_keeps_the_older_file(tmp_path):
     unet = tiny("batch", depth=1)
-    assert unet.head.bias is not None
-    torch.nn.init.constant_(unet.head.bias, float("nan"))
+    bias = head_of(unet).bias
+    assert bias is not None
+    torch.nn.init.constant_(bias, float("nan"))
     (tmp_path / "model.pt2").write_bytes(b"older")
     with pytest.raises(ExportError, match="differs from its network by nan"):
         export_program(Predictor([unet], threshold=0.4), tmp_path / "model.pt2", SETTINGS, sample_volumes=[volume(0)])
@@ -226,7 +270,8 @@ def test_failed_proof_of_a_program_keeps_the_older_file(tmp_path):
 
 
 def test_no_file_of_a_model_folder_is_unpickled():
-    """Only the reader of checkpoints, which sets weights_only, may call a function that can unpickle."""
+    """Only the readers of checkpoints and of pretrained weights, which set weights_only, may call a function that can
+    unpickle."""
     root = Path(__file__).parents[3]
     calls = [
         (path.name, line.strip())
@@ -237,7 +282,8 @@ def test_no_file_of_a_model_folder_is_unpickled():
         and "`" not in line
     ]
     # ray_internals.py reads the error of a trial that Tune pickled on this machine, in the search that is running.
-    assert sorted({name for name, _ in calls}) == ["checkpoint.py", "ray_internals.py", "torch_program.py"]
+    readers = {"checkpoint.py", "ray_internals.py", "smp_encoder.py", "torch_program.py"}
+    assert {name for name, _ in calls} == readers
     assert [line for name, line in calls if name == "ray_internals.py"] == [
         "error = pickle.loads(Path(trial.pickled_error_file).read_bytes())"
     ]

@@ -20,6 +20,9 @@ from tests.support.service import ask, nifti, post_form, serving
 REGIONS = parse_regions(("brats2021",))
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def regions_port(folder, tmp_path_factory):
     torch.manual_seed(0)

@@ -116,4 +116,4 @@ def test_network_without_a_bottom_takes_every_side():
 
 
 def test_every_network_is_registered_under_its_own_name():
-    assert all(find_architecture(name).config.architecture == name for name in NETWORKS)
+    assert all(find_architecture(name).config().architecture == name for name in NETWORKS)
