@@ -32,6 +32,11 @@ COMMANDS = {
     "download": Command(module="data.download", extra="download", help="fetch the LGG dataset from Kaggle"),
     "inspect": Command(module="data.inspect.__main__", extra="", help="check a folder of patients before a search"),
     "tune": Command(module="search.tune", extra="search", help="search configurations and export the best as a model"),
+    "space": Command(
+        module="search.space.__main__",
+        extra="search",
+        help="list what can be an axis of a search, or check a space file",
+    ),
     "list": Command(module="search.list", extra="search", help="list the experiments of a folder or a bucket"),
     "promote": Command(module="search.promote", extra="search", help="choose the winner of a search again"),
     "report": Command(module="search.report.__main__", extra="search", help="write the report of a search again"),

@@ -1,33 +1,30 @@
 """The options of a search, as the command line takes them and an experiment records them."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from data.arguments import AtLeast, check_minima
 from data.errors import UserError
+from data.legal import Range, check_legal
 from data.preprocess import Preprocessing
 from data.regions import parse_regions
 from data.source import ReadingOptions
 from data.splitting.options import SplitOptions
-from search.planning.budget import parse_budget
+from search.planning.budget import check_budget
 from search.promotion_options import Promotion
 from search.record.epochs import METRIC
-from search.record.objectives import LATENCY, check_objectives
+from search.record.objectives import LATENCY, check_kind, check_objectives, listed
 from search.scheduling.scheduler import SchedulerRequest
-from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
-from search.space import SPACES, SharedSettings, check_batch_size, check_image_size
+from search.scheduling.schedulers import SCHEDULERS
+from search.space.choice import SpaceChoice
+from search.space.configs import SharedSettings, check_batch_size, check_image_size
+from search.space.make import Changes, make_space
+from search.space.named import SPACES
+from search.space.space import Space
 from search.storage.working_folder import Out, check_name
-from search.suggestion.samplers import SAMPLERS, SamplerKind, check_prior
-
-
-def _describe(kinds: Mapping[str, SamplerKind] | Mapping[str, SchedulerKind]) -> str:
-    return ", ".join(f"`{name}` ({kind.description})" for name, kind in kinds.items())
+from search.suggestion.samplers import SAMPLERS, check_conditions, check_prior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +61,13 @@ class SearchConfig:
     given: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Options that a budget does not change although they may have their default value, because you gave them."""
 
-    trials: Annotated[int, AtLeast(1)] = 8
+    trials: Annotated[int, Range(at_least=1)] = 8
     """Number of configurations to try."""
 
-    max_epochs: Annotated[int, AtLeast(1)] = 9
+    max_epochs: Annotated[int, Range(at_least=1)] = 9
     """Epochs of a trial that is never stopped early."""
 
-    time_budget_seconds: Annotated[float | None, AtLeast(1)] = None
+    time_budget_seconds: Annotated[float | None, Range(at_least=1)] = None
     """Seconds after which the search stops; the best trial so far is then promoted. None: no limit. With a budget of
     time, they count from the start of the command, also if the search is resumed, and are planned."""
 
@@ -80,26 +77,40 @@ class SearchConfig:
 
     preprocessing: Annotated[Preprocessing, tyro.conf.arg(name="")] = field(default_factory=Preprocessing)
 
-    batch_size: Annotated[int, AtLeast(1)] = 16
+    batch_size: Annotated[int, Range(at_least=1)] = 16
     """Slices in a global batch, which is split among the workers of a trial."""
 
-    width: Annotated[int, AtLeast(1)] = 16
-    """Feature channels of the U-Net at full resolution, if the search space has no such axis."""
+    width: Annotated[int | None, Range(at_least=1)] = None
+    """Feature channels of the network at full resolution, if the search space has no such axis. None: the network's own
+    default, which is 16 for the U-Net."""
 
     objective: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (METRIC,)
     """Objective by which trials are compared; repeat the option for several. `val_dice` is always the first; the others
     are `latency_ms` (per slice, on the training device) and `million_parameters`. `--objective latency_ms` searches
     for networks that are both accurate and fast."""
 
-    dice_tolerance: Annotated[float, AtLeast(0)] = 0.01
+    dice_tolerance: Annotated[float, Range(at_least=0)] = 0.01
     """With several objectives only. Among the trials whose validation Dice is at most this far below the best, the one
     with the best second objective is promoted."""
 
-    space: str = "core"
-    """Search space: `core` (learning rate, depth, dropout, BCE weight) or `wide` (also width, batch size, weight decay,
-    norm and augmentation)."""
+    space: SpaceChoice = "core"
+    """Search space: `core` (learning rate, depth, dropout, BCE weight), `wide` (also width, batch size, weight decay,
+    norm and augmentation), or a YAML or JSON file in the words of a W&B sweep, whose other words are followed too.
+    `python -m search.space show` lists what can be an axis."""
 
-    searcher: Annotated[str, tyro.conf.arg(help=f"How configurations are chosen: {_describe(SAMPLERS)}.")] = "prior_gp"
+    fixed: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction] = ()
+    """Hyperparameter that all trials have in common, such as `width=24`; repeat the option for several."""
+
+    ranges: Annotated[tuple[str, ...], tyro.conf.arg(name="range"), tyro.conf.UseAppendAction] = ()
+    """Axis with other ends or choices, such as `learning_rate=1e-4..3e-3:log` or `norm=instance,group`; repeat the
+    option for several."""
+
+    network: str = ""
+    """Network of all trials: `unet` (this program's own, which the empty name stands for), one of MONAI's such as
+    `monai:SegResNet`, one of segmentation_models_pytorch's such as `smp:Unet`, or your own function as
+    `my_package.my_module:build`."""
+
+    searcher: Annotated[str, tyro.conf.arg(help=f"How configurations are chosen: {listed(SAMPLERS)}.")] = "prior_gp"
 
     prior: tuple[str, ...] = ()
     """Where you expect the best, for `prior_gp`: an axis and its value, such as `learning_rate=0.003`, or with a width,
@@ -117,37 +128,37 @@ class SearchConfig:
     """Whether the first trial has the default configuration and is trained to its end. Another is promoted only if it
     is clearly better: p < 0.2 in a paired t-test over patients, corrected for the number of trials."""
 
-    scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {_describe(SCHEDULERS)}.")] = "asha"
+    scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {listed(SCHEDULERS)}.")] = "asha"
 
-    grace_period: Annotated[int | None, AtLeast(1)] = None
+    grace_period: Annotated[int | None, Range(at_least=1)] = None
     """Epochs before a trial may be stopped early; the first rung is there. None: a third of max_epochs, because before
     that a trial's rank says little about its final rank (tests/benchmarks/LOG.md)."""
 
-    reduction_factor: Annotated[int, AtLeast(2)] = 2
+    reduction_factor: Annotated[int, Range(at_least=2)] = 2
     """Eta in ASHA: with 2, one in two trials continues at each rung, and each rung is at twice the epochs of the rung
     below."""
 
-    patience: Annotated[int, AtLeast(0)] = 0
+    patience: Annotated[int, Range(at_least=0)] = 0
     """Epochs without a better validation Dice after which a trial ends as COMPLETE. 0: never."""
 
-    workers_per_trial: Annotated[int, AtLeast(1)] = 1
+    workers_per_trial: Annotated[int, Range(at_least=1)] = 1
     """Ray Train workers that train one trial data-parallel."""
 
-    gpus_per_worker: Annotated[float | None, AtLeast(0)] = None
+    gpus_per_worker: Annotated[float | None, Range(at_least=0)] = None
     """GPUs of a worker; 0 for none. None: one if the cluster has any."""
 
-    cpus_per_worker: Annotated[int | None, AtLeast(1)] = None
+    cpus_per_worker: Annotated[int | None, Range(at_least=1)] = None
     """CPU cores of a worker. None: with a GPU, its share of the machine's cores, up to 8. Without a GPU, all cores of
     the machine, up to 4: trials one after another on 2 cores take hardly longer than two at a time on one core each
     (tests/benchmarks/LOG.md), and then results do not depend on which trial ends first."""
 
-    max_concurrent: Annotated[int | None, AtLeast(1)] = None
+    max_concurrent: Annotated[int | None, Range(at_least=1)] = None
     """The most trials that run at a time. None: as many as the cluster has room for."""
 
-    max_failures: Annotated[int, AtLeast(0)] = 3
+    max_failures: Annotated[int, Range(at_least=0)] = 3
     """How often a trial may lose its workers and continue from its checkpoint before it is FAILED."""
 
-    checkpoints_gb: Annotated[float | None, AtLeast(0)] = None
+    checkpoints_gb: Annotated[float | None, Range(at_least=0)] = None
     """GB that the checkpoints of paused and ended trials may take. Beyond that, the least promising paused trials are
     ended. None: no limit."""
 
@@ -174,31 +185,48 @@ class SearchConfig:
     def __post_init__(self) -> None:
         # On the command line, each --objective is added to the default; one that is named twice counts once.
         object.__setattr__(self, "objective", tuple(dict.fromkeys(self.objective)))
-        check_minima(self)
+        check_legal(self)
+        check_objectives(self.objective)
         if not self.budget and self.grace_period is not None and self.grace_period > self.max_epochs:
             raise UserError(f"grace_period is {self.grace_period}, but must be at most max_epochs ({self.max_epochs})")
-        for name, legal in (("space", SPACES), ("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
-            if getattr(self, name) not in legal:
-                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
-        check_prior(self.prior, SPACES[self.space], self.searcher)
-        self._check_budget()
-        self._check_objectives()
+        check_kind("searcher", self.searcher, SAMPLERS, self.objective)
+        check_kind("scheduler", self.scheduler, SCHEDULERS, self.objective)
+        self._make_space()
+        check_prior(self.prior, self.search_space, self.searcher)
+        check_conditions(self.search_space, self.searcher)
+        check_budget(self.budget, begin_with_default=self.begin_with_default)
+        self.promotion.check_objectives(self.objective)
         for option in ("name", "resume"):
             check_name(option, getattr(self, option))
-        check_image_size(self.space, self.preprocessing.size)
-        check_batch_size(self.space, self.batch_size, self.workers_per_trial)
+        check_batch_size(self.search_space, self.batch_size, self.workers_per_trial)
+
+    def _make_space(self) -> None:
+        """Replace what names the space by the space itself, so that an experiment records what was searched."""
+        before, changes = self.space, Changes(network=self.network, fixed=self.fixed, ranges=self.ranges)
+        is_named = isinstance(self.space, str) and self.space in SPACES
+        if not (is_named or isinstance(self.space, Space)) or changes != Changes():
+            object.__setattr__(self, "space", make_space(self.space, changes))
+            for name in ("network", "fixed", "ranges"):
+                object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)
+        if is_named or not isinstance(before, Space):  # reading a record must not load the code of its networks
+            self.check_networks()
+
+    @property
+    def search_space(self) -> Space:
+        """The search space."""
+        space = SPACES[self.space] if isinstance(self.space, str) else self.space
+        assert isinstance(space, Space), "a config holds no other form of a space"
+        return space
+
+    def check_networks(self) -> None:
+        """Raise UserError if a network of the space cannot take slices of this size."""
+        shared = self.shared_settings(self.preprocessing.num_slices_seen)
+        check_image_size(self.search_space, self.preprocessing.size, shared)
 
     @property
     def folder(self) -> Path:
         """The experiment's folder."""
         return self.out / self.name
-
-    def named(self) -> "SearchConfig":
-        """Return this config with a name: its own, or else one made from the data and the time."""
-        if self.name:
-            return self
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(self.data).name).strip("-").lower()[:80] or "search"
-        return replace(self, name=f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
 
     def scheduler_request(self) -> SchedulerRequest:
         """Return what the scheduler needs to know about this search."""
@@ -227,28 +255,6 @@ class SearchConfig:
             precision=self.precision,
             seed=self.seed,
             measure_latency=LATENCY in self.objective,
+            packed_context=self.preprocessing.context_slices,
+            constants=self.search_space.constants,
         )
-
-    def _check_budget(self) -> None:
-        if self.budget is None:
-            return
-        parse_budget(self.budget)
-        if not self.begin_with_default:
-            raise UserError(
-                f"budget is {self.budget!r}, which is planned around a trial of the default configuration: do not turn "
-                "begin_with_default off"
-            )
-
-    def _check_objectives(self) -> None:
-        check_objectives(self.objective)
-        self.promotion.check_objectives(self.objective)
-        if len(self.objective) == 1:
-            return
-        names = ", ".join(self.objective)
-        for name, kinds in (("searcher", SAMPLERS), ("scheduler", SCHEDULERS)):
-            if kinds[getattr(self, name)].one_objective:
-                legal = ", ".join(other for other, kind in kinds.items() if not kind.one_objective)
-                raise UserError(
-                    f"{name} is {getattr(self, name)!r}, which takes one objective only, not {names}: choose one of "
-                    f"{legal}"
-                )

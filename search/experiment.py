@@ -27,7 +27,7 @@ from search.record.experiment_record import (
 )
 from search.record.files import CONFIG_FILE
 from search.record.provenance import provenance
-from search.space import SPACES, describe
+from search.space.space import Space, describe
 from search.storage.working_folder import format_out
 from search.storage.writer import check_bucket_writable, exclusive_writer
 
@@ -103,7 +103,7 @@ def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, kno
     experiment = ExperimentRecord(
         started=_now(),
         config=config_record(config),
-        space=describe(SPACES[config.space]),
+        space=describe(config.search_space),
         lanes=LanesRecord(**asdict(lanes)),
         data=DataRecord(
             source=config.data,
@@ -137,6 +137,8 @@ def recorded_config(folder: Path) -> SearchConfig:
     values |= {"out": folder.parent, "name": folder.name}
     if values.get("searcher") == "forest":  # it was removed; a search that is resumed goes on with another searcher
         values["searcher"] = "tpe"
+    if isinstance(values.get("space"), dict):
+        values["space"] = Space.from_json(values["space"])
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
     try:
@@ -155,6 +157,8 @@ def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
         UserError: An option has changed that must stay the same.
     """
     options_before = _options(recorded)
+    if config.search_space != recorded.search_space:
+        raise UserError(f"the search space is another one than when {config.name} began; begin a new search for it")
     for name, now in _options(config).items():
         before = options_before[name]
         if now != before and name not in (*CHANGEABLE, "out", "resume", "given"):
@@ -226,6 +230,8 @@ def config_record(config: SearchConfig) -> JsonObject:
     """Return a config's options as they are in config.json."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     values["out"] = format_out(config.out)
+    if isinstance(config.space, Space):
+        values["space"] = config.space.to_json()
     del values["resume"]
     return values
 

@@ -41,7 +41,7 @@ from search.record.files import TABLE_FILE
 from search.record.model_metrics import ModelMetrics
 from search.record.trials import TrialRow, read_rows
 from search.report.page import write_report
-from search.space import SPACES
+from search.space.configs import own_networks
 from search.storage.download import sync_down
 from search.storage.working_folder import Out
 from search.tracking.model_artifact import track_model
@@ -151,7 +151,7 @@ def _promote(
 
 def _track(config: SearchConfig, winner: TrialRow) -> str | None:
     """Make the model an artifact of the winner's W&B run; return why that failed, or None if it did not."""
-    space, best = SPACES[config.space], config.folder / BEST_FOLDER
+    space, best = config.search_space, config.folder / BEST_FOLDER
     return track_model(best, winner, tracking_of(config), space=space, searcher=config.searcher)
 
 
@@ -185,6 +185,7 @@ def _candidates(
         objectives=config.objective,
         dice_tolerance=config.dice_tolerance,
         default_trial=config.default_trial,
+        own=own_networks(config.search_space),
     )
     found, skipped = tasks.run(scored, rows, config.folder.resolve(), cohort.val_patients)
     for problem in skipped:

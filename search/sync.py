@@ -21,7 +21,6 @@ from data.errors import UserError
 from search.config import SearchConfig
 from search.console import console, say
 from search.experiment import exclusive_writer, recorded_config
-from search.space import SPACES
 from search.storage.download import sync_down
 from search.storage.working_folder import Out
 from search.tracking.connection import Connection, Patience
@@ -107,7 +106,7 @@ def _sync(
     problems = dict.fromkeys((run.id for run in left), "")
     try:
         if left:
-            connection.open_sweep(SPACES[config.space], searcher=config.searcher)
+            connection.open_sweep(config.search_space, searcher=config.searcher)
             _send(connection, left, problems, arguments.jobs)
     except (TimeoutError, RuntimeError) as error:
         print(f"error: W&B at {server}: {error}", file=sys.stderr)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,21 @@ from search.experiment import (
     recorded_config,
 )
 from search.planning.budgeted_search import PLANNED, BudgetKeeper
-from search.presets import PRESETS, fit_to
+from search.planning.preflight import check_networks
+from search.presets import PRESETS, fit_to, named
 from search.promote import promote
 from search.promotion.folds import check_folds
 from search.record.experiment_record import WarmStart, read_experiment
 from search.record.trials import INTERRUPTED
 from search.result import Result, read_result
+from search.space.named import SPACES
+from search.space.sweep_file import read_sweep
 from search.storage.download import sync_down
+from search.storage.working_folder import parse_folder
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
-Begin with a preset to change the defaults below: `smoke` (the defaults, in three minutes), `workstation` (one GPU, or a
+Begin with a preset to change the defaults below: `smoke` (a first look, in two minutes), `workstation` (one GPU, or a
 night on a CPU) or `cluster`, as in `python -m search.tune workstation --data kaggle_3m`. `--budget 8h` takes the place
 of their numbers of trials and epochs. With RAY_ADDRESS set, the search runs on that Ray cluster. `--resume NAME`
 continues a search that was interrupted or killed."""
@@ -53,7 +58,7 @@ def run(config: SearchConfig) -> Result:
     Raises:
         UserError: The data, a folder, a bucket, the cluster or an option is not as it must be.
     """
-    keeper, config = BudgetKeeper(), config.named()
+    keeper, config = BudgetKeeper(), named(config)
     check_folder(config)
     if not config.resume:
         config.splitting.check()
@@ -67,9 +72,11 @@ def run(config: SearchConfig) -> Result:
     with ray_session() as logs:
         others = describe_other_jobs(cluster_nodes())  # before the plan, which measures something on the cluster
         config, lanes = keeper.plan(config, cohort)
-        if config.budget and not config.resume:  # the epochs of earlier experiments are scaled to the planned schedule
-            known = warm_start.gather(config)
-        print_plan(config, cohort, lanes, console, others=others, logs=logs)
+        fit = None
+        if not config.resume:
+            config, fit = check_networks(config, cohort, lanes)
+            known = warm_start.gather(config)  # the schedule and the space are known now
+        print_plan(config, cohort, lanes, console, others=others, logs=logs, fit=fit)
         if config.dry_run:
             return Result(folder=config.folder)
         with open_experiment(config, cohort, lanes, known) as experiment:
@@ -79,20 +86,21 @@ def run(config: SearchConfig) -> Result:
         config = _without_training(config) if is_interrupted else keeper.with_final_seeds(config, cohort, rows)
         record, last_start = partial(keeper.record, config, experiment), keeper.last_start(config, cohort, rows)
         status = promote(config, experiment, cohort, rows, console, last_start=last_start, on_promoted=record)
-    return read_result(config.folder) if status == 0 else Result(folder=config.folder, trials=tuple(rows))
+    return read_result(config.folder) if status == 0 else Result(folder=config.folder, rows=tuple(rows))
 
 
 def resume(folder: Path | str, **changes: Any) -> Result:
     """Continue the search in an experiment's folder, however it ended, and return the result.
 
     Args:
+        folder: As in `search.load`.
         changes: Fields of SearchConfig that are different from now on, such as `time_budget_seconds`.
 
     Raises:
         UserError: There is no such experiment, or a field was changed that must stay the same, so that trials can be
             compared.
     """
-    recorded = recorded_config(sync_down(Path(folder), light=True))
+    recorded = recorded_config(sync_down(parse_folder(folder), light=True))
     config = replace(recorded, resume=recorded.name, **changes)
     check_changes(config, recorded)
     return run(config)
@@ -108,7 +116,7 @@ def _main(argv: Sequence[str]) -> int:
     with sigterm_as_interrupt():
         config = parse(argv)
         result = run(config)
-    return 0 if result.winner or config.dry_run else 1
+    return 0 if result.best or config.dry_run else 1
 
 
 def parse(argv: Sequence[str]) -> SearchConfig:
@@ -118,15 +126,28 @@ def parse(argv: Sequence[str]) -> SearchConfig:
         UserError: An option has a value that is not legal. (tyro itself ends on unknown options, with status 2.)
     """
     name, *options = argv if argv and argv[0] in PRESETS else ("smoke", *argv)
+    options = [*_options_of_sweep(options), *options]
     given = {option[2:].partition("=")[0].replace("-", "_") for option in options if option.startswith("--")}
     config = _read_options(options, fit_to(PRESETS[name](), given))
     given &= {*PLANNED}
     if not config.resume:
-        return replace(config.named(), given=tuple(sorted(given)))
+        return replace(named(config), given=tuple(sorted(given)))
     recorded = recorded_config(sync_down(config.out / config.resume, light=True))
     config = replace(_read_options(options, recorded), given=tuple(sorted({*recorded.given} | given)))
     check_changes(config, recorded)
     return config
+
+
+def _options_of_sweep(options: Sequence[str]) -> list[str]:
+    """Return the options that the sweep of `--space` asks for, and print a note for what is not done as it says."""
+    spaces = [value for option, value in pairwise([*options, ""]) if option == "--space"]
+    spaces += [option.removeprefix("--space=") for option in options if option.startswith("--space=")]
+    if not spaces or spaces[-1] in SPACES:
+        return []
+    sweep = read_sweep(spaces[-1])
+    for note in sweep.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return [f"--{name.replace('_', '-')}={value}" for name, value in sweep.options.items()]
 
 
 def _read_options(options: Sequence[str], default: SearchConfig) -> SearchConfig:

@@ -19,7 +19,8 @@ from search.record.experiment_record import EarlierTrial, WarmStart, read_experi
 from search.record.files import CONFIG_FILE, TABLE_FILE
 from search.record.objectives import costs
 from search.record.trials import Sample, State, TrialRow, read_rows
-from search.space import SPACES, Space, default_sample, describe, to_configs
+from search.space.configs import complete_default, default_sample, to_configs
+from search.space.space import Space, describe_axis
 from search.storage.download import sync_down
 from search.suggestion.searcher import Observation
 
@@ -30,15 +31,14 @@ def gather(config: SearchConfig) -> WarmStart:
     Raises:
         UserError: An experiment or file cannot be read, segments other regions, or a sample lies outside the space.
     """
-    space = SPACES[config.space]
+    space = config.search_space
     earlier: list[EarlierTrial] = []
     for name in config.warm_start:
         found = _from_experiment(sync_down(config.out / name, light=True), space, config)
         if not found:
             measured = "".join(f" and has {cost}" for cost in costs(config.objective))
             raise UserError(
-                f"no trial of {config.out / name} lies in the space {config.space!r}{measured}: leave it out of "
-                "--warm-start"
+                f"no trial of {config.out / name} lies in the search space{measured}: leave it out of --warm-start"
             )
         earlier += found
     first = [default_sample(space)] if config.begin_with_default else []
@@ -99,8 +99,11 @@ def _in_space(row: TrialRow, config: SearchConfig, space: Space) -> Sample | Non
     except (ValueError, UserError):  # the trial is of another version of the program
         return None
     values = network.to_dict() | asdict(train)
-    sample = {name: values[name] for name in space}
-    return sample if not _outside(sample, space) else None
+    if any(values.get(name, value) != value for name, value in space.constants.items()):  # not one it does not have
+        return None
+    sample = space.active({name: values[name] for name in space if name in values})
+    is_whole = set(sample) == set(space.active(complete_default(space) | sample))
+    return sample if is_whole and not _outside(sample, space) else None
 
 
 def _read_samples(path: Path, space: Space) -> list[Sample]:
@@ -115,6 +118,8 @@ def _read_samples(path: Path, space: Space) -> list[Sample]:
             raise UserError(
                 f"--try {path}, sample {place + 1}: {unknown[0]!r} is not an axis; legal are {', '.join(space)}"
             )
+        if idle := sorted(set(sample) - set(space.active(complete_default(space) | sample))):
+            raise UserError(f"--try {path}, sample {place + 1}: {idle[0]} has no effect beside the other values")
         if outside := _outside(sample, space):
             raise UserError(f"--try {path}, sample {place + 1}: {outside}")
     return samples
@@ -133,5 +138,5 @@ def _outside(sample: Sample, space: Space) -> str | None:
     for name, value in sample.items():
         axis = space[name]
         if not (_is_of_kind(value, axis) and axis._contains(axis.to_internal_repr(value))):
-            return f"{name} is {value!r}, but must be {describe({name: axis})[name]}"
+            return f"{name} is {value!r}, but must be {describe_axis(axis)}"
     return None

@@ -35,7 +35,7 @@ from search.screen.clock import Clock
 from search.screen.eta import Plan
 from search.screen.lines import Lines
 from search.screen.live import open_screen
-from search.space import SPACES, SharedSettings
+from search.space.configs import SharedSettings
 from search.storage.folder_remover import FolderRemover
 from search.storage.working_folder import storage_path_of
 from search.suggestion.expectation import parse_expectations
@@ -186,7 +186,7 @@ def _open_coordinator(
 
 def _open_searcher(config: SearchConfig, known: WarmStart, folder: Path) -> OptunaSearcher:
     return OptunaSearcher(
-        SPACES[config.space],
+        config.search_space,
         sampler=config.searcher,
         seed=config.seed,
         num_trials=config.trials,
@@ -196,7 +196,7 @@ def _open_searcher(config: SearchConfig, known: WarmStart, folder: Path) -> Optu
         name=config.name,
         first=known.first,
         earlier=warm_start.observations(known),
-        expected=parse_expectations(config.prior, SPACES[config.space]),
+        expected={**config.search_space.expected, **parse_expectations(config.prior, config.search_space)},
     )
 
 

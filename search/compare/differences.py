@@ -68,6 +68,8 @@ def _differing(records: Sequence[Facts]) -> Differences:
 
 def _requested(record: ExperimentRecord) -> Facts:
     config = {key: value for key, value in with_groups(record.config).items() if key not in OWN}
+    if isinstance(config.get("space"), dict):  # the descriptions below say it in fewer words
+        del config["space"]
     return {
         **_flat(config),
         **_flat({"space": dict(record.space)}),

@@ -20,7 +20,7 @@ from search.record.trials import Sample, Trial, read_rows
 from search.report.axes import Axis, read_axes
 from search.report.importance import TRIALS_PER_AXIS, Importance, importances, needed_trials
 from search.report.snapshot import read_snapshot
-from search.space import to_configs
+from search.space.configs import own_networks, to_configs
 from search.storage.lock import is_being_written
 from search.storage.status import Status, experiment_names, status_of
 
@@ -84,7 +84,12 @@ class Experiment:
         return parse_regions(self.config.reading.regions, self.config.reading.labels)
 
     def hyperparameters(self, sample: Sample) -> dict[str, object]:
-        """Return the values of a sample of the space, and those that were fixed in all trials."""
+        """Return the values of a sample of the space, and those that were fixed in all trials.
+
+        Of a network of somebody's own they are without its defaults, because a comparison runs none of its code.
+        """
+        if own_networks(self.config.search_space):
+            return {**self.config.search_space.constants, **sample}
         network, training = to_configs(sample, self.config.shared_settings(in_channels=1))
         return {**network.to_dict(), **asdict(training)}
 

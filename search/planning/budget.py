@@ -47,3 +47,15 @@ def parse_budget(text: str) -> Budget:
     if number != int(number):
         raise UserError(f"budget is {text!r}, but must be a whole number of epochs")
     return Budget(text=text, epochs=int(number))
+
+
+def check_budget(text: str | None, *, begin_with_default: bool) -> None:
+    """Raise UserError if a budget is not legal, or if the search does not begin with what it is planned around."""
+    if text is None:
+        return
+    parse_budget(text)
+    if not begin_with_default:
+        raise UserError(
+            f"budget is {text!r}, which is planned around a trial of the default configuration: do not turn "
+            "begin_with_default off"
+        )

@@ -16,7 +16,7 @@ from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.space import SPACES, default_sample, to_configs
+from search.space.configs import default_sample, to_configs
 
 MEASURED_EPOCHS = 2
 """The first epoch also starts threads and fills caches, so the second counts."""
@@ -54,7 +54,7 @@ def measure_epoch(config: SearchConfig, cohort: Cohort, lanes: LanePlan, *, at_m
         measure_latency=False,
         loader_processes=tasks.loader_processes,
     )
-    network, training = to_configs(default_sample(SPACES[config.space]), shared)
+    network, training = to_configs(default_sample(config.search_space), shared)
     packs = tasks.share(cohort.train_pack), tasks.share(cohort.val_pack)
     return tasks.run(time_epoch, network, training, tasks.num_threads, *packs, at_most_seconds)
 

@@ -1,7 +1,7 @@
 """The candidates for promotion: the best checkpoints, scored again on the validation patients."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,7 @@ def rescore(
     objectives: Sequence[str] = (METRIC,),
     dice_tolerance: float = 0.0,
     default_trial: int | None = None,
+    own: Collection[str] = (),
 ) -> tuple[list[Candidate], list[str]]:
     """Return the best trials as candidates, scored again, and a message for each checkpoint that cannot be read.
 
@@ -116,7 +117,7 @@ def rescore(
             continue
         assert row.checkpoint, "only trials with one are ranked"
         try:
-            candidates.append(score_checkpoint(row.id, row, folder / row.checkpoint, patients, settings))
+            candidates.append(score_checkpoint(row.id, row, folder / row.checkpoint, patients, settings, own=own))
         except (checkpoint.CheckpointError, OSError) as error:  # such as one that a crash cut off
             skipped.append(f"{row.id} is skipped: {error}")
     if not candidates:
@@ -125,15 +126,24 @@ def rescore(
 
 
 def score_checkpoint(
-    name: str, row: TrialRow, file: Path, patients: Sequence[Patient], settings: Settings
+    name: str,
+    row: TrialRow,
+    file: Path,
+    patients: Sequence[Patient],
+    settings: Settings,
+    *,
+    own: Collection[str] = (),
 ) -> Candidate:
     """Return a checkpoint as a candidate, scored on the patients.
+
+    Args:
+        own: The functions `package.module:function` that may build its network.
 
     Raises:
         CheckpointError: It is damaged, or not of this program.
         OSError: It cannot be read.
     """
-    network, history = checkpoint.load_checkpoint(ensure_local(file))
+    network, history = checkpoint.load_checkpoint(ensure_local(file), own=own)
     return Candidate(
         name=name,
         row=row,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.candidates import Candidate, score_checkpoint
 from search.record.trials import TrialRow
-from search.space import to_configs
+from search.space.configs import own_networks, to_configs
 
 FINAL_FOLDER = "final"
 """The folder of an experiment for checkpoints that are trained after the search."""
@@ -75,7 +75,8 @@ class Retrainer:
         failures = self._train([one for one in wanted if not one.file(self.config).exists()])
         trained = [one for one in wanted if one.name not in failures]
         calls = [(one.name, one.row, one.file(self.config), patients, self._settings) for one in trained]
-        return self._tasks.map(score_checkpoint, calls), failures
+        score = partial(score_checkpoint, own=own_networks(self.config.search_space))
+        return self._tasks.map(score, calls), failures
 
     def _train(self, missing: Sequence[Retraining]) -> dict[str, str]:
         calls = [

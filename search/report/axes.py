@@ -31,9 +31,10 @@ class Axis:
         return self.high > self.low
 
     def coordinates(self, values: Sequence[object]) -> np.ndarray:
-        """Return where values lie on the axis, between `low` and `high`."""
+        """Return where values lie on the axis, between `low` and `high`; nan for None, where it has no effect."""
         if self.choices:
-            return np.array([self.choices.index(str(value)) for value in values], float)
+            places = [math.nan if value is None else self.choices.index(str(value)) for value in values]
+            return np.array(places, float)
         numbers = np.array(values, float)
         return np.log10(numbers) if self.is_log else numbers
 
@@ -54,12 +55,9 @@ class Axis:
 
 
 def read_axes(space: Mapping[str, str], rows: Sequence[Trial]) -> list[Axis]:
-    """Return the axes of a space, as config.json describes it, that all of the trials have."""
-    return [
-        make_axis(name, description, [row.sample[name] for row in rows])
-        for name, description in space.items()
-        if rows and all(name in row.sample for row in rows)
-    ]
+    """Return the axes of a space, as config.json describes it, that have an effect in at least one of the trials."""
+    values = {name: [row.sample[name] for row in rows if name in row.sample] for name in space}
+    return [make_axis(name, description, values[name]) for name, description in space.items() if values[name]]
 
 
 def make_axis(name: str, description: str, values: Sequence[object]) -> Axis:
@@ -70,11 +68,12 @@ def make_axis(name: str, description: str, values: Sequence[object]) -> Axis:
         description: Its line in config.json, such as `0.0001 to 0.01, log` or `one of batch, group`.
         values: What the trials have on it.
     """
+    description = description.partition("; where ")[0]
     if description.startswith("one of ") or any(isinstance(value, str) for value in values):
         named = description.removeprefix("one of ").split(", ") if description.startswith("one of ") else []
         choices = tuple(dict.fromkeys([*named, *sorted(map(str, values))]))
         return Axis(name=name, is_log=False, choices=choices, low=0.0, high=float(len(choices) - 1))
-    bounds = re.fullmatch(r"(\S+) to (\S+?)(, log)?", description)
+    bounds = re.fullmatch(r"(\S+) to (\S+?)(, log)?(, in steps of \S+)?", description)
     ends = [float(bounds[1]), float(bounds[2])] if bounds else []
     numbers = [*ends, *np.array(values, float).tolist()]
     is_log = bool(bounds and bounds[3]) and min(numbers) > 0

@@ -50,7 +50,8 @@ def importances(rows: Sequence[Trial], axes: Sequence[Axis], *, seed: int = 0) -
     scored, varying = [row for row in rows if row.best_epoch], [axis for axis in axes if axis.varies]
     if len(scored) < needed_trials(axes) or len(varying) < 2 or len({row.best_dice for row in scored}) < 2:
         return []
-    fractions = np.array([axis.fractions([row.sample[axis.name] for row in scored]) for axis in varying]).T
+    fractions = np.array([axis.fractions([row.sample.get(axis.name) for row in scored]) for axis in varying]).T
+    fractions = np.where(np.isnan(fractions), 0.5, fractions)  # one value for all trials in which it has no effect
     dices = np.array([row.best_dice for row in scored])
     rng = np.random.default_rng(seed)
     resamplings = [rng.integers(0, len(scored), min(len(scored), MAX_TRIALS)) for _ in range(NUM_RESAMPLINGS)]

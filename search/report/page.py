@@ -97,7 +97,7 @@ def make_page(snapshot: Snapshot, *, note: str | None = None) -> str:
         options=_options(snapshot.experiment.config),
         objectives=", ".join(OBJECTIVES[name].label for name in snapshot.config.objective),
         ranked=best_first(rows),
-        trials=trials_table(rows, list(snapshot.experiment.space), snapshot.config.default_trial),
+        trials=trials_table(rows, _axes(snapshot), snapshot.config.default_trial),
         rungs=rungs,
         num_brackets=len({rung.bracket for rung in rungs}),
         budget_line=budget_line(snapshot),
@@ -170,6 +170,12 @@ def _space_figures(snapshot: Snapshot) -> SpaceFigures | None:
         importance=importance_figure(found, len(scored)) if found else None,
         over_pairs=dice_over_pairs(scored, by_importance) if len(scored) >= needed_trials(axes) else [],
     )
+
+
+def _axes(snapshot: Snapshot) -> list[str]:
+    """Return the names of the axes, without what is the same in every trial."""
+    sampled = {name for row in snapshot.rows for name in row.sample}
+    return [name for name in snapshot.experiment.space if name in sampled]
 
 
 def _options(config: JsonObject) -> dict[str, str]:

@@ -37,7 +37,7 @@ def parallel_coordinates(rows: Sequence[Trial], axes: Sequence[Axis]) -> Figure:
     """Return a figure with every trial as a line over all axes, coloured by its Dice; the best are drawn last."""
     dices = [row.best_dice for row in rows]
     columns = [*axes, make_axis("best Dice", "", dices)]
-    fractions = np.array([axis.fractions([row.sample[axis.name] for row in rows]) for axis in axes])
+    fractions = np.array([axis.fractions([row.sample.get(axis.name) for row in rows]) for axis in axes])
     fractions = np.vstack([fractions, columns[-1].fractions(dices)])
     figure = go.Figure()
     shades = np.minimum((fractions[-1] * NUM_SHADES).astype(int), NUM_SHADES - 1)
@@ -122,6 +122,7 @@ def dice_along_axes(rows: Sequence[Trial], axes: Sequence[Axis]) -> Figure:
 
 
 def _points(rows: Sequence[Trial], axis: Axis) -> go.Scatter:
+    rows = _with(rows, axis)
     return go.Scatter(
         x=axis.coordinates([row.sample[axis.name] for row in rows]),
         y=[row.best_dice for row in rows],
@@ -140,10 +141,19 @@ def _points(rows: Sequence[Trial], axis: Axis) -> go.Scatter:
 def dice_over_pairs(rows: Sequence[Trial], axes: Sequence[Axis], *, num_axes: int = 3) -> list[Figure]:
     """Return a surface of the smoothed Dice over each pair of the first `num_axes` axes that vary."""
     varying = [axis for axis in axes if axis.varies][:num_axes]
-    pairs = [(one, other, _smooth(rows, one, other)) for one, other in itertools.combinations(varying, 2)]
-    means = [surface[np.isfinite(surface)] for _, _, surface in pairs]
+    pairs = [pair for pair in itertools.combinations(varying, 2) if _with(rows, *pair)]
+    surfaces = [_smooth(_with(rows, *pair), *pair) for pair in pairs]
+    means = [surface[np.isfinite(surface)] for surface in surfaces]
     limits = (float(min(map(np.min, means))), float(max(map(np.max, means)))) if means else (0.0, 1.0)
-    return [_surface_figure(rows, one, other, surface, limits=limits) for one, other, surface in pairs]
+    return [
+        _surface_figure(_with(rows, *pair), *pair, surface, limits=limits)
+        for pair, surface in zip(pairs, surfaces, strict=True)
+    ]
+
+
+def _with(rows: Sequence[Trial], *axes: Axis) -> list[Trial]:
+    """Return the trials in which the axes have an effect."""
+    return [row for row in rows if all(axis.name in row.sample for axis in axes)]
 
 
 def _smooth(rows: Sequence[Trial], one: Axis, other: Axis) -> np.ndarray:

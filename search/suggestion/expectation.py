@@ -2,26 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from data.errors import UserError
-from search.space import Space, describe
+from data.legal import Value
+from search.space.space import Expectation, Space, describe_axis
 
 FORM = re.compile(r"(?P<axis>\w+)=(?P<value>[^:]+)(?::(?P<width>.+))?")
-
-Value = bool | int | float | str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expectation:
-    """Where on an axis the best configurations are likely to be."""
-
-    value: Value
-    width: float | None = None
-    """At this distance from the value, as a share of the axis, a configuration is clearly worse. None stands for the
-    distance that the searcher expects of any axis."""
 
 
 def parse_expectations(texts: Sequence[str], space: Space) -> dict[str, Expectation]:
@@ -58,7 +46,7 @@ def _value(text: str, name: str, value: str, space: Space) -> Value:
             numbers = [int(number) for number in numbers if number == int(number)]
         fitting = numbers
     if not fitting:
-        raise UserError(f"prior is {text!r}, but {name} must be {describe(space)[name]}")
+        raise UserError(f"prior is {text!r}, but {name} must be {describe_axis(axis)}")
     return fitting[0]
 
 

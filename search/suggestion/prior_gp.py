@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.record.trials import Sample
-from search.space import Space
+from search.space.space import Space
 from search.suggestion.gaussian_process import SHARES, Posterior, Prior, condition, expected_improvement, matern
 from search.suggestion.unit_cube import Points, UnitCube
 
@@ -95,7 +95,7 @@ class GaussianProcessSampler(BaseSampler):
         failed = [one for one in others if one.state == TrialState.FAIL]
         others = [one for one in others if one.state != TrialState.FAIL]
         observed = [one for one in others if one.intermediate_values]
-        cube = UnitCube(search_space)
+        cube = UnitCube(self._space, otherwise=self._centre)
 
         def encode(trials: Sequence[FrozenTrial]) -> Points:
             return cube.encode(*(one.params for one in trials))

@@ -25,8 +25,9 @@ from optuna.samplers import (
 )
 
 from data.errors import UserError
-from search.space import Space, default_sample
-from search.suggestion.expectation import Expectation, parse_expectations
+from search.space.configs import complete_default
+from search.space.space import Expectation, Space
+from search.suggestion.expectation import parse_expectations
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.prior_gp import GaussianProcessSampler
 
@@ -78,6 +79,9 @@ class SamplerKind:
     one_objective: bool = False
     """Whether it cannot search for several objectives."""
 
+    all_axes: bool = False
+    """Whether it needs axes that have an effect in every trial."""
+
     has_prior: bool = False
     """Whether it follows `--prior`, which says where a person expects the best on an axis."""
 
@@ -88,7 +92,7 @@ def _prior_gp(request: SamplerRequest) -> BaseSampler:
         request.space,
         seed=request.seed,
         max_epochs=request.max_epochs,
-        centre=default_sample(request.space) | {name: one.value for name, one in expected.items()},
+        centre=complete_default(request.space) | {name: one.value for name, one in expected.items()},
         widths={name: one.width for name, one in expected.items() if one.width},
         costs=request.costs,
         prior=request.prior,
@@ -96,7 +100,15 @@ def _prior_gp(request: SamplerRequest) -> BaseSampler:
 
 
 def _tpe(request: SamplerRequest) -> BaseSampler:
-    return TPESampler(multivariate=True, n_startup_trials=request.num_random, seed=request.seed, constant_liar=True)
+    has_conditions = bool(request.space.conditions)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):  # of `group`
+        return TPESampler(
+            multivariate=True,
+            group=has_conditions,  # a model for each set of axes that have an effect together
+            n_startup_trials=request.num_random,
+            seed=request.seed,
+            constant_liar=True,
+        )
 
 
 def _gp(request: SamplerRequest) -> BaseSampler:
@@ -130,6 +142,8 @@ def _grid_values(axis: optuna.distributions.BaseDistribution) -> list[Any]:
             return list(axis.choices)
         case IntDistribution():
             return list(range(axis.low, axis.high + 1, axis.step))
+        case FloatDistribution(low=low, high=high, step=float(step)):
+            return np.arange(low, high + step / 2, step).tolist()
         case FloatDistribution(log=True):
             return np.geomspace(axis.low, axis.high, GRID_STEPS).clip(axis.low, axis.high).tolist()
         case FloatDistribution():
@@ -146,9 +160,20 @@ SAMPLERS = {
     "cmaes": SamplerKind(make=_cmaes, description="CMA-ES", one_objective=True),
     "random": SamplerKind(make=_random, description="uniformly random"),
     "qmc": SamplerKind(make=_qmc, description="a scrambled Sobol sequence"),
-    "grid": SamplerKind(make=_grid, description="all points of a grid"),
+    "grid": SamplerKind(make=_grid, description="all points of a grid", all_axes=True),
 }
 """The samplers, by their searcher's name on the command line."""
+
+
+def check_conditions(space: Space, sampler: str) -> None:
+    """Raise UserError if a space has axes that have an effect in some trials only, and the sampler cannot take them."""
+    if space.conditions and SAMPLERS[sampler].all_axes:
+        legal = ", ".join(name for name, kind in SAMPLERS.items() if not kind.all_axes)
+        names = ", ".join(space.conditions)
+        raise UserError(
+            f"searcher is {sampler!r}, which needs axes that have an effect in every trial, but {names} depend on "
+            f"others: choose one of {legal}"
+        )
 
 
 def check_prior(texts: Sequence[str], space: Space, sampler: str) -> None:

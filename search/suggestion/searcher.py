@@ -14,16 +14,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from data.legal import Value
 from search.record.epochs import METRIC
 from search.record.objectives import OBJECTIVES, costs
 from search.record.trials import Sample, State
-from search.space import Space
-from search.suggestion.expectation import Expectation
+from search.space.space import Expectation, Space
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.samplers import SAMPLERS, SamplerRequest
 from search.suggestion.study_view import StudyView
@@ -124,10 +125,14 @@ class OptunaSearcher:
             self._study.enqueue_trial(self._first[number])
         kind = SAMPLERS["random"] if is_given or self._is_random(number) else self._sampler
         self._study.sampler = kind.make(self._request(number))
-        trial = self._study.ask(self._space)
+        trial = self._study.ask()
         assert trial.number == number, "another process has written to the study"
+        sample: Sample = {}
+        for name, axis in self._space.items():
+            if self._space.is_active(name, sample):
+                sample[name] = _suggest(trial, name, axis)
         self._running[number], self._reported[number] = trial, {}
-        return Suggestion(number=number, sample=trial.params, attrs=self._attrs(trial))
+        return Suggestion(number=number, sample=sample, attrs=self._attrs(trial))
 
     def report(self, number: int, epoch: int, value: float, *, costs: Mapping[str, float] = NO_COSTS) -> None:
         """Record the validation Dice of an epoch. If it is trained again after a loss, the first value counts."""
@@ -198,6 +203,17 @@ class OptunaSearcher:
             "study": self._study._storage.get_study_system_attrs(self._study._study_id),
         }
         return {key: value for key, value in attrs.items() if value}
+
+
+def _suggest(trial: optuna.Trial, name: str, axis: BaseDistribution) -> Value:
+    match axis:
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(name, low, high, step=step, log=log)
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_float(name, low, high, step=step, log=log)
+    raise AssertionError(f"{axis} is a kind of axis that no space has")
 
 
 def _create_study(objectives: Sequence[str], file: Path | None, name: str) -> StudyView:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.record.trials import Sample
-from search.space import Space
+from search.space.space import Space
 
 Points = Float[np.ndarray, "points dimensions"]
 
@@ -19,12 +19,19 @@ CATEGORY = 0.25
 class UnitCube:
     """The cube of a space: a dimension for each number, and one for each choice of a categorical axis."""
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    def __init__(self, space: Space, *, otherwise: Sample | None = None) -> None:
+        """Begin.
+
+        Args:
+            otherwise: The values of axes that have no effect in a sample. So such axes do not tell samples apart.
+        """
+        self._space, self._otherwise = space, otherwise or {}
         self.num_dimensions = sum(map(_num_dimensions, space.values()))
 
     def encode(self, *samples: Sample) -> Points:
         """Return the samples' points."""
+        if self._space.conditions:
+            samples = tuple(self._otherwise | self._space.active(one) for one in samples)
         rows = [[place for name, axis in self._space.items() for place in _encode(axis, one[name])] for one in samples]
         return np.array(rows, float).reshape(len(samples), self.num_dimensions)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.record.jsonl import append_line, read_lines
-from search.space import Space
+from search.space.space import Space
 from search.tracking.messages import Ready, RunAnswer, Setup, Sweep, SweepRequest
 from search.tracking.process import ClientProcess
 from search.tracking.runs import TrackedRun, Tracking

@@ -6,7 +6,7 @@ from pathlib import Path
 from model.manifest import read_manifest
 from model.settings import ModelError
 from search.record.trials import TrialRow
-from search.space import Space
+from search.space.space import Space
 from search.tracking.connection import Connection, Patience
 from search.tracking.outage import noted_outage
 from search.tracking.runs import TrackedRun, Tracking, run_of_row

@@ -15,7 +15,7 @@ from search.record.experiment_record import read_experiment
 from search.record.files import BEST_FOLDER, LOG_FILE, TABLE_FILE
 from search.record.trial_errors import headline
 from search.record.trials import Sample, State, TrialRow, read_rows, trial_id
-from search.space import SharedSettings, to_configs
+from search.space.configs import SharedSettings, to_configs
 from search.tracking.kept_slices import find_kept_slices
 from search.tracking.messages import RunUpdate
 
@@ -24,6 +24,9 @@ SHORT_NAMES = {"learning_rate": "lr"}
 
 NUM_NAMED = 2
 """Hyperparameters in the name of a run: the first of the space, which matter most."""
+
+SCORES = ("epoch", "train_loss", "val_")
+"""How the names of the metrics begin that a run's summary has of the best epoch."""
 
 UPLOAD_BYTES_PER_SECOND = 1e6
 """The slowest upload of a model, some 100 MB, that is waited for."""
@@ -87,7 +90,7 @@ class TrackedRun:
         """The best epoch, the peak memory, and how the trial ended."""
         summary: dict[str, object] = {}
         if (best := best_epoch(self.epochs)) is not None:
-            summary |= {f"best_{name}": value for name, value in best.to_json().items() if _is_score(name)}
+            summary |= {f"best_{name}": value for name, value in best.to_json().items() if name.startswith(SCORES)}
         if peaks := [epoch.peak_memory_mb for epoch in self.epochs if epoch.peak_memory_mb is not None]:
             summary["peak_memory_mb"] = max(peaks)
         if self.state is not None:
@@ -137,7 +140,8 @@ def tracking_of(config: SearchConfig) -> Tracking:
     """Return how a search is tracked, from its config and the data that its config.json describes."""
     data = read_experiment(config.folder).data
     facts = {"experiment": config.name, "fingerprint": data.fingerprint[:16], "size": config.preprocessing.size}
-    facts |= {name: getattr(config, name) for name in ("space", "searcher", "scheduler", "workers_per_trial")}
+    facts |= {name: getattr(config, name) for name in ("searcher", "scheduler", "workers_per_trial")}
+    facts["space"] = config.space if isinstance(config.space, str) else ", ".join(config.search_space)
     settings = config.shared_settings(data.num_channels or 1)
     silent = {"in_channels": not data.num_channels, "num_regions": settings.num_regions == 1}
     return Tracking(
@@ -226,10 +230,6 @@ def end_reason(state: State, error: str | None, *, num_epochs: int, max_epochs: 
 def best_epoch(epochs: Iterable[EpochMetrics]) -> EpochMetrics | None:
     """Return the best epoch, the first among equals; None if no epoch has a finite score."""
     return max((epoch for epoch in epochs if epoch.has_dice), key=lambda epoch: epoch.val_dice, default=None)
-
-
-def _is_score(name: str) -> bool:
-    return name in ("epoch", "train_loss") or name.startswith("val_")
 
 
 def _config(sample: Sample, tracking: Tracking) -> dict[str, object]:

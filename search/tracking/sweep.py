@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from search.record.epochs import METRIC
 from search.record.jsonl import append_line, read_lines
-from search.space import Space
+from search.space.space import Space
 from search.tracking.messages import Sweep
 from search.tracking.outage import how_to_send, noted_outage
 
@@ -48,7 +48,8 @@ def sweep_config(space: Space, *, name: str, searcher: str) -> dict[str, object]
         "program": "search.tune",
         "description": f"Experiment {name} of `python -m search.tune`. Its configurations come from Optuna, searcher "
         f"{searcher}: no W&B agent takes part.",
-        "parameters": {axis: _parameter(distribution) for axis, distribution in space.items()},
+        "parameters": {axis: _parameter(distribution) for axis, distribution in space.items()}
+        | {name: {"value": value} for name, value in space.constants.items()},
     }
 
 
@@ -56,8 +57,11 @@ def _parameter(axis: BaseDistribution) -> dict[str, object]:
     if isinstance(axis, CategoricalDistribution):
         return {"values": list(axis.choices)}
     assert isinstance(axis, IntDistribution | FloatDistribution)
-    if isinstance(axis, IntDistribution):
-        kind = "q_log_uniform_values" if axis.log else "int_uniform"
+    words: dict[str, object] = {"min": axis.low, "max": axis.high}
+    if axis.log:
+        kind = "q_log_uniform_values" if isinstance(axis, IntDistribution) else "log_uniform_values"
+    elif axis.step in (None, 1):
+        kind = "int_uniform" if isinstance(axis, IntDistribution) else "uniform"
     else:
-        kind = "log_uniform_values" if axis.log else "uniform"
-    return {"distribution": kind, "min": axis.low, "max": axis.high}
+        kind, words = "q_uniform", words | {"q": axis.step}
+    return {"distribution": kind, **words}

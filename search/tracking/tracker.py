@@ -4,7 +4,6 @@ from typing import Protocol
 
 from search.config import SearchConfig
 from search.coordination.listener import Listener, Listeners
-from search.space import SPACES
 from search.tracking.outage import forget_outage
 from search.tracking.runs import tracking_of
 from search.tracking.tensorboard import TensorBoardTracker
@@ -37,4 +36,4 @@ def open_tracker(config: SearchConfig) -> Tracker:
     if config.tracking == "tensorboard":
         return TensorBoardTracker(tracking)
     forget_outage(tracking.folder)  # the server is tried again
-    return open_wandb_tracker(tracking, SPACES[config.space], searcher=config.searcher)
+    return open_wandb_tracker(tracking, config.search_space, searcher=config.searcher)

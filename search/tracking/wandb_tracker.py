@@ -10,7 +10,7 @@ from dataclasses import replace
 from search.coordination.trial_progress import TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
-from search.space import Space
+from search.space.space import Space
 from search.tracking.connection import Connection, Patience
 from search.tracking.outage import how_to_send, note_outage
 from search.tracking.runs import TrackedRun, Tracking, end_reason, make_run

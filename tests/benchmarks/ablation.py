@@ -41,7 +41,7 @@ from search.promotion.candidates import score
 from search.promotion.ranking import paired_gain
 from search.record.jsonl import append_line
 from search.record.provenance import commit
-from search.space import SharedSettings, to_configs
+from search.space.configs import SharedSettings, to_configs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.benchmarks
 from tests.benchmarks.unfinished import read_finished

@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.support
 from data.atomic import write
 from search.record.provenance import commit
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.gaussian_process import SHARES, Prior, condition
 from search.suggestion.unit_cube import Points, UnitCube
 from tests.support.recorded_curves import RecordedCurves, read_curves

@@ -42,7 +42,7 @@ from model.training.validate import count_by_patient
 from search.record.jsonl import append_line
 from search.record.provenance import commit
 from search.record.trials import Sample
-from search.space import to_configs
+from search.space.configs import to_configs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests
 from tests.benchmarks.recording.ensembles import record_ensembles

@@ -18,8 +18,8 @@ from search.planning.plan import Fixed, plan
 from search.promotion.ranking import is_clear
 from search.record.trials import Sample
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import CORE
-from search.suggestion.expectation import Expectation
+from search.space.named import CORE
+from search.space.space import Expectation
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.searcher import OptunaSearcher
 from search.suggestion.unit_cube import UnitCube

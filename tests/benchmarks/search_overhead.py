@@ -43,7 +43,7 @@ from search.record.epochs import EpochMetrics
 from search.record.experiment_record import WarmStart
 from search.record.provenance import commit
 from search.record.trials import Sample
-from search.space import SharedSettings, to_configs
+from search.space.configs import SharedSettings, to_configs
 
 Tracking = Literal["offline", "online", "tensorboard", "off"]
 

@@ -12,17 +12,18 @@ from data.preprocess import Preprocessing
 from data.source import ReadingOptions
 from search.config import SearchConfig
 from search.experiment import GROUPS
-from search.presets import PRESETS
+from search.presets import PRESETS, named
 from search.promotion_options import Promotion
 from search.record.objectives import OBJECTIVES
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import SPACES
 from search.suggestion.samplers import SAMPLERS
 from search.tune import main, parse
 
 
 def test_smoke_is_the_default_with_a_budget_and_all_presets_hold():
-    assert SearchConfig(budget="3m", trials=4, promotion=Promotion(final_seeds=1)) == PRESETS["smoke"]()
+    small, final = Preprocessing(size=64), Promotion(final_seeds=1)
+    smoke = SearchConfig(data="phantom:12", budget="2m", trials=3, batch_size=8, promotion=final, preprocessing=small)
+    assert smoke == PRESETS["smoke"]()
     assert list(PRESETS) == ["smoke", "workstation", "cluster"]
     assert all(isinstance(preset(), SearchConfig) for preset in PRESETS.values())
 
@@ -41,7 +42,7 @@ def status_of(options: list[str]) -> object:
         ({"trials": 0}, "trials is 0, but must be at least 1"),
         ({"max_epochs": 0}, "max_epochs is 0, but must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
-        ({"width": 0}, "width is 0, but must be at least 1"),
+        ({"width": 0}, "width is 0, but must be at least 1, or left out"),
         ({"grace_period": 0}, "grace_period is 0, but must be at least 1, or left out"),
         ({"reduction_factor": 1}, "reduction_factor is 1, but must be at least 2"),
         ({"workers_per_trial": 0}, "workers_per_trial is 0, but must be at least 1"),
@@ -63,7 +64,10 @@ def status_of(options: list[str]) -> object:
             "begin_with_default off",
         ),
         ({"checkpoints_gb": -0.5}, "checkpoints_gb is -0.5, but must be at least 0, or left out"),
-        ({"space": "huge"}, f"space is 'huge', but must be one of {', '.join(SPACES)}"),
+        (
+            {"space": "huge"},
+            "space is 'huge', but must be one of core, wide, or the path of a sweep file, and no such file is there",
+        ),
         ({"searcher": "bohb"}, f"searcher is 'bohb', but must be one of {', '.join(SAMPLERS)}"),
         ({"searcher": ""}, f"searcher is '', but must be one of {', '.join(SAMPLERS)}"),
         ({"scheduler": "pbt"}, f"scheduler is 'pbt', but must be one of {', '.join(SCHEDULERS)}"),
@@ -79,7 +83,7 @@ def status_of(options: list[str]) -> object:
         ),
         (
             {"preprocessing": Preprocessing(size=100)},
-            "size is 100, but the space 'core' has networks that need a multiple of 32 pixels, from 64 "
+            "size is 100, but the space has unet networks that need a multiple of 32 pixels, from 64 "
             "to 1024: 128 or 256 are usual",
         ),
         (
@@ -137,7 +141,7 @@ def test_help_names_every_searcher_and_scheduler_that_a_config_accepts(option, n
 
 def test_named_keeps_a_name_that_was_given():
     config = SearchConfig(name="mine", out=Path("there"))
-    assert config.named() is config
+    assert named(config) is config
     assert config.folder == Path("there/mine")
 
 
@@ -153,11 +157,11 @@ def test_named_keeps_a_name_that_was_given():
     ],
 )
 def test_named_is_the_data_and_the_time(data, stem):
-    assert re.fullmatch(rf"{stem}-\d{{8}}-\d{{6}}", SearchConfig(data=data).named().name)
+    assert re.fullmatch(rf"{stem}-\d{{8}}-\d{{6}}", named(SearchConfig(data=data)).name)
 
 
 def test_named_shortens_data_with_a_long_name():
-    assert len(SearchConfig(data="x" * 200).named().name) <= 100
+    assert len(named(SearchConfig(data="x" * 200)).name) <= 100
 
 
 def test_shared_settings_are_those_of_the_config():
@@ -173,6 +177,8 @@ def test_parse_begins_with_a_preset_and_changes_it(preset):
     expected = PRESETS[preset]()
     changed = {"data": "kaggle_3m", "name": "n", "trials": 4, "time_budget_seconds": 60.0}
     changed |= {"given": ("trials",), "budget": None, "promotion": Promotion()}
+    if preset == "smoke":  # its slices and batches are small for a first look only
+        changed |= {"preprocessing": Preprocessing(), "batch_size": SearchConfig.batch_size}
     for field in fields(SearchConfig):
         assert getattr(found, field.name) == changed.get(field.name, getattr(expected, field.name))
 
@@ -190,8 +196,8 @@ def test_budget_takes_the_place_of_the_size_of_a_preset(preset):
 @pytest.mark.parametrize(
     ("options", "budget", "given"),
     [
-        ([], "3m", ()),
-        (["--data", "kaggle_3m", "--final-seeds=3", "--folds", "5"], "3m", ("final_seeds",)),
+        ([], "2m", ()),
+        (["--data", "kaggle_3m", "--final-seeds=3", "--folds", "5"], "2m", ("final_seeds",)),
         (["--trials", "8"], None, ("trials",)),
         (["--max_epochs=9", "--grace-period", "3"], None, ("grace_period", "max_epochs")),
         (["--time-budget-seconds", "60"], None, ()),
@@ -263,7 +269,9 @@ def test_help_prints_every_option_and_the_presets(capsys):
         *fields(Preprocessing),
         *fields(ReadingOptions),
     ):
-        option = {"try_first": "try", "cache": "no-cache"}.get(field.name, field.name.replace("_", "-"))
+        option = {"try_first": "try", "cache": "no-cache", "fixed": "set", "ranges": "range"}.get(
+            field.name, field.name.replace("_", "-")
+        )
         assert re.search(rf"--{option}[ ,]", printed)
     assert all(preset in printed for preset in PRESETS)
 

@@ -258,13 +258,18 @@ def test_check_changes_accepts_what_may_change(tmp_path):
     assert {name for name in CHANGEABLE if now[name] != before[name]} == set(CHANGEABLE)
 
 
+def test_check_changes_refuses_another_space(tmp_path):
+    for changes in ({"space": "wide"}, {"fixed": ("width=8",)}, {"ranges": ("depth=2..3",)}):
+        message = "the search space is another one than when mine began; begin a new search for it"
+        assert refusal(replace(config(tmp_path), **changes), config(tmp_path)) == message
+
+
 @pytest.mark.parametrize(
     ("name", "value", "before"),
     [
         ("seed", 1, 0),
         ("max_epochs", 10, 9),
         ("budget", "8h", None),
-        ("space", "wide", "core"),
         ("searcher", "gp", "prior_gp"),
         ("scheduler", "none", "asha"),
         ("grace_period", 2, None),

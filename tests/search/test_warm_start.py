@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from data.errors import UserError
 from search.cluster.capacity.lane_plan import LanePlan
@@ -18,7 +19,8 @@ from search.record.epochs import EpochMetrics
 from search.record.experiment_record import EarlierTrial, WarmStart, read_experiment
 from search.record.files import CONFIG_FILE
 from search.record.trials import State, TrialRow, append_row
-from search.space import SPACES, to_configs
+from search.space.configs import to_configs
+from search.space.named import SPACES
 from search.suggestion.searcher import Observation, OptunaSearcher
 from search.warm_start import gather, load, observations
 from tests.support.fakes import small_cohort, trial_row
@@ -76,7 +78,7 @@ def test_gather_takes_trials_of_several_experiments_in_their_order(tmp_path):
         row(1, [0.5], sample=SAMPLE | {"learning_rate": 0.1}),
         row(1, [0.5], sample=SAMPLE | {"depth": 6}),
         row(1, [0.5], sample=SAMPLE | {"bce_weight": -0.1}),
-        row(1, [0.5], sample=SAMPLE | {"momentum": 0.9}),  # of another version of the program
+        row(1, [0.5], sample=SAMPLE | {"moment": 0.9}),  # of another version of the program
         row(1, []),
         row(1, [math.nan, math.nan]),
         row(1, [], epochs=[EpochMetrics(epoch=1, train_loss=0.5)]),
@@ -115,8 +117,26 @@ def test_gather_fills_in_axes_that_an_earlier_space_held_constant(tmp_path, opti
 @pytest.mark.parametrize("options", [{"width": 12}, {"batch_size": 4}])
 def test_gather_refuses_an_experiment_whose_constants_lie_on_no_axis(tmp_path, options):
     write_experiment(tmp_path, "old", [row(0, [0.5])], **options)
-    message = f"no trial of {tmp_path / 'old'} lies in the space 'wide': leave it out of --warm-start"
+    message = f"no trial of {tmp_path / 'old'} lies in the search space: leave it out of --warm-start"
     assert refusal(starting_from(tmp_path, "old", space="wide")) == message
+
+
+def test_gather_takes_the_overlap_with_a_space_that_has_constants_and_conditions(tmp_path):
+    space = {
+        "optimizer": CategoricalDistribution(["adamw", "sgd"]),
+        "momentum": FloatDistribution(0.5, 0.99),
+        "depth": IntDistribution(2, 4),
+    }
+    samples = [
+        {"optimizer": "adamw", "depth": 3},
+        {"optimizer": "sgd", "momentum": 0.9, "depth": 3},
+        {"optimizer": "sgd", "momentum": 0.1, "depth": 3},
+        {"optimizer": "adamw", "depth": 5},
+        {"optimizer": "adamw", "depth": 4, "norm": "batch"},
+    ]
+    write_experiment(tmp_path, "old", [row(number, [0.5], sample=one) for number, one in enumerate(samples)])
+    new = starting_from(tmp_path, "old", space=space, fixed=("norm=instance",))
+    assert [one.sample for one in gather(new).earlier] == samples[:2]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +168,7 @@ def test_gather_refuses_an_experiment_without_trials(tmp_path):
     write_experiment(tmp_path, "failed", [row(0, [0.5], state=State.FAILED)])
     write_experiment(tmp_path, "empty", [])
     for name in ("failed", "empty"):
-        message = f"no trial of {tmp_path / name} lies in the space 'core': leave it out of --warm-start"
+        message = f"no trial of {tmp_path / name} lies in the search space: leave it out of --warm-start"
         assert refusal(starting_from(tmp_path, "good", name)) == message
 
 
@@ -238,7 +258,7 @@ def test_gather_says_which_cost_no_trial_has(tmp_path):
     write_experiment(tmp_path, "old", [costly_row(0, [0.5], million_parameters=2.0)])
     wanted = starting_from(tmp_path, "old", objective=("val_dice", "million_parameters", "latency_ms"))
     assert refusal(wanted) == (
-        f"no trial of {tmp_path / 'old'} lies in the space 'core' and has million_parameters and has latency_ms: "
+        f"no trial of {tmp_path / 'old'} lies in the search space and has million_parameters and has latency_ms: "
         "leave it out of --warm-start"
     )
 

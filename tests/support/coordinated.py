@@ -7,7 +7,7 @@ from search.coordination.trial_progress import Leg
 from search.record.trials import State
 from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.searcher import OptunaSearcher
 from tests.support.fakes import Rows, learning_curve
 from tests.support.simulation import simulate

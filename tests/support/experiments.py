@@ -11,7 +11,8 @@ from search.config import SearchConfig
 from search.experiment import config_record
 from search.record.epochs import EpochMetrics
 from search.record.trials import State, TrialRow, append_row
-from search.space import CORE, describe
+from search.space.named import CORE
+from search.space.space import describe
 from tests.support.fakes import experiment_json, lanes_json, learning_curve, metrics_json
 
 SPLIT = {

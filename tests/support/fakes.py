@@ -145,9 +145,9 @@ class Rows:
         self.ended[trial.number] = (state, len(trial.epochs), error)
 
 
-def constant_state(bias: float, *, depth: int = 1, width: int = 2) -> TrainState:
+def constant_state(bias: float, *, depth: int = 1, width: int = 2, **fields: Any) -> TrainState:
     """Return the state of an untrained network whose logit is `bias` at every pixel."""
-    network = UNet(UNetConfig(depth=depth, width=width))
+    network = UNet(UNetConfig(depth=depth, width=width, **fields))
     torch.nn.init.zeros_(network.head.weight)
     assert network.head.bias is not None
     torch.nn.init.constant_(network.head.bias, bias)

@@ -17,7 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 from search.coordination.trial_progress import Leg, Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import Sample
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.unit_cube import UnitCube
 from tests.support.recorded_curves import NEAR
 
@@ -116,7 +116,7 @@ class OptunaAlone(_Peer):
         self._trials: dict[int, optuna.Trial] = {}
 
     def suggest(self, number: int) -> Sample:
-        self._trials[number] = self._study.ask(CORE)
+        self._trials[number] = self._study.ask({**CORE})
         return self._trials[number].params
 
     def report(self, number: int, epoch: EpochMetrics, *, finished: bool, failure: str | None) -> bool:

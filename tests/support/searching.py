@@ -10,7 +10,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.record.trials import Sample, State
-from search.space import CORE, Space
+from search.space.named import CORE
+from search.space.space import Space
 from search.suggestion.searcher import Observation, OptunaSearcher, Suggestion
 from tests.support.fakes import learning_curve
 
@@ -97,7 +98,7 @@ def earlier_trials(num_trials: int) -> list[Observation]:
     return [observed(suggestion, (State.COMPLETE,)) for suggestion in suggestions]
 
 
-ONE_AXIS: Space = {"dropout": FloatDistribution(0.0, 0.5)}
+ONE_AXIS = Space({"dropout": FloatDistribution(0.0, 0.5)})
 
 
 def train_by_hand(searcher: OptunaSearcher, values: list[float], state: State | None) -> None:

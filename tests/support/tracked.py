@@ -11,7 +11,8 @@ from model.training.sample_slices import PredictedSlices
 from search.coordination.trial_progress import Phase, TrialProgress
 from search.record.epochs import EpochMetrics
 from search.record.trials import State
-from search.space import SPACES, SharedSettings
+from search.space.configs import SharedSettings
+from search.space.named import SPACES
 from search.tracking.connection import Patience
 from search.tracking.kept_slices import keep_slices, pack_slices
 from search.tracking.outage import noted_outage

@@ -17,7 +17,7 @@ from search.cluster.ray_internals import next_checkpoint_name, to_saved_checkpoi
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
 from search.record.checkpoint_record import CheckpointRecord
 from search.record.epochs import EpochMetrics
-from search.space import SharedSettings, to_configs
+from search.space.configs import SharedSettings, to_configs
 from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
 from search.tracking.kept_slices import pack_slices
 

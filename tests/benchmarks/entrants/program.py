@@ -20,7 +20,6 @@ from data.preprocess import Preprocessing
 from model.device import find_device
 from model.export.predictor import Predictor, torch_network
 from model.inference.volume import predict_volume, to_masks
-from model.predict.exported_model import ExportedModel
 from model.segmentation_network import NetworkConfig, SegmentationNetwork
 from model.settings import Settings
 from model.training.train import Halted, train
@@ -28,7 +27,7 @@ from model.training.train_config import TrainConfig
 from search.config import SearchConfig
 from search.promotion_options import MAX_MEMBERS
 from search.result import read_result
-from search.space import SPACES, default_sample, to_configs
+from search.space.configs import default_sample, to_configs
 from tests.benchmarks.entrants.contest import Task, Trained, read_patients
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,19 +56,17 @@ def search(task: Task) -> Trained:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     subprocess.run([*command, *task.search_options], env={**os.environ, "PYTHONPATH": path}, check=True)
     result = read_result(task.folder / "ours")
-    assert result.model is not None, "a search that ends with status 0 has promoted a model"
-    assert result.metrics is not None
-    model = ExportedModel.load(result.model)
-    epochs = sum(len(row.epochs) for row in result.trials)
+    best = result.best
+    assert best is not None, "a search that ends with status 0 has promoted a model"
     facts = {
-        "trainings": len(result.trials),
-        "epochs": epochs,
-        "winner": result.metrics.name,
-        "sample": dict(result.metrics.sample),
-        "num_networks": result.metrics.num_networks,
-        "candidates": [one.name for one in result.metrics.candidates],  # with the trainings after the trials
+        "trainings": len(result.rows),
+        "epochs": sum(len(row.epochs) for row in result.rows),
+        "winner": best.metrics.name,
+        "sample": dict(best.metrics.sample),
+        "num_networks": best.metrics.num_networks,
+        "candidates": [one.name for one in best.metrics.candidates],  # with the trainings after the trials
     }
-    return Trained(predict=lambda volume: model.segment(volume.images), facts=facts)
+    return Trained(predict=lambda volume: best.predict(volume.images), facts=facts)
 
 
 def train_default(task: Task) -> Trained:
@@ -114,7 +111,7 @@ class _Plan:
         preprocessing = Preprocessing(size=task.size)
         pack = pack_patients(read_patients(task), preprocessing)
         config = SearchConfig(preprocessing=preprocessing)
-        sample = default_sample(SPACES[config.space])
+        sample = default_sample(config.search_space)
         configs = to_configs(sample, config.shared_settings(pack.num_channels))
         shortest = np.bincount(pack.patient_of_slice).argmin()
         settings = Settings(

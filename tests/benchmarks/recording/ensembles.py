@@ -14,7 +14,8 @@ from model.device import find_device
 from model.scoring import metrics
 from model.segmentation_network import SegmentationNetwork
 from model.training.train import train
-from search.space import CORE, default_sample, to_configs
+from search.space.configs import default_sample, to_configs
+from search.space.named import CORE
 from tests.benchmarks.recording.task import Task
 
 Probabilities = Float16[np.ndarray, "slices height width"]

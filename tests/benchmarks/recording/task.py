@@ -16,7 +16,8 @@ from data.splitting.options import SplitOptions
 from search.cohort import read_cohort
 from search.config import SearchConfig
 from search.record.trials import Sample
-from search.space import CORE, SharedSettings, default_sample
+from search.space.configs import SharedSettings, default_sample
+from search.space.named import CORE
 from search.suggestion.unit_cube import UnitCube
 from tests.support.recorded_curves import NEAR
 

@@ -11,6 +11,8 @@ from search.record.epochs import EpochMetrics
 from search.record.events import EpochEnded, read_events
 from tests.support.coordinated import MAX_EPOCHS, coordinator, run, table
 
+pytestmark = pytest.mark.slow
+
 
 def write_newest(folder, number, history):
     """Write the newest checkpoint of a trial, with every epoch until it."""

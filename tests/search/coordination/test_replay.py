@@ -8,7 +8,7 @@ from search.coordination.coordinator import Coordinator
 from search.coordination.replay import NoSearcher, replay
 from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.searcher import OptunaSearcher
 from tests.support.fakes import Rows, learning_curve
 from tests.support.simulation import simulate

@@ -24,7 +24,8 @@ from search.report.space_figures import dice_along_axes, dice_over_pairs, parall
 from search.report.style import plot_text, script_json
 from search.report.timeline import busy_periods, time_shares
 from search.scheduling.schedulers import SCHEDULERS
-from search.space import SPACES, describe
+from search.space.named import SPACES
+from search.space.space import describe
 from search.suggestion.searcher import OptunaSearcher
 from tests.support.fakes import Rows, lanes_json, learning_curve, trial_row, write_experiment
 from tests.support.simulation import simulate
@@ -292,3 +293,17 @@ def test_text_is_never_taken_for_markup():
     assert not set("<>&\u2028") & set(script_json(json.dumps(evil, ensure_ascii=False)))
     assert plot_text("<b>&amp;") == "&lt;b&gt;&amp;amp;"
     assert [format_value(value) for value in (None, math.nan, 0.123456, 3, "adam")] == ["-", "-", "0.1235", "3", "adam"]
+
+
+def test_axis_without_effect_in_a_trial_is_a_gap_there():
+    space = {"optimizer": "one of adamw, sgd", "momentum": "0.5 to 0.99; where optimizer is sgd", "width": "24 in all"}
+    samples = [{"optimizer": "adamw"}, {"optimizer": "sgd", "momentum": 0.9}]
+    rows = [trial_row(place, [0.5 + place / 8], sample=sample) for place, sample in enumerate(samples)]
+    optimizer, momentum = axes = read_axes(space, rows)
+    assert (momentum.low, momentum.high) == (0.5, 0.99)
+    assert np.isnan(momentum.coordinates([None, 0.9])).tolist() == [True, False]
+    assert np.isnan(optimizer.coordinates([None, "sgd"])).tolist() == [True, False]
+    _, along = traces(dice_along_axes(rows, axes))
+    assert list(along.x) == [0.9]
+    assert [figure.id for figure in dice_over_pairs(rows, axes)] == ["surface-optimizer-momentum"]
+    assert parallel_coordinates(rows, axes).title == "Parallel coordinates"

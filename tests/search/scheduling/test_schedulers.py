@@ -12,7 +12,7 @@ from search.coordination.coordinator import Coordinator
 from search.record.objectives import dominates
 from search.scheduling.scheduler import SchedulerRequest, Verdict
 from search.scheduling.schedulers import SCHEDULERS, SchedulerKind
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.searcher import OptunaSearcher
 from tests.support.fakes import Rows
 from tests.support.scheduling import CONTINUE, PAUSE, SEEDS, STOP, promote_all, random_search, request

@@ -16,7 +16,7 @@ from search.record.trials import State
 from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
 from search.screen.eta import Estimate, Plan, estimate
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.searcher import OptunaSearcher
 from tests.support.fakes import Rows, learning_curve, number_in
 from tests.support.simulation import simulate

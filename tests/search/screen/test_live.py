@@ -20,7 +20,7 @@ from search.screen.board import Best, RunningTrial, View
 from search.screen.eta import Estimate, Plan
 from search.screen.lines import Lines
 from search.screen.live import ASCII_BARS, LiveTable, Picture, open_screen, spark_line
-from search.space import WIDE
+from search.space.named import WIDE
 from tests.search.screen.test_screen import make_board
 from tests.support.fakes import progress
 

@@ -17,15 +17,17 @@ import pytest
 from search.record.trials import State, read_rows
 from tests.support.process_tree import command_lines
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 PATIENCE_SECONDS = 240
-DEEP = """
+DIVERGING = """
 import sys
 from optuna.distributions import CategoricalDistribution
-from search.space import SPACES
+from search.space.named import SPACES
+from search.space.space import Space
 from search.tune import main
-SPACES["core"]["depth"] = CategoricalDistribution([2, 7])  # sides of 64 pixels cannot be halved seven times
+rates = CategoricalDistribution([1e-3, 1e30])  # the second is no learning rate
+SPACES["core"] = Space({**SPACES["core"], "depth": CategoricalDistribution([2, 3]), "learning_rate": rates})
 sys.exit(main())
 """
 TINY = ("--data", "phantom:6", "--size", "64", "--width", "2", "--max-epochs", "3", "--tracking", "off", "--no-choose")
@@ -81,20 +83,17 @@ def plain(text: str) -> list[str]:
 
 def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
     options = ["--out", str(tmp_path), "--name", "live", "--trials", "8", "--searcher", "random", *TINY]
-    status, text = run_in_terminal([sys.executable, "-c", DEEP, *options])
+    status, text = run_in_terminal([sys.executable, "-c", DIVERGING, *options])
     lines = plain(text)
     assert status == 0, text
     rows = read_rows(tmp_path / "live" / "trials.jsonl")
     failed = [row for row in rows if row.state == State.FAILED]
-    assert 0 < len(failed) < 8, "the seed drew no deep or no shallow trial"
+    assert 0 < len(failed) < 8, "the seed drew no bad or no good trial"
     for row in rows:
         assert sum(f"{row.id} {row.state}" in line for line in lines) == 1, text
     for row in failed:
         [said] = [place for place, line in enumerate(lines) if f"{row.id} FAILED" in line]
-        assert "(UserError: slices are 64 x 64 pixels" in lines[said]
-        file = tmp_path / "live" / "errors" / f"{row.id}.txt"
-        assert lines[said].endswith(f"errors/{row.id}.txt")
-        assert "Traceback (most recent call last)" in file.read_text()
+        assert "train_loss was" in lines[said]
     assert any("trials ended" in line for line in lines)
     assert any(re.fullmatch(r"trial +epoch +Dice +curve +max left", line.strip()) for line in lines)
     assert any(re.search(r"trials ended  .* left", line) for line in lines)
@@ -107,6 +106,7 @@ def test_search_in_a_terminal_shows_a_live_table_and_each_error_once(tmp_path):
     assert text.rfind(HIDE_CURSOR) < text.find(SHOW_CURSOR, text.rfind(HIDE_CURSOR))
 
 
+@pytest.mark.slow
 def test_interrupted_search_promotes_what_it_has_and_leaves_no_process(tmp_path):
     options = ["--out", str(tmp_path), "--name", "cut", "--trials", "40", *TINY, "--max-epochs", "50"]
     command = [sys.executable, "-m", "search.tune", *options]

@@ -7,8 +7,10 @@ import pytest
 
 from data.errors import UserError
 from search.config import SearchConfig
-from search.space import CORE, WIDE, default_sample
-from search.suggestion.expectation import Expectation, parse_expectations
+from search.space.configs import default_sample
+from search.space.named import CORE, WIDE
+from search.space.space import Expectation
+from search.suggestion.expectation import parse_expectations
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.unit_cube import UnitCube
 from tests.support.searching import make_searcher, train

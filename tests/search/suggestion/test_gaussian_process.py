@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from search.record.trials import State
-from search.space import CORE, WIDE, default_sample
+from search.space.configs import default_sample
+from search.space.named import CORE, WIDE
 from search.suggestion.gaussian_process import Prior, condition, expected_improvement
 from search.suggestion.unit_cube import UnitCube
 from tests.support.fakes import learning_curve
@@ -101,6 +102,7 @@ def test_search_looks_elsewhere_if_the_default_fails():
     assert np.median(np.abs(np.array(places) - centre).max(1)) > 0.4
 
 
+@pytest.mark.slow
 def test_twelve_trials_find_more_than_twelve_random_ones():
     def best(sampler: str, seed: int) -> float:
         searcher = make_searcher(sampler, seed=seed, first=[default_sample(CORE)])

@@ -10,7 +10,8 @@ from optuna.samplers import NSGAIISampler, RandomSampler
 from data.errors import UserError
 from search.config import SearchConfig
 from search.record.trials import State
-from search.space import CORE, WIDE
+from search.space.named import CORE, WIDE
+from search.space.space import Space
 from search.suggestion.samplers import SAMPLERS, SamplerKind
 from tests.support.fakes import learning_curve
 from tests.support.searching import MAX_EPOCHS, in_space, make_searcher, samples_of, search
@@ -37,7 +38,7 @@ def test_searcher_repeats_with_its_seed_and_not_with_another(sampler):
 
 
 def test_grid_tries_every_point_once():
-    space = {"depth": IntDistribution(2, 5), "dropout": FloatDistribution(0.0, 0.75)}
+    space = Space({"depth": IntDistribution(2, 5), "dropout": FloatDistribution(0.0, 0.75)})
     searcher = make_searcher("grid", space=space, num_trials=16)
     suggested = [searcher.suggest().sample for _ in range(16)]
     assert sorted((sample["depth"], sample["dropout"]) for sample in suggested) == [
@@ -47,7 +48,7 @@ def test_grid_tries_every_point_once():
 
 def test_grid_tries_every_point_once_after_the_samples_that_it_is_given():
     given = {"depth": 3, "dropout": 0.1}
-    space = {"depth": IntDistribution(2, 5), "dropout": FloatDistribution(0.0, 0.75)}
+    space = Space({"depth": IntDistribution(2, 5), "dropout": FloatDistribution(0.0, 0.75)})
     searcher = make_searcher("grid", space=space, first=[given])
     first, *others = [searcher.suggest().sample for _ in range(17)]
     assert first == given
@@ -56,7 +57,7 @@ def test_grid_tries_every_point_once_after_the_samples_that_it_is_given():
 
 
 def test_grid_that_is_used_up_repeats_its_points():
-    searcher = make_searcher("grid", space={"depth": IntDistribution(2, 3)})
+    searcher = make_searcher("grid", space=Space({"depth": IntDistribution(2, 3)}))
     tried = []
     for number in range(5):
         tried.append(searcher.suggest().sample["depth"])

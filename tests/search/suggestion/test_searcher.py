@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.record.trials import State
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.samplers import SAMPLERS
 from search.suggestion.searcher import Observation
 from tests.support.fakes import learning_curve

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.record.trials import State
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.prior_gp import scalarized_improvement
 from search.suggestion.samplers import SAMPLERS
@@ -167,6 +167,7 @@ def test_improvement_in_a_direction_by_hand():
     assert unsure[0] > 0.001
 
 
+@pytest.mark.slow
 def test_belief_finds_a_larger_front_than_chance():
     def volume(sampler: str, seed: int, prior: Prior | None = None) -> float:
         searcher = make_searcher(sampler, seed=seed, objectives=TWO, first=[FULL], prior=prior)

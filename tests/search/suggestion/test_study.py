@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.record.trials import State
-from search.space import CORE
+from search.space.named import CORE
 from tests.support.searching import in_space, make_searcher, observed, search, study_of
 
 # Optuna warns that two samplers are experimental whenever one is made.
@@ -37,7 +37,7 @@ def test_study_says_how_every_trial_ended(tmp_path):
         (TrialState.PRUNED, None, {}),
         (TrialState.RUNNING, None, {1: 0.125}),
     ]
-    assert all(in_space(trial.params, CORE) and trial.distributions == CORE for trial in study.trials)
+    assert all(in_space(trial.params, CORE) and trial.distributions == CORE.axes for trial in study.trials)
     assert study.best_trial.number == 0
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.space import CORE, WIDE, default_sample
+from search.space.configs import default_sample
+from search.space.named import CORE, WIDE
+from search.space.space import Space
 from search.suggestion.unit_cube import CATEGORY, UnitCube
 from tests.support.searching import in_space
 
@@ -15,7 +17,7 @@ def test_encode_by_hand():
         "depth": IntDistribution(2, 5),
         "norm": CategoricalDistribution(["instance", "batch"]),
     }
-    points = UnitCube(space).encode(
+    points = UnitCube(Space(space)).encode(
         {"rate": 1e-3, "depth": 2, "norm": "batch"}, {"rate": 1e-2, "depth": 5, "norm": "instance"}
     )
     assert points == pytest.approx(np.array([[0.5, 0.125, 0.0, CATEGORY], [1.0, 0.875, CATEGORY, 0.0]]))
@@ -33,7 +35,7 @@ def test_decode_is_the_inverse_of_encode(space):
 
 
 def test_draw_gives_every_whole_number_and_category_its_share():
-    space = {"depth": IntDistribution(2, 5), "norm": CategoricalDistribution(["instance", "batch"])}
+    space = Space({"depth": IntDistribution(2, 5), "norm": CategoricalDistribution(["instance", "batch"])})
     cube = UnitCube(space)
     samples = [cube.decode(point) for point in cube.draw(np.random.default_rng(0), 4000)]
     for depth in range(2, 6):
@@ -42,7 +44,7 @@ def test_draw_gives_every_whole_number_and_category_its_share():
 
 
 def test_draw_near_stays_near_and_inside():
-    cube = UnitCube({"dropout": FloatDistribution(0.0, 0.5), "rate": FloatDistribution(1e-4, 1e-2, log=True)})
+    cube = UnitCube(Space({"dropout": FloatDistribution(0.0, 0.5), "rate": FloatDistribution(1e-4, 1e-2, log=True)}))
     start = np.array([[0.5, 0.98]] * 1000)
     found = cube.draw_near(np.random.default_rng(0), start, 0.05)
     assert np.std(found[:, 0]) == pytest.approx(0.05, abs=0.01)

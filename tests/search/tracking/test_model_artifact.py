@@ -10,7 +10,7 @@ import pytest
 
 from model.manifest import ModelProvenance, write_manifest
 from search.record.trials import TrialRow
-from search.space import SPACES
+from search.space.named import SPACES
 from search.tracking.connection import Patience
 from search.tracking.model_artifact import MODEL_PATIENCE, track_model
 from search.tracking.outage import note_outage
@@ -19,7 +19,7 @@ from tests.support.fakes import trial_row
 from tests.support.tracked import EPOCHS, SAMPLE, keep_some_slices, open_offline, track, tracking
 from tests.support.wandb_files import read_run, shown
 
-pytestmark = pytest.mark.usefixtures("no_wandb_server")
+pytestmark = [pytest.mark.usefixtures("no_wandb_server"), pytest.mark.slow]
 
 ROW = trial_row(3, [], sample=SAMPLE, epochs=[epoch.at(1.0) for epoch in EPOCHS])
 

@@ -9,11 +9,15 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.space import SPACES, to_configs
+from search.space.configs import to_configs
+from search.space.named import SPACES
+from search.space.space import Space
 from search.tracking.connection import Patience
 from search.tracking.outage import forget_outage, how_to_send
 from search.tracking.sweep import recorded_sweeps, sweep_config, where_runs_are
 from tests.support.tracked import FIXED, open_offline, open_online, outage_in, track
+
+pytestmark = pytest.mark.slow
 
 CORE = SPACES["core"]
 
@@ -26,13 +30,16 @@ def folder(tmp_path) -> Path:
 
 
 def test_space_is_told_in_the_words_of_wandb():
-    space = {
+    axes = {
         "rate": FloatDistribution(1e-4, 1e-2, log=True),
         "dropout": FloatDistribution(0.0, 0.5),
+        "share": FloatDistribution(0.0, 0.5, step=0.25),
         "depth": IntDistribution(2, 5),
+        "batch_size": IntDistribution(8, 32, step=8),
         "units": IntDistribution(8, 64, log=True),
         "norm": CategoricalDistribution(["instance", "batch"]),
     }
+    space = Space(axes, constants={"width": 24})
     config = sweep_config(space, name="small", searcher="gp")
     assert config["parameters"] == {
         "rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2},
@@ -40,6 +47,9 @@ def test_space_is_told_in_the_words_of_wandb():
         "depth": {"distribution": "int_uniform", "min": 2, "max": 5},
         "units": {"distribution": "q_log_uniform_values", "min": 8, "max": 64},
         "norm": {"values": ["instance", "batch"]},
+        "share": {"distribution": "q_uniform", "min": 0.0, "max": 0.5, "q": 0.25},
+        "batch_size": {"distribution": "q_uniform", "min": 8, "max": 32, "q": 8},
+        "width": {"value": 24},
     }
     assert config["metric"] == {"name": "val_dice", "goal": "maximize"}
     assert "Optuna, searcher gp" in str(config["description"])

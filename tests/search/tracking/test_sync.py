@@ -21,6 +21,8 @@ from tests.support.syncing import EPOCHS, RUNS, is_whole, send, sent_epochs
 from tests.support.wandb_experiment import write_tracked_experiment
 from tests.support.wandb_server import Server, wandb_server
 
+pytestmark = pytest.mark.slow
+
 SLOW = pytest.mark.slow
 """For what W&B's client takes its time for, or does as others that are tested always."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from search import sync
 from search.experiment import recorded_config
-from search.space import SPACES
+from search.space.named import SPACES
 from search.tracking.process import PROGRAM
 from search.tracking.runs import recorded_runs, tracking_of
 from tests.support.process_tree import descendants
@@ -20,6 +20,7 @@ SLOW = pytest.mark.slow
 """For what W&B's client takes its time for, or does as others that are tested always."""
 
 
+@pytest.mark.slow
 def test_sync_that_is_killed_is_completed_by_the_next(server, out):
     connection = open_connection(out)
     connection.open_sweep(SPACES["core"], searcher="tpe")
@@ -33,6 +34,7 @@ def test_sync_that_is_killed_is_completed_by_the_next(server, out):
     assert not (out / "small" / sync.SCRATCH_FOLDER).exists()
 
 
+@pytest.mark.slow
 def test_client_ends_with_the_sync_that_was_killed(server, out):
     server.silent_on = "*"
     command = [sys.executable, "-m", "search.sync", "small", "--out", str(out)]
@@ -45,6 +47,7 @@ def test_client_ends_with_the_sync_that_was_killed(server, out):
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in clients), seconds=5)
 
 
+@pytest.mark.slow
 def test_server_that_dies_costs_nothing(server, out, capsys):
     server.dies = lambda operation, values: len(server.asked.get("FileStream", [])) > 2
     assert send(out, "--jobs", "1") == 1
@@ -59,6 +62,7 @@ def test_server_that_dies_costs_nothing(server, out, capsys):
 @pytest.mark.parametrize(
     "operation", ["FileStream", pytest.param("*", marks=SLOW), pytest.param("UpsertBucket", marks=SLOW)]
 )
+@pytest.mark.slow
 def test_server_that_is_broken_costs_nothing(server, out, capsys, operation):
     server.broken_on = operation
     assert send(out, silent_seconds=20.0) == 1
@@ -81,6 +85,7 @@ def test_file_that_did_not_get_through_is_missed(server, out, capsys):
 
 
 @pytest.mark.parametrize("operation", ["FileStream", pytest.param("*", marks=SLOW)])
+@pytest.mark.slow
 def test_server_that_is_silent_is_not_waited_for(server, out, capsys, operation):
     server.silent_on = operation
     started = time.monotonic()

@@ -29,6 +29,7 @@ def search(server: Server, out: Path, *options: str) -> str:
     return ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_server_gets_every_trial_of_a_search(tmp_path):
     with wandb_server() as server:
         server.key = KEY

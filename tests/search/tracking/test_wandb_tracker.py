@@ -28,7 +28,7 @@ from tests.support.tracked import (
 )
 from tests.support.wandb_files import read_run, shown
 
-pytestmark = pytest.mark.usefixtures("no_wandb_server")
+pytestmark = [pytest.mark.usefixtures("no_wandb_server"), pytest.mark.slow]
 
 
 def files(folder: Path) -> dict[str, bytes]:

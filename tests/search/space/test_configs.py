@@ -1,4 +1,4 @@
-"""The search space: every sample of it is a network and a training, and nothing else is."""
+"""From a sample to a network and a training: every sample of a space describes one of each, and nothing else does."""
 
 from dataclasses import replace
 
@@ -8,23 +8,36 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from data.errors import UserError
 from model.networks import NETWORKS
+from model.segmentation_network import NetworkConfig
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
-from search.space import (
-    CORE,
-    SPACES,
-    WIDE,
+from search.space.configs import (
     SharedSettings,
     batch_sizes,
+    check_image_size,
+    corner_samples,
     default_sample,
-    describe,
-    largest_network,
     to_configs,
 )
+from search.space.make import make_space
+from search.space.named import CORE, SPACES, WIDE
+from search.space.space import Space
 from tests.support.plain_network import PLAIN, PlainConfig
 from tests.support.searching import in_space
 
+SWEEP = {
+    "architecture": {"values": ["unet", "plain"]},
+    "kernel": {"min": 1, "max": 7},
+    "depth": {"min": 1, "max": 3},
+    "width": {"values": [4, 24, 8]},
+    "batch_size": {"values": [4, 8]},
+}
 FIXED = SharedSettings(in_channels=3, max_epochs=9, batch_size=16, width=12, patience=5, precision="float32", seed=4)
+
+
+def largest(space) -> NetworkConfig:
+    [sample] = corner_samples(space, largest=True)
+    return to_configs(sample, FIXED)[0]
 
 
 def draw(space, num_draws: int, seed: int) -> list[dict]:
@@ -38,7 +51,7 @@ def test_every_sample_of_a_space_describes_a_network_and_a_training(name):
         unet, train = to_configs(sample, FIXED)
         for key, value in sample.items():
             assert getattr(unet if hasattr(unet, key) else train, key) == value
-        assert unet.side_multiple <= largest_network(SPACES[name]).side_multiple
+        assert unet.side_multiple <= largest(SPACES[name]).side_multiple
         assert train.batch_size in batch_sizes(SPACES[name], FIXED.batch_size)
 
 
@@ -56,9 +69,9 @@ def test_to_configs_sample_overrides_shared_settings():
 
 def test_to_configs_names_unknown_keys_and_the_legal_ones():
     with pytest.raises(
-        ValueError, match=r"^unknown hyperparameter lr, momentum; legal are augment, .*, width$"
+        ValueError, match=r"^unknown hyperparameter layers, lr; legal are activation, .*, width$"
     ) as caught:
-        to_configs({"momentum": 0.9, "lr": 1e-3, "depth": 3}, FIXED)
+        to_configs({"layers": 9, "lr": 1e-3, "depth": 3}, FIXED)
     for legal in ("learning_rate", "depth", "dropout", "bce_weight", "weight_decay"):
         assert legal in str(caught.value)
 
@@ -72,38 +85,47 @@ def test_wide_space_contains_the_core_space():
     assert CORE.items() <= WIDE.items()
 
 
-def test_describe_says_each_axis_by_hand():
-    space = {
-        "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
-        "depth": IntDistribution(2, 5),
-        "norm": CategoricalDistribution(["instance", "batch"]),
-    }
-    assert describe(space) == {
-        "learning_rate": "0.0001 to 0.01, log",
-        "depth": "2 to 5",
-        "norm": "one of instance, batch",
-    }
-
-
 def test_to_configs_describes_the_network_that_is_asked_for(monkeypatch):
     monkeypatch.setitem(NETWORKS, "plain", PLAIN)
-    plain, train = to_configs({"kernel": 5, "batch_size": 8}, replace(FIXED, architecture="plain"))
+    shared = replace(FIXED, constants={"architecture": "plain"})
+    plain, train = to_configs({"kernel": 5, "batch_size": 8}, shared)
     assert (plain, train.batch_size) == (PlainConfig(kernel=5), 8)
-    assert largest_network({"kernel": IntDistribution(1, 7)}, "plain") == PlainConfig(kernel=7)
     with pytest.raises(ValueError, match=r"unknown hyperparameter depth; legal are .*kernel"):
-        to_configs({"depth": 3}, replace(FIXED, architecture="plain"))
+        to_configs({"depth": 3}, shared)
+    assert to_configs({"architecture": "unet", "depth": 3}, shared)[0] == UNetConfig(depth=3, width=12)
 
 
 def test_to_configs_refuses_an_unknown_architecture():
     with pytest.raises(UserError, match="architecture is 'vgg', but must be one of unet"):
-        to_configs({}, replace(FIXED, architecture="vgg"))
+        to_configs({"architecture": "vgg"}, FIXED)
 
 
-def test_space_without_an_axis_has_the_default():
-    assert largest_network({}) == UNetConfig()
-    assert largest_network({"depth": IntDistribution(1, 3)}) == UNetConfig(depth=3)
-    assert batch_sizes({}, 24) == (24,)
+def test_corner_samples_are_of_each_network(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "plain", PLAIN)
+    space = make_space({"parameters": SWEEP})
+    assert [*corner_samples(space, largest=True)] == [
+        {"architecture": "unet", "depth": 3, "width": 24, "batch_size": 8},
+        {"architecture": "plain", "kernel": 7, "batch_size": 8},
+    ]
+    assert [*corner_samples(space, largest=False)] == [
+        {"architecture": "unet", "depth": 1, "width": 4, "batch_size": 4},
+        {"architecture": "plain", "kernel": 1, "batch_size": 4},
+    ]
+
+
+def test_larger_network_is_the_one_whose_slices_are_shrunk_less():
+    space = Space({"downscale": CategoricalDistribution([1, 2])})
+    assert [*corner_samples(space, largest=True)] == [{"downscale": 1}]
+    check_image_size(space, 64, FIXED)
+    with pytest.raises(UserError, match="need a multiple of 32 pixels, from 64"):
+        check_image_size(space, 48, FIXED)
+
+
+def test_batch_sizes_are_all_that_a_trial_can_have():
+    assert batch_sizes(Space({}), 24) == (24,)
+    assert batch_sizes(Space({}, constants={"batch_size": 6}), 24) == (6,)
     assert batch_sizes(WIDE, 24) == (8, 16, 32)
+    assert batch_sizes(Space({"batch_size": IntDistribution(4, 12, step=4)}), 24) == (4, 8, 12)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -115,10 +137,10 @@ def test_default_sample_lies_in_every_space_and_changes_nothing(name):
 
 
 def test_default_sample_of_a_space_without_the_default_is_what_is_nearest():
-    space = {
+    axes = {
         "depth": CategoricalDistribution([2, 5]),
         "norm": CategoricalDistribution(["batch"]),
         "learning_rate": FloatDistribution(2e-3, 1e-2, log=True),
         "dropout": FloatDistribution(0.0, 0.05),
     }
-    assert default_sample(space) == {"depth": 5, "norm": "batch", "learning_rate": 2e-3, "dropout": 0.05}
+    assert default_sample(Space(axes)) == {"depth": 5, "norm": "batch", "learning_rate": 2e-3, "dropout": 0.05}
