@@ -10,7 +10,7 @@ from search.cohort import Cohort
 from search.config import SearchConfig
 from search.formatting import format_duration
 from search.record.objectives import OBJECTIVES
-from search.space import SPACES, describe
+from search.space.space import describe
 from search.storage.working_folder import display_folder
 
 WRITTEN = ("config.json", "trials.jsonl", "events.jsonl", "ray/", "report.html", "best/")
@@ -29,12 +29,14 @@ def print_plan(
     *,
     others: str = "",
     logs: Path | None = None,
+    fit: object = None,
 ) -> None:
     """Print the patients and slices of each side, the space, the budget, the lanes, and the files to be written.
 
     Args:
         others: What other jobs hold of the cluster, as text; "" if nothing.
         logs: The folder of Ray's log files on this machine.
+        fit: How much memory the networks need, as text; None if that was not measured.
     """
     table = Table(
         Column(),
@@ -47,6 +49,8 @@ def print_plan(
     )
     for key, value in _lines(config, cohort, lanes):
         table.add_row(key, value)
+    if fit is not None:
+        table.add_row("networks take", str(fit))
     if others:
         table.add_row("shared", f"{others}: trials take what is free, and what gets free, up to --max-concurrent")
     if logs:
@@ -64,7 +68,7 @@ def _lines(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> list[tuple[
         lines.append(
             (side, f"{patients} patients{persons}, {slices} slices, {cohort.num_tumour_slices[side]} with tumour")
         )
-    lines += [(name, axis) for name, axis in describe(SPACES[config.space]).items()]
+    lines += [(name, axis) for name, axis in describe(config.search_space).items()]
     resources = describe_resources(lanes.worker_resources())
     if cohort.skipped:
         lines.insert(1, ("left out", f"{len(cohort.skipped)} file(s) that cannot be used; see config.json"))

@@ -68,8 +68,11 @@ class TaskRunner:
         once."""
         return ray.put(value) if self._lanes else value
 
-    def map(self, function: Callable, calls: Sequence[tuple]) -> list[Any]:
+    def map(self, function: Callable, calls: Sequence[tuple], *, ends: bool = False) -> list[Any]:
         """Return the function's results, one for each tuple of arguments, in order.
+
+        Args:
+            ends: Whether each process on the cluster ends after its call, so that nothing of it is left.
 
         Raises:
             Exception: A function raised it; on a cluster, its cause has the traceback of the remote process.
@@ -82,7 +85,7 @@ class TaskRunner:
             uri = bucket_uri(self._folder.parent)
             assert uri is not None, "a working folder has a bucket"
             function = partial(remote.run_remotely, self._folder, uri, function)
-        task, num_gpus = self._task(self._lanes)
+        task, num_gpus = self._task(self._lanes, ends=ends)
         references = [task.remote(num_gpus, function, *arguments) for arguments in calls]
         try:
             return self._write_results(ray.get(references))
@@ -91,14 +94,14 @@ class TaskRunner:
         except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as error:
             raise UserError(f"a task was lost {NUM_RETRIES + 1} times: {error}") from error
 
-    def _task(self, lanes: LanePlan) -> tuple[Any, float]:
+    def _task(self, lanes: LanePlan, *, ends: bool) -> tuple[Any, float]:
         """Return the remote function that runs a function on the cluster, and the GPUs that it books."""
         resources = lanes.worker_resources()
         num_gpus = resources.get("GPU", 0)
         options = {"num_cpus": resources.get("CPU", 1), "num_gpus": num_gpus, "max_retries": NUM_RETRIES}
         if self._place:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._place)
-        return ray.remote(_call).options(**options), num_gpus
+        return ray.remote(max_calls=1 if ends else 0)(_call).options(**options), num_gpus
 
     def _write_results(self, results: list[Any]) -> list[Any]:
         """Return the results, after writing the files that came with them into the working folder."""
@@ -108,9 +111,9 @@ class TaskRunner:
             remote.write_results(self._folder, files)
         return [result for result, _ in results]
 
-    def run(self, function: Callable, *arguments: Any) -> Any:
-        """Return the function's result."""
-        return self.map(function, [arguments])[0]
+    def run(self, function: Callable, *arguments: Any, ends: bool = False) -> Any:
+        """Return the function's result; for `ends` see `map`."""
+        return self.map(function, [arguments], ends=ends)[0]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ray.train import get_context
 
 from data.packing.pack import Pack
 from model.device import find_device
-from model.memory import limit_gpu_memory, peak_memory_mb, reset_peak_memory
+from model.memory import as_out_of_memory, limit_gpu_memory, peak_memory_mb, reset_peak_memory
 from model.segmentation_network import SegmentationNetwork
 from model.training.checkpoint import TrainState
 from model.training.loader_processes import ProcessLost
@@ -114,7 +114,7 @@ def _train_epoch(epochs: Iterator[EpochResult]) -> tuple[TrainState | None, Epoc
     except Exception as error:  # the trial fails, but the group can train the next one
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
-        message = f"{type(error).__name__}: {error}"
+        message = as_out_of_memory(error) or f"{type(error).__name__}: {error}"
         return None, Failure(message=message, traceback=traceback.format_exc())
     metrics = result.metrics | {"peak_memory_mb": peak_memory_mb()}
     return result.state, Report(metrics=metrics, finished=result.finished, failure=result.failure)

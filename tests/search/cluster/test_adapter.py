@@ -25,7 +25,7 @@ from search.record.trials import INTERRUPTED, State, read_rows
 from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
 from search.screen.clock import Clock
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.searcher import OptunaSearcher
 
 NUM_TRIALS = 12

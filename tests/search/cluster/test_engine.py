@@ -28,7 +28,7 @@ from search.cluster.session import RAY_SETTINGS, ray_session
 from search.config import SearchConfig
 from search.record.objectives import NUM_KEPT
 from search.record.trials import TIME_SPENT, State, TrialRow
-from search.space import SPACES
+from search.space.space import Space
 from tests.support.fakes import small_pack
 from tests.support.process_tree import command_lines, descendants
 
@@ -44,8 +44,8 @@ def search(
     """Return the trials of a search over a good and a bad value of each hyperparameter in `bad`."""
     axes = {name: CategoricalDistribution([GOOD[name], value]) for name, value in bad.items()}
     fixed = {name: CategoricalDistribution([value]) for name, value in GOOD.items() if name not in bad}
-    monkeypatch.setitem(SPACES, "core", axes | fixed)
     config = SearchConfig(
+        space=Space(axes | fixed),  # which is not checked again, so that a trial may raise
         out=tmp_path,
         name="test",
         trials=trials,

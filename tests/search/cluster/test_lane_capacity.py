@@ -226,7 +226,8 @@ def cluster():
     """A Ray of two nodes with a core each."""
     checks = {"initial_delay_ms": 0, "period_ms": 500, "timeout_ms": 2000, "failure_threshold": 2}  # not half a minute
     settings = {f"health_check_{name}": value for name, value in checks.items()}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": settings})
+    without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # seconds less
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": settings} | without)
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     yield cluster

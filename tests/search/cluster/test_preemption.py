@@ -33,13 +33,19 @@ from search.record.epochs import EpochMetrics
 from search.record.files import LOG_FILE, RAY_FOLDER
 from search.record.jsonl import read_lines
 from search.record.trials import State, TrialRow
-from search.space import SPACES, to_configs
+from search.space.configs import to_configs
+from search.space.named import SPACES
+from search.space.space import Space
 from tests.support.fakes import small_pack
 from tests.support.ray_internals import list_actors
 from tests.support.waiting import wait_until
 
 # Cluster does not close all its sockets.
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.slow,
+]
 
 NUM_BATCHES = 32
 """Of an epoch."""
@@ -158,7 +164,9 @@ def config_of(out: Path, **options) -> SearchConfig:
 
 def search(tmp_path: Path, monkeypatch, meanwhile: Callable[[SearchConfig], None], sample: dict, **options) -> TrialRow:
     """Return the trial of a search of one trial of two epochs; something happens in the middle of the second."""
-    monkeypatch.setitem(SPACES, "core", {name: CategoricalDistribution([value]) for name, value in sample.items()})
+    monkeypatch.setitem(
+        SPACES, "core", Space({name: CategoricalDistribution([value]) for name, value in sample.items()})
+    )
     config = config_of(tmp_path, **options)
     config.folder.mkdir(parents=True)
     begun = tmp_path / "begun"

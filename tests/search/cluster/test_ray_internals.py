@@ -215,7 +215,8 @@ sockets_may_stay_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisa
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A Ray of a head without cores and a node with two, to which this process is connected."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}  # seconds less
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | without)
     cluster.add_node(num_cpus=2)
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)

@@ -50,6 +50,7 @@ def test_open_task_runner_stays_in_this_process_without_a_cluster(monkeypatch):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_tasks_on_ray_have_the_same_results_and_errors(monkeypatch, tmp_path, caplog):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     config = SearchConfig(cpus_per_worker=1, out=tmp_path, name="mine")

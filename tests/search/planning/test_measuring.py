@@ -12,7 +12,8 @@ from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.planning import measuring
 from search.planning.measuring import MeasuredEpoch, measure_epoch, time_epoch
-from search.space import default_sample
+from search.space.configs import default_sample
+from search.space.named import CORE
 from tests.support.fakes import small_cohort, small_pack
 
 UNET = UNetConfig(depth=1, width=2)
@@ -110,7 +111,7 @@ def test_measured_is_the_default_with_what_a_worker_books(monkeypatch):
     found = measure_epoch(config, small_cohort(), lanes, at_most_seconds=5.0)
     assert found == MeasuredEpoch(seconds=8.0, val_seconds=2.0)
     [(network, training, num_threads, train_pack, _, at_most)] = asked
-    sample = default_sample(measuring.SPACES["core"])
+    sample = default_sample(CORE)
     for name, value in sample.items():
         assert value in (getattr(network, name, None), getattr(training, name, None))
     assert (training.max_epochs, training.batch_size, training.patience, training.loader_processes) == (2, 4, 0, 2)
