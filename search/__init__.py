@@ -5,8 +5,9 @@ From Python, without the command line:
     import search
 
     result = search.run(search.SearchConfig(data="kaggle_3m", trials=20))
-    result.table()  # a pandas DataFrame with a row for each trial
-    result.model  # the folder of the exported model
+    result.trials  # a pandas DataFrame with a row for each trial
+    result.study  # the Optuna study
+    result.best.predict("a_patient")  # the tumour, by the promoted model; best is None if nothing was promoted
 
 The names are imported when they are first used, so that `import search` is instant and needs neither torch nor Ray.
 """
@@ -15,15 +16,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.best import Best
     from search.config import SearchConfig
+    from search.presets import from_sweep
     from search.result import Result, load
     from search.tune import resume, run
 
-__all__ = ["Result", "SearchConfig", "load", "resume", "run"]
+__all__ = ["Best", "Result", "SearchConfig", "from_sweep", "load", "resume", "run"]
 
 _MODULES = {
+    "Best": "search.best",
     "Result": "search.result",
     "SearchConfig": "search.config",
+    "from_sweep": "search.presets",
     "load": "search.result",
     "resume": "search.tune",
     "run": "search.tune",

@@ -41,7 +41,8 @@ def sync_down(folder: Path, *, light: bool = False, lease: Lease | None = None) 
     one to which another process is writing.
 
     Args:
-        light: Leave out large files that only a search, a promotion or W&B needs.
+        light: Leave out large files that only a search, a promotion or W&B needs; a model that the folder has is kept
+            up to date.
         lease: The experiment's lease, if this process holds it.
 
     Raises:
@@ -64,7 +65,7 @@ def _sync_down(folder: Path, *, light: bool, lease: Lease | None) -> Path:
     if lease is not None:  # other processes on this machine see our lock; a copy of the lease would become stale
         found.pop(LEASE_FILE, None)
         (folder / LEASE_FILE).unlink(missing_ok=True)
-    names = [name for name in found if not (light and name.endswith(MODELS))]
+    names = [name for name in found if not (light and name.endswith(MODELS) and not (folder / name).exists())]
     if not is_bucket_right:
         uploaded = read_uploaded(folder)  # a file that was uploaded and is gone was removed on purpose
         names = [name for name in names if name == LEASE_FILE or not ((folder / name).exists() or name in uploaded)]

@@ -42,6 +42,19 @@ def parse_out(text: str) -> Path:
     return folder
 
 
+def parse_folder(text: str | Path) -> Path:
+    """Return the folder of an experiment for its path, or its address such as "s3://bucket/prefix/name".
+
+    Raises:
+        UserError: As `parse_out`.
+    """
+    if "://" not in str(text):
+        return Path(text)
+    address, question, options = str(text).partition("?")
+    out, _, name = address.rstrip("/").rpartition("/")
+    return parse_out(out + question + options) / name
+
+
 def format_out(folder: Path) -> str:
     """Return the value of `--out` for a folder of all experiments: its path, or the URI of its bucket."""
     return bucket_uri(folder) or str(folder)

@@ -57,7 +57,7 @@ def test_every_trial_has_the_dice_of_each_region_and_their_mean(searched):
 
 
 def test_table_has_the_dice_of_each_region(searched):
-    table = load(searched / "runs" / "three").table()
+    table = load(searched / "runs" / "three").trials
     assert table.columns.tolist()[1:5] == ["val_dice", "val_dice_WT", "val_dice_TC", "val_dice_ET"]
     assert table.loc["t000", "val_dice"] == pytest.approx(table.iloc[0, 2:5].mean(), abs=1e-6)
 

@@ -30,6 +30,7 @@ def _no_cluster(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
+@pytest.mark.slow
 def test_search_in_a_bucket_is_killed_resumed_reported_and_fetched(bucket, tmp_path):
     place, working = location(bucket) / "mine", parse_out(bucket) / "mine"
     command = [sys.executable, "-m", "search.tune", "--out", bucket, "--name", "mine", *TINY, "--scheduler", "none"]

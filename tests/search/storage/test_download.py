@@ -4,11 +4,15 @@ import json
 
 import pytest
 
+import search
 from data.errors import UserError
 from search.experiment import exclusive_writer
 from search.storage import download
-from search.storage.working_folder import storage_path_of
+from search.storage.working_folder import parse_out, storage_path_of
 from tests.support.bucket_files import EVENTS, exclusive_writer_of, in_bucket, put, working_folder_elsewhere, written
+from tests.support.experiments import DICES, write_experiment
+from tests.support.hand_model import write_model_of
+from tests.support.searching import make_searcher, train
 
 
 def test_sync_down_copies_everything_but_checkpoints_to_another_machine(folder, monkeypatch, tmp_path):
@@ -27,6 +31,32 @@ def test_sync_down_copies_everything_but_checkpoints_to_another_machine(folder, 
     assert state.read_bytes() == b"state"
     with pytest.raises(FileNotFoundError):
         download.ensure_local(other / "ray/nothing")
+
+
+def test_result_in_a_bucket_is_loaded_without_its_model_which_is_fetched_when_it_predicts(
+    bucket, monkeypatch, tmp_path
+):
+    folder = write_experiment(parse_out(bucket), "mine", dices=dict(DICES))
+    train(make_searcher("random", study=folder / "optuna_journal.log"))
+    write_model_of(folder / "best/model.onnx", threshold=0.25)
+    with exclusive_writer(folder):
+        pass
+    elsewhere = working_folder_elsewhere(folder, monkeypatch, tmp_path)
+    address = bucket.replace("?", "/mine?")
+    result = search.load(address)
+    assert result.best is not None
+    assert result.folder == elsewhere
+    assert len(result.study.trials) == 1
+    assert not (elsewhere / "best/model.onnx").exists()
+    assert result.best.model.settings.threshold == 0.25
+    write_model_of(folder / "best/model.onnx", threshold=0.75)  # promoted again on the first machine
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parents[3]))
+    with exclusive_writer(folder):
+        pass
+    working_folder_elsewhere(folder, monkeypatch, tmp_path)
+    best = search.load(address).best
+    assert best is not None
+    assert best.model.settings.threshold == 0.75
 
 
 def test_sync_down_keeps_a_folder_that_continues_the_bucket(folder):
