@@ -34,13 +34,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a file in one process, because they share fixtures, and all files that start Ray in another."""
+    """Keep the tests of a file in one process, because they share fixtures, and all files that start Ray in another.
+
+    The files that look at one promoted experiment share a process, too, so that it is made once.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class FileScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if _starts_ray(str(config.rootpath / file)) else file
+            path = str(config.rootpath / file)
+            return "ray" if _starts_ray(path) else "delivered" if _uses_delivered(path) else file
 
     return FileScheduling(config, log)
 
@@ -48,6 +52,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @cache
 def _starts_ray(file: str) -> bool:
     return "pytest.mark.ray" in Path(file).read_text()
+
+
+@cache
+def _uses_delivered(file: str) -> bool:
+    return "(delivered" in Path(file).read_text()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,6 +17,7 @@ FORBIDDEN = {
 ROOMS = (
     "data.printable",
     "data.errors",
+    "data.legal",
     "data.command",
     "data.arguments",
     "data.atomic",
@@ -45,6 +46,8 @@ ROOMS = (
     "data.inspect",
     "model.settings",
     "model.segmentation_network",
+    "model.input_view",
+    "model.unet_blocks",
     "model.unet",
     "model.networks",
     "model.overlay",
@@ -67,6 +70,7 @@ ROOMS = (
     "search.space",
     "search.storage",
     "search.suggestion",
+    "search.best",
     "search.result",
     "search.config",
     "search.presets",
@@ -84,6 +88,7 @@ ROOMS = (
     "search.planning.estimates",
     "search.planning.budgeted_search",
     "search.promotion",
+    "search.planning.preflight",
     "search.report",
     "search.compare",
     "search.promote",
@@ -165,7 +170,15 @@ def test_rooms_are_all_in_the_order():
     assert found - {"data", "model", "search"} == set(ROOMS)
 
 
-@pytest.mark.parametrize(("package", "room"), [("ray", "search/cluster"), ("wandb", "search/tracking")])
+@pytest.mark.parametrize(
+    ("package", "room"),
+    [
+        ("ray", "search/cluster"),
+        ("wandb", "search/tracking"),
+        ("monai", "model/networks"),
+        ("segmentation_models_pytorch", "model/networks"),
+    ],
+)
 def test_only_one_room_knows_a_package(package, room):
     assert {"/".join(module.parts[:2]) for module in MODULES if package in imported(module)} == {room}
 

@@ -9,7 +9,8 @@ import pytest
 from data.errors import UserError
 from search.coordination.trial_progress import Leg
 from search.promotion.ranking import paired_gains
-from search.space import CORE, default_sample
+from search.space.configs import default_sample
+from search.space.named import CORE
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.unit_cube import UnitCube
 from tests.benchmarks.entrants.comparison import compare

@@ -14,6 +14,8 @@ from tests.benchmarks.entrants.contest import ENTRANTS, Entrant, Score, Task, co
 from tests.benchmarks.quality import Arguments, main, run_entrant
 from tests.support.fakes import write_lgg_patient
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def patients(tmp_path_factory) -> tuple[str, str]:
@@ -55,6 +57,7 @@ def test_entrant_trains_until_its_time_is_up(patients, tmp_path, entrant):
     assert score.facts["trainings"] in ((1, 2) if entrant == "default_ensemble" else (1,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("entrant", "package"), [("monai", "monai"), ("nnunet", "nnunetv2")])
 def test_peer_trains_in_a_process_of_its_own(patients, entrant, package):
     pytest.importorskip(package)

@@ -102,6 +102,7 @@ def test_command_needs_no_package_of_the_search(name):
     ("name", "package", "extra"),
     [("tune", "ray", "search"), ("promote", "optuna", "search")],
 )
+@pytest.mark.slow
 def test_command_without_its_extra_says_what_to_install(name, package, extra):
     done = run_without([package], name, "--help")
     install = f"run pip install -e '.[{extra}]' in the clone of the repository"

@@ -74,6 +74,7 @@ def reported_traceback(said: str, folder: Path) -> str:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_fault_in_training_set_up_fails_the_trial_and_keeps_its_traceback(run, tmp_path, monkeypatch, capsys):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(engine, "Lane", FaultyLane)
@@ -90,6 +91,7 @@ def test_fault_in_training_set_up_fails_the_trial_and_keeps_its_traceback(run, t
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_fault_in_the_searcher_ends_the_search_and_keeps_its_traceback(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(OptunaSearcher, "suggest", _fail_in_searcher)
     assert run() == 1
@@ -98,6 +100,7 @@ def test_fault_in_the_searcher_ends_the_search_and_keeps_its_traceback(run, tmp_
     assert 'raise ValueError("planted in the searcher")\nValueError: planted in the searcher\n' in text
 
 
+@pytest.mark.slow
 def test_fault_in_promotion_ends_the_search_and_keeps_its_traceback(run, tmp_path, monkeypatch, capsys):
     plan = LanePlan(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
     for name, stand_in in (

@@ -18,7 +18,7 @@ import pytest
 from search.record.epochs import METRIC
 from search.record.files import STUDY_FILE
 from search.record.trials import State
-from search.space import CORE
+from search.space.named import CORE
 from search.suggestion.searcher import OptunaSearcher
 
 COMMAND = Path(sys.executable).with_name("optuna-dashboard")

@@ -20,6 +20,8 @@ from search.record.trials import append_row
 from tests.support.delivered import Delivered, read_json
 from tests.support.fakes import head_of, write_lgg_patient
 
+pytestmark = pytest.mark.slow
+
 
 def copy_of(delivered: Delivered, folder: Path) -> Path:
     """Return a copy of the experiment's folder, to be promoted again."""
@@ -99,6 +101,7 @@ def test_promote_restores_the_model_that_a_killed_promotion_moved(copied, monkey
     assert "no such operator" in (copied / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_promote_with_final_seeds_exports_the_networks_trained_on_more_patients(copied, monkeypatch, capsys):
     monkeypatch.setattr("search.promote.open_task_runner", lambda *_, **__: nullcontext(TaskRunner(None)))
     before = read_json(copied / "best" / "metrics.json")

@@ -17,7 +17,8 @@ from search.record.trials import State, TrialRow, read_rows
 from search.tune import main
 from tests.support.process_tree import descendants
 
-pytestmark = pytest.mark.ray
+# .ci/run runs a whole search before the tests: command 1 of the README.
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TINY = ("--data", "phantom:6", "--size", "64", "--width", "4", "--trials", "4", "--max-epochs", "3")
 PATIENCE_SECONDS = 240

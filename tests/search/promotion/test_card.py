@@ -255,6 +255,7 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("normalisation", ["zscore", "unit"])
+@pytest.mark.slow
 def test_card_shows_python_that_gives_what_predict_gives(model, monkeypatch, normalisation):
     predictor, images, folder = model
     preprocessing = Preprocessing(size=16, context_slices=1, normalisation=normalisation)
