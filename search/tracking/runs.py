@@ -25,9 +25,6 @@ SHORT_NAMES = {"learning_rate": "lr"}
 NUM_NAMED = 2
 """Hyperparameters in the name of a run: the first of the space, which matter most."""
 
-SCORES = ("epoch", "train_loss", "val_")
-"""How the names of the metrics begin that a run's summary has of the best epoch."""
-
 UPLOAD_BYTES_PER_SECOND = 1e6
 """The slowest upload of a model, some 100 MB, that is waited for."""
 
@@ -90,7 +87,9 @@ class TrackedRun:
         """The best epoch, the peak memory, and how the trial ended."""
         summary: dict[str, object] = {}
         if (best := best_epoch(self.epochs)) is not None:
-            summary |= {f"best_{name}": value for name, value in best.to_json().items() if name.startswith(SCORES)}
+            values = best.to_json()
+            names = [name for name in values if name in ("epoch", "train_loss") or name.startswith("val_")]
+            summary |= {f"best_{name}": values[name] for name in names}
         if peaks := [epoch.peak_memory_mb for epoch in self.epochs if epoch.peak_memory_mb is not None]:
             summary["peak_memory_mb"] = max(peaks)
         if self.state is not None:
