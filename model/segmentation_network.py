@@ -85,6 +85,23 @@ class NetworkConfig(ABC):
         return {"architecture": self.architecture, **asdict(self)}
 
 
+class HalvingConfig(NetworkConfig):
+    """The shape of a network that halves the resolution `depth` times."""
+
+    depth: int
+
+    @property
+    def network_side_multiple(self) -> int:
+        """The number that the sides of what the network itself sees must be divisible by, in pixels."""
+        return 2**self.depth
+
+    @property
+    def network_min_side(self) -> int:
+        """The shortest side that the network itself can be trained on, in pixels. It leaves two pixels at the lowest
+        resolution, because the values of a single one have no spread to normalise by."""
+        return 2 * self.network_side_multiple
+
+
 class SegmentationNetwork(nn.Module, ABC):
     """A network that maps normalised slices to logits of the same height and width.
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from data.legal import OneOf, Range, When
-from model.segmentation_network import NetworkConfig, SegmentationNetwork, check_slices
+from model.segmentation_network import HalvingConfig, SegmentationNetwork, check_slices
 from model.unet_blocks import ACTIVATIONS, BLOCKS, NORMS, AttentionGate
 
 TUMOUR_PRIOR = 0.1
@@ -24,7 +24,7 @@ epochs to learn that nearly all pixels are background (tests/benchmarks/LOG.md).
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetConfig(NetworkConfig):
+class UNetConfig(HalvingConfig):
     """The shape of one U-Net."""
 
     architecture: ClassVar[str] = "unet"
@@ -54,17 +54,6 @@ class UNetConfig(NetworkConfig):
     deep_supervision: Annotated[bool, When(depth=(2, 3, 4, 5, 6, 7))] = False
     """Whether the lower resolutions on the way up have heads of their own, whose losses are added in training
     (`model.training.losses.deep_loss`). A depth of 1 has none."""
-
-    @property
-    def network_side_multiple(self) -> int:
-        """The number that the sides of what the network itself sees must be divisible by, in pixels."""
-        return 2**self.depth
-
-    @property
-    def network_min_side(self) -> int:
-        """The shortest side that the network itself can be trained on, in pixels. It leaves two pixels at the bottom of
-        the U, because the values of a single one have no spread to normalise by."""
-        return 2 * self.network_side_multiple
 
     @property
     def channels_last_on_cpu(self) -> bool:

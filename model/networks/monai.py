@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from data.legal import OneOf, Range
 from model.networks.architecture import Architecture
 from model.networks.foreign import ForeignNetwork, start_at_prior
-from model.segmentation_network import NetworkConfig
+from model.segmentation_network import HalvingConfig, NetworkConfig
 
 MAX_DYNUNET_FEATURES = 512
 """Where nnU-Net, which DynUNet follows, stops doubling features in two dimensions (doi:10.1038/s41592-020-01008-z)."""
@@ -23,25 +23,8 @@ NUM_GROUPS = 8
 """Groups of a group norm; MONAI's own default."""
 
 
-class _HalvingConfig(NetworkConfig):
-    """A network that halves the resolution `depth` times."""
-
-    depth: int
-
-    @property
-    def network_side_multiple(self) -> int:
-        """The number that a slice's sides must be divisible by, in pixels."""
-        return 2**self.depth
-
-    @property
-    def network_min_side(self) -> int:
-        """The shortest side that the network can be trained on, in pixels: two pixels at the bottom, because the values
-        of a single one have no spread to normalise by."""
-        return 2 * self.network_side_multiple
-
-
 @dataclass(frozen=True, kw_only=True)
-class MonaiUNetConfig(_HalvingConfig):
+class MonaiUNetConfig(HalvingConfig):
     """The shape of one `monai.networks.nets.UNet`, which halves the resolution by strides, not by pooling.
 
     Reference: Kerfoot et al. 2019, doi:10.1007/978-3-030-12029-0_40.
@@ -66,7 +49,7 @@ class MonaiUNetConfig(_HalvingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegResNetConfig(_HalvingConfig):
+class SegResNetConfig(HalvingConfig):
     """The shape of one `monai.networks.nets.SegResNet`, without its autoencoder.
 
     Reference: Myronenko 2019, doi:10.1007/978-3-030-11726-9_28, the winner of BraTS 2018.
@@ -119,7 +102,7 @@ class SwinUNETRConfig(NetworkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DynUNetConfig(_HalvingConfig):
+class DynUNetConfig(HalvingConfig):
     """The shape of one `monai.networks.nets.DynUNet`, which is nnU-Net's, without deep supervision.
 
     Reference: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z.

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from data.legal import Range
-from model.segmentation_network import NetworkConfig
+from model.segmentation_network import HalvingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmpConfig(NetworkConfig):
+class SmpConfig(HalvingConfig):
     """The shape of one network of the package. The subclasses are its decoders."""
 
     encoder: str = "resnet34"
@@ -26,17 +26,6 @@ class SmpConfig(NetworkConfig):
     pretrained: str = ""
     """Where the encoder's weights come from at the start of training: '' for random ones, 'imagenet' for those of
     Hugging Face's hub, or a file of them (safetensors, or a state_dict that torch saved)."""
-
-    @property
-    def network_side_multiple(self) -> int:
-        """The number that a slice's sides must be divisible by, in pixels."""
-        return 2**self.depth
-
-    @property
-    def network_min_side(self) -> int:
-        """The shortest side that the network can be trained on, in pixels: two pixels at the bottom, because the values
-        of a single one have no spread to normalise by."""
-        return 2 * self.network_side_multiple
 
     def decoder(self) -> dict[str, Any]:
         """Return what the package's constructor takes beside what all of its networks have."""
