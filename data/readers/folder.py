@@ -14,7 +14,6 @@ from data.readers.reader import LayoutOptions, Reader
 from data.readers.slices.folders import SEVERAL, Folders, folder_pairs
 from data.readers.slices.scan import scan_folders
 from data.readers.tree import Tree
-from data.regions import parse_regions
 
 LAYOUT = (
     "expected <source>/images/<NAME>.png (or .tif, .jpg, .npy) beside <source>/masks/<NAME>.png (or <NAME>_mask.png), "
@@ -42,11 +41,7 @@ def scan(tree: Tree, options: LayoutOptions) -> Scan[SlicePatient]:
     Raises:
         DataError: The tree holds no such folders, or an argument is illegal.
     """
-    read_slice = ReadPair(
-        regions=parse_regions(options.regions, options.labels),
-        channels=READER.channel_indices(options.channels),
-        grayscale=options.grayscale,
-    )
+    read_slice = ReadPair.of_layout(options, READER)
     found = scan_folders(tree, read_slice, patient_pattern=options.patient_pattern, missing_masks=options.missing_masks)
     if not found.patients and not found.problems:
         raise DataError(f"data source {tree.root} holds no patient: no images lie in an images folder; {LAYOUT}.")

@@ -16,7 +16,6 @@ from data.readers.slices import names
 from data.readers.slices.beside import masks_beside
 from data.readers.slices.scan import scan_beside
 from data.readers.tree import Tree
-from data.regions import parse_regions
 
 LAYOUT = "expected <source>/<PATIENT>/<PATIENT>_<NUMBER>.tif, each beside its <PATIENT>_<NUMBER>_mask.tif"
 
@@ -36,12 +35,7 @@ def scan(tree: Tree, options: LayoutOptions) -> Scan[SlicePatient]:
         DataError: The tree holds no patient, or there is no such channel.
     """
     is_named = has_lgg_names(tree)
-    reader = READER if is_named else replace(READER, channels=())
-    read_slice = ReadPair(
-        regions=parse_regions(options.regions, options.labels),
-        channels=reader.channel_indices(options.channels),
-        grayscale=options.grayscale,
-    )
+    read_slice = ReadPair.of_layout(options, READER if is_named else replace(READER, channels=()))
     found = scan_beside(tree, read_slice, patient_pattern=options.patient_pattern, missing_masks=options.missing_masks)
     if not found.patients and not found.problems:
         raise DataError(f"data source {tree.root} holds no patient: no image is in it or below it; {LAYOUT}.")

@@ -12,7 +12,8 @@ from data.patient import SliceFiles, size_text
 from data.readers.image_files.mask import as_mask
 from data.readers.image_files.page import Page
 from data.readers.image_files.picture import image_of, read_pages
-from data.regions import WHOLE, Region
+from data.readers.reader import LayoutOptions, Reader
+from data.regions import WHOLE, Region, parse_regions
 
 _ITU_R_601 = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -29,6 +30,19 @@ class ReadPair:
 
     grayscale: bool = False
     """Whether red, green and blue become one channel, weighted as ITU-R BT.601 does."""
+
+    @classmethod
+    def of_layout(cls, options: LayoutOptions, reader: Reader) -> "ReadPair":
+        """Return the function that reads slices of a layout as its options say.
+
+        Raises:
+            DataError: The layout has no such channel, or the regions are not legal.
+        """
+        return cls(
+            regions=parse_regions(options.regions, options.labels),
+            channels=reader.channel_indices(options.channels),
+            grayscale=options.grayscale,
+        )
 
     def __call__(self, files: SliceFiles) -> tuple[Any, ...]:
         """Return the image "height width channels", of the file's own type, and the mask "height width" as bits; then
