@@ -29,14 +29,14 @@ def print_plan(
     *,
     others: str = "",
     logs: Path | None = None,
-    fit: object = None,
+    memory: str = "",
 ) -> None:
     """Print the patients and slices of each side, the space, the budget, the lanes, and the files to be written.
 
     Args:
         others: What other jobs hold of the cluster, as text; "" if nothing.
         logs: The folder of Ray's log files on this machine.
-        fit: How much memory the networks need, as text; None if that was not measured.
+        memory: How much memory the networks take, as text; "" if that was not measured.
     """
     table = Table(
         Column(),
@@ -49,8 +49,8 @@ def print_plan(
     )
     for key, value in _lines(config, cohort, lanes):
         table.add_row(key, value)
-    if fit is not None:
-        table.add_row("networks take", str(fit))
+    if memory:
+        table.add_row("networks take", memory)
     if others:
         table.add_row("shared", f"{others}: trials take what is free, and what gets free, up to --max-concurrent")
     if logs:

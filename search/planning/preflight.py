@@ -53,34 +53,34 @@ def check_networks(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> tup
     """
     config.check_networks()
     _check_exports(config, cohort)
-    trial = _Trial(config, cohort, lanes)
-    smallest = trial.run([*corner_samples(config.search_space, largest=False)])
+    steps = _FirstSteps(config, cohort, lanes)
+    smallest = steps.run([*corner_samples(config.search_space, largest=False)])
     if smallest.out_of_memory:
         raise UserError(
-            f"not even the smallest network fits into the {trial.limit_mb:,.0f} MB that a worker has "
+            f"not even the smallest network fits into the {steps.limit_mb:,.0f} MB that a worker has "
             f"({smallest.out_of_memory}): give a smaller --size, batch_size or width, or fewer workers on a machine"
         )
     while True:
-        largest = trial.run([*corner_samples(config.search_space, largest=True)])
+        largest = steps.run([*corner_samples(config.search_space, largest=True)])
         if not largest.out_of_memory:
-            return config, Fit(peak_mb=max(largest.peak_mb, smallest.peak_mb), limit_mb=trial.limit_mb)
+            return config, Fit(peak_mb=max(largest.peak_mb, smallest.peak_mb), limit_mb=steps.limit_mb)
         found = without_largest(config.search_space)
         if found is None or not found[0].axes:
             raise UserError(
-                f"the network does not fit into the {trial.limit_mb:,.0f} MB that a worker has "
+                f"the network does not fit into the {steps.limit_mb:,.0f} MB that a worker has "
                 f"({largest.out_of_memory}): give a smaller --size, batch_size or width"
             )
         space, left_out = found
         say(
-            f"{left_out} is left out: the largest network does not fit into the {trial.limit_mb:,.0f} MB that a worker "
+            f"{left_out} is left out: the largest network does not fit into the {steps.limit_mb:,.0f} MB that a worker "
             f"has ({largest.out_of_memory})."
         )
         prior = tuple(text for text in config.prior if text.partition("=")[0] in space)
         config = replace(config, space=space, prior=prior)
 
 
-class _Trial:
-    """Takes first steps where a lane will train."""
+class _FirstSteps:
+    """Takes the first steps of trainings where a lane will train."""
 
     def __init__(self, config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> None:
         self._config, self._lanes = config, lanes
