@@ -14,6 +14,7 @@ from model.training.train_config import TrainConfig
 from search.record.trials import Sample
 from search.space.hyperparameters import ARCHITECTURE, find_hyperparameters
 from search.space.space import Condition, Space
+from search.space.values import single_value
 
 SHRINKING = "downscale"
 """The axis whose largest number makes the smallest network."""
@@ -130,13 +131,8 @@ def check_batch_size(space: Space, default: int, num_workers: int) -> None:
 
 def batch_sizes(space: Space, default: int) -> tuple[int, ...]:
     """Return every global batch size that a trial can have; `default` if the space does not say."""
-    match space.axes.get("batch_size"):
-        case CategoricalDistribution(choices=choices):
-            return tuple(choice for choice in choices if isinstance(choice, int))
-        case IntDistribution(log=True, low=low, high=high):
-            return tuple(range(low, high + 1))
-        case IntDistribution(low=low, high=high, step=step):
-            return tuple(range(low, high + 1, step))
+    if "batch_size" in space:
+        return tuple(_numbers(space["batch_size"]))
     constant = space.constants.get("batch_size", default)
     assert isinstance(constant, int)
     return (constant,)
@@ -182,7 +178,7 @@ def _with_fewer(space: Space, name: str, axis: BaseDistribution, top: int) -> Sp
         if not all(parent in axes and values for parent, values in condition.items()):
             continue
         if one == name and own.single() and not condition:
-            constants[name] = own.low if isinstance(own, IntDistribution) else own.to_external_repr(0)
+            constants[name] = single_value(own)
             continue
         axes[one] = own
         conditions |= {one: condition} if condition else {}

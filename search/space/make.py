@@ -35,6 +35,9 @@ OPTIONS = {
 OTHER_NAMES = {"lr": "learning_rate", "wd": "weight_decay", "filters": "width"}
 """What other programs call hyperparameters, where that is not alike."""
 
+EXAMPLES = {"set": "width=24", "range": "learning_rate=1e-4..3e-3:log"}
+"""What may stand behind --set and --range."""
+
 NETWORK_RULE = Rule(kind=str, default=DEFAULT_ARCHITECTURE)
 
 Reader: TypeAlias = Callable[[str, Sequence[Rule]], Parameter]
@@ -196,9 +199,6 @@ def _split(option: str, text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise UserError(f"{option} is {text!r}, but must be NAME=VALUE, such as {EXAMPLES[option]}")
     return name.strip(), value.strip()
-
-
-EXAMPLES = {"set": "width=24", "range": "learning_rate=1e-4..3e-3:log"}
 
 
 def _value(text: str, rules: Sequence[Rule]) -> object:

@@ -13,7 +13,7 @@ from data.errors import UserError
 from data.legal import Rule, Value
 from search.space import ranges
 from search.space.space import Condition, Expectation
-from search.space.values import as_number, check_value, make_choices, short
+from search.space.values import as_number, check_value, make_choices, short, single_value
 
 WORDS = {
     "constant": ("value",),
@@ -70,8 +70,7 @@ def parameter_of(
 ) -> Parameter:
     """Return an axis as a hyperparameter; one with a single value is a constant."""
     if axis.single():
-        value = axis.to_external_repr(0) if hasattr(axis, "choices") else getattr(axis, "low", None)
-        return Parameter(value=value, condition=condition or {})
+        return Parameter(value=single_value(axis), condition=condition or {})
     return Parameter(axis=axis, expected=expected, condition=condition or {})
 
 

@@ -71,6 +71,15 @@ def make_range(
     return FloatDistribution(*map(float, ends), log=is_log, step=step)  # pyright: ignore[reportArgumentType]
 
 
+def single_value(axis: BaseDistribution) -> Value:
+    """Return the only value of an axis that has one only."""
+    assert axis.single(), axis
+    if isinstance(axis, CategoricalDistribution):
+        return axis.choices[0]
+    assert isinstance(axis, IntDistribution | FloatDistribution)
+    return axis.low
+
+
 def as_number(name: str, word: str, value: object) -> float:
     """Return a number that stands beside a word; YAML reads 1e-4 as text.
 
