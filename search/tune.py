@@ -70,18 +70,13 @@ def run(config: SearchConfig) -> Result:
         check_fingerprint(read_experiment(config.folder), config, cohort)
         keeper.resume(config)
     with ray_session() as logs:
-        asked, others = (
-            config,
-            describe_other_jobs(cluster_nodes()),
-        )  # before the plan, which measures something on the cluster
-        config, lanes = keeper.plan(config, cohort)
-        memory = ""
+        others = describe_other_jobs(cluster_nodes())  # before the plan, which measures something on the cluster
+        asked, (config, lanes), fit = config, keeper.plan(config, cohort), None
         if not config.resume:
             config, fit = check_networks(config, cohort, lanes)
-            memory = str(fit)
             if config != asked:  # the schedule follows from the budget, or the space from the memory
                 known = warm_start.gather(config)
-        print_plan(config, cohort, lanes, console, others=others, logs=logs, memory=memory)
+        print_plan(config, cohort, lanes, console, others=others, logs=logs, memory=str(fit or ""))
         if config.dry_run:
             return Result(folder=config.folder)
         with open_experiment(config, cohort, lanes, known) as experiment:
