@@ -36,6 +36,7 @@ from search.promotion.folds import check_folds
 from search.record.experiment_record import WarmStart, read_experiment
 from search.record.trials import INTERRUPTED
 from search.result import Result, read_result
+from search.space.configs import check_effect
 from search.space.named import SPACES
 from search.space.sweep_file import read_sweep
 from search.storage.download import sync_down
@@ -129,6 +130,7 @@ def parse(argv: Sequence[str]) -> SearchConfig:
     options = [*_options_of_sweep(options), *options]
     given = {option[2:].partition("=")[0].replace("-", "_") for option in options if option.startswith("--")}
     config = _read_options(options, fit_to(PRESETS[name](), given))
+    check_effect(config.search_space, given)
     given &= {*PLANNED}
     if not config.resume:
         return replace(named(config), given=tuple(sorted(given)))

@@ -135,7 +135,7 @@ def _function(name: str) -> Callable[..., Any]:
     except (Exception, SystemExit) as error:  # whatever their module raises is theirs to mend
         raise UserError(
             f"{module} of the network {name!r} cannot be imported ({type(error).__name__}: {error}); "
-            "start in the folder that holds it, or install it"
+            "install its package, or put the folder that holds it on PYTHONPATH"
         ) from error
     if not callable(found):
         raise UserError(f"{module} has no function {attribute}: name it as package.module:function")

@@ -4,6 +4,7 @@ A new network takes three files: its own, as model/unet.py is, a row in this one
 tests/test_architecture.py. Somebody else's takes none: see `model.networks.own`.
 """
 
+import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -63,8 +64,11 @@ def find_architecture(name: str) -> Architecture:
         return NETWORKS[name]
     if is_own(name):
         return find_own(name)
+    known = {one.lower(): one for one in NETWORKS}
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f" (did you mean {known[close[0]]}?)" if close else ""
     raise UserError(
-        f"architecture is {name!r}, but must be one of {', '.join(NETWORKS)}, "
+        f"architecture is {name!r}{hint}, but must be one of {', '.join(NETWORKS)}, "
         "or package.module:function for a network of your own"
     )
 

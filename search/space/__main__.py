@@ -1,7 +1,7 @@
 """`python -m search.space show|check [SPACE]`: what can be an axis, what a space holds, and whether a file is legal."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -64,13 +64,20 @@ def _main(argv: Sequence[str]) -> int:
         print_space(space, console)
     else:
         console.print(
-            f"{arguments.space}: {len(space)} axes, {len(space.constants)} constants", highlight=False, soft_wrap=True
+            f"{arguments.space}: {_count(space.axes, 'axis', 'axes')}, "
+            f"{_count(space.constants, 'constant', 'constants')}",
+            highlight=False,
+            soft_wrap=True,
         )
     for name, value in (sweep.options if sweep else {}).items():
         console.print(f"asks for --{name.replace('_', '-')} {value}", highlight=False)
     for note in sweep.notes if sweep else ():
         print(f"note: {note}", file=sys.stderr)
     return 0
+
+
+def _count(things: Sized, one: str, more: str) -> str:
+    return f"{len(things)} {one if len(things) == 1 else more}"
 
 
 def print_hyperparameters(networks: Sequence[str], target: Console) -> None:

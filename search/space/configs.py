@@ -1,6 +1,6 @@
 """From a sample of a space to the network and the training that it describes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -99,14 +99,37 @@ def corner_samples(space: Space, *, largest: bool) -> Iterator[Sample]:
     """Yield for each network of the space a sample with its largest numbers, or with its smallest.
 
     Numbers are those of whole numbers, and of choices among them; other axes have their default. A network is the
-    larger, the less its slices are shrunk.
+    larger, the less its slices are shrunk. Which block or which encoder needs most is not known: beside its largest
+    numbers, each choice of text or of yes and no has a sample of its own.
     """
     corner = complete_default(space)
     for name, axis in space.items():
         if numbers := _numbers(axis):
             corner[name] = numbers[-1 if largest != (name == SHRINKING) else 0]
     for name in architectures(space):
-        yield space.active(corner | ({ARCHITECTURE: name} if ARCHITECTURE in space else {}))
+        own = corner | ({ARCHITECTURE: name} if ARCHITECTURE in space else {})
+        yield space.active(own)
+        for axis in find_architecture(name).rules().keys() & space.keys() if largest else ():
+            for choice in _others(space[axis], corner[axis]):
+                changed = space.active(own | {axis: choice})
+                if axis in changed:
+                    yield changed
+
+
+def check_effect(space: Space, options: Collection[str]) -> None:
+    """Raise UserError if one of the options of a search has no effect on any of its trials.
+
+    Args:
+        options: The names of the options that were given; those that are no settings of a trial are passed over.
+    """
+    networks = find_hyperparameters(architectures(space))
+    for name in sorted(set(options) & {one.name for one in fields(SharedSettings)}):
+        if name in space or name in space.constants:
+            where = "varies" if name in space else "sets"
+            raise UserError(f"--{name.replace('_', '-')} has no effect, because the space {where} {name}: leave it out")
+        if name == "width" and name not in networks:
+            names = " and ".join(architectures(space))
+            raise UserError(f"--width has no effect, because {names} has no width: leave it out")
 
 
 def check_image_size(space: Space, size: int, shared: SharedSettings) -> None:
@@ -196,6 +219,12 @@ def _numbers(axis: BaseDistribution) -> Sequence[int]:
         case CategoricalDistribution(choices=choices):
             return sorted(one for one in choices if isinstance(one, int) and not isinstance(one, bool))
     return ()
+
+
+def _others(axis: BaseDistribution, choice: object) -> Sequence[object]:
+    """Return the choices of an axis other than one of them, unless they are numbers."""
+    choices = axis.choices if isinstance(axis, CategoricalDistribution) else ()
+    return [one for one in choices if one != choice and (isinstance(one, bool) or not _is_number(one))]
 
 
 def _nearest(axis: BaseDistribution, value: Any) -> Any:

@@ -180,16 +180,17 @@ def _distribution(axis: BaseDistribution, parameter: Parameter | None = None) ->
     """Return a reader of an axis that is there already, which checks that its values are legal."""
 
     def read(name: str, rules: Sequence[Rule]) -> Parameter:
+        checked = axis
         match axis:
             case CategoricalDistribution(choices=choices):
-                make_choices(name, list(choices), rules)
+                checked = make_choices(name, list(choices), rules)  # 2.0 may stand for 2
             case IntDistribution(low=low, high=high) | FloatDistribution(low=low, high=high):
                 make_range(name, low, high, rules)
                 if rules[0].kind is int and isinstance(axis, FloatDistribution):
                     raise UserError(f"{name} is a whole number: give optuna's IntDistribution")
             case _:
                 raise UserError(f"{name} is {short(axis)}, but must be a categorical, int or float distribution")
-        return parameter or parameter_of(axis)
+        return parameter or parameter_of(checked)
 
     return read
 

@@ -53,7 +53,8 @@ def read_parameter(name: str, words: object, rules: Sequence[Rule]) -> Parameter
     words.pop("distribution", None)
     if unknown := sorted(set(words) - {*WORDS[distribution]}):
         raise UserError(
-            f"{name} has the word {unknown[0]!r}, but a {distribution} one has {', '.join(WORDS[distribution])}, when"
+            f"{name} has the word {unknown[0]!r}, but with the distribution {distribution} it has "
+            f"{', '.join(WORDS[distribution])}, when"
         )
     if distribution == "constant":
         return Parameter(value=check_value(name, words["value"], rules), condition=condition)

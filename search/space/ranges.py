@@ -93,6 +93,11 @@ def _numbers(name: str, distribution: str, values: Mapping[str, float | None], r
         raise UserError(f"{name} has no {'min' if low is None else 'max'}: give min and max, values, or value")
     if "log" in distribution and not distribution.endswith("_values"):  # W&B gives the exponents of e
         low, high = (-high, -low) if distribution.startswith("inv") else (low, high)
+        if 0 < low < high < 1:
+            raise UserError(
+                f"{name} is from e to the power of {low:g} to e to the power of {high:g}, which is about 1: "
+                f"{distribution} takes exponents, {distribution}_values takes the ends themselves"
+            )
         low, high = _exp(name, low), _exp(name, high)
     return _Numbers(low=low, high=high)
 

@@ -1,11 +1,12 @@
 """Read a sweep of Weights & Biases: its parameters, and what its other words ask of a search."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from data.errors import UserError
 from data.legal import is_finite
@@ -84,11 +85,22 @@ def read_sweep(source: object) -> Sweep:
     )
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads plain YAML, but refuses a key that a mapping has twice, of which YAML's readers silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for before, (key, _) in enumerate(node.value):
+            if key.value in keys[:before]:
+                raise ConstructorError(None, None, f"{short(key.value)} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
 def _load(path: Path) -> object:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} has {path.stat().st_size:,} bytes, but a sweep has at most {MAX_BYTES:,}")
-        return yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML, too
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe one; JSON is YAML, too
     except FileNotFoundError as error:
         raise UserError(
             f"space is {str(path)!r}, but must be one of {', '.join(SPACES)}, or the path of a sweep file, and no such "
@@ -97,7 +109,9 @@ def _load(path: Path) -> object:
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
-        raise UserError(f"{path}{line} is neither YAML nor JSON: {getattr(error, 'problem', None) or error}") from error
+        raise UserError(
+            f"{path}{line} is not legal as YAML or JSON: {getattr(error, 'problem', None) or error}"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:  # ValueError: a month 13, a null byte in the path
         raise UserError(f"{str(path)!r} cannot be read as a sweep: {error}") from error
 

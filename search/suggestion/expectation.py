@@ -3,13 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from data.errors import UserError
 from data.legal import Value
 from search.space.space import Expectation, Space, describe_axis
 
-FORM = re.compile(r"(?P<axis>\w+)=(?P<value>[^:]+)(?::(?P<width>.+))?")
+FORM = re.compile(r"(?P<axis>\w+)=(?P<belief>.+)")
 
 
 def parse_expectations(texts: Sequence[str], space: Space) -> dict[str, Expectation]:
@@ -31,8 +31,17 @@ def parse_expectations(texts: Sequence[str], space: Space) -> dict[str, Expectat
             raise UserError(f"prior is {text!r}, but the axes of the space are {', '.join(space)}")
         if axis in found:
             raise UserError(f"prior names {axis} twice: give one value")
-        found[axis] = Expectation(value=_value(text, axis, match["value"], space), width=_width(text, match["width"]))
+        value, width = _split(match["belief"], space[axis])
+        found[axis] = Expectation(value=_value(text, axis, value, space), width=_width(text, width))
     return found
+
+
+def _split(belief: str, axis: BaseDistribution) -> tuple[str, str | None]:
+    """Return the value and the width of VALUE:WIDTH; a choice may itself have a colon, such as `monai:UNet`."""
+    if isinstance(axis, CategoricalDistribution) and belief in map(str, axis.choices):
+        return belief, None
+    value, colon, width = belief.rpartition(":")
+    return (value, width) if colon else (belief, None)
 
 
 def _value(text: str, name: str, value: str, space: Space) -> Value:

@@ -171,8 +171,8 @@ def check_conditions(space: Space, sampler: str) -> None:
         legal = ", ".join(name for name, kind in SAMPLERS.items() if not kind.all_axes)
         names = ", ".join(space.conditions)
         raise UserError(
-            f"searcher is {sampler!r}, which needs axes that have an effect in every trial, but {names} depend on "
-            f"others: choose one of {legal}"
+            f"searcher is {sampler!r}, which needs axes that have an effect in every trial, but these depend on "
+            f"others: {names}. Choose one of {legal}"
         )
 
 

@@ -22,6 +22,7 @@ from search.space.configs import (
 from search.space.make import make_space
 from search.space.named import CORE, SPACES, WIDE
 from search.space.space import Space
+from search.tune import parse
 from tests.support.plain_network import PLAIN, PlainConfig
 from tests.support.searching import in_space
 
@@ -36,7 +37,7 @@ FIXED = SharedSettings(in_channels=3, max_epochs=9, batch_size=16, width=12, pat
 
 
 def largest(space) -> NetworkConfig:
-    [sample] = corner_samples(space, largest=True)
+    sample, *_ = corner_samples(space, largest=True)
     return to_configs(sample, FIXED)[0]
 
 
@@ -119,6 +120,30 @@ def test_larger_network_is_the_one_whose_slices_are_shrunk_less():
     check_image_size(space, 64, FIXED)
     with pytest.raises(UserError, match="need a multiple of 32 pixels, from 64"):
         check_image_size(space, 48, FIXED)
+
+
+def test_each_choice_of_text_is_tried_beside_the_largest_numbers():
+    choices = {"block": ["plain", "residual"], "attention": [False, True]}
+    axes = {name: CategoricalDistribution(values) for name, values in choices.items()}
+    space = Space(axes | {"depth": IntDistribution(2, 3), "optimizer": CategoricalDistribution(["adamw", "sgd"])})
+    plain = {"block": "plain", "attention": False, "depth": 3, "optimizer": "adamw"}
+    found = [*corner_samples(space, largest=True)]
+    assert found[0] == plain
+    assert sorted(found[1:], key=str) == sorted([plain | {"block": "residual"}, plain | {"attention": True}], key=str)
+    assert [*corner_samples(space, largest=False)] == [plain | {"depth": 2}]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--set", "width=24", "--width", "16"], "--width has no effect, because the space sets width: leave it out"),
+        (["--space", "wide", "--batch-size", "8"], "--batch-size has no effect, because the space varies batch_size"),
+        (["--network", "smp:Linknet", "--width", "16"], "--width has no effect, because smp:Linknet has no width"),
+    ],
+)
+def test_option_without_an_effect_is_refused(argv, message):
+    with pytest.raises(UserError, match=message):
+        parse(argv)
 
 
 def test_batch_sizes_are_all_that_a_trial_can_have():

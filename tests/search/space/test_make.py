@@ -153,6 +153,7 @@ ERRORS = [
     ({"in_channels": {"value": 3}}, Changes(), "in_channels is no hyperparameter"),
     ({"depth": {"value": 3}}, Changes(), "the space has constants only, but a search needs an axis"),
     ({"architecture": {"values": ["unet", "vgg"]}}, Changes(), "architecture is 'vgg', but must be one of unet"),
+    ({"architecture": {"values": ["unet", "monai:Unet"]}}, Changes(), "'monai:Unet' (did you mean monai:UNet?)"),
     ({"architecture": {"values": ["unet", 3]}}, Changes(), "architecture is 3, but must be text"),
     ({"kernel": {"min": 1, "max": 7}}, Changes(), "kernel is no hyperparameter"),
     ({"depth": {"min": 1, "max": 9}}, Changes(), "depth is 9, but must be from 1 to 7"),
@@ -241,3 +242,8 @@ def test_what_is_no_space_is_refused(choice):
 def test_distribution_of_fractions_for_a_whole_number_is_refused():
     with pytest.raises(UserError, match="depth is a whole number: give optuna's IntDistribution"):
         make_space({"depth": FloatDistribution(1.0, 3.0)})
+
+
+def test_choices_of_fractions_that_are_whole_stand_for_whole_numbers():
+    space = make_space({"depth": CategoricalDistribution([2.0, 3.0])})
+    assert [type(choice) for choice in space["depth"].choices] == [int, int]  # pyright: ignore

@@ -139,8 +139,16 @@ ERRORS = [
     (NUMBER, {"min": "low", "max": 1}, "min of it is 'low', but must be a number"),
     (NUMBER, {"min": math.nan, "max": 1}, "min of it is nan, but must be a number"),
     (NUMBER, {"min": True, "max": 1}, "min of it is True, but must be a number"),
-    (NUMBER, {"min": 0, "max": 0.5, "value": 1}, "it has the word 'max', but a constant one has value, when"),
-    (NUMBER, {"min": 0, "max": 0.5, "step": 1}, "it has the word 'step', but a uniform one has min, max, when"),
+    (
+        NUMBER,
+        {"min": 0, "max": 0.5, "value": 1},
+        "it has the word 'max', but with the distribution constant it has value, when",
+    ),
+    (
+        NUMBER,
+        {"min": 0, "max": 0.5, "step": 1},
+        "it has the word 'step', but with the distribution uniform it has min, max, when",
+    ),
     (
         NUMBER,
         {"distribution": "uniformly", "min": 0, "max": 0.5},
@@ -170,6 +178,12 @@ ERRORS = [
         RATE,
         {"distribution": "log_uniform_values", "min": 0, "max": 1},
         "it begins at 0, but a logarithmic",
+    ),
+    (
+        RATE,
+        {"distribution": "log_uniform", "min": 1e-4, "max": 0.01},
+        "it is from e to the power of 0.0001 to e to the power of 0.01, which is about 1: log_uniform takes exponents, "
+        "log_uniform_values takes the ends themselves",
     ),
     (RATE, {"distribution": "log_uniform", "min": 1, "max": 1000}, "log_uniform_values takes the ends themselves"),
     (WHOLE, {"distribution": "uniform", "min": 1, "max": 4}, "it is a whole number, but uniform gives fractions"),

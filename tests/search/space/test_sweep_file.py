@@ -116,10 +116,15 @@ def test_mistake_names_the_file_and_what_is_legal(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"parameters: {depth: [", "line 1 is neither YAML nor JSON"),
+        (b"parameters: {depth: [", "line 1 is not legal as YAML or JSON"),
+        (
+            b"parameters:\n  depth: {min: 1, max: 2}\n  depth: {min: 1, max: 3}",
+            "line 3 is not .* 'depth' is there twice",
+        ),
+        (b'{"parameters": {"depth": {"min": 1, "min": 2, "max": 3}}}', "line 1 is not .* 'min' is there twice"),
         (b"\xff\xfe\x00", "cannot be read as a sweep"),
         (b"parameters: {depth: {value: 2020-13-01}}", "cannot be read as a sweep: month must be in 1..12"),
-        (b"!!python/object/apply:os.system [echo]", "is neither YAML nor JSON: could not determine a constructor"),
+        (b"!!python/object/apply:os.system [echo]", "is not legal as YAML or JSON: could not determine a constructor"),
         (b" " * (MAX_BYTES + 1), "has 1,000,001 bytes, but a sweep has at most 1,000,000"),
         (b"[" * 20_000, "sweep.yaml"),
     ],
@@ -154,7 +159,7 @@ def test_check_says_what_a_file_asks_for(tmp_path, capsys):
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     assert main(["check", str(tmp_path / "sweep.yaml")]) == 0
     out, err = capsys.readouterr()
-    assert f"{tmp_path / 'sweep.yaml'}: 1 axes, 1 constants\nasks for --searcher random\n" in out
+    assert f"{tmp_path / 'sweep.yaml'}: 1 axis, 1 constant\nasks for --searcher random\n" in out
     assert "note: program, name" in err
     (tmp_path / "sweep.yaml").write_text("parameters: {depth: {min: 1, max: 9}}")
     assert main(["check", str(tmp_path / "sweep.yaml")]) == 2

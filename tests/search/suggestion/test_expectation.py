@@ -4,12 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from optuna.distributions import CategoricalDistribution
 
 from data.errors import UserError
 from search.config import SearchConfig
 from search.space.configs import default_sample
 from search.space.named import CORE, WIDE
-from search.space.space import Expectation
+from search.space.space import Expectation, Space
 from search.suggestion.expectation import parse_expectations
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.unit_cube import UnitCube
@@ -44,6 +45,13 @@ def test_expectations_are_read():
 def test_expectations_are_refused(texts, message):
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         SearchConfig(searcher="prior_gp", prior=tuple(texts))
+
+
+def test_choice_with_a_colon_may_be_expected():
+    space = Space({"architecture": CategoricalDistribution(["unet", "monai:UNet"])})
+    expected = {"architecture": Expectation(value="monai:UNet", width=0.2)}
+    assert parse_expectations(["architecture=monai:UNet:0.2"], space) == expected
+    assert parse_expectations(["architecture=monai:UNet"], space)["architecture"].width is None
 
 
 def test_expectations_of_categories_are_refused():
