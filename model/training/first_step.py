@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from data.errors import UserError
 from data.packing.pack import Pack
 from model.device import find_device
 from model.memory import as_out_of_memory, limit_memory, peak_memory_mb, reset_peak_memory
@@ -41,9 +42,14 @@ def take_first_step(
             _step_and_validate(network, config, train_pack, val_pack)
     except Exception as error:  # the networks are anybody's
         problem = as_out_of_memory(error)
-        failure = None if problem else f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        failure = None if problem else _describe(error)
         return FirstStep(peak_mb=peak_memory_mb(), out_of_memory=problem, failure=failure)
     return FirstStep(peak_mb=peak_memory_mb())
+
+
+def _describe(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def _step_and_validate(network: NetworkConfig, config: TrainConfig, train_pack: Pack, val_pack: Pack) -> None:

@@ -26,6 +26,7 @@ from search.console import say
 from search.promotion.best_folder import default_settings
 from search.record.trials import Sample
 from search.space.configs import corner_samples, to_configs, without_largest
+from search.space.hyperparameters import ARCHITECTURE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,12 @@ def check_networks(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> tup
         UserError: A network cannot be trained or exported, or not even the smallest fits.
     """
     config.check_networks()
-    _check_exports(config, cohort)
+    config, fit = _leave_out_what_does_not_fit(config, cohort, lanes)
+    _check_exports(config, cohort)  # last: it takes the longest
+    return config, fit
+
+
+def _leave_out_what_does_not_fit(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> tuple[SearchConfig, Fit]:
     steps = _FirstSteps(config, cohort, lanes)
     smallest = steps.run([*corner_samples(config.search_space, largest=False)])
     if smallest.out_of_memory:
@@ -98,9 +104,10 @@ class _FirstSteps:
         configs = [to_configs(sample, self._shared) for sample in samples]
         arguments = (self._tasks.num_threads, self._lanes.num_workers, self._lanes.gpus_per_worker, self.limit_mb)
         found = self._tasks.run(take_first_steps, configs, *self._packs, *arguments, ends=True)
-        for (network, _), step in zip(configs, found, strict=True):
+        for sample, (network, _), step in zip(samples, configs, found, strict=True):
             if step.failure:
-                raise UserError(f"a network of the space cannot be trained: {network} gave {step.failure}")
+                values = ", ".join(f"{name} {value}" for name, value in sample.items() if name != ARCHITECTURE)
+                raise UserError(f"{network.architecture} with {values} cannot be trained: {step.failure}")
         return max(found, key=lambda step: (step.out_of_memory is not None, step.peak_mb))
 
 
@@ -147,4 +154,5 @@ def _check_exports(config: SearchConfig, cohort: Cohort) -> None:
     for sample in corner_samples(config.search_space, largest=False):
         network, _ = to_configs(sample, shared)
         if network.architecture != DEFAULT_ARCHITECTURE:
+            say(f"Exporting an untrained {network.architecture}, to see whether a trained one can be exported.")
             rehearse(network, settings)

@@ -116,9 +116,7 @@ def test_network_that_never_fits_is_refused_with_a_remedy(monkeypatch):
 def test_network_that_cannot_be_trained_is_named(monkeypatch):
     monkeypatch.setitem(NETWORKS, "plain", Architecture(config=PlainConfig, network=Broken, title="Broken"))
     monkeypatch.setattr(preflight, "rehearse", lambda network, settings: None)
-    with pytest.raises(
-        UserError, match=r"a network of the space cannot be trained: PlainConfig\(.* gave ValueError: no"
-    ):
+    with pytest.raises(UserError, match="plain with kernel 1 cannot be trained: ValueError: no"):
         check_networks(SearchConfig(space={"kernel": IntDistribution(1, 3)}, network="plain"), COHORT, LANES)
 
 
