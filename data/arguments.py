@@ -3,10 +3,8 @@
 What values an option may have is in the annotation of its field (data/legal.py).
 """
 
-import ast
 import inspect
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -15,6 +13,8 @@ from types import MappingProxyType
 from typing import TypeVar, get_type_hints
 
 import tyro
+
+from data.docstrings import field_docstrings, join_lines
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def parse_arguments(
         description: A description other than the docstring.
     """
     _set_help(kind)
-    text = _join_lines(inspect.cleandoc(description or kind.__doc__ or ""))
+    text = join_lines(inspect.cleandoc(description or kind.__doc__ or ""))
     parse = partial(tyro.cli, kind, args=argv, prog=_called_as(prog), description=text)
     return parse() if default is None else parse(default=default)
 
@@ -54,27 +54,3 @@ def _set_help(kind: type) -> None:
             field.metadata = MappingProxyType({**field.metadata, "help": docstrings[field.name]})
         if is_dataclass(hints[field.name]):
             _set_help(hints[field.name])
-
-
-def field_docstrings(kind: type) -> dict[str, str]:
-    """Return the docstring of each field of a dataclass, without line breaks, by its name."""
-    found = {name: text for base in reversed(kind.__mro__) for name, text in _docstrings(base).items()}
-    return {name: _join_lines(inspect.cleandoc(text)) for name, text in found.items()}
-
-
-def _docstrings(kind: type) -> dict[str, str]:
-    """Return the docstring of each field of a dataclass, by name; empty for any other class."""
-    if not is_dataclass(kind):
-        return {}
-    [definition] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(definition, ast.ClassDef)
-    found = {}
-    for field, following in zip(definition.body, definition.body[1:], strict=False):
-        match field, following:
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = text
-    return found
-
-
-def _join_lines(text: str) -> str:
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

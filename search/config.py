@@ -106,9 +106,8 @@ class SearchConfig:
     option for several."""
 
     network: str = ""
-    """Network of all trials: `unet` (this program's own, which the empty name stands for), one of MONAI's such as
-    `monai:SegResNet`, one of segmentation_models_pytorch's such as `smp:Unet`, or your own function as
-    `my_package.my_module:build`."""
+    """Network of all trials: `unet` (this program's own; so is an empty name), one of MONAI's (`monai:SegResNet`), one
+    of segmentation_models_pytorch's (`smp:Unet`), or your own function as `my_package.my_module:build`."""
 
     searcher: Annotated[str, tyro.conf.arg(help=f"How configurations are chosen: {listed(SAMPLERS)}.")] = "prior_gp"
 
@@ -125,8 +124,9 @@ class SearchConfig:
     a configuration leaves out are sampled."""
 
     begin_with_default: bool = True
-    """Whether the first trial has the default configuration and is trained to its end. Another is promoted only if it
-    is clearly better: p < 0.2 in a paired t-test over patients, corrected for the number of trials."""
+    """Whether the first trial has the default configuration and is trained to its end, and the next ones have that of
+    each other network of the space. Another than the first is promoted only if it is clearly better: p < 0.2 in a
+    paired t-test over patients, corrected for the number of trials."""
 
     scheduler: Annotated[str, tyro.conf.arg(help=f"How weak trials are stopped: {listed(SCHEDULERS)}.")] = "asha"
 

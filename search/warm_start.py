@@ -19,7 +19,7 @@ from search.record.experiment_record import EarlierTrial, WarmStart, read_experi
 from search.record.files import CONFIG_FILE, TABLE_FILE
 from search.record.objectives import costs
 from search.record.trials import Sample, State, TrialRow, read_rows
-from search.space.configs import complete_default, default_sample, to_configs
+from search.space.configs import complete_default, default_samples, to_configs
 from search.space.space import Space, describe_axis
 from search.storage.download import sync_down
 from search.suggestion.searcher import Observation
@@ -41,7 +41,7 @@ def gather(config: SearchConfig) -> WarmStart:
                 f"no trial of {config.out / name} lies in the search space{measured}: leave it out of --warm-start"
             )
         earlier += found
-    first = [default_sample(space)] if config.begin_with_default else []
+    first = default_samples(space) if config.begin_with_default else []
     first += [] if config.try_first is None else _read_samples(config.try_first, space)
     return WarmStart(earlier=tuple(earlier), first=tuple(first))
 

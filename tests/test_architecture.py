@@ -19,6 +19,7 @@ ROOMS = (
     "data.errors",
     "data.legal",
     "data.command",
+    "data.docstrings",
     "data.arguments",
     "data.atomic",
     "data.ahead",

@@ -10,8 +10,6 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
-from rich.console import Console
-from rich.progress import track
 
 from data.ahead import map_ahead
 from data.errors import BadFiles, DataError, Problem
@@ -199,6 +197,9 @@ def _fit_all(
         num_threads=NUM_THREADS,
     )
     if progress:
+        from rich.console import Console  # imported late: workers show no progress
+        from rich.progress import track
+
         return track(fitted, "reading patients", total=len(patients), console=Console(stderr=True))
     return fitted
 

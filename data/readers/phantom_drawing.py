@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tifffile
 from jaxtyping import Bool, UInt8
 
 from data.atomic import new_folder
@@ -204,6 +203,8 @@ def _jitter(rng: Rng, levels: tuple[int, int, int]) -> np.ndarray:
 
 
 def _write_patient(folder: Path, images: np.ndarray, masks: np.ndarray) -> None:
+    import tifffile  # imported late: drawing alone needs numpy and OpenCV
+
     folder.mkdir(parents=True)
     for number, (image, mask) in enumerate(zip(images, masks, strict=True), start=1):
         tifffile.imwrite(folder / f"{folder.name}_{number}.tif", image, photometric="rgb")

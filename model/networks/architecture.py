@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data import legal
-from data.arguments import field_docstrings
+from data.docstrings import field_docstrings
 from data.errors import UserError
 from data.legal import Rule
 from model.segmentation_network import NetworkConfig, SegmentationNetwork

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -95,6 +93,8 @@ def _from_file(path: Path) -> dict[str, Tensor]:
         raise UserError(f"pretrained is {str(path)!r}, and no such file exists; name a file of weights, {HUB!r} or ''")
     try:
         if path.suffix == ".safetensors":
+            import safetensors.torch  # imported late: training alone needs torch and little else
+
             weights = safetensors.torch.load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)

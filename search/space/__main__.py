@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from data.arguments import field_docstrings, parse_arguments
+from data.arguments import parse_arguments
 from data.command import run_command
+from data.docstrings import field_docstrings
 from data.errors import UserError
 from model.networks import DEFAULT_ARCHITECTURE, find_architecture
 from model.training.train_config import TrainConfig

@@ -95,6 +95,16 @@ def default_sample(space: Space) -> Sample:
     return space.active(complete_default(space))
 
 
+def default_samples(space: Space) -> list[Sample]:
+    """Return the default sample, and then that of each other network of the space."""
+    first = default_sample(space)
+    if ARCHITECTURE not in space:
+        return [first]
+    complete = complete_default(space)
+    others = [name for name in architectures(space) if name != first[ARCHITECTURE]]
+    return [first, *(space.active(complete | {ARCHITECTURE: name}) for name in others)]
+
+
 def corner_samples(space: Space, *, largest: bool) -> Iterator[Sample]:
     """Yield for each network of the space a sample with its largest numbers, or with its smallest.
 

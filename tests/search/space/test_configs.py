@@ -17,6 +17,7 @@ from search.space.configs import (
     check_image_size,
     corner_samples,
     default_sample,
+    default_samples,
     to_configs,
 )
 from search.space.make import make_space
@@ -120,6 +121,14 @@ def test_larger_network_is_the_one_whose_slices_are_shrunk_less():
     check_image_size(space, 64, FIXED)
     with pytest.raises(UserError, match="need a multiple of 32 pixels, from 64"):
         check_image_size(space, 48, FIXED)
+
+
+def test_default_of_each_network_is_a_sample(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "plain", PLAIN)
+    space = make_space({"parameters": SWEEP | {"architecture": {"values": ["plain", "unet"]}}})
+    assert [sample["architecture"] for sample in default_samples(space)] == ["unet", "plain"]
+    assert default_samples(space)[0] == default_sample(space)
+    assert default_samples(WIDE) == [default_sample(WIDE)]
 
 
 def test_each_choice_of_text_is_tried_beside_the_largest_numbers():
