@@ -19,7 +19,7 @@ from search.record.objectives import LATENCY, check_kind, check_objectives, list
 from search.scheduling.scheduler import SchedulerRequest
 from search.scheduling.schedulers import SCHEDULERS
 from search.space.choice import SpaceChoice
-from search.space.configs import SharedSettings, check_batch_size, check_image_size
+from search.space.configs import SharedSettings, check_architectures, check_batch_size
 from search.space.make import Changes, make_space
 from search.space.named import SPACES
 from search.space.space import Space
@@ -219,9 +219,9 @@ class SearchConfig:
         return space
 
     def check_networks(self) -> None:
-        """Raise UserError if a network of the space cannot take slices of this size."""
+        """Raise UserError if a network of the space is not installed, or cannot take slices of this size."""
         shared = self.shared_settings(self.preprocessing.num_slices_seen)
-        check_image_size(self.search_space, self.preprocessing.size, shared)
+        check_architectures(self.search_space, self.preprocessing.size, shared)
 
     @property
     def folder(self) -> Path:

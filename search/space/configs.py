@@ -142,8 +142,10 @@ def check_effect(space: Space, options: Collection[str]) -> None:
             raise UserError(f"--width has no effect, because {names} has no width: leave it out")
 
 
-def check_image_size(space: Space, size: int, shared: SharedSettings) -> None:
-    """Raise UserError if a network of a space cannot take images of `size` pixels."""
+def check_architectures(space: Space, size: int, shared: SharedSettings) -> None:
+    """Raise UserError if a network of a space is not installed, or cannot take images of `size` pixels."""
+    for name in architectures(space):
+        find_architecture(name).check_installed()
     for sample in corner_samples(space, largest=True):
         if SHRINKING in sample:  # the network is smaller, but the sides that it takes are larger
             sample = sample | {SHRINKING: _numbers(space[SHRINKING])[-1]}

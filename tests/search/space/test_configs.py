@@ -14,7 +14,7 @@ from model.unet import UNetConfig
 from search.space.configs import (
     SharedSettings,
     batch_sizes,
-    check_image_size,
+    check_architectures,
     corner_samples,
     default_sample,
     default_samples,
@@ -118,9 +118,9 @@ def test_corner_samples_are_of_each_network(monkeypatch):
 def test_larger_network_is_the_one_whose_slices_are_shrunk_less():
     space = Space({"downscale": CategoricalDistribution([1, 2])})
     assert [*corner_samples(space, largest=True)] == [{"downscale": 1}]
-    check_image_size(space, 64, FIXED)
+    check_architectures(space, 64, FIXED)
     with pytest.raises(UserError, match="need a multiple of 32 pixels, from 64"):
-        check_image_size(space, 48, FIXED)
+        check_architectures(space, 48, FIXED)
 
 
 def test_default_of_each_network_is_a_sample(monkeypatch):
@@ -153,6 +153,12 @@ def test_each_choice_of_text_is_tried_beside_the_largest_numbers():
 def test_option_without_an_effect_is_refused(argv, message):
     with pytest.raises(UserError, match=message):
         parse(argv)
+
+
+def test_network_that_is_not_installed_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "plain", replace(PLAIN, package="no_such_package", extra="smp"))
+    with pytest.raises(UserError, match=r"needs the package no_such_package: pip install -e '.\[smp\]'"):
+        parse(["--network", "plain", "--set", "kernel=3", "--range", "batch_size=4,8"])
 
 
 def test_batch_sizes_are_all_that_a_trial_can_have():
