@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 
 from data.errors import UserError
+from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, resolve_address, silence_raylets
 from search.cluster.signals import keep_sigterm_handler
 
@@ -62,6 +63,7 @@ def _connect(address: str | None) -> Path | None:
         with keep_sigterm_handler(), inherited(api_server):
             context = ray.init(
                 address=address or "local",
+                num_cpus=None if address else usable_cpus(),  # Ray itself counts those of the machine
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=None if address else False,
