@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from data.ahead import map_ahead
-from data.augment import Augment
+from data.augmentation.augment import Augment
 from data.packing.pack import Pack
 from data.preprocess import as_channels, neighbours, normalise
 from data.regions import decode

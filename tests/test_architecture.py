@@ -29,7 +29,7 @@ ROOMS = (
     "data.preprocess",
     "data.patient",
     "data.packing",
-    "data.augment",
+    "data.augmentation",
     "data.loaders",
     "data.readers.walk",
     "data.readers.tree",

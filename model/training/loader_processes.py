@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from data.augment import AugmentConfig, build_augment
+from data.augmentation.augment import AugmentConfig, build_augment
 from data.loaders import Batch, augmented, train_batches
 from data.packing.pack import Pack
 

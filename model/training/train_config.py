@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from data.augment import MAX_STRENGTH, AugmentConfig
+from data.augmentation.augment import MAX_STRENGTH, AugmentConfig
 from data.legal import OneOf, Range, When, check_legal
 from model.device import PRECISIONS
 

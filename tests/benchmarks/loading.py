@@ -24,7 +24,7 @@ import torch
 import tyro
 from torch.utils.data import DataLoader, Dataset
 
-from data.augment import Augment, AugmentConfig, build_augment
+from data.augmentation.augment import Augment, AugmentConfig, build_augment
 from data.errors import UserError
 from data.loaders import epoch_slices
 from data.packing.pack import Pack, pack_patients

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.augment import AugmentConfig, build_augment
+from data.augmentation.augment import AugmentConfig, build_augment
 from data.loaders import epoch_slices, eval_batches, num_train_batches, train_batches
 from data.preprocess import Preprocessing
 from model.training.loader_processes import train_loader

@@ -112,13 +112,13 @@ def dice_loss(probability: Tensor, masks: Tensor) -> Tensor:
 class UNet(nn.Module):
     """Four poolings, two convolutions with batch norm at each level, and transposed convolutions on the way up."""
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, *, features: int = FEATURES) -> None:
         super().__init__()
-        widths = [FEATURES * 2**level for level in range(5)]
+        widths = [features * 2**level for level in range(5)]
         self.down = nn.ModuleList(map(_block, [in_channels, *widths], widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in widths[:-1])
         self.merge = nn.ModuleList(_block(2 * width, width) for width in widths[:-1])
-        self.head = nn.Conv2d(FEATURES, 1, 1)
+        self.head = nn.Conv2d(features, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
@@ -149,10 +149,14 @@ def _forward(network: nn.Module, device: Device, images: np.ndarray) -> Tensor:
 def _draw(
     images: Sequence[np.ndarray], masks: Sequence[np.ndarray], weights: Sequence[np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a slice of any patient and its mask, scaled, rotated and perhaps mirrored alike."""
+    """Return a slice of any patient and its mask, changed at random."""
     patient = int(rng.integers(len(images)))
     chosen = rng.choice(len(weights[patient]), p=weights[patient])
-    image, mask = images[patient][chosen], masks[patient][chosen]
+    return change(images[patient][chosen], masks[patient][chosen], rng)
+
+
+def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return a slice and its mask, scaled, rotated and perhaps mirrored alike."""
     size, middle = len(mask), (len(mask) - 1) / 2
     matrix = cv2.getRotationMatrix2D((middle, middle), rng.uniform(-ANGLE, ANGLE), rng.uniform(1 - SCALE, 1 + SCALE))
     image = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR).reshape(image.shape)

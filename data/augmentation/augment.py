@@ -4,19 +4,15 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
+from data.augmentation.warp import Image, Mask, Warp
 from data.legal import Range, check_legal
 
 MAX_STRENGTH = 2.0
-
-Image = UInt8[np.ndarray, "height width channels"]
-Mask = UInt8[np.ndarray, "height width"]
-"""Bits, one for each region (data/regions.py)."""
 
 Augment = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
@@ -62,54 +58,49 @@ def build_augment(config: AugmentConfig) -> Augment | None:
         return None
     # OpenCV's own threads gain at most 0.03 ms on a slice of 50 kB (measured) and would take cores from torch.
     cv2.setNumThreads(0)
-    transforms = _transforms(config)
+    warp = Warp(geometry=config.strength * config.geometry, elastic=config.strength * config.elastic)
+    changes = _grey_level_changes(config)
     lock = threading.Lock()  # a transform keeps its generator and its last parameters
 
     def augment(image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
-        data = {"image": image, "mask": mask}
-        # Compose.set_random_seed gives all transforms one seed: all then draw the same first number and are applied
-        # together or not at all (200 of 200 draws, albumentations 2.0.8). So each transform gets a seed of its own. One
-        # that is left out keeps its place, so that the others draw what they would draw beside it.
-        seeds = np.random.SeedSequence(seed).generate_state(len(transforms))
-        with lock:
-            for transform, transform_seed in zip(transforms, seeds, strict=True):
-                if transform:
-                    transform.set_random_seed(int(transform_seed))
-                    data = transform(**data)
-        return data["image"], data["mask"]
+        # Whether a change is made, and its seed, are drawn here, before all else: so what is left out changes nothing
+        # of the others, and a transform that is not applied costs nothing. Compose.set_random_seed would give all
+        # transforms one seed, and with it the same first number (200 of 200 draws, albumentations 2.0.8).
+        rng = np.random.default_rng(seed)
+        chances, seeds = rng.random(len(changes)), rng.integers(2**31, size=len(changes))
+        image, mask = warp(image, mask, rng)
+        for change, chance, change_seed in zip(changes, chances, seeds, strict=True):
+            if chance < change.probability:
+                with lock:
+                    change.transform.set_random_seed(int(change_seed))
+                    image = change.transform(image=image)["image"]
+        return image, mask
 
     return augment
 
 
-def _transforms(config: AugmentConfig) -> list:
-    """Return every transform in its place; None for those that are left out."""
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """A change of grey levels, and how often it is made."""
+
+    transform: Any
+    probability: float
+
+
+def _grey_level_changes(config: AugmentConfig) -> list[_Change]:
+    """Return every change of grey levels in its order; those that are left out have the probability 0."""
     # The import takes 1.7 s and needs the [search] extra; a command line only needs the config above.
     # The variable stops albumentations from looking for a newer version on the network during the import.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations as A
 
-    kinds = (config.geometry, config.elastic, config.intensity, config.noise)
-    geometry, elastic, intensity, noise = (config.strength * kind for kind in kinds)
-    gamma = 1.35**intensity
-    affine = A.Affine(
-        rotate=(-12 * geometry, 12 * geometry),
-        translate_percent=(-0.05 * geometry, 0.05 * geometry),
-        scale=(1 - 0.1 * geometry, 1 + 0.1 * geometry),
-        interpolation=cv2.INTER_LINEAR,
-        mask_interpolation=cv2.INTER_NEAREST,
-        p=0.8,
-    )
-    # Displacements of about 2 pixels at strength 1. It is the most expensive transform, so it is rare.
-    bend = A.ElasticTransform(
-        alpha=100 * elastic, sigma=8, mask_interpolation=cv2.INTER_NEAREST, p=min(1.0, 0.2 * elastic)
-    )
+    intensity, noise = config.strength * config.intensity, config.strength * config.noise
+    gamma, often = 1.35**intensity, 0.5 if intensity else 0.0
+    contrast = A.RandomBrightnessContrast(brightness_limit=0.05 * intensity, contrast_limit=0.2 * intensity, p=1)
     return [
-        A.HorizontalFlip(p=0.5) if geometry else None,
-        affine if geometry else None,
-        bend if elastic else None,
-        A.RandomGamma(gamma_limit=(100 / gamma, 100 * gamma), p=0.5) if intensity else None,
-        A.RandomBrightnessContrast(brightness_limit=0.05 * intensity, contrast_limit=0.2 * intensity, p=0.5)
-        if intensity
-        else None,
-        A.GaussNoise(std_range=(0.005 * noise, 0.02 * noise), p=min(1.0, 0.2 * noise)) if noise else None,
+        _Change(transform=A.RandomGamma(gamma_limit=(100 / gamma, 100 * gamma), p=1), probability=often),
+        _Change(transform=contrast, probability=often),
+        _Change(
+            transform=A.GaussNoise(std_range=(0.005 * noise, 0.02 * noise), p=1), probability=min(1.0, 0.2 * noise)
+        ),
     ]

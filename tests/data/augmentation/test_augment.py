@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.augment import Augment, AugmentConfig, build_augment
+from data.augmentation.augment import Augment, AugmentConfig, build_augment
 from data.errors import UserError
 
 

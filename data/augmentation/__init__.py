@@ -1,0 +1,1 @@
+"""Random changes of training slices: moves and bends, and changes of grey levels."""

@@ -1,0 +1,1 @@
+"""The pipelines whose training speed tests/benchmarks/training.py compares."""
