@@ -9,7 +9,7 @@ import torch
 
 from data.errors import UserError
 from tests.benchmarks import quality
-from tests.benchmarks.entrants import reference
+from tests.benchmarks.entrants import reference_recipe as reference
 from tests.benchmarks.entrants.contest import ENTRANTS, Entrant, Score, Task, compete
 from tests.benchmarks.quality import Arguments, main, run_entrant
 from tests.support.fakes import write_lgg_patient

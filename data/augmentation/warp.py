@@ -1,7 +1,7 @@
 """Mirror, rotate, shift, scale and bend a training slice and its mask alike, at random.
 
 It draws and computes what albumentations' HorizontalFlip, Affine and ElasticTransform do, pixel by pixel
-(tests/data/test_warp.py), in less time: most of theirs is spent beside OpenCV.
+(tests/data/augmentation/test_warp.py), in less time: most of theirs is spent beside OpenCV.
 """
 
 import math

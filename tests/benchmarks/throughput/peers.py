@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from data.patient import SliceFiles
 from model.device import find_device
-from tests.benchmarks.entrants import reference
+from tests.benchmarks.entrants import reference_recipe as reference
 from tests.benchmarks.throughput.own import synchronise
 from tests.benchmarks.throughput.workload import NUM_PROCESSES, Workload
 
