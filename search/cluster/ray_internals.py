@@ -35,6 +35,9 @@ UNDOCUMENTED_SETTINGS = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     # A Ray that the search starts itself would start a worker process for every core; lanes need a few.
     "RAY_prestart_worker_first_driver": "0",
+    # Ray's workers have the niceness 15. Beside two processes of the lowest priority, an epoch then takes 1.6 times as
+    # long as alone; with 0 it takes as long (tests/benchmarks/LOG.md, 2026-11-30).
+    "RAY_worker_niceness": "0",
 }
 """Environment variables that Ray reads but does not document."""
 

@@ -19,7 +19,7 @@ JOBS = 8
 """Runs that are sent at the same time. Many end together, when the search ends."""
 
 NICENESS = 15
-"""The niceness of Ray's workers, so that W&B's client takes no more of a core than they do."""
+"""The niceness of W&B's client, so that it takes hardly anything of a core from the workers, who have none."""
 
 CLOSING_SECONDS = 60.0
 """How long the end of a search waits while W&B takes the last runs. It waits less for a server that does not answer."""

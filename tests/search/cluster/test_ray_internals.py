@@ -111,11 +111,14 @@ def test_private_functions_of_ray_take_what_they_are_given(function, parameters)
 
 def test_ray_reads_the_undocumented_settings():
     raylet = Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet"
-    [setting, *_] = re.findall(rb"prestart_worker_first_driver", raylet.read_bytes())
+    content = raylet.read_bytes()
+    [prestart, *_] = re.findall(rb"prestart_worker_first_driver", content)
+    [niceness, *_] = re.findall(rb"worker_niceness", content)
     readers = {
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": ENABLE_PREEMPTION_WATCHER_ENV_VAR.encode(),
         "RAY_IGNORE_UNHANDLED_ERRORS": inspect.getsource(worker).encode(),
-        "RAY_prestart_worker_first_driver": b"RAY_" + setting,  # the raylet puts RAY_ in front of its settings
+        "RAY_worker_niceness": b"RAY_" + niceness,
+        "RAY_prestart_worker_first_driver": b"RAY_" + prestart,  # the raylet puts RAY_ in front of its settings
     }
     assert readers.keys() == UNDOCUMENTED_SETTINGS.keys()
     assert [name for name, text in readers.items() if name.encode() not in text] == []

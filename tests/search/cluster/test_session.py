@@ -4,6 +4,7 @@ import os
 import socket
 
 import pytest
+import ray
 
 from data.errors import UserError
 from search.cluster.session import NO_API_SERVER, RAY_SETTINGS, api_server_variable, inherited, ray_session
@@ -56,3 +57,12 @@ def test_inherited_variables_are_restored_after_the_block(monkeypatch):
     with inherited({"WAS_THERE": "meanwhile", "WAS_NOT": "meanwhile"}):
         assert (os.environ["WAS_THERE"], os.environ["WAS_NOT"]) == ("meanwhile", "meanwhile")
     assert (os.environ["WAS_THERE"], os.environ.get("WAS_NOT")) == ("before", None)
+
+
+@pytest.mark.ray
+def test_ray_of_this_machine_has_the_allotted_cpus_and_workers_that_do_not_yield(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    with ray_session():
+        assert ray.cluster_resources()["CPU"] == 1
+        assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
