@@ -14,6 +14,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 
 from data.atomic import write
 from data.errors import UserError
@@ -90,6 +91,8 @@ def read_weights(path: Path, *, own: Collection[str] = ()) -> Predictor:
         ) from error
     except ModelError as error:
         raise ModelError(f"weights {path}: {error}") from error
+    # What the file says has been checked against shapes; now the networks may take memory.
+    predictor.networks = nn.ModuleList(map(_with_all_buffers, predictor.networks))
     predictor.load_state_dict(tensors, assign=True)
     return predictor.eval()
 
@@ -169,11 +172,15 @@ def _build_on_meta(config: NetworkConfig) -> SegmentationNetwork:
     """
     try:
         with torch.device("meta"):
-            network = build(config)
+            return build(config)
     except RuntimeError:
         return build(config)
-    # A buffer that the file does not hold would stay without memory.
-    return network if {name for name, _ in network.named_buffers()} <= network.state_dict().keys() else build(config)
+
+
+def _with_all_buffers(network: SegmentationNetwork) -> SegmentationNetwork:
+    """Return the network; built anew if it has buffers that the file does not hold, which would stay without memory."""
+    is_whole = {name for name, _ in network.named_buffers()} <= network.state_dict().keys()
+    return network if is_whole else build(network.config)
 
 
 def _check(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import torch
 
 from model.export.predictor import Predictor
 from model.inference.onnx_file import METADATA_KEY
+from model.networks import NETWORKS
 from model.settings import ModelError
 from model.unet import UNet, UNetConfig
 from model.weights import read_weights, write_weights
+from tests.support.plain_network import PLAIN, Plain, PlainConfig
 
 
 def predictor() -> Predictor:
@@ -159,3 +162,33 @@ def test_weights_of_half_the_precision_are_refused(tmp_path, content):
 def test_weights_that_are_missing_are_named(tmp_path):
     with pytest.raises(ModelError, match=r"nowhere\.safetensors do not exist"):
         read_weights(Path(tmp_path / "nowhere.safetensors"))
+
+
+class Buffered(Plain):
+    """A network with a buffer that no file holds; building one with memory is counted."""
+
+    num_built = 0
+
+    def __init__(self, config: PlainConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("shift", torch.full((1,), 3.0), persistent=False)
+        Buffered.num_built += not self.get_buffer("shift").is_meta
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        return super().forward(slices) + self.get_buffer("shift")
+
+
+def test_buffer_that_the_file_does_not_hold_takes_memory_after_the_file_was_checked(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "plain", replace(PLAIN, network=Buffered))
+    one = Predictor([Buffered(PlainConfig(kernel=3))]).eval()
+    write_weights(one, tmp_path / "w")
+    Buffered.num_built = 0
+    inputs = torch.rand(2, 3, 8, 12), torch.zeros(3), torch.ones(3)
+    with torch.inference_mode():
+        assert torch.equal(one(*inputs)[0], read_weights(tmp_path / "w")(*inputs)[0])
+    assert Buffered.num_built == 1
+    large = [one.configs[0].to_dict() | {"kernel": 7}]
+    (tmp_path / "w").write_bytes(described((tmp_path / "w").read_bytes(), networks=large))
+    with pytest.raises(ModelError, match="but must be F32 of shape"):
+        read_weights(tmp_path / "w")
+    assert Buffered.num_built == 1
