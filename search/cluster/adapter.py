@@ -172,15 +172,21 @@ class LaneWatch(tune.Callback):
     of dead lanes."""
 
     def __init__(
-        self, screen: Lines, checkpoints: Checkpoints, folder: Path, look: Callable[[], Any] = lambda: None
+        self,
+        screen: Lines,
+        checkpoints: Checkpoints,
+        folder: Path,
+        look: Callable[[], Any] = lambda: None,
+        on_kept: Callable[[], Any] = lambda: None,
     ) -> None:
         """Begin with nothing observed.
 
         Args:
+            on_kept: Called after every checkpoint.
             look: Called once a second to look for room. While a leg waits to be placed, Tune does not ask for another
                 one; yet the resources that requests for machines hold must be released for the leg that waits.
         """
-        self._look = look
+        self._look, self._on_kept = look, on_kept
         self._screen = screen
         self._checkpoints = checkpoints
         self._folder = folder
@@ -191,6 +197,7 @@ class LaneWatch(tune.Callback):
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
         """Remove the checkpoints that the new one replaces."""
+        self._on_kept()
         report = find_report(trial.last_result)
         assert report is not None
         self._checkpoints.saved(leg_config(trial).number, checkpoint.path, report.metrics)

@@ -91,9 +91,9 @@ def run_search(
     recorder = Recorder(folder / TABLE_FILE, checkpoints, config.objective, config.default_trial, logs=logs)
     coordinator = _open_coordinator(config, scheduler, recorder, screen, clock, checkpoints, tracker)
     capacity = open_lane_capacity(config, lanes, screen.on_lanes) if lanes else None
-    stop = StopRequest(config.time_budget_seconds)
+    stop = _stop_request(config, coordinator)
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, capacity=capacity, stop=stop)
-    watch = LaneWatch(screen, checkpoints, folder, searcher.has_room)
+    watch = LaneWatch(screen, checkpoints, folder, searcher.has_room, stop.keep)
     if not coordinator.is_finished:
         legs = LegScheduler(coordinator, clock, partial(keep_slices, folder))
         tune_config = _tune_config(searcher, legs, max_legs=config.trials if capacity else num_lanes)
@@ -119,6 +119,12 @@ def _open_screen(
     )
     board = Board(plan, scheduler, clock, time_budget_seconds=config.time_budget_seconds)
     return open_screen(board, config.folder.resolve(), lanes.describe if lanes else None)
+
+
+def _stop_request(config: SearchConfig, coordinator: Coordinator) -> StopRequest:
+    """Return what ends the search early; one that is resumed may have a checkpoint already."""
+    has_checkpoint = any(trial.epochs for trial in coordinator.trials.values())
+    return StopRequest(config.time_budget_seconds, has_checkpoint=has_checkpoint)
 
 
 def _tune_config(searcher: LegSearcher, scheduler: LegScheduler, *, max_legs: int) -> tune.TuneConfig:

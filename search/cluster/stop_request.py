@@ -1,6 +1,7 @@
 """End a search before all its trials have ended: by Ctrl-C, by SIGTERM, or because the time budget is spent."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -15,15 +16,24 @@ from search.record.trials import INTERRUPTED, TIME_SPENT
 
 logger = logging.getLogger(__name__)
 
+LEAST_WAIT_SECONDS = 60.0
+"""How long a first checkpoint is waited for at least, beyond the budget."""
+
 STOP_SECONDS = 8.0
 """How long Tune may take to stop its lanes after Ctrl-C."""
 
 
 class StopRequest(tune.Stopper):
-    """Tells Tune to end the whole search after Ctrl-C or SIGTERM, or when the time budget is spent."""
+    """Tells Tune to end the whole search after Ctrl-C or SIGTERM, or when the time budget is spent.
 
-    def __init__(self, time_budget_seconds: float | None) -> None:
-        self._deadline = None if time_budget_seconds is None else time.monotonic() + time_budget_seconds
+    The budget waits for a first checkpoint, since a search without one has nothing to show; but only as long again, or
+    a minute if that is longer.
+    """
+
+    def __init__(self, time_budget_seconds: float | None, *, has_checkpoint: bool = False) -> None:
+        seconds = math.inf if time_budget_seconds is None else time_budget_seconds
+        self._deadline = time.monotonic() + seconds
+        self._last_deadline = self._deadline + (0.0 if has_checkpoint else max(seconds, LEAST_WAIT_SECONDS))
         self._interrupted = False  # a plain bool, because Tune pickles its stoppers
 
     def __call__(self, trial_id: str, result: Mapping[str, object]) -> bool:
@@ -37,9 +47,11 @@ class StopRequest(tune.Stopper):
         """Why the search ends early; None if it does not."""
         if self._interrupted:
             return INTERRUPTED
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            return TIME_SPENT
-        return None
+        return TIME_SPENT if time.monotonic() > self._last_deadline else None
+
+    def keep(self) -> None:
+        """Note that there is a checkpoint now."""
+        self._last_deadline = self._deadline
 
     def interrupt(self) -> None:
         self._interrupted = True
