@@ -41,6 +41,7 @@ except ImportError:
 
 import torch  # noqa: E402
 
+from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput import own, peers  # noqa: E402
 from tests.benchmarks.throughput.rounds import Build, Rates, run_rounds  # noqa: E402
 from tests.benchmarks.throughput.workload import (  # noqa: E402
@@ -105,6 +106,7 @@ def _facts(arguments: argparse.Namespace, workload: Workload, rates: Rates) -> d
         "num_batches": workload.num_batches,
         **{name: getattr(arguments, name) for name in ("size", "width", "batch_size", "norm", "rounds")},
         "torch": torch.__version__,
+        "commit": commit(),
     }
 
 
