@@ -92,7 +92,8 @@ def read_weights(path: Path, *, own: Collection[str] = ()) -> Predictor:
     except ModelError as error:
         raise ModelError(f"weights {path}: {error}") from error
     # What the file says has been checked against shapes; now the networks may take memory.
-    predictor.networks = nn.ModuleList(map(_with_all_buffers, predictor.networks))
+    for index, config in enumerate(predictor.configs):
+        predictor.networks[index] = _with_all_buffers(predictor.networks[index], config)
     predictor.load_state_dict(tensors, assign=True)
     return predictor.eval()
 
@@ -177,10 +178,10 @@ def _build_on_meta(config: NetworkConfig) -> SegmentationNetwork:
         return build(config)
 
 
-def _with_all_buffers(network: SegmentationNetwork) -> SegmentationNetwork:
+def _with_all_buffers(network: nn.Module, config: NetworkConfig) -> nn.Module:
     """Return the network; built anew if it has buffers that the file does not hold, which would stay without memory."""
     is_whole = {name for name, _ in network.named_buffers()} <= network.state_dict().keys()
-    return network if is_whole else build(network.config)
+    return network if is_whole else build(config)
 
 
 def _check(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> None:

@@ -233,7 +233,7 @@ def _numbers(axis: BaseDistribution) -> Sequence[int]:
     return ()
 
 
-def _others(axis: BaseDistribution, choice: object) -> Sequence[object]:
+def _others(axis: BaseDistribution, choice: object) -> Sequence[Value]:
     """Return the choices of an axis other than one of them, unless they are numbers."""
     choices = axis.choices if isinstance(axis, CategoricalDistribution) else ()
     return [one for one in choices if one != choice and (isinstance(one, bool) or not _is_number(one))]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
@@ -63,7 +64,7 @@ def run_rounds(builds: Mapping[str, Build], workload: Workload, *, rounds: int) 
     return rates
 
 
-def _receive(connection: Connection) -> tuple:
+def _receive(connection: Any) -> tuple:
     if not connection.poll(TIMEOUT_SECONDS):
         raise TimeoutError(f"a pipeline has not answered for {TIMEOUT_SECONDS:g} s")
     return connection.recv()

@@ -74,12 +74,13 @@ def make_workload(
     patients: Sequence[Patient], *, size: int, batch_size: int, width: int, device: str, num_batches: int
 ) -> Workload:
     """Return a workload of as many of the patients, from the first on, as an epoch of some batches needs."""
-    taken: list[Patient] = []
-    for patient in patients:
-        taken.append(patient)
-        pack = pack_patients(taken, Preprocessing(size=size))
+    taken = [patients[0]]
+    pack = pack_patients(taken, Preprocessing(size=size))
+    for patient in patients[1:]:
         if num_train_batches(pack, batch_size=batch_size) >= num_batches:
             break
+        taken.append(patient)
+        pack = pack_patients(taken, Preprocessing(size=size))
     return Workload(
         pack=pack,
         patients=taken,

@@ -72,7 +72,5 @@ def test_point_does_not_depend_on_what_has_no_effect():
 
 def test_grid_refuses_axes_that_depend_on_others():
     axes = {"optimizer": CategoricalDistribution(["adamw", "sgd"]), "momentum": FloatDistribution(0.5, 0.99)}
-    with pytest.raises(
-        UserError, match=r"searcher is 'grid', which needs axes that have an effect in every trial, but momentum"
-    ):
+    with pytest.raises(UserError, match=r"needs axes that have an effect in every trial, but these .*: momentum\."):
         SearchConfig(space=axes, searcher="grid")
