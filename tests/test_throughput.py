@@ -20,7 +20,7 @@ OTHERS = ("jaxtyping", "tyro", "rich", "tifffile", "ray", "optuna", "wandb", "sa
 
 def workload() -> Workload:
     patients = [DrawnPatient(id=f"P{number}", number=number) for number in (1, 2)]
-    return make_workload(patients, size=64, batch_size=4, width=2, device="cpu", num_batches=1)
+    return make_workload(patients, size=64, batch_size=4, width=2, num_batches=1)
 
 
 def test_ratios_are_medians_of_rounds_against_the_best_limit():

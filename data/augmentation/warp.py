@@ -17,7 +17,8 @@ DEGREES, SHIFT, SCALE = 12.0, 0.05, 0.1
 """The largest rotation, shift (as a share of the side) and change of scale, at strength 1."""
 
 MIRRORED, MOVED, BENT = 0.5, 0.8, 0.2
-"""How often each is done; bending at strength 1. It takes the longest, so it is rare."""
+"""The share of slices that are mirrored, moved and bent. Bending takes the longest, so it is rare; its share is for
+strength 1."""
 
 BEND, SMOOTHNESS = 100.0, 8.0
 """Factor on the random displacement of each pixel, at strength 1, and the deviation of the blur that makes it smooth,

@@ -97,12 +97,9 @@ def default_sample(space: Space) -> Sample:
 
 def default_samples(space: Space) -> list[Sample]:
     """Return the default sample, and then that of each other network of the space."""
-    first = default_sample(space)
-    if ARCHITECTURE not in space:
-        return [first]
     complete = complete_default(space)
-    others = [name for name in architectures(space) if name != first[ARCHITECTURE]]
-    return [first, *(space.active(complete | {ARCHITECTURE: name}) for name in others)]
+    names = sorted(architectures(space), key=lambda name: name != complete.get(ARCHITECTURE, name))
+    return [space.active(complete | {ARCHITECTURE: name}) for name in names]
 
 
 def corner_samples(space: Space, *, largest: bool) -> Iterator[Sample]:
@@ -117,7 +114,7 @@ def corner_samples(space: Space, *, largest: bool) -> Iterator[Sample]:
         if numbers := _numbers(axis):
             corner[name] = numbers[-1 if largest != (name == SHRINKING) else 0]
     for name in architectures(space):
-        own = corner | ({ARCHITECTURE: name} if ARCHITECTURE in space else {})
+        own = corner | {ARCHITECTURE: name}  # `active` drops it if the network is no axis
         yield space.active(own)
         for axis in find_architecture(name).rules().keys() & space.keys() if largest else ():
             for choice in _others(space[axis], corner[axis]):

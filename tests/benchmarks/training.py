@@ -11,6 +11,7 @@ torch, NumPy, OpenCV and albumentations suffice. The last line of output is one 
 """
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -48,7 +49,6 @@ from tests.benchmarks.throughput.workload import (  # noqa: E402
     DrawnPatient,
     Workload,
     make_workload,
-    print_result,
     summarise,
 )
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rates = run_rounds(
         {"program": partial(own.Program, norm=arguments.norm), **limits, **PEERS}, workload, rounds=arguments.rounds
     )
-    print_result({**ratios(rates, limits), **_facts(arguments, workload, rates)})
+    print(json.dumps({**ratios(rates, limits), **_facts(arguments, workload, rates)}))
 
 
 def ratios(rates: Rates, limits: Sequence[str] | dict[str, Build]) -> dict[str, Any]:
@@ -132,7 +132,6 @@ def _workload(arguments: argparse.Namespace) -> Workload:
         size=arguments.size,
         batch_size=arguments.batch_size,
         width=arguments.width,
-        device=arguments.device,
         num_batches=arguments.batches,
     )
 

@@ -16,15 +16,7 @@ import torch
 from monai.data import set_track_meta
 from monai.losses.dice import DiceCELoss
 from monai.networks.nets.unet import UNet
-from monai.transforms import (
-    Compose,
-    NormalizeIntensity,
-    RandAffined,
-    RandFlipd,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-    RandShiftIntensityd,
-)
+from monai.transforms import Compose, NormalizeIntensity
 from monai.utils import set_determinism
 from torch import Tensor, nn
 
@@ -33,6 +25,7 @@ from data.patient import Volume
 from data.preprocess import Preprocessing, prepare
 from model.device import Device, find_device
 from tests.benchmarks.entrants.contest import BATCH_SIZE, Task, Trained, read_patients
+from tests.benchmarks.entrants.monai_recipe import random_transforms
 
 WIDTHS = (16, 32, 64, 128, 256)
 LEARNING_RATE = 5e-3
@@ -57,7 +50,7 @@ def train_monai(task: Task) -> Trained:
     network = device.move(network)
     loss_function = DiceCELoss(sigmoid=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    augment = _transforms()
+    augment = Compose(random_transforms())
     rng = np.random.default_rng(0)
     began, num_batches = task.seconds_left, 0
     while (left := task.seconds_left) > 0:
@@ -75,26 +68,6 @@ def train_monai(task: Task) -> Trained:
     return Trained(
         predict=lambda volume: _predict(network, device, volume, pack.preprocessing),
         facts={"trainings": 1, "epochs": epochs, "batches": num_batches, "size": task.size},
-    )
-
-
-def _transforms() -> Compose:
-    keys = ("image", "mask")
-    return Compose(
-        [
-            RandFlipd(keys, prob=0.5, spatial_axis=1),  # left and right of a head look alike, up and down do not
-            RandAffined(
-                keys,
-                prob=0.5,
-                rotate_range=math.radians(15),
-                scale_range=(0.1, 0.1),
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            ),
-            RandScaleIntensityd("image", factors=0.1, prob=1.0),
-            RandShiftIntensityd("image", offsets=0.1, prob=1.0),
-            RandGaussianNoised("image", prob=0.15, std=0.1),
-        ]
     )
 
 

@@ -3,7 +3,6 @@
 # MONAI exports names without saying so, and annotates what its functions return as wider than it is.
 # pyright: reportPrivateImportUsage=false, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -144,39 +143,16 @@ def _arrays(workload: Workload) -> list[dict[str, np.ndarray]]:
 
 
 def _monai_transforms(size: int) -> Any:
-    from monai.transforms import (
-        Compose,
-        EnsureTyped,
-        NormalizeIntensityd,
-        RandAffined,
-        RandFlipd,
-        RandGaussianNoised,
-        RandScaleIntensityd,
-        RandShiftIntensityd,
-        Resized,
-    )
+    from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, Resized
 
-    keys = ("image", "mask")
-    return Compose(
-        [
-            EnsureTyped(keys, dtype=torch.float32, track_meta=False),
-            Resized(keys, (size, size), mode=("bilinear", "nearest")),
-            NormalizeIntensityd("image", nonzero=True, channel_wise=True),
-            # Everything above is the same each time, so it is done once.
-            RandFlipd(keys, prob=0.5, spatial_axis=1),
-            RandAffined(
-                keys,
-                prob=0.5,
-                rotate_range=math.radians(15),
-                scale_range=(0.1, 0.1),
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            ),
-            RandScaleIntensityd("image", factors=0.1, prob=1.0),
-            RandShiftIntensityd("image", offsets=0.1, prob=1.0),
-            RandGaussianNoised("image", prob=0.15, std=0.1),
-        ]
-    )
+    from tests.benchmarks.entrants.monai_recipe import KEYS, random_transforms
+
+    cached = [
+        EnsureTyped(KEYS, dtype=torch.float32, track_meta=False),
+        Resized(KEYS, (size, size), mode=("bilinear", "nearest")),
+        NormalizeIntensityd("image", nonzero=True, channel_wise=True),
+    ]
+    return Compose([*cached, *random_transforms()])  # CacheDataset keeps what comes before the first random one
 
 
 def _collate(batch: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:

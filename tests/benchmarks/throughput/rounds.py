@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What was measured."""
+    """The speed and the memory of the pipelines, as they were measured."""
 
     slices_per_second: dict[str, list[float]] = field(default_factory=dict)
     """By pipeline, one for each round."""

@@ -1,6 +1,5 @@
 """The slices on which all pipelines train, and what they have in common."""
 
-import json
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -30,9 +29,6 @@ class Workload:
     batch_size: int
     width: int
     """Features at full resolution; doubled at each of the four halvings."""
-
-    device: str
-    """cpu or cuda."""
 
     num_batches: int
     """Batches of a round."""
@@ -70,9 +66,7 @@ class DrawnPatient(Patient):
         return self
 
 
-def make_workload(
-    patients: Sequence[Patient], *, size: int, batch_size: int, width: int, device: str, num_batches: int
-) -> Workload:
+def make_workload(patients: Sequence[Patient], *, size: int, batch_size: int, width: int, num_batches: int) -> Workload:
     """Return a workload of as many of the patients, from the first on, as an epoch of some batches needs."""
     taken = [patients[0]]
     pack = pack_patients(taken, Preprocessing(size=size))
@@ -86,7 +80,6 @@ def make_workload(
         patients=taken,
         batch_size=batch_size,
         width=width,
-        device=device,
         num_batches=num_train_batches(pack, batch_size=batch_size),
     )
 
@@ -97,8 +90,3 @@ def summarise(rates: dict[str, list[float]]) -> dict[str, dict[str, float]]:
         name: {"median": round(statistics.median(found), 2), "low": round(min(found), 2), "high": round(max(found), 2)}
         for name, found in rates.items()
     }
-
-
-def print_result(result: dict[str, object]) -> None:
-    """Print a benchmark's result, the last line of its output."""
-    print(json.dumps(result))

@@ -1,4 +1,4 @@
-"""How many CPUs may be used: the machine's, unless affinity, a control group or Slurm allows fewer."""
+"""A process may use the CPUs of the machine, unless affinity, a control group or Slurm allows fewer."""
 
 import os
 import subprocess
