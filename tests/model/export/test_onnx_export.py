@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from data.preprocess import Preprocessing
-from model.export.onnx_export import OPSET, ExportError, export_onnx
+from model.export.onnx_export import OPSET, CentredNorm, ExportError, export_onnx
 from model.export.predictor import Predictor, torch_network
 from model.export.torch_program import export_program
 from model.inference.onnx_file import METADATA_KEY
@@ -94,6 +94,16 @@ def test_exported_model_predicts_unseen_volumes_like_its_network(exported, seed)
     )
     np.testing.assert_allclose(one, other, atol=1e-5)
     assert one.std() > 0.005
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_centred_norm_is_exact_where_the_mean_is_large(norm):
+    torch.manual_seed(0)
+    module = NORMS[norm](16)
+    torch.nn.init.normal_(module.weight)
+    features = torch.randn(2, 16, 12, 20) + 1e4 + torch.arange(2.0)[:, None, None, None]
+    expected = copy.deepcopy(module).double()(features.double()).float()
+    torch.testing.assert_close(CentredNorm(module)(features), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 3, 16, 16), (5, 3, 8, 32), (2, 3, 64, 12)])
