@@ -5,13 +5,13 @@ normalised here, by the same arithmetic in float32, and the network receives mea
 change nothing. In `model.predict` the network itself normalises, and in bfloat16 it rounds differently: probabilities
 may then differ by a few thousandths, and a pixel at the threshold may fall on its other side.
 
-On a CPU, full batches save little; what matters there is that one batch runs at a time, on all cores.
+A batch takes the slices that came while the one before it ran, and never waits for more: a request that is alone would
+gain nothing from that, and under load enough have come. On a CPU, full batches save little; what matters there is that
+one batch runs at a time, on all cores.
 """
 
-import math
 import queue
 import threading
-import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,19 +25,14 @@ from model.serve.limits import ServeError
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    """When slices of several requests run together."""
+    """How many slices of several requests run together."""
 
     max_batch: int = 16
     """Largest number of slices that go through the network at once; fewer need less memory."""
 
-    wait_milliseconds: float = 5.0
-    """How long a batch that is not full waits for slices of other requests."""
-
     def __post_init__(self) -> None:
         if self.max_batch < 1:
             raise ServeError(f"max_batch is {self.max_batch}, but must be at least 1")
-        if not 0 <= self.wait_milliseconds < math.inf:
-            raise ServeError(f"wait_milliseconds is {self.wait_milliseconds}, but must be at least 0, and finite")
 
 
 class Stopped(RuntimeError):
@@ -102,12 +97,11 @@ class Batcher:
                 left.probabilities.set_exception(Stopped())
 
     def _gather(self, first: _Job) -> tuple[list[_Job], _Job | None]:
-        """Return the jobs of one batch, and the job that did not fit into it."""
+        """Return the jobs of one batch out of those that have come, and the job that did not fit into it."""
         batch, num_slices = [first], len(first.slices)
-        deadline = time.monotonic() + self._config.wait_milliseconds / 1000
         while num_slices < self._config.max_batch:
             try:
-                job = self._jobs.get(timeout=max(0, deadline - time.monotonic()))
+                job = self._jobs.get_nowait()
             except queue.Empty:
                 break
             if job is None:
