@@ -45,3 +45,12 @@ def test_components_smaller_than_a_share_of_the_largest_are_removed(share, kept)
 def test_equal_components_are_all_kept():
     masks = np.array([[[1, 0, 1]]], bool)
     assert without_small_components(masks, 1.0).tolist() == masks.tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_slice_keeps_the_components_that_it_keeps_beside_an_empty_slice(seed):
+    mask = np.random.default_rng(seed).random((1, 24, 31)) < 0.3
+    with_empty = np.concatenate([mask, np.zeros_like(mask)])
+    kept = without_small_components(mask, 0.5)
+    np.testing.assert_array_equal(kept[0], without_small_components(with_empty, 0.5)[0])
+    assert 0 < kept.sum() < mask.sum()
