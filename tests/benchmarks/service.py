@@ -1,6 +1,6 @@
 """Measure the service: the time of a request and requests a second, with 1, 4 and 16 clients.
 
-    python tests/benchmarks/service.py [--size 256] [--width 32] [--rounds 7] [--options --max-batch 1]
+    python tests/benchmarks/service.py [--size 256] [--width 32] [--rounds 7] [--options="--max-batch 1"]
 
 `python -m model.serve` runs as a process of its own, on loopback. Each client is a thread that sends one slice, a TIFF
 or a PNG in turn, waits for the mask, and sends the next one over a new connection, as the service allows one request a
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,8 +64,8 @@ class Arguments:
     requests: int = 32
     """Requests in a round, of all clients together."""
 
-    options: tuple[str, ...] = ()
-    """Further options of `python -m model.serve`, such as `--runtime openvino`."""
+    options: str = ""
+    """Further options of `python -m model.serve`, such as `--options="--runtime openvino"`."""
 
 
 def main(arguments: Arguments) -> None:
@@ -73,7 +73,7 @@ def main(arguments: Arguments) -> None:
         folder = Path(name)
         bodies = _bodies(folder, arguments.size)
         settings = _export(folder / "model.onnx", arguments)
-        with _service(folder / "model.onnx", arguments.options) as port:
+        with _service(folder / "model.onnx", arguments.options.split()) as port:
             result = _measure(port, folder / "model.onnx", settings, bodies, arguments)
     print(json.dumps(result))
 
@@ -138,7 +138,7 @@ def _export(path: Path, arguments: Arguments) -> Settings:
 
 
 @contextmanager
-def _service(model: Path, options: tuple[str, ...]) -> Iterator[int]:
+def _service(model: Path, options: Sequence[str]) -> Iterator[int]:
     """Yield the port of a service that runs until the `with` block ends."""
     command = [sys.executable, "-m", "model.serve", str(model), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -164,7 +164,7 @@ def _bare_call(model: Path, settings: Settings, arguments: Arguments) -> Callabl
 
 
 def _runtime(arguments: Arguments) -> str:
-    return next((one for one in arguments.options if one in RUNTIMES), "auto")
+    return next((one for one in arguments.options.split() if one in RUNTIMES), "auto")
 
 
 def _load(port: int, bodies: list[tuple[str, bytes]], num_clients: int, num_requests: int) -> list[float]:
