@@ -38,7 +38,7 @@ class CentredNorm(nn.Module):
     ONNX Runtime adds up a whole feature map in one float32 sum, and OpenVINO errs likewise. In the nearly black slices
     at the ends of a volume, where the mean is large beside the deviation, that error grows from norm to norm, to 3e-5
     in probability or more. The norm of centred features is the same, and has no such error: 7e-6. Three stages of
-    means in place of the norm were as exact, but took a third more time (tests/benchmarks/LOG.md).
+    means in place of the norm were as exact, but took a fifth to a third more time (tests/benchmarks/LOG.md).
     """
 
     def __init__(self, norm: nn.InstanceNorm2d | nn.GroupNorm) -> None:
