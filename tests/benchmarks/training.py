@@ -1,22 +1,24 @@
 """Measure how fast a network is trained, against the limit of the machine and against how others train.
 
     python tests/benchmarks/training.py [DATA] [--device cpu] [--size 128] [--width 16] [--batch-size 16] [--rounds 5]
+    python tests/benchmarks/training.py --device cuda --size 128 256
 
 `program` is this program's training as a search runs it, with loading and augmentation, without validation. The limit
-is the same network on one batch that is on the device already, in two memory layouts, as it is and compiled, all in the
-fastest precision; the best of these counts. `typical`, `monai` and `reference` are others' pipelines
+is the same network on one batch that is on the device already, in two memory layouts, as it is and compiled, on a GPU
+also compiled with CUDA graphs and with kernels that were tuned, all in the fastest precision; the best of these counts.
+What fails is named in `left_out`. `typical`, `monai` and `reference` are others' pipelines
 (throughput/peers.py). All have the same slices, size, features and batch, and take turns; each ratio is the median of
 its rounds. `flop_utilisation` compares the program with a product of matrices. Without DATA, phantoms are drawn: then
-torch, NumPy, OpenCV and albumentations suffice. The last line of output is one JSON object.
+torch, NumPy, OpenCV and albumentations suffice. The last line of output is one JSON object; with several sizes its
+`sizes` has one for each, which is also printed as soon as it is known.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
-import tempfile
-import types
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,34 +28,22 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # for tests.benchmarks, and for a plain checkout
 
 
-class _Shapes(types.ModuleType):
-    """Stands for jaxtyping where that is missing: its annotations say shapes, and nothing more."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {"__class_getitem__": classmethod(lambda cls, shape: Any)})
-
-
-try:
-    import jaxtyping  # noqa: F401
-except ImportError:
-    sys.modules["jaxtyping"] = _Shapes("jaxtyping")
-
+import tests.benchmarks.plain_checkout  # noqa: E402, F401, I001  (before the program)
 import torch  # noqa: E402
 
 from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput import own, peers  # noqa: E402
-from tests.benchmarks.throughput.rounds import Build, Rates, run_rounds  # noqa: E402
+from tests.benchmarks.throughput.rounds import TIMEOUT_SECONDS, Build, Rates, run_rounds  # noqa: E402
 from tests.benchmarks.throughput.workload import (  # noqa: E402
-    DrawnPatient,
     Workload,
+    draw_patients,
     make_workload,
+    read_patients,
     summarise,
 )
 
-NUM_DRAWN = 64
-"""Phantoms that are drawn at most."""
+_COMPILE_MODES = {"cpu": ("default",), "cuda": ("default", "reduce-overhead", "max-autotune-no-cudagraphs")}
+"""Modes of torch.compile by device; "reduce-overhead" is CUDA graphs, and no other mode differs on a CPU."""
 
 PEERS: dict[str, Build] = {"typical": peers.Typical, "monai": peers.Monai, "reference": peers.Reference}
 
@@ -61,21 +51,36 @@ PEERS: dict[str, Build] = {"typical": peers.Typical, "monai": peers.Monai, "refe
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the rates and the ratios."""
     arguments = _parse(argv)
-    workload = _workload(arguments)
-    limits = _limits(arguments.norm, compiled=not arguments.no_compile)
-    rates = run_rounds(
-        {"program": partial(own.Program, norm=arguments.norm), **limits, **PEERS}, workload, rounds=arguments.rounds
+    found = []
+    for size in arguments.size:
+        found.append(_measure(arguments, size))
+        print(json.dumps(found[-1]), flush=True)
+    if len(found) > 1:
+        print(json.dumps({"sizes": found}))
+
+
+def _measure(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
+    workload = _workload(arguments, size)
+    limits = limit_builds(
+        arguments.norm, compile_modes=() if arguments.no_compile else _COMPILE_MODES[arguments.device]
     )
-    print(json.dumps({**ratios(rates, limits), **_facts(arguments, workload, rates)}))
+    rates = run_rounds(
+        {"program": partial(own.Program, norm=arguments.norm), **limits, **PEERS},
+        workload,
+        rounds=arguments.rounds,
+        timeout_seconds=arguments.timeout_seconds,
+    )
+    return {**ratios(rates, limits), "size": size, **_facts(arguments, workload, rates)}
 
 
 def ratios(rates: Rates, limits: Sequence[str] | dict[str, Build]) -> dict[str, Any]:
     """Return how fast the program is beside the best limit and beside each peer."""
     found = rates.slices_per_second
-    best = max((name for name in limits if name in found), key=lambda name: statistics.median(found[name]))
+    able = [name for name in limits if name in found]
+    best = max(able, key=lambda name: statistics.median(found[name]), default=None)
 
-    def ratio(other: str) -> float | None:
-        if other not in found:
+    def ratio(other: str | None) -> float | None:
+        if other not in found or "program" not in found:
             return None
         return round(statistics.median(a / b for a, b in zip(found["program"], found[other], strict=True)), 3)
 
@@ -92,44 +97,39 @@ def ratios(rates: Rates, limits: Sequence[str] | dict[str, Build]) -> dict[str, 
 def _facts(arguments: argparse.Namespace, workload: Workload, rates: Rates) -> dict[str, Any]:
     resident = own.Resident(workload, norm=arguments.norm, layout=torch.contiguous_format)
     flops, matmul = resident.flops(), own.matmul_rate(side=8192 if arguments.device == "cuda" else 2048)
-    rate = statistics.median(rates.slices_per_second["program"])
+    rate = statistics.median(rates.slices_per_second.get("program", [math.nan]))
     device = own.find_device()
     return {
         "gigaflops_per_slice": round(flops / 1e9, 3),
         "matmul_teraflops": round(matmul / 1e12, 3),
-        "flop_utilisation": round(rate * flops / matmul, 3),
+        "flop_utilisation": None if math.isnan(rate) else round(rate * flops / matmul, 3),
         "device": torch.cuda.get_device_name()
         if arguments.device == "cuda"
         else f"{len(os.sched_getaffinity(0))} CPUs",
         "precision": device.precision,
         "data": Path(arguments.data).name or "drawn",
         "num_batches": workload.num_batches,
-        **{name: getattr(arguments, name) for name in ("size", "width", "batch_size", "norm", "rounds")},
+        **{name: getattr(arguments, name) for name in ("width", "batch_size", "norm", "rounds")},
         "torch": torch.__version__,
         "commit": commit(),
     }
 
 
-def _limits(norm: str, *, compiled: bool) -> dict[str, Build]:
+def limit_builds(norm: str, *, compile_modes: Sequence[str] = ()) -> dict[str, Build]:
+    """Return the ways to train on one batch whose best is the limit, by name: as it is, and compiled in some modes."""
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-    kinds = {"eager": False, "compiled": True} if compiled else {"eager": False}
+    kinds = {"eager": None, **{"compiled" if mode == "default" else mode: mode for mode in compile_modes}}
     return {
-        f"{kind}_{name}": partial(own.Resident, norm=norm, layout=layout, compiled=is_compiled)
-        for kind, is_compiled in kinds.items()
+        f"{kind}_{name}": partial(own.Resident, norm=norm, layout=layout, compile_mode=mode)
+        for kind, mode in kinds.items()
         for name, layout in layouts.items()
     }
 
 
-def _workload(arguments: argparse.Namespace) -> Workload:
-    if arguments.data:
-        from data.source import find_source  # the readers of files need packages that drawn phantoms do not
-
-        patients = find_source(arguments.data, phantom_root=Path(tempfile.gettempdir())).patients
-    else:
-        patients = [DrawnPatient(id=f"PHANTOM_{number:04d}", number=number) for number in range(1, NUM_DRAWN + 1)]
+def _workload(arguments: argparse.Namespace, size: int) -> Workload:
     return make_workload(
-        patients,
-        size=arguments.size,
+        read_patients(arguments.data) if arguments.data else draw_patients(),
+        size=size,
         batch_size=arguments.batch_size,
         width=arguments.width,
         num_batches=arguments.batches,
@@ -140,13 +140,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="", help="patients, as for search.tune; none: phantoms are drawn")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--size", type=int, default=128, help="side of a slice in pixels")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[128], help="sides of slices in pixels, one after the other"
+    )
     parser.add_argument("--width", type=int, default=16, help="features at full resolution")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--batches", type=int, default=8, help="batches of a round, at least")
     parser.add_argument("--norm", choices=("instance", "batch", "group"), default="instance")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-compile", action="store_true", help="leave out what torch.compile makes")
+    parser.add_argument("--timeout-seconds", type=float, default=TIMEOUT_SECONDS, help="longest build, longest round")
     arguments = parser.parse_args(argv)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device")

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.loaders import eval_batches
@@ -32,44 +34,62 @@ class Program:
         synchronise()
 
 
+class Steps:
+    """Training steps of one network as a search takes them, on batches that are on the device."""
+
+    def __init__(
+        self, network: UNetConfig, config: TrainConfig, device: Device, *, compile_mode: str | None = None
+    ) -> None:
+        self._device, self._config = device, config
+        torch.manual_seed(config.seed)
+        built = device.move(build(network))
+        self.parameters = [*built.parameters()]
+        self._optimizer = build_optimizer(built, config)
+        self._network = torch.compile(built, mode=compile_mode) if compile_mode else built
+
+    def take(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Take a step, and return the loss before it."""
+        with self._device.autocast():
+            logits = self._network(images)
+        loss = deep_loss([logits.to(masks.dtype)], masks, self._config)
+        self._optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, self._config.clip_norm)
+        self._optimizer.step()
+        return loss.detach()
+
+
 class Resident:
     """Steps on one batch that is on the device: nothing is loaded, nothing is augmented."""
 
-    def __init__(self, workload: Workload, *, norm: str, layout: torch.memory_format, compiled: bool = False) -> None:
-        config = UNetConfig(in_channels=workload.pack.num_channels, width=workload.width, norm=norm)
-        fastest = find_device()
-        self._device = Device(device=fastest.device, precision=fastest.precision, memory_format=layout)
-        self._config = TrainConfig(max_epochs=1, batch_size=workload.batch_size)
-        self._num_batches = workload.num_batches
-        torch.manual_seed(0)
-        network = self._device.move(build(config))
-        self._parameters = [*network.parameters()]
-        self._optimizer = build_optimizer(network, self._config)
-        self._network = torch.compile(network) if compiled else network
+    def __init__(
+        self, workload: Workload, *, norm: str, layout: torch.memory_format, compile_mode: str | None = None
+    ) -> None:
+        network = UNetConfig(in_channels=workload.pack.num_channels, width=workload.width, norm=norm)
+        device = in_layout(layout)
+        config = TrainConfig(max_epochs=1, batch_size=workload.batch_size)
+        self._workload = workload
+        self._steps = Steps(network, config, device, compile_mode=compile_mode)
         slices = np.resize(np.flatnonzero(workload.pack.tumour_slices), workload.batch_size)
         batch = next(eval_batches(workload.pack, slices, batch_size=workload.batch_size))
-        self._images, self._masks = self._device.put(batch.images), self._device.put(batch.masks)
+        self._batch = device.put(batch.images), device.put(batch.masks)
 
     def train(self) -> None:
         """Take the steps of a round."""
-        for _ in range(self._num_batches):
-            self._step()
+        for _ in range(self._workload.num_batches):
+            self._steps.take(*self._batch)
         synchronise()
 
     def flops(self) -> int:
         """Return the floating-point operations of a step, for one slice."""
         with FlopCounterMode(display=False) as counter:
-            self._step()
-        return counter.get_total_flops() // self._config.batch_size
+            self._steps.take(*self._batch)
+        return counter.get_total_flops() // self._workload.batch_size
 
-    def _step(self) -> None:
-        with self._device.autocast():
-            logits = self._network(self._images)
-        loss = deep_loss([logits.float()], self._masks, self._config)
-        self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
-        self._optimizer.step()
+
+def in_layout(layout: torch.memory_format) -> Device:
+    """Return the device to train on, in its fastest precision, with a memory layout that need not be its fastest."""
+    return replace(find_device(), memory_format=layout)
 
 
 def matmul_rate(*, side: int = 4096, repeats: int = 5) -> float:

@@ -1,6 +1,7 @@
 """The slices on which all pipelines train, and what they have in common."""
 
 import statistics
+import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,18 @@ class DrawnPatient(Patient):
 
     def without(self, paths: Collection[Path]) -> Patient:
         return self
+
+
+def read_patients(data: str) -> Sequence[Patient]:
+    """Return the patients of a source of data, such as a folder."""
+    from data.source import find_source  # the readers of files need packages that drawn phantoms do not
+
+    return find_source(data, phantom_root=Path(tempfile.gettempdir())).patients
+
+
+def draw_patients(count: int = 64) -> list[DrawnPatient]:
+    """Return phantoms, none of which is drawn yet."""
+    return [DrawnPatient(id=f"PHANTOM_{number:04d}", number=number) for number in range(1, count + 1)]
 
 
 def make_workload(patients: Sequence[Patient], *, size: int, batch_size: int, width: int, num_batches: int) -> Workload:
