@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from tests.benchmarks.throughput.own import Program, Resident
-from tests.benchmarks.throughput.peers import Missing, Reference, Typical
-from tests.benchmarks.throughput.rounds import Rates, _serve, run_rounds
-from tests.benchmarks.throughput.workload import DrawnPatient, Workload, make_workload
+from tests.benchmarks.throughput.peers import Reference, Typical
+from tests.benchmarks.throughput.processes import serve
+from tests.benchmarks.throughput.rounds import Rates, Turns, run_rounds
+from tests.benchmarks.throughput.workload import DrawnPatient, Missing, Workload, make_workload
 from tests.benchmarks.training import limit_builds, ratios
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,13 +51,12 @@ def test_ratios_of_a_program_that_failed_are_missing():
 
 
 def test_limit_is_sought_in_each_mode_and_layout():
-    assert list(limit_builds("instance", compile_modes=("default", "reduce-overhead"))) == [
+    assert list(limit_builds("instance", compile_modes=("default", "max-autotune-no-cudagraphs"))) == [
         "eager_contiguous",
         "eager_channels_last",
         "compiled_contiguous",
         "compiled_channels_last",
-        "reduce-overhead_contiguous",
-        "reduce-overhead_channels_last",
+        "max-autotune-no-cudagraphs_channels_last",
     ]
 
 
@@ -77,14 +77,14 @@ class Fails:
 @pytest.mark.parametrize(("words", "at"), [(["build"], 0), (["build", "train"], 1)])
 def test_pipeline_that_fails_answers_why(words, at):
     mine, theirs = Pipe()
-    thread = threading.Thread(target=_serve, args=(theirs, partial(Fails, at=at), workload()))
+    thread = threading.Thread(target=serve, args=(theirs, partial(Turns, partial(Fails, at=at), workload())))
     thread.start()
     answers = []
     for word in words:
         mine.send(word)
         answers.append(mine.recv())
     thread.join()
-    assert [kind for kind, _ in answers[:-1]] == ["built"] * at
+    assert [kind for kind, _ in answers[:-1]] == ["done"] * at
     assert answers[-1] == ("failed", "RuntimeError: no kernel")
 
 

@@ -37,7 +37,8 @@ from model.device import find_device  # noqa: E402
 from model.training.train_config import TrainConfig  # noqa: E402
 from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput.own import Steps  # noqa: E402
-from tests.benchmarks.throughput.rounds import TIMEOUT_SECONDS, Build, run_rounds  # noqa: E402
+from tests.benchmarks.throughput.processes import TIMEOUT_SECONDS  # noqa: E402
+from tests.benchmarks.throughput.rounds import Build, run_rounds  # noqa: E402
 from tests.benchmarks.throughput.stacked import (  # noqa: E402
     Alone,
     SideBySide,
@@ -71,7 +72,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     difference = largest_difference(workload, norm=arguments.norm, num_models=2)
     builds, num_models = _builds(arguments)
-    rates = run_rounds(builds, workload, rounds=arguments.rounds, timeout_seconds=arguments.timeout_seconds)
+    rates = run_rounds(
+        builds,
+        workload,
+        rounds=arguments.rounds,
+        timeout_seconds=arguments.timeout_seconds,
+        together=list(builds) if arguments.device == "cuda" else (),
+    )
     found = gains(rates.slices_per_second, num_models)
     facts = {
         "gain_by_cpu_time": gains(rates.slices_per_cpu_second, num_models)["gain"],
@@ -149,12 +156,12 @@ def _builds(arguments: argparse.Namespace) -> tuple[dict[str, Build], dict[str, 
     if arguments.device == "cuda":
         layouts["channels_last"] = torch.channels_last
     builds, num_models = {}, {}
-    for kind, mode in {"eager": None, "compiled": "default"}.items() if arguments.compile else [("eager", None)]:
-        for layout, memory_format in layouts.items():
+    for layout, memory_format in layouts.items():
+        for kind, mode in {"eager": None, "compiled": "default"}.items() if arguments.compile else [("eager", None)]:
             options = {"norm": arguments.norm, "layout": memory_format, "compile_mode": mode}
             builds[f"alone_{kind}_{layout}"] = partial(Alone, **options)
             num_models[f"alone_{kind}_{layout}"] = 0
-            for count in arguments.models:
+            for count in arguments.models if mode is None else [max(arguments.models)]:
                 builds[f"{count}_{kind}_{layout}"] = partial(SideBySide, num_models=count, **options)
                 num_models[f"{count}_{kind}_{layout}"] = count
     return builds, num_models
@@ -171,7 +178,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", type=int, nargs="+", default=[1, 2, 4, 8], help="models in one program")
     parser.add_argument("--norm", choices=("instance", "group"), default="instance")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compile", action="store_true", help="also what torch.compile makes")
+    parser.add_argument("--compile", action="store_true", help="also compile one alone, and the most models")
     parser.add_argument("--timeout-seconds", type=float, default=TIMEOUT_SECONDS, help="longest build, longest round")
     arguments = parser.parse_args(argv)
     if arguments.device == "cuda" and not torch.cuda.is_available():

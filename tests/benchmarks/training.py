@@ -33,7 +33,8 @@ import torch  # noqa: E402
 
 from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput import own, peers  # noqa: E402
-from tests.benchmarks.throughput.rounds import TIMEOUT_SECONDS, Build, Rates, run_rounds  # noqa: E402
+from tests.benchmarks.throughput.processes import TIMEOUT_SECONDS  # noqa: E402
+from tests.benchmarks.throughput.rounds import Build, Rates, run_rounds  # noqa: E402
 from tests.benchmarks.throughput.workload import (  # noqa: E402
     Workload,
     draw_patients,
@@ -41,6 +42,9 @@ from tests.benchmarks.throughput.workload import (  # noqa: E402
     read_patients,
     summarise,
 )
+
+_TUNED = "max-autotune"
+"""Beginning of the modes of torch.compile that try several kernels, and need the device for themselves meanwhile."""
 
 _COMPILE_MODES = {"cpu": ("default",), "cuda": ("default", "reduce-overhead", "max-autotune-no-cudagraphs")}
 """Modes of torch.compile by device; "reduce-overhead" is CUDA graphs, and no other mode differs on a CPU."""
@@ -64,11 +68,14 @@ def _measure(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
     limits = limit_builds(
         arguments.norm, compile_modes=() if arguments.no_compile else _COMPILE_MODES[arguments.device]
     )
+    builds = {"program": partial(own.Program, norm=arguments.norm, loader_processes=arguments.loaders), **limits}
+    tuned = [name for name in builds if name.startswith(_TUNED)]
     rates = run_rounds(
-        {"program": partial(own.Program, norm=arguments.norm), **limits, **PEERS},
+        {**builds, **PEERS},
         workload,
         rounds=arguments.rounds,
         timeout_seconds=arguments.timeout_seconds,
+        together=[name for name in (*builds, *PEERS) if name not in tuned] if arguments.device == "cuda" else (),
     )
     return {**ratios(rates, limits), "size": size, **_facts(arguments, workload, rates)}
 
@@ -109,7 +116,7 @@ def _facts(arguments: argparse.Namespace, workload: Workload, rates: Rates) -> d
         "precision": device.precision,
         "data": Path(arguments.data).name or "drawn",
         "num_batches": workload.num_batches,
-        **{name: getattr(arguments, name) for name in ("width", "batch_size", "norm", "rounds")},
+        **{name: getattr(arguments, name) for name in ("width", "batch_size", "norm", "rounds", "loaders")},
         "torch": torch.__version__,
         "commit": commit(),
     }
@@ -123,6 +130,7 @@ def limit_builds(norm: str, *, compile_modes: Sequence[str] = ()) -> dict[str, B
         f"{kind}_{name}": partial(own.Resident, norm=norm, layout=layout, compile_mode=mode)
         for kind, mode in kinds.items()
         for name, layout in layouts.items()
+        if name == "channels_last" or not kind.startswith(_TUNED)  # tuning takes a minute, and a GPU's layout is known
     }
 
 
@@ -148,11 +156,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=8, help="batches of a round, at least")
     parser.add_argument("--norm", choices=("instance", "batch", "group"), default="instance")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--loaders", type=int, help="processes that augment for the program; none: as a search has")
     parser.add_argument("--no-compile", action="store_true", help="leave out what torch.compile makes")
     parser.add_argument("--timeout-seconds", type=float, default=TIMEOUT_SECONDS, help="longest build, longest round")
     arguments = parser.parse_args(argv)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device")
+    if arguments.loaders is None:
+        arguments.loaders = own.loader_processes(arguments.device)
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     return arguments

@@ -1,5 +1,6 @@
 """This program's training as a search runs it, and the limit: the same network on one batch that never changes."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,9 +24,9 @@ from tests.benchmarks.throughput.workload import Workload
 class Program:
     """`model.training.train` without validation: loading, augmentation, steps and the epoch's bookkeeping."""
 
-    def __init__(self, workload: Workload, *, norm: str) -> None:
+    def __init__(self, workload: Workload, *, norm: str, loader_processes: int = 0) -> None:
         network = UNetConfig(in_channels=workload.pack.num_channels, width=workload.width, norm=norm)
-        config = TrainConfig(max_epochs=1_000_000, batch_size=workload.batch_size)
+        config = TrainConfig(max_epochs=1_000_000, batch_size=workload.batch_size, loader_processes=loader_processes)
         self._epochs = train(network, config, workload.pack, None)
 
     def train(self) -> None:
@@ -90,6 +91,14 @@ class Resident:
 def in_layout(layout: torch.memory_format) -> Device:
     """Return the device to train on, in its fastest precision, with a memory layout that need not be its fastest."""
     return replace(find_device(), memory_format=layout)
+
+
+def loader_processes(device: str, *, num_lanes: int = 1) -> int:
+    """Return how many processes augment for a training in a search: on a GPU all cores of its share of up to 8 but one.
+
+    As search/cluster/capacity/lane_plan.py has it, which cannot be imported without Ray.
+    """
+    return 0 if device == "cpu" else max(1, min(8, len(os.sched_getaffinity(0)) // num_lanes)) - 1
 
 
 def matmul_rate(*, side: int = 4096, repeats: int = 5) -> float:

@@ -17,11 +17,7 @@ from data.patient import SliceFiles
 from model.device import find_device
 from tests.benchmarks.entrants import reference_recipe as reference
 from tests.benchmarks.throughput.own import synchronise
-from tests.benchmarks.throughput.workload import NUM_PROCESSES, Workload
-
-
-class Missing(Exception):
-    """A package or a kind of data that a pipeline needs is not there; the message says which."""
+from tests.benchmarks.throughput.workload import NUM_PROCESSES, Missing, Workload
 
 
 class _Peer:

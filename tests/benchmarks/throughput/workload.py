@@ -19,6 +19,10 @@ NUM_PROCESSES = 2
 """Worker processes of the loaders that the peers use."""
 
 
+class Missing(Exception):
+    """A package or a kind of data that a pipeline needs is not there; the message says which."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """Slices, and the sizes that all pipelines share."""

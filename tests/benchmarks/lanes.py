@@ -1,0 +1,160 @@
+"""Measure how much faster several trials train that share one device than one after the other.
+
+    python tests/benchmarks/lanes.py [--device cpu] [--size 128] [--width 16] [--lanes 1 2 4] [--rounds 5]
+    python tests/benchmarks/lanes.py --device cuda --search
+
+Each lane is a process that trains as a search does (`model.training.train` with loading and augmentation, without
+validation). On a GPU each is limited to its share of the memory and has its share of the cores for augmentation, as
+with `--gpus-per-worker 0.25`; on a CPU each has its share of the cores as threads. In each round 1, 2 and 4 lanes train
+in turn; slices a second are those of all lanes together, and `gain` is how many times those of one lane they are, the
+median of the rounds. `--search` measures the same by whole searches of Ray with random configurations, the same ones
+for every number of lanes, from the start of the first epoch to the end of the last; it needs Ray. The last line of
+output is one JSON object.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # for tests.benchmarks, and for a plain checkout
+
+import tests.benchmarks.plain_checkout  # noqa: E402, F401, I001  (before the program)
+import torch  # noqa: E402
+
+from model.memory import limit_gpu_memory  # noqa: E402
+from search.record.provenance import commit  # noqa: E402
+from tests.benchmarks.throughput.own import Program, loader_processes  # noqa: E402
+from tests.benchmarks.throughput.processes import Worker, seconds_together, workers  # noqa: E402
+from tests.benchmarks.throughput.workload import Workload, draw_patients, make_workload, summarise  # noqa: E402
+
+NUM_TRIALS, NUM_EPOCHS = 8, 3
+"""Of a search."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print the rates and the gains."""
+    arguments = _parse(argv)
+    measure = _measure_searches if arguments.search else _measure_processes
+    rates = measure(arguments)
+    facts = {name: getattr(arguments, name) for name in ("size", "width", "batch_size", "rounds", "search")}
+    facts["device"] = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{_num_cores()} CPUs"
+    print(json.dumps({**gains(rates), **facts, "torch": torch.__version__, "commit": commit()}))
+
+
+def gains(rates: Mapping[int, list[float]]) -> dict[str, Any]:
+    """Return how many times as fast each number of lanes is as the fewest, and the rates."""
+    fewest = rates[min(rates)]
+    return {
+        "gain": {
+            str(lanes): round(statistics.median(a / b for a, b in zip(found, fewest, strict=True)), 3)
+            for lanes, found in rates.items()
+        },
+        "slices_per_second": summarise({str(lanes): found for lanes, found in rates.items()}),
+    }
+
+
+def prepare_lane(workload: Workload, device: str, num_lanes: int) -> Callable[[str], None]:
+    """Return what trains for an epoch, in a process that has its share of a device."""
+    if device == "cuda":
+        limit_gpu_memory(1 / num_lanes)
+    else:
+        torch.set_num_threads(max(1, _num_cores() // num_lanes))
+    program = Program(workload, norm="instance", loader_processes=loader_processes(device, num_lanes=num_lanes))
+    return lambda order: program.train()
+
+
+def _measure_processes(arguments: argparse.Namespace) -> dict[int, list[float]]:
+    workload = make_workload(
+        draw_patients(),
+        size=arguments.size,
+        batch_size=arguments.batch_size,
+        width=arguments.width,
+        num_batches=arguments.batches,
+    )
+    num_slices = workload.num_batches * workload.batch_size
+    rates: dict[int, list[float]] = {count: [] for count in arguments.lanes}
+    with ExitStack() as stack:
+        running: dict[int, list[Worker]] = {}
+        for count in arguments.lanes:
+            prepare = partial(prepare_lane, workload, arguments.device, count)
+            running[count] = stack.enter_context(workers([prepare] * count))
+        for number in range(arguments.rounds + 1):
+            for count, lanes in running.items():
+                rate = count * num_slices / seconds_together(lanes, "train")
+                if number > 0:  # the first round fills caches
+                    rates[count].append(rate)
+    return rates
+
+
+def _measure_searches(arguments: argparse.Namespace) -> dict[int, list[float]]:
+    from data.loaders import num_train_batches  # what follows needs Ray and all that a search needs
+    from data.preprocess import Preprocessing
+    from search.cohort import read_cohort
+    from search.config import SearchConfig
+    from tests.benchmarks.search_overhead import run_search
+
+    rates: dict[int, list[float]] = {count: [] for count in arguments.lanes}
+    samples = None
+    with tempfile.TemporaryDirectory(prefix="lanes_") as folder:
+        for count in arguments.lanes * arguments.rounds:
+            config = SearchConfig(
+                data="phantom:16",
+                out=Path(folder),
+                name="lanes",
+                trials=NUM_TRIALS,
+                max_epochs=NUM_EPOCHS,
+                searcher="random",
+                scheduler="none",
+                preprocessing=Preprocessing(size=arguments.size),
+                batch_size=arguments.batch_size,
+                width=arguments.width,
+                gpus_per_worker=1 / count if arguments.device == "cuda" else 0.0,
+                cpus_per_worker=max(1, min(8, _num_cores() // count)),
+                max_concurrent=count,
+                tracking="off",
+            )
+            cohort = read_cohort(config)
+            found = run_search(config, cohort)
+            samples = samples or found.samples
+            assert found.samples == samples, "the searches tried different configurations"
+            batches = num_train_batches(cohort.train_pack, batch_size=arguments.batch_size)
+            num_slices = NUM_TRIALS * NUM_EPOCHS * batches * arguments.batch_size
+            rates[count].append(num_slices / (found.seconds - found.startup_seconds))
+    return rates
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", type=int, default=128, help="side of a slice in pixels")
+    parser.add_argument("--width", type=int, default=16, help="features at full resolution")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batches", type=int, default=8, help="batches of a round, at least; not of a search")
+    parser.add_argument("--lanes", type=int, nargs="+", default=[1, 2, 4], help="trials at a time")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--search", action="store_true", help="by whole searches instead")
+    arguments = parser.parse_args(argv)
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no CUDA device")
+    if arguments.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        if max(arguments.lanes) > _num_cores():
+            parser.error(f"--lanes is {max(arguments.lanes)}, but must be at most {_num_cores()}, the cores")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
