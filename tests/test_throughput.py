@@ -9,9 +9,12 @@ from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from data.loaders import epoch_slices
+from tests.benchmarks.lanes import prepare_lane
 from tests.benchmarks.throughput.own import Program, Resident
 from tests.benchmarks.throughput.peers import Reference, Typical
 from tests.benchmarks.throughput.processes import serve
@@ -112,7 +115,25 @@ def test_workload_has_patients_for_the_batches_of_a_round():
     assert found.num_batches >= 1
 
 
-@pytest.mark.parametrize("build", [lambda load: Program(load, norm="instance"), Reference])
+def test_workload_has_no_short_batch():
+    patients = [DrawnPatient(id=f"P{number}", number=number) for number in (1, 2, 3, 4)]
+    found = make_workload(patients, size=32, batch_size=32, width=2, num_batches=1)
+    chosen = epoch_slices(found.pack, np.arange(found.pack.num_slices), seed=0, epoch=0)
+    assert len(found.patients) > 1, "one patient has fewer slices than a batch"
+    assert len(chosen) >= found.num_batches * found.batch_size
+
+
+class Lane:
+    """A trial that has a share of the cores."""
+
+    def __init__(self, load: Workload) -> None:
+        self._train = prepare_lane(load, "cpu", num_lanes=64)
+
+    def train(self) -> None:
+        self._train("train")
+
+
+@pytest.mark.parametrize("build", [lambda load: Program(load, norm="instance"), Lane, Reference])
 def test_pipeline_trains_rounds(build):
     pipeline = build(workload())
     pipeline.train()

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SMALL = ("--size", "32", "--width", "2", "--batch-size", "4", "--batches", "1", "--rounds", "1")
 """Sizes of a rehearsal."""
+
+SMALL_SEARCH = ("--size", "64", "--trials", "2", "--epochs", "1")
+"""Those of a search, whose deepest network needs 64 pixels."""
+
+
+GRACE_SECONDS = 10.0
+"""For a part whose time is up to end by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +94,7 @@ PARTS = {
     "search": Part(
         command=("tests/benchmarks/lanes.py", "--search"),
         options=("--device", "cuda", "--rounds", "1"),
-        rehearsal=(*SMALL, "--size", "64", "--lanes", "1", "2"),  # the deepest network of a search needs 64
+        rehearsal=(*SMALL, *SMALL_SEARCH, "--lanes", "1", "2"),
         limit_seconds=240,
         packages=("ray", "optuna", "tyro", "rich", "tifffile", "jaxtyping"),
     ),
@@ -119,9 +127,9 @@ def do_part(part: Part, device: str, log: Path, seconds_left: float) -> dict[str
         log: File for all that it prints.
         seconds_left: Before the whole run ends.
     """
-    missing = [name for name in part.packages if importlib.util.find_spec(name) is None]
+    missing = [name for name in part.packages if not _is_installed(name)]
     if missing:
-        return {"state": "skipped", "why": f"{', '.join(missing)} is not installed"}
+        return {"state": "skipped", "why": f"it needs {', '.join(missing)}"}
     limit = min(part.limit_seconds, seconds_left)
     if limit <= 0:
         return {"state": "skipped", "why": "the time is up"}
@@ -134,6 +142,13 @@ def do_part(part: Part, device: str, log: Path, seconds_left: float) -> dict[str
     return {**found, "result": _last_json(lines) if part.has_json else " ".join(lines[-1:])}
 
 
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # as a finder may say it
+        return False
+
+
 def _run(command: Sequence[str], device: str, log: Path, limit: float) -> str | None:
     """Run a command, and return why it failed; None if it did not."""
     with log.open("w") as file:
@@ -143,10 +158,19 @@ def _run(command: Sequence[str], device: str, log: Path, limit: float) -> str | 
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with all processes that it started
-            process.wait()
+            _end(process)
             return f"not done after {limit:.0f} s"
     return f"ended with status {status}, see {log.name}" if status else None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started; a search ends its Ray if it is asked to."""
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    with suppress(ProcessLookupError):  # all have ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _environment(device: str) -> Mapping[str, str]:

@@ -36,9 +36,6 @@ from tests.benchmarks.throughput.own import Program, loader_processes  # noqa: E
 from tests.benchmarks.throughput.processes import Worker, seconds_together, workers  # noqa: E402
 from tests.benchmarks.throughput.workload import Workload, draw_patients, make_workload, summarise  # noqa: E402
 
-NUM_TRIALS, NUM_EPOCHS = 8, 3
-"""Of a search."""
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the rates and the gains."""
@@ -110,8 +107,8 @@ def _measure_searches(arguments: argparse.Namespace) -> dict[int, list[float]]:
                 data="phantom:16",
                 out=Path(folder),
                 name="lanes",
-                trials=NUM_TRIALS,
-                max_epochs=NUM_EPOCHS,
+                trials=arguments.trials,
+                max_epochs=arguments.epochs,
                 searcher="random",
                 scheduler="none",
                 preprocessing=Preprocessing(size=arguments.size),
@@ -127,7 +124,7 @@ def _measure_searches(arguments: argparse.Namespace) -> dict[int, list[float]]:
             samples = samples or found.samples
             assert found.samples == samples, "the searches tried different configurations"
             batches = num_train_batches(cohort.train_pack, batch_size=arguments.batch_size)
-            num_slices = NUM_TRIALS * NUM_EPOCHS * batches * arguments.batch_size
+            num_slices = arguments.trials * arguments.epochs * batches * arguments.batch_size
             rates[count].append(num_slices / (found.seconds - found.startup_seconds))
     return rates
 
@@ -144,6 +141,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--batches", type=int, default=8, help="batches of a round, at least; not of a search")
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 2, 4], help="trials at a time")
+    parser.add_argument("--trials", type=int, default=8, help="of a search")
+    parser.add_argument("--epochs", type=int, default=3, help="of a trial of a search")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--search", action="store_true", help="by whole searches instead")
     arguments = parser.parse_args(argv)

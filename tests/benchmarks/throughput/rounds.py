@@ -1,14 +1,12 @@
 """Train all pipelines in turn, each in a process of its own, so that their threads and their memory stay apart."""
 
-import resource
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
-
+from model.memory import peak_memory_mb
 from tests.benchmarks.throughput.processes import TIMEOUT_SECONDS, Failed, workers
 from tests.benchmarks.throughput.workload import Pipeline, Workload
 
@@ -102,10 +100,4 @@ class Turns:
             self._pipeline = self._build(self._workload)
         assert self._pipeline is not None, "a pipeline is built before it is trained"
         self._pipeline.train()  # after it was built, too: that compiles, allocates and fills caches
-        return time.perf_counter() - began, time.process_time() - cpu_began, _peak_mb()
-
-
-def _peak_mb() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        return time.perf_counter() - began, time.process_time() - cpu_began, peak_memory_mb()

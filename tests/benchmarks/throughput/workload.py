@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from data.loaders import num_train_batches
+from data.loaders import epoch_slices, num_train_batches
 from data.packing.pack import Pack, pack_patients
 from data.patient import Patient, SliceFiles, SlicePatient, Volume
 from data.preprocess import Preprocessing
@@ -88,7 +88,7 @@ def make_workload(patients: Sequence[Patient], *, size: int, batch_size: int, wi
     taken = [patients[0]]
     pack = pack_patients(taken, Preprocessing(size=size))
     for patient in patients[1:]:
-        if num_train_batches(pack, batch_size=batch_size) >= num_batches:
+        if _num_full_batches(pack, batch_size) >= num_batches:
             break
         taken.append(patient)
         pack = pack_patients(taken, Preprocessing(size=size))
@@ -99,6 +99,11 @@ def make_workload(patients: Sequence[Patient], *, size: int, batch_size: int, wi
         width=width,
         num_batches=num_train_batches(pack, batch_size=batch_size),
     )
+
+
+def _num_full_batches(pack: Pack, batch_size: int) -> int:
+    """Return the number of batches of an epoch, without a short one that is its only one."""
+    return len(epoch_slices(pack, np.arange(pack.num_slices), seed=0, epoch=0)) // batch_size
 
 
 def summarise(rates: dict[str, list[float]]) -> dict[str, dict[str, float]]:
