@@ -54,3 +54,18 @@ def test_draw_near_stays_near_and_inside():
 
 def test_encode_of_no_sample_is_an_empty_array():
     assert UnitCube(CORE).encode().shape == (0, 4)
+
+
+def test_snap_is_what_decode_and_encode_give_one_by_one():
+    conditions = {"width": {"norm": ("batch", "group")}, "rate": {"width": (2, 3)}}
+    axes = {
+        "norm": CategoricalDistribution(["instance", "batch", "group"]),
+        "width": IntDistribution(1, 5),
+        "rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "dropout": FloatDistribution(0.0, 0.5, step=0.1),
+    }
+    cube = UnitCube(
+        Space(axes, conditions=conditions), otherwise={"norm": "group", "width": 4, "rate": 1e-3, "dropout": 0.2}
+    )
+    points = np.random.default_rng(0).uniform(size=(500, cube.num_dimensions))
+    assert cube.snap(points) == pytest.approx(np.concatenate([cube.encode(cube.decode(point)) for point in points]))
