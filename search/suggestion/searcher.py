@@ -17,7 +17,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import InMemoryStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from data.legal import Value
@@ -27,6 +26,7 @@ from search.record.trials import Sample, State
 from search.space.space import Expectation, Space
 from search.suggestion.gaussian_process import Prior
 from search.suggestion.samplers import SAMPLERS, SamplerRequest
+from search.suggestion.study_file import StudyFile
 from search.suggestion.study_view import StudyView
 
 NUM_RANDOM = 10
@@ -218,7 +218,7 @@ def _suggest(trial: optuna.Trial, name: str, axis: BaseDistribution) -> Value:
 
 def _create_study(objectives: Sequence[str], file: Path | None, name: str) -> StudyView:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the search itself prints what happens
-    storage = JournalStorage(JournalFileBackend(str(file))) if file else InMemoryStorage()
+    storage = JournalStorage(StudyFile(file)) if file else InMemoryStorage()
     optuna.create_study(
         storage=storage,
         study_name=name,

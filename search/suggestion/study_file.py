@@ -1,5 +1,6 @@
 """The study that a search has written, opened to be looked at with Optuna."""
 
+import json
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +30,23 @@ def read_study(file: Path) -> optuna.Study:
             f"{file} is damaged ({type(error).__name__}: {error}): python -m search.tune --resume writes it anew"
         ) from error
     return optuna.load_study(study_name=study.study_name, storage=storage)
+
+
+class StudyFile(JournalFileBackend):
+    """The journal of a search that runs. Only its driver writes, so it needs no lock.
+
+    Nor does it wait for the disk: if the machine crashes, the search writes the study again from its log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add operations, one on each line."""
+        lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+        with self._path.open("a") as file:
+            file.write("".join(lines))
 
 
 class _ReadOnlyFile(JournalFileBackend):

@@ -1,11 +1,13 @@
 """The study as a sampler sees it: with the trials of earlier experiments, and with paused trials as pruned ones."""
 
+import heapq
 import math
 from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 NUM_SEEN = 500
@@ -29,6 +31,12 @@ class StudyView(optuna.Study):
     """Whether all trials are shown as COMPLETE after the same epoch. This is for samplers that learn from COMPLETE
     trials alone, and for any model of several objectives, because Optuna keeps a single value for a PRUNED trial."""
 
+    def __init__(self, study_name: str, storage: BaseStorage) -> None:
+        """Open a study that exists."""
+        super().__init__(study_name=study_name, storage=storage)
+        self._last_values: dict[int, tuple[int, float]] = {}
+        """The last epoch of each trial that has ended, and its Dice, by the trial's place among all that are seen."""
+
     def stop(self) -> None:
         """Do nothing. A sampler that has run out of points calls this to end Optuna's own loop, which is not used."""
 
@@ -36,12 +44,29 @@ class StudyView(optuna.Study):
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         trials = [*self.earlier, *super()._get_trials(deepcopy=deepcopy, use_cache=use_cache)]
-        trials = _most_informative(trials)
+        trials = self._most_informative(trials)
         if self.at_one_epoch:
             seen = _at_one_epoch(trials, self.costs)
         else:
             seen = [_as_pruned(trial) if trial.state == TrialState.RUNNING else trial for trial in trials]
         return seen if states is None else [trial for trial in seen if trial.state in states]
+
+    def _most_informative(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Return at most NUM_SEEN trials: half are the newest, and half have the most epochs, then the best Dice."""
+        if len(trials) <= NUM_SEEN:
+            return trials
+        older = range(len(trials) - NUM_SEEN // 2)
+        best = heapq.nlargest(NUM_SEEN // 2, older, key=lambda place: self._last_value(place, trials[place]))
+        return [trials[place] for place in sorted(best)] + trials[-(NUM_SEEN // 2) :]
+
+    def _last_value(self, place: int, trial: FrozenTrial) -> tuple[int, float]:
+        if place in self._last_values:
+            return self._last_values[place]
+        last = max(trial.intermediate_values, default=0)
+        value = last, trial.intermediate_values.get(last, -math.inf)
+        if trial.state.is_finished():
+            self._last_values[place] = value
+        return value
 
 
 def _at_one_epoch(trials: list[FrozenTrial], costs: Sequence[str]) -> list[FrozenTrial]:
@@ -62,19 +87,6 @@ def _at_one_epoch(trials: list[FrozenTrial], costs: Sequence[str]) -> list[Froze
         elif not trial.intermediate_values:
             seen.append(trial)
     return seen
-
-
-def _most_informative(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return at most NUM_SEEN trials: half are the newest, and half have the most epochs, then the best Dice."""
-    if len(trials) <= NUM_SEEN:
-        return trials
-    ranked = sorted(range(len(trials) - NUM_SEEN // 2), key=lambda place: _last_value(trials[place]), reverse=True)
-    return [trials[place] for place in sorted(ranked[: NUM_SEEN // 2])] + trials[-(NUM_SEEN // 2) :]
-
-
-def _last_value(trial: FrozenTrial) -> tuple[int, float]:
-    last = max(trial.intermediate_values, default=0)
-    return last, trial.intermediate_values.get(last, -math.inf)
 
 
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:

@@ -126,7 +126,7 @@ def _is_one_of(
 ) -> Bool[np.ndarray, " points"]:
     if isinstance(axis, CategoricalDistribution):
         return np.array([choice in values for choice in axis.choices])[chosen]
-    return np.isin(chosen, list(values))
+    return np.isin(chosen, np.array([*values], float))
 
 
 def _bounds(axis: FloatDistribution | IntDistribution) -> tuple[float, float]:
