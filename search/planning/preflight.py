@@ -60,26 +60,29 @@ def check_networks(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> tup
 
 def _leave_out_what_does_not_fit(config: SearchConfig, cohort: Cohort, lanes: LanePlan) -> tuple[SearchConfig, Fit]:
     steps = _FirstSteps(config, cohort, lanes)
-    smallest = steps.run([*corner_samples(config.search_space, largest=False)])
-    if smallest.out_of_memory:
-        raise UserError(
-            f"not even the smallest network fits into the {steps.limit_mb:,.0f} MB that a worker has "
-            f"({smallest.out_of_memory}): give a smaller --size, batch_size or width, or fewer workers on a machine"
-        )
     while True:
-        largest = steps.run([*corner_samples(config.search_space, largest=True)])
-        if not largest.out_of_memory:
-            return config, Fit(peak_mb=max(largest.peak_mb, smallest.peak_mb), limit_mb=steps.limit_mb)
-        found = without_largest(config.search_space)
-        if found is None or not found[0].axes:
+        space = config.search_space
+        smallest, largest = ([*corner_samples(space, largest=largest)] for largest in (False, True))
+        # In one process, because starting another takes longer than all of these steps.
+        found = steps.run([*smallest, *largest])
+        if problem := _most_demanding(found[: len(smallest)]).out_of_memory:
+            raise UserError(
+                f"not even the smallest network fits into the {steps.limit_mb:,.0f} MB that a worker has "
+                f"({problem}): give a smaller --size, batch_size or width, or fewer workers on a machine"
+            )
+        most = _most_demanding(found)
+        if not most.out_of_memory:
+            return config, Fit(peak_mb=most.peak_mb, limit_mb=steps.limit_mb)
+        smaller = without_largest(space)
+        if smaller is None or not smaller[0].axes:
             raise UserError(
                 f"the network does not fit into the {steps.limit_mb:,.0f} MB that a worker has "
-                f"({largest.out_of_memory}): give a smaller --size, batch_size or width"
+                f"({most.out_of_memory}): give a smaller --size, batch_size or width"
             )
-        space, left_out = found
+        space, left_out = smaller
         say(
             f"{left_out} is left out: the largest network does not fit into the {steps.limit_mb:,.0f} MB that a worker "
-            f"has ({largest.out_of_memory})."
+            f"has ({most.out_of_memory})."
         )
         prior = tuple(text for text in config.prior if text.partition("=")[0] in space)
         config = replace(config, space=space, prior=prior)
@@ -95,8 +98,8 @@ class _FirstSteps:
         self._packs = self._tasks.share(cohort.train_pack), self._tasks.share(cohort.val_pack)
         self.limit_mb = _limit_mb(lanes)
 
-    def run(self, samples: Sequence[Sample]) -> FirstStep:
-        """Return what the most demanding of the samples needed.
+    def run(self, samples: Sequence[Sample]) -> list[FirstStep]:
+        """Return what each of the samples needed.
 
         Raises:
             UserError: One of them cannot be trained.
@@ -108,7 +111,11 @@ class _FirstSteps:
             if step.failure:
                 values = ", ".join(f"{name} {value}" for name, value in sample.items() if name != ARCHITECTURE)
                 raise UserError(f"{network.architecture} with {values} cannot be trained: {step.failure}")
-        return max(found, key=lambda step: (step.out_of_memory is not None, step.peak_mb))
+        return found
+
+
+def _most_demanding(steps: Sequence[FirstStep]) -> FirstStep:
+    return max(steps, key=lambda step: (step.out_of_memory is not None, step.peak_mb))
 
 
 def take_first_steps(
