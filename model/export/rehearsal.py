@@ -15,6 +15,7 @@ from model.export.onnx_export import proven_onnx
 from model.export.parity import Parity
 from model.export.predictor import Predictor
 from model.export.torch_program import proven_program
+from model.export.tracing import trace
 from model.networks import build, start_weights
 from model.segmentation_network import NetworkConfig, SegmentationNetwork
 from model.settings import Settings
@@ -44,10 +45,11 @@ def rehearse(config: NetworkConfig, settings: Settings) -> Parity:
         _attempt(config, f"be trained on {size} x {size} pixels", partial(_train, network, size))
     predictor = Predictor([network.eval()], threshold=settings.thresholds)
     volume = np.random.default_rng(0).integers(0, 256, (NUM_SLICES, size, size, len(settings.channel_names)), np.uint8)
-    found = [
-        _attempt(config, f"be exported to {name}", partial(export, predictor, settings, sample_volumes=[volume]))[1]
-        for name, export in _EXPORTS.items()
-    ]
+    program = _attempt(config, "be exported", partial(trace, predictor, settings))
+    found = []
+    for name, export in _EXPORTS.items():
+        proven = partial(export, predictor, settings, sample_volumes=[volume], program=program)
+        found.append(_attempt(config, f"be exported to {name}", proven)[1])
     return max(found, key=lambda parity: parity.max_probability_difference)
 
 

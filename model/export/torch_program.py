@@ -6,7 +6,6 @@ on the bytes before they are written. The files written here hold no pickle, and
 load one.
 """
 
-import copy
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Shaped
+from torch.export import ExportedProgram
 
 from data.atomic import write
-from model.export.onnx_export import check_exportable, example_inputs, prove
+from model.export.onnx_export import prove
 from model.export.parity import Parity
 from model.export.predictor import Predictor
+from model.export.tracing import check_exportable, trace
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.volume import Network, with_regions
 from model.settings import Settings
@@ -32,22 +33,27 @@ def export_program(
     settings: Settings,
     *,
     sample_volumes: Sequence[Shaped[np.ndarray, "_ _ _ _"]],
+    program: ExportedProgram | None = None,
 ) -> Parity:
     """Export the predictor to the file `path`, and return how much the program differs from it on the sample volumes.
 
-    Inputs, outputs and volumes are those of `model.export.onnx_export.export_onnx`. The settings are in the archive's
+    Arguments, inputs and outputs are those of `model.export.onnx_export.export_onnx`. The settings are in the archive's
     extra file `tumour_search`. The file is written, or an older one is replaced, only after the proof.
 
     Raises:
         ExportError: The settings do not suit the network, there are no samples, or the two differ.
     """
-    content, parity = proven_program(predictor, settings, sample_volumes=sample_volumes)
+    content, parity = proven_program(predictor, settings, sample_volumes=sample_volumes, program=program)
     write(path, content)
     return parity
 
 
 def proven_program(
-    predictor: Predictor, settings: Settings, *, sample_volumes: Sequence[Shaped[np.ndarray, "_ _ _ _"]]
+    predictor: Predictor,
+    settings: Settings,
+    *,
+    sample_volumes: Sequence[Shaped[np.ndarray, "_ _ _ _"]],
+    program: ExportedProgram | None = None,
 ) -> tuple[bytes, Parity]:
     """Return the bytes of the file that `export_program` writes, after the proof, and its outcome.
 
@@ -55,18 +61,12 @@ def proven_program(
         ExportError: As `export_program`.
     """
     check_exportable(predictor, settings, sample_volumes)
-    content = _program(predictor, settings)
+    content = _content(program or trace(predictor, settings), settings)
     return content, prove(predictor, _network(content), settings, sample_volumes)
 
 
-def _program(predictor: Predictor, settings: Settings) -> bytes:
+def _content(program: ExportedProgram, settings: Settings) -> bytes:
     """Return the archive, which holds no pickle."""
-    model = copy.deepcopy(predictor).cpu().eval()  # the original may still be training
-    example, axes = example_inputs(model, settings)
-    program = torch.export.export(model, example, dynamic_shapes=axes)
-    program.example_inputs = None  # the only part that would be stored as a pickle
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it shows paths of this machine
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={METADATA_KEY: settings.to_json()})
     return content.getvalue()

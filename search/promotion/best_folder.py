@@ -14,6 +14,7 @@ from model.export.onnx_export import export_onnx
 from model.export.parity import Parity
 from model.export.predictor import Predictor, torch_network
 from model.export.torch_program import PROGRAM_NAME, export_program
+from model.export.tracing import trace
 from model.inference.onnx_file import MODEL_NAME
 from model.manifest import ModelProvenance, write_manifest
 from model.scoring.summary import summarise
@@ -200,15 +201,10 @@ def _export(
     predictor, settings, choices = _choose(winner, final, config, settings, val_patients)
     volumes = [patient.read().images for patient in val_patients[:PARITY_PATIENTS]]
     write_weights(predictor, partial / WEIGHTS_NAME)
-    onnx = export_onnx(predictor, partial / MODEL_NAME, settings, sample_volumes=volumes)
-    program = export_program(predictor, partial / PROGRAM_NAME, settings, sample_volumes=volumes)
-    return PromotedModel(
-        predictor=predictor,
-        settings=settings,
-        choices=choices,
-        parity=onnx,
-        program_parity=program,
-    )
+    traced = trace(predictor, settings)
+    onnx = export_onnx(predictor, partial / MODEL_NAME, settings, sample_volumes=volumes, program=traced)
+    program = export_program(predictor, partial / PROGRAM_NAME, settings, sample_volumes=volumes, program=traced)
+    return PromotedModel(predictor=predictor, settings=settings, choices=choices, parity=onnx, program_parity=program)
 
 
 def _provenance(

@@ -14,9 +14,10 @@ from data.preprocess import Preprocessing
 from data.regions import WHOLE, decode, encode, parse_regions
 from data.source import ReadingOptions, find_source
 from model.device import find_device
-from model.export.onnx_export import ExportError, export_onnx
+from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor, torch_network
 from model.export.torch_program import export_program
+from model.export.tracing import ExportError
 from model.inference.runtime import load_model
 from model.inference.volume import predict_volume, to_masks
 from model.overlay import GAP, REGION_COLOURS, draw_overlay, draw_panel

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from model.export.onnx_export import ExportError
+from model.export.tracing import ExportError
 from model.manifest import verify_manifest
 from model.training.checkpoint import load_checkpoint
 from model.weights import read_weights
