@@ -69,7 +69,7 @@ def main(arguments: Arguments) -> None:
         command = [sys.executable, __file__, f"--networks={number}", *options]
         ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, check=True)
         found[str(number)] = json.loads(ended.stdout.splitlines()[-1])
-    print(json.dumps({"networks": found, **asdict(arguments) | {"keep": None}, "commit": commit()}))
+    print(json.dumps({**asdict(arguments) | {"networks": found, "keep": None}, "commit": commit()}))
 
 
 def measure(arguments: Arguments) -> dict[str, float]:
