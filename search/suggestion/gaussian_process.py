@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import solve_triangular
 
 from search.suggestion.unit_cube import Points
 
@@ -26,7 +27,8 @@ def matern(one: Points, other: Points, length: float) -> np.ndarray:
     """Return the Matern kernel with smoothness 5/2 between each point of `one` and each of `other`."""
     # The kernel is flat where two points meet, so what the sum of squares loses by rounding there does not matter.
     squares = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
-    distances = np.sqrt(5 * squares.clip(0.0)) / length
+    # In float32, NumPy has an exponential that is many times as fast, and the noise of trials hides the rounding.
+    distances = np.sqrt((5 / length**2 * squares.clip(0.0)).astype(np.float32))
     return (1 + distances + distances**2 / 3) * np.exp(-distances)
 
 
@@ -100,10 +102,14 @@ class Posterior:
     prior: Prior
     centre: np.ndarray
     points: Points
-    inverse_factor: np.ndarray
-    """Inverse of the Cholesky factor of the covariance of the observations."""
+    factor: np.ndarray
+    """Cholesky factor of the covariance of the observations."""
 
     weights: np.ndarray
+
+    def mean(self, points: Points) -> np.ndarray:
+        """Return the expected Dice at points."""
+        return self.prior.mean(points, self.centre) + self._covariance(points) @ self.weights
 
     def predict(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean and the standard deviation of the Dice at points."""
@@ -112,19 +118,43 @@ class Posterior:
         return np.concatenate(means), np.concatenate(deviations)
 
     def _predict(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
-        covariance = self.prior.covariance(points, self.points, self.centre)
+        covariance = self._covariance(points)
+        known = solve_triangular(self.factor, covariance.T, lower=True, check_finite=False)
+        variance = self.prior.variance(points, self.centre) - (known**2).sum(0)
         mean = self.prior.mean(points, self.centre) + covariance @ self.weights
-        known = covariance @ self.inverse_factor.T
-        variance = self.prior.variance(points, self.centre) - (known**2).sum(1)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
+    def _covariance(self, points: Points) -> np.ndarray:
+        return self.prior.covariance(points, self.points, self.centre)
 
-def condition(prior: Prior, centre: np.ndarray, points: Points, dices: np.ndarray, deviations: np.ndarray) -> Posterior:
-    """Return the posterior after observations, whose noise has these standard deviations."""
-    covariance = prior.covariance(points, points, centre) + np.diag(deviations**2 + 1e-9)
-    inverse_factor = np.linalg.inv(np.linalg.cholesky(covariance))
-    weights = inverse_factor.T @ (inverse_factor @ (dices - prior.mean(points, centre)))
-    return Posterior(prior=prior, centre=centre, points=points, inverse_factor=inverse_factor, weights=weights)
+
+def condition(
+    prior: Prior,
+    centre: np.ndarray,
+    points: Points,
+    dices: np.ndarray,
+    deviations: np.ndarray,
+    *,
+    running: Points | None = None,
+) -> Posterior:
+    """Return the posterior after observations.
+
+    Args:
+        deviations: Standard deviation of the noise of each observation.
+        running: Trials that count as if they had reached what the observations let expect of them.
+    """
+    running = points[:0] if running is None else running
+    noise = np.concatenate([deviations, np.full(len(running), prior.noise)])
+    points, num_observed = np.concatenate([points, running]), len(points)
+    covariance = prior.covariance(points, points, centre) + np.diag(noise**2 + 1e-9)
+    factor = np.linalg.cholesky(covariance)
+    residuals = dices - prior.mean(points[:num_observed], centre)
+    # The first rows and columns are the factor of the observations. Whitened, a trial that reaches what is expected of
+    # it has no residual.
+    whitened = solve_triangular(factor[:num_observed, :num_observed], residuals, lower=True)
+    whitened = np.concatenate([whitened, np.zeros(len(running))])
+    weights = solve_triangular(factor, whitened, lower=True, trans="T")
+    return Posterior(prior=prior, centre=centre, points=points, factor=factor, weights=weights)
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, *, above: float) -> np.ndarray:

@@ -107,7 +107,7 @@ class GaussianProcessSampler(BaseSampler):
             return cube.decode(first[0])
         points, running = encode(observed), encode([one for one in others if not one.intermediate_values])
         posterior = self._learn(prior, points, observed, running, encode(failed), centre[0])
-        means, _ = posterior.predict(points)
+        means = posterior.mean(points)
         seen = np.column_stack([means, *(_cheapness(observed, name) for name in self._costs)])
         best = points[np.argsort(-means)[:NUM_BEST]] if not self._costs else points[_is_on_front(seen)]
         candidates = np.concatenate(
@@ -152,17 +152,7 @@ class GaussianProcessSampler(BaseSampler):
         points = np.concatenate([points, failed])
         dices = np.concatenate([dices, np.full(len(failed), dices.max() - prior.lowest)])
         deviations = np.concatenate([deviations, np.full(len(failed), prior.noise)])
-        posterior = condition(prior, centre, points, dices, deviations)
-        if not len(running):
-            return posterior
-        believed, _ = posterior.predict(running)
-        return condition(
-            prior,
-            centre,
-            np.concatenate([points, running]),
-            np.concatenate([dices, believed]),
-            np.concatenate([deviations, np.full(len(running), prior.noise)]),
-        )
+        return condition(prior, centre, points, dices, deviations, running=running)
 
 
 def _cheapness(trials: Sequence[FrozenTrial], cost: str) -> np.ndarray:

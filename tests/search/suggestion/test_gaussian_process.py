@@ -46,6 +46,23 @@ def test_posterior_passes_near_what_it_has_seen_and_is_less_sure_far_away():
     assert deviation.max() < posterior.predict(np.array([[0.0, 1.0]]))[1].max() + 1e-3
 
 
+def test_running_trials_count_as_if_they_reached_what_is_expected_of_them():
+    rng = np.random.default_rng(0)
+    points, running, elsewhere = (rng.uniform(size=(count, 2)) for count in (8, 3, 20))
+    dices, noise = 0.7 + 0.1 * rng.normal(size=8), np.full(8, 0.05)
+    believed = condition(Prior(), CENTRE, points, dices, noise).mean(running)
+    found = condition(Prior(), CENTRE, points, dices, noise, running=running)
+    expected = condition(
+        Prior(),
+        CENTRE,
+        np.concatenate([points, running]),
+        np.concatenate([dices, believed]),
+        np.concatenate([noise, np.full(3, Prior().noise)]),
+    )
+    assert np.stack(found.predict(elsewhere)) == pytest.approx(np.stack(expected.predict(elsewhere)))
+    assert found.predict(elsewhere)[0] == pytest.approx(found.mean(elsewhere))
+
+
 @pytest.mark.parametrize(
     ("mean", "deviation", "expected"),
     [(0.5, 0.1, 0.1 / math.sqrt(2 * math.pi)), (0.9, 1e-6, 0.4), (0.1, 1e-6, 0.0)],
