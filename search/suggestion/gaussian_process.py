@@ -153,7 +153,7 @@ def condition(
     # it has no residual.
     whitened = solve_triangular(factor[:num_observed, :num_observed], residuals, lower=True)
     whitened = np.concatenate([whitened, np.zeros(len(running))])
-    weights = solve_triangular(factor, whitened, lower=True, trans="T")
+    weights = solve_triangular(factor, whitened, lower=True, trans=1)
     return Posterior(prior=prior, centre=centre, points=points, factor=factor, weights=weights)
 
 

@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from threadpoolctl import ThreadpoolController
 
 from data.legal import Value
 from search.record.epochs import METRIC
@@ -35,6 +36,9 @@ NUM_RANDOM = 10
 RANDOM_EVERY = 3
 """One suggestion in three is random if the sampler builds a model: rho = 1/3 in BOHB (Falkner et al. 2018,
 arXiv:1807.01774)."""
+
+LIBRARIES = ThreadpoolController()
+"""The libraries for linear algebra that the imports above have loaded."""
 
 Attributes: TypeAlias = dict[str, dict[str, Any]]
 """Optuna's system attributes of the "trial" and of the "study", which some samplers need after a restart."""
@@ -128,9 +132,11 @@ class OptunaSearcher:
         trial = self._study.ask()
         assert trial.number == number, "another process has written to the study"
         sample: Sample = {}
-        for name, axis in self._space.items():
-            if self._space.is_active(name, sample):
-                sample[name] = _suggest(trial, name, axis)
+        # Beside lanes that train, several threads wait for each other longer than they compute.
+        with LIBRARIES.limit(limits=1, user_api="blas"):
+            for name, axis in self._space.items():
+                if self._space.is_active(name, sample):
+                    sample[name] = _suggest(trial, name, axis)
         self._running[number], self._reported[number] = trial, {}
         return Suggestion(number=number, sample=sample, attrs=self._attrs(trial))
 
