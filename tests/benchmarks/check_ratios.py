@@ -42,7 +42,7 @@ LIMITS = {
     "search_over_training": 1.3,
     "waiting_share": 0.2,
     "export_difference": 1e-4,
-    "prediction_over_network": 3.0,
+    "prediction_over_network": 12.0,
 }
 
 NUM_PATIENTS = 2
