@@ -1,7 +1,6 @@
 """The script for a GPU, and the benchmarks of several workers and trials: figures, limits of time, and CPU paths."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from tests.benchmarks import lanes, scaling, side_by_side, training
 from tests.benchmarks.gpu import PARTS, Part, do_part, main
 from tests.benchmarks.throughput.processes import Failed, Worker, seconds_together, serve
 from tests.benchmarks.throughput.workload import DrawnPatient, Workload, make_workload
+from tests.support.few_packages import environment_without
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("jaxtyping", "tyro", "rich", "tifffile", "ray", "optuna", "wandb", "safetensors", "monai", "pytest")
@@ -143,20 +143,10 @@ class Ended:
 
 @pytest.mark.slow
 def test_all_parts_are_rehearsed_where_few_packages_are(tmp_path):
-    blocker = (
-        "import sys\n"
-        "class Blocked:\n"
-        f"    names = {OTHERS!r}\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in self.names:\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Blocked())\n"
-    )
-    (tmp_path / "sitecustomize.py").write_text(blocker)
     found = subprocess.run(
         [sys.executable, "tests/benchmarks/gpu.py", "--device", "cpu", "--out", str(tmp_path / "out")],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=environment_without(OTHERS, tmp_path),
         capture_output=True,
         text=True,
         check=True,

@@ -21,6 +21,7 @@ from tests.benchmarks.throughput.processes import serve
 from tests.benchmarks.throughput.rounds import Rates, Turns, run_rounds
 from tests.benchmarks.throughput.workload import DrawnPatient, Missing, Workload, make_workload
 from tests.benchmarks.training import limit_builds, ratios
+from tests.support.few_packages import environment_without
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("jaxtyping", "tyro", "rich", "tifffile", "ray", "optuna", "wandb", "safetensors", "monai")
@@ -162,21 +163,11 @@ def test_pipeline_that_needs_files_says_so():
     ],
 )
 def test_runs_with_torch_numpy_opencv_and_albumentations_alone(tmp_path, script, options):
-    blocker = (
-        "import sys\n"
-        "class Blocked:\n"
-        f"    names = {OTHERS!r}\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in self.names:\n"
-        "            raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Blocked())\n"
-    )
-    (tmp_path / "sitecustomize.py").write_text(blocker)
     sizes = ["--width", "2", "--batch-size", "4", "--batches", "1", "--rounds", "2"]
     found = subprocess.run(
         [sys.executable, f"tests/benchmarks/{script}", *options, *sizes],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=environment_without(OTHERS, tmp_path),
         capture_output=True,
         text=True,
         check=True,

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from data.atomic import write
 from model.export.parity import Parity
 from model.export.predictor import Predictor, torch_network
-from model.export.tracing import ExportError, check_exportable, dynamic_axes, trace
+from model.export.tracing import ExportError, check_samples, dynamic_axes, trace
 from model.inference.onnx_file import METADATA_KEY, settings_of
 from model.inference.runtime import onnxruntime_network
 from model.inference.volume import Network, predict_volume
@@ -70,7 +70,7 @@ def proven_onnx(
     Raises:
         ExportError: As `export_onnx`.
     """
-    check_exportable(predictor, settings, sample_volumes)
+    check_samples(sample_volumes)
     content = _content(program or trace(predictor, settings), predictor, settings)
     assert settings_of(content) == settings, "the settings survive the file"
     # MAX_DIFFERENCE is for float32, in which ONNX Runtime computes.

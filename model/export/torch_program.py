@@ -19,7 +19,7 @@ from data.atomic import write
 from model.export.onnx_export import prove
 from model.export.parity import Parity
 from model.export.predictor import Predictor
-from model.export.tracing import check_exportable, trace
+from model.export.tracing import check_samples, trace
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.volume import Network, with_regions
 from model.settings import Settings
@@ -60,7 +60,7 @@ def proven_program(
     Raises:
         ExportError: As `export_program`.
     """
-    check_exportable(predictor, settings, sample_volumes)
+    check_samples(sample_volumes)
     content = _content(program or trace(predictor, settings), settings)
     return content, prove(predictor, _network(content), settings, sample_volumes)
 

@@ -17,7 +17,12 @@ class ExportError(ValueError):
 
 
 def trace(predictor: Predictor, settings: Settings) -> ExportedProgram:
-    """Return the predictor's computation as a program that takes any number of slices, with sides that it allows."""
+    """Return the predictor's computation as a program that takes any number of slices, with sides that it allows.
+
+    Raises:
+        ExportError: The settings do not suit the network.
+    """
+    _check_settings(predictor, settings)
     model = copy.deepcopy(predictor).cpu().eval()  # the original may still be training
     model.requires_grad_(False)  # tracing it takes a fifth less time
     example = _example_inputs(model, settings)
@@ -39,12 +44,17 @@ def dynamic_axes(predictor: Predictor) -> dict[str, dict[int, Dim]]:
     return {"slices": axes, "mean": {}, "std": {}}
 
 
-def check_exportable(predictor: Predictor, settings: Settings, sample_volumes: Sequence[np.ndarray]) -> None:
-    """Check, before anything is traced, that the settings suit the network and that there are slices to compare.
+def check_samples(sample_volumes: Sequence[np.ndarray]) -> None:
+    """Check, before anything is traced, that there are slices to compare.
 
     Raises:
-        ExportError: The settings do not suit the network, or there are no slices.
+        ExportError: There are none.
     """
+    if not sum(len(volume) for volume in sample_volumes):
+        raise ExportError("sample_volumes is empty, but the proof needs at least one slice")
+
+
+def _check_settings(predictor: Predictor, settings: Settings) -> None:
     if (found := settings.num_inputs) != (expected := predictor.in_channels):
         raise ExportError(f"the settings have {found} channels, but the network has {expected}")
     if (found := len(settings.regions)) != predictor.num_regions:
@@ -55,8 +65,6 @@ def check_exportable(predictor: Predictor, settings: Settings, sample_volumes: S
     size = settings.preprocessing.size
     if size % predictor.side_multiple:
         raise ExportError(f"size is {size}, but must be divisible by {predictor.side_multiple}")
-    if not sum(len(volume) for volume in sample_volumes):
-        raise ExportError("sample_volumes is empty, but the proof needs at least one slice")
 
 
 def _example_inputs(predictor: Predictor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:

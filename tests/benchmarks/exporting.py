@@ -41,7 +41,7 @@ class Arguments:
     """Measure exports."""
 
     networks: tuple[int, ...] = (1, 5)
-    """How many networks each case has; several are exported with flips, as the finalists of a search are."""
+    """Each case has one of these numbers of networks; several have flips, as the finalists of a search do."""
 
     depth: int = 4
     """Depth of the U-Nets."""

@@ -38,7 +38,6 @@ SMALL = ("--size", "32", "--width", "2", "--batch-size", "4", "--batches", "1", 
 SMALL_SEARCH = ("--size", "64", "--trials", "2", "--epochs", "1")
 """Those of a search, whose deepest network needs 64 pixels."""
 
-
 GRACE_SECONDS = 10.0
 """For a part whose time is up to end by itself."""
 
@@ -58,7 +57,7 @@ class Part:
 
     limit_seconds: float
     packages: Sequence[str] = ()
-    """What it needs beside torch, NumPy, OpenCV and albumentations."""
+    """It needs these beside torch, NumPy, OpenCV and albumentations."""
 
     has_json: bool = True
 
@@ -138,7 +137,7 @@ def do_part(part: Part, device: str, log: Path, seconds_left: float) -> dict[str
     why = _run(command, device, log, limit)
     lines = log.read_text().splitlines()
     found = {"state": "failed" if why else "done", "why": why, "seconds": round(time.monotonic() - began, 1)}
-    # What was printed before a failure may hold results, too.
+    # A part that failed may have printed results before.
     return {**found, "result": _last_json(lines) if part.has_json else " ".join(lines[-1:])}
 
 

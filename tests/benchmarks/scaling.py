@@ -48,7 +48,6 @@ from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput.processes import Worker, seconds_together, workers  # noqa: E402
 from tests.benchmarks.throughput.workload import (  # noqa: E402
     Workload,
-    draw_patients,
     make_workload,
     read_patients,
     summarise,
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     batch_size = arguments.batch_size
     workload = make_workload(
-        read_patients(arguments.data) if arguments.data else draw_patients(),
+        read_patients(arguments.data),
         size=arguments.size,
         batch_size=2 * batch_size,
         width=arguments.width,

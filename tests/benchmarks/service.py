@@ -59,7 +59,7 @@ class Arguments:
     """Numbers of clients at once."""
 
     rounds: int = 5
-    """How often each number of clients is measured."""
+    """Each number of clients is measured this often."""
 
     requests: int = 32
     """Requests in a round, of all clients together."""

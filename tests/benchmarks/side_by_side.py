@@ -49,7 +49,6 @@ from tests.benchmarks.throughput.stacked import (  # noqa: E402
 )
 from tests.benchmarks.throughput.workload import (  # noqa: E402
     Workload,
-    draw_patients,
     make_workload,
     read_patients,
     summarise,
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Check, measure, print the rates and the gains, and exit with status 1 if the check has failed."""
     arguments = _parse(argv)
     workload = make_workload(
-        read_patients(arguments.data) if arguments.data else draw_patients(),
+        read_patients(arguments.data),
         size=arguments.size,
         batch_size=arguments.batch_size,
         width=arguments.width,

@@ -37,7 +37,6 @@ from tests.benchmarks.throughput.processes import TIMEOUT_SECONDS  # noqa: E402
 from tests.benchmarks.throughput.rounds import Build, Rates, run_rounds  # noqa: E402
 from tests.benchmarks.throughput.workload import (  # noqa: E402
     Workload,
-    draw_patients,
     make_workload,
     read_patients,
     summarise,
@@ -136,7 +135,7 @@ def limit_builds(norm: str, *, compile_modes: Sequence[str] = ()) -> dict[str, B
 
 def _workload(arguments: argparse.Namespace, size: int) -> Workload:
     return make_workload(
-        read_patients(arguments.data) if arguments.data else draw_patients(),
+        read_patients(arguments.data),
         size=size,
         batch_size=arguments.batch_size,
         width=arguments.width,

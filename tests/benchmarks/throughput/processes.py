@@ -12,7 +12,7 @@ from typing import Any
 from tests.benchmarks.throughput.workload import Missing
 
 TIMEOUT_SECONDS = 900.0
-"""How long an order may take, if nothing else is said."""
+"""An order may take this long, unless its sender says otherwise."""
 
 Prepare = Callable[[], Callable[[str], Any]]
 """Returns, in the process, what carries out an order."""

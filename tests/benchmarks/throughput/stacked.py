@@ -31,7 +31,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """What may differ between models that are trained side by side."""
+    """A model beside others, and all that may differ between them."""
 
     seed: int
     learning_rate: float = 1e-3

@@ -72,7 +72,9 @@ class DrawnPatient(Patient):
 
 
 def read_patients(data: str) -> Sequence[Patient]:
-    """Return the patients of a source of data, such as a folder."""
+    """Return the patients of a source of data, such as a folder; phantoms if it is empty."""
+    if not data:
+        return draw_patients()
     from data.source import find_source  # the readers of files need packages that drawn phantoms do not
 
     return find_source(data, phantom_root=Path(tempfile.gettempdir())).patients
