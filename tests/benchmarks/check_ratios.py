@@ -20,14 +20,13 @@ import json
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests, and so that this checkout is measured
 from data.preprocess import prepare
 from data.readers.phantom_drawing import write_phantom
 from model.inference.runtime import load_model
@@ -37,6 +36,7 @@ from search.record.experiment_record import read_experiment
 from search.record.files import BEST_FOLDER, METRICS_FILE, TABLE_FILE
 from search.record.model_metrics import read_metrics
 from search.record.trials import read_rows
+from tests.benchmarks.timing import seconds_of
 
 LIMITS = {
     "search_over_training": 1.3,
@@ -101,16 +101,10 @@ def prediction_over_network(model: Path, scratch: Path) -> float:
 
     ratios = []
     for number in range(NUM_ROUNDS + 1):  # the first warms up
-        loading, alone = _seconds(lambda: load_model(model)), _seconds(run_network)
-        whole = _seconds(lambda number=number: run_command(number))
+        loading, alone = seconds_of(lambda: load_model(model)), seconds_of(run_network)
+        whole = seconds_of(lambda number=number: run_command(number))
         ratios.append((whole - loading) / alone)
     return statistics.median(ratios[1:])
-
-
-def _seconds(do: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    do()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout is what is measured
 from data.preprocess import Preprocessing
 from model.export.onnx_export import proven_onnx
 from model.export.predictor import Predictor

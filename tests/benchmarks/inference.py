@@ -18,9 +18,9 @@ import os
 import platform
 import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ import tifffile
 import torch
 import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout is what is measured
 from data.preprocess import Preprocessing, prepare
 from data.readers.phantom_drawing import draw_patient
 from data.source import find_source
@@ -44,6 +45,7 @@ from model.scoring.evaluate import evaluate
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
 from search.record.provenance import commit
+from tests.benchmarks.timing import rounded, seconds_of
 
 REST_SECONDS = 0.2
 RUNTIMES = ("onnxruntime", "openvino")
@@ -110,9 +112,9 @@ def _speed(arguments: Arguments, folder: Path) -> dict[str, object]:
         "networks": table,
         "shipped": shipped,
         "ratio_to_bare": table[shipped]["ratio_to_bare"],
-        "speedup_over_eager": _rounded(eager / table[shipped]["slice_ms_p50"]),
-        "speedup_over_eager_end_to_end": _rounded(eager / 1000 * table[shipped]["end_to_end_slices_per_second"]),
-        "speedup_of_onnxruntime_over_eager": _rounded(eager / table["onnxruntime"]["slice_ms_p50"]),
+        "speedup_over_eager": rounded(eager / table[shipped]["slice_ms_p50"]),
+        "speedup_over_eager_end_to_end": rounded(eager / 1000 * table[shipped]["end_to_end_slices_per_second"]),
+        "speedup_of_onnxruntime_over_eager": rounded(eager / table["onnxruntime"]["slice_ms_p50"]),
         "size": arguments.size,
         "width": arguments.width,
         "depth": arguments.depth,
@@ -196,16 +198,16 @@ def _bare(network: Network, volume: np.ndarray, settings: Settings) -> list[floa
     """Return the seconds that a network takes for each slice of a volume."""
     prepared = prepare(volume, settings.preprocessing)
     batches = np.ascontiguousarray(prepared.images[:, None].transpose(0, 1, 4, 2, 3), np.float32)
-    return [_seconds(lambda batch=batch: network(batch, prepared.mean, prepared.std)) for batch in batches]
+    return [seconds_of(lambda batch=batch: network(batch, prepared.mean, prepared.std)) for batch in batches]
 
 
 def _volume(network: Network, volume: np.ndarray, settings: Settings) -> float:
-    return _seconds(lambda: to_masks(predict_volume(network, volume, settings.preprocessing, batch_size=1), settings))
+    return seconds_of(lambda: to_masks(predict_volume(network, volume, settings.preprocessing, batch_size=1), settings))
 
 
 def _command(folder: Path, runtime: str) -> tuple[float, float]:
     """Return the seconds that loading the model takes, and those that the whole command takes."""
-    load = _seconds(lambda: load_model(folder / "model.onnx", runtime=runtime))
+    load = seconds_of(lambda: load_model(folder / "model.onnx", runtime=runtime))
     shutil.rmtree(folder / "out", ignore_errors=True)  # the command skips patients that are already there
     arguments = [str(folder / "model.onnx"), str(folder / "in"), "--out", str(folder / "out"), "--runtime", runtime]
 
@@ -213,7 +215,7 @@ def _command(folder: Path, runtime: str) -> tuple[float, float]:
         assert predict(arguments) == 0
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return load, _seconds(run)
+        return load, seconds_of(run)
 
 
 def _summary(times: NetworkTimes, num_slices: int) -> dict[str, float]:
@@ -231,7 +233,7 @@ def _summary(times: NetworkTimes, num_slices: int) -> dict[str, float]:
             "ratio_to_bare": statistics.median((one.whole - one.load) / one.bare for one in rounds),
             "ratio_to_bare_with_loading": statistics.median(one.whole / one.bare for one in rounds),
         }
-    return {name: _rounded(value) for name, value in found.items()}
+    return {name: rounded(value) for name, value in found.items()}
 
 
 def _dice(model: Path, data: str) -> dict[str, float]:
@@ -247,16 +249,6 @@ def _dice(model: Path, data: str) -> dict[str, float]:
         "largest_difference_of_a_patient": round(float(np.nanmax(np.abs(one - other))), 5),
         "patients": len(patients),
     }
-
-
-def _seconds(do: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    do()
-    return time.perf_counter() - started
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def _processor() -> str:

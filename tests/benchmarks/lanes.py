@@ -1,6 +1,6 @@
 """Measure how much faster several trials train that share one device than one after the other.
 
-    python tests/benchmarks/lanes.py [--device cpu] [--size 128] [--width 16] [--lanes 1 2 4] [--rounds 5]
+    python tests/benchmarks/lanes.py [DATA] [--device cpu] [--size 128] [--width 16] [--lanes 1 2 4] [--rounds 5]
     python tests/benchmarks/lanes.py --device cuda --search
 
 Each lane is a process that trains as a search does (`model.training.train` with loading and augmentation, without
@@ -14,7 +14,6 @@ output is one JSON object.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -33,8 +32,18 @@ import torch  # noqa: E402
 from model.memory import limit_gpu_memory  # noqa: E402
 from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput.own import Program, loader_processes  # noqa: E402
+from tests.benchmarks.throughput.options import (  # noqa: E402
+    add_device,
+    add_size,
+    chosen,
+    device_name,
+    make_parser,
+    num_cpus,
+    read_workload,
+    use_device,
+)
 from tests.benchmarks.throughput.processes import Worker, seconds_together, workers  # noqa: E402
-from tests.benchmarks.throughput.workload import Workload, draw_patients, make_workload, summarise  # noqa: E402
+from tests.benchmarks.throughput.workload import Workload, summarise  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     measure = _measure_searches if arguments.search else _measure_processes
     rates = measure(arguments)
-    facts = {name: getattr(arguments, name) for name in ("size", "width", "batch_size", "rounds", "search")}
-    facts["device"] = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{_num_cores()} CPUs"
-    print(json.dumps({**gains(rates), **facts, "torch": torch.__version__, "commit": commit()}))
+    facts = chosen(arguments, ("size", "width", "batch_size", "rounds", "search"))
+    facts |= {"device": device_name(arguments.device), "torch": torch.__version__, "commit": commit()}
+    print(json.dumps({**gains(rates), **facts}))
 
 
 def gains(rates: Mapping[int, list[float]]) -> dict[str, Any]:
@@ -64,19 +73,13 @@ def prepare_lane(workload: Workload, device: str, num_lanes: int) -> Callable[[s
     if device == "cuda":
         limit_gpu_memory(1 / num_lanes)
     else:
-        torch.set_num_threads(max(1, _num_cores() // num_lanes))
+        torch.set_num_threads(max(1, num_cpus() // num_lanes))
     program = Program(workload, norm="instance", loader_processes=loader_processes(device, num_lanes=num_lanes))
     return lambda order: program.train()
 
 
 def _measure_processes(arguments: argparse.Namespace) -> dict[int, list[float]]:
-    workload = make_workload(
-        draw_patients(),
-        size=arguments.size,
-        batch_size=arguments.batch_size,
-        width=arguments.width,
-        num_batches=arguments.batches,
-    )
+    workload = read_workload(arguments, size=arguments.size)
     num_slices = workload.num_batches * workload.batch_size
     rates: dict[int, list[float]] = {count: [] for count in arguments.lanes}
     with ExitStack() as stack:
@@ -104,7 +107,7 @@ def _measure_searches(arguments: argparse.Namespace) -> dict[int, list[float]]:
     with tempfile.TemporaryDirectory(prefix="lanes_") as folder:
         for count in arguments.lanes * arguments.rounds:
             config = SearchConfig(
-                data="phantom:16",
+                data=arguments.data or "phantom:16",
                 out=Path(folder),
                 name="lanes",
                 trials=arguments.trials,
@@ -115,7 +118,7 @@ def _measure_searches(arguments: argparse.Namespace) -> dict[int, list[float]]:
                 batch_size=arguments.batch_size,
                 width=arguments.width,
                 gpus_per_worker=1 / count if arguments.device == "cuda" else 0.0,
-                cpus_per_worker=max(1, min(8, _num_cores() // count)),
+                cpus_per_worker=max(1, min(8, num_cpus() // count)),
                 max_concurrent=count,
                 tracking="off",
             )
@@ -129,29 +132,18 @@ def _measure_searches(arguments: argparse.Namespace) -> dict[int, list[float]]:
     return rates
 
 
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--size", type=int, default=128, help="side of a slice in pixels")
-    parser.add_argument("--width", type=int, default=16, help="features at full resolution")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--batches", type=int, default=8, help="batches of a round, at least; not of a search")
+    parser = make_parser(__doc__)
+    add_size(parser)
+    add_device(parser)
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 2, 4], help="trials at a time")
     parser.add_argument("--trials", type=int, default=8, help="of a search")
     parser.add_argument("--epochs", type=int, default=3, help="of a trial of a search")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--search", action="store_true", help="by whole searches instead")
     arguments = parser.parse_args(argv)
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no CUDA device")
-    if arguments.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        if max(arguments.lanes) > _num_cores():
-            parser.error(f"--lanes is {max(arguments.lanes)}, but must be at most {_num_cores()}, the cores")
+    use_device(parser, arguments.device)
+    if arguments.device == "cpu" and max(arguments.lanes) > num_cpus():
+        parser.error(f"--lanes is {max(arguments.lanes)}, but must be at most {num_cpus()}, the cores")
     return arguments
 
 

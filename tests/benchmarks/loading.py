@@ -11,6 +11,7 @@ The last line of output is one JSON object.
 
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -24,6 +25,7 @@ import torch
 import tyro
 from torch.utils.data import DataLoader, Dataset
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout is what is measured
 from data.augmentation.augment import Augment, AugmentConfig, build_augment
 from data.errors import UserError
 from data.loaders import epoch_slices

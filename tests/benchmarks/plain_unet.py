@@ -10,6 +10,7 @@ line of output is one JSON object.
 
 import json
 import os
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout is what is measured
 from data.packing.pack import pack_patients
 from data.preprocess import Preprocessing
 from data.source import find_source

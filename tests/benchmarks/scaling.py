@@ -19,7 +19,6 @@ The last line of output is one JSON object.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -45,13 +44,9 @@ from model.training.train import train  # noqa: E402
 from model.training.train_config import TrainConfig  # noqa: E402
 from model.unet import UNetConfig  # noqa: E402
 from search.record.provenance import commit  # noqa: E402
+from tests.benchmarks.throughput.options import add_size, chosen, make_parser, num_cpus, read_workload, use_device  # noqa: E402
 from tests.benchmarks.throughput.processes import Worker, seconds_together, workers  # noqa: E402
-from tests.benchmarks.throughput.workload import (  # noqa: E402
-    Workload,
-    make_workload,
-    read_patients,
-    summarise,
-)
+from tests.benchmarks.throughput.workload import Workload, summarise  # noqa: E402
 
 UNSYNCED = "_unsynced"
 """End of an order to train without exchanging gradients."""
@@ -61,18 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print the rates and the efficiencies."""
     arguments = _parse(argv)
     batch_size = arguments.batch_size
-    workload = make_workload(
-        read_patients(arguments.data),
-        size=arguments.size,
-        batch_size=2 * batch_size,
-        width=arguments.width,
-        num_batches=arguments.batches,
-    )
+    workload = read_workload(arguments, size=arguments.size, batches_of=2)
     rates = measure(workload, batch_size, rounds=arguments.rounds, augment=arguments.augment)
     facts = {
-        **{name: getattr(arguments, name) for name in ("size", "width", "batch_size", "augment", "rounds")},
+        **chosen(arguments, ("size", "width", "batch_size", "augment", "rounds")),
         "gradient_mb": _gradient_mb(workload),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": num_cpus(),
         "torch": torch.__version__,
         "commit": commit(),
     }
@@ -184,18 +173,13 @@ def _gradient_mb(workload: Workload) -> float:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", default="", help="patients, as for search.tune; none: phantoms are drawn")
-    parser.add_argument("--size", type=int, default=128, help="side of a slice in pixels")
-    parser.add_argument("--width", type=int, default=16, help="features at full resolution")
-    parser.add_argument("--batch-size", type=int, default=16, help="slices of a batch of one worker; even")
-    parser.add_argument("--batches", type=int, default=2, help="batches of an epoch of two workers, at least")
+    parser = make_parser(__doc__, batches=2)
+    add_size(parser)
     parser.add_argument("--augment", type=float, default=1.0, help="strength of augmentation; 0 for none")
-    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args(argv)
     if arguments.batch_size < 2 or arguments.batch_size % 2:
         parser.error(f"--batch-size is {arguments.batch_size}, but must be even, as two workers share it")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    use_device(parser, "cpu")
     return arguments
 
 

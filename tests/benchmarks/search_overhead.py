@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ import torch.distributed as dist
 import tyro
 from torch.multiprocessing.spawn import spawn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout is what is measured
 from data.preprocess import Preprocessing
 from model.training.train import train
 from search.cluster.capacity.lane_plan import node_resources, plan_lanes

@@ -7,6 +7,7 @@ driver's CPU time and memory are sampled once a second, and the samples give
 
     ratio_to_ideal       wall clock from the first epoch's start to the last one's end, over epochs * seconds / lanes
     ms_per_result        CPU time of the driver per epoch
+    fixed_per_result     the same in units of a fixed piece of Python (timing.py), so that machines can be compared
     growth_exponent      of the driver's CPU time in the number of trials, from a tenth of them to all; 1 is linear
     mb_per_1000_trials   growth of the driver's memory over the same span
 
@@ -37,6 +38,7 @@ from search.config import SearchConfig
 from search.record.codec import without_nan
 from search.record.provenance import commit
 from search.record.trials import TrialRow, count_states
+from tests.benchmarks.timing import fixed_python_ms, rounded
 from tests.support import closed_form_lane, fakes
 
 
@@ -146,9 +148,11 @@ def _report(
     is_long = begun.num_trials < early.num_trials < late.num_trials  # else it ended within a few samples
     growth = math.log(spent[1] / spent[0]) / math.log(late.num_trials / early.num_trials) if is_long else math.nan
     memory = (late.memory_bytes - early.memory_bytes) / (late.num_trials - early.num_trials) if is_long else math.nan
+    ms_per_result = 1000 * spent[1] / len(epochs)
     return {
         "ratio_to_ideal": round(training / ideal, 3),
-        "ms_per_result": round(1000 * spent[1] / len(epochs), 2),
+        "ms_per_result": round(ms_per_result, 2),
+        "fixed_per_result": rounded(ms_per_result / fixed_python_ms(), 3),
         "growth_exponent": round(growth, 3),
         "mb_per_1000_trials": round(memory / 1000, 2),
         "driver_mb": {str(sample.num_trials): round(sample.memory_bytes / 1e6) for sample in (begun, early, late)},

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout is what is measured
 from data.preprocess import Preprocessing
 from data.readers.images import write_image
 from data.readers.phantom_drawing import draw_patient
@@ -38,6 +39,7 @@ from model.inference.runtime import RUNTIMES, choose_runtime, load_model
 from model.settings import Settings
 from model.unet import UNet, UNetConfig
 from search.record.provenance import commit
+from tests.benchmarks.timing import rounded, seconds_of
 
 SUFFIXES = {".tif": "image/tiff", ".png": "image/png"}
 
@@ -87,8 +89,8 @@ def _measure(
     floors: dict[str, list[float]] = {"bare": [], "healthz": []}
     _load(port, bodies, 1, 8)  # the first requests compile and allocate
     for _ in range(arguments.rounds):
-        floors["bare"] += [_seconds(bare) for _ in range(10)]
-        floors["healthz"] += [_seconds(lambda: _request(port, "GET", "/healthz")) for _ in range(10)]
+        floors["bare"] += [seconds_of(bare) for _ in range(10)]
+        floors["healthz"] += [seconds_of(lambda: _request(port, "GET", "/healthz")) for _ in range(10)]
         for clients in arguments.clients:
             began = time.perf_counter()
             seconds[clients] += _load(port, bodies, clients, arguments.requests)
@@ -97,16 +99,16 @@ def _measure(
     return {
         "clients": {
             str(clients): {
-                "ms_p50": _rounded(1e3 * float(np.percentile(found, 50))),
-                "ms_p99": _rounded(1e3 * float(np.percentile(found, 99))),
-                "requests_per_second": _rounded(statistics.median(rates[clients])),
-                "share_of_bare_throughput": _rounded(statistics.median(rates[clients]) * bare_p50),
+                "ms_p50": rounded(1e3 * float(np.percentile(found, 50))),
+                "ms_p99": rounded(1e3 * float(np.percentile(found, 99))),
+                "requests_per_second": rounded(statistics.median(rates[clients])),
+                "share_of_bare_throughput": rounded(statistics.median(rates[clients]) * bare_p50),
             }
             for clients, found in seconds.items()
         },
-        "bare_ms_p50": _rounded(1e3 * bare_p50),
-        "healthz_ms_p50": _rounded(1e3 * healthz_p50),
-        "ratio_to_bare": _rounded(statistics.median(seconds[min(seconds)]) / bare_p50),
+        "bare_ms_p50": rounded(1e3 * bare_p50),
+        "healthz_ms_p50": rounded(1e3 * healthz_p50),
+        "ratio_to_bare": rounded(statistics.median(seconds[min(seconds)]) / bare_p50),
         "runtime": str(choose_runtime(_runtime(arguments))),
         "size": arguments.size,
         "width": arguments.width,
@@ -176,7 +178,7 @@ def _load(port: int, bodies: list[tuple[str, bytes]], num_clients: int, num_requ
         found = []
         for index in range(number, num_requests, num_clients):
             kind, body = bodies[index % len(bodies)]
-            found.append(_seconds(lambda kind=kind, body=body: _request(port, "POST", "/predict", kind, body)))
+            found.append(seconds_of(lambda kind=kind, body=body: _request(port, "POST", "/predict", kind, body)))
         return found
 
     with ThreadPoolExecutor(num_clients) as pool:
@@ -192,16 +194,6 @@ def _request(port: int, method: str, path: str, kind: str = "", body: bytes | No
         assert response.status == 200, content
     finally:
         connection.close()
-
-
-def _seconds(do: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    do()
-    return time.perf_counter() - began
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ then torch, NumPy, OpenCV and albumentations suffice. The last line of output is
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,14 @@ from model.device import find_device  # noqa: E402
 from model.training.train_config import TrainConfig  # noqa: E402
 from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput.own import Steps  # noqa: E402
+from tests.benchmarks.throughput.options import (  # noqa: E402
+    add_device,
+    add_size,
+    chosen,
+    make_parser,
+    read_workload,
+    use_device,
+)
 from tests.benchmarks.throughput.processes import TIMEOUT_SECONDS  # noqa: E402
 from tests.benchmarks.throughput.rounds import Build, run_rounds  # noqa: E402
 from tests.benchmarks.throughput.stacked import (  # noqa: E402
@@ -47,12 +54,7 @@ from tests.benchmarks.throughput.stacked import (  # noqa: E402
     network_of,
     resident_batches,
 )
-from tests.benchmarks.throughput.workload import (  # noqa: E402
-    Workload,
-    make_workload,
-    read_patients,
-    summarise,
-)
+from tests.benchmarks.throughput.workload import Workload, summarise  # noqa: E402
 
 CHECKED_STEPS = 5
 TOLERANCE = 1e-6
@@ -62,13 +64,7 @@ TOLERANCE = 1e-6
 def main(argv: Sequence[str] | None = None) -> None:
     """Check, measure, print the rates and the gains, and exit with status 1 if the check has failed."""
     arguments = _parse(argv)
-    workload = make_workload(
-        read_patients(arguments.data),
-        size=arguments.size,
-        batch_size=arguments.batch_size,
-        width=arguments.width,
-        num_batches=arguments.batches,
-    )
+    workload = read_workload(arguments, size=arguments.size)
     difference = largest_difference(workload, norm=arguments.norm, num_models=2)
     builds, num_models = _builds(arguments)
     rates = run_rounds(
@@ -86,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "largest_difference": difference,
         "right": difference < TOLERANCE,
         "num_batches": workload.num_batches,
-        **{name: getattr(arguments, name) for name in ("size", "width", "batch_size", "norm", "rounds")},
+        **chosen(arguments, ("size", "width", "batch_size", "norm", "rounds")),
         "precision": find_device().precision,
         "device": torch.cuda.get_device_name() if arguments.device == "cuda" else f"{torch.get_num_threads()} threads",
         "torch": torch.__version__,
@@ -167,23 +163,15 @@ def _builds(arguments: argparse.Namespace) -> tuple[dict[str, Build], dict[str, 
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", default="", help="patients, as for search.tune; none: phantoms are drawn")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--size", type=int, default=128, help="side of a slice in pixels")
-    parser.add_argument("--width", type=int, default=16, help="features at full resolution")
-    parser.add_argument("--batch-size", type=int, default=16, help="slices that each model sees in a step")
-    parser.add_argument("--batches", type=int, default=8, help="batches of a round, at least")
+    parser = make_parser(__doc__)
+    add_size(parser)
+    add_device(parser)
     parser.add_argument("--models", type=int, nargs="+", default=[1, 2, 4, 8], help="models in one program")
     parser.add_argument("--norm", choices=("instance", "group"), default="instance")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="also compile one alone, and the most models")
     parser.add_argument("--timeout-seconds", type=float, default=TIMEOUT_SECONDS, help="longest build, longest round")
     arguments = parser.parse_args(argv)
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no CUDA device")
-    if arguments.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    use_device(parser, arguments.device)
     return arguments
 
 

@@ -16,7 +16,6 @@ torch, NumPy, OpenCV and albumentations suffice. The last line of output is one 
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -33,14 +32,17 @@ import torch  # noqa: E402
 
 from search.record.provenance import commit  # noqa: E402
 from tests.benchmarks.throughput import own, peers  # noqa: E402
+from tests.benchmarks.throughput.options import (  # noqa: E402
+    add_device,
+    chosen,
+    device_name,
+    make_parser,
+    read_workload,
+    use_device,
+)
 from tests.benchmarks.throughput.processes import TIMEOUT_SECONDS  # noqa: E402
 from tests.benchmarks.throughput.rounds import Build, Rates, run_rounds  # noqa: E402
-from tests.benchmarks.throughput.workload import (  # noqa: E402
-    Workload,
-    make_workload,
-    read_patients,
-    summarise,
-)
+from tests.benchmarks.throughput.workload import Workload, summarise  # noqa: E402
 
 _TUNED = "max-autotune"
 """Beginning of the modes of torch.compile that try several kernels, and need the device for themselves meanwhile."""
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measure(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
-    workload = _workload(arguments, size)
+    workload = read_workload(arguments, size=size)
     limits = limit_builds(
         arguments.norm, compile_modes=() if arguments.no_compile else _COMPILE_MODES[arguments.device]
     )
@@ -109,13 +111,11 @@ def _facts(arguments: argparse.Namespace, workload: Workload, rates: Rates) -> d
         "gigaflops_per_slice": round(flops / 1e9, 3),
         "matmul_teraflops": round(matmul / 1e12, 3),
         "flop_utilisation": None if math.isnan(rate) else round(rate * flops / matmul, 3),
-        "device": torch.cuda.get_device_name()
-        if arguments.device == "cuda"
-        else f"{len(os.sched_getaffinity(0))} CPUs",
+        "device": device_name(arguments.device),
         "precision": device.precision,
         "data": Path(arguments.data).name or "drawn",
         "num_batches": workload.num_batches,
-        **{name: getattr(arguments, name) for name in ("width", "batch_size", "norm", "rounds", "loaders")},
+        **chosen(arguments, ("width", "batch_size", "norm", "rounds", "loaders")),
         "torch": torch.__version__,
         "commit": commit(),
     }
@@ -133,38 +133,20 @@ def limit_builds(norm: str, *, compile_modes: Sequence[str] = ()) -> dict[str, B
     }
 
 
-def _workload(arguments: argparse.Namespace, size: int) -> Workload:
-    return make_workload(
-        read_patients(arguments.data),
-        size=size,
-        batch_size=arguments.batch_size,
-        width=arguments.width,
-        num_batches=arguments.batches,
-    )
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", default="", help="patients, as for search.tune; none: phantoms are drawn")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser = make_parser(__doc__)
+    add_device(parser)
     parser.add_argument(
         "--size", type=int, nargs="+", default=[128], help="sides of slices in pixels, one after the other"
     )
-    parser.add_argument("--width", type=int, default=16, help="features at full resolution")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--batches", type=int, default=8, help="batches of a round, at least")
     parser.add_argument("--norm", choices=("instance", "batch", "group"), default="instance")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loaders", type=int, help="processes that augment for the program; none: as a search has")
     parser.add_argument("--no-compile", action="store_true", help="leave out what torch.compile makes")
     parser.add_argument("--timeout-seconds", type=float, default=TIMEOUT_SECONDS, help="longest build, longest round")
     arguments = parser.parse_args(argv)
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no CUDA device")
+    use_device(parser, arguments.device)
     if arguments.loaders is None:
         arguments.loaders = own.loader_processes(arguments.device)
-    if arguments.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     return arguments
 
 
