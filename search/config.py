@@ -148,12 +148,13 @@ class SearchConfig:
     """GPUs of a worker; 0 for none. None: one if the cluster has any."""
 
     cpus_per_worker: Annotated[int | None, Range(at_least=1)] = None
-    """CPU cores of a worker. None: with a GPU, its share of the machine's cores, up to 8. Without a GPU, all cores of
-    the machine, up to 4: trials one after another on 2 cores take hardly longer than two at a time on one core each
-    (tests/benchmarks/LOG.md), and then results do not depend on which trial ends first."""
+    """CPU cores of a worker. None: with a GPU, its share of the machine's cores, up to 8. Without a GPU, half of the
+    machine's cores, up to 4, because two trials at a time with a core each take less time than one after another with
+    both; with a budget, all cores, up to 4."""
 
     max_concurrent: Annotated[int | None, Range(at_least=1)] = None
-    """The most trials that run at a time. None: as many as the cluster has room for."""
+    """The most trials that run at a time. None: as many as the cluster has room for. With 1, results do not depend on
+    which trial ends first, and a search can be repeated exactly."""
 
     max_failures: Annotated[int, Range(at_least=0)] = 3
     """How often a trial may lose its workers and continue from its checkpoint before it is FAILED."""

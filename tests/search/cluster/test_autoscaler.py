@@ -76,7 +76,7 @@ def test_lanes_on_a_bare_head_are_planned_with_addable_machines():
     found = plan_lanes(SearchConfig(trials=100), [HEAD], coming)
     assert (found.num_lanes, found.cpus_per_worker, found.gpus_per_worker) == (8, 4, 1.0)
     idle = plan_lanes(SearchConfig(trials=100, gpus_per_worker=0), [{"CPU": 2.0}], coming)
-    assert (idle.num_lanes, idle.cpus_per_worker) == (1, 2), "what is there is used, not waited beside"
+    assert (idle.num_lanes, idle.cpus_per_worker) == (2, 1), "what is there is used, not waited beside"
 
 
 def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes():

@@ -28,7 +28,11 @@ def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> LanePlan:
 @pytest.mark.parametrize(
     ("nodes", "changes", "expected"),
     [
-        ([node(2)], {}, lanes(1, 1, 2, 0.0)),
+        ([node(2)], {}, lanes(2, 1, 1, 0.0)),
+        ([node(2)], {"max_concurrent": 1}, lanes(1, 1, 2, 0.0)),
+        ([node(2)], {"trials": 1}, lanes(1, 1, 2, 0.0)),
+        ([node(2)], {"budget": "8h"}, lanes(1, 1, 2, 0.0)),
+        ([node(4)], {}, lanes(2, 1, 2, 0.0)),
         ([node(1)], {}, lanes(1, 1, 1, 0.0)),
         ([node(2)], {"cpus_per_worker": 1}, lanes(2, 1, 1, 0.0)),
         ([node(2)], {"workers_per_trial": 2}, lanes(1, 2, 1, 0.0)),
@@ -47,12 +51,13 @@ def lanes(num_lanes: int, num_workers: int, cpus: int, gpus: float) -> LanePlan:
         ([node(2), node(2)], {"workers_per_trial": 4}, lanes(1, 4, 1, 0.0)),
         ([node(3), node(3)], {"cpus_per_worker": 2}, lanes(2, 1, 2, 0.0)),
         ([node(8), node(16, 4), node(8, 1)], {}, lanes(5, 1, 4, 1.0)),
-        ([{"memory": 1e9}, node(4)], {}, lanes(1, 1, 4, 0.0)),
+        ([{"memory": 1e9}, node(4)], {}, lanes(2, 1, 2, 0.0)),
         ([node(64)], {"max_concurrent": 3}, lanes(3, 1, 4, 0.0)),
         ([node(64)], {"trials": 2}, lanes(2, 1, 4, 0.0)),
     ],
     ids=[
-        "laptop", "one core", "laptop in halves", "a group on a laptop", "16 cores", "8 GPUs", "half GPUs",
+        "laptop", "one at a time", "one trial", "with a budget", "four cores", "one core",
+        "laptop in halves", "a group on a laptop", "16 cores", "8 GPUs", "half GPUs",
         "nothing of two GPUs' rests", "a little below thirds", "groups of quarters", "three GPUs each",
         "more shares than cores",
         "GPUs unused", "groups of 3 GPUs", "many cores a GPU", "few cores a GPU", "a group over two nodes",
