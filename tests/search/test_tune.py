@@ -20,7 +20,20 @@ from tests.support.process_tree import descendants
 # .ci/run runs a whole search before the tests: command 1 of the README.
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-TINY = ("--data", "phantom:6", "--size", "64", "--width", "4", "--trials", "4", "--max-epochs", "3")
+TINY = (
+    "--data",
+    "phantom:6",
+    "--size",
+    "64",
+    "--width",
+    "4",
+    "--trials",
+    "4",
+    "--max-epochs",
+    "3",
+    "--max-concurrent",
+    "1",
+)
 PATIENCE_SECONDS = 240
 running: list[subprocess.Popen] = []
 
