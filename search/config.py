@@ -153,8 +153,7 @@ class SearchConfig:
     both; with a budget, all cores, up to 4."""
 
     max_concurrent: Annotated[int | None, Range(at_least=1)] = None
-    """The most trials that run at a time. None: as many as the cluster has room for. With 1, results do not depend on
-    which trial ends first, and a search can be repeated exactly."""
+    """The most trials that run at a time; with 1, a search can be repeated exactly. None: all there is room for."""
 
     max_failures: Annotated[int, Range(at_least=0)] = 3
     """How often a trial may lose its workers and continue from its checkpoint before it is FAILED."""
