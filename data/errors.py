@@ -1,11 +1,15 @@
 """Errors that the user can mend, as opposed to faults of the program."""
 
+import difflib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_LISTED_PROBLEMS = 10
+
+MAX_LINE = 300
+"""The most characters of another program's message that one of ours repeats."""
 
 NUM_EXAMPLES = 3
 """Number of files that are named of all those with one cause."""
@@ -85,3 +89,16 @@ def problems_message(headline: str, problems: Sequence[str], *, num_listed: int 
     if len(problems) > num_listed:
         lines.append(f"  and {len(problems) - num_listed} more")
     return "\n".join(lines)
+
+
+def first_line(error: object) -> str:
+    """Return the first line of what an error says, cut after MAX_LINE characters."""
+    line = str(error).strip().partition("\n")[0].rstrip()
+    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean X?)", X being the known name that is most like a name; "" if none is like it."""
+    by_lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (did you mean {by_lower[close[0]]}?)" if close else ""

@@ -4,11 +4,10 @@ A new network takes three files: its own, as model/unet.py is, a row in this one
 tests/test_architecture.py. Somebody else's takes none: see `model.networks.own`.
 """
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from data.errors import UserError
+from data.errors import UserError, did_you_mean
 from model.input_view import InputView, with_view
 from model.networks.architecture import Architecture
 from model.networks.monai import MONAI_NETWORKS
@@ -64,11 +63,8 @@ def find_architecture(name: str) -> Architecture:
         return NETWORKS[name]
     if is_own(name):
         return find_own(name)
-    known = {one.lower(): one for one in NETWORKS}
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f" (did you mean {known[close[0]]}?)" if close else ""
     raise UserError(
-        f"architecture is {name!r}{hint}, but must be one of {', '.join(NETWORKS)}, "
+        f"architecture is {name!r}{did_you_mean(name, NETWORKS)}, but must be one of {', '.join(NETWORKS)}, "
         "or package.module:function for a network of your own"
     )
 

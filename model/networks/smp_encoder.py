@@ -8,7 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from data.errors import UserError
+from data.errors import UserError, first_line
 
 HUB = "imagenet"
 """The name of the weights that the package fetches from Hugging Face's hub."""
@@ -68,8 +68,8 @@ def start_encoder(encoder: nn.Module, *, name: str, depth: int, source: str) -> 
     try:
         encoder.load_state_dict(fitting)
     except (RuntimeError, KeyError) as error:
-        first_line = " ".join(str(error).split())[:200]
-        raise UserError(f"pretrained is {source!r}, but its weights are not those of {name}: {first_line}") from error
+        told = " ".join(str(error).split())[:200]
+        raise UserError(f"pretrained is {source!r}, but its weights are not those of {name}: {told}") from error
 
 
 def _from_hub(name: str, depth: int) -> Mapping[str, Tensor]:
@@ -79,10 +79,9 @@ def _from_hub(name: str, depth: int) -> Mapping[str, Tensor]:
     except KeyError as error:
         raise UserError(f"pretrained is {HUB!r}, but {name} has no such weights; name a file: {error}") from error
     except Exception as error:  # the hub's client raises its own classes, httpx's and OSErrors
-        first_line = str(error).strip().partition("\n")[0]
         raise UserError(
             f"pretrained is {HUB!r}, but the weights of {name} cannot be fetched from Hugging Face's hub "
-            f"({type(error).__name__}: {first_line}); check the network, or name a file of weights"
+            f"({type(error).__name__}: {first_line(error)}); check the network, or name a file of weights"
         ) from error
     return encoder.state_dict()
 
@@ -99,10 +98,9 @@ def _from_file(path: Path) -> dict[str, Tensor]:
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler and the readers raise many classes
-        first_line = str(error).strip().partition("\n")[0]
         raise UserError(
             f"pretrained weights {path} cannot be read: they must be safetensors, or a state_dict that torch.save "
-            f"wrote ({first_line})"
+            f"wrote ({first_line(error)})"
         ) from error
     weights = weights.get("state_dict", weights) if isinstance(weights, dict) else weights
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from data.errors import UserError
+from data.errors import UserError, first_line
 from data.packing.pack import Pack
 from model.device import find_device
 from model.memory import as_out_of_memory, limit_memory, peak_memory_mb, reset_peak_memory
@@ -48,7 +48,7 @@ def take_first_step(
 
 
 def _describe(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
+    text = first_line(error)
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 

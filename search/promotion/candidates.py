@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.errors import first_line
 from data.patient import Patient
 from model.device import find_device
 from model.export.predictor import Predictor, torch_network
@@ -108,7 +109,7 @@ def rescore(
         num_candidates = max(2, num_candidates)
     ranked = _worth_scoring(rows, objectives, dice_tolerance, num_candidates, default_trial)
     if not ranked:
-        reasons = "; ".join(sorted({(row.error or "no epoch ended").strip().split("\n")[0] for row in rows}))
+        reasons = "; ".join(sorted({first_line(row.error or "no epoch ended") for row in rows}))
         raise NothingToPromote(f"none of {len(rows)} trials left a checkpoint: {reasons or 'none was started'}")
     candidates: list[Candidate] = []
     skipped: list[str] = []

@@ -1,6 +1,5 @@
 """Make a space of what a person gives: a name, a sweep file, Optuna distributions, and changes of them."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -9,7 +8,7 @@ from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from data.errors import UserError
+from data.errors import UserError, did_you_mean
 from data.legal import Rule
 from model.networks import DEFAULT_ARCHITECTURE
 from search.space.arrange import arrange
@@ -233,8 +232,7 @@ def _read_one(name: str, reader: Reader, legal: Mapping[str, Hyperparameter]) ->
 def _hint(name: str, legal: Mapping[str, Hyperparameter]) -> str:
     if option := OPTIONS.get(name):
         return f": it is the option {option} of a search"
-    close = [OTHER_NAMES[name]] if name in OTHER_NAMES else difflib.get_close_matches(name, _names(legal), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return f" (did you mean {OTHER_NAMES[name]}?)" if name in OTHER_NAMES else did_you_mean(name, _names(legal))
 
 
 def _names(legal: Mapping[str, Hyperparameter]) -> list[str]:

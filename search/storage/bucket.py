@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pyarrow import ArrowInvalid
 from pyarrow.fs import FileSelector, FileSystem
 
-from data.errors import UserError
+from data.errors import UserError, first_line
 from search.storage.storage_path import StoragePath
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
@@ -67,7 +67,7 @@ def open_bucket(uri: str) -> StoragePath:
 def explain_bucket_error(error: Exception, uri: str) -> str:
     """Return what an error of a bucket means and what to do, with the first line of pyarrow's message in brackets."""
     words = str(error)
-    brief = _first_line(words)
+    brief = first_line(words)
     for pattern, advice in ADVICE:
         if re.search(pattern, words, re.IGNORECASE):
             return f"{advice.format(bucket=urlsplit(uri).netloc)} ({brief})"
@@ -135,9 +135,3 @@ def _s3_options() -> dict[str, str]:
 def _with_query(uri: str, options: dict[str, str]) -> str:
     separator = "&" if "?" in uri else "?"
     return f"{uri}{separator}{urlencode(options, safe=':')}" if options else uri
-
-
-def _first_line(words: str) -> str:
-    """Return the first line of a message, cut after 300 characters."""
-    line = words.split("\n")[0]
-    return line if len(line) < 300 else f"{line[:300]}..."

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from data.errors import first_line
 from search.record.files import CONFIG_FILE, LOCK_FILE, LOG_FILE, RAY_FOLDER, TABLE_FILE
 from search.storage.lease import LEASE_FILE
 from search.storage.storage_path import StoragePath
@@ -134,8 +135,8 @@ class Uploader:
     def _say_once(self, error: OSError) -> None:
         if not self._has_said:
             self._has_said = True
-            line = str(error).split("\n")[0][:300]
-            self._say(f"{self._location} does not accept what is written ({line}); it is kept here, and tried again")
+            said = f"{self._location} does not accept what is written ({first_line(error)})"
+            self._say(f"{said}; it is kept here, and tried again")
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, list[int]]]:
