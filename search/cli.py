@@ -43,6 +43,11 @@ COMMANDS = {
     "compare": Command(module="search.compare.__main__", extra="search", help="compare the results of experiments"),
     "sync": Command(module="search.sync", extra="search", help="send offline runs to Weights & Biases"),
     "fetch": Command(module="search.fetch", extra="search", help="copy an experiment from a bucket to a folder"),
+    "doctor": Command(
+        module="search.doctor.__main__",
+        extra="",
+        help="check this machine, and say what to do about what is wrong",
+    ),
     "manifest": Command(module="model.manifest", extra="", help="check the files of an exported model"),
     "predict": Command(module="model.predict.__main__", extra="infer", help="segment patients with an exported model"),
     "serve": Command(module="model.serve.__main__", extra="serve", help="serve an exported model over HTTP"),

@@ -97,6 +97,7 @@ ROOMS = (
     "search.fetch",
     "search.list",
     "search.tune",
+    "search.doctor",
     "search.cli",
 )
 """Each room imports only from the rooms before it. A module directly in data, model or search is a room of its own."""

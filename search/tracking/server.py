@@ -86,3 +86,16 @@ class Server:
             url=f"{page}/sweeps/{quote(sweep_id)}",
             group_url=f"{page}/groups/{quote(request.name)}",
         )
+
+
+def find_account() -> str:
+    """Return the account whose key W&B's server takes.
+
+    Raises:
+        RuntimeError: There is no key. (W&B raises its own errors if the server does not answer, or refuses it.)
+    """
+    import wandb
+
+    if not wandb.login(prompt=False, verify=True):
+        raise RuntimeError("there is no API key")
+    return str(wandb.Api(timeout=round(REQUEST_SECONDS)).default_entity or "an account without a name")

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Iterator, Mapping
 from math import ceil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from search.cluster.capacity.control_groups import CGROUPS, MEMBERSHIP, groups_of, read
 
 SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 """What Slurm allots to a job, in the order of precedence; not every cluster enforces it."""
-
-CGROUPS = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
@@ -17,10 +16,23 @@ def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
 
     `taskset` sets the affinity, containers and batch systems the control groups. A quota of 1.5 CPUs counts as 2.
     """
-    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    limits += map(ceil, cgroup_quotas(CGROUPS, MEMBERSHIP))
-    limits += [int(value) for value in _slurm(environment)]
-    return max(1, min(limits))
+    return max(1, min(ceil(limit) for limit in cpu_limits(environment).values()))
+
+
+def cpu_limits(
+    environment: Mapping[str, str] = os.environ, *, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP
+) -> dict[str, float]:
+    """Return how many CPUs this process may use, by what says so: its affinity, its control groups, Slurm's variable.
+
+    Args:
+        environment: The environment variables.
+        cgroups: As in `cgroup_quotas`; so is `membership`.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits: dict[str, float] = {"affinity": affinity}
+    if quotas := [*cgroup_quotas(cgroups, membership)]:
+        limits["control group"] = min(quotas)
+    return limits | {name: int(environment[name]) for name in _slurm(environment)}
 
 
 def cgroup_quotas(root: Path, membership: Path) -> Iterator[float]:
@@ -29,34 +41,17 @@ def cgroup_quotas(root: Path, membership: Path) -> Iterator[float]:
     Args:
         root: Where the file systems of control groups are mounted.
         membership: The file with the groups of this process, as /proc/self/cgroup.
-
-    Reference: https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`) and the Linux manual page cgroups(7).
     """
-    for line in _read(membership).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = root / "cpu" if controllers else root
-        group = PurePosixPath(path).relative_to("/")
-        for one in (group, *group.parents):  # a group has no more than the groups above it
-            quota, _, period = _quota(mount / one).partition(" ")
-            if quota.isdecimal() and period.strip().isdecimal() and int(period):
-                yield int(quota) / int(period)
+    for group in groups_of("cpu", root, membership):
+        quota, _, period = _quota(group).partition(" ")
+        if quota.isdecimal() and period.strip().isdecimal() and int(period):
+            yield int(quota) / int(period)
 
 
 def _quota(group: Path) -> str:
     """Return the quota and the period of a group, in microseconds; without one, text that begins with no number."""
-    return _read(group / "cpu.max") or " ".join(
-        _read(group / f"cpu.cfs_{one}_us").strip() for one in ("quota", "period")
-    )
+    return read(group / "cpu.max") or " ".join(read(group / f"cpu.cfs_{one}_us").strip() for one in ("quota", "period"))
 
 
 def _slurm(environment: Mapping[str, str]) -> list[str]:
-    return [environment[name] for name in SLURM if environment.get(name, "").isdecimal()][:1]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    return [name for name in SLURM if environment.get(name, "").isdecimal()][:1]
