@@ -41,7 +41,7 @@ def judge_cluster(facts: Mapping[str, Any]) -> Iterator[Finding]:
         remedy = "add machines (ray start --address=HEAD:6379), or wait until the autoscaler has started some"
         yield warn("cluster", f"{value}: no machine may run trials yet", remedy)
     else:
-        yield ok("cluster", f"{value}{'; ' * bool(facts['others'])}{facts['others']}")
+        yield ok("cluster", "; ".join(filter(None, [value, facts["others"]])))
     if facts["dashboard"]:
         remedy = (
             "a search works without it, but `ray job submit` and the page do not: install ray[default] on the head and "
@@ -65,6 +65,8 @@ def _remedy(error: NoAnswer) -> str:
     text = str(error).lower()
     if error.missing:
         return INSTALL
+    if error.is_user_error:
+        return "do as it says; on the head of a cluster, `ray status` shows whether it runs"
     if "version mismatch" in text or "python:" in text:
         return "install the cluster's versions of Ray and Python here, or this machine's there: they must be the same"
     if "token" in text and "ray_auth_mode" not in text:

@@ -22,6 +22,8 @@ FULL_SHARE = 0.95
 SOCKET_BYTES = 107
 """The longest path of a socket on Linux."""
 
+OWN_FOLDER = "for each search, Ray's sockets are then in a new short folder (/tmp/ray-...)"
+
 RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 """What Ray appends to the temporary folder for its longest socket."""
 
@@ -99,14 +101,15 @@ def check_temporary() -> list[Finding]:
     name, path = "temporary files", temporary_folder()
     folder, ray = look_at(path), look_at(path / "ray")
     if problem := folder.problem or ray.problem:
-        return [fail(name, f"{path}: {problem}", "set TMPDIR to a short folder of your own that you may write to")]
+        return [warn(name, f"{path}: {problem}", f"{OWN_FOLDER}; or set TMPDIR to a folder that you may write to")]
     if is_network(folder.kind):
         return [
             warn(name, folder.describe(), "Ray's sockets and logs are there: set TMPDIR to a folder on a local disk")
         ]
     if length := _too_long(path):
         value = f"{folder.describe()}; Ray's sockets there would have paths of {length} bytes"
-        return [warn(name, value, f"at most {SOCKET_BYTES} are legal: set TMPDIR to a shorter folder, such as /tmp")]
+        remedy = f"at most {SOCKET_BYTES} are legal: {OWN_FOLDER}; or set TMPDIR to a shorter one, such as /tmp"
+        return [warn(name, value, remedy)]
     if folder.free < (1 - FULL_SHARE) * folder.total:
         remedy = "Ray writes nothing to a disk that is 95 % full: make room, or set TMPDIR to a folder on another disk"
         return [warn(name, folder.describe(), remedy)]

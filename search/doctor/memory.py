@@ -5,11 +5,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Protocol
 
 from search.cluster.capacity.control_groups import CGROUPS, MEMBERSHIP, groups_of, is_container, read
 from search.doctor.finding import Finding, fail, format_bytes, ok, warn
+from search.doctor.folders import temporary_folder
 
 MEMINFO = Path("/proc/meminfo")
 SHM = Path("/dev/shm")
@@ -101,26 +103,22 @@ def check_shared_memory(
             file.flush()
     except OSError as error:
         remedy = (
-            f"Ray needs it: mount a tmpfs there that everyone may write to (mount -t tmpfs -o mode=1777 tmpfs {folder})"
+            f"Ray keeps its objects in {temporary_folder()} instead, which may be slower: mount a tmpfs there "
+            f"(mount -t tmpfs -o mode=1777 tmpfs {folder})"
         )
-        return [fail("shared memory", f"{folder} cannot be written: {error.strerror}", remedy)]
+        return [warn("shared memory", f"{folder} cannot be written: {error.strerror}", remedy)]
     value = f"{format_bytes(space.free)} free of {format_bytes(space.total)} in {folder}"
     free = memory.free if memory else 0.0
     wanted = min(STORE_SHARE * free, max(STORE_WITHOUT_SHM, 0.95 * space.free))
     if space.free >= wanted:
         return [ok("shared memory", value)]
     value += f"; Ray's object store would take {format_bytes(wanted)}"
-    return [
-        warn(
-            "shared memory",
-            value,
-            f"Ray keeps it in {tempfile.gettempdir()} instead, which is slower: {_enlarge(wanted)}",
-        )
-    ]
+    remedy = f"Ray keeps it in {temporary_folder()} instead, which may be slower: {_enlarge(wanted)}"
+    return [warn("shared memory", value, remedy)]
 
 
 def _enlarge(wanted: float) -> str:
-    size = f"{wanted * 1.1 / 1e9:.0f}g" if wanted > 1e9 else f"{wanted * 1.1 / 1e6:.0f}m"
+    size = f"{ceil(wanted * 1.1 / 2**30)}g"
     if is_container():
         return f"docker run --shm-size={size}, or in Kubernetes an emptyDir with medium: Memory at /dev/shm"
     return f"remove files there, or as root mount -o remount,size={size} /dev/shm"

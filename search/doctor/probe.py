@@ -28,7 +28,7 @@ answers.close()
 os._exit(0)  # packages have crashed while they were unloaded
 """
 
-MAX_TEXT = 300
+MAX_TEXT = 500
 """The most characters of an error that are shown."""
 
 

@@ -62,11 +62,11 @@ def test_long_temporary_folder_is_too_long_for_sockets(tmp_path, monkeypatch):
     assert "at most 107" in found.remedy
 
 
-def test_folder_of_rays_of_somebody_else_is_a_failure(tmp_path, monkeypatch):
+def test_folder_for_ray_that_cannot_be_written_is_yellow(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     (tmp_path / "ray").write_text("")  # not a folder
     [found] = check_temporary()
-    assert found.level is Level.FAIL
+    assert found.level is Level.WARN
     assert f"{tmp_path / 'ray'} cannot be written" in found.value
 
 
