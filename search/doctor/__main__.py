@@ -47,12 +47,14 @@ def _main(argv: list[str]) -> int:
         print(f"fail  {', '.join(missing)} cannot be imported by {sys.executable}\n      -> {INSTALL}")
         return 1
     from data.arguments import parse_arguments
+    from search.cluster.signals import sigterm_as_interrupt
 
     arguments = parse_arguments(Arguments, argv, prog="python -m search.doctor")
     request = Request(
         is_quick=arguments.quick, is_online=arguments.online, out=arguments.out, environment=dict(os.environ)
     )
-    found = _collect(request) if arguments.json else _show(request)
+    with sigterm_as_interrupt():  # so that the tiny search ends too
+        found = _collect(request) if arguments.json else _show(request)
     return int(any(finding.level is Level.FAIL for findings in found.values() for finding in findings))
 
 

@@ -65,14 +65,12 @@ def _remedy(error: NoAnswer) -> str:
     text = str(error).lower()
     if error.missing:
         return INSTALL
-    if error.is_user_error:
-        return "do as it says; on the head of a cluster, `ray status` shows whether it runs"
     if "version mismatch" in text or "python:" in text:
         return "install the cluster's versions of Ray and Python here, or this machine's there: they must be the same"
-    if "token" in text and "ray_auth_mode" not in text:
+    if "requires a token;" in text or ("token" in text and "ray_auth_mode" not in text):
         return "give the cluster's token: RAY_AUTH_MODE=token and its file by RAY_AUTH_TOKEN_PATH"
     return (
-        f"set {ADDRESS} to the cluster's address (on the head, `ray status` shows whether it runs), or unset it to "
+        f"set {ADDRESS} to the address of a cluster that runs (on its head, `ray status` says so), or unset it to "
         "search on this machine alone"
     )
 

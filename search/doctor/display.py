@@ -23,15 +23,10 @@ def print_section(title: str, console: Console) -> None:
 
 def print_finding(finding: Finding, console: Console) -> None:
     """Print a finding in a line, and its remedy below it."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=LEVEL_WIDTH, no_wrap=True)
-    table.add_column(width=NAME_WIDTH, overflow="fold")
-    table.add_column(overflow="fold")
     style = STYLES[finding.level]
-    table.add_row(Text(finding.level, style=style), Text(printable(finding.name)), Text(_line(finding.value)))
+    _print_row(Text(finding.level, style=style), Text(printable(finding.name)), Text(_line(finding.value)), console)
     if finding.remedy:
-        table.add_row("", "", Text(f"-> {_line(finding.remedy)}", style=style))
-    console.print(table)
+        _print_row(Text(), Text(), Text(f"-> {_line(finding.remedy)}", style=style), console)
 
 
 def print_summary(findings: Sequence[Finding], console: Console) -> None:
@@ -68,6 +63,15 @@ def to_json(sections: Mapping[str, Sequence[Finding]]) -> str:
         ],
     }
     return json.dumps(content, indent=2)
+
+
+def _print_row(level: Text, name: Text, text: Text, console: Console) -> None:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=LEVEL_WIDTH, no_wrap=True)
+    table.add_column(width=NAME_WIDTH, overflow="fold")
+    table.add_column(overflow="fold")
+    table.add_row(level, name, text)
+    console.print(table)
 
 
 def _line(text: str) -> str:

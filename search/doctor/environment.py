@@ -60,12 +60,13 @@ def _judge(name: str, environment: Mapping[str, str]) -> Finding:
         return ok(name, f"{value} (without effect: --tracking decides)")
     if name == "OMP_NUM_THREADS":
         return ok(name, f"{value} (trials use the CPUs that they book)")
-    if name.lower() in ("http_proxy", "all_proxy") and environment[name] and not _spares_this_machine(environment):
-        remedy = "parts of Ray talk to each other over HTTP: set no_proxy=localhost,127.0.0.1 (and a cluster's hosts)"
+    if name.lower() in ("http_proxy", "all_proxy") and environment.get("RAY_ADDRESS") and not _spares(environment):
+        remedy = "parts of a cluster talk over HTTP: set no_proxy to localhost,127.0.0.1 and the cluster's hosts"
         return warn(name, value, remedy)
     return ok(name, value)
 
 
-def _spares_this_machine(environment: Mapping[str, str]) -> bool:
+def _spares(environment: Mapping[str, str]) -> bool:
+    """Return whether this machine is asked directly, not through a proxy."""
     spared = {host.strip() for name in ("no_proxy", "NO_PROXY") for host in environment.get(name, "").split(",")}
     return "*" in spared or {"localhost", "127.0.0.1"} <= spared

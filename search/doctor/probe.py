@@ -35,13 +35,10 @@ MAX_TEXT = 500
 class NoAnswer(Exception):
     """A function did not answer; the message says why, in a line."""
 
-    def __init__(self, text: str, *, missing: str = "", is_user_error: bool = False) -> None:
+    def __init__(self, text: str, *, missing: str = "") -> None:
         super().__init__(text)
         self.missing = missing
         """The package that is not installed, where that is the cause."""
-
-        self.is_user_error = is_user_error
-        """Whether the message already says what to do, as that of a UserError does."""
 
 
 def ask(module: str, function: str, *arguments: Any, seconds: float) -> Any:
@@ -88,7 +85,7 @@ def _read(answer: bytes, complaints: bytes, status: int) -> Any:
     if "value" in found:
         return found["value"]
     if found["kind"] == "UserError":
-        raise NoAnswer(in_a_line(found["text"]), is_user_error=True)
+        raise NoAnswer(in_a_line(found["text"]))
     missing = (found["missing"] or "").partition(".")[0] if found["kind"] == "ModuleNotFoundError" else ""
     text = f"{missing} is not installed" if missing else f"{found['kind']}: {found['text']}"
     raise NoAnswer(in_a_line(text), missing=missing)

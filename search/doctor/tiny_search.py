@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def check_tiny_search(out: str, environment: Mapping[str, str] = os.environ) -> 
         environment: The environment variables of the search.
     """
     name, shared = "search", bool(environment.get("RAY_ADDRESS"))
+    is_new = shared and not os.path.exists(out)
     if shared and "://" in out:
         return [ok(name, "not run: it would leave files in the bucket")]
     try:
@@ -49,26 +50,23 @@ def check_tiny_search(out: str, environment: Mapping[str, str] = os.environ) -> 
         folder = Path(tempfile.mkdtemp(prefix="tumour-search-doctor-", dir=out if shared else None))
     except OSError as error:
         return [fail(name, f"it has no folder to write to: {error}", "mend the folders above first")]
-    return [run_search(folder, environment)]
+    try:
+        return [run_search(folder, environment)]
+    finally:
+        if is_new:
+            with suppress(OSError):  # what a search that failed has left there
+                Path(out).rmdir()
 
 
 def run_search(folder: Path, environment: Mapping[str, str], *options: str, seconds: float = SEARCH_SECONDS) -> Finding:
     """Run a search in an empty folder, which is removed if the search ends well, and return how it ended."""
-    begun = time.monotonic()
-    with (folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search.tune", *OPTIONS, "--out", str(folder.absolute()), *options],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={
-                **environment,
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")])),
-            },
-            cwd=folder,
-            start_new_session=True,
-        )
-        status = _wait(process, seconds)
+    begun, is_over = time.monotonic(), False
+    try:
+        status = _search(folder, environment, options, seconds)
+        is_over = True
+    finally:
+        if not is_over:  # Ctrl-C
+            shutil.rmtree(folder, ignore_errors=True)
     took = time.monotonic() - begun
     if status == 0:
         shutil.rmtree(folder, ignore_errors=True)
@@ -87,6 +85,24 @@ def explain(folder: Path) -> str:
     for text in sorted((folder / NAME / "errors").glob("*.txt")):
         return " ".join(text.read_text(errors="replace").split("\n")[:NUM_LINES])
     return " ".join(lines[-NUM_LINES:]) or "it printed nothing"
+
+
+def _search(folder: Path, environment: Mapping[str, str], options: Sequence[str], seconds: float) -> int | None:
+    """Run the search, and return its exit status, or None if it takes too long."""
+    with (folder / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "search.tune", *OPTIONS, "--out", str(folder.absolute()), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={
+                **environment,
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")])),
+            },
+            cwd=folder,
+            start_new_session=True,
+        )
+        return _wait(process, seconds)
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> int | None:

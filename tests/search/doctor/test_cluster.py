@@ -36,6 +36,7 @@ def test_other_jobs_are_named():
         (NoAnswer("ray is not installed", missing="ray"), "pip install"),
         (NoAnswer("RuntimeError: Version mismatch: The cluster was started with Ray: 2.59.0"), "must be the same"),
         (NoAnswer("AuthenticationError: no token"), "RAY_AUTH_MODE=token"),
+        (NoAnswer("the Ray cluster there requires a token; set RAY_AUTH_MODE"), "RAY_AUTH_MODE=token"),
         (NoAnswer("RAY_ADDRESS is '10.0.0.7:1', but no cluster answers there"), "unset it"),
     ],
 )

@@ -61,10 +61,11 @@ def test_other_variables_are_left_out():
     assert found.value == "none that matters is set"
 
 
-def test_proxy_must_spare_this_machine():
-    proxy = {"http_proxy": "http://proxy:3128"}
-    [found] = check_variables(proxy)
+def test_proxy_must_spare_a_cluster():
+    proxy = {"http_proxy": "http://proxy:3128", "RAY_ADDRESS": "10.0.0.7:6379"}
+    assert check_variables({"http_proxy": "http://proxy:3128"})[0].level is Level.OK
+    found = check_variables(proxy)[1]
     assert found.level is Level.WARN
-    assert "no_proxy=localhost,127.0.0.1" in found.remedy
+    assert "no_proxy to localhost,127.0.0.1" in found.remedy
     for spared in ("localhost, 127.0.0.1,.example.com", "*"):
         assert {one.level for one in check_variables({**proxy, "NO_PROXY": spared})} == {Level.OK}
