@@ -83,7 +83,9 @@ def _show(request: Request) -> dict[str, list[Finding]]:
                 for finding in run(check, request):
                     print_finding(finding, console)
                     found[title].append(finding)
-    print_summary([finding for findings in found.values() for finding in findings], console)
+    print_summary(
+        [finding for findings in found.values() for finding in findings], console, is_proven=not request.is_quick
+    )
     return found
 
 

@@ -29,8 +29,13 @@ def print_finding(finding: Finding, console: Console) -> None:
         _print_row(Text(), Text(), Text(f"-> {_line(finding.remedy)}", style=style), console)
 
 
-def print_summary(findings: Sequence[Finding], console: Console) -> None:
-    """Print what all findings together mean."""
+def print_summary(findings: Sequence[Finding], console: Console, *, is_proven: bool) -> None:
+    """Print what all findings together mean.
+
+    Args:
+        is_proven: Whether a search was run.
+    """
+    works = "a search works here" if is_proven else "nothing that was looked at keeps a search from working"
     red = [finding.name for finding in findings if finding.level is Level.FAIL]
     yellow = [finding.name for finding in findings if finding.level is Level.WARN]
     console.print()
@@ -38,10 +43,10 @@ def print_summary(findings: Sequence[Finding], console: Console) -> None:
         text = f"A search would fail here, because of {_count(red, 'red line')}: {', '.join(red)}."
         console.print(Text(text, style=STYLES[Level.FAIL]))
     elif yellow:
-        text = f"A search works here. {_count(yellow, 'yellow line')} could be better: {', '.join(yellow)}."
+        text = f"{works.capitalize()}. {_count(yellow, 'yellow line')} could be better: {', '.join(yellow)}."
         console.print(Text(text, style=STYLES[Level.WARN]))
     else:
-        console.print(Text("All is well: a search works here.", style=STYLES[Level.OK]))
+        console.print(Text(f"All is well: {works}.", style=STYLES[Level.OK]))
 
 
 def to_json(sections: Mapping[str, Sequence[Finding]]) -> str:

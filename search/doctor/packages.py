@@ -19,6 +19,8 @@ INSTALL = (
     "in which that was done"
 )
 
+REINSTALL = f"{sys.executable} -m pip install --force-reinstall --no-deps"
+
 LOAD_SECONDS = 180.0
 """How long the packages of a search may take to load: seconds, or minutes from a network folder on a busy machine."""
 
@@ -105,12 +107,8 @@ def check_loading() -> list[Finding]:
     try:
         seconds = ask(__name__, "load_search", seconds=LOAD_SECONDS)
     except NoAnswer as error:
-        remedy = (
-            INSTALL
-            if error.missing
-            else f"a package is broken: install it again, or all of them in a new environment ({INSTALL})"
-        )
-        return [fail(name, str(error), remedy)]
+        broken = f"the package that the line names is broken; install it again: {REINSTALL} PACKAGE"
+        return [fail(name, str(error), INSTALL if error.missing else broken)]
     return [ok(name, f"the search and its packages load in {seconds:.0f} s")]
 
 

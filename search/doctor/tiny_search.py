@@ -60,13 +60,12 @@ def check_tiny_search(out: str, environment: Mapping[str, str] = os.environ) -> 
 
 def run_search(folder: Path, environment: Mapping[str, str], *options: str, seconds: float = SEARCH_SECONDS) -> Finding:
     """Run a search in an empty folder, which is removed if the search ends well, and return how it ended."""
-    begun, is_over = time.monotonic(), False
+    begun = time.monotonic()
     try:
         status = _search(folder, environment, options, seconds)
-        is_over = True
-    finally:
-        if not is_over:  # Ctrl-C
-            shutil.rmtree(folder, ignore_errors=True)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     took = time.monotonic() - begun
     if status == 0:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from functools import cache
 
 from search.doctor.finding import Finding, fail, format_bytes, ok, warn
 from search.doctor.nvidia import Nvidia, find_nvidia
-from search.doctor.packages import INSTALL
+from search.doctor.packages import INSTALL, REINSTALL, installed_version
 from search.doctor.probe import NoAnswer, ask
 
 TORCH_SECONDS = 120.0
@@ -60,7 +60,11 @@ def check_training(environment: Mapping[str, str] = os.environ) -> list[Finding]
     try:
         facts = ask_torch()
     except NoAnswer as error:
-        remedy = INSTALL if error.missing else f"torch must be loaded to train: install it again ({INSTALL})"
+        remedy = (
+            INSTALL
+            if error.missing
+            else f"it is broken; install it again: {REINSTALL} torch=={installed_version('torch')}"
+        )
         return [fail("torch", str(error), remedy), *_driver(nvidia)]
     return [*_torch(facts), *_driver(nvidia), *judge_gpus(facts, nvidia, environment)]
 
@@ -127,7 +131,7 @@ def judge_gpus(facts: TorchFacts, nvidia: Nvidia, environment: Mapping[str, str]
             ok(VISIBLE, f"{visible!r}: torch sees {len(facts.gpus)} of {max(nvidia.count, len(facts.gpus))} GPUs")
         )
     device = "the GPU" if facts.device == "cuda" else "the processor"
-    found.append(ok("training uses", f"{device}, in {facts.precision} and {facts.layout}"))
+    found.append(ok("training uses", f"{device}, in {facts.precision}, with images in memory as {facts.layout}"))
     return found
 
 

@@ -13,7 +13,7 @@ def environment_without(packages: Sequence[str], folder: Path) -> dict[str, str]
         f"    names = {packages!r}\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] in self.names:\n"
-        "            raise ModuleNotFoundError(name)\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Blocked())\n"
     )
     (folder / "sitecustomize.py").write_text(blocker)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,12 @@ def test_control_characters_are_not_printed():
     ],
 )
 def test_summary_says_what_it_means(findings, words):
-    assert words in shown(print_summary, findings)
+    assert words in shown(partial(print_summary, is_proven=True), findings)
+
+
+def test_summary_of_a_quick_look_promises_less():
+    text = shown(partial(print_summary, is_proven=False), [ok("a", "1")], width=100)
+    assert text.strip() == "All is well: nothing that was looked at keeps a search from working."
 
 
 def test_json_has_each_finding_and_the_worst_level():

@@ -1,6 +1,9 @@
 """Weights & Biases: where the key is, without the key, and whether the server answers."""
 
+import os
 import socket
+
+import pytest
 
 from search.doctor.finding import Level
 from search.doctor.tracking import check_tracking, find_host, find_key
@@ -59,3 +62,10 @@ def test_server_that_does_not_answer_is_yellow_because_tracking_is_offline(tmp_p
     assert found.level is Level.WARN
     assert "refused" in found.value
     assert "--tracking offline" in found.remedy
+
+
+@pytest.mark.slow  # it loads W&B
+def test_server_that_takes_the_key_names_the_account(server):
+    found = findings(os.environ, is_online=True)
+    assert found["connection"].value == "the server answers"
+    assert (found["login"].level, found["login"].value.startswith("as ")) == (Level.OK, True), found["login"].value

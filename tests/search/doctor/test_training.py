@@ -28,12 +28,12 @@ def test_gpu_that_works_is_used():
     gpu, uses = judge_gpus(WORKS, ONE, {})
     assert gpu.level is Level.OK
     assert gpu.value == "NVIDIA H200, 149.0 GB free of 150.0 GB, compute capability 9.0"
-    assert uses.value == "the GPU, in bf16 and channels_last"
+    assert uses.value == "the GPU, in bf16, with images in memory as channels_last"
 
 
 def test_machine_without_a_gpu_is_well():
     gpu, uses = judge_gpus(CPU, Nvidia(count=0), {})
-    assert (gpu.level, uses.value) == (Level.OK, "the processor, in float32 and channels_last")
+    assert (gpu.level, uses.value) == (Level.OK, "the processor, in float32, with images in memory as channels_last")
 
 
 @pytest.mark.parametrize(
