@@ -17,7 +17,8 @@ MEMINFO = Path("/proc/meminfo")
 SHM = Path("/dev/shm")
 
 LEAST, COMFORTABLE = 1.5e9, 4e9
-"""Free memory without which a search fails, and with which a small one is at ease."""
+"""Free memory without which a search fails, and with which a small one is at ease. In a control group, the tiny search
+has taken 1.1 GB at its peak, with the files that it had read."""
 
 RAY_SHARE = 0.95
 """Ray ends workers when more than this share of the memory is in use (RAY_memory_usage_threshold)."""
