@@ -1,6 +1,7 @@
 """`python -m search.fetch NAME --out s3://bucket/prefix --to runs`: copy an experiment from a bucket or a folder."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def fetch(out: Path, name: str, to: Path, *, checkpoints: bool) -> str:
         found = list_files(source, left_out=(RAY_FOLDER, LOCK_FILE, LEASE_FILE))
         if CONFIG_FILE not in found:
             where = format_out(out)
-            raise UserError(f"there is no experiment {name!r} in {where}: python -m search.list shows those there")
+            listing = shlex.join(["python", "-m", "search.list", "--out", where])
+            raise UserError(f"there is no experiment {name!r} in {where}: {listing} shows those there")
         _check_target(source, folder)
         if checkpoints:
             found |= _checkpoints(source)

@@ -13,7 +13,7 @@ from search.record.files import BEST_FOLDER, METRICS_FILE, REPORT_FILE, STUDY_FI
 from search.record.model_metrics import ModelMetrics, read_metrics
 from search.record.trials import TrialRow, read_rows
 from search.storage.download import sync_down
-from search.storage.working_folder import parse_folder
+from search.storage.working_folder import format_command, parse_folder
 
 if TYPE_CHECKING:
     import optuna
@@ -123,8 +123,8 @@ def _best(folder: Path, rows: Sequence[TrialRow], metrics: ModelMetrics) -> Best
         if row.id == metrics.trial:
             return Best(trial=row, metrics=metrics, folder=folder / BEST_FOLDER)
     raise UserError(
-        f"{folder / TABLE_FILE} lacks trial {metrics.trial}, which was promoted: python -m search.tune --resume "
-        f"{folder.name} writes it anew; if this folder is a copy, copy that file again"
+        f"{folder / TABLE_FILE} lacks trial {metrics.trial}, which was promoted: "
+        f"{format_command('search.tune', folder)} writes it anew; if this folder is a copy, copy that file again"
     )
 
 

@@ -69,7 +69,7 @@ def write_card(
     return template.render(
         experiment=experiment,
         config=config,
-        folder=f"{format_out(config.out)}/{config.name}/best",
+        folder=shlex.quote(f"{format_out(config.out)}/{config.name}/best"),
         data=experiment.data,
         metrics=metrics,
         network=_describe_network(metrics),

@@ -39,7 +39,7 @@ def print_summary(folder: Path, rows: list[TrialRow], metrics: ModelMetrics, con
         *([f"Errors      {folder / errors.FOLDER}"] if any(row.state == State.FAILED for row in rows) else []),
         *(f"W&B         {line}" for line in where_runs_are(folder)),
         *_bucket(folder),
-        f"Use it      python -m model.predict {best} PATIENT_FOLDER --out masks",
+        f"Use it      python -m model.predict {shlex.quote(str(best))} PATIENT_FOLDER --out masks",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

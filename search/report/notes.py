@@ -3,6 +3,7 @@
 from search.coordination.trial_progress import Phase
 from search.record.trials import INTERRUPTED
 from search.report.snapshot import Snapshot, phase_of
+from search.storage.working_folder import format_command
 
 
 def notes_for_reader(snapshot: Snapshot, note: str | None) -> list[str]:
@@ -28,8 +29,8 @@ def notes_for_reader(snapshot: Snapshot, note: str | None) -> list[str]:
 
 
 def _state_of_the_search(snapshot: Snapshot, *, has_note: bool) -> list[str]:
-    name, rows = snapshot.folder.name, snapshot.rows
-    notes = []
+    rows, notes = snapshot.rows, []
+    promotion = format_command("search.promote", snapshot.folder)
     if snapshot.is_running:
         notes.append(
             "A search or a promotion is running. This page shows what the folder contained when it was written."
@@ -37,14 +38,13 @@ def _state_of_the_search(snapshot: Snapshot, *, has_note: bool) -> list[str]:
     elif snapshot.metrics is None and not has_note:
         has_score = any(row.best_epoch for row in rows)
         notes.append(
-            f"No model was promoted yet. To promote the best trial: python -m search.promote {name}"
+            f"No model was promoted yet. To promote the best trial: {promotion}"
             if has_score
             else "No model was promoted, because no trial has a score."
         )
     if not snapshot.is_running and any(row.error == INTERRUPTED or phase_of(row) == Phase.INTERRUPTED for row in rows):
-        notes.append(f"The search was interrupted. To resume it: python -m search.tune --resume {name}")
+        resumption = format_command("search.tune", snapshot.folder)
+        notes.append(f"The search was interrupted. To resume it: {resumption}")
     if snapshot.was_resumed_after_promotion:
-        notes.append(
-            f"The search was resumed after this model was promoted. To promote again: python -m search.promote {name}"
-        )
+        notes.append(f"The search was resumed after this model was promoted. To promote again: {promotion}")
     return notes

@@ -7,6 +7,7 @@ and `storage_path_of` finds the bucket.
 
 import hashlib
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,9 @@ from data.errors import UserError
 from data.packing.cache import default_folder
 from search.storage.bucket import check_uri, open_bucket
 from search.storage.storage_path import StoragePath, local_path
+
+DEFAULT_OUT = Path("runs")
+"""The default of `--out`."""
 
 URI_FILE = "bucket.txt"
 """A file beside the working folders of a bucket's experiments that holds the bucket's URI."""
@@ -64,6 +68,17 @@ def display_folder(folder: Path) -> str:
     """Return where an experiment is, for people: its folder, or its URI in the bucket without options."""
     uri = bucket_uri(folder.parent)
     return f"{uri.partition('?')[0]}/{folder.name}" if uri else str(folder)
+
+
+def format_command(module: str, folder: Path, *options: str) -> str:
+    """Return a command for an experiment, quoted for a shell; `search.tune` resumes it.
+
+    Args:
+        folder: The experiment's folder. `--out` names the folder above, unless that is the default of `--out` here.
+    """
+    name = ["--resume", folder.name] if module == "search.tune" else [folder.name]
+    out = [] if folder.parent.resolve() == DEFAULT_OUT.resolve() else ["--out", format_out(folder.parent)]
+    return shlex.join(["python", "-m", module, *name, *options, *out])
 
 
 Out = Annotated[

@@ -3,10 +3,9 @@
 The search tells the user once, and the promotion after it does not wait for the server again.
 """
 
-import shlex
 from pathlib import Path
 
-from search.storage.working_folder import format_out
+from search.storage.working_folder import format_command
 
 OUTAGE_FILE = "wandb-outage.txt"
 
@@ -35,5 +34,4 @@ def forget_outage(folder: Path) -> None:
 
 def how_to_send(folder: Path) -> str:
     """Return how offline runs reach a server later."""
-    out = "" if folder.parent == Path("runs").resolve() else f" --out {shlex.quote(format_out(folder.parent))}"
-    return f"to send its runs later: python -m search.sync {folder.name}{out}"
+    return f"to send its runs later: {format_command('search.sync', folder)}"

@@ -1,11 +1,12 @@
 """What `--out` means: a folder, or a bucket with a working folder in the user's cache."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from data.errors import UserError
-from search.storage.working_folder import bucket_uri, format_out, parse_out, storage_path_of
+from search.storage.working_folder import bucket_uri, format_command, format_out, parse_out, storage_path_of
 from tests.support.s3_server import location
 
 
@@ -47,3 +48,15 @@ def test_storage_path_of_an_experiment_is_in_its_bucket(bucket):
     assert storage_path_of(out).path == location(bucket).path
     assert storage_path_of(out / "mine").path == f"{location(bucket).path}/mine"
     assert not storage_path_of(Path("runs") / "mine").is_bucket
+
+
+def test_format_command_can_be_pasted_whatever_the_folders_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "\u00fcber mein 'Ordner'; $HOME"
+    resumption = format_command("search.tune", out / "lgg", "--data", "NEWPATH")
+    printed = subprocess.run(["sh", "-c", f"printf '%s\\n' {resumption}"], capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines() == [
+        *("python", "-m", "search.tune", "--resume", "lgg", "--data", "NEWPATH", "--out", str(out))
+    ]
+    assert format_command("search.promote", tmp_path / "runs" / "lgg") == "python -m search.promote lgg"
+    assert format_command("search.promote", Path("runs/lgg")) == "python -m search.promote lgg"
