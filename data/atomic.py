@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from data.errors import naming
+
 
 def write(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Write the bytes to the file so that a reader never sees half of them.
@@ -17,7 +19,7 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with naming(path), partial.open("wb") as file:
             file.write(content)
             if sync:
                 file.flush()

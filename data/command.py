@@ -1,6 +1,5 @@
 """Run a command of the program: choose its exit status, and print what the user should read when it fails."""
 
-import errno
 import os
 import platform
 import sys
@@ -11,17 +10,14 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from data.errors import UserError
-from data.printable import printable
+from data.errors import UserError, explain_disk_error, is_disk_error
+from data.printable import never_fail_to_print, printable
 
 FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130
 """Exit statuses. 0 is success, and a command also returns 1 if it found nothing to do."""
 
 DEBUG = "--debug"
 """Option of every command that prints the traceback of an error on the screen too."""
-
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-"""Errors of a disk that is full or not writable: the user can mend them, wherever they are raised."""
 
 PACKAGES = ("tumour-search", "numpy", "torch", "ray", "optuna", "wandb", "onnxruntime")
 """Packages whose versions are in the report of a fault, if they are installed."""
@@ -42,6 +38,7 @@ def run_command(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG in arguments
+    never_fail_to_print()
     try:
         return command([argument for argument in arguments if argument != DEBUG])
     except UserError as error:
@@ -50,17 +47,18 @@ def run_command(
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        if error.errno in DISK_ERRORS:
-            return _fail(error, USER_ERROR, debug=debug)
+        if is_disk_error(error):
+            explained = f"{explain_disk_error(error)}, and run the command again"
+            return _fail(error, USER_ERROR, debug=debug, message=explained)
         return _report_fault(error, arguments, debug=debug)
     except Exception as error:
         return _report_fault(error, arguments, debug=debug)
 
 
-def _fail(error: Exception, status: int, *, debug: bool) -> int:
+def _fail(error: Exception, status: int, *, debug: bool, message: str = "") -> int:
     if debug:
         traceback.print_exception(error)
-    print(f"error: {printable(str(error))}", file=sys.stderr)
+    print(f"error: {printable(message or str(error))}", file=sys.stderr)
     return status
 
 

@@ -4,20 +4,23 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from data.errors import BadFiles, DataError, Problem
+from data.errors import BadFiles, DataError, MissingSource, Problem
 from data.packing.cache import cached_pack, default_folder
 from data.packing.copies import alike_patients
 from data.packing.pack import Pack, pack_patients
 from data.patient import Patient
 from data.printable import some
-from data.source import find_source
+from data.source import Source, find_source
 from data.splitting.split import SIDES, Member, Split
 from search.config import SearchConfig
+from search.storage.working_folder import format_command
 
 SKIPPING = "repair them, move them away, or give --skip-bad-files"
+RESTORING = "repair them, or restore those with which the search began"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +64,10 @@ def read_cohort(config: SearchConfig, *, recorded: Split | None = None) -> Cohor
         DataError: The folder or a file in it cannot be used; a side would have no patients or no tumour, or nobody to
             train on one of the regions; or the patients are not those of the recorded split.
     """
-    # All bad files are collected before any is reported.
-    found = find_source(config.data, reading=replace(config.reading, skip_bad_files=True), phantom_root=config.out)
+    found = _find(config) if recorded is None else _find_again(config)
     for warning in found.warnings:
         print(f"note: {warning}", file=sys.stderr)
-    pack, patients, skipped = _read(found.patients, config, found.skipped)
+    pack, patients, skipped = _read(found, config, remedy=SKIPPING if recorded is None else RESTORING)
     for note in pack.notes:
         print(f"note: {note}", file=sys.stderr)
     if recorded is None:
@@ -93,6 +95,31 @@ def read_cohort(config: SearchConfig, *, recorded: Split | None = None) -> Cohor
     )
 
 
+def _find(config: SearchConfig) -> Source:
+    # All bad files are collected before any is reported.
+    return find_source(config.data, reading=replace(config.reading, skip_bad_files=True), phantom_root=config.out)
+
+
+def _find_again(config: SearchConfig) -> Source:
+    """Return the source of a search that goes on, whose patients may be elsewhere by now.
+
+    Raises:
+        DataError: They are not where the search found them.
+    """
+    module = "search.tune" if config.resume else "search.promote"
+    command = format_command(module, config.folder, "--data", "NEWPATH")
+    remedy = f"if they have moved, say where they are: {command}"
+    try:
+        return _find(config)
+    except MissingSource as error:
+        place = Path(config.data).expanduser().absolute()
+        raise MissingSource(f"the patients of {config.name} are not at {place} any more; {remedy}") from error
+    except BadFiles:
+        raise
+    except DataError as error:
+        raise DataError(f"{str(error).rstrip('.')}; {config.name} began with the patients there: {remedy}") from error
+
+
 def _check_tumour(pack: Pack, side: str) -> None:
     """Check that something can be learned and compared: a tumour, and each of several regions.
 
@@ -118,15 +145,13 @@ def _check_tumour(pack: Pack, side: str) -> None:
         print(f"note: {what}, so that its Dice there is 0 or unknown", file=sys.stderr)
 
 
-def _read(
-    patients: tuple[Patient, ...], config: SearchConfig, skipped: tuple[Problem, ...]
-) -> tuple[Pack, tuple[Patient, ...], tuple[Problem, ...]]:
+def _read(found: Source, config: SearchConfig, *, remedy: str) -> tuple[Pack, tuple[Patient, ...], tuple[Problem, ...]]:
     """Return the pack, the patients in it, and the files that were left out.
 
     Raises:
         BadFiles: There are bad files and the config does not let them be left out, or nothing is left without them.
     """
-    pack = None
+    pack, patients, skipped = None, found.patients, found.skipped
     while pack is None and patients:
         try:
             pack = _pack(patients, config)
@@ -135,7 +160,7 @@ def _read(
             bad = {problem.path for problem in error.problems}
             patients = tuple(rest for patient in patients if (rest := patient.without(bad)))
     if pack is None or (skipped and not config.reading.skip_bad_files):
-        remedies = "without them, no patient is left; repair them" if pack is None else SKIPPING
+        remedies = "without them, no patient is left; repair them" if pack is None else remedy
         headline = f"{len(skipped)} file(s) cannot be used; {remedies}:"
         raise BadFiles(headline, skipped, num_listed=len(skipped))
     return pack, patients, skipped

@@ -247,7 +247,7 @@ def _describe(
     write_metrics(folder / METRICS_FILE, metrics)
     names = [path.name for path in folder.iterdir()]
     card = write_card(experiment, config, metrics, rows, winner.row, settings=settings, files=names)
-    write(folder / "card.md", card.encode())
+    write(folder / "card.md", card.encode(errors="replace"))  # names of files need not be valid text
     write_manifest(folder, _provenance(experiment, config, winner, metrics))
 
 

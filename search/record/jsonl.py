@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from data.errors import UserError
+from data.errors import UserError, naming
 from search.record.codec import JsonObject
 
 T = TypeVar("T")
@@ -18,8 +18,11 @@ def append_line(path: Path, value: JsonObject, *, durable: bool = False) -> None
     Args:
         durable: Whether to wait until the disk has it. Otherwise the line survives a kill of this process, but not a
             crash of the machine.
+
+    Raises:
+        OSError: The disk is full, or the folder is gone. What was written of the line is no line yet.
     """
-    with path.open("ab+") as file:
+    with naming(path), path.open("ab+") as file:
         _cut_torn_line(file)
         file.write((json.dumps(value) + "\n").encode())
         if durable:

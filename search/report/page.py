@@ -72,7 +72,8 @@ def write_report(folder: Path, *, note: str | None = None, is_running: bool = Fa
         UserError: It is not an experiment of this version, or one of its files is damaged.
     """
     path = folder / REPORT_FILE
-    write(path, make_page(read_snapshot(folder, is_running=is_running), note=note).encode())
+    html = make_page(read_snapshot(folder, is_running=is_running), note=note)
+    write(path, html.encode(errors="replace"))  # names of files need not be valid text
     return path
 
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
+from data.errors import naming
+
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60.0
@@ -61,10 +63,11 @@ class StoragePath:
     @contextmanager
     def open_to_write(self) -> Iterator[Any]:
         """Yield a file to write. In a bucket it appears when it is closed."""
-        if not self.is_bucket:  # a bucket has no folders
-            self.filesystem.create_dir(str(PurePosixPath(self.path).parent))
-        with self.filesystem.open_output_stream(self.path) as file:
-            yield file
+        with naming(self.path):
+            if not self.is_bucket:  # a bucket has no folders
+                self.filesystem.create_dir(str(PurePosixPath(self.path).parent))
+            with self.filesystem.open_output_stream(self.path) as file:
+                yield file
 
     def write_bytes(self, content: bytes) -> None:
         """Write a file."""
@@ -110,7 +113,8 @@ class StoragePath:
     def make_folder(self) -> None:
         """Make a folder, which in a bucket is an empty object."""
         # In a bucket, recursive=True would write an object for every folder above it, too.
-        self.filesystem.create_dir(self.path, recursive=not self.is_bucket)
+        with naming(self.path):
+            self.filesystem.create_dir(self.path, recursive=not self.is_bucket)
 
     def remove_folder(self) -> None:
         """Remove a folder and its content, if it exists."""

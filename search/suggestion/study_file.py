@@ -8,7 +8,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from data.errors import UserError
+from data.errors import UserError, naming
+from search.storage.working_folder import format_command
 
 
 def read_study(file: Path) -> optuna.Study:
@@ -26,9 +27,8 @@ def read_study(file: Path) -> optuna.Study:
         storage = JournalStorage(_ReadOnlyFile(str(file)))
         [study] = storage.get_all_studies()  # by its place, because a person may have renamed the folder
     except (ValueError, KeyError) as error:
-        raise UserError(
-            f"{file} is damaged ({type(error).__name__}: {error}): python -m search.tune --resume writes it anew"
-        ) from error
+        command = format_command("search.tune", file.parent)
+        raise UserError(f"{file} is damaged ({type(error).__name__}: {error}): {command} writes it anew") from error
     return optuna.load_study(study_name=study.study_name, storage=storage)
 
 
@@ -45,7 +45,7 @@ class StudyFile(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add operations, one on each line."""
         lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
-        with self._path.open("a") as file:
+        with naming(self._path), self._path.open("a") as file:
             file.write("".join(lines))
 
 

@@ -1,6 +1,9 @@
 """How a command ends: a mistake of the user is one line, a fault of the program keeps its traceback."""
 
 import errno
+import io
+import re
+import sys
 import tempfile
 
 import pytest
@@ -31,10 +34,41 @@ def test_run_command_prints_a_user_error_as_one_line(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_run_command_reports_a_full_disk_with_the_file_and_the_space_that_is_left(capsys, tmp_path):
+    file = tmp_path / "missing" / "table.jsonl"
+    assert run_command(raising(OSError(errno.ENOSPC, "No space left on device", str(file))), []) == 2
+    said = capsys.readouterr().err
+    space = r"the disk has no room for it \([0-9.]+ MB of [0-9]+ MB are free\)"
+    assert re.fullmatch(
+        rf"error: {file} could not be written: {space}; make room there, and run the command again\n", said
+    )
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_run_command_reports_a_read_only_disk_as_a_mistake(number, capsys):
     assert run_command(raising(OSError(number, "no", "/there")), []) == 2
-    assert capsys.readouterr().err == f"error: [Errno {number}] no: '/there'\n"
+    remedy = "check that you may read and write there, and run the command again"
+    assert capsys.readouterr().err == f"error: /there could not be opened or written (no); {remedy}\n"
+
+
+def test_run_command_reports_a_folder_that_was_removed_as_a_mistake(capsys, tmp_path):
+    gone = tmp_path / "gone" / "events.jsonl"
+    assert run_command(lambda _: len(gone.read_text()), []) == 2
+    assert f"{gone} could not be opened or written (No such file or directory); check that" in capsys.readouterr().err
+
+
+def test_run_command_reports_a_missing_file_of_its_own_as_a_fault(tmp_path):
+    assert run_command(lambda _: len((tmp_path / "mine").read_text()), []) == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_run_command_prints_names_that_the_terminal_cannot_show(encoding, monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert run_command(lambda _: print("p\u0142aty", "caf\udce9") or 0, []) == 0
+    screen.flush()
+    name = "p\u0142aty" if encoding == "utf-8" else "p\\u0142aty"
+    assert screen.buffer.getvalue().decode(encoding) == name + " caf\\udce9\n"
 
 
 @pytest.mark.parametrize("fault", [ValueError("too few values"), OSError(errno.EBADF, "bad"), KeyError("x")])

@@ -1,6 +1,8 @@
 """Lines of JSON: nothing lost but a line that was being written, and that without a trace."""
 
 import json
+import resource
+import signal
 
 import pytest
 
@@ -102,3 +104,30 @@ def test_read_lines_name_a_line_that_is_json_and_no_object(path, line):
         file.write(f"{line}\n")
     with pytest.raises(UserError, match=rf"^{path}, line 2, is not a JSON object$"):
         read_lines(path)
+
+
+def test_append_line_names_the_file_that_a_full_disk_does_not_take(path):
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*lines.jsonl'"):
+        append_line(path, VALUES[0])
+
+
+def test_half_a_line_of_a_full_disk_is_gone_after_the_next_line(path):
+    lines = write(path, VALUES[:1])
+    append_within(path, VALUES[1], num_bytes=len(lines) + 20)
+    assert path.stat().st_size == len(lines) + 20
+    assert read_lines(path) == VALUES[:1]
+    append_line(path, VALUES[2])
+    assert read_lines(path) == [VALUES[0], VALUES[2]]
+
+
+def append_within(path, value, *, num_bytes):
+    """Append a line in a process whose files may have no more than so many bytes; the rest of the line is refused."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            append_line(path, value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
