@@ -27,6 +27,7 @@ from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.console import say
 from search.experiment import check_fingerprint, config_record, exclusive_writer, recorded_config
+from search.planning.deadline import Deadline
 from search.promotion.best_folder import BEST_FOLDER, default_settings, write_best_folder
 from search.promotion.candidates import Candidate, NothingToPromote, rescore
 from search.promotion.final_scores import SplitPatients
@@ -91,13 +92,13 @@ def promote(
     rows: list[TrialRow],
     console: Console,
     *,
-    last_start: float | None = None,
+    last_start: Deadline | None = None,
     on_promoted: Callable[[ModelMetrics], None] = lambda _: None,
 ) -> int:
     """Promote the best of the rows into `best/`, write the report, and return the exit status.
 
     Args:
-        last_start: No final training but the first begins after this time, as of time.time().
+        last_start: No final training but the first begins after this moment.
         on_promoted: Called when the model is in `best/`, before the report is written.
 
     The status is 0, or 1 if there is nothing to promote. SIGTERM ends a promotion at once only if it trains something,
@@ -114,7 +115,7 @@ def _promote(
     cohort: Cohort,
     rows: list[TrialRow],
     console: Console,
-    last_start: float | None,
+    last_start: Deadline | None,
     on_promoted: Callable[[ModelMetrics], None],
 ) -> int:
     settings = default_settings(config, cohort)
@@ -197,7 +198,7 @@ def _candidates(
     return candidates
 
 
-def _train_final(winner: Candidate, retrainer: Retrainer, last_start: float | None) -> FinalNetworks:
+def _train_final(winner: Candidate, retrainer: Retrainer, last_start: Deadline | None) -> FinalNetworks:
     """Train the winner's configuration again, and print a note for each network that is left out."""
     count = retrainer.config.promotion.final_seeds
     say(f"Training {winner.row.id} again on all training and validation patients, with {count} seed(s).")

@@ -13,6 +13,7 @@ from search.config import SearchConfig
 from search.console import say
 from search.planning.budget import Budget, parse_budget
 from search.planning.costs import IN_EPOCHS, Costs
+from search.planning.deadline import Deadline
 from search.planning.estimates import find_costs, measured_in_trials
 from search.planning.measuring import measure_epoch
 from search.planning.plan import FEWEST_PATIENTS, Fixed, least_epochs, plan
@@ -22,6 +23,7 @@ from search.record.experiment_record import ExperimentRecord, Spent, write_exper
 from search.record.files import LOG_FILE
 from search.record.model_metrics import ModelMetrics
 from search.record.trials import TrialRow, best_first
+from search.storage.working_folder import format_command
 
 PLANNED = ("trials", "max_epochs", "grace_period", "reduction_factor", "final_seeds")
 """The options that follow from a budget where they are not given."""
@@ -52,7 +54,8 @@ class BudgetKeeper:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the search began, without the time between an interruption and its resume."""
+        """Seconds since the search began, without the time between an interruption and its resume, and without the time
+        that this machine slept, as the monotonic clock has it."""
         return time.monotonic() - self._began
 
     def resume(self, config: SearchConfig) -> None:
@@ -116,14 +119,15 @@ class BudgetKeeper:
         least = _least_epochs(config, cohort)
         found = _final_trainings(wanted, config.max_epochs, least, costs, left, most)
         if found.final_seeds != wanted.final_seeds:
+            command = format_command("search.promote", config.folder, "--final-seeds", "N")
             say(
                 f"The budget of {config.budget} is now enough for {found.final_seeds} final seed(s) instead of "
-                f"{wanted.final_seeds}; python -m search.promote {config.name} --final-seeds N trains N."
+                f"{wanted.final_seeds}; {command} trains N."
             )
         return replace(config, promotion=found)
 
-    def last_start(self, config: SearchConfig, cohort: Cohort, rows: Sequence[TrialRow]) -> float | None:
-        """Return the time, as of time.time(), until which a final training can begin and end within the budget.
+    def last_start(self, config: SearchConfig, cohort: Cohort, rows: Sequence[TrialRow]) -> Deadline | None:
+        """Return the moment until which a final training can begin and end within the budget.
 
         It is None without a budget of time or without final seeds.
         """
@@ -134,7 +138,8 @@ class BudgetKeeper:
         if seconds is None:
             return None
         costs, epochs = self._costs(config, cohort, trained), wanted.final_epochs or config.max_epochs
-        return time.time() + seconds - self.seconds - costs.seconds_from_last_start(wanted.final_seeds, epochs)
+        final_seconds = costs.seconds_from_last_start(wanted.final_seeds, epochs)
+        return Deadline.after(seconds - self.seconds - final_seconds)
 
     def record(self, config: SearchConfig, experiment: ExperimentRecord, metrics: ModelMetrics) -> None:
         """Write into config.json what the search has spent, at the end of its promotion."""

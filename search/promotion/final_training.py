@@ -5,6 +5,7 @@ from pathlib import Path
 
 from model.segmentation_network import SegmentationNetwork
 from search.config import SearchConfig
+from search.planning.deadline import Deadline
 from search.promotion.candidates import Candidate
 from search.promotion.ranking import is_worse
 from search.promotion.retraining import NO_TIME_LEFT, Retrainer, Retraining
@@ -24,7 +25,7 @@ class FinalNetworks:
     record: FinalTraining
 
 
-def train_with_seeds(winner: Candidate, retrainer: Retrainer, last_start: float | None = None) -> FinalNetworks:
+def train_with_seeds(winner: Candidate, retrainer: Retrainer, last_start: Deadline | None = None) -> FinalNetworks:
     """Train the winner's configuration on all training and validation patients, and return the networks.
 
     A network is left out if its training failed, or if it is worse on the validation patients, on which it was trained,
@@ -32,7 +33,7 @@ def train_with_seeds(winner: Candidate, retrainer: Retrainer, last_start: float 
     not better with a network that was trained on fewer patients (tests/benchmarks/LOG.md).
 
     Args:
-        last_start: No training but the first begins after this time, as of time.time(), so that a budget is kept on
+        last_start: No training but the first begins after this moment, so that a budget is kept on
             machines that have become slower; None: all are trained.
     """
     wanted = _final_trainings(winner, retrainer.config, last_start)
@@ -56,7 +57,7 @@ def train_with_seeds(winner: Candidate, retrainer: Retrainer, last_start: float 
     )
 
 
-def _final_trainings(winner: Candidate, config: SearchConfig, last_start: float | None) -> list[Retraining]:
+def _final_trainings(winner: Candidate, config: SearchConfig, last_start: Deadline | None) -> list[Retraining]:
     epochs = config.promotion.final_epochs or config.max_epochs
     length = "" if epochs == config.max_epochs else f"-{epochs}epochs"
     return [

@@ -1,6 +1,5 @@
 """Trainings after the search: a trial's configuration again, on other patients or with another seed."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,6 +18,7 @@ from model.training.train_config import TrainConfig
 from search.cluster.task_runner import TaskRunner
 from search.cohort import Cohort
 from search.config import SearchConfig
+from search.planning.deadline import Deadline
 from search.promotion.candidates import Candidate, score_checkpoint
 from search.record.trials import TrialRow
 from search.space.configs import own_networks, to_configs
@@ -45,8 +45,8 @@ class Retraining:
     held_out: tuple[str, ...] = ()
     """Ids of the patients that it does not see."""
 
-    last_start: float | None = None
-    """It does not begin after this time, as of time.time(); None: it begins whenever a machine is free."""
+    last_start: Deadline | None = None
+    """It does not begin after this moment; None: it begins whenever a machine is free."""
 
     def file(self, config: SearchConfig) -> Path:
         """Return the path of its checkpoint."""
@@ -118,10 +118,10 @@ def _train_to_file(
     pack: Pack,
     held_out: Sequence[str],
     file: Path,
-    last_start: float | None,
+    last_start: Deadline | None,
 ) -> str | None:
     """Train, and write the checkpoint of the last epoch; return why there is none, or None."""
-    if last_start is not None and time.time() > last_start:
+    if last_start is not None and last_start.has_passed:
         return NO_TIME_LEFT
     torch.set_num_threads(num_threads)
     seen = pack.select(name for name in pack.patient_ids if name not in held_out) if held_out else pack

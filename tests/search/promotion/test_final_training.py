@@ -1,6 +1,5 @@
 """The winning configuration, trained again on all patients but the test patients."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from model.scoring.scores import PatientScore
 from model.training.checkpoint import load_checkpoint
 from model.training.train import train
+from search.planning.deadline import Deadline
 from search.promotion import retraining
 from search.promotion.candidates import Candidate
 from search.promotion.final_training import train_with_seeds
@@ -92,12 +92,12 @@ def test_network_that_is_worse_than_the_winner_is_left_out(config, cohort, retra
 
 def test_final_training_does_not_begin_when_its_time_is_over(config, cohort, retrainer_of, tmp_path):
     config = replace(config, out=tmp_path, promotion=Promotion(final_seeds=3))
-    final = train_with_seeds(winner_with(0.0, cohort), retrainer_of(config), last_start=time.time() - 1)
+    final = train_with_seeds(winner_with(0.0, cohort), retrainer_of(config), last_start=Deadline.after(-1))
     late = ("t001-trainval-seed2", "t001-trainval-seed3")
     assert (final.record.networks, final.record.not_begun) == (("t001-trainval-seed1",), late)
     assert final.record.left_out == tuple(f"{name} is left out: the budget had no time left for it" for name in late)
     assert final.record.sentence.startswith("The model is one network with the winning configuration")
-    later = train_with_seeds(winner_with(0.0, cohort), retrainer_of(config), last_start=time.time() + 600)
+    later = train_with_seeds(winner_with(0.0, cohort), retrainer_of(config), last_start=Deadline.after(600))
     assert (len(later.record.networks), later.record.not_begun) == (3, ())
 
 
