@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data.errors import UserError
+from data.errors import UserError, explain_disk_error, is_disk_error
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions
 from data.splitting.options import SplitOptions
@@ -28,7 +28,7 @@ from search.record.experiment_record import (
 from search.record.files import CONFIG_FILE
 from search.record.provenance import provenance
 from search.space.space import Space, describe
-from search.storage.working_folder import format_out
+from search.storage.working_folder import format_command, format_out
 from search.storage.writer import check_bucket_writable, exclusive_writer
 
 CHANGEABLE = (
@@ -96,6 +96,22 @@ def open_experiment(
         config.folder.mkdir(parents=True)
     with exclusive_writer(config.folder):
         yield resume_experiment(config, cohort) if config.resume else create_experiment(config, cohort, lanes, known)
+
+
+@contextmanager
+def resumable_disk_errors(folder: Path) -> Iterator[None]:
+    """Say how to go on with the experiment in a folder after a file cannot be written in the block.
+
+    Raises:
+        UserError: The disk is full or read-only, or the folder was removed.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        command = format_command("search.tune", folder)
+        raise UserError(f"{explain_disk_error(error)}. To continue the search then: {command}") from error
 
 
 def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: WarmStart) -> ExperimentRecord:

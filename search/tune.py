@@ -27,6 +27,7 @@ from search.experiment import (
     exclusive_writer,
     open_experiment,
     recorded_config,
+    resumable_disk_errors,
 )
 from search.planning.budgeted_search import PLANNED, BudgetKeeper
 from search.planning.preflight import check_networks
@@ -40,7 +41,7 @@ from search.space.configs import check_effect
 from search.space.named import SPACES
 from search.space.sweep_file import read_sweep
 from search.storage.download import sync_down
-from search.storage.working_folder import parse_folder
+from search.storage.working_folder import format_command, parse_folder
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
@@ -80,9 +81,9 @@ def run(config: SearchConfig) -> Result:
         print_plan(config, cohort, lanes, console, others=others, logs=logs, memory=str(fit or ""))
         if config.dry_run:
             return Result(folder=config.folder)
-        with open_experiment(config, cohort, lanes, known) as experiment:
+        with resumable_disk_errors(config.folder), open_experiment(config, cohort, lanes, known) as experiment:
             rows = run_trials(keeper.with_time_left(config), lanes, cohort.train_pack, cohort.val_pack, logs=logs)
-    with exclusive_writer(config.folder):
+    with resumable_disk_errors(config.folder), exclusive_writer(config.folder):
         is_interrupted = any(row.error == INTERRUPTED for row in rows)
         config = _without_training(config) if is_interrupted else keeper.with_final_seeds(config, cohort, rows)
         record, last_start = partial(keeper.record, config, experiment), keeper.last_start(config, cohort, rows)
@@ -162,7 +163,7 @@ def _without_training(config: SearchConfig) -> SearchConfig:
     if not wanted.trains:
         return config
     print(
-        f"note: the final seeds and folds are left out; python -m search.promote {config.name} trains them",
+        f"note: the final seeds and folds are left out; {format_command('search.promote', config.folder)} trains them",
         file=sys.stderr,
     )
     return replace(config, promotion=replace(wanted, final_seeds=0, folds=0))

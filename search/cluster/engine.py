@@ -1,5 +1,6 @@
 """Run a search on Ray Tune, with lanes that stay warm and a coordinator that decides what they train."""
 
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,13 @@ from ray import tune
 
 from data.packing.pack import Pack
 from search import warm_start
-from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher, leg_config
+from search.cluster.adapter import LegScheduler, LegSearcher, leg_config
 from search.cluster.capacity.lane_capacity import open_lane_capacity
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.capacity.node_usage import avoid_spot_selector
 from search.cluster.group.lane import Lane
 from search.cluster.group.worker_group import GroupConfig
+from search.cluster.lane_watch import LaneWatch
 from search.cluster.stop_request import StopRequest, stop_on_signals
 from search.config import SearchConfig
 from search.console import say
@@ -55,6 +57,9 @@ def run_trials(
 
     Args:
         logs: The folder of Ray's log files, from which the end of a lost worker's log is kept.
+
+    Raises:
+        OSError: A file of the experiment cannot be written. The search has ended, and can be resumed.
     """
     shared = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
     tracker = open_tracker(config)
@@ -83,8 +88,7 @@ def run_search(
         tracker: Sends the trials to W&B or TensorBoard, and is closed at the end; None: they are not tracked.
     """
     tracker = tracker or NoTracker()
-    folder, clock = config.folder.resolve(), Clock()
-    remover = FolderRemover()
+    folder, clock, remover = config.folder.resolve(), Clock(), FolderRemover()
     checkpoints = Checkpoints(storage_path_of(folder) / RAY_FOLDER, remove=remover.remove)
     scheduler = SCHEDULERS[config.scheduler].make(config.scheduler_request())
     screen = _open_screen(config, scheduler, clock, num_lanes=num_lanes, lanes=lanes)
@@ -95,14 +99,15 @@ def run_search(
     searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=config.checkpoints_gb, capacity=capacity, stop=stop)
     watch = LaneWatch(screen, checkpoints, folder, searcher.has_room, stop.keep)
     if not coordinator.is_finished:
-        legs = LegScheduler(coordinator, clock, partial(keep_slices, folder))
+        legs = LegScheduler(coordinator, clock, partial(keep_slices, folder), stop)
         tune_config = _tune_config(searcher, legs, max_legs=config.trials if capacity else num_lanes)
         with screen.watched(), stop_on_signals(stop):
-            tune.Tuner(trainable, tune_config=tune_config, run_config=_run_config(folder, watch, stop)).fit()
-    coordinator.stop(stop.reason)
+            stop.guard(tune.Tuner(trainable, tune_config=tune_config, run_config=_run_config(folder, watch, stop)).fit)
+    stop.guard(lambda: coordinator.stop(stop.reason))
     tracker.close()
     watch.say_outage()
     remover.end()
+    stop.raise_failure()
     _say_what_is_unfinished(coordinator, screen, stop, name=config.name)
     return read_rows(folder / TABLE_FILE)
 
@@ -140,6 +145,8 @@ def _tune_config(searcher: LegSearcher, scheduler: LegScheduler, *, max_legs: in
 
 
 def _run_config(folder: Path, watch: LaneWatch, stop: StopRequest) -> tune.RunConfig:
+    # Where a full disk does not take Tune's own state, from which nothing is resumed, Tune would print a traceback.
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     return tune.RunConfig(
         name=RAY_FOLDER,
         storage_path=str(folder),

@@ -4,12 +4,14 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
 from ray import tune
 
+from data.errors import is_disk_error
 from search.cluster.signals import handlers
 from search.console import say
 from search.record.trials import INTERRUPTED, TIME_SPENT
@@ -22,9 +24,14 @@ LEAST_WAIT_SECONDS = 60.0
 STOP_SECONDS = 8.0
 """How long Tune may take to stop its lanes after Ctrl-C."""
 
+CANNOT_WRITE = "a file could not be written"
+
+T = TypeVar("T")
+
 
 class StopRequest(tune.Stopper):
-    """Tells Tune to end the whole search after Ctrl-C or SIGTERM, or when the time budget is spent.
+    """Tells Tune to end the whole search after Ctrl-C or SIGTERM, when the time budget is spent, or when a file of the
+    experiment cannot be written.
 
     The budget waits for a first checkpoint, since a search without one has nothing to show; but only as long again, or
     a minute if that is longer.
@@ -35,6 +42,8 @@ class StopRequest(tune.Stopper):
         self._deadline = time.monotonic() + seconds
         self._last_deadline = self._deadline + (0.0 if has_checkpoint else max(seconds, LEAST_WAIT_SECONDS))
         self._interrupted = False  # a plain bool, because Tune pickles its stoppers
+        self.failure: OSError | None = None
+        """Why a file of the experiment could not be written; None as long as all could."""
 
     def __call__(self, trial_id: str, result: Mapping[str, object]) -> bool:
         return False
@@ -47,6 +56,8 @@ class StopRequest(tune.Stopper):
         """Why the search ends early; None if it does not."""
         if self._interrupted:
             return INTERRUPTED
+        if self.failure:
+            return CANNOT_WRITE
         return TIME_SPENT if time.monotonic() > self._last_deadline else None
 
     def keep(self) -> None:
@@ -55,6 +66,29 @@ class StopRequest(tune.Stopper):
 
     def interrupt(self) -> None:
         self._interrupted = True
+
+    def raise_failure(self) -> None:
+        """Raise the error with which a file could not be written, if there is one."""
+        if self.failure:
+            raise self.failure
+
+    def guard(self, action: Callable[[], T]) -> T | None:
+        """Return the result of an action that writes files; None, and the search ends, if one cannot be written.
+
+        Otherwise Tune would blame a trial. After that no action is done, since a log must have no gap.
+        """
+        if self.failure:
+            return None
+        try:
+            return action()
+        except OSError as error:
+            if self.failure is None and not is_disk_error(error):
+                raise
+            self.failure = self.failure or error.with_traceback(None)
+        except Exception:
+            if self.failure is None:  # otherwise it follows from the failure
+                raise
+        return None
 
 
 @contextmanager

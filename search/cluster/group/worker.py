@@ -70,7 +70,7 @@ def serve_trials(config: dict[str, WorkerConfig]) -> None:
                 pass
             case SaveState():
                 assert state is not None
-                channel.send(write_with_retries(request.file, partial(_write, state)))
+                channel.send(_save(state, request.file))
             case TellNode():
                 channel.send(ray.get_runtime_context().get_node_id())
             case PredictSlices():
@@ -85,6 +85,14 @@ def _open_channel(worker: WorkerConfig) -> Channel:
     if isinstance(worker.address, LocalChannel):
         return worker.address
     return worker.address.connect(get_context().get_world_rank())
+
+
+def _save(state: TrainState, file: StoragePath) -> bool | OSError:
+    """Return whether the state was written; the error, where a disk does not take it, so that the group stays warm."""
+    try:
+        return write_with_retries(file, partial(_write, state))
+    except OSError as error:
+        return error
 
 
 def _write(state: TrainState, file: StoragePath) -> None:

@@ -40,6 +40,9 @@ START_TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 1.0
 """How often a waiting lane checks whether its run is still alive, and whether it must leave its node."""
 
+STOPPED_SECONDS = 10.0
+"""If a wait of POLL_SECONDS took longer than this, the lane and its workers were stopped, or their machine slept."""
+
 AGREEMENT_SECONDS = 10.0
 """How long the other ranks have to report a failure too, after one has, before the group counts as lost."""
 
@@ -136,9 +139,13 @@ class WorkerGroup:
 
         Raises:
             WorkerGroupLost: A worker died, or did not answer in time.
+            OSError: A disk does not take the file.
         """
         self._channels[0].send(SaveState(file=file))
-        return self._receive(0, time.monotonic() + timeout_seconds)
+        reply = self._receive(0, time.monotonic() + timeout_seconds)
+        if isinstance(reply, OSError):
+            raise reply
+        return reply
 
     def slices(self, *, timeout_seconds: float) -> PredictedSlices | None:
         """Return a few validation slices with the prediction of rank 0's network; None if that failed.
@@ -207,10 +214,14 @@ class WorkerGroup:
     def _receive(self, rank: int, deadline: float, while_waiting: Callable[[], None] = lambda: None) -> Any:
         name = f"worker {rank} of {len(self._channels)}"
         try:
+            looked = time.monotonic()
             while not self._channels[rank].poll(POLL_SECONDS):
                 if not self._run.is_alive():
                     raise WorkerGroupLost(f"{name} ended: {self._error}") from self._error
-                if time.monotonic() > deadline:
+                now = time.monotonic()
+                deadline += now - looked if now - looked > STOPPED_SECONDS else 0.0
+                looked = now
+                if now > deadline:
                     raise WorkerGroupLost(f"{name} did not answer in time")
                 while_waiting()
             return self._channels[rank].recv()

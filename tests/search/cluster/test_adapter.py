@@ -13,10 +13,12 @@ import pytest
 from ray.exceptions import RayTaskError
 from ray.tune.search import Searcher
 
-from search.cluster import adapter
-from search.cluster.adapter import LaneWatch, LegScheduler, LegSearcher
+from search.cluster import lane_watch
+from search.cluster.adapter import LegScheduler, LegSearcher
 from search.cluster.capacity.draining import Preempted
 from search.cluster.group.messages import LEG, LaneReport, LegConfig
+from search.cluster.lane_watch import LaneWatch
+from search.cluster.stop_request import StopRequest
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.coordination.coordinator import Coordinator
 from search.coordination.recorder import Recorder
@@ -107,16 +109,30 @@ def test_legs_wait_for_room_and_interrupted_trials_are_counted(tmp_path):
 
 
 def test_a_search_that_waits_for_room_ends_when_it_is_asked_to(tmp_path):
-    stop = SimpleNamespace(reason=None)
+    stop = StopRequest(None)
     searcher = make_searcher(tmp_path, capacity=FakeCapacity(0), stop=stop)
     assert searcher.suggest("a") is None
-    stop.reason = "time is up"
+    stop.interrupt()
     assert searcher.suggest("a") == Searcher.FINISHED
+
+
+def test_a_search_whose_log_cannot_be_written_ends_and_writes_nothing_more(tmp_path):
+    log, stop, checkpoints = tmp_path / "events.jsonl", StopRequest(None), Checkpoints(tmp_path / "ray")
+    log.symlink_to("/dev/full")
+    coordinator = make_coordinator(tmp_path, checkpoints, log=log)
+    searcher = LegSearcher(coordinator, checkpoints, checkpoints_gb=None, stop=stop)
+    assert searcher.suggest("a") == Searcher.FINISHED
+    assert stop.stop_all()
+    assert stop.failure is not None
+    assert stop.failure.filename == str(log)
+    log.unlink()
+    assert searcher.suggest("b") == Searcher.FINISHED
+    assert not log.exists(), "an event after a lost one would make the log wrong"
 
 
 def test_room_is_looked_for_while_tune_asks_for_no_leg(tmp_path, monkeypatch):
     looks = []
-    monkeypatch.setattr(adapter, "describe_waiting_groups", list)
+    monkeypatch.setattr(lane_watch, "describe_waiting_groups", list)
     screen: Any = SimpleNamespace(say=print)
     watch = LaneWatch(screen, Checkpoints(tmp_path / "ray"), tmp_path, lambda: looks.append(1))
     watch.on_step_begin(0, [])

@@ -12,12 +12,13 @@ import pytest
 import ray
 from ray.exceptions import RayTaskError
 
-from search.cluster.adapter import LaneWatch, LegScheduler
+from search.cluster.adapter import LegScheduler
 from search.cluster.capacity.draining import LOOK_SECONDS, DrainWatch, Preempted
 from search.cluster.group import lane as lane_module
 from search.cluster.group.lane import Lane
 from search.cluster.group.messages import LEG, Halt, LegConfig, Report
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
+from search.cluster.lane_watch import LaneWatch
 from search.config import SearchConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.screen.clock import Clock

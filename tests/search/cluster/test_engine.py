@@ -21,9 +21,9 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from data.preprocess import Preprocessing
 from search.cluster import engine
-from search.cluster.adapter import WAIT_SECONDS
 from search.cluster.capacity.lane_plan import LanePlan, node_resources, plan_lanes
 from search.cluster.capacity.placement_groups import describe_waiting_groups
+from search.cluster.lane_watch import WAIT_SECONDS
 from search.cluster.session import RAY_SETTINGS, ray_session
 from search.config import SearchConfig
 from search.record.objectives import NUM_KEPT

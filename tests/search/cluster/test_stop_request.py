@@ -1,9 +1,13 @@
 """When a search ends early: at its deadline, but not before it has something to show."""
 
+import errno
+import os
+from functools import partial
+
 import pytest
 
 from search.cluster import stop_request
-from search.cluster.stop_request import StopRequest
+from search.cluster.stop_request import CANNOT_WRITE, StopRequest
 from search.record.trials import INTERRUPTED, TIME_SPENT
 
 
@@ -43,3 +47,22 @@ def test_resumed_search_has_something_to_show(clock):
     stop = StopRequest(10.0, has_checkpoint=True)
     clock[0] += 11
     assert stop.reason == TIME_SPENT
+
+
+def test_guard_ends_the_search_where_a_disk_is_full_and_does_nothing_after_that():
+    stop, done = StopRequest(None), []
+    assert stop.guard(lambda: 1) == 1
+    full = OSError(errno.ENOSPC, "No space left on device", "events.jsonl")
+
+    def write() -> None:
+        raise full
+
+    assert stop.guard(write) is None
+    assert (stop.reason, stop.failure) == (CANNOT_WRITE, full)
+    stop.guard(lambda: done.append(1))
+    assert done == []
+
+
+def test_guard_does_not_hide_a_fault():
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        StopRequest(None).guard(partial(os.close, -1))

@@ -1,7 +1,10 @@
 """A worker group as its lane sees it, with ranks that answer, fail, hang or are gone."""
 
+import errno
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from search.cluster.group import worker_group
 from search.cluster.group.channel import LocalChannel, local_pair
 from search.cluster.group.messages import Failure, Halt, HaltEpoch, Report, TrainEpoch
 from search.cluster.group.worker_group import WorkerGroup, WorkerGroupLost
+from search.storage.storage_path import local_path
 
 GOOD = Report(metrics={"epoch": 1}, finished=False, failure=None)
 BAD = Failure(message="OutOfMemoryError: too large", traceback="")
@@ -83,3 +87,25 @@ def test_ranks_are_told_once_to_halt_while_they_train(ended):
     threading.Thread(target=obey, daemon=True).start()
     assert group.step(timeout_seconds=5, must_halt=lambda: next(answers)) == halt
     assert not any(end.poll(0.0) for end in ends)
+
+
+def test_time_in_which_all_processes_stood_still_is_not_counted(ended, monkeypatch):
+    group, _ = group_of(None, ended=ended)
+    now, polls = [0.0], []
+
+    def poll(seconds: float) -> bool:
+        polls.append(seconds)
+        now[0] += 3600.0 if len(polls) == 2 else seconds
+        return False
+
+    monkeypatch.setattr(worker_group, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(group._channels[0], "poll", poll)
+    with pytest.raises(WorkerGroupLost, match="did not answer in time"):
+        group.step(timeout_seconds=0.05)
+    assert 6 <= len(polls) <= 7, "0.05 s in steps of 0.01 s, and an hour that does not count"
+
+
+def test_save_raises_what_the_disk_says(ended):
+    group, _ = group_of(OSError(errno.ENOSPC, "No space left on device", "x"), ended=ended)
+    with pytest.raises(OSError, match="No space left"):
+        group.save(local_path(Path("x")), timeout_seconds=5)
