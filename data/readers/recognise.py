@@ -2,12 +2,11 @@
 
 import re
 from collections import Counter, defaultdict
-from difflib import get_close_matches
 from pathlib import Path
 
 from data.errors import DataError, MissingSource
 from data.readers.table import AUTO, READERS, data_formats
-from data.readers.tree import Tree, read_tree
+from data.readers.tree import Tree, read_tree, suggest
 
 MAX_KINDS = 4
 """Number of kinds of files that a message names."""
@@ -44,7 +43,7 @@ def find_tree(path: Path) -> Tree:
         return read_tree(path)
     if not path.exists():
         raise MissingSource(
-            f'data source {path} does not exist; name a folder of patients{_suggest(path)}, or "phantom" for synthetic '
+            f'data source {path} does not exist; name a folder of patients{suggest(path)}, or "phantom" for synthetic '
             "ones"
         )
     if path.name.lower().endswith(ARCHIVES) and not path.name.lower().endswith(".nii.gz"):
@@ -80,22 +79,6 @@ def describe(tree: Tree) -> str:
     ]
     rest = sum(len(files) for _, files in kinds[MAX_KINDS:])
     return "it holds " + ", ".join(shown) + (f", and {rest} others" if rest else "")
-
-
-def _suggest(path: Path) -> str:
-    """Return which folder may be meant by the path of one that does not exist: the one that is named most like it."""
-    missing = path.absolute()
-    while not missing.parent.is_dir():
-        missing = missing.parent
-    try:
-        folders = {one.name.lower(): one.name for one in missing.parent.iterdir() if one.is_dir()}
-    except OSError:
-        return ""
-    if not (found := get_close_matches(missing.name.lower(), folders, n=1)):
-        return ""
-    beside = missing.parent / folders[found[0]]
-    whole = beside / path.absolute().relative_to(missing)
-    return f" (such as {whole if whole.is_dir() else beside})"
 
 
 def _by_suffix(tree: Tree) -> dict[str, list[str]]:

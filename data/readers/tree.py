@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from data.errors import Problem
@@ -37,3 +38,19 @@ def read_tree(root: Path) -> Tree:
         PurePosixPath(folder.relative_to(top).as_posix()): tuple(names) for folder, _, names in walk(top, problems)
     }
     return Tree(root=top, folders=folders, problems=tuple(problems))
+
+
+def suggest(path: Path) -> str:
+    """Return " (such as FOLDER)" with the folder whose path is most like one that does not exist; "" if none is."""
+    missing = path.absolute()
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    try:
+        folders = {one.name.lower(): one.name for one in missing.parent.iterdir() if one.is_dir()}
+    except OSError:
+        return ""
+    if not (found := get_close_matches(missing.name.lower(), folders, n=1)):
+        return ""
+    beside = missing.parent / folders[found[0]]
+    whole = beside / path.absolute().relative_to(missing)
+    return f" (such as {whole if whole.is_dir() else beside})"

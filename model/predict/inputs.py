@@ -11,7 +11,7 @@ from data.readers.dicom.prediction import is_dicom_tree
 from data.readers.reader import FileKind, ImageOptions
 from data.readers.slices import names
 from data.readers.table import file_kinds, kind_of_file
-from data.readers.tree import Tree, read_tree
+from data.readers.tree import Tree, read_tree, suggest
 from data.readers.volumes.names import is_known_modality, is_same_modality, parse
 from data.readers.walk import walk
 from model.predict.channel_files import find_studies, find_volume_cases
@@ -60,7 +60,9 @@ def _find(source: Path, settings: Settings, options: InputOptions, *, as_in_trai
     if source.is_file():
         return [_single(source, settings, options.renames)]
     if not source.is_dir():
-        raise DataError(f"{source} does not exist; {kind.layout}")
+        raise DataError(
+            f"{source} does not exist; name a patient's folder{suggest(source)}, a folder of such, or an image"
+        )
     if kind.holds == "slice":
         found = find_slices(source, kind, patient_pattern=options.patient_pattern, as_in_training=as_in_training)
     else:

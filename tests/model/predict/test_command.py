@@ -189,7 +189,7 @@ def test_command_names_mistakes_in_its_arguments(model, tmp_path, capsys):
     )
     (tmp_path / "notes.txt").write_text("no image")
     assert "error: model nothing does not exist" in failure(capsys, Path("nothing"), folder, out=out)
-    assert "elsewhere does not exist; expected a patient's folder" in failure(capsys, model, Path("elsewhere"), out=out)
+    assert "elsewhere does not exist; name a patient's folder" in failure(capsys, model, Path("elsewhere"), out=out)
     assert "notes.txt is not an image: its suffix must be" in failure(capsys, model, tmp_path / "notes.txt", out=out)
     assert "has 3 channels, but the model takes 1 (grey)" in failure(capsys, one_channel, folder, out=out)
     assert "batch_size is 0, but must be at least 1" in failure(capsys, model, folder, "--batch-size", 0, out=out)
