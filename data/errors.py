@@ -40,6 +40,10 @@ class DataError(UserError):
     """A mistake in a data source: a folder, a file, or an option that does not suit them."""
 
 
+class DiskError(UserError):
+    """A file could not be written, or not opened; the message is what `explain_disk_error` says."""
+
+
 class MissingSource(DataError):
     """There is nothing where a data source should be."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data.errors import UserError, explain_disk_error, is_disk_error
+from data.errors import DiskError, UserError, explain_disk_error, is_disk_error
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions
 from data.splitting.options import SplitOptions
@@ -107,11 +107,12 @@ def resumable_disk_errors(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if not is_disk_error(error):
+    except (OSError, DiskError) as error:
+        if isinstance(error, OSError) and not is_disk_error(error):
             raise
+        said = explain_disk_error(error) if isinstance(error, OSError) else str(error)
         command = format_command("search.tune", folder)
-        raise UserError(f"{explain_disk_error(error)}. To continue the search then: {command}") from error
+        raise UserError(f"{said}. To continue the search then: {command}") from error
 
 
 def create_experiment(config: SearchConfig, cohort: Cohort, lanes: LanePlan, known: WarmStart) -> ExperimentRecord:

@@ -59,7 +59,7 @@ def run_trials(
         logs: The folder of Ray's log files, from which the end of a lost worker's log is kept.
 
     Raises:
-        OSError: A file of the experiment cannot be written. The search has ended, and can be resumed.
+        DiskError: A file of the experiment cannot be written. The search has ended, and can be resumed.
     """
     shared = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
     tracker = open_tracker(config)

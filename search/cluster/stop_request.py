@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ray import tune
 
-from data.errors import is_disk_error
+from data.errors import DiskError, explain_disk_error, is_disk_error
 from search.cluster.signals import handlers
 from search.console import say
 from search.record.trials import INTERRUPTED, TIME_SPENT
@@ -42,7 +42,7 @@ class StopRequest(tune.Stopper):
         self._deadline = time.monotonic() + seconds
         self._last_deadline = self._deadline + (0.0 if has_checkpoint else max(seconds, LEAST_WAIT_SECONDS))
         self._interrupted = False  # a plain bool, because Tune pickles its stoppers
-        self.failure: OSError | None = None
+        self.failure: DiskError | None = None
         """Why a file of the experiment could not be written; None as long as all could."""
 
     def __call__(self, trial_id: str, result: Mapping[str, object]) -> bool:
@@ -84,7 +84,7 @@ class StopRequest(tune.Stopper):
         except OSError as error:
             if self.failure is None and not is_disk_error(error):
                 raise
-            self.failure = self.failure or error.with_traceback(None)
+            self.failure = self.failure or DiskError(explain_disk_error(error))
         except Exception:
             if self.failure is None:  # otherwise it follows from the failure
                 raise

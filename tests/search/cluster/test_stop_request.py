@@ -1,11 +1,11 @@
 """When a search ends early: at its deadline, but not before it has something to show."""
 
-import errno
 import os
 from functools import partial
 
 import pytest
 
+from data.errors import DiskError
 from search.cluster import stop_request
 from search.cluster.stop_request import CANNOT_WRITE, StopRequest
 from search.record.trials import INTERRUPTED, TIME_SPENT
@@ -49,16 +49,17 @@ def test_resumed_search_has_something_to_show(clock):
     assert stop.reason == TIME_SPENT
 
 
-def test_guard_ends_the_search_where_a_disk_is_full_and_does_nothing_after_that():
+def test_guard_ends_the_search_where_its_folder_is_gone_and_does_nothing_after_that(tmp_path):
     stop, done = StopRequest(None), []
     assert stop.guard(lambda: 1) == 1
-    full = OSError(errno.ENOSPC, "No space left on device", "events.jsonl")
-
-    def write() -> None:
-        raise full
-
-    assert stop.guard(write) is None
-    assert (stop.reason, stop.failure) == (CANNOT_WRITE, full)
+    gone = tmp_path / "gone" / "events.jsonl"
+    assert stop.guard(gone.read_text) is None
+    gone.parent.mkdir()
+    with pytest.raises(
+        DiskError, match=r"events.jsonl could not be opened or written .*; check that its folder is still"
+    ):
+        stop.raise_failure()
+    assert stop.reason == CANNOT_WRITE
     stop.guard(lambda: done.append(1))
     assert done == []
 
