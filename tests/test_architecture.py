@@ -17,6 +17,7 @@ FORBIDDEN = {
 ROOMS = (
     "data.printable",
     "data.errors",
+    "data.disk_errors",
     "data.legal",
     "data.command",
     "data.docstrings",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
-from data.errors import naming
+from data.disk_errors import naming
 
 logger = logging.getLogger(__name__)
 
