@@ -3,6 +3,7 @@
 import math
 import re
 import tempfile
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,12 +15,11 @@ from data.errors import BadFiles, DataError, bad_file
 from data.patient import size_text
 from data.readers.first_bytes import NUM_BYTES, what_it_is
 from data.readers.volumes.grid import to_file_order
+from data.readers.volumes.meta_header import read_meta_header
 from data.readers.volumes.raw import RawVolume, check_sides, without_values
 
 MAX_HEADER_BYTES = 2**16
-_BLANKS = rb"[^\S\r\n]*"
-_META_FILE = re.compile(rb"^%sElementDataFile%s[=:]%s([^\r\n]*)" % (_BLANKS, _BLANKS, _BLANKS), re.MULTILINE)
-_NRRD_FILE = re.compile(rb"^%sdata ?file:%s([^\r\n]*)" % (_BLANKS, _BLANKS), re.MULTILINE | re.IGNORECASE)
+_NRRD_FILE = re.compile(rb"^[^\S\r\n]*data ?file:", re.MULTILINE | re.IGNORECASE)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -38,6 +38,7 @@ def read_itk(path: Path) -> RawVolume:
     stored = import_itk().GetArrayFromImage(image)  # z, y, x and perhaps channels
     if stored.dtype.kind not in "iuf":
         raise bad_file(path, f"holds voxels of type {image.GetPixelIDTypeAsString()}, but must hold real numbers")
+    _check_inflated(path, stored)
     values = np.moveaxis(stored, (0, 1, 2), (2, 1, 0))
     values = values.astype(np.float32) if values.dtype.kind == "f" else values
     assert values.shape == sides
@@ -109,7 +110,10 @@ def _read_header(path: Path) -> tuple[Any, tuple[int, ...]]:
         raise bad_file(path, f"cannot be read ({error.strerror}); check that it exists and may be read") from error
     if known := what_it_is(head[:NUM_BYTES]):
         raise bad_file(path, known)
-    _check_data_file(path, head)
+    if path.suffix.lower() == ".nrrd":
+        _check_data_file(path, head)
+    else:
+        read_meta_header(path)
     reader = import_itk().ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -127,32 +131,37 @@ def _read_header(path: Path) -> tuple[Any, tuple[int, ...]]:
 
 
 def _check_data_file(path: Path, head: bytes) -> None:
-    """Check that the voxels are in the file itself or, of an .mhd, in one of the same folder.
-
-    A header that a stranger sends may name any file of this machine, and may do so in several ways.
+    """Check that the voxels of an NRRD are in the file itself; a header that a stranger sends may name any file.
 
     Raises:
         BadFiles: They may be elsewhere, or the first bytes do not say where they are.
     """
-    if path.suffix.lower() == ".nrrd":
-        header, ended, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
-        is_safe = not _NRRD_FILE.search(header)
-    else:  # this line is the last of the header; a line in another spelling before it is there to deceive
-        match = ended = _META_FILE.search(head)
-        is_safe = match is not None and b"elementdatafile" not in head[: match.start()].lower()
-        is_safe = is_safe and match is not None and _is_beside(path, match[1].strip())
+    header, ended, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
     if not ended:
         raise bad_file(path, f"its header is damaged, or longer than {MAX_HEADER_BYTES} bytes; save it anew")
-    if not is_safe:
+    if _NRRD_FILE.search(header):
         raise bad_file(path, "its header names a file elsewhere for its voxels; save header and voxels as one file")
 
 
-def _is_beside(path: Path, name: bytes) -> bool:
-    """Return whether an .mha or .mhd that names this file has its voxels in itself or in one file of its folder."""
-    if name.upper() == b"LOCAL":
-        return True
-    is_list = name.upper().startswith(b"LIST") or b"%" in name  # of files, whose names follow
-    return path.suffix.lower() == ".mhd" and not is_list and re.fullmatch(rb"[^/\\\s]+", name) is not None
+def _check_inflated(path: Path, stored: np.ndarray) -> None:
+    """Compare the voxels that SimpleITK has read from a compressed MetaImage with those that are in it.
+
+    Raises:
+        BadFiles: They differ.
+    """
+    if path.suffix.lower() == ".nrrd" or not (header := read_meta_header(path)).is_compressed:
+        return
+    data = path if header.is_local else path.with_name(header.file)
+    inflate = zlib.decompressobj(wbits=47)  # zlib or gzip
+    try:
+        with data.open("rb") as file:
+            file.seek(header.num_bytes if header.is_local else 0)
+            content = inflate.decompress(file.read(), stored.nbytes + 1)
+        is_same = content in (stored.tobytes(), stored.byteswap().tobytes())
+    except (OSError, zlib.error):
+        is_same = False
+    if not is_same:
+        raise bad_file(path, "its compressed voxels are damaged, or its header does not describe them; copy it again")
 
 
 def _affine(image: Any) -> np.ndarray:

@@ -132,3 +132,55 @@ def test_reading_without_simpleitk_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(DataError, match=r"needs SimpleITK: pip install -e '\.\[volumes\]'"):
         read_itk(path)
+
+
+META = "NDims = 3\nDimSize = 3 4 5\nElementType = MET_SHORT\n{line}ElementDataFile = LOCAL\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", None),
+        ("Comment = a: b\nElementSpacing = 1 1 2.5e-1\n", None),
+        ("ndims = -1\n", "has a line that is damaged, or there twice"),
+        ("nonsense\n", "has a line that is damaged, or there twice"),
+        ("x" * 300 + " = 1\n", "has a line that is damaged, or there twice"),
+        ("Offset = 0 0\n", "says Offset = 0 0, but must say 3"),
+        ("Offset = 0 0 nan\n", "says Offset = 0 0 nan, but must say 3"),
+        ("TransformMatrix = 1 0 0\n", "says TransformMatrix = 1 0 0, but must say 9"),
+        ("ElementNumberOfChannels = 2 2\n", "says ElementNumberOfChannels = 2 2, but must say 1"),
+        ("elementdatafile = /etc/passwd\n", "names a file elsewhere"),
+    ],
+)
+def test_only_meta_headers_of_the_usual_form_are_read(tmp_path, line, reason):
+    path = tmp_path / "a.mha"
+    path.write_bytes(META.format(line=line).encode() + bytes(2 * 60))
+    if reason is None:
+        assert read_itk(path).values.shape == (3, 4, 5)
+        return
+    with pytest.raises(BadFiles, match=reason):
+        read_itk(path)
+
+
+@pytest.mark.parametrize("number", ["-1", "1e30", "99999999999", "0", ""])
+def test_number_of_dimensions_that_would_end_the_process_is_refused(tmp_path, number):
+    path = tmp_path / "a.mha"
+    path.write_bytes(META.format(line="").replace("NDims = 3", f"NDims = {number}").encode() + bytes(120))
+    for read in (read_itk, count_values):
+        with pytest.raises(BadFiles, match=r"its header says NDims = .*, but must say 3"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
+def test_compressed_voxels_that_the_header_does_not_describe_are_refused(tmp_path, name):
+    path = write(
+        tmp_path / name, np.random.default_rng(0).integers(0, 999, (9, 10, 11)).astype(np.int16), useCompression=True
+    )
+    sound = path.read_bytes()
+    at, _, rest = sound.partition(b"CompressedDataSize = ")
+    for size in (b"100", b"1"):  # SimpleITK would return the rest of its memory
+        path.write_bytes(at + b"CompressedDataSize = " + size + rest[rest.index(b"\n") :])
+        with pytest.raises(BadFiles, match=r"its compressed voxels are damaged, or its header does not describe them"):
+            read_itk(path)
+    path.write_bytes(sound)
+    assert read_itk(path).values.shape == (11, 10, 9)
