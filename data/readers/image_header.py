@@ -4,13 +4,14 @@ Pillow 13.0 was tried instead of this module: it opens truncated files, does not
 refuses 14,000 x 14,000 pixels, which are legal here, unless a limit for the whole process is raised.
 """
 
+import lzma
 import math
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import tifffile
 
@@ -22,13 +23,20 @@ FIRST_BYTES = {
     "JPEG": (b"\xff\xd8\xff",),
 }
 JPEG_END = 0xD9
+MAX_JPEG_SEGMENTS = 10_000
+"""More than any camera or scanner writes; a file of nothing but markers would take minutes."""
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette is decoded to the colours it shows
 # Any marker but those that occur inside the coded pixels: a stuffed zero and the restart markers D0 to D7.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DEFLATE = (8, 32946)
-_TIFF_COMPRESSIONS = (1, 5, *_DEFLATE)  # none, LZW, Deflate: their decoded size can be checked
+_DECOMPRESSORS: dict[int, Callable[[], Any]] = {
+    8: zlib.decompressobj,
+    32946: zlib.decompressobj,
+    34925: lzma.LZMADecompressor,
+}
+"""By the number of a TIFF's compression: Deflate twice, LZMA."""
+_TIFF_COMPRESSIONS = (1, 5, 8, 32946)  # none, LZW, Deflate: what they decode to can be checked, and others can read it
 
 
 class IllegalImage(ValueError):
@@ -75,7 +83,7 @@ def jpeg_frame(content: bytes) -> JpegFrame:
     """Return the header of a JPEG's first frame.
 
     Raises:
-        IllegalImage: The file has no frame.
+        IllegalImage: The file has no frame, or too many segments before it.
     """
     for marker, at in jpeg_segments(content):
         if marker in _JPEG_FRAMES and at + 8 <= len(content):
@@ -84,10 +92,16 @@ def jpeg_frame(content: bytes) -> JpegFrame:
 
 
 def jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each marker of a JPEG and the index of the byte after it; the last is JPEG_END unless it is truncated."""
-    marker, at = 0, 2
+    """Yield each marker of a JPEG and the index of the byte after it; the last is JPEG_END unless it is truncated.
+
+    Raises:
+        IllegalImage: There are more than MAX_JPEG_SEGMENTS.
+    """
+    marker, at, count = 0, 2, 0
     while marker != JPEG_END and (match := _JPEG_MARKER.search(content, at)):
-        marker, at = match[1][0], match.end()
+        marker, at, count = match[1][0], match.end(), count + 1
+        if count > MAX_JPEG_SEGMENTS:
+            raise IllegalImage(f"has more than {MAX_JPEG_SEGMENTS} segments; save it again")
         yield marker, at
         if marker not in (0x01, 0xD8):  # all others are followed by their length
             at += int.from_bytes(content[at : at + 2])
@@ -138,22 +152,35 @@ def _count_tiff_values(path: Path) -> int:
         num_values = count_product(path, page.imagelength, page.imagewidth, page.samplesperpixel)
         if min(page.tilelength, page.tilewidth, page.rowsperstrip) < 0:
             raise IllegalImage("has tiles or strips of no size; save it again")
-        # Values of a tile or strip, which is decoded at once. A single strip may claim to have 2**32 - 1 rows.
-        chunk = page.tilelength * page.tilewidth or min(page.rowsperstrip, page.imagelength) * page.imagewidth
-        chunk *= page.samplesperpixel
+        chunk = _num_chunk_values(page)
         if page.compression not in _TIFF_COMPRESSIONS:
             name = getattr(page.compression, "name", page.compression)
             raise IllegalImage(f"is compressed by {name}; save it uncompressed, or by LZW or Deflate")
         if len(page.dataoffsets) > math.prod(page.chunked):
             raise IllegalImage("holds more strips than its size needs; save it again")
-        if page.compression in _DEFLATE:
-            _check_deflate(path, page, most_bytes=chunk * max(1, page.dtype.itemsize if page.dtype else 1))
+        with path.open("rb") as file:
+            check_inflated(page, file)
         return max(num_values, chunk)
 
 
-def _check_deflate(path: Path, page: tifffile.TiffPage, *, most_bytes: int) -> None:
-    with path.open("rb") as file:
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-            file.seek(offset)
-            if len(zlib.decompressobj().decompress(file.read(count), most_bytes + 1)) > most_bytes:
-                raise IllegalImage("decodes to more than its header promises; save it again")
+def check_inflated(page: tifffile.TiffPage, file: BinaryIO | tifffile.FileHandle) -> None:
+    """Check that no tile or strip of a TIFF decodes to more than its header promises; decoders take what comes.
+
+    Raises:
+        IllegalImage: One does.
+        zlib.error, lzma.LZMAError: One is damaged.
+    """
+    if (decompressor := _DECOMPRESSORS.get(int(page.compression))) is None:
+        return
+    most_bytes = _num_chunk_values(page) * max(1, page.dtype.itemsize if page.dtype else 1)
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        file.seek(offset)
+        if len(decompressor().decompress(file.read(count), most_bytes + 1)) > most_bytes:
+            raise IllegalImage("decodes to more than its header promises; save it again")
+
+
+def _num_chunk_values(page: tifffile.TiffPage) -> int:
+    """Return the number of values of a tile or strip, which is decoded at once."""
+    # A single strip may claim to have 2**32 - 1 rows.
+    chunk = page.tilelength * page.tilewidth or min(page.rowsperstrip, page.imagelength) * page.imagewidth
+    return chunk * page.samplesperpixel

@@ -11,7 +11,7 @@ import tifffile
 
 from data.patient import size_text
 from data.readers.image_files.page import MAX_CHANNELS, Page, check_size, with_alpha
-from data.readers.image_header import IllegalImage
+from data.readers.image_header import IllegalImage, check_inflated
 
 MAX_PAGES = 4096
 """More pages than any scan has slices; each costs time before anything is decoded."""
@@ -61,6 +61,7 @@ def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
             raise IllegalImage(f"holds pages of several sizes or types ({sizes}); save each slice as a file")
         if _is_truncated(page, tiff.filehandle.size):
             raise IllegalImage("is truncated (the file ends before its pixels do); copy it again")
+        check_inflated(page, tiff.filehandle)
         yield page
 
 

@@ -1,13 +1,16 @@
 """Headers that promise gigabytes take no memory."""
 
+import lzma
 import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from tests.support.damage import gz_content, jpeg, png, put, tags
 from tests.support.sources import image_of, mask_of, write_tiff
@@ -40,7 +43,20 @@ def bomb_lgg(source):
     tags("P0/P0_1.tif", ImageWidth=2**31, ImageLength=2**31)(source)
     tags("P1/P1_1.tif", ImageWidth=16384, ImageLength=16384, RowsPerStrip=16384)(source)
     tags("P2/P2_1_mask.tif", ImageLength=16384)(source)
-    return "P0_1.tif P1_1.tif P2_1_mask.tif"
+    for name, compression, compress in (("P2_2", "zlib", zlib.compress), ("P2_3", "lzma", lzma.compress)):
+        write_tiff(source / f"P2/{name}.tif", image_of("P2", 2), compression=compression)
+        with_strip(source / f"P2/{name}.tif", compress(bytes(400 << 20)))
+    return "P0_1.tif P1_1.tif P2_1_mask.tif P2_2.tif P2_3.tif"
+
+
+def with_strip(path, strip):
+    """Replace the pixels of a TIFF, whose header promises what it did before."""
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        for tag, value in (("StripOffsets", len(content)), ("StripByteCounts", len(strip))):
+            found = tiff.pages.first.tags[tag]
+            struct.pack_into({3: "<H", 4: "<I"}[found.dtype], content, found.valueoffset, value)
+    path.write_bytes(bytes(content) + strip)
 
 
 def bomb_folder(source):
