@@ -25,6 +25,8 @@ BACKGROUND_SHARE = 0.1
 
 MAX_CONTEXT = 5
 
+MAX_CV2_CHANNELS = 4  # OpenCV 5.0 averages areas of no more
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -240,5 +242,9 @@ def _pad_to_square(image: np.ndarray) -> np.ndarray:
 def _resize(square: np.ndarray, size: int, interpolation: int) -> np.ndarray:
     if len(square) == size:
         return square
+    if square.shape[2] > MAX_CV2_CHANNELS:
+        starts = range(0, square.shape[2], MAX_CV2_CHANNELS)
+        parts = [_resize(square[..., start : start + MAX_CV2_CHANNELS], size, interpolation) for start in starts]
+        return np.concatenate(parts, axis=2)
     resized = cv2.resize(square, (size, size), interpolation=interpolation)
     return resized.reshape(size, size, square.shape[2])  # cv2 drops the axis of a single channel

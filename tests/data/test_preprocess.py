@@ -65,7 +65,8 @@ def test_fit_mask_keeps_a_pixel_of_which_half_is_tumour():
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
 def test_fit_image_keeps_any_number_of_channels(channels):
     image = np.arange(channels, dtype=np.uint8) * np.ones((12, 9, 1), np.uint8)
-    assert fit_image(image, 6).shape == (6, 6, channels)
+    for size in (5, 6):  # by a whole factor and another one, which OpenCV computes in different ways
+        assert fit_image(image, size).shape == (size, size, channels)
     assert fit_image(image, 24)[12, 12].tolist() == list(range(channels))
 
 
