@@ -19,6 +19,10 @@ FORMATS = (3, 4, FORMAT)
 `component_share`: true stands for 1."""
 
 
+MAX_NAME = 200
+"""Longest name of a channel or a region, in characters; such names are printed."""
+
+
 class ModelError(UserError):
     """A file is not a model of this program, or a model does not suit the images."""
 
@@ -143,8 +147,11 @@ def _check_types(values: Mapping[str, object]) -> None:
     for name in ("channel_names", "channel_indices", "regions", "region_thresholds"):
         if not isinstance(values[name], list):
             raise ModelError(f"{name} are {values[name]!r}, but must be a list")
-    indices, data_format = values["channel_indices"], values["data_format"]
+    names, indices, data_format = values["channel_names"], values["channel_indices"], values["data_format"]
+    assert isinstance(names, list)
     assert isinstance(indices, list)
+    if not all(isinstance(name, str) and _is_name(name) for name in names):
+        raise ModelError(f"channel_names are {str(names)[:80]!r}, but must be names of 1 to {MAX_NAME} characters")
     if not all(type(index) is int and index >= 0 for index in indices):
         raise ModelError(f"channel_indices are {tuple(indices)!r}, but must be whole numbers from 0 on")
     if not isinstance(data_format, str) or data_format not in READERS:
@@ -159,13 +166,19 @@ def _regions(values: Sequence[Any]) -> tuple[Region, ...]:
     """Return the regions in settings."""
     try:
         regions = tuple(Region(name=one["name"], labels=tuple(one["labels"])) for one in values)
-        if not regions[0].name or any(type(label) is not int for one in regions for label in one.labels):
+        if not all(isinstance(one.name, str) and _is_name(one.name) for one in regions):
+            raise TypeError
+        if any(type(label) is not int for one in regions for label in one.labels):
             raise TypeError
         if len(regions) > 1:
             parse_regions([f"{one.name}={','.join(map(str, one.labels))}" for one in regions])
     except (DataError, TypeError, KeyError, IndexError) as error:
         raise ModelError(f"regions are {str(values)[:80]}, but must be names with lists of labels") from error
     return regions
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 def _rename_largest_component(values: dict[str, object]) -> None:

@@ -4,9 +4,9 @@ A runtime parses, folds constants and allocates memory while it loads, so a fore
 Nothing is unpickled or unpacked here.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
+from model.inference.protobuf import NotProtobuf, fields
 from model.manifest import check_content
 from model.settings import ModelError, Settings
 
@@ -25,11 +25,28 @@ _FOREIGN = {
 }
 """First bytes of files that are often mistaken for a model; no ONNX file begins with any of them."""
 
+MAX_PARTS = 2000
+"""Most fields of a model besides those of its graph, such as entries of its metadata; it has about ten."""
+
+MAX_SETTINGS_BYTES = 2**20
+"""Largest text of settings; they take some hundred bytes."""
+
 _METADATA, _KEY, _VALUE = 14, 1, 2  # ModelProto.metadata_props, StringStringEntryProto.key and .value in onnx.proto
 
-
-class _NotProtobuf(Exception):
-    """The bytes are not a Protobuf message."""
+# The numbers of fields that lead from a model to its tensors, by the kind of message; and in a tensor, the field that
+# says that its values are in another file.
+_PATHS = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_EXTERNAL = 13  # TensorProto.external_data
+MAX_DEPTH = 64
+"""How deep graphs and attributes may lie in each other."""
 
 
 def model_file(path: Path) -> Path:
@@ -48,15 +65,20 @@ def read_model(file: Path) -> tuple[bytes, Settings]:
     """Return the content of a model's file, and the settings in it.
 
     Raises:
-        ModelError: The file cannot be read, is too large or damaged, is not the one that its manifest names, or was not
-            exported by this program.
+        ModelError: The file cannot be read, is too large or damaged, is not the one that its manifest names, was not
+            exported by this program, or has values in other files.
     """
     try:
         content = _read(file)
     except OSError as error:
         raise ModelError(f"model {file} cannot be read ({error.strerror or error}); check it and the disk") from error
     check_content(file, content)
-    return content, settings_of(content, f"model {file}")
+    settings = settings_of(content, f"model {file}")
+    if _names_other_files(content):
+        raise ModelError(
+            f"model {file} has weights in other files, and may name any file of this machine; export it as one file"
+        )
+    return content, settings
 
 
 def settings_of(content: bytes, name: str = "the model") -> Settings:
@@ -70,12 +92,14 @@ def settings_of(content: bytes, name: str = "the model") -> Settings:
     """
     try:
         metadata = _metadata(content)
-    except (_NotProtobuf, UnicodeDecodeError) as error:
+    except (NotProtobuf, UnicodeDecodeError) as error:
         raise ModelError(f"{name} cannot be read as ONNX: it is damaged or not a model; export it again") from error
     if METADATA_KEY not in metadata:
         raise ModelError(
             f"{name} has no {METADATA_KEY} settings: this program did not export it; use one that it exported"
         )
+    if (num_bytes := len(metadata[METADATA_KEY])) > MAX_SETTINGS_BYTES:
+        raise ModelError(f"{name} has settings of {num_bytes} bytes, but they have at most {MAX_SETTINGS_BYTES}")
     try:
         return Settings.from_json(metadata[METADATA_KEY])
     except ModelError as error:
@@ -99,42 +123,31 @@ def _metadata(content: bytes) -> dict[str, str]:
     """Return the metadata of an ONNX file.
 
     Raises:
-        _NotProtobuf: The fields do not end where the file ends.
-
-    Reference: https://protobuf.dev/programming-guides/encoding
+        NotProtobuf: The fields do not end where the file ends.
     """
-    entries = [dict(_fields(field)) for number, field in _fields(memoryview(content)) if number == _METADATA]
+    parts = fields(memoryview(content), most=MAX_PARTS)
+    entries = [dict(fields(field, most=MAX_PARTS)) for number, field in parts if number == _METADATA]
     return {str(entry.get(_KEY, b""), "utf-8"): str(entry.get(_VALUE, b""), "utf-8") for entry in entries}
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            _, end = _varint(message, at)
-        elif kind == 2:
-            length, at = _varint(message, at)
-            end = at + length
-        elif kind in (1, 5):
-            end = at + (8 if kind == 1 else 4)
-        else:
-            raise _NotProtobuf(f"field of kind {kind} at byte {at}")
-        if end > len(message):
-            raise _NotProtobuf(f"field {number} ends after the message")
-        yield number, message[at:end]
-        at = end
+def _names_other_files(content: bytes) -> bool:
+    """Return whether an ONNX file says that values of a tensor are in other files, or cannot be searched for that.
 
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return an integer stored as 7 bits a byte, lowest first, and the index of the byte after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
-            break
-        value |= (message[at] & 0x7F) << shift
-        at += 1
-        if message[at - 1] < 0x80:
-            return value, at
-    raise _NotProtobuf(f"no integer at byte {at}")
+    ONNX Runtime takes such a name relative to the working directory if the model came as bytes.
+    """
+    if b"location" not in content:  # the key under which the name of the file is stored
+        return False
+    left = [(memoryview(content), "model", 0)]
+    try:
+        while left:
+            message, kind, depth = left.pop()
+            if depth > MAX_DEPTH:
+                return True
+            for number, field in fields(message):
+                if kind == "tensor" and number == _EXTERNAL:
+                    return True
+                if inner := _PATHS.get(kind, {}).get(number):
+                    left.append((field, inner, depth + 1))
+    except NotProtobuf:
+        return True
+    return False

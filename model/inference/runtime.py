@@ -10,7 +10,8 @@ no socket (tests/model/inference/test_runtime.py; strace of openvino 2026.4 show
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from textwrap import shorten
@@ -55,21 +56,42 @@ def load_model(path: Path, *, runtime: str = "auto") -> tuple[Network, Settings]
 
     Raises:
         ModelError: The file is missing, damaged, too large, not the one that its manifest names, or was not exported by
-            this program; or the runtime is not installed, or does not support the model.
+            this program; or the runtime is not installed, or does not support the model. The network raises it too, if
+            the runtime fails, or what it computes does not suit the settings.
         MemoryError: There is not enough memory.
     """
     file = model_file(path)
     content, settings = read_model(file)
     network_of = _NETWORKS[choose_runtime(runtime).engine]
+    with _naming(f"model {file} cannot be read as ONNX: it is damaged or not a model; export it again"):
+        network = network_of(content)
+
+    def checked(slices: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        with _naming(f"model {file} fails at slices of {slices.shape[1:]}: it is damaged; export it again"):
+            found = network(slices, mean, std)
+        shape = (len(slices), len(settings.regions), *slices.shape[2:])
+        if found.shape != shape or found.dtype != np.float32:
+            raise ModelError(
+                f"model {file} returns {found.dtype} of shape {found.shape}, but its settings promise float32 of shape "
+                f"{shape}: it is damaged; export it again"
+            )
+        return found
+
+    return checked, settings
+
+
+@contextmanager
+def _naming(sentence: str) -> Iterator[None]:
+    """Turn whatever a runtime raises into an error that begins with a sentence about the model."""
     try:
-        return network_of(content), settings
+        yield
     except MemoryError:
         raise
     except Exception as error:  # the runtimes raise a different class for each way in which a file can be damaged
         reason = shorten(f"{type(error).__name__}: {error}", MAX_REASON, placeholder=" ...")
-        raise ModelError(
-            f"model {file} cannot be read as ONNX: it is damaged or not a model; export it again ({reason})"
-        ) from error
+        if re.search(r"bad[_ ]?alloc|allocate memory|out of memory", reason, re.IGNORECASE):
+            raise MemoryError(reason) from error
+        raise ModelError(f"{sentence} ({reason})") from error
 
 
 def choose_runtime(runtime: str = "auto") -> ChosenRuntime:

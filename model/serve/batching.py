@@ -19,6 +19,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Float32
 
+from data.errors import UserError
 from model.inference.volume import Network
 from model.serve.limits import ServeError
 
@@ -119,8 +120,10 @@ class Batcher:
         try:
             found = self._network(slices, np.zeros(channels, np.float32), np.ones(channels, np.float32))
         except Exception as error:  # the thread must survive; each request raises the error itself
+            # A broken model is not the client's mistake, so to the client it is a fault.
+            raised = RuntimeError(str(error)) if isinstance(error, UserError) else error
             for job in batch:
-                job.probabilities.set_exception(error)
+                job.probabilities.set_exception(raised)
             return
         start = 0
         for job in batch:

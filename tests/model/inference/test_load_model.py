@@ -1,16 +1,20 @@
 """`load_model` returns what was exported, and names what is wrong with any other file and with its settings."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from data.preprocess import Preprocessing, fit_image
 from data.readers.table import READERS
+from data.regions import Region
 from model.inference.onnx_file import METADATA_KEY
 from model.inference.runtime import load_model
 from model.settings import ModelError, Settings
 from tests.support.hand_model import NAMES, SETTINGS, flair_network, write_model
+from tests.support.opened import opened_files
 
 
 @pytest.fixture
@@ -114,3 +118,77 @@ def test_settings_are_read_as_they_were_written(seed):
         preprocessing=Preprocessing(size=int(rng.integers(1, 512))), threshold=float(rng.random()), channel_names=NAMES
     )
     assert Settings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("place", ["weights.bin", "../weights.bin", "/etc/hostname", "*/_ORT_MEM_ADDR_/*"])
+def test_load_model_opens_no_file_that_the_model_names(model, tmp_path, monkeypatch, runtime, place):
+    changed = onnx.load(model)
+    tensor = changed.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", place), ("offset", "0"), ("length", "8")):
+        tensor.external_data.add(key=key, value=value)
+    model.write_bytes(changed.SerializeToString())
+    (tmp_path / "weights.bin").write_bytes(bytes(8))
+    monkeypatch.chdir(tmp_path)  # OpenVINO 2026.4 opens names relative to it
+    with opened_files([tmp_path / "weights.bin"]) as opened:
+        with pytest.raises(ModelError, match=r"model\.onnx has weights in other files, and may name any file"):
+            load_model(model, runtime=runtime)
+        assert opened() == set()
+
+
+def test_load_model_looks_for_other_files_in_graphs_within_graphs(model):
+    changed = onnx.load(model)
+    inner = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], [1.0])
+    inner.external_data.add(key="location", value="weights.bin")
+    for _ in range(3):
+        constant = onnx.helper.make_node("Constant", [], ["w"], value=inner)
+        branch = onnx.helper.make_graph([constant], "branch", [], [])
+        changed.graph.node.append(onnx.helper.make_node("If", ["c"], ["x"], then_branch=branch, else_branch=branch))
+    model.write_bytes(changed.SerializeToString())
+    with pytest.raises(ModelError, match="has weights in other files"):
+        load_model(model)
+    harmless = onnx.load(model)
+    del harmless.graph.node[-3:]
+    harmless.graph.node[0].name = "location"
+    model.write_bytes(harmless.SerializeToString())
+    assert load_model(model)[1] == SETTINGS
+
+
+@pytest.mark.parametrize("content", [b"\x72\x00" * 2001, b"\x72\xa2\x1f" + b"\x0a\x00" * 2001])
+def test_load_model_gives_up_on_a_file_of_nothing_but_fields(model, content):
+    model.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx cannot be read as ONNX: it is damaged"):
+        load_model(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channel_names": ("pre", "flair")}, r"model\.onnx fails at slices of \(2, 16, 16\): it is damaged"),
+        (
+            {"regions": (Region(name="WT", labels=(1, 2)), Region(name="ET", labels=(2,)))},
+            r"returns float32 of shape \(1, 1, 16, 16\), but its settings promise float32 of shape \(1, 2, 16, 16\)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_network_that_does_not_suit_its_settings_is_refused_by_its_name(model, changes, message, runtime):
+    settings = replace(SETTINGS, **changes)
+    write_model(model, {METADATA_KEY: settings.to_json()})
+    network, _ = load_model(model, runtime=runtime)
+    size = settings.num_channels
+    with pytest.raises(ModelError, match=message):
+        network(np.zeros((1, size, 16, 16), np.float32), np.zeros(size, np.float32), np.ones(size, np.float32))
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\ud800", "x" * 201, 7])
+def test_load_model_refuses_names_that_cannot_be_printed(model, name):
+    for changes, message in (
+        ({"channel_names": [name, "flair", "post"]}, "channel_names are"),
+        ({"format": 5, "region_thresholds": [], "regions": [{"name": name, "labels": []}]}, "regions are"),
+    ):
+        write_model(model, {METADATA_KEY: written(**changes)})
+        with pytest.raises(ModelError, match=rf"model\.onnx: {message}"):
+            load_model(model)
