@@ -9,7 +9,6 @@ import ipaddress
 import logging
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from model.predict.volume_files import InputOptions
 from model.serve.access_token import TOKEN_VARIABLE, read_token
 from model.serve.batching import BatchConfig, Batcher
 from model.serve.limits import Limits, ServeError
+from model.serve.request_folder import request_folder
 from model.serve.server import listen, make_server
 from model.settings import Settings
 
@@ -107,12 +107,8 @@ def _serve(arguments: Arguments) -> None:
         choice = choose_runtime(arguments.runtime)
         network, settings = load_model(arguments.model, runtime=choice.engine)
         signal.signal(signal.SIGTERM, _interrupt)
-        # Uploads go into one private folder, which is removed at the end even if a request is still running.
-        with (
-            tempfile.TemporaryDirectory(prefix="tumour-search-", ignore_cleanup_errors=True) as folder,
-            Batcher(network, arguments.batching) as batcher,
-        ):
-            server = prepare_server(arguments, batcher, settings, folder=Path(folder), token=token, is_local=is_local)
+        with request_folder() as folder, Batcher(network, arguments.batching) as batcher:
+            server = prepare_server(arguments, batcher, settings, folder=folder, token=token, is_local=is_local)
             shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
             print(f"runtime: {choice}")
             print(f"Serving {arguments.model} on http://{shown}:{port} (Ctrl-C ends it)", flush=True)

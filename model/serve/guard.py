@@ -1,7 +1,7 @@
 """Check each request at the border of the service: its token, its size, and the time that the client takes.
 
-All checks are in one place and happen before a request is parsed, so that a new route cannot forget them. Each
-connection carries one request, so one timer for each connection is enough to end it when a client is silent.
+All checks are in one place and happen before a request is parsed, so that a new route cannot forget them. What
+concerns a connection rather than a request is in model.serve.connection.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from model.serve.limits import Limits, Refusal
 
@@ -38,6 +37,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+LOGGED = {
+    "method": ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE"),
+    "path": ("/", "/docs", "/healthz", "/openapi.json", GUARDED),
+}
+"""What may appear in the log. A client chooses the rest of a request's first line, which may name a patient."""
 
 
 class Guard:
@@ -71,7 +76,8 @@ class Guard:
         headers = Headers(scope=scope)
         if self._is_local and self._token is None and not _is_local_name(headers.get("host", "")):
             # Otherwise another site could point its name at this machine and read the answers (DNS rebinding).
-            raise Refusal(400, f"the host is {headers.get('host', '')!r}, but this service is for this machine only")
+            host = headers.get("host", "")[:80]
+            raise Refusal(400, f"the host is {host!r}, but this service is for this machine only")
         if is_guarded and self._token is not None:
             given = headers.get("authorization", "")
             scheme, _, token = given.partition(" ")
@@ -125,14 +131,15 @@ class _Exchange:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             milliseconds = (time.monotonic() - self._began) * 1000
-            # Neither the query nor names of files are logged, because they may name a patient.
-            path = ascii(self._scope["path"][:80])
-            logger.info("%s %s %s, %.0f ms", self._scope["method"], path, message["status"], milliseconds)
+            logger.info("%s %s %s, %.0f ms", *map(self._logged, LOGGED), message["status"], milliseconds)
         elif not message.get("more_body") and not self._is_read:
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    def _logged(self, name: str) -> str:
+        return self._scope[name] if self._scope[name] in LOGGED[name] else f"(another {name})"
 
     async def _linger(self) -> None:
         try:
@@ -142,23 +149,6 @@ class _Exchange:
                     self._is_read = message["type"] == "http.disconnect" or not message.get("more_body")
         except TimeoutError:
             self._is_read = True
-
-
-class TimedConnection(H11Protocol):
-    """uvicorn's HTTP connection with a limit on the time of a client; its own timer runs only between two requests."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
-        self.loop.call_later(self.timeout_keep_alive, self._end_without_request)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        # `close` would wait until the client has taken the answer; `abort` does not, and ignores a closed connection.
-        self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
-
-    def _end_without_request(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
 
 
 def _too_large(limits: Limits) -> Refusal:

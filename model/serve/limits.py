@@ -22,7 +22,8 @@ class Limits:
 
     max_values: int = 2**26
     """Largest number of pixels times channels (voxels times modalities) in memory at once, of all requests together; a
-    BraTS case has 36 million. A value takes up to about 45 bytes while it is prepared, so the default takes 3 GB."""
+    BraTS case has 36 million. A value takes up to about 45 bytes while it is prepared, so the default takes 3 GB; and
+    up to 2 GB more where the network's slices are larger than those of the files."""
 
     max_requests: int = 32
     """Largest number of requests that run or wait at once; others are told to try again later (status 503)."""
@@ -52,8 +53,9 @@ class Refusal(Exception):
 class Allowance:
     """An amount that threads share: each reserves a part of it, and waits until that part is free."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, what: str = "values (pixels x channels)") -> None:
         self.total = total
+        self._what = what
         self._free = total
         self._changed = threading.Condition()
 
@@ -66,8 +68,9 @@ class Allowance:
         """
         assert amount >= 0, f"reserving {amount} would free what others hold"
         if amount > self.total:
-            values = f"{amount} values (pixels x channels)"
-            raise Refusal(413, f"the request has {values}, but at most {self.total} are accepted; send less")
+            raise Refusal(
+                413, f"the request has {amount} {self._what}, but at most {self.total} are accepted; send less"
+            )
         with self._changed:
             self._changed.wait_for(lambda: self._free >= amount)
             self._free -= amount

@@ -21,7 +21,7 @@ from model.serve.answer import (
     summarise_prediction,
 )
 from model.serve.limits import Allowance, Refusal
-from model.serve.upload import Upload, num_values, read_upload, store
+from model.serve.upload import MAX_FILES, Upload, num_values, read_upload, store
 from model.settings import ModelError, Settings
 
 
@@ -39,12 +39,30 @@ class UploadPredictor:
     allowance: Allowance
     """Values (pixels times channels) that may be in memory at once."""
 
+    prepared: Allowance
+    """The same for values of slices at the network's size, most of which take a byte."""
+
     batch_size: int
 
     def _num_values(self, files: Iterable[Path]) -> int:
         """Return how many values are in memory at once: those of the channels, or of the regions if they are more."""
         values = sum(num_values(path) for path in files)
         return max(values, values * len(self.settings.regions) // self.settings.num_channels)
+
+    def _num_prepared(self, shape: tuple[int, ...]) -> int:
+        """Return how many bytes a volume takes at the network's size, with one slice that is padded to a square.
+
+        The files need not be large for that: a slice may be 1 pixel wide, and a volume may have thousands of slices of
+        one pixel.
+
+        Raises:
+            Refusal: It has more slices than a request may have files.
+        """
+        num_slices, height, width, num_channels = shape
+        if num_slices > MAX_FILES:
+            raise Refusal(413, f"the request has {num_slices} slices, but at most {MAX_FILES} are accepted; send less")
+        square = max(height, width) ** 2 * (num_channels + 8)  # its image in bytes, its probability in float32, a copy
+        return num_slices * self.settings.preprocessing.size**2 * num_channels + square
 
     def respond(self, uploads: Sequence[Upload], output: Output) -> Response:
         """Return the answer to a request.
@@ -59,9 +77,10 @@ class UploadPredictor:
                 stored = store(uploads, received)
                 with self.allowance.reserve(self._num_values(stored.values())):
                     volume = read_upload(stored, self.settings, self.options)
-                    probability = predict_volume(
-                        self.network, volume.images, self.settings.preprocessing, batch_size=self.batch_size
-                    )
+                    with self.prepared.reserve(self._num_prepared(volume.images.shape)):
+                        probability = predict_volume(
+                            self.network, volume.images, self.settings.preprocessing, batch_size=self.batch_size
+                        )
                     masks = to_masks(probability, self.settings)
                     summary = summarise_prediction(volume, masks, self.settings)
                     if output == "json":

@@ -11,9 +11,6 @@ if TYPE_CHECKING:  # not imported here, so that mistakes in the arguments are re
 
     from model.serve.guard import App
 
-SPARE_CONNECTIONS = 64
-"""Connections beyond those of running requests, for pages, health checks and refusals."""
-
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to the first address of a host.
@@ -41,7 +38,7 @@ def make_server(service: "App", limits: Limits) -> "uvicorn.Server":
     """Return a server for the service, which ends connections that take too long."""
     import uvicorn
 
-    from model.serve.guard import TimedConnection
+    from model.serve.connection import MAX_HEADER_BYTES, TimedConnection
 
     config = uvicorn.Config(
         service,
@@ -53,7 +50,7 @@ def make_server(service: "App", limits: Limits) -> "uvicorn.Server":
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.max_requests + SPARE_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_keep_alive=math.ceil(limits.timeout_seconds),
         timeout_graceful_shutdown=1,  # of the two seconds within which Ctrl-C must end the service
     )

@@ -35,6 +35,11 @@ MAX_FIELD_BYTES = 1000
 """Limit for the fields of a form that are not files; the service reads no such field."""
 
 
+PREPARED_PER_VALUE = 16
+"""Bytes of slices at the network's size that may be in memory for each value of the files that may: with the default
+of `max_values` 1 GB, of which a BraTS case at 1024 x 1024 pixels takes 650 MB."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Health:
     """The answer of /healthz."""
@@ -79,6 +84,7 @@ def build_service(
         folder=folder,
         options=options,
         allowance=Allowance(limits.max_values),
+        prepared=Allowance(PREPARED_PER_VALUE * limits.max_values, "bytes at the network's size"),
         batch_size=max_batch,
     )
     health = Health(
@@ -141,7 +147,10 @@ async def _receive(request: Request, filename: str) -> list[Upload]:
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         return [Upload("", filename, kind, await _spool(request))]
-    form = await request.form(max_files=MAX_FILES, max_fields=MAX_FILES, max_part_size=MAX_FIELD_BYTES)
+    try:
+        form = await request.form(max_files=MAX_FILES, max_fields=MAX_FILES, max_part_size=MAX_FIELD_BYTES)
+    except UnicodeError:  # a form may name any codec of Python's as its charset
+        raise Refusal(400, "the names in the form do not suit its charset; send it as UTF-8") from None
     return [
         Upload(name, value.filename or "", value.content_type or "", value.file)
         for name, value in form.multi_items()

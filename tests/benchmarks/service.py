@@ -1,25 +1,23 @@
-"""Measure the service: the time of a request and requests a second, with 1, 4 and 16 clients.
+"""Measure the service: the time of a request, requests a second, refusals and memory, with 1, 4 and 16 clients.
 
     python tests/benchmarks/service.py [--size 256] [--width 32] [--rounds 7] [--options="--max-batch 1"]
+    python tests/benchmarks/service.py --clients 10 100 1000 --rounds 3    # more than the service takes at once
 
-`python -m model.serve` runs as a process of its own, on loopback. Each client is a thread that sends one slice, a TIFF
-or a PNG in turn, waits for the mask, and sends the next one over a new connection, as the service allows one request a
-connection. In each round the bare network is called on one slice, in the same runtime in this process, and a request
-for `/healthz` shows what HTTP alone takes; so ratios compare moments of the same machine. The last line of output is
-one JSON object.
+`python -m model.serve` runs as a process of its own, on loopback. Each client sends one slice, a TIFF or a PNG in turn,
+waits for the answer, and sends the next one over a new connection, as the service allows one request a connection. A
+request that is refused is counted and not repeated. In each round the bare network is called on one slice, in the same
+runtime in this process, and a request for `/healthz` shows what HTTP alone takes; so ratios compare moments of the same
+machine. The last line of output is one JSON object.
 """
 
-import http.client
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ import torch
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout is what is measured
+
 from data.preprocess import Preprocessing
 from data.readers.images import write_image
 from data.readers.phantom_drawing import draw_patient
@@ -40,7 +39,9 @@ from model.settings import Settings
 from model.unet import UNet, UNetConfig
 from search.record.provenance import commit
 from tests.benchmarks.timing import rounded, seconds_of
+from tests.support.load import Outcome, count_statuses, forget_peak, memory_mb, request, send_all
 
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SUFFIXES = {".tif": "image/tiff", ".png": "image/png"}
 
 
@@ -64,10 +65,28 @@ class Arguments:
     """Each number of clients is measured this often."""
 
     requests: int = 32
-    """Requests in a round, of all clients together."""
+    """Requests in a round, of all clients together; at least one a client."""
 
     options: str = ""
     """Further options of `python -m model.serve`, such as `--options="--runtime openvino"`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service that runs."""
+
+    pid: int
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What came of the requests of one round, and the memory of the service in it."""
+
+    outcomes: list[Outcome]
+    seconds: float
+    most_mb: float
+    after_mb: float
 
 
 def main(arguments: Arguments) -> None:
@@ -75,59 +94,80 @@ def main(arguments: Arguments) -> None:
         folder = Path(name)
         bodies = _bodies(folder, arguments.size)
         settings = _export(folder / "model.onnx", arguments)
-        with _service(folder / "model.onnx", arguments.options.split()) as port:
-            result = _measure(port, folder / "model.onnx", settings, bodies, arguments)
+        with _service(folder / "model.onnx", arguments.options.split()) as service:
+            result = _measure(service, folder / "model.onnx", settings, bodies, arguments)
     print(json.dumps(result))
 
 
 def _measure(
-    port: int, model: Path, settings: Settings, bodies: list[tuple[str, bytes]], arguments: Arguments
+    service: Service, model: Path, settings: Settings, bodies: list[bytes], arguments: Arguments
 ) -> dict[str, object]:
     bare = _bare_call(model, settings, arguments)
-    seconds: dict[int, list[float]] = {clients: [] for clients in arguments.clients}
-    rates: dict[int, list[float]] = {clients: [] for clients in arguments.clients}
+    rounds: dict[int, list[Round]] = {clients: [] for clients in arguments.clients}
     floors: dict[str, list[float]] = {"bare": [], "healthz": []}
-    _load(port, bodies, 1, 8)  # the first requests compile and allocate
+    send_all(service.port, bodies[:8], num_clients=1)  # the first requests compile and allocate
+    before = memory_mb(service.pid)
     for _ in range(arguments.rounds):
         floors["bare"] += [seconds_of(bare) for _ in range(10)]
-        floors["healthz"] += [seconds_of(lambda: _request(port, "GET", "/healthz")) for _ in range(10)]
+        floors["healthz"] += [send_all(service.port, [HEALTH], num_clients=1)[0].seconds for _ in range(10)]
         for clients in arguments.clients:
-            began = time.perf_counter()
-            seconds[clients] += _load(port, bodies, clients, arguments.requests)
-            rates[clients].append(arguments.requests / (time.perf_counter() - began))
+            rounds[clients].append(_round(service, bodies, clients, arguments.requests))
     bare_p50, healthz_p50 = (statistics.median(floors[name]) for name in ("bare", "healthz"))
+    fewest = [one.seconds for each in rounds[min(rounds)] for one in each.outcomes if one.status == 200]
     return {
-        "clients": {
-            str(clients): {
-                "ms_p50": rounded(1e3 * float(np.percentile(found, 50))),
-                "ms_p99": rounded(1e3 * float(np.percentile(found, 99))),
-                "requests_per_second": rounded(statistics.median(rates[clients])),
-                "share_of_bare_throughput": rounded(statistics.median(rates[clients]) * bare_p50),
-            }
-            for clients, found in seconds.items()
-        },
+        "clients": {str(clients): _describe(found, bare_p50) for clients, found in rounds.items()},
         "bare_ms_p50": rounded(1e3 * bare_p50),
         "healthz_ms_p50": rounded(1e3 * healthz_p50),
-        "ratio_to_bare": rounded(statistics.median(seconds[min(seconds)]) / bare_p50),
+        "ratio_to_bare": rounded(statistics.median(fewest) / bare_p50),
+        "mb_before": rounded(before),
         "runtime": str(choose_runtime(_runtime(arguments))),
         "size": arguments.size,
         "width": arguments.width,
         "depth": arguments.depth,
         "options": arguments.options,
-        "requests": arguments.rounds * arguments.requests,
+        "rounds": arguments.rounds,
         "cores": os.cpu_count(),
         "commit": commit(),
     }
 
 
-def _bodies(folder: Path, size: int) -> list[tuple[str, bytes]]:
-    """Return slices as clients send them: the media type and the bytes of a file."""
+def _round(service: Service, bodies: list[bytes], clients: int, num_requests: int) -> Round:
+    sent = [bodies[index % len(bodies)] for index in range(max(num_requests, clients))]
+    forget_peak(service.pid)
+    began = time.perf_counter()
+    outcomes = send_all(service.port, sent, num_clients=clients)
+    seconds = time.perf_counter() - began
+    time.sleep(1)  # what the last requests took is free again
+    memory = memory_mb(service.pid, "VmHWM"), memory_mb(service.pid)
+    return Round(outcomes=outcomes, seconds=seconds, most_mb=memory[0], after_mb=memory[1])
+
+
+def _describe(rounds: Sequence[Round], bare_p50: float) -> dict[str, object]:
+    outcomes = [one for each in rounds for one in each.outcomes]
+    rates = [sum(one.status == 200 for one in each.outcomes) / each.seconds for each in rounds]
+    answered = [1e3 * one.seconds for one in outcomes if one.status == 200]
+    refused = [1e3 * one.seconds for one in outcomes if one.status != 200]
+    return {
+        "statuses": count_statuses(outcomes),
+        "ms_p50": rounded(float(np.percentile(answered, 50))),
+        "ms_p99": rounded(float(np.percentile(answered, 99))),
+        "refused_ms_p50": rounded(float(np.percentile(refused, 50))) if refused else None,
+        "refused_ms_p99": rounded(float(np.percentile(refused, 99))) if refused else None,
+        "requests_per_second": rounded(statistics.median(rates)),
+        "share_of_bare_throughput": rounded(statistics.median(rates) * bare_p50),
+        "mb_most": rounded(max(one.most_mb for one in rounds)),
+        "mb_after": rounded(rounds[-1].after_mb),
+    }
+
+
+def _bodies(folder: Path, size: int) -> list[bytes]:
+    """Return requests with a slice each."""
     bodies = []
     for index, image in enumerate(draw_patient(0, 0)[0]):
         suffix = list(SUFFIXES)[index % len(SUFFIXES)]
         path = folder / f"slice{suffix}"
         write_image(path, cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC))
-        bodies.append((SUFFIXES[suffix], path.read_bytes()))
+        bodies.append(request("/predict", path.read_bytes(), SUFFIXES[suffix]))
     return bodies
 
 
@@ -140,15 +180,15 @@ def _export(path: Path, arguments: Arguments) -> Settings:
 
 
 @contextmanager
-def _service(model: Path, options: Sequence[str]) -> Iterator[int]:
-    """Yield the port of a service that runs until the `with` block ends."""
+def _service(model: Path, options: Sequence[str]) -> Iterator[Service]:
+    """Yield a service that runs until the `with` block ends."""
     command = [sys.executable, "-m", "model.serve", str(model), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
         address = next((line for line in process.stdout if line.startswith("Serving ")), "")
         assert address, "the service did not start"
-        yield int(address.split(" (")[0].rpartition(":")[2])
+        yield Service(pid=process.pid, port=int(address.split(" (")[0].rpartition(":")[2]))
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -167,33 +207,6 @@ def _bare_call(model: Path, settings: Settings, arguments: Arguments) -> Callabl
 
 def _runtime(arguments: Arguments) -> str:
     return next((one for one in arguments.options.split() if one in RUNTIMES), "auto")
-
-
-def _load(port: int, bodies: list[tuple[str, bytes]], num_clients: int, num_requests: int) -> list[float]:
-    """Return the seconds of each request, sent by clients that begin at once and share the requests evenly."""
-    start = threading.Barrier(num_clients)
-
-    def client(number: int) -> list[float]:
-        start.wait()
-        found = []
-        for index in range(number, num_requests, num_clients):
-            kind, body = bodies[index % len(bodies)]
-            found.append(seconds_of(lambda kind=kind, body=body: _request(port, "POST", "/predict", kind, body)))
-        return found
-
-    with ThreadPoolExecutor(num_clients) as pool:
-        return [one for found in pool.map(client, range(num_clients)) for one in found]
-
-
-def _request(port: int, method: str, path: str, kind: str = "", body: bytes | None = None) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
-        response = connection.getresponse()
-        content = response.read()
-        assert response.status == 200, content
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

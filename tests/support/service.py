@@ -3,9 +3,10 @@
 import http.client
 import io
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +95,25 @@ def ask(
         return Reply(response.status, response.headers, response.read())
     finally:
         connection.close()
+
+
+def exchange(port: int, *parts: bytes, ends: bool = False) -> bytes:
+    """Return all that the service answers to bytes over one connection; nothing if it only closes the connection.
+
+    Args:
+        ends: Whether the client says after the last part that it will send nothing more.
+    """
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with suppress(OSError):  # it may have ended the connection already
+            for part in parts:
+                connection.sendall(part)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            while part := connection.recv(1 << 16):
+                answer += part
+    return answer
 
 
 def post(port: int, name: str, content: bytes, *, output: str = "mask", headers: dict[str, str] | None = None) -> Reply:

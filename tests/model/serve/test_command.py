@@ -1,14 +1,10 @@
 """The command `model.serve`: mistakes in its arguments, faults, and the signals that end it."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ import pytest
 from model.serve.__main__ import main
 from tests.support.faults import assert_fault
 from tests.support.service import encoded, image, post
+from tests.support.service_process import service_process
 
 
 def refusal(capsys, *arguments: object) -> str:
@@ -59,62 +56,13 @@ def test_fault_of_the_command_keeps_its_traceback(model, capsys, monkeypatch):
     assert_fault(capsys, main, [str(model), "--port", "0"])
 
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-NEITHER = """
-import sys
-class Neither:
-    def find_spec(self, name, path=None, target=None):
-        if name in ("torch", "ray"):
-            raise ModuleNotFoundError(f"a service needs no {name}", name=name)
-sys.meta_path.insert(0, Neither())
-import model.serve.__main__ as s
-"""
-
-
-@contextmanager
-def command(model: Path, temporary: Path, before: str = "") -> Iterator[tuple[subprocess.Popen, int]]:
-    """Yield the process of the command, without torch and Ray, and its port."""
-    code = f"{NEITHER}{before}\ns.main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(model), "--port", "0", "--runtime", "onnxruntime"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(temporary)},
-    )
-    try:
-        assert process.stdout is not None
-        runtime, first = process.stdout.readline(), process.stdout.readline()
-        assert runtime.startswith("runtime: onnxruntime, float32, on the "), process.communicate()
-        assert first.startswith(f"Serving {model} on http://127.0.0.1:"), process.communicate()
-        assert first.endswith(" (Ctrl-C ends it)\n")
-        yield process, int(first.split(":")[2].split()[0])
-    finally:
-        process.kill()
-        process.communicate()
-
-
-SLOW = """
-import time
-load = s.load_model
-def load_slow(path, **options):
-    network, settings = load(path, **options)
-    return lambda *batch: (time.sleep(60), network(*batch))[1], settings
-s.load_model = load_slow
-"""
-
-
-@pytest.mark.parametrize(("number", "before"), [(signal.SIGINT, SLOW), (signal.SIGTERM, "")])
-def test_signal_ends_the_service_within_two_seconds(model, tmp_path, number, before):
+@pytest.mark.parametrize(("number", "seconds"), [(signal.SIGINT, 60), (signal.SIGTERM, 0)])
+def test_signal_ends_the_service_within_two_seconds(model, tmp_path, number, seconds):
     content = encoded(image(), ".png")
-    with command(model, tmp_path, before) as (process, port), ThreadPoolExecutor(1) as pool:
+    with service_process(model, tmp_path, seconds=seconds) as (process, port), ThreadPoolExecutor(1) as pool:
         reply = pool.submit(post, port, "scan.png", content)
-        if before:
-            while not list(tmp_path.glob("tumour-search-*/*/received/scan.png")):
-                time.sleep(0.02)
+        if seconds:
+            wait_for_file(tmp_path)
         else:
             assert reply.result().status == 200
         began = time.monotonic()
@@ -124,4 +72,37 @@ def test_signal_ends_the_service_within_two_seconds(model, tmp_path, number, bef
         assert process.returncode == 0
         assert "Traceback" not in errors
         assert list(tmp_path.iterdir()) == []
-        assert not before or reply.result().status == 503
+        assert not seconds or reply.result().status == 503
+
+
+def test_service_that_was_killed_leaves_its_port_and_no_file_to_the_next_one(model, tmp_path):
+    content = encoded(image(), ".png")
+    with ThreadPoolExecutor(1) as pool:
+        with service_process(model, tmp_path, seconds=60) as (process, port):
+            lost = pool.submit(post, port, "scan.png", content)
+            folder = wait_for_file(tmp_path)
+            assert folder.stat().st_mode & 0o777 == 0o700
+            process.kill()
+            process.wait()
+            with pytest.raises((OSError, HTTPException)):
+                lost.result()
+            assert folder.exists()
+        with service_process(model, tmp_path, port=port, seconds=0.5) as (process, _):
+            assert not folder.exists()
+            reply = pool.submit(post, port, "scan.png", content)
+            wait_for_file(tmp_path)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+            with pytest.raises(OSError, match=r"refused|reset"):
+                post(port, "scan.png", content)
+            assert reply.result().status == 200, "a request that takes no longer than a second is answered"
+            process.communicate(timeout=10)
+            assert process.returncode == 0
+        assert list(tmp_path.iterdir()) == []
+
+
+def wait_for_file(temporary: Path) -> Path:
+    """Return the folder of a service once it holds the file of a request that runs."""
+    while not (found := list(temporary.glob("tumour-search-serve-*/*/received/scan.png"))):
+        time.sleep(0.02)
+    return found[0].parents[2]

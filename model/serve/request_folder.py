@@ -1,0 +1,44 @@
+"""The private folder where the files of requests lie until they are answered.
+
+It is removed when the service ends. A service that is killed cannot do that, so the next one on the same machine does:
+each service holds a lock on its folder, and a folder of the same user that nobody has locked is of no more use.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX = "tumour-search-serve-"
+
+
+@contextmanager
+def request_folder() -> Iterator[Path]:
+    """Yield a new folder that only this user can read, after removing those that killed services left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(prefix="tumour-search-"))
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Only now may it have the name by which other services find it.
+        folder = folder.rename(folder.with_name(PREFIX + folder.name.rpartition("-")[2]))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # even if a request is still running
+        os.close(lock)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder of this user that no service has locked."""
+    with suppress(OSError):  # it has gone, belongs to another user, is a link, or is in use
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_uid == os.getuid():
+                shutil.rmtree(folder)
+        finally:
+            os.close(lock)
