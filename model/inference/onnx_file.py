@@ -6,6 +6,7 @@ Nothing is unpickled or unpacked here.
 
 from pathlib import Path
 
+from model.inference.onnx_graph import is_sorted, names_other_files
 from model.inference.protobuf import NotProtobuf, fields
 from model.manifest import check_content
 from model.settings import ModelError, Settings
@@ -33,21 +34,6 @@ MAX_SETTINGS_BYTES = 2**20
 
 _METADATA, _KEY, _VALUE = 14, 1, 2  # ModelProto.metadata_props, StringStringEntryProto.key and .value in onnx.proto
 
-# The numbers of fields that lead from a model to its tensors, by the kind of message; and in a tensor, the field that
-# says that its values are in another file.
-_PATHS = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node", 11: "attribute"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
-_EXTERNAL = 13  # TensorProto.external_data
-MAX_DEPTH = 64
-"""How deep graphs and attributes may lie in each other."""
-
 
 def model_file(path: Path) -> Path:
     """Return the path of a model's file, given that path or the folder that holds the file.
@@ -66,7 +52,7 @@ def read_model(file: Path) -> tuple[bytes, Settings]:
 
     Raises:
         ModelError: The file cannot be read, is too large or damaged, is not the one that its manifest names, was not
-            exported by this program, or has values in other files.
+            exported by this program, has values in other files, or a graph that cannot be computed.
     """
     try:
         content = _read(file)
@@ -74,10 +60,12 @@ def read_model(file: Path) -> tuple[bytes, Settings]:
         raise ModelError(f"model {file} cannot be read ({error.strerror or error}); check it and the disk") from error
     check_content(file, content)
     settings = settings_of(content, f"model {file}")
-    if _names_other_files(content):
+    if names_other_files(content):
         raise ModelError(
             f"model {file} has weights in other files, and may name any file of this machine; export it as one file"
         )
+    if not is_sorted(content):
+        raise ModelError(f"model {file} has nodes that wait for each other, so it is damaged; export it again")
     return content, settings
 
 
@@ -128,26 +116,3 @@ def _metadata(content: bytes) -> dict[str, str]:
     parts = fields(memoryview(content), most=MAX_PARTS)
     entries = [dict(fields(field, most=MAX_PARTS)) for number, field in parts if number == _METADATA]
     return {str(entry.get(_KEY, b""), "utf-8"): str(entry.get(_VALUE, b""), "utf-8") for entry in entries}
-
-
-def _names_other_files(content: bytes) -> bool:
-    """Return whether an ONNX file says that values of a tensor are in other files, or cannot be searched for that.
-
-    ONNX Runtime takes such a name relative to the working directory if the model came as bytes.
-    """
-    if b"location" not in content:  # the key under which the name of the file is stored
-        return False
-    left = [(memoryview(content), "model", 0)]
-    try:
-        while left:
-            message, kind, depth = left.pop()
-            if depth > MAX_DEPTH:
-                return True
-            for number, field in fields(message):
-                if kind == "tensor" and number == _EXTERNAL:
-                    return True
-                if inner := _PATHS.get(kind, {}).get(number):
-                    left.append((field, inner, depth + 1))
-    except NotProtobuf:
-        return True
-    return False

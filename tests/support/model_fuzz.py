@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ class Loader:
     runtime: str
     cwd: Path
     process: subprocess.Popen[str] | None = None
-    lost: list[str] = field(default_factory=list)
-    """How each process ended that did not end by itself."""
 
     def load(self, what: str, folder: Path) -> str:
         """Return "works", or the error after its class, or how the process ended."""
@@ -54,7 +52,7 @@ class Loader:
             self.process.communicate()
 
     def _start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.model_fuzz", self.runtime],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -63,6 +61,9 @@ class Loader:
             cwd=self.cwd,
             env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         )
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the process does not start"  # its imports take longer than any file may
+        return process
 
 
 @contextmanager
@@ -80,6 +81,12 @@ def main(runtime: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     outcomes = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print to what is called standard output
+    import model.predict.exported_model
+    import model.weights  # noqa: F401
+    from model.inference.runtime import choose_runtime
+
+    choose_runtime(runtime)
+    print("ready", file=outcomes, flush=True)
     for line in sys.stdin:
         what, folder = json.loads(line)
         before = _peak_mb()

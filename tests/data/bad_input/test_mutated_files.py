@@ -9,26 +9,8 @@ from data.errors import BadFiles
 from data.patient import SliceFiles, SlicePatient, Volume
 from data.readers.images import ReadPair
 from data.readers.volumes.patient import VolumePatient
+from tests.support.mutation import mutate
 from tests.support.sources import MAX_SECONDS, image_of, mask_of, write_nifti, write_png, write_tiff
-
-
-def mutate(old, rng):
-    new = bytearray(old)
-    kind, at, length = rng.integers(5), int(rng.integers(len(old))), int(rng.integers(1, 33))
-    if kind == 0:
-        for where in rng.integers(0, len(new), rng.integers(1, 6)):
-            new[where] ^= 1 << int(rng.integers(8))
-    elif kind == 1:
-        del new[at:]
-    elif kind == 2:
-        new[at:at] = rng.bytes(length)
-    elif kind == 3:
-        other = int(rng.integers(len(old)))
-        new[at : at + length], new[other : other + length] = new[other : other + length], new[at : at + length]
-    else:
-        head = int(rng.integers(min(len(new), 128)))  # headers are a small part, and the most fragile
-        new[head : head + 4] = rng.bytes(4)
-    return bytes(new)
 
 
 def fuzz_target(kind, folder):

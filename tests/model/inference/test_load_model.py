@@ -192,3 +192,17 @@ def test_load_model_refuses_names_that_cannot_be_printed(model, name):
         write_model(model, {METADATA_KEY: written(**changes)})
         with pytest.raises(ModelError, match=rf"model\.onnx: {message}"):
             load_model(model)
+
+
+def test_load_model_refuses_a_graph_that_would_never_end(model):
+    sound = model.read_bytes()
+    for change in (
+        lambda changed: changed.graph.node[3].input.__setitem__(0, "normalised"),
+        lambda changed: setattr(changed.opset_import[0], "version", 2**40),
+        lambda changed: changed.graph.node.reverse(),
+    ):
+        changed = onnx.load_from_string(sound)
+        change(changed)
+        model.write_bytes(changed.SerializeToString())
+        with pytest.raises(ModelError, match=r"model\.onnx has nodes that wait for each other, so it is damaged"):
+            load_model(model)
