@@ -82,7 +82,8 @@ def fuzz(folder: Path, loading: Loader, num: int, seed: int, secrets: list[Path]
             # Whoever can change a file can change the manifest too.
             write_manifest(folder, ModelProvenance()) if has_manifest else (folder / MANIFEST_NAME).unlink()
         outcome = loading.load(way, folder)
-        named = folder.name if way == "verify" else name  # a comparison names the folder, and every file that differs
+        # A comparison names the folder, and every file that differs.
+        named = folder.name if way == "verify" else "manifest" if name == MANIFEST_NAME else name
         if outcome == "works" or (outcome.startswith("UserError") and named in outcome):
             found[f"{name} {outcome[:9]}"] += 1
         else:

@@ -206,3 +206,12 @@ def test_load_model_refuses_a_graph_that_would_never_end(model):
         model.write_bytes(changed.SerializeToString())
         with pytest.raises(ModelError, match=r"model\.onnx has nodes that wait for each other, so it is damaged"):
             load_model(model)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_load_model_refuses_an_operator_without_its_inputs(model, runtime):
+    changed = onnx.load(model)
+    changed.graph.node[-1].op_type = "Conv"  # which ends the process of OpenVINO 2026.4
+    model.write_bytes(changed.SerializeToString())
+    with pytest.raises(ModelError, match=r"model\.onnx cannot be read as ONNX: it is damaged"):
+        load_model(model, runtime=runtime)
