@@ -1,4 +1,4 @@
-"""A whole search in half a minute, in a process of its own, under circumstances that a test makes."""
+"""The smallest whole search, as a user runs it, under circumstances that a test chooses."""
 
 import os
 import subprocess
@@ -6,9 +6,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).parents[2]
 
-TINY = ("--data", "phantom:6", "--size", "64", "--width", "2", "--trials", "1", "--max-epochs", "1", "--no-choose")
+NAME = "tiny"
+"""Name of the experiment: its files are in `out / NAME`."""
+
+OPTIONS = {
+    "--data": "phantom:6",
+    "--size": "64",
+    "--width": "2",
+    "--trials": "1",
+    "--max-epochs": "1",
+    "--batch-size": "8",
+    "--tracking": "off",
+    "--name": NAME,
+}
+"""The options of the search, unless a test gives its own value."""
 
 
 def tiny_search(
@@ -18,21 +31,18 @@ def tiny_search(
     wrapper: Sequence[str] = (),
     timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a search named `tiny`, and return its exit status and what it printed.
+    """Return the result of a whole search with one trial of one epoch, whether it succeeded or not.
 
     Args:
-        options: Added to those of the tiny search; later ones count.
-        env: Environment variables that are different; None removes one.
-        wrapper: A command in front of Python, such as `unshare -m`.
-        timeout: Seconds after which the search is ended.
+        out: The folder of the experiment's folder.
+        options: Further options of `search.tune`; they take the place of those in OPTIONS.
+        env: Variables to set, by name; None removes one.
+        wrapper: A command and its options in front of the search, such as ("taskset", "-c", "0").
+        timeout: After so many seconds subprocess.TimeoutExpired is raised.
     """
-    command = [*wrapper, sys.executable, "-m", "search.tune", "--out", str(out), "--name", "tiny", *TINY]
-    return subprocess.run(
-        [*command, "--tracking", "off", *options],
-        env={name: value for name, value in {**os.environ, **env}.items() if value is not None},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    pairs = [word for name, value in OPTIONS.items() if name not in options for word in (name, value)]
+    command = [*wrapper, sys.executable, "-m", "search.tune", "--out", str(out), *pairs, "--no-choose", *options]
+    changed = {"RAY_ADDRESS": None, **env}
+    variables = {name: value for name, value in os.environ.items() if name not in changed}
+    variables |= {name: value for name, value in changed.items() if value is not None}
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout)
