@@ -21,6 +21,7 @@ import numpy as np
 
 from data.atomic import new_folder
 from data.errors import UserError
+from data.packing.cache_folder import cache_folder
 from data.packing.pack import Pack
 from data.patient import Patient
 from data.preprocess import Preprocessing
@@ -42,8 +43,8 @@ logger = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
-    """Return the folder of packs: `tumour-search/packs` in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tumour-search" / "packs"
+    """Return the folder of packs, in the folder that the program keeps from one run to the next."""
+    return cache_folder() / "packs"
 
 
 def cached_pack(

@@ -16,7 +16,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from data.atomic import write
 from data.errors import UserError
-from data.packing.cache import default_folder
+from data.packing.cache_folder import cache_folder
 from search.storage.bucket import check_uri, open_bucket
 from search.storage.storage_path import StoragePath, local_path
 
@@ -41,7 +41,7 @@ def parse_out(text: str) -> Path:
     options = {key: value for key, value in parse_qsl(parts.query) if key != "region"}
     identity = f"{parts.scheme}://{parts.netloc}{parts.path} {sorted(options.items())}"
     slug = re.sub(r"[^A-Za-z0-9]+", "-", parts.netloc + parts.path).strip("-")[:60]
-    folder = default_folder().parent / "experiments" / f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    folder = cache_folder() / "experiments" / f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
     mark_working_folder(folder, uri)
     return folder
 
