@@ -9,10 +9,10 @@ import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
-from ray._private import services, state, worker
+from ray._private import grpc_utils, ray_constants, services, state, worker
 from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -35,11 +35,16 @@ UNDOCUMENTED_SETTINGS = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     # A Ray that the search starts itself would start a worker process for every core; lanes need a few.
     "RAY_prestart_worker_first_driver": "0",
-    # Ray's workers have the niceness 15. Beside two processes of the lowest priority, an epoch then takes 1.6 times as
-    # long as alone; with 0 it takes as long (tests/benchmarks/LOG.md, 2026-11-30).
+    # Otherwise 15: beside two processes of the lowest priority, an epoch takes 1.6 times as long (LOG.md, 2026-11-30).
     "RAY_worker_niceness": "0",
+    # Otherwise 30, which a busy machine exceeds when it starts Ray.
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "120",
 }
 """Environment variables that Ray reads but does not document."""
+
+HEAD_METHOD, CLIENT_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriver/ClusterInfo"
+"""What only the head of a cluster, and its server for clients (`ray://`), answer."""
 
 HEAD_RESOURCE = "node:__internal_head__"
 """A resource that only the head node has. No public API says which node is the head."""
@@ -64,6 +69,18 @@ def resolve_address(address: str) -> str | None:
         ConnectionError: It is "auto", and no Ray runs on this machine.
     """
     return services.canonicalize_bootstrap_address(address)
+
+
+def call(server: str, method: str, *, seconds: float) -> str:
+    """Return the name of gRPC's status for a call of HEAD_METHOD or CLIENT_METHOD; no public function calls them."""
+    import grpc
+
+    with cast("Any", grpc_utils.init_grpc_channel(server, ray_constants.GLOBAL_GRPC_OPTIONS)) as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=seconds)
+        except grpc.RpcError as error:
+            return error.code().name  # pyright: ignore[reportAttributeAccessIssue] (gRPC's own errors have it)
+    return "OK"
 
 
 def get_draining_nodes() -> frozenset[str]:
@@ -232,8 +249,7 @@ class TrialError:
 def read_trial_error(trial: Any) -> TrialError:
     """Return the error that ended one of Tune's trials.
 
-    The public `Trial.get_error` reads a copy in the experiment's folder, which Tune makes only after it has called
-    schedulers and callbacks.
+    The public `Trial.get_error` reads a copy, which Tune makes only after it has called schedulers and callbacks.
     """
     text, cause = "", None
     if trial.error_file and Path(trial.error_file).exists():

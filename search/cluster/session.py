@@ -2,17 +2,24 @@
 
 import logging
 import os
-import socket
+import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import ray
 
 from data.errors import UserError
+from search.cluster.address import api_server_variable, check_cluster
 from search.cluster.capacity.usable_cpus import usable_cpus
-from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, resolve_address, silence_raylets
+from search.cluster.home import home_variables
+from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, silence_raylets
+from search.cluster.shared_memory import describe_shortage, free_bytes, store_options
 from search.cluster.signals import keep_sigterm_handler
+from search.cluster.temp_folder import ray_folder
 
 RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers
@@ -25,14 +32,6 @@ RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
 }
 """Environment variables of the driver and of all workers."""
 
-NO_API_SERVER = "http://127.0.0.1:1"
-"""An address where nothing listens, for a Ray that has no API server."""
-
-LEGAL_ADDRESSES = "HOST:PORT, ray://HOST:PORT, auto or local"
-
-CONNECT_SECONDS = 10.0
-"""How long the head of a cluster may take to accept a connection."""
-
 
 @contextmanager
 def ray_session() -> Iterator[Path | None]:
@@ -42,86 +41,95 @@ def ray_session() -> Iterator[Path | None]:
     does not report it, as through a client (`ray://`).
 
     Raises:
-        UserError: There is no cluster at RAY_ADDRESS.
+        UserError: There is no cluster at RAY_ADDRESS, or Ray cannot start on this machine.
     """
-    os.environ.update(RAY_SETTINGS)
+    address = os.environ.get("RAY_ADDRESS")
+    starts_here = address in (None, "", "local")
+    os.environ.update(RAY_SETTINGS | home_variables(os.environ, starts_ray=starts_here))
     silence_raylets()
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it would count lost legs as failed trials
-    folder = _connect(os.environ.get("RAY_ADDRESS"))
-    try:
-        yield folder
-    finally:
-        ray.shutdown()
+    with ray_folder() if starts_here else nullcontext() as folder:
+        context = _start(folder) if starts_here else _connect(address or "")
+        session = getattr(context, "address_info", {}).get("session_dir")
+        try:
+            yield Path(session).resolve() / "logs" if session else None
+        finally:
+            ray.shutdown()
 
 
-def _connect(address: str | None) -> Path | None:
-    """Connect to Ray, and return the folder of its log files, or None if Ray does not report it."""
+def _connect(address: str) -> Any:
+    """Connect to the cluster at an address."""
+    check_cluster(address)
+    api_server = api_server_variable(address)
     try:
-        api_server = api_server_variable(address)
-        if address:
-            _check_reachable(address, api_server.get("RAY_API_SERVER_ADDRESS"))
         with keep_sigterm_handler(), inherited(api_server):
-            context = ray.init(
-                address=address or "local",
-                num_cpus=None if address else usable_cpus(),  # Ray itself counts those of the machine
+            return ray.init(
+                address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                include_dashboard=None if address else False,
-                # Workers of a Ray that starts here inherit the environment.
-                runtime_env={"env_vars": RAY_SETTINGS | api_server} if address else None,
+                runtime_env={"env_vars": RAY_SETTINGS | api_server},
             )
     except ConnectionError as error:
-        hint = "" if "RAY_AUTH_MODE" in os.environ else " (one that requires a token needs RAY_AUTH_MODE=token)"
-        raise UserError(f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there{hint}: {error}") from error
-    session = getattr(context, "address_info", {}).get("session_dir")
-    return Path(session) / "logs" if session else None
+        raise UserError(
+            f"RAY_ADDRESS is {address!r}, and a Ray cluster answers there, but this machine cannot take part in it "
+            f"({error.__cause__ or error}); run the search on a machine of the cluster, or set RAY_ADDRESS to "
+            "ray://HOST:PORT of its server for clients"
+        ) from error
 
 
-def api_server_variable(address: str | None) -> dict[str, str]:
-    """Return the environment variable that tells workers the address of their own cluster's API server, by name.
-
-    Once a second, Ray Train asks an API server whether its controller is alive, and releases its workers' resources if
-    not. Without the variable it would ask the server that the shell's RAY_API_SERVER_ADDRESS names, or that of the
-    newest Ray on the machine, and either may belong to another cluster.
+def _start(folder: Path | None) -> Any:
+    """Start Ray on this machine; on one that is busy, try again once.
 
     Args:
-        address: RAY_ADDRESS; None if it is not set.
-
-    Raises:
-        UserError: `address` is not an address.
-        ConnectionError: It is "auto", and no Ray runs on this machine.
+        folder: Where its sockets and other files are; None: where Ray chooses.
     """
-    if address and "://" in address:  # through a client, workers find the cluster that they are in
-        return {}
+    free, start = free_bytes(), time.monotonic()
     try:
-        server = resolve_address(address) if address else None
-    except ValueError as error:
-        raise UserError(f"RAY_ADDRESS is {address!r}, but must be {LEGAL_ADDRESSES}: {error}") from error
-    return {"RAY_API_SERVER_ADDRESS": server or NO_API_SERVER}
+        context = _try_to_start(folder)
+    except Exception as error:
+        if not _may_be_slow(error):
+            raise
+        waited = time.monotonic() - start
+        print(f"note: Ray did not start in {waited:.0f} s ({_last_line(error)}); trying again", file=sys.stderr)
+        context = _start_again(folder)
+    if shortage := describe_shortage(free, ray.cluster_resources().get("object_store_memory", 0)):
+        print(f"note: {shortage}", file=sys.stderr)
+    return context
 
 
-def _check_reachable(address: str, server: str | None) -> None:
-    """Check that something listens at a cluster's address, because otherwise `ray.init` would try for minutes.
-
-    Args:
-        address: RAY_ADDRESS.
-        server: The cluster's HOST:PORT; None for a client's address, for which Ray itself times out.
-
-    Raises:
-        UserError: `address` is not an address.
-        ConnectionError: Nothing listens there.
-    """
-    if server is None and not address.startswith("ray://"):
-        raise UserError(f"RAY_ADDRESS is {address!r}, but must be {LEGAL_ADDRESSES}")
-    if server in (None, NO_API_SERVER):
-        return
-    host, _, port = server.rpartition(":")
-    if not port.isdecimal():
-        raise UserError(f"RAY_ADDRESS is {address!r}, but must be {LEGAL_ADDRESSES}")
+def _start_again(folder: Path | None) -> Any:
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ConnectionError(str(error)) from error
+        return _try_to_start(folder)
+    except Exception as error:
+        if not _may_be_slow(error):
+            raise
+        logs = "" if folder else f", and read {tempfile.gettempdir()}/ray/session_latest/logs"
+        raise UserError(
+            f"Ray does not start on this machine ({_last_line(error)}): other programs probably keep it busy; look at "
+            f"`top`, try again when they have ended{logs}"
+        ) from error
+
+
+def _may_be_slow(error: Exception) -> bool:
+    """Return whether a start of Ray may have failed because the machine is busy; Ray has no exception for it."""
+    return isinstance(error, TimeoutError) or not isinstance(error, OSError | ValueError)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+
+
+def _try_to_start(folder: Path | None) -> Any:
+    with keep_sigterm_handler(), inherited(api_server_variable(None)):  # its workers inherit the environment
+        return ray.init(
+            address="local",
+            num_cpus=usable_cpus(),  # Ray itself counts those of the machine
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=False,
+            _temp_dir=str(folder) if folder else None,
+            **store_options(),
+        )
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 import ray
-from ray import tune
+from ray import _raylet, tune
+from ray._private import node as ray_node
 from ray._private import services, state, worker
 from ray.cluster_utils import Cluster
-from ray.core.generated import autoscaler_pb2
+from ray.core.generated import autoscaler_pb2, gcs_service_pb2, ray_client_pb2
 from ray.exceptions import RayTaskError
 from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
 from ray.tune.experiment import Trial
@@ -29,6 +30,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from search.cluster import ray_internals
 from search.cluster.notice import find_raylets
 from search.cluster.ray_internals import (
+    CLIENT_METHOD,
+    HEAD_METHOD,
     HEAD_RESOURCE,
     UNDOCUMENTED_SETTINGS,
     get_autoscaler_status,
@@ -118,6 +121,8 @@ def test_ray_reads_the_undocumented_settings():
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": ENABLE_PREEMPTION_WATCHER_ENV_VAR.encode(),
         "RAY_IGNORE_UNHANDLED_ERRORS": inspect.getsource(worker).encode(),
         "RAY_worker_niceness": b"RAY_" + niceness,
+        "RAY_gcs_server_port_wait_time_s": inspect.getsource(ray_node).encode(),
+        "RAY_raylet_start_wait_time_s": Path(_raylet.__file__).read_bytes(),
         "RAY_prestart_worker_first_driver": b"RAY_" + prestart,  # the raylet puts RAY_ in front of its settings
     }
     assert readers.keys() == UNDOCUMENTED_SETTINGS.keys()
@@ -132,6 +137,17 @@ def test_raylets_are_silent_after_they_were_silenced(monkeypatch):
     silence_raylets()
     worker.print_worker_logs(report, silent)
     assert ("a worker died" in loud.getvalue(), silent.getvalue()) == (True, "")
+
+
+def test_ray_has_the_methods_that_tell_a_cluster_from_another_server():
+    messages: Any = (gcs_service_pb2, ray_client_pb2)  # protobuf makes their contents when they are imported
+    methods = {
+        f"/{service.full_name}/{method.name}"
+        for module in messages
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    assert {HEAD_METHOD, CLIENT_METHOD} <= methods
 
 
 def test_resolve_address_keeps_a_port_and_knows_local():

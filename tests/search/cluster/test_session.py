@@ -1,13 +1,11 @@
-"""Connecting to Ray: what an address may be, and what workers are told about their cluster."""
+"""Connecting to Ray, and starting it on this machine."""
 
 import os
-import socket
 
 import pytest
 import ray
 
-from data.errors import UserError
-from search.cluster.session import NO_API_SERVER, RAY_SETTINGS, api_server_variable, inherited, ray_session
+from search.cluster.session import RAY_SETTINGS, inherited, ray_session
 
 
 @pytest.fixture(autouse=True)
@@ -15,40 +13,6 @@ def _own_environment(monkeypatch):
     """Undo at the end what a session sets."""
     for name in RAY_SETTINGS:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def closed_port():
-    """A port of this machine that is taken, and on which nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
-def connect() -> None:
-    with ray_session():
-        raise AssertionError("there is no cluster")
-
-
-@pytest.mark.parametrize("address", ["nonsense", "10.0.0.7:port", "http://10.0.0.7:8265"])
-def test_an_illegal_ray_address_is_the_users_mistake(monkeypatch, address):
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(UserError, match=f"^RAY_ADDRESS is '{address}', but must be HOST:PORT, ray://HOST"):
-        connect()
-
-
-def test_an_address_where_nothing_listens_is_the_users_mistake_and_said_at_once(monkeypatch, closed_port):
-    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    words = rf"RAY_ADDRESS is '127.0.0.1:{closed_port}', but no Ray cluster answers there \(one that requires a token"
-    with pytest.raises(UserError, match=words):
-        connect()
-
-
-def test_workers_are_told_the_api_server_of_their_own_cluster_or_that_there_is_none():
-    assert api_server_variable("10.0.0.7:6379") == {"RAY_API_SERVER_ADDRESS": "10.0.0.7:6379"}
-    assert api_server_variable(None) == api_server_variable("local") == {"RAY_API_SERVER_ADDRESS": NO_API_SERVER}
-    assert api_server_variable("ray://10.0.0.7:10001") == {}
 
 
 def test_inherited_variables_are_restored_after_the_block(monkeypatch):

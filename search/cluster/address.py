@@ -1,0 +1,104 @@
+"""RAY_ADDRESS: what it may be, and whether a Ray cluster answers there.
+
+Ray itself would try for many minutes to connect to a server that is silent or is none of Ray's, without a word.
+"""
+
+import os
+import socket
+
+from data.errors import UserError
+from search.cluster.ray_internals import CLIENT_METHOD, HEAD_METHOD, call, resolve_address
+
+NO_API_SERVER = "http://127.0.0.1:1"
+"""An address where nothing listens, for a Ray that has no API server."""
+
+CLIENT = "ray://"
+LEGAL_ADDRESSES = f"HOST:PORT, {CLIENT}HOST:PORT, auto or local"
+
+MAX_PORT = 2**16 - 1
+
+CONNECT_SECONDS = 10.0
+"""How long the head of a cluster may take to accept a connection."""
+
+ANSWER_SECONDS = 30.0
+"""How long it may then take to answer, on a busy machine."""
+
+START_RAY = "start one with `ray start --head`, or unset RAY_ADDRESS to search on this machine"
+
+
+def check_cluster(address: str) -> None:
+    """Check that a Ray cluster answers at the value of RAY_ADDRESS, in less than a minute.
+
+    Raises:
+        UserError: `address` is not an address, or no Ray cluster answers there.
+    """
+    server = address.removeprefix(CLIENT) if address.startswith(CLIENT) else _resolve(address)
+    if server is None:  # this machine
+        return
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+        raise _illegal(address)
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there ({error}); {START_RAY}"
+        ) from error
+    if problem := _problem(server, is_client=address.startswith(CLIENT)):
+        raise UserError(f"RAY_ADDRESS is {address!r}, but {problem}")
+
+
+def api_server_variable(address: str | None) -> dict[str, str]:
+    """Return the environment variable that tells workers the address of their own cluster's API server, by name.
+
+    Once a second, Ray Train asks an API server whether its controller is alive, and releases its workers' resources if
+    not. Without the variable it would ask the server that the shell's RAY_API_SERVER_ADDRESS names, or that of the
+    newest Ray on the machine, and either may belong to another cluster.
+
+    Args:
+        address: RAY_ADDRESS; None for a Ray that is started on this machine.
+
+    Raises:
+        UserError: `address` is not an address, or is "auto", and no Ray runs on this machine.
+    """
+    if address and "://" in address:  # through a client, workers find the cluster that they are in
+        return {}
+    server = _resolve(address) if address else None
+    return {"RAY_API_SERVER_ADDRESS": server or NO_API_SERVER}
+
+
+def _resolve(address: str) -> str | None:
+    """Return HOST:PORT of the cluster's head; None for "local"."""
+    if "://" in address:
+        raise _illegal(address)
+    try:
+        return resolve_address(address)
+    except ValueError as error:
+        raise _illegal(address) from error
+    except ConnectionError as error:
+        raise UserError(f"RAY_ADDRESS is {address!r}, but no Ray runs on this machine; {START_RAY}") from error
+
+
+def _illegal(address: str) -> UserError:
+    return UserError(
+        f"RAY_ADDRESS is {address!r}, but must be {LEGAL_ADDRESSES}; without it Ray starts on this machine"
+    )
+
+
+def _problem(server: str, *, is_client: bool) -> str | None:
+    """Return why a server that accepts connections is no cluster that can be used; None if it is one."""
+    status = call(server, CLIENT_METHOD if is_client else HEAD_METHOD, seconds=ANSWER_SECONDS)
+    if status == "DEADLINE_EXCEEDED":
+        return (
+            f"what accepts connections there has not answered for {ANSWER_SECONDS:.0f} s; if it is a Ray cluster, its "
+            "head hangs: restart it (`ray stop`, `ray start --head`); else correct RAY_ADDRESS or unset it"
+        )
+    if status == "UNAUTHENTICATED" and "RAY_AUTH_MODE" not in os.environ:
+        return "the Ray cluster there requires a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file"
+    if status == "UNIMPLEMENTED":
+        return (
+            f"the server there has no port for Ray's clients; leave {CLIENT} out, or name that port (10001 by default)"
+            if is_client
+            else f"the server there is no head of a Ray cluster; its port is 6379 by default ({CLIENT} goes with 10001)"
+        )
+    return "what answers there is not Ray; correct RAY_ADDRESS or unset it" if status == "UNAVAILABLE" else None
