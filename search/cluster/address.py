@@ -20,8 +20,8 @@ MAX_PORT = 2**16 - 1
 CONNECT_SECONDS = 10.0
 """How long the head of a cluster may take to accept a connection."""
 
-ANSWER_SECONDS = 30.0
-"""How long it may then take to answer, on a busy machine."""
+ANSWER_SECONDS = 18.0
+"""How long it may then take to answer. After 20 s gRPC itself gives up, without telling why."""
 
 START_RAY = "start one with `ray start --head`, or unset RAY_ADDRESS to search on this machine"
 
@@ -44,7 +44,7 @@ def check_cluster(address: str) -> None:
         raise UserError(
             f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there ({error}); {START_RAY}"
         ) from error
-    if problem := _problem(server, is_client=address.startswith(CLIENT)):
+    if problem := _problem(server, address):
         raise UserError(f"RAY_ADDRESS is {address!r}, but {problem}")
 
 
@@ -85,16 +85,19 @@ def _illegal(address: str) -> UserError:
     )
 
 
-def _problem(server: str, *, is_client: bool) -> str | None:
+def _problem(server: str, address: str) -> str | None:
     """Return why a server that accepts connections is no cluster that can be used; None if it is one."""
+    is_client = address.startswith(CLIENT)
     status = call(server, CLIENT_METHOD if is_client else HEAD_METHOD, seconds=ANSWER_SECONDS)
     if status == "DEADLINE_EXCEEDED":
         return (
             f"what accepts connections there has not answered for {ANSWER_SECONDS:.0f} s; if it is a Ray cluster, its "
             "head hangs: restart it (`ray stop`, `ray start --head`); else correct RAY_ADDRESS or unset it"
         )
-    if status == "UNAUTHENTICATED" and "RAY_AUTH_MODE" not in os.environ:
-        return "the Ray cluster there requires a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file"
+    # For "auto", Ray itself uses the token of this user.
+    if status == "UNAUTHENTICATED" and "RAY_AUTH_MODE" not in os.environ and address != "auto":
+        where = "~/.ray/auth_token or RAY_AUTH_TOKEN"
+        return f"the Ray cluster there requires a token; set RAY_AUTH_MODE=token, and have the token in {where}"
     if status == "UNIMPLEMENTED":
         return (
             f"the server there has no port for Ray's clients; leave {CLIENT} out, or name that port (10001 by default)"

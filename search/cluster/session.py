@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from data.errors import UserError
-from search.cluster.address import api_server_variable, check_cluster
+from search.cluster.address import CLIENT, api_server_variable, check_cluster
 from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.home import home_variables
 from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, silence_raylets
@@ -70,10 +70,12 @@ def _connect(address: str) -> Any:
                 runtime_env={"env_vars": RAY_SETTINGS | api_server},
             )
     except ConnectionError as error:
+        remedy = (
+            "run the search on a machine of the cluster, or set RAY_ADDRESS to ray://HOST:PORT of its client server"
+        )
         raise UserError(
-            f"RAY_ADDRESS is {address!r}, and a Ray cluster answers there, but this machine cannot take part in it "
-            f"({error.__cause__ or error}); run the search on a machine of the cluster, or set RAY_ADDRESS to "
-            "ray://HOST:PORT of its server for clients"
+            f"RAY_ADDRESS is {address!r}, and a Ray cluster answers there, but this machine cannot connect to it "
+            f"({error.__cause__ or error}); {'see the log of its head' if address.startswith(CLIENT) else remedy}"
         ) from error
 
 
@@ -90,7 +92,7 @@ def _start(folder: Path | None) -> Any:
         if not _may_be_slow(error):
             raise
         waited = time.monotonic() - start
-        print(f"note: Ray did not start in {waited:.0f} s ({_last_line(error)}); trying again", file=sys.stderr)
+        print(f"note: Ray did not start in {waited:.0f} s; trying again", file=sys.stderr)
         context = _start_again(folder)
     if shortage := describe_shortage(free, ray.cluster_resources().get("object_store_memory", 0)):
         print(f"note: {shortage}", file=sys.stderr)
@@ -103,7 +105,11 @@ def _start_again(folder: Path | None) -> Any:
     except Exception as error:
         if not _may_be_slow(error):
             raise
-        logs = "" if folder else f", and read {tempfile.gettempdir()}/ray/session_latest/logs"
+        logs = (
+            ""
+            if folder
+            else f", and read {os.environ.get('RAY_TMPDIR', tempfile.gettempdir())}/ray/session_latest/logs"
+        )
         raise UserError(
             f"Ray does not start on this machine ({_last_line(error)}): other programs probably keep it busy; look at "
             f"`top`, try again when they have ended{logs}"
