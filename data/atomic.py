@@ -29,6 +29,12 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
         partial.unlink(missing_ok=True)  # left behind if the disk is full
 
 
+def sync(path: Path) -> None:
+    """Wait until the bytes of a file are on the disk, whoever has written them."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it becomes target at the end of the block, or vanishes if the block fails.

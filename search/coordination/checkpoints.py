@@ -94,11 +94,11 @@ class Checkpoints:
         """Return the last whole epoch that a checkpoint of a trial holds; 0 if it has none."""
         return max((one.metrics.epoch for one in self._look_at(number).whole.values()), default=0)
 
-    def history(self, number: int) -> tuple[EpochMetrics, ...]:
-        """Return every whole epoch of a trial until its newest checkpoint; none if it has no checkpoint."""
+    def newest_record(self, number: int) -> CheckpointRecord | None:
+        """Return the description of a trial's newest checkpoint, with its history; None if it has none."""
         newest = self.newest(number)
         values = StoragePath(self._folder.filesystem, f"{newest.parent}/{METRICS_FILE}").read_json() if newest else None
-        return CheckpointRecord.from_json(values).history if values else ()
+        return CheckpointRecord.from_json(values) if values else None
 
     def next_leg(self, number: int) -> str:
         """Make the folder of a trial's next leg, and return its name; no name is returned twice."""

@@ -10,6 +10,7 @@ restored by replaying its log through the same methods: with the same suggestion
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from data.atomic import sync
 from data.errors import UserError
 from search.coordination.listener import Listener
 from search.coordination.searcher import Searcher
@@ -118,9 +119,7 @@ class Coordinator:
 
     def stop(self, reason: str | None) -> None:
         """End every trial that has not ended. With a reason, the search was cut off, and `restore` continues them."""
-        for trial in self.trials.values():
-            if trial.phase == Phase.ENDED:
-                continue
+        for trial in (trial for trial in self.trials.values() if trial.phase != Phase.ENDED):
             if reason is None:
                 self._end(trial, End(state=State.PRUNED))
             else:
@@ -147,8 +146,8 @@ class Coordinator:
 
     def _next_paused(self) -> TrialProgress | None:
         running = [trial.last_epoch for trial in self.active.values()]
-        num_to_come = self._num_trials - len(self.trials)
-        number = self._scheduler.next_promotable(num_to_come=num_to_come, running_epochs=running)
+        to_come = self._num_trials - len(self.trials)
+        number = self._scheduler.next_promotable(num_to_come=to_come, running_epochs=running)
         if number is None or self.trials[number].phase == Phase.RUNNING:  # its last checkpoint is still being written
             return None
         return self.trials[number]
@@ -192,7 +191,8 @@ class Coordinator:
 
     def _take_loss(self, trial: TrialProgress, error: str) -> None:
         trial.num_losses += 1
-        trial.outcome = None
+        if trial.outcome == End(state=State.COMPLETE):  # its last checkpoint may be missing; other verdicts stay
+            trial.outcome = None
         if trial.num_losses > self._max_failures:
             self._fail(trial, error)
 
@@ -211,6 +211,8 @@ class Coordinator:
 
     def _end_paused(self) -> None:
         """End the given-up trials that are paused. One whose leg is not over yet ends with the leg."""
+        if self._given_up and self._log is not None:
+            sync(self._log)  # their checkpoints are removed, so no crash may undo what has ended them
         for number in self._given_up:
             trial = self.trials[number]
             if trial.phase == Phase.PAUSED and isinstance(trial.outcome, End):

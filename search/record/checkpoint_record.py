@@ -20,6 +20,12 @@ class CheckpointRecord:
     history: tuple[EpochMetrics, ...] = ()
     """Every whole epoch of the trial, first to last."""
 
+    finished: bool = False
+    """Whether the training was over."""
+
+    failure: str | None = None
+    """Why the trial could not continue; None if it could."""
+
     @classmethod
     def from_json(cls, values: JsonObject, where: str = "checkpoint") -> "CheckpointRecord":
         """Return the record in a checkpoint's metrics.json, where the metrics are on the same level as the other keys.
@@ -27,14 +33,19 @@ class CheckpointRecord:
         Raises:
             UserError: The file was not written by this program.
         """
-        metrics = {name: value for name, value in values.items() if name not in ("num_batches", "history")}
+        others = ("num_batches", "history", "finished", "failure")
+        metrics = {name: value for name, value in values.items() if name not in others}
         return cls(
             metrics=EpochMetrics.from_json(metrics, where),
             num_batches=values.get("num_batches", 0),
             history=tuple(EpochMetrics.from_json(epoch, where) for epoch in values.get("history", ())),
+            finished=values.get("finished", False),
+            failure=values.get("failure"),
         )
 
     def to_json(self) -> JsonObject:
         """Return the JSON object that `from_json` reads."""
         num_batches = {"num_batches": self.num_batches} if self.num_batches else {}
-        return self.metrics.to_json() | num_batches | {"history": [epoch.to_json() for epoch in self.history]}
+        history = {"history": [epoch.to_json() for epoch in self.history]}
+        end = {"finished": True, "failure": self.failure} if self.finished else {}
+        return self.metrics.to_json() | num_batches | history | end

@@ -82,12 +82,16 @@ NAMES: dict[type[Event], str] = {
 }
 """The name of each event in the log."""
 
+DURABLE = (LegStarted, Ended, GivenUp)
+"""Events for which the disk is waited: a crash may lose only what happened since lanes were last given work, of which
+checkpoints know the epochs, and must not bring back a trial whose checkpoints were removed because it had ended."""
+
 KINDS: dict[str, type[Event]] = {name: kind for kind, name in NAMES.items()}
 
 
 def append_event(path: Path, event: Event) -> None:
-    """Add an event to the log."""
-    append_line(path, {"event": NAMES[type(event)], **to_json(event)})
+    """Add an event to the log. After events in DURABLE, the log until then survives a crash of the machine."""
+    append_line(path, {"event": NAMES[type(event)], **to_json(event)}, durable=isinstance(event, DURABLE))
 
 
 def read_events(path: Path) -> list[Event]:

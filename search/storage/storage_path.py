@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
+from data.atomic import sync
 from data.disk_errors import naming
 
 logger = logging.getLogger(__name__)
@@ -62,12 +63,14 @@ class StoragePath:
 
     @contextmanager
     def open_to_write(self) -> Iterator[Any]:
-        """Yield a file to write. In a bucket it appears when it is closed."""
+        """Yield a file to write. When it is closed, it appears in a bucket, or survives a crash of the machine."""
         with naming(self.path):
             if not self.is_bucket:  # a bucket has no folders
                 self.filesystem.create_dir(str(PurePosixPath(self.path).parent))
             with self.filesystem.open_output_stream(self.path) as file:
                 yield file
+            if not self.is_bucket:
+                sync(Path(self.path))
 
     def write_bytes(self, content: bytes) -> None:
         """Write a file."""

@@ -93,22 +93,30 @@ class Lane(tune.Trainable):
 
         If a bucket accepts nothing for a while, the checkpoint is given up, but the trial continues.
         """
-        if self._halt is not None:
-            # The metrics have no Dice, so that this checkpoint is never a trial's best.
-            metrics, num_batches = EpochMetrics(epoch=self._halt.epoch), self._halt.num_batches
-        else:
-            assert self._last is not None
-            if self._last.raised:
-                return False
-            metrics, num_batches = self._last.metrics, 0
+        record = self._describe_state()
+        if record is None:
+            return False
         assert self._group is not None
         timeout_seconds = self._timeout_seconds() + RETRY_SECONDS
         if not self._group.save(folder / STATE_FILE, timeout_seconds=timeout_seconds):
             return False
         # Written after the state: if this file is whole, so is the state (see search.coordination.checkpoints).
-        record = CheckpointRecord(metrics=metrics, num_batches=num_batches, history=tuple(self._history))
         content = json.dumps(record.to_json()).encode()
         return write_with_retries(folder / METRICS_FILE, lambda file: file.write_bytes(content))
+
+    def _describe_state(self) -> CheckpointRecord | None:
+        """Return the description of the state after the last batch; None if there is none, because training raised."""
+        history = tuple(self._history)
+        if self._halt is not None:
+            # The metrics have no Dice, so that this checkpoint is never a trial's best.
+            metrics = EpochMetrics(epoch=self._halt.epoch)
+            return CheckpointRecord(metrics=metrics, num_batches=self._halt.num_batches, history=history)
+        assert self._last is not None
+        if self._last.raised:
+            return None
+        return CheckpointRecord(
+            metrics=self._last.metrics, history=history, finished=self._last.finished, failure=self._last.failure
+        )
 
     def _take(self, leg: LegConfig) -> None:
         self._leg = leg
