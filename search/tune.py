@@ -13,6 +13,7 @@ from data.arguments import parse_arguments
 from data.command import run_command
 from search import warm_start
 from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
+from search.cluster.daemons import watch_daemons
 from search.cluster.engine import run_trials
 from search.cluster.plan_table import print_plan
 from search.cluster.session import ray_session
@@ -72,12 +73,13 @@ def run(config: SearchConfig) -> Result:
         check_fingerprint(read_experiment(config.folder), config, cohort)
         keeper.resume(config)
     with ray_session() as logs:
-        others = describe_other_jobs(cluster_nodes())  # before the plan, which measures something on the cluster
-        asked, (config, lanes), fit = config, keeper.plan(config, cohort), None
-        if not config.resume:
-            config, fit = check_networks(config, cohort, lanes)
-            if config != asked:  # the schedule follows from the budget, or the space from the memory
-                known = warm_start.gather(config)
+        with watch_daemons(f"--resume {config.name} continues it" if config.resume else "start it again"):
+            others = describe_other_jobs(cluster_nodes())  # before the plan, which measures something on the cluster
+            asked, (config, lanes), fit = config, keeper.plan(config, cohort), None
+            if not config.resume:
+                config, fit = check_networks(config, cohort, lanes)
+                if config != asked:  # the schedule follows from the budget, or the space from the memory
+                    known = warm_start.gather(config)
         print_plan(config, cohort, lanes, console, others=others, logs=logs, memory=str(fit or ""))
         if config.dry_run:
             return Result(folder=config.folder)

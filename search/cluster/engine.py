@@ -1,6 +1,7 @@
 """Run a search on Ray Tune, with lanes that stay warm and a coordinator that decides what they train."""
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from search.cluster.adapter import LegScheduler, LegSearcher, leg_config
 from search.cluster.capacity.lane_capacity import open_lane_capacity
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.capacity.node_usage import avoid_spot_selector
+from search.cluster.daemons import watch_daemons
 from search.cluster.group.lane import Lane
 from search.cluster.group.worker_group import GroupConfig
 from search.cluster.lane_watch import LaneWatch
@@ -101,7 +103,7 @@ def run_search(
     if not coordinator.is_finished:
         legs = LegScheduler(coordinator, clock, partial(keep_slices, folder), stop)
         tune_config = _tune_config(searcher, legs, max_legs=config.trials if capacity else num_lanes)
-        with screen.watched(), stop_on_signals(stop):
+        with screen.watched(), stop_on_signals(stop), _watch_daemons(config, stop):
             stop.guard(tune.Tuner(trainable, tune_config=tune_config, run_config=_run_config(folder, watch, stop)).fit)
     stop.guard(lambda: coordinator.stop(stop.reason))
     tracker.close()
@@ -110,6 +112,10 @@ def run_search(
     stop.raise_failure()
     _say_what_is_unfinished(coordinator, screen, stop, name=config.name)
     return read_rows(folder / TABLE_FILE)
+
+
+def _watch_daemons(config: SearchConfig, stop: StopRequest) -> AbstractContextManager[None]:
+    return watch_daemons(f"--resume {config.name} continues it", is_ending=lambda: stop.reason)
 
 
 def _open_screen(

@@ -5,6 +5,7 @@ Each function says why the public API is not enough. tests/search/cluster/test_r
 anything that is used here, so run it first when you upgrade Ray.
 """
 
+import atexit
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -213,6 +214,21 @@ def drain_node(node_id: str, deadline: float, reason: str, *, gcs_address: str) 
     except Exception as error:  # Ray does not document what it raises here; the caller tries again
         return f"{type(error).__name__}: {error}"
     return None if accepted else objection
+
+
+def find_ended_daemons() -> dict[str, int]:
+    """Return the exit status of each process, by name, that has ended of the Ray that this process has started.
+
+    No public API tells; without a GCS server, each call waits for a minute, and then ends this process."""
+    ended = worker._global_node.dead_processes() if worker._global_node else []  # None: connected through a client
+    return {name: process.returncode for name, process in ended}
+
+
+def abandon_ray() -> None:
+    """Kill the Ray that this process has started, without a goodbye at the exit that would wait for an answer."""
+    if node := worker._global_node:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+    atexit.unregister(worker.shutdown)
 
 
 def next_checkpoint_name(trainable: "Trainable") -> str:

@@ -15,6 +15,7 @@ import ray
 from data.errors import UserError
 from search.cluster.address import CLIENT, api_server_variable, check_cluster
 from search.cluster.capacity.usable_cpus import usable_cpus
+from search.cluster.daemons import RayEnded
 from search.cluster.home import home_variables
 from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, silence_raylets
 from search.cluster.shared_memory import describe_shortage, free_bytes, store_options
@@ -51,10 +52,15 @@ def ray_session() -> Iterator[Path | None]:
     with ray_folder() if starts_here else nullcontext() as folder:
         context = _start(folder) if starts_here else _connect(address or "")
         session = getattr(context, "address_info", {}).get("session_dir")
+        has_ended = False
         try:
             yield Path(session).resolve() / "logs" if session else None
+        except RayEnded:
+            has_ended = True
+            raise
         finally:
-            ray.shutdown()
+            if not has_ended:
+                ray.shutdown()
 
 
 def _connect(address: str) -> Any:

@@ -20,6 +20,7 @@ import ray
 from ray import _raylet, tune
 from ray._private import node as ray_node
 from ray._private import services, state, worker
+from ray._private.node import Node
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2, ray_client_pb2
 from ray.exceptions import RayTaskError
@@ -103,6 +104,8 @@ def test_one_file_of_each_tests_folder_uses_private_names_of_ray():
         (state.state._connect_and_get_accessor, []),
         (state.state.get_cluster_config, []),
         (services.canonicalize_bootstrap_address, ["addr", "temp_dir"]),
+        (Node.dead_processes, ["self"]),
+        (Node.kill_all_processes, ["self", "check_alive", "allow_graceful", "wait"]),
         (tune.Trainable.save, ["self", "checkpoint_dir"]),
         (StorageContext._update_checkpoint_index, ["self", "metrics"]),
     ],

@@ -1,0 +1,87 @@
+"""End a search in good order when a process of Ray has ended without which the search cannot go on.
+
+That is the raylet or the GCS server of a Ray that this process has started, killed by a person, or by the system
+because memory was short. Ray itself would end this process within a minute: in silence, or with a line that names no
+remedy.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from data.errors import UserError
+from search.cluster.ray_internals import abandon_ray, find_ended_daemons
+from search.cluster.signals import handlers
+from search.console import say
+
+DAEMONS = ("raylet", "gcs_server")
+
+POLL_SECONDS = 0.5
+
+LEAVE_SECONDS = 5.0
+"""How long the main thread may take to leave the block; it may be waiting for an answer of what has ended."""
+
+STATUS = 2
+"""Exit status of a process that does not leave the block in time, as after any UserError."""
+
+
+class RayEnded(UserError):
+    """A process of Ray has ended without which Ray cannot be used, and Ray was abandoned."""
+
+
+@contextmanager
+def watch_daemons(remedy: str, *, is_ending: Callable[[], object] = lambda: False) -> Iterator[None]:
+    """Leave the block soon after a daemon of the Ray has ended that this process has started.
+
+    Args:
+        remedy: What the user can do; the end of a sentence.
+        is_ending: Tells whether the block ends anyway. A signal to the whole process group ends the daemons, too.
+
+    Raises:
+        RayEnded: A daemon has ended.
+    """
+    left = threading.Event()
+    thread = threading.Thread(target=_watch, args=(remedy, is_ending, left), daemon=True, name="daemons")
+    with handlers({signal.SIGUSR2: _leave}):
+        thread.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # Ray may notice it first, or turn _DaemonEnded into an exception of its own
+            if is_ending() or not (sentence := _describe_end(remedy)):
+                raise
+            abandon_ray()
+            raise RayEnded(sentence) from error
+        finally:
+            left.set()
+
+
+def _watch(remedy: str, is_ending: Callable[[], object], left: threading.Event) -> None:
+    while not left.wait(POLL_SECONDS):
+        if is_ending() or not (sentence := _describe_end(remedy)):
+            continue
+        if signal.getsignal(signal.SIGUSR2) is _leave:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        if not left.wait(LEAVE_SECONDS):
+            say(f"error: {sentence}")
+            abandon_ray()
+            os._exit(STATUS)
+
+
+def _describe_end(remedy: str) -> str:
+    """Return a sentence about the daemons that have ended; "" if none has."""
+    found = {name: status for name, status in find_ended_daemons().items() if name in DAEMONS}
+    names = [f"{name} (killed by signal {-status})" if status < 0 else name for name, status in found.items()]
+    return f"Ray's {' and '.join(names)} ended, and without it the search cannot go on: {remedy}" if names else ""
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise _DaemonEnded
+
+
+class _DaemonEnded(BaseException):
+    """Leaves the block. It is not an Exception, so that no caller on the way up takes it for a failed trial."""
