@@ -1,6 +1,7 @@
 """An S3 server on loopback, by moto, which records pyarrow's real requests, and can refuse them or go away."""
 
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,12 @@ class S3Server:
 
         self.refusal: str | None = None
         """The HTTP status with which every request is refused; None while requests are answered."""
+
+        self.num_torn = 0
+        """How many of the next uploads lose their connection halfway."""
+
+        self.delay_seconds = 0.0
+        """How long the server thinks before it answers."""
 
         self._app = DomainDispatcherApplication(create_backend_app)
         self._port = 0
@@ -80,6 +87,11 @@ class S3Server:
 
     def _answer(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}")
+        time.sleep(self.delay_seconds)
+        if self.num_torn and environ["REQUEST_METHOD"] == "PUT":
+            self.num_torn -= 1
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
+            raise ConnectionAbortedError("halfway")
         if self.refusal is None:
             return self._app(environ, start_response)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -1,6 +1,7 @@
 """Checkpoints in a bucket: how a lane saves them and how the driver keeps track; on a real server."""
 
 import json
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ from search.cluster.group.lane import Lane
 from search.cluster.group.messages import LaneReport, LegConfig
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE, Checkpoints
 from search.record.epochs import EpochMetrics
+from search.storage.folder_remover import FolderRemover
 from search.storage.storage_path import RETRY_SECONDS, StoragePath, write_with_retries
 from tests.support.s3_server import location
 
@@ -102,3 +104,30 @@ def test_checkpoints_rely_on_what_lanes_reported_while_the_bucket_is_out(s3_serv
         checkpoints.tidy(0, keep_newest=True)
         assert str(checkpoints.newest(0)) == f"{folder.path}/{STATE_FILE}"
         assert checkpoints.next_leg(0) == "t000-2"
+
+
+def test_upload_that_breaks_off_is_tried_again(s3_server, bucket):
+    ray = location(bucket) / "ray"
+    s3_server.num_torn = 1
+    assert lane_of(ray).save().checkpoint is not None
+    assert s3_server.num_torn == 0
+    assert (ray / "t000-1/checkpoint_000000" / STATE_FILE).read_bytes() == b"state"
+
+
+def test_driver_does_not_wait_for_a_slow_bucket_to_remove_checkpoints(s3_server, bucket):
+    ray, remover = location(bucket) / "mine/ray", FolderRemover()
+    checkpoints = Checkpoints(ray, remove=remover.remove)
+    name = checkpoints.next_leg(0)
+    for epoch in (1, 2, 3):
+        (ray / name / f"checkpoint_{epoch:06d}" / STATE_FILE).write_bytes(b"state")
+    s3_server.delay_seconds = 0.3
+    try:
+        started = time.monotonic()
+        for epoch in (1, 2, 3):
+            folder = ray / name / f"checkpoint_{epoch:06d}"
+            checkpoints.saved(0, folder.path, EpochMetrics(epoch=epoch, val_dice=epoch / 10))
+        assert time.monotonic() < started + 0.3
+    finally:
+        s3_server.delay_seconds = 0.0
+    remover.end()
+    assert [info.base_name for info in (ray / name).list_folder()] == ["checkpoint_000003"]
