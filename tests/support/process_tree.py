@@ -23,3 +23,13 @@ def descendants(pid: int) -> dict[int, str]:
     for _ in range(6):  # the tree of driver, raylet and workers is no deeper than this
         below |= {child for child, parent in parents.items() if parent in below}
     return {child: commands.get(child, "") for child in below - {pid}}
+
+
+def with_variable(setting: str) -> set[str]:
+    """Return the command lines of the processes that were started with an environment variable, as NAME=VALUE."""
+    found, commands = set(), command_lines()
+    for pid, command in commands.items():
+        with suppress(OSError):  # it has ended since, or is someone else's
+            if setting.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.add(command[:100])
+    return found
