@@ -77,6 +77,8 @@ ROOMS = (
     "search.config",
     "search.presets",
     "search.cluster.ray_internals",
+    "search.cluster.tune_internals",
+    "search.cluster.start",
     "search.cluster.capacity",
     "search.cohort",
     "search.experiment",

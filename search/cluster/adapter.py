@@ -16,8 +16,8 @@ from data.disk_errors import is_disk_error
 from search.cluster.capacity.draining import Preempted
 from search.cluster.capacity.lane_capacity import LaneCapacity
 from search.cluster.group.messages import LEG, LaneReport, LegConfig, find_report
-from search.cluster.ray_internals import read_trial_error
 from search.cluster.stop_request import StopRequest
+from search.cluster.tune_internals import read_trial_error
 from search.coordination.checkpoints import Checkpoints
 from search.coordination.coordinator import Coordinator
 from search.coordination.trial_progress import Phase

@@ -1,20 +1,17 @@
-"""All uses of Ray's private names and undocumented settings.
+"""All uses of private names and undocumented settings of Ray's core; those of Tune are in tune_internals.py.
 
-Ray is pinned to one minor version (pyproject.toml) because of this module. No other module uses a private name of Ray.
+Ray is pinned to one minor version (pyproject.toml) because of these two modules. No other uses a private name of Ray.
 Each function says why the public API is not enough. tests/search/cluster/test_ray_internals.py fails if Ray changes
 anything that is used here, so run it first when you upgrade Ray.
 """
 
 import atexit
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import ray
 from ray._private import grpc_utils, ray_constants, services, state, worker
-from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 # Protobuf makes its classes, and Cython its own, when they are imported: a type checker sees neither.
@@ -24,10 +21,6 @@ from ray.core.generated.autoscaler_pb2 import (  # isort: skip
     GetClusterStatusReply,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # pyright: ignore[reportAttributeAccessIssue] # isort: skip
-
-if TYPE_CHECKING:  # search.cluster.notice must not load Tune, which takes seconds that a machine may no longer have
-    from ray.train._internal.session import _TrainingResult
-    from ray.tune import Checkpoint, Trainable
 
 UNDOCUMENTED_SETTINGS = {
     # Lanes watch for preemption themselves. Ray Train's own watcher takes an actor for each group, and restarts groups.
@@ -229,48 +222,3 @@ def abandon_ray() -> None:
     if node := worker._global_node:
         node.kill_all_processes(check_alive=False, allow_graceful=False)
     atexit.unregister(worker.shutdown)
-
-
-def next_checkpoint_name(trainable: "Trainable") -> str:
-    """Return the name of a trainable's next checkpoint folder, and advance Tune's count of checkpoints.
-
-    With `to_saved_checkpoint` this replaces `Trainable.save`, which writes to a scratch folder, copies it, and removes
-    it. For the 90 MB of a deep U-Net that takes up to half a second an epoch, and writing once takes a tenth of that
-    (tests/benchmarks/LOG.md). Tune has no hook that avoids the copy.
-    """
-    storage = trainable._storage
-    assert storage is not None, "Tune gives every trainable its storage"
-    storage._update_checkpoint_index({})
-    return storage.checkpoint_dir_name
-
-
-def to_saved_checkpoint(trainable: "Trainable", checkpoint: "Checkpoint | None") -> "_TrainingResult":
-    """Return the object that `Trainable.save` returns for a checkpoint, or for None if no checkpoint was written."""
-    from ray.train._internal.session import _TrainingResult
-
-    return _TrainingResult(checkpoint=checkpoint, metrics=dict(trainable._last_result or {}))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialError:
-    """The error that ended one of Tune's trials."""
-
-    text: str
-    """The message; "" if the trial ended without one."""
-
-    cause: BaseException | None
-    """The exception that the trainable raised; None if it could not be sent to the driver."""
-
-
-def read_trial_error(trial: Any) -> TrialError:
-    """Return the error that ended one of Tune's trials.
-
-    The public `Trial.get_error` reads a copy, which Tune makes only after it has called schedulers and callbacks.
-    """
-    text, cause = "", None
-    if trial.error_file and Path(trial.error_file).exists():
-        text = Path(trial.error_file).read_text()
-    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
-        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
-        cause = error.cause if isinstance(error, RayTaskError) else error
-    return TrialError(text=text, cause=cause)

@@ -13,14 +13,14 @@ from typing import Any
 import ray
 
 from data.errors import UserError
-from search.cluster.address import CLIENT, api_server_variable, check_cluster
 from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.daemons import RayEnded
-from search.cluster.home import home_variables
 from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, silence_raylets
-from search.cluster.shared_memory import describe_shortage, free_bytes, store_options
 from search.cluster.signals import keep_sigterm_handler
-from search.cluster.temp_folder import ray_folder
+from search.cluster.start.address import CLIENT, api_server_variable, check_cluster
+from search.cluster.start.home import home_variables
+from search.cluster.start.shared_memory import describe_shortage, free_bytes, store_options
+from search.cluster.start.temp_folder import ray_folder
 
 RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers

@@ -13,7 +13,7 @@ from ray import tune
 from search.cluster.capacity.draining import DrainWatch, Preempted, address_of
 from search.cluster.group.messages import LEG, Failure, Halt, LaneReport, LegConfig, Report, StartTrial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
-from search.cluster.ray_internals import next_checkpoint_name, to_saved_checkpoint
+from search.cluster.tune_internals import next_checkpoint_name, to_saved_checkpoint
 from search.coordination.checkpoints import METRICS_FILE, STATE_FILE
 from search.record.checkpoint_record import CheckpointRecord
 from search.record.epochs import EpochMetrics

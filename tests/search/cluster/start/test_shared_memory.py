@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from search.cluster.shared_memory import STORE_BYTES, describe_shortage, free_bytes, store_options
+from search.cluster.start.shared_memory import STORE_BYTES, describe_shortage, free_bytes, store_options
 
 
 def test_shared_memory_that_can_be_written_is_left_to_ray(tmp_path):

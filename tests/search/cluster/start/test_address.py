@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from data.errors import UserError
-from search.cluster import address as module
-from search.cluster.address import NO_API_SERVER, api_server_variable, check_cluster
+from search.cluster.start import address as module
 from search.cluster.ray_internals import CLIENT_METHOD, HEAD_METHOD
+from search.cluster.start.address import NO_API_SERVER, api_server_variable, check_cluster
 
 
 @pytest.fixture(autouse=True)

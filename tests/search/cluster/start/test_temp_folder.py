@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.temp_folder import MAX_FOLDER_BYTES, VARIABLES, ray_folder, socket_problem
+from search.cluster.start.temp_folder import MAX_FOLDER_BYTES, VARIABLES, ray_folder, socket_problem
 
 
 @pytest.fixture(autouse=True)

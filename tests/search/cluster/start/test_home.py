@@ -5,7 +5,7 @@ import os
 import pytest
 
 from data.packing.cache_folder import private_folder
-from search.cluster.home import CACHES, TOKEN_FILE, home_variables
+from search.cluster.start.home import CACHES, TOKEN_FILE, home_variables
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_what_is_in_the_home_folder_is_used(tmp_path, monkeypatch):
     (tmp_path / TOKEN_FILE).touch()
     (tmp_path / CACHES["HF_HOME"]).mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("search.cluster.home.can_write", lambda folder: False)
+    monkeypatch.setattr("search.cluster.start.home.can_write", lambda folder: False)
     found = home_variables(os.environ, starts_ray=True)
     assert found.keys().isdisjoint({"HOME", "HF_HOME", "RAY_AUTH_TOKEN"})
     assert "TRITON_CACHE_DIR" in found
@@ -45,7 +45,7 @@ def test_what_is_in_the_home_folder_is_used(tmp_path, monkeypatch):
 @pytest.mark.parametrize("home", ["", "/proc/nobody"])
 def test_a_home_folder_that_does_not_exist_is_replaced_as_a_whole(home, own, monkeypatch):
     monkeypatch.setenv("HOME", home)
-    monkeypatch.setattr("search.cluster.home.find_home", lambda: None) if not home else None
+    monkeypatch.setattr("search.cluster.start.home.find_home", lambda: None) if not home else None
     assert home_variables(os.environ, starts_ray=True) == {"HOME": str(own)}
 
 
