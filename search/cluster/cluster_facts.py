@@ -1,8 +1,8 @@
 """What the cluster that RAY_ADDRESS names consists of, for a person who wants to know whether it answers."""
 
+from importlib.metadata import version
 from typing import Any
 
-import ray
 from ray.util.state import list_nodes
 
 from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
@@ -21,7 +21,7 @@ def read_cluster() -> dict[str, Any]:
     with ray_session():
         nodes = cluster_nodes()
         return {
-            "version": ray.__version__,
+            "version": version("ray"),
             "nodes": len(nodes),
             "cpus": sum(node.total.get("CPU", 0.0) for node in nodes),
             "gpus": sum(node.total.get("GPU", 0.0) for node in nodes),

@@ -219,7 +219,7 @@ def test_weights_come_back_with_their_regions_and_thresholds(tmp_path):
     ("changes", "message"),
     [
         ({"regions": [{"name": "WT"}]}, "regions are .* but must be names with lists of labels"),
-        ({"regions": []}, "regions are .* but must be names with lists of labels"),
+        ({"regions": []}, "there must be 1 to 8 regions"),
         ({"regions": [{"name": "a", "labels": [1]}, {"name": "a", "labels": [2]}]}, "regions are"),
         ({"region_thresholds": [0.5]}, "there are 3 regions and 1 thresholds"),
         ({"region_thresholds": [0.5, 0.5, 2.0]}, "threshold is 2.0, but must be above 0 and below 1"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,10 @@ def bomb_lgg(source):
     tags("P0/P0_1.tif", ImageWidth=2**31, ImageLength=2**31)(source)
     tags("P1/P1_1.tif", ImageWidth=16384, ImageLength=16384, RowsPerStrip=16384)(source)
     tags("P2/P2_1_mask.tif", ImageLength=16384)(source)
-    for name, compression, compress in (("P2_2", "zlib", zlib.compress), ("P2_3", "lzma", lzma.compress)):
+    for name, compression, compress in (
+        ("P2_2", "zlib", zlib.compress),
+        ("P2_3", "lzma", partial(lzma.compress, preset=0)),
+    ):
         write_tiff(source / f"P2/{name}.tif", image_of("P2", 2), compression=compression)
         with_strip(source / f"P2/{name}.tif", compress(bytes(400 << 20)))
     return "P0_1.tif P1_1.tif P2_1_mask.tif P2_2.tif P2_3.tif"

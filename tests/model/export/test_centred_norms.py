@@ -31,6 +31,7 @@ class Norms(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")  # torch's own
+@pytest.mark.slow
 def test_centred_norms_equal_those_of_torch():
     torch.manual_seed(0)
     norms, features = Norms(), torch.randn(3, 6, 5, 7) * 3 + 2

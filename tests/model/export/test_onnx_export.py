@@ -129,6 +129,7 @@ def test_export_is_one_file_with_named_axes(exported):
     assert axes == ["batch", 3, f"{multiple}*rows", f"{multiple}*columns"]
 
 
+@pytest.mark.slow
 def test_failed_proof_of_onnx_prints_nothing_and_keeps_the_older_file(tmp_path, capfd):
     unet = tiny("batch", depth=1)
     bias = head_of(unet).bias
@@ -283,11 +284,11 @@ def test_no_file_of_a_model_folder_is_unpickled():
         if re.search(r"\b(torch\.load|(?:cloud)?pickle\.loads?|export\.load|joblib\.load|allow_pickle=True)\b", line)
         and "`" not in line
     ]
-    # ray_internals.py reads the error of a trial that Tune pickled on this machine, in the search that is running.
-    readers = {"checkpoint.py", "ray_internals.py", "smp_encoder.py", "torch_program.py"}
+    # tune_internals.py reads the error of a trial that Tune pickled on this machine, in the search that is running.
+    readers = {"checkpoint.py", "tune_internals.py", "smp_encoder.py", "torch_program.py"}
     assert {name for name, _ in calls} == readers
-    assert [line for name, line in calls if name == "ray_internals.py"] == [
+    assert [line for name, line in calls if name == "tune_internals.py"] == [
         "error = pickle.loads(Path(trial.pickled_error_file).read_bytes())"
     ]
-    others = [line for name, line in calls if name != "ray_internals.py"]
+    others = [line for name, line in calls if name != "tune_internals.py"]
     assert all("weights_only=True" in line or "io.BytesIO(content)" in line for line in others)

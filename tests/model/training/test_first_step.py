@@ -38,6 +38,7 @@ print(take_first_step(UNetConfig(depth=7, width=64), TRAINING, *PACKS, limit_mb=
 """
 
 
+@pytest.mark.slow
 def test_first_step_beyond_a_limit_is_said():  # in a process of its own, because oneDNN remembers that it failed
     found = subprocess.run([sys.executable, "-c", BEYOND], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("out of memory: the training")

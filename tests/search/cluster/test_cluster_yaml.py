@@ -116,6 +116,7 @@ def test_machines_have_no_rights_and_no_open_ports_by_rays_defaults(config):
         assert {tags["ResourceType"] for tags in node["TagSpecifications"]} == {"instance", "volume"}
 
 
+@pytest.mark.slow
 def test_ray_makes_no_role_of_its_own_and_opens_no_port(config, aws):
     prepared = prepare_config(yaml.safe_load(yaml.safe_dump(config).replace("sg-FILL-IN", aws)))
     bootstrapped = bootstrap_aws(prepared)

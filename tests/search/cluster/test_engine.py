@@ -112,6 +112,7 @@ def test_trials_that_turn_nan_or_raise_are_failed_rows_and_the_search_continues(
     assert [state.name for state in states_in_study(tmp_path)] == [expected[row.state] for row in rows]
 
 
+@pytest.mark.slow
 def test_checkpoints_stay_within_their_cap_and_losers_leave_none(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {}, trials=9, checkpoints_gb=0)
     assert [row.state for row in rows].count(State.COMPLETE) >= 1
@@ -120,6 +121,7 @@ def test_checkpoints_stay_within_their_cap_and_losers_leave_none(tmp_path, monke
     assert kept == {row.id for row in sorted(rows, key=lambda row: -row.best_dice)[:NUM_KEPT]}
 
 
+@pytest.mark.slow
 def test_a_search_without_room_says_so_and_continues_when_there_is_some(tmp_path, monkeypatch, capsys):
     taken = []
 
@@ -135,6 +137,7 @@ def test_a_search_without_room_says_so_and_continues_when_there_is_some(tmp_path
     assert said == ["waiting for resources: asked for 1 CPU, free: none"]
 
 
+@pytest.mark.slow
 def test_search_ends_with_its_time_budget(tmp_path, monkeypatch):
     rows = search(tmp_path, monkeypatch, {}, trials=500, time_budget_seconds=8.0)
     assert 0 < len(rows) < 500
@@ -195,6 +198,7 @@ def test_a_train_controller_that_is_killed_while_it_starts_costs_one_lane(tmp_pa
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 def test_search_uses_the_cluster_that_ray_address_names(tmp_path, monkeypatch, running_ray):
     folder, address = running_ray
     rows = search(tmp_path, monkeypatch, {}, trials=1)

@@ -249,6 +249,7 @@ def groups() -> dict[str, str]:
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 def test_requests_wait_silently_and_give_back_what_they_get(two_nodes):
     requests = CapacityRequests([ONE_CORE, ONE_CORE, ONE_CORE])
     requests.ask_for(2)

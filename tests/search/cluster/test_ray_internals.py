@@ -269,6 +269,7 @@ class Booker:
 
 @pytest.mark.cluster
 @sockets_may_stay_open
+@pytest.mark.slow
 def test_ray_tells_what_is_free_and_who_holds_the_rest(cluster):
     head, other = node_ids()
     assert get_free_resources()[other]["CPU"] == 2
@@ -290,6 +291,7 @@ def test_ray_tells_what_is_free_and_who_holds_the_rest(cluster):
 
 @pytest.mark.cluster
 @sockets_may_stay_open
+@pytest.mark.slow
 def test_ray_tells_of_a_placement_group_that_its_actor_is_dead(cluster):
     booker: Any = Booker.remote()
     ray.get(booker.book.remote())
@@ -302,6 +304,7 @@ def test_ray_tells_of_a_placement_group_that_its_actor_is_dead(cluster):
 
 @pytest.mark.cluster
 @sockets_may_stay_open
+@pytest.mark.slow
 def test_ray_answers_without_an_autoscaler(cluster):
     assert get_reported_machine_types() == []
     assert get_autoscaler_status().refused_groups == frozenset()
@@ -309,6 +312,7 @@ def test_ray_answers_without_an_autoscaler(cluster):
 
 @pytest.mark.cluster
 @sockets_may_stay_open
+@pytest.mark.slow
 def test_a_node_is_found_on_its_machine_and_drains_when_it_is_told(cluster):
     _, other = node_ids()
     ours = {raylet.node_id: raylet for raylet in find_raylets() if raylet.gcs_address == cluster.address}

@@ -24,6 +24,7 @@ def test_inherited_variables_are_restored_after_the_block(monkeypatch):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_ray_of_this_machine_has_the_allotted_cpus_and_workers_that_do_not_yield(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")

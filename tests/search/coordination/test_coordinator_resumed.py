@@ -14,7 +14,7 @@ from tests.support.simulation import simulate
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.parametrize("missing", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_search_killed_anywhere_is_resumed_to_the_same_table(tmp_path, scheduler, missing):
     whole = tmp_path / "whole.jsonl"
     search, rows, _ = coordinator(log=whole, scheduler=scheduler)

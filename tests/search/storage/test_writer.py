@@ -53,6 +53,7 @@ def test_exclusive_writer_stops_when_another_machine_takes_over(folder, monkeypa
     assert EVENTS not in in_bucket(storage_path_of(folder))
 
 
+@pytest.mark.slow
 def test_exclusive_writer_says_what_the_bucket_lacks_and_what_uploads_it(
     s3_server, folder, bucket, monkeypatch, capsys
 ):

@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from data.errors import UserError
-from search.cluster.start import address as module
 from search.cluster.ray_internals import CLIENT_METHOD, HEAD_METHOD
+from search.cluster.start import address as module
 from search.cluster.start.address import NO_API_SERVER, api_server_variable, check_cluster
 
 
