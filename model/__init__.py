@@ -2,6 +2,10 @@
 
 import os
 
+from data.packing.cache_folder import provide_user
+
+provide_user()
+
 # OpenMP threads that wait for each other spin for milliseconds before they release their core, which makes training
 # three times as slow when another process needs the core (tests/benchmarks/LOG.md). The variable is read only once,
 # when torch is imported.

@@ -3,6 +3,7 @@
 A container often runs as a user without a home, or with one that is read-only.
 """
 
+import getpass
 import os
 import pwd
 import stat
@@ -38,6 +39,22 @@ def find_home() -> Path | None:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
         return None
+
+
+def provide_user() -> None:
+    """Set HOME and USER for a user who has none.
+
+    Ray, OpenVINO and MONAI ask for them while they are imported, and fail without them; so this comes before.
+
+    Raises:
+        UserError: As `private_folder`.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"user{os.getuid()}"
+    if find_home() is None:
+        os.environ["HOME"] = str(private_folder(home_problem(None)))
 
 
 def home_problem(home: Path | None) -> str:

@@ -3,8 +3,6 @@
 A container often runs as a user who has no entry among the system's users, and a home folder that is `/` or read-only.
 """
 
-import getpass
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +24,8 @@ TOKEN_FILE = ".ray/auth_token"
 def home_variables(environment: Mapping[str, str], *, starts_ray: bool) -> dict[str, str]:
     """Return the environment variables without which a library fails that wants to write to the home folder, by name.
 
-    They are none on a machine where it can. What is in the home folder already is used, even if it is read-only.
+    They are none on a machine where it can. A user without a name or a home has both already (`provide_user`). What is
+    in the home folder is used, even if it is read-only.
 
     Args:
         environment: The environment variables of this process, which prevail.
@@ -35,21 +34,12 @@ def home_variables(environment: Mapping[str, str], *, starts_ray: bool) -> dict[
     Raises:
         UserError: There is no folder in which one may write.
     """
-    found, home = _user_variables(), find_home()
+    home = find_home()
     if home is None or not (home.is_dir() or can_write(home)):
-        return found | {"HOME": str(private_folder(home_problem(home)))}
-    found |= {} if environment.get("HOME") else {"HOME": str(home)}
+        return {"HOME": str(private_folder(home_problem(home)))}
+    found = {} if environment.get("HOME") else {"HOME": str(home)}
     found |= _folder_variables(home, starts_ray=starts_ray)
     return {name: value for name, value in found.items() if not environment.get(name)}
-
-
-def _user_variables() -> dict[str, str]:
-    """Return a name for a user who has none, as libraries put it into the names of their folders."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return {"USER": f"user{os.getuid()}"}
-    return {}
 
 
 def _folder_variables(home: Path, *, starts_ray: bool) -> dict[str, str]:

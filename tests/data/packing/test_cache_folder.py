@@ -69,3 +69,19 @@ def test_can_write_asks_the_nearest_folder_that_exists(tmp_path):
     (tmp_path / "file").touch()
     assert not can_write(tmp_path / "file" / "a")
     assert not can_write(Path("/proc/1/a"))
+
+
+def test_a_user_without_a_name_and_a_home_gets_both(monkeypatch, tmp_path):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    monkeypatch.setattr(module, "private_folder", lambda problem: tmp_path)
+    module.provide_user()
+    assert (os.environ["USER"], os.environ["HOME"]) == ("user3999999999", str(tmp_path))
+
+
+def test_a_user_with_a_name_and_a_home_keeps_them(monkeypatch):
+    monkeypatch.setenv("USER", "ann")
+    monkeypatch.setenv("HOME", "/home/ann")
+    module.provide_user()
+    assert (os.environ["USER"], os.environ["HOME"]) == ("ann", "/home/ann")

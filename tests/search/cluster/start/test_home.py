@@ -47,11 +47,3 @@ def test_a_home_folder_that_does_not_exist_is_replaced_as_a_whole(home, own, mon
     monkeypatch.setenv("HOME", home)
     monkeypatch.setattr("search.cluster.start.home.find_home", lambda: None) if not home else None
     assert home_variables(os.environ, starts_ray=True) == {"HOME": str(own)}
-
-
-def test_a_user_without_a_name_gets_one(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
-    assert home_variables(os.environ, starts_ray=True)["USER"] == "user3999999999"
