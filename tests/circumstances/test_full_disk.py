@@ -34,7 +34,7 @@ def may_mount() -> bool:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("size", "file"), [("1200k", "checkpoint.pt"), ("4m", "best/")])
+@pytest.mark.parametrize(("size", "file"), [("1200k", "checkpoint.pt"), ("4m", "report.html")])
 def test_search_on_a_full_disk_says_so_and_goes_on_when_there_is_room(size, file, tmp_path):
     if not may_mount():
         pytest.skip("only root may mount a disk")
