@@ -158,11 +158,11 @@ class LegScheduler(FIFOScheduler):
         return
 
     def _lose(self, trial: Any) -> None:
-        cause = read_trial_error(trial).cause
-        if isinstance(cause, OSError) and is_disk_error(cause):
-            raise cause
-        if not isinstance(cause, Preempted):
-            self._coordinator.lose(leg_config(trial).number, _error_of(trial))
+        error = read_trial_error(trial)
+        if isinstance(error.cause, OSError) and is_disk_error(error.cause):
+            raise error.cause
+        if not isinstance(error.cause, Preempted):
+            self._coordinator.lose(leg_config(trial).number, error.text or "lost without a message")
 
     def _report(self, trial: Any, report: LaneReport) -> bool:
         return bool(self._stop.guard(partial(self._take, trial, report)))
@@ -177,10 +177,6 @@ class LegScheduler(FIFOScheduler):
 def leg_config(trial: Any) -> LegConfig:
     """Return the leg that one of Tune's trials is."""
     return trial.config[LEG]
-
-
-def _error_of(trial: Any) -> str:
-    return read_trial_error(trial).text or "lost without a message"
 
 
 def preemption_of(trial: Any) -> Preempted | None:
