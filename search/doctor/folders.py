@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError
+from search.cluster.start.temp_folder import LONGEST_SOCKET, MAX_SOCKET_BYTES
 from search.doctor.environment import redact
 from search.doctor.finding import Finding, fail, format_bytes, ok, warn
 from search.doctor.mounts import BUCKETS, file_system_of, is_network
@@ -19,13 +20,7 @@ LEAST, COMFORTABLE = 5e8, 5e9
 FULL_SHARE = 0.95
 """Ray refuses to write its temporary files to a disk of which more is used (RAY_local_fs_capacity_threshold)."""
 
-SOCKET_BYTES = 107
-"""The longest path of a socket on Linux."""
-
 OWN_FOLDER = "for each search, Ray's sockets are then in a new short folder (/tmp/ray-...)"
-
-RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
-"""What Ray appends to the temporary folder for its longest socket."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +50,7 @@ def look_at(path: Path) -> Folder:
     nearest, problem, free, total = path, "", 0, 0
     try:
         nearest = _nearest(path)
-        with tempfile.TemporaryFile(dir=nearest) as file:
-            file.write(b"0")
-            file.flush()
+        try_to_write(nearest)
         space = shutil.disk_usage(nearest)
         free, total = space.free, space.total
     except OSError as error:
@@ -66,6 +59,17 @@ def look_at(path: Path) -> Folder:
         problem = f"{path} is a link that leads nowhere"
     kind = file_system_of(nearest)
     return Folder(path=path, exists=os.path.exists(path), problem=problem, free=free, total=total, kind=kind)
+
+
+def try_to_write(folder: Path) -> None:
+    """Write a byte to a folder, because some disks accept a file but nothing in it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"0")
+        file.flush()
 
 
 def check_out(out: str) -> list[Finding]:
@@ -108,7 +112,7 @@ def check_temporary() -> list[Finding]:
         ]
     if length := _too_long(path):
         value = f"{folder.describe()}; Ray's sockets there would have paths of {length} bytes"
-        remedy = f"at most {SOCKET_BYTES} are legal: {OWN_FOLDER}; or set TMPDIR to a shorter one, such as /tmp"
+        remedy = f"at most {MAX_SOCKET_BYTES} are legal: {OWN_FOLDER}; or set TMPDIR to a shorter one, such as /tmp"
         return [warn(name, value, remedy)]
     if folder.free < (1 - FULL_SHARE) * folder.total:
         remedy = "Ray writes nothing to a disk that is 95 % full: make room, or set TMPDIR to a folder on another disk"
@@ -162,5 +166,5 @@ def _nearest(path: Path) -> Path:
 
 def _too_long(path: Path) -> int:
     """Return the length of the longest path of a socket of Ray below a folder; 0 if it is legal."""
-    length = len(os.fsencode(f"{path}{RAY_SOCKET}"))
-    return length if length > SOCKET_BYTES else 0
+    length = len(os.fsencode(path / LONGEST_SOCKET))
+    return length if length > MAX_SOCKET_BYTES else 0

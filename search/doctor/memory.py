@@ -2,16 +2,15 @@
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Protocol
 
 from search.cluster.capacity.control_groups import CGROUPS, MEMBERSHIP, groups_of, is_container, read
+from search.cluster.start.shared_memory import gigabytes_for
 from search.doctor.finding import Finding, fail, format_bytes, ok, warn
-from search.doctor.folders import temporary_folder
+from search.doctor.folders import temporary_folder, try_to_write
 
 MEMINFO = Path("/proc/meminfo")
 SHM = Path("/dev/shm")
@@ -99,9 +98,7 @@ def check_shared_memory(
         return [ok("shared memory", f"not checked on {sys.platform}")]
     try:
         space = measure(folder)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"0")
-            file.flush()
+        try_to_write(folder)
     except OSError as error:
         remedy = (
             f"Ray keeps its objects in {temporary_folder()} instead, which may be slower: mount a tmpfs there "
@@ -119,7 +116,7 @@ def check_shared_memory(
 
 
 def _enlarge(wanted: float) -> str:
-    size = f"{ceil(wanted * 1.1 / 2**30)}g"
+    size = f"{gigabytes_for(wanted)}g"
     if is_container():
         return f"docker run --shm-size={size}, or in Kubernetes an emptyDir with medium: Memory at /dev/shm"
     return f"remove files there, or as root mount -o remount,size={size} /dev/shm"

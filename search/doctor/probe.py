@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def ask(module: str, function: str, *arguments: Any, seconds: float) -> Any:
         [sys.executable, "-c", PROGRAM, module, function, json.dumps(arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])},
+        env=with_program(os.environ),
         start_new_session=True,  # so that it ends with all that it has started
     ) as process:
         try:
@@ -61,6 +62,11 @@ def ask(module: str, function: str, *arguments: Any, seconds: float) -> Any:
         finally:
             end(process)
     return _read(answer, complaints, process.returncode)
+
+
+def with_program(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables of a process that is to import this program, wherever it runs."""
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))}
 
 
 def end(process: subprocess.Popen) -> None:

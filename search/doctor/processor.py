@@ -3,11 +3,10 @@
 import os
 import platform
 from collections.abc import Mapping
-from math import ceil
 from pathlib import Path
 
 from search.cluster.capacity.control_groups import CGROUPS, MEMBERSHIP, read
-from search.cluster.capacity.usable_cpus import cpu_limits
+from search.cluster.capacity.usable_cpus import cpu_limits, whole_cpus
 from search.doctor.finding import Finding, ok, warn
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -28,7 +27,7 @@ def check_cpus(
     """Return how many CPUs a search may use, and why they are fewer than those of the machine."""
     machine = os.cpu_count() or 1
     limits = cpu_limits(environment, cgroups=cgroups, membership=membership)
-    usable = max(1, min(ceil(limit) for limit in limits.values()))
+    usable = whole_cpus(limits)
     value = f"{usable} of {machine}"
     if fewer := [_explain(cause, limit) for cause, limit in limits.items() if limit < machine]:
         value += f", because {' and '.join(fewer)}"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from search.doctor.finding import Finding, fail, ok
-from search.doctor.probe import ROOT, end, in_a_line
+from search.doctor.probe import end, in_a_line, with_program
 from search.formatting import format_duration
 
 NAME = "doctor"
@@ -94,10 +94,7 @@ def _search(folder: Path, environment: Mapping[str, str], options: Sequence[str]
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={
-                **environment,
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")])),
-            },
+            env=with_program(environment),
             cwd=folder,
             start_new_session=True,
         )

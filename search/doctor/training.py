@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from data.errors import first_line
 from search.doctor.finding import Finding, fail, format_bytes, ok, warn
 from search.doctor.nvidia import Nvidia, find_nvidia
 from search.doctor.packages import INSTALL, REINSTALL, installed_version
@@ -115,7 +116,7 @@ def _try_gpu(number: int) -> dict[str, object]:
         torch.nn.functional.conv2d(images, torch.ones(4, 3, 3, 3, device=images.device)).sum().item()
         free = torch.cuda.mem_get_info(number)[0]
     except RuntimeError as error:  # torch raises it for kernels that are missing, and for memory
-        problem = str(error).strip().splitlines()[0]
+        problem = first_line(error) or type(error).__name__
     capability = f"{properties.major}.{properties.minor}"
     total = properties.total_memory
     return {"name": properties.name, "total": total, "free": free, "capability": capability, "problem": problem}

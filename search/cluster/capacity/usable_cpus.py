@@ -16,7 +16,7 @@ def usable_cpus(environment: Mapping[str, str] = os.environ) -> int:
 
     `taskset` sets the affinity, containers and batch systems the control groups. A quota of 1.5 CPUs counts as 2.
     """
-    return max(1, min(ceil(limit) for limit in cpu_limits(environment).values()))
+    return whole_cpus(cpu_limits(environment))
 
 
 def cpu_limits(
@@ -33,6 +33,11 @@ def cpu_limits(
     if quotas := [*cgroup_quotas(cgroups, membership)]:
         limits["control group"] = min(quotas)
     return limits | {name: int(environment[name]) for name in _slurm(environment)}
+
+
+def whole_cpus(limits: Mapping[str, float]) -> int:
+    """Return the number of CPUs that all limits of `cpu_limits` allow, at least one."""
+    return max(1, min(map(ceil, limits.values())))
 
 
 def cgroup_quotas(root: Path, membership: Path) -> Iterator[float]:

@@ -39,8 +39,12 @@ def describe_shortage(free: int, store: float) -> str | None:
     """
     if sys.platform != "linux" or free >= store:
         return None
-    size = ceil(store * 1.1 / 2**30)
     return (
         f"{SHARED_MEMORY} has {free / 1e6:.0f} MB, so what processes share is in ordinary files, which may be slower; "
-        f"in a container, `docker run --shm-size={size}gb` gives it more"
+        f"in a container, `docker run --shm-size={gigabytes_for(store)}gb` gives it more"
     )
+
+
+def gigabytes_for(store: float) -> int:
+    """Return how many gigabytes (2**30 bytes) of shared memory a store of so many bytes needs, with some to spare."""
+    return ceil(store * 1.1 / 2**30)
