@@ -1,7 +1,6 @@
 """This program's training as a search runs it, and the limit: the same network on one batch that never changes."""
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from model.training.optimisation import build_optimizer
 from model.training.train import train
 from model.training.train_config import TrainConfig
 from model.unet import UNetConfig
+from tests.benchmarks import timing
 from tests.benchmarks.throughput.workload import Workload
 
 
@@ -111,10 +111,7 @@ def matmul_rate(*, side: int = 4096, repeats: int = 5) -> float:
 def seconds_of(function: Callable[[], object]) -> float:
     """Return how long a function takes, until the device has done what it asked for."""
     synchronise()
-    began = time.perf_counter()
-    function()
-    synchronise()
-    return time.perf_counter() - began
+    return timing.seconds_of(lambda: (function(), synchronise()))
 
 
 def synchronise() -> None:
