@@ -101,6 +101,8 @@ ROOMS = (
     "search.fetch",
     "search.list",
     "search.tune",
+    "search.doctor.facts",
+    "search.doctor.checks",
     "search.doctor",
     "search.cli",
 )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from data.command import run_command
-from search.doctor.checks import SECTIONS, Request, run
-from search.doctor.finding import Finding, Level
-from search.doctor.packages import INSTALL
+from search.doctor.checks.finding import Finding, Level
+from search.doctor.checks.packages import INSTALL
+from search.doctor.sections import SECTIONS, Request, run
 
 NEEDED = ("tyro", "rich")
 """The packages without which the doctor itself can say no more than that they are missing."""

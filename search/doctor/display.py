@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from data.printable import printable
-from search.doctor.finding import Finding, Level
+from search.doctor.checks.finding import Finding, Level
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -52,22 +53,8 @@ def print_summary(findings: Sequence[Finding], console: Console, *, is_proven: b
 def to_json(sections: Mapping[str, Sequence[Finding]]) -> str:
     """Return the findings as a JSON object: the worst level, and a list of sections with theirs."""
     levels = [finding.level for findings in sections.values() for finding in findings]
-    worst = max(levels, key=[*Level].index, default=Level.OK)
-    content = {
-        "level": worst,
-        "findings": [
-            {
-                "section": title,
-                "name": finding.name,
-                "level": finding.level,
-                "value": finding.value,
-                "remedy": finding.remedy,
-            }
-            for title, findings in sections.items()
-            for finding in findings
-        ],
-    }
-    return json.dumps(content, indent=2)
+    rows = [{"section": title} | asdict(finding) for title, findings in sections.items() for finding in findings]
+    return json.dumps({"level": max(levels, key=[*Level].index, default=Level.OK), "findings": rows}, indent=2)
 
 
 def _print_row(level: Text, name: Text, text: Text, console: Console) -> None:

@@ -38,14 +38,13 @@ def ray_folder() -> Iterator[Path | None]:
     Raises:
         UserError: There is no folder that can hold Ray's sockets.
     """
-    name = next((name for name in VARIABLES if name in os.environ), None)
-    value = os.environ[name] if name else "/tmp"
+    name, value = _choice()
     wanted = Path(value)
     problem = socket_problem(wanted)
     if problem is None:
         yield None
         return
-    problem = f"{name or 'the temporary folder'} is {value!r}, where Ray cannot have its sockets ({problem})"
+    problem = f"{name} is {value!r}, where Ray cannot have its sockets ({problem})"
     own = _new_folder(problem)
     try:
         print(f"note: {problem}; for this search they are in {own}", file=sys.stderr)
@@ -54,13 +53,29 @@ def ray_folder() -> Iterator[Path | None]:
         shutil.rmtree(own, ignore_errors=True)
 
 
+def temporary_folder() -> Path:
+    """Return the folder that Ray takes for its files on this machine: it tries no other if that cannot be written."""
+    return Path(_choice()[1])
+
+
+def longest_socket(folder: Path) -> int:
+    """Return how many bytes the longest path of a socket of Ray below a temporary folder has."""
+    return len(os.fsencode(folder / LONGEST_SOCKET))
+
+
 def socket_problem(folder: Path) -> str | None:
     """Return why a folder, which is made if need be, cannot hold Ray's sockets; None if it can."""
     if not folder.is_absolute():
         return "it must be an absolute path"
-    if len(os.fsencode(folder)) > MAX_FOLDER_BYTES:
+    if longest_socket(folder) > MAX_SOCKET_BYTES:
         return f"its path may have at most {MAX_FOLDER_BYTES} bytes"
     return _write_problem(folder)
+
+
+def _choice() -> tuple[str, str]:
+    """Return the variable that names the folder, or words for it if none does, and the folder as it is named there."""
+    name = next((name for name in VARIABLES if name in os.environ), None)
+    return (name, os.environ[name]) if name else ("the temporary folder", "/tmp")
 
 
 def _write_problem(folder: Path) -> str | None:

@@ -1,13 +1,14 @@
 """What is said of Ray and of the cluster that RAY_ADDRESS names."""
 
+import os
 import socket
 
 import pytest
 
-from search.doctor import cluster
-from search.doctor.cluster import check_ray, judge_cluster
-from search.doctor.finding import Level
-from search.doctor.probe import NoAnswer
+from search.doctor.checks import cluster
+from search.doctor.checks.cluster import check_ray, judge_cluster
+from search.doctor.checks.finding import Level
+from search.doctor.facts.probe import NoAnswer
 
 FACTS = {"version": "2.60.0", "nodes": 3, "cpus": 24.0, "gpus": 2.0, "others": "", "dashboard": ""}
 
@@ -59,7 +60,7 @@ def test_ray_that_runs_here_unasked_is_mentioned(tmp_path, monkeypatch):
 @pytest.mark.slow  # it loads Ray
 def test_address_that_is_none_is_a_failure(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
-    found = [*check_ray()][-1]
+    found = [*check_ray(os.environ)][-1]
     assert found.level is Level.FAIL
     assert "RAY_ADDRESS is 'nonsense', but must be HOST:PORT" in found.value
     assert "unset it" in found.remedy

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from search.doctor import __main__ as command
-from search.doctor.checks import SECTIONS, Request, Section, run
+from search.doctor.checks.finding import Level, fail, ok, warn
 from search.doctor.display import print_finding, print_summary, to_json
-from search.doctor.finding import Level, fail, ok, warn
+from search.doctor.sections import SECTIONS, Request, Section, run
 from tests.support.few_packages import environment_without
 
 ROOT = Path(__file__).resolve().parents[3]

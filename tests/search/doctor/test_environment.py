@@ -2,8 +2,8 @@
 
 import pytest
 
-from search.doctor.environment import check_variables, redact, show
-from search.doctor.finding import Level
+from search.doctor.checks.environment import check_variables, redact, show
+from search.doctor.checks.finding import Level
 
 SECRETS = {
     "WANDB_API_KEY": "hunter2",

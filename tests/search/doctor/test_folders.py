@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from search.doctor.finding import Level
-from search.doctor.folders import check_cache, check_home, check_out, check_temporary, look_at
-from search.doctor.mounts import file_system_of, is_network
+from search.doctor.checks.finding import Level
+from search.doctor.checks.folders import check_cache, check_home, check_out, check_temporary
+from search.doctor.facts.folder import look_at
+from search.doctor.facts.mounts import file_system_of, is_network
 
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
@@ -23,7 +24,7 @@ def test_writing_leaves_nothing_and_makes_no_folder(tmp_path):
 
 def test_folder_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    [found] = check_out(str(tmp_path / "file" / "runs"))
+    found = check_out(str(tmp_path / "file" / "runs"))
     assert found.level is Level.FAIL
     assert found.value.endswith("file cannot be written: not a directory")
 
@@ -35,9 +36,9 @@ def test_folder_of_somebody_else_cannot_be_written(tmp_path, mode):
     (closed / "runs").mkdir(parents=True, mode=0o500)
     closed.chmod(mode)
     program = (
-        "import os, sys; from search.doctor.folders import check_out\n"
+        "import os, sys; from search.doctor.checks.folders import check_out\n"
         f"if os.getuid() == 0: os.seteuid({NOBODY})\n"
-        "print(check_out(sys.argv[1])[0])"
+        "print(check_out(sys.argv[1]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(closed / "runs")], capture_output=True, text=True, cwd=ROOT
@@ -49,7 +50,7 @@ def test_folder_of_somebody_else_cannot_be_written(tmp_path, mode):
 
 
 def test_bucket_is_not_checked_and_shows_no_credentials():
-    [found] = check_out("s3://name:secret@bucket/prefix?access_key=secret")
+    found = check_out("s3://name:secret@bucket/prefix?access_key=secret")
     assert found.level is Level.OK
     assert "secret" not in found.value
 
@@ -57,7 +58,7 @@ def test_bucket_is_not_checked_and_shows_no_credentials():
 def test_long_temporary_folder_is_too_long_for_sockets(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 12)))
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    [found] = check_temporary()
+    found = check_temporary()
     assert found.level is Level.WARN
     assert "at most 107" in found.remedy
 
@@ -65,7 +66,7 @@ def test_long_temporary_folder_is_too_long_for_sockets(tmp_path, monkeypatch):
 def test_folder_for_ray_that_cannot_be_written_is_yellow(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     (tmp_path / "ray").write_text("")  # not a folder
-    [found] = check_temporary()
+    found = check_temporary()
     assert found.level is Level.WARN
     assert f"{tmp_path / 'ray'} cannot be written" in found.value
 
@@ -83,7 +84,7 @@ def test_home_that_is_missing_or_closed_is_no_failure(tmp_path, monkeypatch):
 
 def test_cache_is_where_the_program_looks_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    [found] = check_cache()
+    found = check_cache()
     assert found.value.startswith(f"{tmp_path / 'tumour-search' / 'packs'} (will be made), ")
 
 

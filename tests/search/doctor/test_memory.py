@@ -1,17 +1,17 @@
 """The memory of a machine, of a container in both versions of control groups, and its shared memory."""
 
-from collections import namedtuple
+import shutil
 from pathlib import Path
 
 import pytest
 
-from search.doctor.finding import Level
-from search.doctor.memory import Memory, cgroup_limits, check_memory, check_shared_memory, find_memory
+from search.doctor.checks.finding import Level
+from search.doctor.checks.memory import check_memory, check_shared_memory, judge_shared_memory
+from search.doctor.facts.memory import Memory, cgroup_limits, find_memory
 
 MEMINFO = (
     "MemTotal:       16000000 kB\nMemFree:         1000000 kB\nMemAvailable:    8000000 kB\nHugePages_Total:       0\n"
 )
-Usage = namedtuple("Usage", "total used free")  # as shutil.disk_usage returns it
 
 LIMITED = {
     "0::/job\n": {
@@ -63,7 +63,7 @@ def test_memory_without_a_limit_is_that_of_the_machine(tmp_path):
     ],
 )
 def test_memory_is_judged_by_what_is_free(free, total, machine, level, words):
-    [found] = check_memory(Memory(total=total, free=free, machine=machine))
+    found = check_memory(Memory(total=total, free=free, machine=machine))
     assert found.level is level
     assert words in found.remedy
     assert ("a control group allows" in found.value) == (total < machine)
@@ -78,20 +78,24 @@ def test_memory_is_judged_by_what_is_free(free, total, machine, level, words):
         (9e9, 200e9, Level.WARN),
     ],
 )
-def test_shared_memory_must_have_room_for_rays_object_store(tmp_path, shm, free, level):
-    memory = Memory(total=free, free=free, machine=free)
-    [found] = check_shared_memory(memory, tmp_path, measure=lambda _: Usage(int(shm), 0, int(shm)))
-    assert found.level is level
+def test_shared_memory_must_have_room_for_rays_object_store(shm, free, level):
+    assert judge_shared_memory("", shared=shm, memory=free).level is level
 
 
-def test_size_in_the_remedy_has_room_for_the_store(tmp_path):
-    memory = Memory(total=20e9, free=20e9, machine=20e9)
-    [found] = check_shared_memory(memory, tmp_path, measure=lambda _: Usage(64_000_000, 0, 64_000_000))
-    assert found.value == f"64 MB free of 64 MB in {tmp_path}; Ray's object store would take 6.0 GB"
+def test_size_in_the_remedy_has_room_for_the_store():
+    found = judge_shared_memory("64 MB free", shared=64e6, memory=20e9)
+    assert found.value == "64 MB free; Ray's object store would take 6.0 GB"
     assert "size=7g" in found.remedy
 
 
+def test_shared_memory_is_that_of_the_folder(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    found = check_shared_memory(Memory(total=free, free=0.0, machine=free), tmp_path)
+    assert found.level is Level.OK
+    assert found.value.endswith(f" in {tmp_path}")
+
+
 def test_missing_shared_memory_is_yellow(tmp_path):
-    [found] = check_shared_memory(None, tmp_path / "none")
+    found = check_shared_memory(None, tmp_path / "none")
     assert found.level is Level.WARN
     assert "No such file" in found.value

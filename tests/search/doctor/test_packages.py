@@ -4,8 +4,10 @@ import tomllib
 
 from packaging.version import Version
 
-from search.doctor.finding import Level
-from search.doctor.packages import ROOT, USES, check_python, check_versions, installed_version, requirements
+from search.doctor.checks.finding import Level
+from search.doctor.checks.packages import USES, check_python, check_versions
+from search.doctor.facts.probe import ROOT
+from search.doctor.facts.requirements import installed_version, requirements
 
 
 def levels_of(find) -> dict[str, Level]:

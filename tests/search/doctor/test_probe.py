@@ -6,7 +6,7 @@ import time
 import pytest
 
 from data.errors import UserError
-from search.doctor.probe import NoAnswer, ask
+from search.doctor.facts.probe import NoAnswer, ask
 
 
 def answer(number):

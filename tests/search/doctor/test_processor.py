@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from search.doctor.finding import Level
-from search.doctor.processor import check_cpus, check_instruction_sets
+from search.doctor.checks.finding import Level
+from search.doctor.checks.processor import check_cpus, check_instruction_sets
 
 MACHINE = os.cpu_count() or 1
 NOWHERE = Path("/nowhere")
@@ -20,21 +20,21 @@ def write_quota(tmp_path: Path, quota: str) -> dict[str, Path]:
 
 
 def test_quota_of_a_control_group_is_the_reason_for_fewer_cpus(tmp_path):
-    [found] = check_cpus({}, **write_quota(tmp_path, "50000"))
+    found = check_cpus({}, **write_quota(tmp_path, "50000"))
     assert found.level is Level.WARN
     assert found.value.startswith(f"1 of {MACHINE}, because ")
     assert "its control group (a container's --cpus, Kubernetes, Slurm or systemd) allows 0.5" in found.value
 
 
 def test_slurm_is_named_by_its_variable():
-    [found] = check_cpus({"SLURM_CPUS_PER_TASK": "0"}, cgroups=NOWHERE, membership=NOWHERE)
+    found = check_cpus({"SLURM_CPUS_PER_TASK": "0"}, cgroups=NOWHERE, membership=NOWHERE)
     assert "SLURM_CPUS_PER_TASK allows 0" in found.value
 
 
 @pytest.mark.skipif(MACHINE == 1, reason="this machine has one CPU")
 def test_a_limit_above_the_machine_is_no_reason(tmp_path):
     allowed = f"{MACHINE * 100000}"
-    [found] = check_cpus({"SLURM_CPUS_ON_NODE": "4096"}, **write_quota(tmp_path, allowed))
+    found = check_cpus({"SLURM_CPUS_ON_NODE": "4096"}, **write_quota(tmp_path, allowed))
     assert "SLURM" not in found.value
     assert "control group" not in found.value
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from search.doctor.finding import Level
-from search.doctor.tiny_search import LOG, NAME, check_tiny_search, explain, run_search
+from search.doctor.checks.finding import Level
+from search.doctor.checks.tiny_search import LOG, NAME, check_tiny_search, explain, run_search
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_error_of_a_trial_explains_a_search_that_does_not(tmp_path):
 
 
 def test_nothing_is_left_in_a_bucket():
-    [found] = check_tiny_search("s3://bucket/prefix", {"RAY_ADDRESS": "10.0.0.7:6379"})
+    found = check_tiny_search("s3://bucket/prefix", {"RAY_ADDRESS": "10.0.0.7:6379"})
     assert (found.level, found.value) == (Level.OK, "not run: it would leave files in the bucket")
 
 

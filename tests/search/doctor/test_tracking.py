@@ -5,8 +5,9 @@ import socket
 
 import pytest
 
-from search.doctor.finding import Level
-from search.doctor.tracking import check_tracking, find_host, find_key
+from search.doctor.checks.finding import Level
+from search.doctor.checks.tracking import check_tracking
+from search.doctor.facts.wandb_account import find_host, find_key
 
 KEY = 40 * "5"
 

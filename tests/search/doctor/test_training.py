@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from search.doctor.finding import Level
-from search.doctor.nvidia import Nvidia, find_nvidia, read_answer
-from search.doctor.training import Gpu, TorchFacts, judge_gpus
+from search.doctor.checks.finding import Level
+from search.doctor.checks.training import judge_gpus
+from search.doctor.facts.gpus import Gpu, TorchFacts
+from search.doctor.facts.nvidia import Nvidia, find_nvidia, read_answer
 
 CPU = TorchFacts(
     version="2.13.0+cpu",
@@ -16,7 +17,6 @@ CPU = TorchFacts(
     device="cpu",
     precision="float32",
     layout="channels_last",
-    threads=2,
 )
 GPU = Gpu(name="NVIDIA H200", total=150e9, free=149e9, capability="9.0", problem="")
 CUDA = replace(CPU, version="2.13.0+cu130", cuda="13.0")

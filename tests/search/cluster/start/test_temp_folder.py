@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cluster.start.temp_folder import MAX_FOLDER_BYTES, VARIABLES, ray_folder, socket_problem
+from search.cluster.start.temp_folder import MAX_FOLDER_BYTES, VARIABLES, ray_folder, socket_problem, temporary_folder
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,9 @@ def test_a_folder_that_cannot_be_used_is_replaced(value, monkeypatch, capsys):
 
 
 def test_rays_own_variable_precedes_the_systems(monkeypatch, long_folder):
+    assert temporary_folder() == Path("/tmp")
     monkeypatch.setenv("TMPDIR", str(long_folder))
+    assert temporary_folder() == long_folder
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     with ray_folder() as folder:
         assert folder is None

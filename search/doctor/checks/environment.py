@@ -1,10 +1,9 @@
 """The environment variables that change what the program does. Nothing secret is shown."""
 
-import os
 import re
 from collections.abc import Mapping
 
-from search.doctor.finding import Finding, ok, warn
+from search.doctor.checks.finding import Finding, ok, warn
 
 PREFIXES = (
     "RAY_", "TUNE_", "WANDB_", "TUMOUR_SEARCH_", "OMP_", "MKL_", "OPENBLAS_", "GOMP_", "KMP_", "CUDA_", "NVIDIA_",
@@ -24,7 +23,7 @@ MAX_SHOWN = 200
 """The most characters of a value that are shown."""
 
 
-def check_variables(environment: Mapping[str, str] = os.environ) -> list[Finding]:
+def check_variables(environment: Mapping[str, str]) -> list[Finding]:
     """Return a finding for each variable that is set and matters."""
     names = sorted(
         name for name in environment if name in NAMES or name.lower() in PROXIES or name.startswith(PREFIXES)

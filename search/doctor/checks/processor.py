@@ -7,7 +7,7 @@ from pathlib import Path
 
 from search.cluster.capacity.control_groups import CGROUPS, MEMBERSHIP, read
 from search.cluster.capacity.usable_cpus import cpu_limits, whole_cpus
-from search.doctor.finding import Finding, ok, warn
+from search.doctor.checks.finding import Finding, ok, warn
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -21,34 +21,28 @@ CAUSES = {
 """What sets each limit of `cpu_limits`; the others are environment variables."""
 
 
-def check_cpus(
-    environment: Mapping[str, str] = os.environ, *, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP
-) -> list[Finding]:
+def check_cpus(environment: Mapping[str, str], *, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> Finding:
     """Return how many CPUs a search may use, and why they are fewer than those of the machine."""
     machine = os.cpu_count() or 1
     limits = cpu_limits(environment, cgroups=cgroups, membership=membership)
     usable = whole_cpus(limits)
     value = f"{usable} of {machine}"
-    if fewer := [_explain(cause, limit) for cause, limit in limits.items() if limit < machine]:
+    if fewer := [f"{CAUSES.get(one, one)} allows {limit:g}" for one, limit in limits.items() if limit < machine]:
         value += f", because {' and '.join(fewer)}"
     if usable > 1:
-        return [ok("CPUs to use", value)]
+        return ok("CPUs to use", value)
     remedy = "with one CPU, trials share it with Ray and the search itself; allow two or more if you can"
-    return [warn("CPUs to use", value, remedy)]
+    return warn("CPUs to use", value, remedy)
 
 
-def check_load() -> list[Finding]:
+def check_load() -> Finding:
     """Return how busy the machine is."""
-    if not hasattr(os, "getloadavg"):
-        return []
     load, cpus = os.getloadavg()[0], os.cpu_count() or 1
     value = f"{load:.1f} processes wanted a CPU on average over the last minute"
     if load <= 2 * cpus:
-        return [ok("load", value)]
-    remedy = (
-        f"that is {load / cpus:.1f} for each CPU: a search takes longer beside them, and `top` shows which they are"
-    )
-    return [warn("load", value, remedy)]
+        return ok("load", value)
+    share = f"{load / cpus:.1f} for each CPU"
+    return warn("load", value, f"that is {share}: a search takes longer beside them, and `top` shows which they are")
 
 
 def check_instruction_sets(cpuinfo: Path = CPUINFO) -> list[Finding]:
@@ -69,10 +63,6 @@ def check_instruction_sets(cpuinfo: Path = CPUINFO) -> list[Finding]:
         "(QEMU: -cpu host); otherwise use a newer machine for more than a first look"
     )
     return [ok("processor", name), warn("instruction sets", value, remedy)]
-
-
-def _explain(cause: str, limit: float) -> str:
-    return f"{CAUSES.get(cause, cause)} allows {limit:g}"
 
 
 def _facts(text: str) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from data.printable import printable
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 PROGRAM = """
 import json, os, sys

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from search.doctor.cluster import check_ray
-from search.doctor.environment import check_variables
-from search.doctor.finding import Finding, ok, warn
-from search.doctor.folders import check_cache, check_home, check_out, check_temporary
-from search.doctor.memory import check_memory, check_shared_memory, find_memory
-from search.doctor.packages import check_loading, check_python, check_versions
-from search.doctor.probe import in_a_line
-from search.doctor.processor import check_cpus, check_instruction_sets, check_load
-from search.doctor.tiny_search import check_tiny_search
-from search.doctor.tracking import check_tracking
-from search.doctor.training import check_training
+from search.doctor.checks.cluster import check_ray
+from search.doctor.checks.environment import check_variables
+from search.doctor.checks.finding import Finding, ok, warn
+from search.doctor.checks.folders import check_cache, check_home, check_out, check_temporary
+from search.doctor.checks.memory import check_memory, check_shared_memory
+from search.doctor.checks.packages import check_loading, check_python, check_versions
+from search.doctor.checks.processor import check_cpus, check_instruction_sets, check_load
+from search.doctor.checks.tiny_search import check_tiny_search
+from search.doctor.checks.tracking import check_tracking
+from search.doctor.checks.training import check_training
+from search.doctor.facts.memory import find_memory
+from search.doctor.facts.probe import in_a_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Request:
     """The environment variables as they were at the start: OpenCV changes some when it is imported."""
 
 
-Check = Callable[[Request], Iterable[Finding]]
+Check = Callable[[Request], Finding | Iterable[Finding]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +83,14 @@ SECTIONS = {
 def run(check: Check, request: Request) -> Iterator[Finding]:
     """Yield what a check finds. A check that breaks is a finding too, and the others still run."""
     try:
-        yield from check(request)
+        found = check(request)
+        yield from [found] if isinstance(found, Finding) else found
     except Exception as error:
         remedy = "this is a fault of the doctor; please report it. The other lines are right all the same"
         yield warn("not checked", in_a_line(f"{type(error).__name__}: {error}"), remedy)
 
 
-def _check_search(request: Request) -> list[Finding]:
+def _check_search(request: Request) -> Finding:
     if request.is_quick:
-        return [ok("search", "not run (--quick)")]
+        return ok("search", "not run (--quick)")
     return check_tiny_search(request.out, request.environment)

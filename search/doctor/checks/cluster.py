@@ -1,15 +1,15 @@
 """Ray: its version, and the cluster that RAY_ADDRESS names."""
 
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from search.doctor.environment import redact
-from search.doctor.finding import Finding, fail, ok, warn
-from search.doctor.folders import temporary_folder
-from search.doctor.packages import INSTALL, installed_version
-from search.doctor.probe import NoAnswer, ask
+from search.cluster.start.temp_folder import temporary_folder
+from search.doctor.checks.environment import redact
+from search.doctor.checks.finding import Finding, fail, ok, warn
+from search.doctor.checks.packages import INSTALL
+from search.doctor.facts.probe import NoAnswer, ask
+from search.doctor.facts.requirements import installed_version
 
 ADDRESS = "RAY_ADDRESS"
 
@@ -20,7 +20,7 @@ CURRENT_CLUSTER = "ray/ray_current_cluster"
 """The file among the temporary ones in which `ray start` leaves the cluster's address."""
 
 
-def check_ray(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+def check_ray(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the version of Ray, and whether the cluster that RAY_ADDRESS names answers."""
     known = installed_version("ray")
     yield ok("version", known) if known else fail("version", "Ray is not installed", INSTALL)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from search.doctor.finding import Finding, fail, ok
-from search.doctor.probe import end, in_a_line, with_program
+from search.doctor.checks.finding import Finding, fail, ok
+from search.doctor.facts.probe import end, in_a_line, with_program
 from search.formatting import format_duration
 
 NAME = "doctor"
@@ -33,7 +33,7 @@ LOG = "search.log"
 NUM_LINES = 3
 
 
-def check_tiny_search(out: str, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+def check_tiny_search(out: str, environment: Mapping[str, str]) -> Finding:
     """Run a search with one trial of one epoch on synthetic patients, and return how it ended.
 
     Args:
@@ -43,15 +43,15 @@ def check_tiny_search(out: str, environment: Mapping[str, str] = os.environ) -> 
     name, shared = "search", bool(environment.get("RAY_ADDRESS"))
     is_new = shared and not os.path.exists(out)
     if shared and "://" in out:
-        return [ok(name, "not run: it would leave files in the bucket")]
+        return ok(name, "not run: it would leave files in the bucket")
     try:
         if shared:
             Path(out).mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="tumour-search-doctor-", dir=out if shared else None))
     except OSError as error:
-        return [fail(name, f"it has no folder to write to: {error}", "mend the folders above first")]
+        return fail(name, f"it has no folder to write to: {error}", "mend the folders above first")
     try:
-        return [run_search(folder, environment)]
+        return run_search(folder, environment)
     finally:
         if is_new:
             with suppress(OSError):  # what a search that failed has left there

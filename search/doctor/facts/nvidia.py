@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.cluster.capacity.control_groups import is_container, read
-from search.doctor.probe import in_a_line
+from search.doctor.facts.probe import in_a_line
 
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA, AMD = "0x10de", "0x1002"
@@ -76,7 +76,7 @@ def read_answer(status: int, text: str, *, count: int, has_other: bool = False) 
         else "install NVIDIA's driver again, or restart the machine if it was just updated, until `nvidia-smi` works"
     )
     problem = f"nvidia-smi says: {in_a_line(text) or 'nothing'}"
-    return Nvidia(count=count or mismatch, problem=problem, remedy=remedy, has_other=has_other)
+    return Nvidia(count=max(count, int(mismatch)), problem=problem, remedy=remedy, has_other=has_other)
 
 
 def _cards(pci: Path) -> list[str]:

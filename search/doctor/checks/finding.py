@@ -19,8 +19,8 @@ class Level(StrEnum):
 class Finding:
     """One line of what was found."""
 
-    level: Level
     name: str
+    level: Level
     value: str
     remedy: str = ""
     """What to do about it; empty if all is well."""

@@ -1,0 +1,1 @@
+"""How the doctor judges what it sees: each check returns findings, of which those that are not ok have a remedy."""
