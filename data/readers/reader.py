@@ -120,10 +120,15 @@ class FileKind:
         found = next((suffix for suffix in self.suffixes if name.lower().endswith(suffix)), "")
         return name[len(name) - len(found) :]
 
+    def known_stem(self, name: str) -> str | None:
+        """Return a file's name without its suffix; None if the file is not of this kind."""
+        suffix = self.suffix_of(name)
+        return name.removesuffix(suffix) if suffix else None
+
     def stem_of(self, name: str) -> str:
         """Return a file's name without its suffix, which may be one that only `read` knows, such as .npy."""
-        suffix = self.suffix_of(name)
-        return name.removesuffix(suffix) if suffix else PurePath(name).stem
+        known = self.known_stem(name)
+        return PurePath(name).stem if known is None else known
 
     def media_type_of(self, name: str) -> str:
         """Return the media type of a file of this kind."""

@@ -18,7 +18,7 @@ from data.arguments import parse_arguments
 from data.command import USER_ERROR, run_command
 from data.errors import UserError
 from data.printable import some
-from data.readers.volumes.channels import parse_renames
+from data.readers.volumes.cases.channels import parse_renames
 from data.splitting.persons import compile_pattern
 from model.inference.runtime import Runtime
 from model.manifest import sha256

@@ -9,10 +9,10 @@ from data.printable import some
 from data.readers.dicom.prediction import find_studies_to_predict
 from data.readers.reader import FileKind
 from data.readers.tree import Tree
-from data.readers.volumes import names as words
-from data.readers.volumes.case import Case, Channel
-from data.readers.volumes.cases import find_cases
-from data.readers.volumes.channels import find_channels, name_channels
+from data.readers.volumes.cases import names as words
+from data.readers.volumes.cases.case import Case, Channel
+from data.readers.volumes.cases.channels import find_channels, name_channels
+from data.readers.volumes.cases.grouping import find_cases
 from model.predict.volume_files import InputOptions, VolumeFiles
 
 
@@ -20,11 +20,7 @@ def find_volume_cases(
     tree: Tree, kind: FileKind, channel_names: Sequence[str], options: InputOptions
 ) -> Iterator[VolumeFiles]:
     """Yield the cases of a tree of volumes; those whose channels are unclear with the problem."""
-
-    def stem_of(name: str) -> str | None:
-        return kind.stem_of(name) if kind.suffix_of(name) else None
-
-    found = find_cases(tree, stem_of)
+    found = find_cases(tree, kind.known_stem)
     twice = dict(found.twice)
     for case in name_channels(tree, found.cases):
         name = case.id or tree.root.name
@@ -39,7 +35,7 @@ def find_volume_cases(
         volume = _volume(tree, name, case.home, tuple(channels.values()), kind, problem)
         yield replace(volume, trust_voxels=options.trust_voxels)
     for path in found.leftovers:
-        if not words.parse(stem_of(path.name) or "").is_segmentation:
+        if not words.parse(kind.known_stem(path.name) or "").is_segmentation:
             problem = f"{tree.root / path}: belongs to no case; call it <CASE>_<MODALITY>, or move it away"
             yield _volume(tree, str(path), path.parent, (), kind, problem)
 

@@ -12,7 +12,7 @@ from data.readers.reader import FileKind, ImageOptions
 from data.readers.slices import names
 from data.readers.table import file_kinds, kind_of_file
 from data.readers.tree import Tree, read_tree, suggest
-from data.readers.volumes.names import is_known_modality, is_same_modality, parse
+from data.readers.volumes.cases.names import is_known_modality, is_same_modality, parse
 from data.readers.walk import walk
 from model.predict.channel_files import find_studies, find_volume_cases
 from model.predict.slice_files import find_slices, is_slice_file

@@ -20,7 +20,7 @@ import tyro
 from data.arguments import parse_arguments
 from data.command import run_command
 from data.errors import UserError
-from data.readers.volumes.channels import parse_renames
+from data.readers.volumes.cases.channels import parse_renames
 from model.inference.runtime import Runtime, choose_runtime, load_model
 from model.inference.volume import Network
 from model.predict.volume_files import InputOptions

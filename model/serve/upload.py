@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 
 from data.readers.reader import FileKind, ImageOptions
 from data.readers.table import file_kinds, kind_of_file
-from data.readers.volumes.names import is_same_modality, parse
+from data.readers.volumes.cases.names import is_same_modality, parse
 from model.predict.inputs import find_volumes, read_volume
 from model.predict.volume_files import InputOptions
 from model.serve.limits import Refusal

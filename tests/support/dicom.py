@@ -9,7 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from data.readers.dicom.header import Header, read_header
+from data.readers.dicom.series.header import Header, read_header
 from tests.support.nifti import LABELS, SLICES, as_nifti
 
 MR, SEG, RTSTRUCT = (f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("4", "66.4", "481.3"))

@@ -80,11 +80,11 @@ def _outcome(path: Path) -> str:
 
 
 def _values(path: Path) -> bytes:
-    from data.readers.dicom.header import read_header
-    from data.readers.dicom.pixels import read_series
-    from data.readers.dicom.series import find_series
+    from data.readers.dicom.series.header import read_header
+    from data.readers.dicom.series.pixels import read_series
+    from data.readers.dicom.series.series import find_series
     from data.readers.image_files.picture import SUFFIXES, read_pages
-    from data.readers.volumes.formats import read_volume_file
+    from data.readers.volumes.formats.table import read_volume_file
 
     if path.suffix in SUFFIXES:
         return b"".join(page.pixels.tobytes() for page in read_pages(path, may_be_stack=True))

@@ -6,13 +6,13 @@ from pathlib import PurePosixPath
 
 from data.errors import Problem
 from data.printable import some
-from data.readers.dicom.segmentations import Segmented, grid_of
-from data.readers.dicom.series import Series
+from data.readers.dicom.segmentations.choice import Segmented, grid_of
+from data.readers.dicom.series.series import Series
 from data.readers.reader import LayoutOptions
-from data.readers.volumes.case import Case
-from data.readers.volumes.channels import parse_renames, shared_modalities
-from data.readers.volumes.grid import difference
-from data.readers.volumes.names import family_of
+from data.readers.volumes.cases.case import Case
+from data.readers.volumes.cases.channels import parse_renames, shared_modalities
+from data.readers.volumes.cases.names import family_of
+from data.readers.volumes.formats.grid import difference
 
 Chosen = tuple[Segmented, tuple[Series, ...]]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data.readers.dicom.contours import read_contours
-from data.readers.dicom.pixels import read_series
-from data.readers.dicom.segments import read_segments
-from data.readers.dicom.series import Series
+from data.readers.dicom.segmentations.contours import read_contours
+from data.readers.dicom.segmentations.segments import read_segments
+from data.readers.dicom.series.pixels import read_series
+from data.readers.dicom.series.series import Series
+from data.readers.volumes.formats.raw import RawVolume
 from data.readers.volumes.patient import VolumePatient
-from data.readers.volumes.raw import RawVolume
 
 READ_LABELS: Mapping[str, Callable[[Path, Series, tuple[int, ...]], np.ndarray]] = {
     "segments": read_segments,

@@ -11,16 +11,16 @@ import numpy as np
 from data.errors import DataError, Problem
 from data.printable import some
 from data.readers.dicom.channels import find_series_of
-from data.readers.dicom.pixels import read_series
 from data.readers.dicom.reader import read_headers, recognise
-from data.readers.dicom.segmentations import grid_of
-from data.readers.dicom.series import Series
-from data.readers.dicom.studies import Study, find_studies
-from data.readers.dicom.write import import_highdicom, write_segments
+from data.readers.dicom.segmentations.choice import grid_of
+from data.readers.dicom.segmentations.write import import_highdicom, write_segments
+from data.readers.dicom.series.pixels import read_series
+from data.readers.dicom.series.series import Series
+from data.readers.dicom.series.studies import Study, find_studies
 from data.readers.reader import FileKind, ImageOptions, Spacing
 from data.readers.tree import Tree
-from data.readers.volumes.formats import stem_of
-from data.readers.volumes.grid import difference, join_channels, read_grids
+from data.readers.volumes.formats.grid import difference, join_channels, read_grids
+from data.readers.volumes.formats.table import VOLUMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class StudyToPredict:
 
 def is_dicom_tree(tree: Tree) -> bool:
     """Return whether a tree to predict holds DICOM, rather than volumes beside which DICOM may lie."""
-    num_volumes = sum(1 for _ in tree.files(lambda name: stem_of(name) is not None))
+    num_volumes = sum(1 for _ in tree.files(lambda name: VOLUMES.known_stem(name) is not None))
     num_files = sum(map(len, tree.folders.values()))
     return num_volumes * 2 < num_files and recognise(tree) != ""
 

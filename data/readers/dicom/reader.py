@@ -1,7 +1,7 @@
 """Reader of trees of DICOM, as archives and hospitals export them: files in any folders, told apart by their headers.
 
-A case is a study. `series.py` says which files are a series, `roles.py` what it is, `studies.py` whose it is, and
-`segmentations.py` where its tumour is. A scan reads all headers, but no pixels and no outlines.
+A case is a study. `series/` says which files are a series, what it is and whose, and `segmentations/` where its tumour
+is. A scan reads all headers, but no pixels and no outlines.
 """
 
 from collections import Counter, defaultdict
@@ -13,14 +13,14 @@ from data.errors import BadFiles, DataError, Problem
 from data.patient import Scan
 from data.printable import some
 from data.readers.dicom.channels import Chosen, choose_channels
-from data.readers.dicom.dataset import is_dicom, may_be_dicom, promises_dicom
-from data.readers.dicom.header import Header, read_header
 from data.readers.dicom.patient import DicomPatient
-from data.readers.dicom.segmentations import Segmented, choose_segmentations, may_be_segmentation
-from data.readers.dicom.studies import find_studies
+from data.readers.dicom.segmentations.choice import Segmented, choose_segmentations, may_be_segmentation
+from data.readers.dicom.series.dataset import is_dicom, may_be_dicom, promises_dicom
+from data.readers.dicom.series.header import Header, read_header
+from data.readers.dicom.series.studies import find_studies
 from data.readers.reader import LayoutOptions, Reader
 from data.readers.tree import Tree
-from data.readers.volumes.formats import VOLUMES
+from data.readers.volumes.formats.table import VOLUMES
 from data.readers.volumes.reader import check_options
 from data.regions import parse_regions
 

@@ -9,9 +9,9 @@ from jaxtyping import Shaped, UInt8
 
 from data.errors import BadFiles, Problem, bad_file
 from data.patient import Patient, Volume
-from data.readers.volumes.formats import read_volume_file
-from data.readers.volumes.grid import Grid, join_channels, read_grids
-from data.readers.volumes.raw import RawVolume
+from data.readers.volumes.formats.grid import Grid, join_channels, read_grids
+from data.readers.volumes.formats.raw import RawVolume
+from data.readers.volumes.formats.table import read_volume_file
 from data.regions import Region, count_labels, encode
 
 LABEL_TOLERANCE = 1e-3

@@ -1,6 +1,6 @@
 """Reader of trees of volumes: cases of one file a modality, or of one file for all, with a segmentation each.
 
-`cases.py` says which files belong together, and `names.py` what their names mean. Here it is decided which
+`cases/` says which files belong together, and what their names mean. Here it is decided which
 modalities become channels and which segmentation is that of the tumour.
 """
 
@@ -16,12 +16,12 @@ from data.patient import Scan
 from data.printable import some
 from data.readers.reader import LayoutOptions, Reader
 from data.readers.tree import Tree
-from data.readers.volumes.case import Case
-from data.readers.volumes.cases import Found, find_cases, persons_of
-from data.readers.volumes.channels import find_channels, name_channels, parse_renames, shared_modalities
-from data.readers.volumes.formats import VOLUMES, stem_of
+from data.readers.volumes.cases.case import Case
+from data.readers.volumes.cases.channels import find_channels, name_channels, parse_renames, shared_modalities
+from data.readers.volumes.cases.grouping import Found, find_cases, persons_of
+from data.readers.volumes.cases.segmentations import candidates, choose_segmentations
+from data.readers.volumes.formats.table import VOLUMES
 from data.readers.volumes.patient import VolumePatient
-from data.readers.volumes.segmentations import candidates, choose_segmentations
 from data.regions import parse_regions
 
 SUFFIXES = ", ".join(VOLUMES.suffixes)
@@ -36,7 +36,7 @@ def scan(tree: Tree, options: LayoutOptions) -> Scan[VolumePatient]:
         DataError: There is no volume, or an option is illegal.
     """
     check_options(options)
-    found = find_cases(tree, stem_of)
+    found = find_cases(tree, VOLUMES.known_stem)
     if not found.cases:
         raise DataError(f"data source {tree.root} holds no case: no image is a volume ({SUFFIXES}); {LAYOUT}.")
     warnings = list(_leftovers(found))
@@ -66,7 +66,7 @@ def scan(tree: Tree, options: LayoutOptions) -> Scan[VolumePatient]:
 
 def recognise(tree: Tree) -> str:
     """Return a rule if some case of a tree has a segmentation."""
-    found = find_cases(tree, stem_of)
+    found = find_cases(tree, VOLUMES.known_stem)
     cases = found.cases
     segmented = [(case, paths[0]) for case in cases if (paths := candidates(case, None))]
     if not segmented:

@@ -9,7 +9,7 @@ from data.errors import DataError
 from data.readers.images import IMAGES
 from data.readers.reader import LayoutOptions
 from data.readers.table import READERS, data_formats, file_kinds, kind_of_file
-from data.readers.volumes.formats import VOLUMES
+from data.readers.volumes.formats.table import VOLUMES
 
 
 def test_names_that_experiments_and_models_recorded_are_still_in_the_table():

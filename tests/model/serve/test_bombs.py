@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from data.readers.volumes.itk import import_itk
+from data.readers.volumes.formats.itk import import_itk
 from tests.support.load import forget_peak, memory_mb
 from tests.support.png import png_bytes, png_chunk
 from tests.support.service import encoded, image, post, serving, write_service_model

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from data.preprocess import Preprocessing
-from data.readers.volumes.formats import read_volume_file
-from data.readers.volumes.grid import to_grid
+from data.readers.volumes.formats.grid import to_grid
+from data.readers.volumes.formats.table import read_volume_file
 from model.inference.runtime import load_model
 from model.inference.volume import predict_volume
 from model.predict.__main__ import main as predict

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from data.preprocess import Preprocessing
-from data.readers.volumes.formats import read_volume_file
-from data.readers.volumes.grid import to_grid
+from data.readers.volumes.formats.grid import to_grid
+from data.readers.volumes.formats.table import read_volume_file
 from data.regions import parse_regions
 from model.export.onnx_export import export_onnx
 from model.export.predictor import Predictor

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from data.errors import BadFiles
-from data.readers.dicom.contours import fill, read_contours
-from data.readers.dicom.series import find_series
+from data.readers.dicom.segmentations.contours import fill, read_contours
+from data.readers.dicom.series.series import find_series
 from tests.support.dicom import box, header_of, write_rtstruct, write_series
 from tests.support.nifti import ORIENTATIONS
 

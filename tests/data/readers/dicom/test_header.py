@@ -9,8 +9,8 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from data.errors import BadFiles, DataError, by_cause
-from data.readers.dicom.header import read_header
 from data.readers.dicom.reader import scan
+from data.readers.dicom.series.header import read_header
 from data.readers.reader import LayoutOptions
 from data.readers.tree import read_tree
 from tests.support.dicom import box, header_of, write_enhanced, write_rtstruct, write_seg, write_series

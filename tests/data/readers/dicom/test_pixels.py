@@ -8,8 +8,8 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from data.errors import BadFiles, DataError
-from data.readers.dicom.pixels import read_series
-from data.readers.dicom.series import find_series
+from data.readers.dicom.series.pixels import read_series
+from data.readers.dicom.series.series import find_series
 from tests.support.dicom import header_of, write_enhanced, write_series
 from tests.support.nifti import SLICES, as_nifti
 

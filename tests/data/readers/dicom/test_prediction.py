@@ -9,9 +9,9 @@ import pytest
 
 from data.errors import DataError
 from data.readers.dicom.prediction import find_studies_to_predict, is_dicom_tree
-from data.readers.dicom.segments import read_segments
-from data.readers.dicom.series import find_series
-from data.readers.dicom.write import write_segments
+from data.readers.dicom.segmentations.segments import read_segments
+from data.readers.dicom.segmentations.write import write_segments
+from data.readers.dicom.series.series import find_series
 from data.readers.reader import ImageOptions
 from data.readers.tree import read_tree
 from tests.support.dicom import header_of, write_enhanced, write_seg, write_series

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.readers.dicom.roles import role_of, slug_of
+from data.readers.dicom.series.roles import role_of, slug_of
 
 DESCRIPTIONS = {
     "t1c": (

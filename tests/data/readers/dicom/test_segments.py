@@ -7,8 +7,8 @@ import pytest
 from highdicom.sr.coding import CodedConcept
 
 from data.errors import BadFiles
-from data.readers.dicom.segments import read_segments
-from data.readers.dicom.series import find_series
+from data.readers.dicom.segmentations.segments import read_segments
+from data.readers.dicom.series.series import find_series
 from tests.support.dicom import header_of, uid, write_seg, write_series
 from tests.support.nifti import LABELS, ORIENTATIONS, SLICES, as_nifti
 

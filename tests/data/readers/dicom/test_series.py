@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from data.readers.dicom.series import find_series
+from data.readers.dicom.series.series import find_series
 from tests.support.dicom import header_of, uid, write_series
 from tests.support.nifti import ORIENTATIONS, SLICES, as_nifti
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.readers.dicom.tumour import is_tumour_name, tumour_numbers
+from data.readers.dicom.segmentations.tumour import is_tumour_name, tumour_numbers
 
 TUMOUR = (
     "Tumor|tumour core|GTV|GTV_1|GTVp|rGTV1|Enhancing Lesion|non-enhancing tumor|Peritumoral edema|necrotic "

@@ -6,8 +6,8 @@ from unicodedata import normalize
 import pytest
 
 from data.readers.tree import Tree
-from data.readers.volumes.cases import find_cases, persons_of
-from data.readers.volumes.formats import stem_of
+from data.readers.volumes.cases.grouping import find_cases, persons_of
+from data.readers.volumes.formats.table import VOLUMES
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
@@ -21,7 +21,7 @@ def tree_of(tmp_path, *paths):
 
 def found_in(tmp_path, *paths):
     """Return the roles and paths of images and of segmentations by the id of the case."""
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert found.twice == ()
     assert found.leftovers == ()
     return {
@@ -158,26 +158,26 @@ def test_find_cases_of(tmp_path, layout):
 
 
 def test_find_cases_keeps_the_name_that_several_have(tmp_path):
-    found = find_cases(tree_of(tmp_path, "x/A/A_t1.nii", "y/A/A_t1.nii"), stem_of)
+    found = find_cases(tree_of(tmp_path, "x/A/A_t1.nii", "y/A/A_t1.nii"), VOLUMES.known_stem)
     assert [(case.id, case.name) for case in found.cases] == [("x_A", "A"), ("y_A", "A")]
 
 
 def test_find_cases_leaves_out_what_is_no_case(tmp_path):
     paths = ("A/A_t1.nii", "A/A_seg.nii", "A/other.nii", "atlas/brain_mask.nii", "A/A_t1.nii.gz", "A/notes.txt")
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert [case.id for case in found.cases] == ["A"]
     assert [str(path) for path in found.leftovers] == ["A/other.nii", "atlas/brain_mask.nii"]
     assert [tuple(map(str, pair)) for pair in found.twice] == [("A/A_t1.nii", "A/A_t1.nii.gz")]
 
 
 def test_find_cases_of_an_empty_tree(tmp_path):
-    assert find_cases(tree_of(tmp_path), stem_of).cases == ()
+    assert find_cases(tree_of(tmp_path), VOLUMES.known_stem).cases == ()
 
 
 def test_find_cases_gives_cases_of_one_name_in_several_folders_ids_of_their_own(tmp_path):
     folders = [f"{site}/{folder}" for site in "AB" for folder in ("imagesTr", "labelsTr")]
     paths = [f"{folder}/BRATS_00{k}.nii.gz" for folder in folders for k in (1, 2)]
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert [case.id for case in found.cases] == [f"{site}_imagesTr_BRATS_00{k}" for site in "AB" for k in (1, 2)]
     assert all(len(case.segmentations) == 1 for case in found.cases)
 
@@ -202,7 +202,7 @@ UCSF = "UCSF-PDGM-0004_nifti/UCSF-PDGM-0004_"
     ids=["UCSF-PDGM", "BIDS"],
 )
 def test_further_files_of_a_case_are_part_of_it(tmp_path, paths, case, roles):
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert [one.id for one in found.cases] == [case]
     assert " ".join(sorted(found.cases[0].images)) == roles
     assert found.leftovers == ()
@@ -210,14 +210,14 @@ def test_further_files_of_a_case_are_part_of_it(tmp_path, paths, case, roles):
 
 def test_a_volume_without_a_role_is_no_channel_beside_those_with_one(tmp_path):
     paths = ("imagesTr/B_1_0000.nii.gz", "labelsTr/B_1.nii.gz", "pre/gt_segmentations/B_1.nii.gz")
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert [(case.id, list(case.images)) for case in found.cases] == [("B_1", ["0000"])]
     assert [str(path) for path in found.leftovers] == ["pre/gt_segmentations/B_1.nii.gz"]
 
 
 def test_a_case_whose_name_begins_another_is_no_part_of_it(tmp_path):
     paths = ("P01.nii.gz", "P01_seg.nii.gz", "P01_1.nii.gz", "P01_1_seg.nii.gz")
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert [(case.id, len(case.images), len(case.segmentations)) for case in found.cases] == [
         ("P01", 1, 1),
         ("P01_1", 1, 1),
@@ -226,7 +226,7 @@ def test_a_case_whose_name_begins_another_is_no_part_of_it(tmp_path):
 
 def test_a_segmentation_may_be_called_like_the_folder_of_its_case(tmp_path):
     paths = ("images/P1/T1.nii.gz", "images/P2/T1.nii.gz", "labels/P1.nii.gz", "labels/P2.nii.gz")
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert [(case.id, [*map(str, case.segmentations.values())]) for case in found.cases] == [
         ("P1", ["labels/P1.nii.gz"]),
         ("P2", ["labels/P2.nii.gz"]),
@@ -248,32 +248,32 @@ def segmentations_of(found):
     ],
 )
 def test_a_segmentation_belongs_to_the_images_whose_folder_is_called_like_its_own(tmp_path, others, images, labels):
-    found = find_cases(tree_of(tmp_path, others, images, labels), stem_of)
+    found = find_cases(tree_of(tmp_path, others, images, labels), VOLUMES.known_stem)
     assert segmentations_of(found) == {others: [], images: [labels]}
     assert found.unclear == ()
 
 
 def test_each_side_of_a_set_has_its_own_segmentations(tmp_path):
     paths = [f"{kind}{side}/B_1.nii" for kind in ("images", "labels") for side in ("Tr", "Ts")]
-    found = segmentations_of(find_cases(tree_of(tmp_path, *paths), stem_of))
+    found = segmentations_of(find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem))
     assert found == {"imagesTr/B_1.nii": ["labelsTr/B_1.nii"], "imagesTs/B_1.nii": ["labelsTs/B_1.nii"]}
 
 
 def test_a_segmentation_that_fits_cases_of_several_folders_is_unclear(tmp_path):
     paths = ("Testing/B_1_flair.nii", "Training/B_1_flair.nii", "Truth/B_1_seg.nii")
-    found = find_cases(tree_of(tmp_path, *paths), stem_of)
+    found = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem)
     assert [*map(str, found.unclear)] == ["Truth/B_1_seg.nii"]
     assert not any(case.segmentations for case in found.cases)
 
 
 def test_cases_that_are_numbered_like_channels_are_several_though_some_have_no_segmentation(tmp_path):
     paths = [*(f"imagesTr/B_{n:04d}.nii" for n in range(3)), "labelsTr/B_0000.nii"]
-    assert len(find_cases(tree_of(tmp_path, *paths), stem_of).cases) == 3
+    assert len(find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem).cases) == 3
 
 
 def test_a_segmentation_may_spell_its_case_in_other_letters(tmp_path):
     paths = [*(f"p{k}_flair.nii" for k in (1, 2)), *(f"P{k}_seg.nii" for k in (1, 2))]
-    found = segmentations_of(find_cases(tree_of(tmp_path, *paths), stem_of))
+    found = segmentations_of(find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem))
     assert found == {f"p{k}_flair.nii": [f"P{k}_seg.nii"] for k in (1, 2)}
 
 
@@ -281,7 +281,7 @@ def test_segmentations_may_lie_in_folders_called_like_those_of_the_images(tmp_pa
     paths = [
         f"{folder}/P{k}/{name}.nii" for k in (1, 2) for folder, name in (("images", "flair"), ("segmentations", "seg"))
     ]
-    found = segmentations_of(find_cases(tree_of(tmp_path, *paths), stem_of))
+    found = segmentations_of(find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem))
     assert found == {f"images/P{k}/flair.nii": [f"segmentations/P{k}/seg.nii"] for k in (1, 2)}
 
 
@@ -300,18 +300,18 @@ def test_names_are_compared_whichever_way_they_write_an_umlaut(tmp_path):
 
 
 def test_names_with_and_without_the_case_in_one_folder_are_one_case(tmp_path):
-    found = find_cases(tree_of(tmp_path, "P1/P1_flair.nii", "P1/P1_seg.nii", "P1/T1.nii"), stem_of)
+    found = find_cases(tree_of(tmp_path, "P1/P1_flair.nii", "P1/P1_seg.nii", "P1/T1.nii"), VOLUMES.known_stem)
     assert [(case.id, sorted(case.images), len(case.segmentations)) for case in found.cases] == [
         ("P1", ["flair", "t1"], 1),
     ]
-    again = find_cases(tree_of(tmp_path, "P1/P1_T1.nii", "P1/P1_seg.nii", "P1/T1.nii"), stem_of)
+    again = find_cases(tree_of(tmp_path, "P1/P1_T1.nii", "P1/P1_seg.nii", "P1/T1.nii"), VOLUMES.known_stem)
     assert [tuple(map(str, pair)) for pair in again.twice] == [("P1/P1_T1.nii", "P1/T1.nii")]
 
 
 def test_a_stray_in_the_folder_of_a_case_is_no_case_unless_nothing_has_a_segmentation(tmp_path):
     paths = ("P1/P1_t1.nii", "P1/P1_seg.nii", "P1/P2_adc.nii")
-    assert [case.id for case in find_cases(tree_of(tmp_path, *paths), stem_of).cases] == ["P1"]
-    alone = find_cases(tree_of(tmp_path, "x/P1_t1.nii", "x/P1_adc.nii", "x/P2_adc.nii"), stem_of)
+    assert [case.id for case in find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem).cases] == ["P1"]
+    alone = find_cases(tree_of(tmp_path, "x/P1_t1.nii", "x/P1_adc.nii", "x/P2_adc.nii"), VOLUMES.known_stem)
     assert [(case.id, sorted(case.images)) for case in alone.cases] == [("P1", ["adc", "t1"]), ("P2", ["adc"])]
 
 
@@ -335,7 +335,7 @@ def test_a_stray_in_the_folder_of_a_case_is_no_case_unless_nothing_has_a_segment
     ],
 )
 def test_person_is_named_by_the_case_or_by_the_folders_above_a_visit(tmp_path, paths, persons):
-    cases = find_cases(tree_of(tmp_path, *paths), stem_of).cases
+    cases = find_cases(tree_of(tmp_path, *paths), VOLUMES.known_stem).cases
     found = persons_of(cases)
     by_home = {str(path): found[case.id] for case in cases for path in case.images.values()}
     assert [by_home[path] for path in paths] == persons

@@ -8,8 +8,8 @@ import pytest
 from data.errors import BadFiles, DataError
 from data.readers.reader import LayoutOptions
 from data.readers.tree import read_tree
-from data.readers.volumes.grid import to_grid
-from data.readers.volumes.itk import count_values, read_itk, write_itk
+from data.readers.volumes.formats.grid import to_grid
+from data.readers.volumes.formats.itk import count_values, read_itk, write_itk
 from data.readers.volumes.reader import scan
 from tests.support.nifti import LABELS, ORIENTATIONS, SLICES, as_nifti
 

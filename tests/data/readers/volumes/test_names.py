@@ -3,7 +3,7 @@
 import pytest
 
 from data.readers.truth import is_tumour, trust
-from data.readers.volumes.names import Name, family_of, is_known_modality, parse
+from data.readers.volumes.cases.names import Name, family_of, is_known_modality, parse
 
 NAMES = {
     "BraTS20_Training_001_flair": ("BraTS20_Training_001", "flair", False),

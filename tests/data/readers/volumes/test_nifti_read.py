@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from data.errors import BadFiles
+from data.readers.volumes.formats.raw import MAX_SIDE, MAX_VALUES
 from data.readers.volumes.patient import VolumePatient
-from data.readers.volumes.raw import MAX_SIDE, MAX_VALUES
 from data.regions import parse_regions
 from tests.support.nifti import (
     LABELS,

@@ -6,7 +6,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 
 from data.errors import BadFiles, DataError
-from data.readers.volumes.nifti import write_nifti
+from data.readers.volumes.formats.nifti import write_nifti
 from data.readers.volumes.patient import VolumePatient
 from tests.support.nifti import LABELS, ORIENTATIONS, SLICES, as_nifti, patient_of, write_case
 

@@ -11,7 +11,7 @@ import pytest
 from data.errors import BadFiles, DataError
 from data.readers.reader import LayoutOptions
 from data.readers.tree import read_tree
-from data.readers.volumes.nifti import write_nifti
+from data.readers.volumes.formats.nifti import write_nifti
 from data.readers.volumes.patient import NAN_NOTE
 from data.readers.volumes.reader import recognise, scan
 from data.regions import Region

@@ -9,9 +9,9 @@ from jaxtyping import Shaped
 
 from data import atomic
 from data.errors import DataError, bad_file
-from data.readers.dicom.dataset import import_pydicom, parse
-from data.readers.dicom.series import Series
-from data.readers.volumes.grid import to_file_order
+from data.readers.dicom.series.dataset import import_pydicom, parse
+from data.readers.dicom.series.series import Series
+from data.readers.volumes.formats.grid import to_file_order
 
 NAME = "tumour-search"
 _NEEDED = "PatientName PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.errors import bad_file
-from data.readers.dicom.dataset import parse
+from data.readers.dicom.series.dataset import parse
 
 Kind = Literal["image", "segments", "contours", "other"]
 

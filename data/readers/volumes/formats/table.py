@@ -9,9 +9,9 @@ from jaxtyping import Shaped
 
 from data.errors import bad_file
 from data.readers.reader import FileKind, ImageOptions, Spacing
-from data.readers.volumes import itk, nifti
-from data.readers.volumes.grid import join_channels, read_grids
-from data.readers.volumes.raw import RawVolume
+from data.readers.volumes.formats import itk, nifti
+from data.readers.volumes.formats.grid import join_channels, read_grids
+from data.readers.volumes.formats.raw import RawVolume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,6 @@ FORMATS = {
 }
 
 
-def stem_of(name: str) -> str | None:
-    """Return a file's name without the suffix of a volume; None if it has none."""
-    suffix = _suffix_of(name)
-    return name[: len(name) - len(suffix)] if suffix else None
-
-
 def read_volume_file(path: Path) -> RawVolume:
     """Return the volume in a file; NaN stays.
 
@@ -72,15 +66,8 @@ def read_volume_file(path: Path) -> RawVolume:
 
 def format_of(path: Path) -> VolumeFormat:
     """Return the format that a file's suffix says; NIfTI for any other."""
-    suffix = _suffix_of(path.name).lower()
+    suffix = VOLUMES.suffix_of(path.name).lower()
     return next((one for one in FORMATS.values() if suffix in one.written), FORMATS["nifti"])
-
-
-def _suffix_of(name: str) -> str:
-    lowered = name.lower()
-    suffixes = (suffix for one in FORMATS.values() for suffix in one.written)
-    found = next((suffix for suffix in suffixes if lowered.endswith(suffix)), "")
-    return name[len(name) - len(found) :] if found else ""
 
 
 def _read(paths: Sequence[Path], options: ImageOptions) -> tuple[np.ndarray, Spacing | None]:
@@ -102,7 +89,7 @@ def _read(paths: Sequence[Path], options: ImageOptions) -> tuple[np.ndarray, Spa
 
 def _write_mask(stem: Path, mask: Shaped[np.ndarray, "slices height width"], image: Path) -> Path:
     written = format_of(image)
-    path = stem.with_name(stem.name + written.written[_suffix_of(image.name).lower()])
+    path = stem.with_name(stem.name + written.written[VOLUMES.suffix_of(image.name).lower()])
     written.write(path, mask, image)
     return path
 

@@ -22,8 +22,8 @@ from data.errors import DataError, bad_file
 from data.patient import size_text
 from data.readers.first_bytes import NUM_BYTES, what_it_is
 from data.readers.image_header import count_product
-from data.readers.volumes.grid import import_nibabel, to_file_order
-from data.readers.volumes.raw import RawVolume, check_sides, without_values
+from data.readers.volumes.formats.grid import import_nibabel, to_file_order
+from data.readers.volumes.formats.raw import RawVolume, check_sides, without_values
 
 MAX_OFFSET_BYTES = 2**24  # the part before the voxels takes kilobytes; more is a damaged header, or a bomb
 MAX_GZIP_RATIO = 1032  # the most that deflate reaches (https://zlib.net/zlib_tech.html)

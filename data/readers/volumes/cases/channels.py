@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 from data.errors import DataError
 from data.printable import some
 from data.readers.tree import Tree
-from data.readers.volumes.case import Case, Channel
-from data.readers.volumes.dataset_json import channel_names
-from data.readers.volumes.names import family_of, is_known_modality, may_be_truth
+from data.readers.volumes.cases.case import Case, Channel
+from data.readers.volumes.cases.dataset_json import channel_names
+from data.readers.volumes.cases.names import family_of, is_known_modality, may_be_truth
 
 
 def name_channels(tree: Tree, cases: Iterable[Case]) -> list[Case]:

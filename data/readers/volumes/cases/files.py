@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from unicodedata import normalize
 
 from data.readers.tree import Tree
-from data.readers.volumes import names as words
+from data.readers.volumes.cases import names as words
 
 SEPARATORS = "_-. "
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")

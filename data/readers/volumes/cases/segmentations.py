@@ -9,7 +9,7 @@ from data.errors import Problem
 from data.printable import some
 from data.readers.tree import Tree
 from data.readers.truth import is_tumour, trust
-from data.readers.volumes.case import Case
+from data.readers.volumes.cases.case import Case
 
 
 def choose_segmentations(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import Problem
-from data.readers.dicom.header import Header
-from data.readers.dicom.series import Series, find_series
+from data.readers.dicom.series.header import Header
+from data.readers.dicom.series.series import Series, find_series
 
 
 @dataclass(frozen=True, kw_only=True)

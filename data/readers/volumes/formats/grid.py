@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Shaped
 
 from data.errors import BadFiles, DataError, Problem, bad_file
 from data.patient import size_text
-from data.readers.volumes.raw import RawVolume
+from data.readers.volumes.formats.raw import RawVolume
 
 MAX_DISTANCE = 0.1
 """How far apart the same voxel may lie in two files of one grid, in voxels. Tools that store float32 or quaternions

@@ -14,9 +14,9 @@ from jaxtyping import Shaped
 from data.errors import BadFiles, DataError, bad_file
 from data.patient import size_text
 from data.readers.first_bytes import NUM_BYTES, what_it_is
-from data.readers.volumes.grid import to_file_order
-from data.readers.volumes.meta_header import read_meta_header
-from data.readers.volumes.raw import RawVolume, check_sides, without_values
+from data.readers.volumes.formats.grid import to_file_order
+from data.readers.volumes.formats.meta_header import read_meta_header
+from data.readers.volumes.formats.raw import RawVolume, check_sides, without_values
 
 MAX_HEADER_BYTES = 2**16
 _NRRD_FILE = re.compile(rb"^[^\S\r\n]*data ?file:", re.MULTILINE | re.IGNORECASE)

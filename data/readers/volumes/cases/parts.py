@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from data.readers.volumes.case import Case
-from data.readers.volumes.files import File, beginnings
-from data.readers.volumes.names import is_common_modality
+from data.readers.volumes.cases.case import Case
+from data.readers.volumes.cases.files import File, beginnings
+from data.readers.volumes.cases.names import is_common_modality
 
 
 def merge_parts(cases: Sequence[Case]) -> tuple[list[Case], list[tuple[PurePosixPath, PurePosixPath]]]:

@@ -7,9 +7,9 @@ from jaxtyping import Shaped
 
 from data.errors import BadFiles, bad_file
 from data.patient import size_text
-from data.readers.dicom.series import Series
-from data.readers.volumes.itk import import_itk
-from data.readers.volumes.raw import RawVolume
+from data.readers.dicom.series.series import Series
+from data.readers.volumes.formats.itk import import_itk
+from data.readers.volumes.formats.raw import RawVolume
 
 
 def read_series(series: Series) -> RawVolume:

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt16
 
 from data.errors import bad_file
-from data.readers.dicom.dataset import parse
-from data.readers.dicom.placement import voxels_of
-from data.readers.dicom.series import Series
-from data.readers.volumes.grid import MAX_DISTANCE
+from data.readers.dicom.segmentations.placement import voxels_of
+from data.readers.dicom.series.dataset import parse
+from data.readers.dicom.series.series import Series
+from data.readers.volumes.formats.grid import MAX_DISTANCE
 
 ON_OUTLINE = 0.01
 """How far from an outline a voxel's centre counts as on it, in voxels; coordinates are written with few decimals."""

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt16
 
 from data.errors import bad_file
-from data.readers.dicom.dataset import parse
-from data.readers.dicom.header import Frame, frames_of
-from data.readers.dicom.placement import place_frames
-from data.readers.dicom.series import Series
-from data.readers.volumes.raw import MAX_VALUES
+from data.readers.dicom.segmentations.placement import place_frames
+from data.readers.dicom.series.dataset import parse
+from data.readers.dicom.series.header import Frame, frames_of
+from data.readers.dicom.series.series import Series
+from data.readers.volumes.formats.raw import MAX_VALUES
 
 
 def read_segments(path: Path, series: Series, numbers: Collection[int]) -> UInt16[np.ndarray, "x y z"]:

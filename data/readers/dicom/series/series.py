@@ -10,10 +10,10 @@ from jaxtyping import Float
 
 from data.patient import size_text
 from data.printable import some
-from data.readers.dicom.header import Frame, Header
-from data.readers.dicom.roles import role_of, slug_of
-from data.readers.volumes.names import FAMILIES
-from data.readers.volumes.raw import MAX_SIDE, MAX_VALUES
+from data.readers.dicom.series.header import Frame, Header
+from data.readers.dicom.series.roles import role_of, slug_of
+from data.readers.volumes.cases.names import FAMILIES
+from data.readers.volumes.formats.raw import MAX_SIDE, MAX_VALUES
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From DICOM's directions to those of an affine."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from data.readers.tree import Tree
-from data.readers.volumes.case import Case
-from data.readers.volumes.files import File, find_files
-from data.readers.volumes.parts import attach, merge_parts, without_strays
+from data.readers.volumes.cases.case import Case
+from data.readers.volumes.cases.files import File, find_files
+from data.readers.volumes.cases.parts import attach, merge_parts, without_strays
 from data.splitting.persons import is_visit, person_of
 
 _KIND = re.compile(

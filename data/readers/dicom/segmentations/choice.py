@@ -8,16 +8,16 @@ from pathlib import Path
 
 from data.errors import BadFiles, Problem
 from data.printable import some
-from data.readers.dicom.contours import read_contours
-from data.readers.dicom.placement import place_frames
-from data.readers.dicom.series import Series
-from data.readers.dicom.studies import Segmentation, Study
-from data.readers.dicom.tumour import tumour_numbers
+from data.readers.dicom.segmentations.contours import read_contours
+from data.readers.dicom.segmentations.placement import place_frames
+from data.readers.dicom.segmentations.tumour import tumour_numbers
+from data.readers.dicom.series.series import Series
+from data.readers.dicom.series.studies import Segmentation, Study
 from data.readers.truth import is_tumour, trust
-from data.readers.volumes.formats import format_of, stem_of
-from data.readers.volumes.grid import Grid, difference, to_grid
-from data.readers.volumes.names import SEGMENTATION_FOLDERS, parse
-from data.readers.volumes.raw import without_values
+from data.readers.volumes.cases.names import SEGMENTATION_FOLDERS, parse
+from data.readers.volumes.formats.grid import Grid, difference, to_grid
+from data.readers.volumes.formats.raw import without_values
+from data.readers.volumes.formats.table import VOLUMES, format_of
 
 PATTERN_HELP = (
     "Say which by --segmentation PATTERN, which may match the names of segments or ROIs, a file's name or path, or the "
@@ -79,7 +79,8 @@ def candidates(study: Study, pattern: str | None) -> list[tuple[Segmentation, tu
         if pattern is not None and not _matches(one, study, pattern):
             continue
         numbers = tumour_numbers(one.labels)
-        is_volume = one.header is None and (pattern is not None or is_tumour(parse(stem_of(one.path.name) or "").role))
+        stem = VOLUMES.known_stem(one.path.name) or ""
+        is_volume = one.header is None and (pattern is not None or is_tumour(parse(stem).role))
         if numbers or is_volume:
             found.append((one, numbers))
     ranks = [trust(f"{one.path.parent.name}/{one.path.name} {one.description}") for one, _ in found]
@@ -180,7 +181,7 @@ def _ids(studies: Sequence[Study]) -> str:
 
 def may_be_segmentation(path: Path, pattern: str | None) -> bool:
     """Return whether a volume in a tree of DICOM is named as a segmentation, or matches the pattern of one."""
-    stem = stem_of(path.name)
+    stem = VOLUMES.known_stem(path.name)
     if stem is None:
         return False
     is_named = parse(stem).is_segmentation or SEGMENTATION_FOLDERS.fullmatch(path.parent.name) is not None

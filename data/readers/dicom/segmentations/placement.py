@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from data.readers.dicom.header import Frame
-from data.readers.dicom.series import LPS_TO_RAS, Series
-from data.readers.volumes.grid import MAX_DISTANCE
+from data.readers.dicom.series.header import Frame
+from data.readers.dicom.series.series import LPS_TO_RAS, Series
+from data.readers.volumes.formats.grid import MAX_DISTANCE
 
 
 def voxels_of(
