@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.disk_errors import naming
+from data.machine.disk_errors import naming
 
 
 def write(path: Path, content: bytes, *, sync: bool = True) -> None:

@@ -10,8 +10,8 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from data.disk_errors import explain_disk_error, is_disk_error
 from data.errors import UserError
+from data.machine.disk_errors import explain_disk_error, is_disk_error
 from data.printable import never_fail_to_print, printable
 
 FAULT, USER_ERROR, INTERRUPTED = 1, 2, 130

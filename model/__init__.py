@@ -2,7 +2,7 @@
 
 import os
 
-from data.packing.cache_folder import provide_user
+from data.machine.user import provide_user
 
 provide_user()
 

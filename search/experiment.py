@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data.disk_errors import DiskError, explain_disk_error, is_disk_error
+from data.machine.disk_errors import DiskError, explain_disk_error, is_disk_error
 from data.errors import UserError
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions

@@ -17,7 +17,7 @@ FORBIDDEN = {
 ROOMS = (
     "data.printable",
     "data.errors",
-    "data.disk_errors",
+    "data.machine",
     "data.legal",
     "data.command",
     "data.docstrings",

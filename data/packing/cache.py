@@ -21,7 +21,7 @@ import numpy as np
 
 from data.atomic import new_folder
 from data.errors import UserError
-from data.packing.cache_folder import cache_folder
+from data.machine.user import cache_folder
 from data.packing.pack import Pack
 from data.patient import Patient
 from data.preprocess import Preprocessing

@@ -12,7 +12,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from data.disk_errors import is_disk_error
+from data.machine.disk_errors import is_disk_error
 from search.cluster.capacity.draining import Preempted
 from search.cluster.capacity.lane_capacity import LaneCapacity
 from search.cluster.group.messages import LEG, LaneReport, LegConfig, find_report

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ray import tune
 
-from data.disk_errors import DiskError, explain_disk_error, is_disk_error
+from data.machine.disk_errors import DiskError, explain_disk_error, is_disk_error
 from search.cluster.signals import handlers
 from search.console import say
 from search.record.trials import INTERRUPTED, TIME_SPENT

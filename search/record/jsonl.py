@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from data.disk_errors import naming
 from data.errors import UserError
+from data.machine.disk_errors import naming
 from search.record.codec import JsonObject
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 from data.atomic import sync
-from data.disk_errors import naming
+from data.machine.disk_errors import naming
 
 logger = logging.getLogger(__name__)
 

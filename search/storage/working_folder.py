@@ -16,7 +16,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from data.atomic import write
 from data.errors import UserError
-from data.packing.cache_folder import cache_folder
+from data.machine.user import cache_folder
 from search.storage.bucket import check_uri, open_bucket
 from search.storage.storage_path import StoragePath, local_path
 

@@ -8,8 +8,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from data.disk_errors import naming
 from data.errors import UserError
+from data.machine.disk_errors import naming
 from search.storage.working_folder import format_command
 
 

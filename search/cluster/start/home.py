@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.packing.cache_folder import can_write, find_home, home_problem, private_folder
+from data.machine.private_folder import can_write, private_folder
+from data.machine.user import find_home, home_problem
 
 CACHES = {
     "TRITON_CACHE_DIR": ".triton/cache",

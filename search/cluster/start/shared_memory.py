@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from data.packing.cache_folder import can_write
+from data.machine.private_folder import can_write
 
 SHARED_MEMORY = Path("/dev/shm")
 

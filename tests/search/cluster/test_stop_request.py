@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from data.disk_errors import DiskError
+from data.machine.disk_errors import DiskError
 from search.cluster import stop_request
 from search.cluster.stop_request import CANNOT_WRITE, StopRequest
 from search.record.trials import INTERRUPTED, TIME_SPENT

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from data.packing.cache_folder import private_folder
+from data.machine.private_folder import private_folder
 from search.cluster.start.home import CACHES, TOKEN_FILE, home_variables
 
 

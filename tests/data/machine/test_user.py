@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from data.packing import cache_folder as module
-from data.packing.cache_folder import cache_folder, can_write, find_home, private_folder
+from data.machine import user as module
+from data.machine.private_folder import can_write, private_folder
+from data.machine.user import cache_folder, find_home
 
 
 @pytest.fixture(autouse=True)
