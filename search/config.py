@@ -13,7 +13,7 @@ from data.regions import parse_regions
 from data.source import ReadingOptions
 from data.splitting.options import SplitOptions
 from search.planning.budget import check_budget
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from search.record.epochs import METRIC
 from search.record.objectives import LATENCY, check_kind, check_objectives, listed
 from search.scheduling.scheduler import SchedulerRequest

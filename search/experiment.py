@@ -8,15 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data.machine.disk_errors import DiskError, explain_disk_error, is_disk_error
 from data.errors import UserError
+from data.machine.disk_errors import DiskError, explain_disk_error, is_disk_error
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions
 from data.splitting.options import SplitOptions
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cohort import Cohort
 from search.config import SearchConfig
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from search.record.codec import JsonObject
 from search.record.experiment_record import (
     DataRecord,

@@ -9,7 +9,7 @@ from typing import Any
 
 from data.preprocess import Preprocessing
 from search.config import SearchConfig
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from search.record.epochs import METRIC
 from search.space.sweep_file import read_sweep
 

@@ -33,10 +33,10 @@ from search.promotion.candidates import Candidate, NothingToPromote, rescore
 from search.promotion.final_scores import SplitPatients
 from search.promotion.final_training import FinalNetworks, train_with_seeds
 from search.promotion.folds import check_folds, race
+from search.promotion.options import Promotion
 from search.promotion.ranking import rank_by, with_ensemble
 from search.promotion.retraining import Retrainer
 from search.promotion.summary import print_summary
-from search.promotion_options import Promotion
 from search.record.experiment_record import ExperimentRecord, read_experiment
 from search.record.files import TABLE_FILE
 from search.record.model_metrics import ModelMetrics

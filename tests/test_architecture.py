@@ -71,7 +71,7 @@ ROOMS = (
     "search.record",
     "search.console",
     "search.formatting",
-    "search.promotion_options",
+    "search.promotion.options",
     "search.planning",
     "search.scheduling",
     "search.space",

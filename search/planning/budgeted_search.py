@@ -17,7 +17,7 @@ from search.planning.deadline import Deadline
 from search.planning.estimates import find_costs, measured_in_trials
 from search.planning.measuring import measure_epoch
 from search.planning.plan import FEWEST_PATIENTS, Fixed, least_epochs, plan
-from search.promotion_options import MAX_MEMBERS, Promotion
+from search.promotion.options import MAX_MEMBERS, Promotion
 from search.record.events import EpochEnded, read_events
 from search.record.experiment_record import ExperimentRecord, Spent, write_experiment
 from search.record.files import LOG_FILE

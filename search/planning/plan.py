@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from data.errors import UserError
 from search.planning.budget import Budget
 from search.planning.costs import IN_EPOCHS, Costs
-from search.promotion_options import MAX_MEMBERS
+from search.promotion.options import MAX_MEMBERS
 
 MIN_STEPS = 500
 """The optimisation steps of the shortest schedule that a plan chooses for several trials. On 20 LGG patients the

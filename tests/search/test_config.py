@@ -13,7 +13,7 @@ from data.source import ReadingOptions
 from search.config import SearchConfig
 from search.experiment import GROUPS
 from search.presets import PRESETS, named
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from search.record.objectives import OBJECTIVES
 from search.scheduling.schedulers import SCHEDULERS
 from search.suggestion.samplers import SAMPLERS

@@ -26,7 +26,7 @@ from search.experiment import (
     resume_experiment,
 )
 from search.presets import PRESETS
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from search.record.experiment_record import ExperimentRecord, WarmStart, read_experiment, write_experiment
 from search.record.files import CONFIG_FILE
 from tests.support.fakes import small_cohort

@@ -25,7 +25,7 @@ from model.settings import Settings
 from model.training.train import Halted, train
 from model.training.train_config import TrainConfig
 from search.config import SearchConfig
-from search.promotion_options import MAX_MEMBERS
+from search.promotion.options import MAX_MEMBERS
 from search.result import read_result
 from search.space.configs import default_sample, to_configs
 from tests.benchmarks.entrants.contest import Task, Trained, read_patients

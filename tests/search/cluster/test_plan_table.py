@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from search.cluster.plan_table import print_plan
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from tests.support.delivered import SIZE, Planned, plan_search
 
 

@@ -22,7 +22,7 @@ from search.planning.costs import IN_EPOCHS, Costs
 from search.planning.estimates import final_epoch_ratio, find_costs
 from search.planning.measuring import MeasuredEpoch
 from search.planning.plan import Fixed
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from search.record.epochs import EpochMetrics
 from search.record.events import Begin, EpochEnded, append_event
 from search.record.experiment_record import Spent, WarmStart, read_experiment

@@ -21,7 +21,7 @@ from search.planning.plan import (
     plan,
     trial_share,
 )
-from search.promotion_options import MAX_MEMBERS
+from search.promotion.options import MAX_MEMBERS
 
 SEEDS = range(40)
 SLOW = Costs(epoch_seconds=5, start_seconds=28, promotion_seconds=30)

@@ -12,7 +12,7 @@ from search.planning.deadline import Deadline
 from search.promotion import retraining
 from search.promotion.candidates import Candidate
 from search.promotion.final_training import train_with_seeds
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 from tests.support.fakes import head_of, trial_row
 
 ROW = trial_row(1, [0.5], sample={"learning_rate": 1e-3, "depth": 2, "dropout": 0.0, "bce_weight": 0.5})

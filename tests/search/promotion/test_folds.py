@@ -11,8 +11,8 @@ from model.unet import UNetConfig
 from search.promotion import folds, retraining
 from search.promotion.candidates import Candidate
 from search.promotion.folds import p_worse, race
+from search.promotion.options import Promotion
 from search.promotion.ranking import gain_over_default
-from search.promotion_options import Promotion
 from search.record.model_metrics import FoldPatientScore
 from tests.support.fakes import trial_row
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from data.errors import UserError
-from search.promotion_options import Promotion
+from search.promotion.options import Promotion
 
 
 @pytest.mark.parametrize(
