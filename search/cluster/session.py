@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,10 +16,10 @@ from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.daemons import RayEnded
 from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, silence_raylets
 from search.cluster.signals import keep_sigterm_handler
-from search.cluster.start.address import CLIENT, api_server_variable, check_cluster
+from search.cluster.start.address import CLIENT, api_server_variable, find_cluster
 from search.cluster.start.home import home_variables
 from search.cluster.start.shared_memory import describe_shortage, free_bytes, store_options
-from search.cluster.start.temp_folder import ray_folder
+from search.cluster.start.temp_folder import ray_folder, temporary_folder
 
 RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers
@@ -65,8 +64,9 @@ def ray_session() -> Iterator[Path | None]:
 
 def _connect(address: str) -> Any:
     """Connect to the cluster at an address."""
-    check_cluster(address)
-    api_server = api_server_variable(address)
+    server = find_cluster(address)
+    is_client = address.startswith(CLIENT)
+    api_server = {} if is_client else api_server_variable(server)  # a client's workers are told by their cluster
     try:
         with keep_sigterm_handler(), inherited(api_server):
             return ray.init(
@@ -81,7 +81,7 @@ def _connect(address: str) -> Any:
         )
         raise UserError(
             f"RAY_ADDRESS is {address!r}, and a Ray cluster answers there, but this machine cannot connect to it "
-            f"({error.__cause__ or error}); {'see the log of its head' if address.startswith(CLIENT) else remedy}"
+            f"({error.__cause__ or error}); {'see the log of its head' if is_client else remedy}"
         ) from error
 
 
@@ -111,11 +111,7 @@ def _start_again(folder: Path | None) -> Any:
     except Exception as error:
         if not _may_be_slow(error):
             raise
-        logs = (
-            ""
-            if folder
-            else f", and read {os.environ.get('RAY_TMPDIR', tempfile.gettempdir())}/ray/session_latest/logs"
-        )
+        logs = "" if folder else f", and read {temporary_folder()}/ray/session_latest/logs"
         raise UserError(
             f"Ray does not start on this machine ({_last_line(error)}): other programs probably keep it busy; look at "
             f"`top`, try again when they have ended{logs}"

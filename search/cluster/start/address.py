@@ -26,15 +26,17 @@ ANSWER_SECONDS = 18.0
 START_RAY = "start one with `ray start --head`, or unset RAY_ADDRESS to search on this machine"
 
 
-def check_cluster(address: str) -> None:
-    """Check that a Ray cluster answers at the value of RAY_ADDRESS, in less than a minute.
+def find_cluster(address: str) -> str | None:
+    """Return HOST:PORT of the server that answers for the Ray cluster at RAY_ADDRESS, in less than a minute.
+
+    It is None for "local", which is this machine.
 
     Raises:
         UserError: `address` is not an address, or no Ray cluster answers there.
     """
     server = address.removeprefix(CLIENT) if address.startswith(CLIENT) else _resolve(address)
-    if server is None:  # this machine
-        return
+    if server is None:
+        return None
     host, _, port = server.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
         raise _illegal(address)
@@ -46,9 +48,10 @@ def check_cluster(address: str) -> None:
         ) from error
     if problem := _problem(server, address):
         raise UserError(f"RAY_ADDRESS is {address!r}, but {problem}")
+    return server
 
 
-def api_server_variable(address: str | None) -> dict[str, str]:
+def api_server_variable(server: str | None) -> dict[str, str]:
     """Return the environment variable that tells workers the address of their own cluster's API server, by name.
 
     Once a second, Ray Train asks an API server whether its controller is alive, and releases its workers' resources if
@@ -56,14 +59,8 @@ def api_server_variable(address: str | None) -> dict[str, str]:
     newest Ray on the machine, and either may belong to another cluster.
 
     Args:
-        address: RAY_ADDRESS; None for a Ray that is started on this machine.
-
-    Raises:
-        UserError: `address` is not an address, or is "auto", and no Ray runs on this machine.
+        server: HOST:PORT of the cluster's head; None for a Ray that is started on this machine.
     """
-    if address and "://" in address:  # through a client, workers find the cluster that they are in
-        return {}
-    server = _resolve(address) if address else None
     return {"RAY_API_SERVER_ADDRESS": server or NO_API_SERVER}
 
 
