@@ -1,15 +1,11 @@
 """A whole search whose disk becomes full ends with one sentence, and goes on when there is room again."""
 
-import os
-import shutil
-import subprocess
-
 import pytest
 
 from data.readers.phantom_drawing import write_phantom
 from search.record.jsonl import read_lines
 from search.record.trials import State, read_rows
-from tests.circumstances.tiny_search import tiny_search
+from tests.circumstances.tiny_search import own_mounts, tiny_search
 
 DISK = """
 mount -t tmpfs -o size="$SIZE" none "$OUT" || exit 77
@@ -25,25 +21,18 @@ cp "$OUT/tiny/trials.jsonl" "$KEPT"
 """Runs a command on a disk of its own that is small, and again when the disk has become large."""
 
 
-def may_mount() -> bool:
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        return False
-    return subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode == 0
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("size", "file"), [("1200k", "checkpoint.pt"), ("4m", "report.html")])
 def test_search_on_a_full_disk_says_so_and_goes_on_when_there_is_room(size, file, tmp_path):
-    if not may_mount():
-        pytest.skip("only root may mount a disk")
     data, out, kept = write_phantom(tmp_path, num_patients=6) / "kaggle_3m", tmp_path / "out", tmp_path / "kept"
     out.mkdir()
     kept.mkdir()
     options = ("--data", str(data), "--trials", "2", "--max-epochs", "3", "--searcher", "random")
     environment = {"SIZE": size, "OUT": str(out), "KEPT": str(kept)}
-    done = tiny_search(out, *options, env=environment, wrapper=("unshare", "-m", "sh", "-c", DISK, "sh"), timeout=1500)
+    wrapper = (*own_mounts(), "sh", "-c", DISK, "sh")
+    done = tiny_search(out, *options, env=environment, wrapper=wrapper, timeout=1500)
     assert "first: 2\n" in done.stdout, done.stdout + done.stderr
     assert "second: 0\n" in done.stdout, done.stdout + done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

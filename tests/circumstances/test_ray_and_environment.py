@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from search.record.trials import State, read_rows
-from tests.circumstances.tiny_search import NAME, tiny_search
+from tests.circumstances.tiny_search import NAME, own_mounts, tiny_search
 from tests.support.process_tree import command_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -43,17 +43,6 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 def notes(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("note: ")]
-
-
-def namespaces(*options: str) -> tuple[str, ...]:
-    """Return the command that runs another in namespaces of its own; skip the test where that is not allowed."""
-    command = ("unshare", *options)
-    if not shutil.which("unshare"):
-        pytest.skip("there is no unshare: install util-linux")
-    tried = subprocess.run([*command, "true"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"namespaces are not allowed here: {tried.stderr.strip()}")
-    return command
 
 
 def shell(script: str) -> tuple[str, ...]:
@@ -121,14 +110,14 @@ def test_w_and_b_offline_with_a_home_that_cannot_be_written(nobody):
 
 
 def test_little_shared_memory(tmp_path):
-    little = (*namespaces("--mount"), *shell("mount -t tmpfs -o size=64m tmpfs /dev/shm"))
+    little = (*own_mounts(), *shell("mount -t tmpfs -o size=64m tmpfs /dev/shm"))
     [note] = notes(finished(tmp_path, tiny_search(tmp_path, wrapper=little)))
     assert "/dev/shm" in note
     assert "--shm-size" in note
 
 
 def test_shared_memory_that_cannot_be_written(tmp_path):
-    none = (*namespaces("--mount"), *shell("mount -t tmpfs -o ro tmpfs /dev/shm"))
+    none = (*own_mounts(), *shell("mount -t tmpfs -o ro tmpfs /dev/shm"))
     [note] = notes(finished(tmp_path, tiny_search(tmp_path, wrapper=none)))
     assert note.startswith("note: /dev/shm has 0 MB")
 

@@ -1,10 +1,13 @@
 """The smallest whole search, as a user runs it, under circumstances that a test chooses."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,3 +49,14 @@ def tiny_search(
     variables = {name: value for name, value in os.environ.items() if name not in changed}
     variables |= {name: value for name, value in changed.items() if value is not None}
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout)
+
+
+def own_mounts() -> tuple[str, ...]:
+    """Return the command that runs another with mounts of its own; skip the test where that is not allowed."""
+    command = ("unshare", "--mount")
+    if not shutil.which("unshare"):
+        pytest.skip("there is no unshare: install util-linux")
+    tried = subprocess.run([*command, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"mounts are not allowed here: {tried.stderr.strip()}")
+    return command
