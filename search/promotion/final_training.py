@@ -8,7 +8,7 @@ from search.config import SearchConfig
 from search.planning.deadline import Deadline
 from search.promotion.candidates import Candidate
 from search.promotion.ranking import is_worse
-from search.promotion.retraining import NO_TIME_LEFT, Retrainer, Retraining
+from search.promotion.retraining import Retrainer, Retraining
 from search.record.final_training import FinalTraining
 
 
@@ -38,10 +38,10 @@ def train_with_seeds(winner: Candidate, retrainer: Retrainer, last_start: Deadli
     """
     wanted = _final_trainings(winner, retrainer.config, last_start)
     scored, failures = retrainer.train_and_score(wanted, retrainer.val_patients)
-    not_begun = [name for name, reason in failures.items() if reason == NO_TIME_LEFT]
-    failed = [name for name in failures if name not in not_begun]
-    left_out = [f"{name} is left out: its training failed: {failures[name]}" for name in failed]
-    left_out += [f"{name} is left out: {NO_TIME_LEFT}" for name in not_begun]
+    late = {name: failure.reason for name, failure in failures.items() if not failure.has_begun}
+    failed = {name: failure.reason for name, failure in failures.items() if failure.has_begun}
+    left_out = [f"{name} is left out: its training failed: {reason}" for name, reason in failed.items()]
+    left_out += [f"{name} is left out: {reason}" for name, reason in late.items()]
     left_out += [_say_worse(one, winner) for one in scored if is_worse(one, winner)]
     members = [one for one in scored if not is_worse(one, winner)]
     return FinalNetworks(
@@ -52,7 +52,7 @@ def train_with_seeds(winner: Candidate, retrainer: Retrainer, last_start: Deadli
             epochs=wanted[0].epochs,
             networks=tuple(one.name for one in members),
             left_out=tuple(left_out),
-            not_begun=tuple(not_begun),
+            not_begun=tuple(late),
         ),
     )
 

@@ -102,7 +102,7 @@ def _train_fold(
     }
     patients = [retrainer.patients[name] for name in held_out]
     scored, failed = retrainer.train_and_score(list(wanted.values()), patients)
-    failures += [f"the training of {name} failed: {reason}" for name, reason in failed.items()]
+    failures += [f"the training of {name} failed: {failure.reason}" for name, failure in failed.items()]
     scores = {one.name: one.scores for one in scored}
     return {
         name: tuple(FoldPatientScore(**vars(score), fold=number) for score in scores.get(training.name, ()))

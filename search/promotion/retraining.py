@@ -26,9 +26,6 @@ from search.space.configs import own_networks, to_configs
 FINAL_FOLDER = "final"
 """The folder of an experiment for checkpoints that are trained after the search."""
 
-NO_TIME_LEFT = "the budget had no time left for it"
-"""The reason of a training that did not begin."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
@@ -53,6 +50,15 @@ class Retraining:
         return config.folder.resolve() / FINAL_FOLDER / f"{self.name}.pt"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a training left no checkpoint."""
+
+    reason: str
+    has_begun: bool = True
+    """Whether it was trained at all; a budget may have no time left for it."""
+
+
 class Retrainer:
     """Trains configurations again on the training and validation patients of one cohort, and scores the networks."""
 
@@ -66,11 +72,11 @@ class Retrainer:
 
     def train_and_score(
         self, wanted: Sequence[Retraining], patients: Sequence[Patient]
-    ) -> tuple[list[Candidate], dict[str, str]]:
+    ) -> tuple[list[Candidate], dict[str, Failure]]:
         """Train what is not on disk from an earlier promotion, and score the networks on the patients.
 
-        Return them as candidates with the names of their trainings, and the reason for each training that failed or
-        did not begin, by name.
+        Return them as candidates with the names of their trainings, and why each other training failed or did not
+        begin, by name.
         """
         failures = self._train([one for one in wanted if not one.file(self.config).exists()])
         trained = [one for one in wanted if one.name not in failures]
@@ -78,7 +84,7 @@ class Retrainer:
         score = partial(score_checkpoint, own=own_networks(self.config.search_space))
         return self._tasks.map(score, calls), failures
 
-    def _train(self, missing: Sequence[Retraining]) -> dict[str, str]:
+    def _train(self, missing: Sequence[Retraining]) -> dict[str, Failure]:
         calls = [
             (
                 *self._configs(one),
@@ -119,15 +125,15 @@ def _train_to_file(
     held_out: Sequence[str],
     file: Path,
     last_start: Deadline | None,
-) -> str | None:
+) -> Failure | None:
     """Train, and write the checkpoint of the last epoch; return why there is none, or None."""
     if last_start is not None and last_start.has_passed:
-        return NO_TIME_LEFT
+        return Failure(reason="the budget had no time left for it", has_begun=False)
     torch.set_num_threads(num_threads)
     seen = pack.select(name for name in pack.patient_ids if name not in held_out) if held_out else pack
     *_, last = train(network, config, seen, None)
     if last.failure:
-        return last.failure
+        return Failure(reason=last.failure)
     file.parent.mkdir(parents=True, exist_ok=True)
     write(file, last.state.to_bytes())
     return None
