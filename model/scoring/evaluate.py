@@ -16,6 +16,7 @@ from data.regions import WHOLE, Region, decode
 from model.inference.volume import Network, predict_volume, to_masks
 from model.scoring import metrics
 from model.scoring.scores import PatientScore, RegionScore
+from model.scoring.summary import DISTANCES, finite_mean
 from model.scoring.surfaces import surface_distances
 from model.settings import Settings
 
@@ -80,7 +81,7 @@ def evaluate_patient(
         true_ml=_millilitres(true_pixels, spacing_mm),
         distance_unit=("mm" if spacing_mm else "pixels") if distances else None,
         regions=tuple(found) if len(found) > 1 else (),
-        **{name: _mean([getattr(one, name) for one in found]) for name in (*metrics.METRICS, "hd95", "assd")},
+        **{name: finite_mean(getattr(one, name) for one in found) for name in (*metrics.METRICS, *DISTANCES)},
     )
 
 
@@ -104,12 +105,6 @@ def _score_region(
         assd=measured.assd if measured else math.nan,
         **{name: metric(counts).item() for name, metric in metrics.METRICS.items()},
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean of the finite values; nan if there is none."""
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _millilitres(pixels: int, spacing_mm: tuple[float, float, float] | None) -> float:

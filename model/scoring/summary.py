@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,12 @@ def summarise(scores: Sequence[PatientScore]) -> ScoreSummary:
             for region, rows in by_region.items()
         },
     )
+
+
+def finite_mean(values: Iterable[float]) -> float:
+    """Return the mean of the finite values; nan if there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
 
 
 def summarise_values(values: Sequence[float]) -> MetricSummary:

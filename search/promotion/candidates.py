@@ -5,14 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from data.errors import first_line
 from data.patient import Patient
 from model.device import find_device
 from model.export.predictor import Predictor, torch_network
 from model.scoring.evaluate import evaluate
 from model.scoring.scores import PatientScore
+from model.scoring.summary import finite_mean
 from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from model.training import checkpoint
@@ -81,8 +80,7 @@ class Candidate:
 
 def mean_dice(scores: Sequence[PatientScore]) -> float:
     """Return the mean Dice over patients; nan if no patient has a tumour or a prediction."""
-    dices = [score.dice for score in scores if np.isfinite(score.dice)]
-    return float(np.mean(dices)) if dices else math.nan
+    return finite_mean(score.dice for score in scores)
 
 
 def rescore(

@@ -8,7 +8,6 @@ temperature changes probabilities but hardly any mask; it is kept if it lowers t
 validation pixels by at least one percent.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from model.export.predictor import Predictor, torch_network
 from model.inference.volume import Network, predict_volume, to_masks
 from model.scoring.calibration import NO_PIXELS, ProbabilityCounts, best_threshold, count_by_region
 from model.scoring.evaluate import evaluate_patient
+from model.scoring.summary import finite_mean
 from model.segmentation_network import SegmentationNetwork
 from model.settings import Settings
 from search.promotion.ranking import ROUNDING, paired_gain
@@ -103,8 +103,7 @@ def _count(
 
 def _dices(counts: Sequence[PatientCounts], threshold: float = DEFAULT_THRESHOLD) -> list[float]:
     """Return each patient's mean Dice over the regions for which it is defined; nan if it is for none."""
-    by_region = np.array([[region.dice(threshold) for region in one.values()] for one in counts])
-    return [float(np.mean(dices[np.isfinite(dices)])) if np.isfinite(dices).any() else math.nan for dices in by_region]
+    return [finite_mean(region.dice(threshold) for region in one.values()) for one in counts]
 
 
 def _compare_dices(
@@ -121,7 +120,7 @@ def _compare_dices(
         unless_worse: It is kept unless it is worse by more than the standard error, not only if it is better.
     """
     gain, error = paired_gain(before, after)
-    means = [float(np.nanmean(dices)) if np.isfinite(dices).any() else float("nan") for dices in (before, after)]
+    means = [finite_mean(dices) for dices in (before, after)]
     sign = -1 if unless_worse else 1
     enough = np.isfinite([before, after]).any(0).sum() >= MIN_PATIENTS
     return InferenceChoice(

@@ -9,7 +9,7 @@ import pytest
 
 from model.scoring.metrics import METRICS
 from model.scoring.scores import MetricSummary, PatientScore
-from model.scoring.summary import bootstrap_interval, by_group, by_lesion_size, summarise
+from model.scoring.summary import bootstrap_interval, by_group, by_lesion_size, finite_mean, summarise
 
 
 def score(name: str, **changes: Any) -> PatientScore:
@@ -149,3 +149,9 @@ def test_by_group_is_in_the_order_of_names():
     rows = by_group([score("A", group="b"), score("B", group=""), score("C", group="b", dice=0.7)])
     assert [row.name for row in rows] == ["", "b"]
     assert rows[1].dice.mean == pytest.approx(0.6)
+
+
+def test_finite_mean_leaves_out_what_is_undefined():
+    assert finite_mean([0.5, math.nan, 1.0]) == 0.75
+    assert math.isnan(finite_mean([math.nan, math.nan]))
+    assert math.isnan(finite_mean([]))
