@@ -10,7 +10,6 @@ from data.inspect.summary import PatientSummary
 # Slices look alike if they correlate above this when averaged to 32 x 32 pixels. Slices of different patients reach
 # 0.964 (20 LGG patients), 0.972 (3 BraTS cases) and 0.979 (20 phantoms). Copies that are darker, noisy (5 grey levels),
 # JPEG of quality 60 or half as large keep 0.998; copies shifted by a pixel or with another gamma, 0.97 to 0.997.
-LOOKS_SIDE = 32
 MIN_CORRELATION = 0.99
 
 _BLOCK = 1000  # slices that are compared with all others at once: 16 MB for 4,000 slices

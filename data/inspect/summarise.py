@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, pairwise
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from data.errors import BadFiles, Problem
 from data.head import find_head, num_outside
-from data.inspect.duplicates import LOOKS_SIDE
 from data.inspect.summary import ChannelSummary, PatientSummary
+from data.packing.copies import SIDE, look
 from data.patient import Patient, SlicePatient, Volume
 from data.preprocess import to_grey_levels
 
@@ -114,9 +113,5 @@ def _digest(image: np.ndarray) -> str:
 
 def _look(levels: np.ndarray, head: np.ndarray) -> np.ndarray:
     if head.mean() < MIN_HEAD_SHARE:
-        return np.zeros(LOOKS_SIDE**2, np.float32)
-    grey = levels.mean(axis=0, dtype=np.float32)
-    look = cv2.resize(grey, (LOOKS_SIDE, LOOKS_SIDE), interpolation=cv2.INTER_AREA).ravel()
-    look -= look.mean()
-    norm = np.linalg.norm(look)
-    return look / norm if norm > 1 else np.zeros_like(look)
+        return np.zeros(SIDE**2, np.float32)
+    return look(levels.mean(axis=0, dtype=np.float32))

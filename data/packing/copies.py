@@ -42,14 +42,16 @@ def alike_patients(pack: Pack) -> Iterator[Pair]:
                 yield Pair(*names, min(1.0, float(correlations[row, column])))
 
 
+def look(image: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, " features"]:
+    """Return a small image of mean 0 and norm 1, so that a product is a correlation; zeros for a black one."""
+    small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
+    small -= small.mean()
+    norm = np.linalg.norm(small)
+    return small / norm if norm > 1 else np.zeros_like(small)  # a black slice is like no other
+
+
 def _looks(pack: Pack, patient: int) -> Float32[np.ndarray, "depths features"]:
-    """Return small images of a patient at each depth, with mean 0 and norm 1, so that a product is a correlation."""
+    """Return what a patient looks like at each depth."""
     slices = np.flatnonzero(pack.patient_of_slice == patient)
     depths = (np.arange(NUM_DEPTHS) + 0.5) / NUM_DEPTHS * len(slices)
-    looks = []
-    for image in pack.images[slices[depths.astype(int)]]:
-        grey = image.mean(axis=2, dtype=np.float32)
-        looks.append(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel())
-    centred = np.stack(looks) - np.mean(looks, axis=1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.where(norms > 1, centred / np.maximum(norms, 1), 0)  # black slices are like no other
+    return np.stack([look(image.mean(axis=2, dtype=np.float32)) for image in pack.images[slices[depths.astype(int)]]])
