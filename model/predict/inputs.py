@@ -9,14 +9,13 @@ from jaxtyping import Shaped
 from data.errors import DataError, problems_message
 from data.readers.dicom.prediction import is_dicom_tree
 from data.readers.reader import FileKind, ImageOptions
-from data.readers.slices import names
 from data.readers.table import file_kinds, kind_of_file
 from data.readers.tree import Tree, read_tree, suggest
 from data.readers.volumes.cases.names import is_known_modality, is_same_modality, parse
 from data.readers.walk import walk
 from model.predict.channel_files import find_studies, find_volume_cases
 from model.predict.slice_files import find_slices, is_slice_file
-from model.predict.volume_files import NOT_IMAGES, InputOptions, VolumeFiles, is_image
+from model.predict.volume_files import InputOptions, VolumeFiles, is_image, is_mask_name
 from model.settings import ModelError, Settings
 
 NO_OPTIONS = InputOptions()
@@ -110,8 +109,7 @@ def is_mask(source: Path) -> bool:
     """Return whether a file is named as a mask or an overlay; a shell's `PATIENT/*.tif` includes such files."""
     kind = kind_of_file(source.name)
     stem = kind.stem_of(source.name) if kind else source.stem
-    is_named_so = stem.lower().endswith(NOT_IMAGES) or names.is_output(stem) or bool(names.mask_base(stem))
-    return is_named_so and source.is_file()
+    return is_mask_name(stem) and source.is_file()
 
 
 def read_volume(

@@ -15,7 +15,7 @@ from data.readers.slices.order import numbered, says_order
 from data.readers.slices.pairs import Pairs, Place
 from data.readers.slices.volumes import Grouping, assign, visits
 from data.readers.tree import Tree, read_tree
-from model.predict.volume_files import VolumeFiles
+from model.predict.volume_files import VolumeFiles, is_mask_name
 
 
 def find_slices(
@@ -119,7 +119,7 @@ def _images(tree: Tree, folder: PurePosixPath) -> list[PurePosixPath]:
     """Return the images in a folder that are no masks, overlays or predictions."""
     listing = tree.folders[folder]
     others = masks_beside(listing)
-    others |= {name for name in listing if names.mask_base(stem := names.stem_of(name)) or names.is_output(stem)}
+    others |= {name for name in listing if is_mask_name(names.stem_of(name))}
     return [folder / name for name in listing if name not in others]
 
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.readers.reader import FileKind
-
-NOT_IMAGES = ("_mask", "_overlay", "_seg")
-"""Endings of the names of files that may lie beside images: masks of the data set, and outputs of a prediction."""
+from data.readers.slices import names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,4 +53,12 @@ class VolumeFiles:
 
 def is_image(name: str, kind: FileKind) -> bool:
     """Return whether a name is that of an image of this kind, rather than of a mask or an overlay."""
-    return kind.suffix_of(name) != "" and not kind.stem_of(name).lower().endswith(NOT_IMAGES)
+    return kind.suffix_of(name) != "" and not is_mask_name(kind.stem_of(name))
+
+
+def is_mask_name(stem: str) -> bool:
+    """Return whether a name without its suffix is that of a mask, or of an output of a prediction.
+
+    Such files may lie beside images: the masks of a data set, and what was predicted before.
+    """
+    return bool(names.mask_base(stem)) or names.is_output(stem)
