@@ -11,6 +11,7 @@ from ray import tune
 from search.cluster.adapter import leg_config, preemption_of
 from search.cluster.capacity.placement_groups import describe_waiting_groups, remove_orphaned_groups
 from search.cluster.group.messages import find_report
+from search.cluster.tune_internals import forget_results
 from search.coordination.checkpoints import Checkpoints
 from search.record.trials import trial_id
 from search.screen.lines import Lines
@@ -50,6 +51,7 @@ class LaneWatch(tune.Callback):
         self._waiting_since: float | None = None
         self._has_said = False
         self._has_said_outage = False
+        self._ended: list[Any] = []
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
         """Remove the checkpoints that the new one replaces."""
@@ -58,18 +60,26 @@ class LaneWatch(tune.Callback):
         assert report is not None
         self._checkpoints.saved(leg_config(trial).number, checkpoint.path, report.metrics)
 
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Keep in mind that a leg is ending."""
+        self._ended.append(trial)
+
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Start looking for placement groups of the lost group; tell the user if the lane has left its node."""
+        self._ended.append(trial)
         self._last_loss = time.monotonic()
         if preemption := preemption_of(trial):
             self._screen.say(f"{trial_id(leg_config(trial).number)} {preemption}")
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
-        """Once a second, look for room, orphaned placement groups, lanes that wait, and an outage of W&B."""
+        """Once a second, look for room, orphaned placement groups, lanes that wait, and an outage of W&B, and free
+        what Tune keeps of legs that have ended."""
         now = time.monotonic()
         if now < self._last_look + 1.0:
             return
         self._last_look = now
+        while self._ended:
+            forget_results(self._ended.pop())
         self._look()
         if now < self._last_loss + ORPHAN_SECONDS:
             remove_orphaned_groups()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.exceptions import RayTaskError
+from ray.train._internal.checkpoint_manager import _CheckpointManager
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint, Trainable
 
@@ -51,3 +52,15 @@ def read_trial_error(trial: Any) -> TrialError:
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
         cause = error.cause if isinstance(error, RayTaskError) else error
     return TrialError(text=text, cause=cause)
+
+
+def forget_results(trial: Any) -> None:
+    """Free what Tune keeps of one of its trials that has ended: results, checkpoints, statistics of each metric, JSON.
+
+    Tune keeps it until the search ends and has no setting against that. Nothing reads it: the coordinator has the
+    epochs, and a search is resumed from its own log (tests/benchmarks/LOG.md has what this saves).
+    """
+    metadata = trial.run_metadata
+    metadata.last_result, metadata.metric_analysis, metadata.metric_n_steps = {}, {}, {}
+    metadata.checkpoint_manager = _CheckpointManager(metadata.checkpoint_manager.checkpoint_config)
+    trial._state_json = metadata._cached_json = "{}"  # else Tune makes them again, and keeps them, too

@@ -43,7 +43,7 @@ from search.cluster.ray_internals import (
     resolve_address,
     silence_raylets,
 )
-from search.cluster.tune_internals import next_checkpoint_name, read_trial_error, to_saved_checkpoint
+from search.cluster.tune_internals import forget_results, next_checkpoint_name, read_trial_error, to_saved_checkpoint
 from tests.support.ray_internals import StorageContext
 from tests.support.waiting import wait_until
 
@@ -226,6 +226,21 @@ def test_read_trial_error_knows_what_a_trainable_raised_and_said(tmp_path):
     error = read_trial_error(trial)
     assert "Traceback: a bad depth" in error.text
     assert repr(error.cause) == repr(KeyError("depth"))
+
+
+def test_tune_keeps_results_of_a_trial_until_they_are_forgotten(tmp_path):
+    storage = Storage(storage_path=str(tmp_path), experiment_dir_name="search", trial_dir_name="t000-1")
+    trial = Trial("trainable", stub=True, storage=storage)
+    trainable = Saver({}, storage=storage)
+    trial.update_last_result(trainable.train())
+    trial.on_checkpoint(trainable.save())
+    assert trial.last_result["val_dice"] == trial.metric_analysis["val_dice"]["max"] == 0.5
+    assert trial.checkpoint is not None
+    assert min(map(len, trial.get_json_state())) > 1000
+    forget_results(trial)
+    assert trial.last_result == {"trial_id": trial.trial_id}  # which the property itself adds
+    assert (trial.metric_analysis, trial.metric_n_steps, trial.checkpoint) == ({}, {}, None)
+    assert trial.get_json_state() == ("{}", "{}")
 
 
 sockets_may_stay_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
