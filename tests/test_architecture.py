@@ -93,6 +93,7 @@ ROOMS = (
     "search.screen",
     "search.cluster.group",
     "search.cluster",
+    "search.planning.half_size",
     "search.planning.measuring",
     "search.planning.estimates",
     "search.planning.budgeted_search",

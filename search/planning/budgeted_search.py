@@ -15,6 +15,7 @@ from search.planning.budget import Budget, parse_budget
 from search.planning.costs import IN_EPOCHS, Costs
 from search.planning.deadline import Deadline
 from search.planning.estimates import find_costs, measured_in_trials
+from search.planning.half_size import FEWEST_STEPS, at_half_size
 from search.planning.measuring import measure_epoch
 from search.planning.plan import FEWEST_PATIENTS, Fixed, least_epochs, plan
 from search.promotion.options import MAX_MEMBERS, Promotion
@@ -23,6 +24,7 @@ from search.record.experiment_record import ExperimentRecord, Spent, write_exper
 from search.record.files import LOG_FILE
 from search.record.model_metrics import ModelMetrics
 from search.record.trials import TrialRow, best_first
+from search.space.configs import SHRINKING
 from search.storage.working_folder import format_command
 
 PLANNED = ("trials", "max_epochs", "grace_period", "reduction_factor", "final_seeds")
@@ -80,10 +82,29 @@ class BudgetKeeper:
             budget, costs = parse_budget(config.budget), IN_EPOCHS
             if budget.seconds:
                 say("Measuring an epoch of the default configuration on these machines.")
-                measured = measure_epoch(config, cohort, lanes, at_most_seconds=MEASURING_SHARE * budget.seconds)
-                costs = find_costs(measured, config, cohort, lanes.num_lanes, self.seconds + GROUP_SECONDS)
+                config, costs = self._measure(config, cohort, lanes, budget.seconds)
             config = apply_plan(config, budget, costs, _fixed(config, cohort))
         return config, replace(lanes, num_lanes=min(lanes.num_lanes, config.trials))
+
+    def _measure(
+        self, config: SearchConfig, cohort: Cohort, lanes: LanePlan, seconds: float
+    ) -> tuple[SearchConfig, Costs]:
+        """Return the config and its measured costs; slices are halved for its networks if steps are few."""
+
+        def measure(config: SearchConfig) -> Costs:
+            measured = measure_epoch(config, cohort, lanes, at_most_seconds=MEASURING_SHARE * seconds)
+            return find_costs(measured, config, cohort, lanes.num_lanes, self.seconds + GROUP_SECONDS)
+
+        costs = measure(config)
+        num_steps = int(costs.length(seconds) * _steps_per_epoch(config, cohort))
+        smaller = at_half_size(config) if num_steps < FEWEST_STEPS else None
+        if smaller is None:
+            return config, costs
+        say(
+            f"The budget of {config.budget} holds {max(0, num_steps)} steps of the default configuration, which teach "
+            f"it little: all networks see slices at half their size. --set {SHRINKING}=1 keeps them whole."
+        )
+        return smaller, measure(smaller)
 
     def with_time_left(self, config: SearchConfig) -> SearchConfig:
         """Return the config of a search that begins now, with what is left of the time that its budget has for trials.
@@ -196,7 +217,11 @@ def _fixed(config: SearchConfig, cohort: Cohort) -> Fixed:
 
 
 def _least_epochs(config: SearchConfig, cohort: Cohort) -> int:
-    return least_epochs(num_train_batches(cohort.train_pack, batch_size=config.batch_size))
+    return least_epochs(_steps_per_epoch(config, cohort))
+
+
+def _steps_per_epoch(config: SearchConfig, cohort: Cohort) -> int:
+    return num_train_batches(cohort.train_pack, batch_size=config.batch_size)
 
 
 def _final_trainings(wanted: Promotion, max_epochs: int, least: int, costs: Costs, left: float, most: int) -> Promotion:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from data.errors import UserError
+from data.preprocess import Preprocessing
 from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.experiment import create_experiment, recorded_config
@@ -155,6 +156,31 @@ def test_epoch_is_measured_for_a_budget_of_time_only(monkeypatch, budget, num_me
     assert lanes.num_lanes == min(40, planned.trials)
     assert (planned == config) == (budget is None)
     assert lanes_for == [200 if budget else config.trials]
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "downscale"),
+    [
+        ({}, 1.0, 2),  # 10 epochs of one step at full size
+        ({}, 0.01, None),
+        ({"fixed": ("downscale=1",)}, 1.0, 1),
+        ({"preprocessing": Preprocessing(size=64)}, 1.0, None),  # too small for a network of depth 5 to halve
+    ],
+)
+def test_networks_see_slices_at_half_their_size_where_a_budget_holds_few_steps(
+    monkeypatch, capsys, options, seconds, downscale
+):
+    def measure_epoch(config, cohort, lanes, *, at_most_seconds):
+        is_half = config.search_space.constants.get("downscale") == 2
+        return MeasuredEpoch(seconds=seconds / (4 if is_half else 1), val_seconds=0.001)
+
+    monkeypatch.setattr(budgeted_search, "measure_epoch", measure_epoch)
+    monkeypatch.setattr(budgeted_search, "plan_on_cluster", lambda config: LANES)
+    planned, _ = Keeper(20.0).plan(SearchConfig(budget="80s", **options), COHORT)
+    assert planned.search_space.constants.get("downscale") == downscale
+    is_said = "see slices at half their size. --set downscale=1 keeps them whole" in capsys.readouterr().out
+    assert is_said == (downscale == 2)
+    assert planned.epoch_seconds == seconds / (4 if downscale == 2 else 1)
 
 
 def test_resumed_search_keeps_its_plan(monkeypatch):
