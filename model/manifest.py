@@ -24,6 +24,9 @@ MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 """Increased when a field changes its meaning; a manifest of another format is refused."""
 
+MAPPINGS = ("versions", "wandb")
+"""The facts that are texts by name."""
+
 MAX_BYTES = 1 << 24
 """Largest manifest that is read: 16 MB, enough for a hundred thousand files."""
 
@@ -146,16 +149,36 @@ def _differences(listed: Mapping[str, FileEntry], found: Mapping[str, Path]) -> 
     return problems
 
 
+def check_file(path: Path) -> None:
+    """Compare a file with the manifest beside it, if there is one that lists it.
+
+    Raises:
+        ModelError: The file differs or cannot be read, or the manifest cannot be read.
+    """
+    if (entry := _entry_of(path)) is not None:
+        try:
+            _compare(path, sha256(path), entry)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror or error}); check it and the disk") from error
+
+
 def check_content(path: Path, content: bytes) -> None:
-    """Compare the content of a file with the manifest beside the file, if there is one.
+    """Compare the content of a file with the manifest beside the file, if there is one that lists it.
 
     Raises:
         ModelError: The content differs, or the manifest cannot be read.
     """
-    if not (path.parent / MANIFEST_NAME).is_file():
-        return
-    entry = read_manifest(path.parent).files.get(path.name)
-    if entry is not None and (found := hashlib.sha256(content).hexdigest()) != entry.sha256:
+    if (entry := _entry_of(path)) is not None:
+        _compare(path, hashlib.sha256(content).hexdigest(), entry)
+
+
+def _entry_of(path: Path) -> FileEntry | None:
+    has_manifest = (path.parent / MANIFEST_NAME).is_file()
+    return read_manifest(path.parent).files.get(path.name) if has_manifest else None
+
+
+def _compare(path: Path, found: str, entry: FileEntry) -> None:
+    if found != entry.sha256:
         raise ModelError(
             f"model {path} is not the file that its manifest names (sha256 {found}, manifest {entry.sha256}): "
             "copy the whole folder again, or export the model again"
@@ -198,14 +221,27 @@ def _parse(values: dict[str, Any]) -> Manifest:
     if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
         raise ModelError('has no files, but must have "files", each with its "sha256" and "bytes"')
     known = {field.name for field in fields(ModelProvenance)}
+    facts = {name: value for name, value in values.items() if name in known}
+    if wrong := [name for name, value in facts.items() if not (value is None or _is_fact(name, value))]:
+        legal = "a number" if wrong[0] == "test_dice" else "a JSON object of texts" if wrong[0] in MAPPINGS else "text"
+        raise ModelError(f"has {wrong[0]} {str(facts[wrong[0]])[:80]!r}, but must have {legal}")
     return Manifest(
-        provenance=ModelProvenance(**{name: value for name, value in values.items() if name in known}),
+        provenance=ModelProvenance(**facts),
         files={name: FileEntry(sha256=entry["sha256"], num_bytes=entry["bytes"]) for name, entry in files.items()},
     )
 
 
 def _is_entry(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get("sha256"), str) and type(value.get("bytes")) is int
+
+
+def _is_fact(name: str, value: object) -> bool:
+    """Return whether a fact has the type that `ModelProvenance` says."""
+    if name == "test_dice":
+        return type(value) in (int, float)
+    if name in MAPPINGS:
+        return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    return isinstance(value, str)
 
 
 def _files_below(folder: Path) -> dict[str, Path]:

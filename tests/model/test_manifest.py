@@ -93,6 +93,12 @@ def test_verify_reads_no_file_outside_the_folder(folder):
         ('{"format": 1}', "has no files"),
         ('{"format": 1, "files": {"model.onnx": "abc"}}', "has no files"),
         ('{"format": 1, "files": {"model.onnx": {"sha256": "abc", "bytes": "5"}}}', "has no files"),
+        ('{"format": 1, "files": {}, "trial": ["t001"]}', "has trial .*t001.*, but must have text"),
+        ('{"format": 1, "files": {}, "test_dice": "high"}', "has test_dice .high., but must have a number"),
+        (
+            '{"format": 1, "files": {}, "versions": {"torch": 2}}',
+            "has versions .*, but must have a JSON object of texts",
+        ),
     ],
 )
 def test_damaged_or_foreign_manifest_is_refused(folder, text, message):
