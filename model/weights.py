@@ -14,14 +14,14 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
 from data.atomic import write
 from data.errors import UserError
 from model.export.predictor import Predictor
 from model.inference.onnx_file import METADATA_KEY
+from model.manifest import check_file
 from model.networks import build, read_config
-from model.segmentation_network import NetworkConfig, SegmentationNetwork
+from model.networks.shapes import Shapes, build_without_memory, check_shapes, has_all_buffers
 from model.settings import ModelError
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -72,17 +72,21 @@ def read_weights(path: Path, *, own: Collection[str] = ()) -> Predictor:
         own: The functions `package.module:function` that may build its networks; the file's word is not enough.
 
     Raises:
-        ModelError: The file is missing, damaged, of another program or version, or not what its own metadata say.
+        ModelError: The file is missing, damaged, of another program or version, or not what its own metadata or the
+            manifest beside it say.
     """
     if not path.is_file():
         raise ModelError(f"weights {path} do not exist; name a {WEIGHTS_NAME}")
+    check_file(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             # The reader has checked by now that the header is of a sane length and describes this many bytes.
             format, description = _read_description(file.metadata() or {})
             stored = {_current_name(name, format): name for name in file.keys()}  # noqa: SIM118
             predictor = _build_without_memory(description, own, num_tensors=len(stored))
-            _check(predictor.state_dict(), {name: file.get_slice(in_file) for name, in_file in stored.items()})
+            parts = {name: file.get_slice(in_file) for name, in_file in stored.items()}
+            found = {name: (list(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
+            check_shapes(_shapes(predictor), found)
             # Copies: the reader maps the file, and a file may change or vanish.
             tensors = {name: file.get_tensor(in_file).clone() for name, in_file in stored.items()}
     except (safetensors.SafetensorError, OSError) as error:
@@ -93,7 +97,8 @@ def read_weights(path: Path, *, own: Collection[str] = ()) -> Predictor:
         raise ModelError(f"weights {path}: {error}") from error
     # What the file says has been checked against shapes; now the networks may take memory.
     for index, config in enumerate(predictor.configs):
-        predictor.networks[index] = _with_all_buffers(predictor.networks[index], config)
+        if not has_all_buffers(predictor.networks[index]):
+            predictor.networks[index] = build(config)
     predictor.load_state_dict(tensors, assign=True)
     return predictor.eval()
 
@@ -147,7 +152,7 @@ def _build_without_memory(description: _Description, own: Collection[str], *, nu
     if len(configs) > num_tensors:
         raise ModelError(f"networks are {str(configs)[:80]}, but must be a list of one configuration a network")
     try:
-        networks = [_build_on_meta(read_config(config, own=own)) for config in configs]
+        networks = [build_without_memory(read_config(config, own=own)) for config in configs]
     except UserError as error:
         raise ModelError(f"a network's configuration is not legal: {error}") from error
     if len({network.config.in_channels for network in networks}) > 1:
@@ -165,32 +170,5 @@ def _build_without_memory(description: _Description, own: Collection[str], *, nu
     )
 
 
-def _build_on_meta(config: NetworkConfig) -> SegmentationNetwork:
-    """Return a network whose tensors have no memory yet.
-
-    A network that computes with values while it is built, as MONAI's SwinUNETR does, is built whole. The legal values
-    of its configuration must keep it small.
-    """
-    try:
-        with torch.device("meta"):
-            return build(config)
-    except RuntimeError:
-        return build(config)
-
-
-def _with_all_buffers(network: nn.Module, config: NetworkConfig) -> nn.Module:
-    """Return the network; built anew if it has buffers that the file does not hold, which would stay without memory."""
-    is_whole = {name for name, _ in network.named_buffers()} <= network.state_dict().keys()
-    return network if is_whole else build(config)
-
-
-def _check(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> None:
-    """Check that the file has exactly the tensors of the networks that it describes."""
-    if missing := sorted(expected.keys() - found.keys()):
-        raise ModelError(f"{len(missing)} of {len(expected)} tensors are missing, the first is {missing[0]}")
-    if extra := sorted(found.keys() - expected.keys()):
-        raise ModelError(f"{len(extra)} tensors belong to none of its networks, the first is {extra[0]}")
-    for name, tensor in expected.items():
-        is_, must_be = (found[name].get_shape(), found[name].get_dtype()), (list(tensor.shape), DTYPES[tensor.dtype])
-        if is_ != must_be:
-            raise ModelError(f"{name} is {is_[1]} of shape {is_[0]}, but must be {must_be[1]} of shape {must_be[0]}")
+def _shapes(predictor: Predictor) -> Shapes:
+    return {name: (list(value.shape), DTYPES[value.dtype]) for name, value in predictor.state_dict().items()}

@@ -5,6 +5,7 @@ config and the numbers below determine them, on any number of workers.
 """
 
 import io
+import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from data.errors import UserError
 from model.networks import build, read_config
+from model.networks.shapes import build_without_memory, check_shapes, has_all_buffers, is_whole, shapes_of
 from model.segmentation_network import NetworkConfig, SegmentationNetwork
+from model.settings import ModelError
 
 FORMAT = 3
 """Increased when a field changes its meaning; a newer file is refused."""
@@ -23,6 +26,9 @@ FORMAT = 3
 FORMATS = (1, 2, FORMAT)
 """The formats that are read. Format 1 was always written between two epochs, so it holds no partial epoch. Formats 1
 and 2 hold the configuration of a U-Net as `unet`, without the name of an architecture."""
+
+PARTS = {"network": dict, "optimizer": dict, "schedule": dict, "scaler": dict, "history": list}
+"""What every checkpoint holds beside the configuration of its network, with the types of Python."""
 
 
 class CheckpointError(UserError):
@@ -131,12 +137,18 @@ class TrainState:
                 f"checkpoint is of the optimizer {found}, but this training has {_name(self.optimizer)}; "
                 "resume with the same optimizer"
             )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        tensors = _tensors(state, self.network, "checkpoint")
+        try:
+            self.network.load_state_dict(tensors)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.partial_epoch = PartialEpoch(**state.get("under_way", {}))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # whatever torch meets first
+            raise _damaged(
+                "checkpoint", f"it does not continue a training ({type(error).__name__}: {error})"
+            ) from error
         self.history = list(state["history"])
-        self.partial_epoch = PartialEpoch(**state.get("under_way", {}))
 
 
 def load_checkpoint(
@@ -150,9 +162,14 @@ def load_checkpoint(
     Raises:
         CheckpointError: The file is damaged, of another program, or of another version, or names another function.
     """
-    state = _read(path.read_bytes(), str(path))
-    network = build(_network_config(state, str(path), own))
-    network.load_state_dict(state["network"])
+    name = str(path)
+    state = _read(path.read_bytes(), name)
+    config = _network_config(state, name, own)
+    network = build_without_memory(config)
+    tensors = _tensors(state, network, name)
+    # What the file says has been checked against shapes; now the network may take memory.
+    network = network if has_all_buffers(network) else build(config)
+    network.load_state_dict(tensors, assign=True)
     return network.eval(), state["history"]
 
 
@@ -161,22 +178,71 @@ def _name(optimizer: torch.optim.Optimizer) -> str:
 
 
 def _read(content: bytes, name: str) -> dict[str, Any]:
+    """Return the parts of a checkpoint, each of its own type."""
     try:
+        _check_archive(content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler and the zip reader raise many classes of exceptions
         raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(state, dict) or state.get("format") not in FORMATS:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise CheckpointError(f"{name} has checkpoint format {found!r}, but this version reads 1, 2 and 3")
+    found = state.get("format") if isinstance(state, dict) else type(state).__name__
+    if type(found) is not int or found not in FORMATS:
+        raise CheckpointError(f"{name} has checkpoint format {found!r:.80}, but this version reads 1, 2 and 3")
+    for part, kind in PARTS.items():
+        if not isinstance(state.get(part), kind):
+            raise _damaged(name, f"its {part} is of type {type(state.get(part)).__name__}, but must be {kind.__name__}")
+    if not all(map(_is_epoch, state["history"])):
+        raise _damaged(name, "its history must hold numbers by name for each epoch, but has something else")
     return state
+
+
+def _check_archive(content: bytes) -> None:
+    """Check the sums of the archive that a checkpoint is; torch 2.13 does not, and a changed weight would go unseen.
+
+    Raises:
+        BadZipFile: It is no archive, or a damaged one.
+        ValueError: A part has changed, or is compressed, so that it may be of any size in memory.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if packed := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
+            raise ValueError(f"{packed[0]} in it is compressed, but a checkpoint is not")
+        if changed := archive.testzip():
+            raise ValueError(f"{changed} in it has changed since it was written")
+
+
+def _is_epoch(metrics: object) -> bool:
+    return isinstance(metrics, dict) and all(
+        isinstance(name, str) and type(value) in (int, float) for name, value in metrics.items()
+    )
 
 
 def _network_config(
     state: Mapping[str, Any], name: str, own: Collection[str], otherwise: Mapping[str, Any] | None = None
 ) -> NetworkConfig:
     """Return the configuration in a checkpoint, with other values for fields that it does not have."""
+    found = state.get("network_config" if state["format"] == FORMAT else "unet")
+    if not isinstance(found, dict) or not all(isinstance(field, str) for field in found):
+        raise _damaged(name, "it does not describe its network")
     try:
-        found = state["network_config"] if state["format"] == FORMAT else state["unet"]
         return read_config({**(otherwise or {}), **found}, own=own)
     except UserError as error:
         raise CheckpointError(f"{name}: {error}") from error
+
+
+def _tensors(state: Mapping[str, Any], network: SegmentationNetwork, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint's network, after comparing them with those of a network like it.
+
+    Raises:
+        CheckpointError: They differ in name, shape or type, or are not whole.
+    """
+    found = {str(key): value for key, value in state["network"].items()}
+    if not all(map(is_whole, found.values())):
+        raise _damaged(name, "its network holds something else than whole tensors")
+    try:
+        check_shapes(shapes_of(network.state_dict()), shapes_of(found))
+    except ModelError as error:
+        raise _damaged(name, str(error)) from error
+    return {key: value.contiguous() for key, value in found.items()}
+
+
+def _damaged(name: str, reason: str) -> CheckpointError:
+    return CheckpointError(f"{name} is damaged: {reason}; use another checkpoint")

@@ -11,10 +11,11 @@ import torch
 
 from model.export.predictor import Predictor
 from model.inference.onnx_file import METADATA_KEY
+from model.manifest import ModelProvenance, write_manifest
 from model.networks import NETWORKS
 from model.settings import ModelError
 from model.unet import UNet, UNetConfig
-from model.weights import read_weights, write_weights
+from model.weights import WEIGHTS_NAME, read_weights, write_weights
 from tests.support.plain_network import PLAIN, Plain, PlainConfig
 
 
@@ -192,3 +193,13 @@ def test_buffer_that_the_file_does_not_hold_takes_memory_after_the_file_was_chec
     with pytest.raises(ModelError, match="but must be F32 of shape"):
         read_weights(tmp_path / "w")
     assert Buffered.num_built == 1
+
+
+def test_weights_that_are_not_those_of_the_manifest_are_refused(tmp_path, content):
+    path = tmp_path / WEIGHTS_NAME
+    path.write_bytes(content)
+    write_manifest(tmp_path, ModelProvenance())
+    read_weights(path)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ModelError, match=r"weights\.safetensors is not the file that its manifest names"):
+        read_weights(path)

@@ -3,8 +3,10 @@
 import io
 import pickle
 import resource
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -163,3 +165,66 @@ def test_checkpoint_with_code_in_it_is_refused_and_not_executed(tmp_path, dump):
     assert not trace.exists()
     pickle.loads(pickle.dumps(Malicious(trace)))  # the trap itself works
     assert trace.exists()
+
+
+def written(path: Path, **changes) -> Path:
+    """Write a checkpoint in which some parts are others; None leaves a part out."""
+    state = torch.load(io.BytesIO(constant_state(1.5).to_bytes()), weights_only=True) | changes
+    path.write_bytes(torch_bytes({name: part for name, part in state.items() if part is not None}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": [3] * 1000}, "has checkpoint format "),
+        ({"network": None}, "its network is of type NoneType, but must be dict"),
+        ({"optimizer": [1]}, "its optimizer is of type list, but must be dict"),
+        ({"history": [{"epoch": "1"}]}, "its history must hold numbers by name for each epoch"),
+        ({"network_config": None}, "it does not describe its network"),
+        ({"network_config": {1: 2}}, "it does not describe its network"),
+        ({"network_config": {"depth": 9}}, "depth is 9, but must be from 1 to 7"),
+        ({"network_config": {"depth": 7, "width": 256}}, "tensors are missing"),  # it would take 32 GB
+        ({"network": {"head.weight": 1.0}}, "its network holds something else than whole tensors"),
+        ({"network": {"head.weight": torch.zeros(1).expand(10**12)}}, "something else than whole tensors"),
+        ({"network": {"head.weight": torch.eye(2).to_sparse()}}, "something else than whole tensors"),
+        ({"network": {"head.weight": torch.zeros(1)}}, "tensors are missing"),
+    ],
+)
+def test_checkpoint_that_is_not_what_it_says_is_refused_by_its_name(tmp_path, changes, message):
+    path = written(tmp_path / "checkpoint.pt", **changes)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimizer": {}}, {"schedule": {}}, {"under_way": {"more": 1}}, {"optimizer": {"state": {}, "param_groups": []}}],
+)
+def test_checkpoint_that_does_not_continue_a_training_is_refused(tmp_path, changes):
+    content = written(tmp_path / "checkpoint.pt", **changes).read_bytes()
+    with pytest.raises(CheckpointError, match="checkpoint is damaged: it does not continue a training"):
+        constant_state(0.0).restore(content)
+
+
+def test_weight_that_has_changed_on_the_disk_is_noticed(tmp_path):
+    path, content = tmp_path / "checkpoint.pt", bytearray(constant_state(1.5).to_bytes())
+    at = content.index(np.float32(1.5).tobytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"cannot be read as a checkpoint: .*has changed since it was written"):
+        load_checkpoint(path)
+
+
+def test_checkpoint_that_is_compressed_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with (
+        zipfile.ZipFile(io.BytesIO(constant_state(1.5).to_bytes())) as plain,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for part in plain.namelist():
+            packed.writestr(part, plain.read(part))
+    with pytest.raises(CheckpointError, match="in it is compressed, but a checkpoint is not"):
+        load_checkpoint(path)
