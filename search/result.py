@@ -119,11 +119,12 @@ def read_result(folder: Path) -> Result:
 
 
 def _best(folder: Path, rows: Sequence[TrialRow], metrics: ModelMetrics) -> Best:
+    best = folder / BEST_FOLDER
     for row in rows:
         if row.id == metrics.trial:
-            return Best(trial=row, metrics=metrics, folder=folder / BEST_FOLDER)
+            return Best(trial=row, metrics=metrics, folder=best)
     raise UserError(
-        f"{folder / TABLE_FILE} lacks trial {metrics.trial}, which was promoted: "
+        f"{folder / TABLE_FILE} lacks trial {metrics.trial}, which was promoted ({best / METRICS_FILE} names it): "
         f"{format_command('search.tune', folder)} writes it anew; if this folder is a copy, copy that file again"
     )
 

@@ -98,7 +98,7 @@ class Checkpoints:
         """Return the description of a trial's newest checkpoint, with its history; None if it has none."""
         newest = self.newest(number)
         values = StoragePath(self._folder.filesystem, f"{newest.parent}/{METRICS_FILE}").read_json() if newest else None
-        return CheckpointRecord.from_json(values) if values else None
+        return CheckpointRecord.from_json(values, f"{newest.parent}/{METRICS_FILE}") if newest and values else None
 
     def next_leg(self, number: int) -> str:
         """Make the folder of a trial's next leg, and return its name; no name is returned twice."""

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from search.record.codec import JsonObject
+from search.record.codec import JsonObject, from_json
 from search.record.epochs import EpochMetrics
+
+OTHERS = ("num_batches", "history", "finished", "failure")
+"""The keys of the file that are no metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,21 +30,16 @@ class CheckpointRecord:
     """Why the trial could not continue; None if it could."""
 
     @classmethod
-    def from_json(cls, values: JsonObject, where: str = "checkpoint") -> "CheckpointRecord":
+    def from_json(cls, values: object, where: str = "checkpoint") -> "CheckpointRecord":
         """Return the record in a checkpoint's metrics.json, where the metrics are on the same level as the other keys.
 
         Raises:
             UserError: The file was not written by this program.
         """
-        others = ("num_batches", "history", "finished", "failure")
-        metrics = {name: value for name, value in values.items() if name not in others}
-        return cls(
-            metrics=EpochMetrics.from_json(metrics, where),
-            num_batches=values.get("num_batches", 0),
-            history=tuple(EpochMetrics.from_json(epoch, where) for epoch in values.get("history", ())),
-            finished=values.get("finished", False),
-            failure=values.get("failure"),
-        )
+        if isinstance(values, dict):
+            metrics = {name: value for name, value in values.items() if name not in OTHERS}
+            values = values | {"metrics": metrics}
+        return from_json(cls, values, where)
 
     def to_json(self) -> JsonObject:
         """Return the JSON object that `from_json` reads."""

@@ -28,6 +28,8 @@ LEGAL = {
     "tuple_type": "a list",
     "dict_type": "a JSON object",
     "dataclass_type": "a JSON object",
+    "greater_than_equal": "a whole number of at most 64 bits",
+    "less_than_equal": "a whole number of at most 64 bits",
 }
 """What error messages call legal, by pydantic's type of error."""
 
@@ -99,7 +101,9 @@ def _explain(problems: Sequence[ErrorDetails], where: str) -> str:
     legal = dict.fromkeys(
         LEGAL[one["type"]] for one in problems if one["input"] is problem["input"] and one["type"] in LEGAL
     )
-    return f"{place} is {shown}, but must be {' or '.join(legal) or context['expected']}"
+    if expected := " or ".join(legal) or context.get("expected"):
+        return f"{place} is {shown}, but must be {expected}"
+    return f"{place} is {shown}: {problem['msg']}"
 
 
 @cache
@@ -121,7 +125,9 @@ def _with_types_of_json(schema: Any) -> Any:
         return [_with_types_of_json(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.get("type") in ("int", "bool"):
+    if schema.get("type") == "int":  # larger ones cannot be divided
+        return schema | {"strict": True, "ge": -(2**63), "le": 2**64}
+    if schema.get("type") == "bool":
         return schema | {"strict": True}
     if schema.get("type") == "float":
         return no_info_before_validator_function(_nan_for_null, float_schema(strict=True))

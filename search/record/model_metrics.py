@@ -218,7 +218,9 @@ def read_metrics(path: Path) -> ModelMetrics | None:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); check it and the disk") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): python -m search.promote writes it anew") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged (it is not a JSON object): python -m search.promote writes it anew")

@@ -63,6 +63,7 @@ def test_missing_keys_have_their_defaults_and_unknown_ones_are_ignored():
         ({"number": None}, "file: number is None, but must be a whole number"),
         ({"number": 1.5}, "file: number is 1.5, but must be a whole number"),
         ({"number": True}, "file: number is True, but must be a whole number"),
+        ({"number": 10**400}, f"file: number is 1{79 * '0'}..., but must be a whole number of at most 64 bits"),
         ({"inner": {}}, "file: inner.share is missing"),
         ({"inner": [1]}, "file: inner is [1], but must be a JSON object"),
         ({"inner": {"share": "much"}}, "file: inner.share is 'much', but must be a number"),
