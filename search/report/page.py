@@ -1,6 +1,7 @@
 """The report of a search: one HTML file that opens offline, made from the experiment's folder alone."""
 
 import base64
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from data.atomic import write
+from data.readers.image_header import FIRST_BYTES
 from model.overlay import REGION_COLOURS, as_hex
 from search.formatting import DASH
 from search.record.codec import JsonObject
@@ -193,12 +195,25 @@ def _option(value: object) -> str:
 def _pictures(snapshot: Snapshot) -> dict[str, str]:
     """Return the pictures of test patients as data URLs, by caption."""
     pictures = snapshot.metrics.pictures if snapshot.metrics else {}
-    files = {caption: snapshot.folder / picture for caption, picture in pictures.items()}
-    return {caption: _data_url(file) for caption, file in files.items() if file.exists()}
+    found = {caption: _read_picture(snapshot.folder, name) for caption, name in pictures.items()}
+    return {caption: _data_url(content) for caption, content in found.items() if content}
 
 
-def _data_url(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+def _read_picture(folder: Path, name: str) -> bytes:
+    """Return a PNG of an experiment; nothing if it has gone, is none, or is not in the folder.
+
+    A folder may come from somebody else, and a report is shown to others. So neither a name such as `../../key` nor a
+    link may bring another file into it.
+    """
+    path = folder / name
+    if not os.path.isfile(path) or not path.resolve().is_relative_to(folder.resolve()):
+        return b""
+    content = path.read_bytes()
+    return content if content.startswith(FIRST_BYTES["PNG"]) else b""
+
+
+def _data_url(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
 def _present(figure: Figure | None) -> list[Figure]:

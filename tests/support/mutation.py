@@ -1,6 +1,8 @@
-"""Random damage to files: to their bytes, and to the values of their JSON."""
+"""Random damage to files: to their bytes, and to the values of their JSON or of another tree of values."""
 
 import json
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ ODD_VALUES: tuple[Any, ...] = (
     2**31,
     2**63,
     10**300,
+    10**400,
     1e308,
     0.5,
     float("nan"),
@@ -60,7 +63,7 @@ def mutate_json(text: str, rng: np.random.Generator) -> str:
     except (ValueError, RecursionError):
         return text
     for _ in range(int(rng.integers(1, 3))):
-        values = _mutate_value(values, rng)
+        values = mutate_value(values, rng)
     written = json.dumps(values)
     kind = rng.integers(40)
     if kind == 0:
@@ -70,18 +73,24 @@ def mutate_json(text: str, rng: np.random.Generator) -> str:
     return written
 
 
-def _mutate_value(value: Any, rng: np.random.Generator) -> Any:
+def mutate_value(value: Any, rng: np.random.Generator, odd: Sequence[Any] = ODD_VALUES) -> Any:
+    """Return a tree of values in which one was replaced by an odd one, left out or doubled."""
     if isinstance(value, dict) and value and rng.random() < 0.85:
         name = list(value)[rng.integers(len(value))]
         kind = rng.integers(8)
         if kind == 0:
             return {other: one for other, one in value.items() if other != name}
         if kind == 1:
-            return value | {name + "2": value[name]}
-        return value | {name: _mutate_value(value[name], rng)}
+            return value | {f"{name}2": value[name]}
+        return value | {name: mutate_value(value[name], rng, odd)}
     if isinstance(value, list) and value and rng.random() < 0.7:
         at = int(rng.integers(len(value)))
         if rng.integers(4) == 0:
             return value * int(rng.choice([0, 2, 1000]))
-        return [*value[:at], _mutate_value(value[at], rng), *value[at + 1 :]]
-    return ODD_VALUES[rng.integers(len(ODD_VALUES))]
+        return [*value[:at], mutate_value(value[at], rng, odd), *value[at + 1 :]]
+    return odd[int(rng.integers(len(odd)))]
+
+
+def fuzz_seed() -> int:
+    """Return the seed in the environment variable FUZZ_SEED, which a failed test names; a new one without it."""
+    return int(os.environ.get("FUZZ_SEED") or np.random.default_rng().integers(10**6))
