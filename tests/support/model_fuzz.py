@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from data.errors import UserError
+from model.inference.runtime import choose_runtime
+from tests.support.model_ways import WAYS
 
 ROOT = Path(__file__).parents[2]
 MAX_SECONDS = 20.0
@@ -33,7 +36,7 @@ class Loader:
     process: subprocess.Popen[str] | None = None
 
     def load(self, what: str, folder: Path) -> str:
-        """Return "works", or the error after its class, or how the process ended."""
+        """Return "works" and what came of it, or the error after its class, or how the process ended."""
         process = self.process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -81,10 +84,6 @@ def main(runtime: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     outcomes = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print to what is called standard output
-    import model.predict.exported_model
-    import model.weights  # noqa: F401
-    from model.inference.runtime import choose_runtime
-
     choose_runtime(runtime)
     print("ready", file=outcomes, flush=True)
     for line in sys.stdin:
@@ -97,18 +96,15 @@ def main(runtime: str) -> None:
         print(json.dumps(outcome), file=outcomes, flush=True)
 
 
-def _outcome(load: Callable[[], object]) -> str:
-    from data.errors import UserError
-
+def _outcome(load: Callable[[], str]) -> str:
     try:
-        load()
+        return f"works: {load()}"
     except UserError as error:
         return f"UserError: {error}"
     except MemoryError:
         return "MemoryError"
     except Exception as error:
         return f"FAULT {type(error).__name__}: {error} at {_where(error)}"
-    return "works"
 
 
 def _where(error: BaseException) -> str:
@@ -120,34 +116,6 @@ def _where(error: BaseException) -> str:
 
 def _peak_mb() -> float:
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-
-
-def _predict(folder: Path, runtime: str) -> None:
-    import numpy as np
-
-    from model.predict.exported_model import ExportedModel
-
-    model = ExportedModel.load(folder, runtime=runtime)
-    if model.settings.num_inputs <= 100:
-        images = np.arange(2 * 20 * 12 * model.settings.num_channels, dtype=np.uint8)
-        model.segment(images.reshape(2, 20, 12, -1))
-    json.dumps([*model.settings.channel_names, *(region.name for region in model.settings.regions)]).encode()
-    " ".join((*model.settings.channel_names, *(region.name for region in model.settings.regions))).encode()
-
-
-def _read_weights(folder: Path, runtime: str) -> None:
-    from model.weights import WEIGHTS_NAME, read_weights
-
-    read_weights(folder / WEIGHTS_NAME)
-
-
-def _verify(folder: Path, runtime: str) -> None:
-    from model.manifest import verify_manifest
-
-    verify_manifest(folder)
-
-
-WAYS: dict[str, Callable[[Path, str], Any]] = {"predict": _predict, "weights": _read_weights, "verify": _verify}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.dicom import write_series
-from tests.support.mutation import mutate
+from tests.support.mutation import fuzz_seed, mutate
 from tests.support.nifti import SLICES
 from tests.support.reading import reading
 from tests.support.sources import image_of, write_nifti, write_png, write_tiff
@@ -111,6 +111,6 @@ def test_mutated_file_is_values_or_a_bad_file(tmp_path, name):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", WRITE)
 def test_hundreds_of_mutated_files_are_values_or_bad_files(tmp_path, name):
-    seed = int(np.random.default_rng().integers(10**6))
+    seed = fuzz_seed()
     num = 100 if name == "a.dcm" else 400  # all files of its series are read anew
     print(json.dumps({"seed": seed, "read and refused": fuzz(name, tmp_path / "files", num, seed)}))
