@@ -28,7 +28,9 @@ def request_folder() -> Iterator[Path]:
         folder = folder.rename(folder.with_name(PREFIX + folder.name.rpartition("-")[2]))
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # even if a request is still running
+        with suppress(OSError):  # under its old name, requests that still run would go on to write files
+            folder = folder.rename(folder.with_name(folder.name + "-ended"))
+        shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
