@@ -1,10 +1,14 @@
 """Many clients of the service at once, each request over a connection of its own."""
 
 import asyncio
+import itertools
 import os
+import re
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +25,11 @@ class Outcome:
     seconds: float
     head: str = ""
     body: bytes = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer is as long as its head says."""
+        return f"\r\ncontent-length: {len(self.body)}\r\n" in f"{self.head}\r\n"
 
 
 def request(path: str, body: bytes, kind: str) -> bytes:
@@ -64,21 +73,50 @@ def forget_peak(pid: int) -> None:
         os.close(fd)
 
 
+@contextmanager
+def unceasing(port: int, requests: Sequence[bytes], *, num_clients: int) -> Iterator[list[tuple[int, Outcome]]]:
+    """Let clients send the requests over and over until the `with` block ends, whatever comes of them.
+
+    Yield the growing list of outcomes, each with the number of its request.
+    """
+    found: list[tuple[int, Outcome]] = []
+    is_over = threading.Event()
+
+    async def client(first: int) -> None:
+        for step in itertools.count(first):
+            if is_over.is_set():
+                return
+            number = step % len(requests)
+            outcome = await _ask(port, requests[number])
+            found.append((number, outcome))
+            await asyncio.sleep(0 if outcome.status == 200 else 0.05)  # refused clients alone would fill a core
+
+    async def clients() -> None:
+        await asyncio.gather(*map(client, range(num_clients)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(clients()))
+    thread.start()
+    try:
+        yield found
+    finally:
+        is_over.set()
+        thread.join()
+
+
 async def _ask(port: int, content: bytes) -> Outcome:
     began = time.perf_counter()
     answer = b""
-    try:
+    with suppress(OSError, TimeoutError):
         async with asyncio.timeout(MAX_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(content)
-                answer = await reader.read()
+                while part := await reader.read(2**16):
+                    answer += part
             finally:
                 writer.transport.abort()
-    except (OSError, TimeoutError):
-        answer = b""
     seconds = time.perf_counter() - began
     head, _, body = answer.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 "):
+    if not re.match(rb"HTTP/1\.1 \d{3}", head):
         return Outcome(status=0, seconds=seconds)
     return Outcome(status=int(head[9:12]), seconds=seconds, head=head.decode("latin-1").lower(), body=body)

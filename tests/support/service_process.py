@@ -31,19 +31,20 @@ s.load_model = load_slow
 
 @contextmanager
 def service_process(
-    model: Path, temporary: Path, *, port: int = 0, seconds: float = 0
+    model: Path, temporary: Path, *, port: int = 0, seconds: float = 0, log: int = subprocess.PIPE
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Yield the process of the command, which can import neither torch nor Ray, and its port.
 
     Args:
         temporary: Its folder for temporary files.
         seconds: How long each batch takes.
+        log: The descriptor of a file for its log. A pipe holds some hundred lines, and then stops the process.
     """
     code = f"{_NEITHER}{_SLOW.format(seconds=seconds) if seconds else ''}\ns.main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(model), "--port", str(port), "--runtime", "onnxruntime"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log,
         text=True,
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(temporary)},
