@@ -15,10 +15,9 @@ from data.errors import BadFiles, DataError, bad_file
 from data.patient import size_text
 from data.readers.first_bytes import NUM_BYTES, what_it_is
 from data.readers.volumes.formats.grid import to_file_order
-from data.readers.volumes.formats.meta_header import read_meta_header
+from data.readers.volumes.formats.meta_header import MAX_HEADER_BYTES, MetaHeader, parse_meta_header
 from data.readers.volumes.formats.raw import RawVolume, check_sides, without_values
 
-MAX_HEADER_BYTES = 2**16
 _NRRD_FILE = re.compile(rb"^[^\S\r\n]*data ?file:", re.MULTILINE | re.IGNORECASE)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -30,7 +29,7 @@ def read_itk(path: Path) -> RawVolume:
         BadFiles: The file is damaged, or holds no volume of real numbers.
         DataError: SimpleITK is not installed.
     """
-    reader, sides = _read_header(path)
+    reader, sides, meta = _read_header(path)
     try:
         image = reader.Execute()
     except RuntimeError as error:
@@ -38,7 +37,8 @@ def read_itk(path: Path) -> RawVolume:
     stored = import_itk().GetArrayFromImage(image)  # z, y, x and perhaps channels
     if stored.dtype.kind not in "iuf":
         raise bad_file(path, f"holds voxels of type {image.GetPixelIDTypeAsString()}, but must hold real numbers")
-    _check_inflated(path, stored)
+    if meta and meta.is_compressed:
+        _check_inflated(path, meta, stored)
     values = np.moveaxis(stored, (0, 1, 2), (2, 1, 0))
     values = values.astype(np.float32) if values.dtype.kind == "f" else values
     assert values.shape == sides
@@ -53,7 +53,7 @@ def read_itk_geometry(path: Path) -> RawVolume:
         BadFiles: The header is damaged, or promises more than is legal.
         DataError: SimpleITK is not installed.
     """
-    reader, sides = _read_header(path)
+    reader, sides, _ = _read_header(path)
     return without_values(sides, _affine(reader))
 
 
@@ -69,7 +69,7 @@ def write_itk(path: Path, labels: Shaped[np.ndarray, "slices height width"], lik
         DataError: The volume and the image differ in size, or SimpleITK is not installed.
         BadFiles: The image cannot be read.
     """
-    reader, sides = _read_header(like)
+    reader, sides, _ = _read_header(like)
     labels = labels.astype(np.uint8) if labels.dtype == bool else labels
     values = to_file_order(labels, sides[:3], like, _affine(reader))
     image = import_itk().GetImageFromArray(np.ascontiguousarray(values.transpose()))
@@ -101,8 +101,9 @@ def import_itk() -> ModuleType:
     return SimpleITK
 
 
-def _read_header(path: Path) -> tuple[Any, tuple[int, ...]]:
-    """Return SimpleITK's reader, which has read the header only, and the sides of the volume with its channels."""
+def _read_header(path: Path) -> tuple[Any, tuple[int, ...], MetaHeader | None]:
+    """Return SimpleITK's reader, which has read the header only; the sides of the volume with its channels; and the
+    header of a MetaImage."""
     try:
         with path.open("rb") as file:
             head = file.read(MAX_HEADER_BYTES)
@@ -112,8 +113,9 @@ def _read_header(path: Path) -> tuple[Any, tuple[int, ...]]:
         raise bad_file(path, known)
     if path.suffix.lower() == ".nrrd":
         _check_data_file(path, head)
+        meta = None
     else:
-        read_meta_header(path)
+        meta = parse_meta_header(path, head)
     reader = import_itk().ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -127,7 +129,7 @@ def _read_header(path: Path) -> tuple[Any, tuple[int, ...]]:
         raise bad_file(path, f"is {size_text(size)}, but must have 3 dimensions; save each volume as a file")
     sides = (*size, channels) if channels > 1 else size
     check_sides(path, sides)
-    return reader, sides
+    return reader, sides, meta
 
 
 def _check_data_file(path: Path, head: bytes) -> None:
@@ -143,14 +145,12 @@ def _check_data_file(path: Path, head: bytes) -> None:
         raise bad_file(path, "its header names a file elsewhere for its voxels; save header and voxels as one file")
 
 
-def _check_inflated(path: Path, stored: np.ndarray) -> None:
+def _check_inflated(path: Path, header: MetaHeader, stored: np.ndarray) -> None:
     """Compare the voxels that SimpleITK has read from a compressed MetaImage with those that are in it.
 
     Raises:
         BadFiles: They differ, or the header says that there are fewer bytes of them.
     """
-    if path.suffix.lower() == ".nrrd" or not (header := read_meta_header(path)).is_compressed:
-        return
     data = path if header.is_local else path.with_name(header.file)
     inflate = zlib.decompressobj(wbits=47)  # zlib or gzip
     try:

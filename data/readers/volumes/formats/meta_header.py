@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.errors import bad_file
 
-MAX_BYTES = 2**16
+MAX_HEADER_BYTES = 2**16
 """Longest header that is read."""
 
 _BLANKS = rb"[^\S\r\n]*"
@@ -49,17 +49,14 @@ class MetaHeader:
         return self.fields.get("CompressedData", "")[:1].lower() in ("t", "y", "1")
 
 
-def read_meta_header(path: Path) -> MetaHeader:
-    """Return the header of a MetaImage.
+def parse_meta_header(path: Path, head: bytes) -> MetaHeader:
+    """Return the header of a MetaImage, given the first bytes of its file.
 
     Raises:
         BadFiles: It is damaged, unusual, too long, or names voxels that are not in a file of the same folder.
-        OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
-        head = file.read(MAX_BYTES)
     if (match := _FILE.search(head)) is None:
-        raise bad_file(path, f"its header is damaged, or longer than {MAX_BYTES} bytes; save it anew")
+        raise bad_file(path, f"its header is damaged, or longer than {MAX_HEADER_BYTES} bytes; save it anew")
     header = MetaHeader(
         fields=_fields(path, head[: match.start()].decode("latin-1")),
         file=match[1].strip().decode("latin-1"),
