@@ -72,8 +72,9 @@ def run(config: SearchConfig) -> Result:
     if config.resume:  # so that a mistake is reported before Ray starts
         check_fingerprint(read_experiment(config.folder), config, cohort)
         keeper.resume(config)
-    with ray_session() as logs:
-        with watch_daemons(f"--resume {config.name} continues it" if config.resume else "start it again"):
+    remedy = f"--resume {config.name} continues it" if config.resume else "start it again"
+    with ray_session(remedy) as logs:
+        with watch_daemons(remedy):
             others = describe_other_jobs(cluster_nodes())  # before the plan, which measures something on the cluster
             asked, (config, lanes), fit = config, keeper.plan(config, cohort), None
             if not config.resume:

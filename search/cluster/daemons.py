@@ -14,10 +14,14 @@ from types import FrameType
 
 from data.errors import UserError
 from search.cluster.ray_internals import abandon_ray, find_ended_daemons
-from search.cluster.signals import handlers
+from search.cluster.signals import Handler, handlers
 from search.console import say
 
 DAEMONS = ("raylet", "gcs_server")
+
+BY_OTHERS = {0, -signal.SIGTERM, -signal.SIGKILL}
+"""Exit statuses of a daemon that a person or the system has ended. One that fails has another, and may start when it is
+tried again."""
 
 POLL_SECONDS = 0.5
 
@@ -33,26 +37,39 @@ class RayEnded(UserError):
 
 
 @contextmanager
-def watch_daemons(remedy: str, *, is_ending: Callable[[], object] = lambda: False) -> Iterator[None]:
+def watch_daemons(
+    remedy: str, *, is_ending: Callable[[], object] = lambda: False, only_by_others: bool = False
+) -> Iterator[None]:
     """Leave the block soon after a daemon of the Ray has ended that this process has started.
 
     Args:
         remedy: What the user can do; the end of a sentence.
         is_ending: Tells whether the block ends anyway. A signal to the whole process group ends the daemons, too.
+        only_by_others: Whether a daemon that ends by itself, with an error, is left to Ray, which says so.
 
     Raises:
         RayEnded: A daemon has ended.
     """
+
+    def describe() -> str:
+        return "" if is_ending() else _describe_end(remedy, only_by_others=only_by_others)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if not left.is_set():
+            raise _DaemonEnded
+
     left = threading.Event()
-    thread = threading.Thread(target=_watch, args=(remedy, is_ending, left), daemon=True, name="daemons")
-    with handlers({signal.SIGUSR2: _leave}):
+    thread = threading.Thread(target=_watch, args=(describe, leave, left), daemon=True, name="daemons")
+    with handlers({signal.SIGUSR2: leave}):
         thread.start()
         try:
             yield
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # Ray may notice it first, or turn _DaemonEnded into an exception of its own
-            if is_ending() or not (sentence := _describe_end(remedy)):
+            left.set()
+            thread.join()  # while it looks at a process, another look finds nothing
+            if not (sentence := describe()):
                 raise
             abandon_ray()
             raise RayEnded(sentence) from error
@@ -60,11 +77,12 @@ def watch_daemons(remedy: str, *, is_ending: Callable[[], object] = lambda: Fals
             left.set()
 
 
-def _watch(remedy: str, is_ending: Callable[[], object], left: threading.Event) -> None:
+def _watch(describe: Callable[[], str], leave: Handler, left: threading.Event) -> None:
     while not left.wait(POLL_SECONDS):
-        if is_ending() or not (sentence := _describe_end(remedy)):
+        # Where Ray has noticed it as well, the main thread leaves now by itself, and must not be disturbed.
+        if not (sentence := describe()) or left.wait(POLL_SECONDS):
             continue
-        if signal.getsignal(signal.SIGUSR2) is _leave:
+        if signal.getsignal(signal.SIGUSR2) is leave:
             os.kill(os.getpid(), signal.SIGUSR2)
         if not left.wait(LEAVE_SECONDS):
             say(f"error: {sentence}")
@@ -72,15 +90,13 @@ def _watch(remedy: str, is_ending: Callable[[], object], left: threading.Event) 
             os._exit(STATUS)
 
 
-def _describe_end(remedy: str) -> str:
+def _describe_end(remedy: str, *, only_by_others: bool) -> str:
     """Return a sentence about the daemons that have ended; "" if none has."""
     found = {name: status for name, status in find_ended_daemons().items() if name in DAEMONS}
+    if only_by_others:
+        found = {name: status for name, status in found.items() if status in BY_OTHERS}
     names = [f"{name} (killed by signal {-status})" if status < 0 else name for name, status in found.items()]
     return f"Ray's {' and '.join(names)} ended, and without it the search cannot go on: {remedy}" if names else ""
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise _DaemonEnded
 
 
 class _DaemonEnded(BaseException):

@@ -1,6 +1,7 @@
 """Run a search on Ray Tune, with lanes that stay warm and a coordinator that decides what they train."""
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -68,7 +69,8 @@ def run_trials(
     if config.tracking == "online" and not noted_outage(config.folder):
         for line in where_runs_are(config.folder):
             say(f"W&B: {line}")
-    trainable = _trainable(config, lanes, (train_pack, val_pack), shared, wants_slices=tracker.wants_slices)
+    with _watch_daemons(config):
+        trainable = _trainable(config, lanes, (train_pack, val_pack), shared, wants_slices=tracker.wants_slices)
     return run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs, tracker=tracker)
 
 
@@ -103,7 +105,7 @@ def run_search(
     if not coordinator.is_finished:
         legs = LegScheduler(coordinator, clock, partial(keep_slices, folder), stop)
         tune_config = _tune_config(searcher, legs, max_legs=config.trials if capacity else num_lanes)
-        with screen.watched(), stop_on_signals(stop), _watch_daemons(config, stop):
+        with screen.watched(), stop_on_signals(stop), _watch_daemons(config, lambda: stop.reason):
             stop.guard(tune.Tuner(trainable, tune_config=tune_config, run_config=_run_config(folder, watch, stop)).fit)
     stop.guard(lambda: coordinator.stop(stop.reason))
     tracker.close()
@@ -114,8 +116,10 @@ def run_search(
     return read_rows(folder / TABLE_FILE)
 
 
-def _watch_daemons(config: SearchConfig, stop: StopRequest) -> AbstractContextManager[None]:
-    return watch_daemons(f"--resume {config.name} continues it", is_ending=lambda: stop.reason)
+def _watch_daemons(
+    config: SearchConfig, is_ending: Callable[[], object] = lambda: False
+) -> AbstractContextManager[None]:
+    return watch_daemons(f"--resume {config.name} continues it", is_ending=is_ending)
 
 
 def _open_screen(

@@ -7,11 +7,12 @@ anything that is used here, so run it first when you upgrade Ray.
 
 import atexit
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
-from ray._private import grpc_utils, ray_constants, services, state, worker
+from ray._private import grpc_utils, node, ray_constants, services, state, worker
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 # Protobuf makes its classes, and Cython its own, when they are imported: a type checker sees neither.
@@ -209,16 +210,37 @@ def drain_node(node_id: str, deadline: float, reason: str, *, gcs_address: str) 
     return None if accepted else objection
 
 
+@contextmanager
+def known_while_starting() -> Iterator[None]:
+    """Let the functions below find the Ray that is started during the block, before Ray itself has a name for it."""
+    before, node.Node = node.Node, _KnownNode
+    try:
+        yield
+    finally:
+        node.Node, _KnownNode.newest = before, None
+
+
+class _KnownNode(node.Node):
+    newest: "_KnownNode | None" = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        _KnownNode.newest = self
+        super().__init__(*arguments, **options)
+
+
 def find_ended_daemons() -> dict[str, int]:
     """Return the exit status of each process, by name, that has ended of the Ray that this process has started.
 
     No public API tells; without a GCS server, each call waits for a minute, and then ends this process."""
-    ended = worker._global_node.dead_processes() if worker._global_node else []  # None: connected through a client
-    return {name: process.returncode for name, process in ended}
+    # There is no node through a client, and one whose start has only begun has no processes.
+    started = getattr(_KnownNode.newest or worker._global_node, "all_processes", {})
+    found = {name: [one.process for one in processes] for name, processes in [*started.items()]}
+    ended = ((name, process.poll()) for name, processes in found.items() for process in processes)
+    return {name: status for name, status in ended if status is not None}
 
 
 def abandon_ray() -> None:
     """Kill the Ray that this process has started, without a goodbye at the exit that would wait for an answer."""
-    if node := worker._global_node:
-        node.kill_all_processes(check_alive=False, allow_graceful=False)
+    if started := _KnownNode.newest or worker._global_node:
+        started.kill_all_processes(check_alive=False, allow_graceful=False)
     atexit.unregister(worker.shutdown)

@@ -13,8 +13,8 @@ import ray
 
 from data.errors import UserError
 from search.cluster.capacity.usable_cpus import usable_cpus
-from search.cluster.daemons import RayEnded
-from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, silence_raylets
+from search.cluster.daemons import RayEnded, watch_daemons
+from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, known_while_starting, silence_raylets
 from search.cluster.signals import keep_sigterm_handler
 from search.cluster.start.address import CLIENT, api_server_variable, find_cluster
 from search.cluster.start.home import home_variables
@@ -34,11 +34,14 @@ RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
 
 
 @contextmanager
-def ray_session() -> Iterator[Path | None]:
+def ray_session(remedy: str = "run the command again") -> Iterator[Path | None]:
     """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine; disconnect at the end.
 
     Yield the folder of Ray's log files on this machine, which have the output of this machine's workers; None if Ray
     does not report it, as through a client (`ray://`).
+
+    Args:
+        remedy: What the user can do if Ray is killed while it starts; the end of a sentence.
 
     Raises:
         UserError: There is no cluster at RAY_ADDRESS, or Ray cannot start on this machine.
@@ -49,7 +52,7 @@ def ray_session() -> Iterator[Path | None]:
     silence_raylets()
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it would count lost legs as failed trials
     with ray_folder() if starts_here else nullcontext() as folder:
-        context = _start(folder) if starts_here else _connect(address or "")
+        context = _start(folder, remedy) if starts_here else _connect(address or "")
         session = getattr(context, "address_info", {}).get("session_dir")
         has_ended = False
         try:
@@ -85,29 +88,27 @@ def _connect(address: str) -> Any:
         ) from error
 
 
-def _start(folder: Path | None) -> Any:
+def _start(folder: Path | None, remedy: str) -> Any:
     """Start Ray on this machine; on one that is busy, try again once.
 
     Args:
         folder: Where its sockets and other files are; None: where Ray chooses.
+        remedy: As in `ray_session`.
     """
-    free, start = free_bytes(), time.monotonic()
+    start = time.monotonic()
     try:
-        context = _try_to_start(folder)
+        return _try_to_start(folder, remedy)
     except Exception as error:
         if not _may_be_slow(error):
             raise
         waited = time.monotonic() - start
         print(f"note: Ray did not start in {waited:.0f} s; trying again", file=sys.stderr)
-        context = _start_again(folder)
-    if shortage := describe_shortage(free, ray.cluster_resources().get("object_store_memory", 0)):
-        print(f"note: {shortage}", file=sys.stderr)
-    return context
+        return _start_again(folder, remedy)
 
 
-def _start_again(folder: Path | None) -> Any:
+def _start_again(folder: Path | None, remedy: str) -> Any:
     try:
-        return _try_to_start(folder)
+        return _try_to_start(folder, remedy)
     except Exception as error:
         if not _may_be_slow(error):
             raise
@@ -120,16 +121,18 @@ def _start_again(folder: Path | None) -> Any:
 
 def _may_be_slow(error: Exception) -> bool:
     """Return whether a start of Ray may have failed because the machine is busy; Ray has no exception for it."""
-    return isinstance(error, TimeoutError) or not isinstance(error, OSError | ValueError)
+    return isinstance(error, TimeoutError) or not isinstance(error, OSError | ValueError | RayEnded)
 
 
 def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
-def _try_to_start(folder: Path | None) -> Any:
-    with keep_sigterm_handler(), inherited(api_server_variable(None)):  # its workers inherit the environment
-        return ray.init(
+def _try_to_start(folder: Path | None, remedy: str) -> Any:
+    free, api_server = free_bytes(), inherited(api_server_variable(None))  # its workers inherit the environment
+    watch = watch_daemons(remedy, only_by_others=True)
+    with keep_sigterm_handler(), api_server, known_while_starting(), watch:
+        context = ray.init(
             address="local",
             num_cpus=usable_cpus(),  # Ray itself counts those of the machine
             log_to_driver=False,
@@ -138,6 +141,10 @@ def _try_to_start(folder: Path | None) -> Any:
             _temp_dir=str(folder) if folder else None,
             **store_options(),
         )
+        store = ray.cluster_resources().get("object_store_memory", 0)
+    if shortage := describe_shortage(free, store):
+        print(f"note: {shortage}", file=sys.stderr)
+    return context
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def test_fault_in_the_searcher_ends_the_search_and_keeps_its_traceback(run, tmp_
 def test_fault_in_promotion_ends_the_search_and_keeps_its_traceback(run, tmp_path, monkeypatch, capsys):
     plan = LanePlan(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
     for name, stand_in in (
-        ("ray_session", lambda: nullcontext(None)),
+        ("ray_session", lambda remedy: nullcontext(None)),
         ("cluster_nodes", list),
         ("describe_other_jobs", lambda nodes: ""),
         ("run_trials", lambda *arguments, **options: []),

@@ -1,5 +1,6 @@
 """A search whose Ray has lost a daemon ends with a sentence, and not by itself."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 
 from search.cluster import daemons
 from search.cluster.daemons import RayEnded, watch_daemons
+from tests.support.process_tree import descendants
+from tests.support.waiting import wait_until
 
 KILLED = {"raylet": -signal.SIGKILL, "log_monitor": 1}
 
@@ -61,3 +64,30 @@ with daemons.watch_daemons("--resume mine continues it"):
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == daemons.STATUS, ended.stderr
     assert ended.stdout.startswith("error: Ray's raylet (killed by signal 9) ended")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("daemon", [*daemons.DAEMONS])
+def test_search_whose_ray_is_killed_while_it_starts_says_so(daemon, tmp_path):
+    options = ["--data", "phantom:6", "--size", "64", "--out", str(tmp_path / "runs"), "--no-cache"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "search.tune", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    ) as search:
+        wait_until(lambda: find_daemon(search.pid, daemon), seconds=120)
+        time.sleep(0.5)  # in its first moments, Ray waits for a GCS server for two minutes, which nothing can end
+        for pid in find_daemon(search.pid, daemon):
+            os.kill(pid, signal.SIGKILL)
+        said, _ = search.communicate(timeout=120)
+    assert search.returncode == daemons.STATUS, said
+    [line] = [line for line in said.splitlines() if line.startswith("error: ")]
+    killed = f"Ray's {daemon} (killed by signal 9) ended"
+    assert line == f"error: {killed}, and without it the search cannot go on: start it again"
+    assert "Traceback" not in said
+
+
+def find_daemon(pid: int, name: str) -> list[int]:
+    """Return the daemon of the Ray that a process has started, if it is there."""
+    return [child for child, command in descendants(pid).items() if command.split(" ")[0].endswith(f"/{name}")]
