@@ -119,3 +119,13 @@ def test_reading_without_simpleitk_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(DataError, match=r"needs SimpleITK: pip install -e '\.\[volumes\]'"):
         read_series(series)
+
+
+def test_length_beyond_the_file_is_refused_before_memory_is_taken_for_it(tmp_path):
+    path = write_series(tmp_path, slices=SLICES.astype(np.int16))[0]
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\x28\x00\x00\x01US")  # the number of bits of a pixel, whose length moves all that follows
+    content[at + 6] = 66
+    path.write_bytes(content)
+    with pytest.raises(BadFiles, match=r"says that its element \(FFF7,FFF8\) has 4294\d+ bytes, more than the file"):
+        read_series(series_of(path))
