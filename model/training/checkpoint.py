@@ -144,7 +144,9 @@ class TrainState:
             self.schedule.load_state_dict(state["schedule"])
             self.scaler.load_state_dict(state["scaler"])
             self.partial_epoch = PartialEpoch(**state.get("under_way", {}))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # whatever torch meets first
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # torch takes the parts as they come, and raises whatever it meets first
             raise _damaged(
                 "checkpoint", f"it does not continue a training ({type(error).__name__}: {error})"
             ) from error
@@ -220,12 +222,17 @@ def _network_config(
 ) -> NetworkConfig:
     """Return the configuration in a checkpoint, with other values for fields that it does not have."""
     found = state.get("network_config" if state["format"] == FORMAT else "unet")
-    if not isinstance(found, dict) or not all(isinstance(field, str) for field in found):
+    if not isinstance(found, dict) or not all(map(_is_field, found.items())):
         raise _damaged(name, "it does not describe its network")
     try:
         return read_config({**(otherwise or {}), **found}, own=own)
     except UserError as error:
         raise CheckpointError(f"{name}: {error}") from error
+
+
+def _is_field(item: tuple[object, object]) -> bool:
+    name, value = item
+    return isinstance(name, str) and isinstance(value, bool | int | float | str | None)
 
 
 def _tensors(state: Mapping[str, Any], network: SegmentationNetwork, name: str) -> dict[str, Tensor]:

@@ -183,6 +183,7 @@ def written(path: Path, **changes) -> Path:
         ({"history": [{"epoch": "1"}]}, "its history must hold numbers by name for each epoch"),
         ({"network_config": None}, "it does not describe its network"),
         ({"network_config": {1: 2}}, "it does not describe its network"),
+        ({"network_config": {"depth": torch.zeros(3)}}, "it does not describe its network"),
         ({"network_config": {"depth": 9}}, "depth is 9, but must be from 1 to 7"),
         ({"network_config": {"depth": 7, "width": 256}}, "tensors are missing"),  # it would take 32 GB
         ({"network": {"head.weight": 1.0}}, "its network holds something else than whole tensors"),
