@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from data.errors import UserError
 from search.compare.differences import Differences, config_differences, data_differences, environment_differences
 from search.compare.experiments import Experiment
 from search.compare.table import Table, by_experiment, names_of
 from search.formatting import DASH, format_duration
 from search.record.experiment_record import LanesRecord
+from search.record.files import BEST_FOLDER, METRICS_FILE, TABLE_FILE
 from search.record.model_metrics import ModelMetrics
 from search.record.trials import best_first, count_states
 from search.report.importance import Importance
@@ -104,11 +106,16 @@ def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, object]:
     best = best_first(experiment.rows)
     if metrics := experiment.metrics:
         name, sample, said = metrics.name, metrics.sample, _model_facts(metrics)
+        source = f"{BEST_FOLDER}/{METRICS_FILE}"
     elif best:
         name, sample, said = best[0].id, best[0].sample, {"epoch": best[0].best_epoch_number}
+        source = TABLE_FILE
     else:
         return {}
-    values = experiment.hyperparameters(sample)
+    try:
+        values = experiment.hyperparameters(sample)
+    except UserError as error:
+        raise UserError(f"the winner of {experiment.name}, as its {source} says, is not legal: {error}") from error
     return {"winner": name} | {axis: values[axis] for axis in axes} | said
 
 
