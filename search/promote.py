@@ -8,8 +8,8 @@ import atexit
 import gc
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from rich.console import Console
 
 from data.arguments import parse_arguments
 from data.command import run_command
+from data.errors import BadFiles, DataError
 from model.settings import Settings
 from search.cluster.signals import finish_despite_sigterm, sigterm_as_interrupt
 from search.cluster.task_runner import TaskRunner, open_task_runner
@@ -44,7 +45,7 @@ from search.record.trials import TrialRow, read_rows
 from search.report.page import write_report
 from search.space.configs import own_networks
 from search.storage.download import sync_down
-from search.storage.working_folder import Out
+from search.storage.working_folder import Out, format_command
 from search.tracking.model_artifact import track_model
 from search.tracking.outage import forget_outage
 from search.tracking.runs import tracking_of
@@ -121,9 +122,8 @@ def _promote(
     settings = default_settings(config, cohort)
     try:
         sides = SplitPatients(train=cohort.train_patients, val=cohort.val_patients, test=cohort.test_patients)
-        with open_task_runner(
-            config, (*sides.train, *sides.val, *sides.test), training=config.promotion.trains
-        ) as tasks:
+        patients, training = (*sides.train, *sides.val, *sides.test), config.promotion.trains
+        with _explained_bad_files(config), open_task_runner(config, patients, training=training) as tasks:
             say("Promoting: scoring the best checkpoints again on the validation patients.")
             candidates = _candidates(config, cohort, rows, settings, tasks)
             final, folds, retrainer = None, None, Retrainer(config, cohort, settings, tasks)
@@ -148,6 +148,23 @@ def _promote(
     write_report(config.folder)
     print_summary(config.folder, rows, metrics, console)
     return 0
+
+
+@contextmanager
+def _explained_bad_files(config: SearchConfig) -> Iterator[None]:
+    """Say how to go on after files have vanished or changed since the search read them all.
+
+    Raises:
+        DataError: A file of a patient cannot be used.
+    """
+    try:
+        yield
+    except BadFiles as error:
+        raise DataError(
+            f"{config.name} was not promoted, because a file of the patients cannot be used any more "
+            f"({error.problems[0]}); its trials are kept. When the files are back, or with --data NEWPATH, go on: "
+            f"{format_command('search.promote', config.folder)}"
+        ) from error
 
 
 def _track(config: SearchConfig, winner: TrialRow) -> str | None:

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from data.errors import DataError
+from data.readers.phantom_drawing import write_phantom
 from search import promote, tune
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.experiment import check_changes
+from search.record.files import BEST_FOLDER, LOG_FILE
+from tests.circumstances.tiny_search import NAME, tiny_search
 from tests.support.experiments import write_experiment
 from tests.support.sources import config_of, write_lgg
-
-whole_search = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -78,6 +81,29 @@ def test_search_says_that_it_may_not_read_a_folder(moved, tmp_path):
         read_cohort(config, recorded=cohort.split)
     assert re.search(r"P1: cannot be listed \(Permission denied\); check that you may read it", str(raised.value))
     assert "--skip-bad-files" not in str(raised.value), "a search that is resumed cannot change it"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_search_whose_data_vanishes_before_promotion_says_so_and_promotes_when_it_is_back(tmp_path):
+    data, out = write_phantom(tmp_path, num_patients=6) / "kaggle_3m", tmp_path / "runs"
+    with ThreadPoolExecutor() as pool:
+        search = pool.submit(tiny_search, out, "--data", str(data))
+        wait_until((out / NAME / LOG_FILE).exists, seconds=600)
+        data.rename(tmp_path / "elsewhere")
+        done = search.result()
+    assert done.returncode == 2, done.stdout + done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    assert line.startswith(
+        f"error: {NAME} was not promoted, because a file of the patients cannot be used any more ({data}/"
+    )
+    assert line.endswith(f": python -m search.promote {NAME} --out {out}")
+    (tmp_path / "elsewhere").rename(data)
+    done = tiny_search(out, "--resume", NAME)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (out / NAME / BEST_FOLDER / "model.onnx").exists()
 
 
 @contextmanager
