@@ -71,17 +71,17 @@ def test_search_survives_kills_at_random_moments(out, environment, workers):
     options = (*SEARCH, *ONE_LANE, "--trials", str(2 * NUM_KILLS), "--workers-per-trial", str(workers))
     print(f"CHAOS_SEED={seed} CHAOS_KILLS={NUM_KILLS} CHAOS_VICTIMS={','.join(victims)}", flush=True)
     shared_memory, started = set(os.listdir("/dev/shm")), time.monotonic()
-    search = Disturbed(out=out, name="chaos", options=options, environment=environment)
+    search = Disturbed(out=out, name="chaos", options=options, environment=environment, max_groups=workers)
     assert search.run(blows) == 0, search.last_words()
     seconds = time.monotonic() - started
     figures = {"workers": workers, "seed": seed, "kills": dict(search.killed), "seconds": round(seconds)}
     trained = search.trained() + search.lost
     figures |= {"epochs": len(search.trained()), "again": trained.total() - len(trained)}
-    figures |= {"left": what_is_left(search, shared_memory)}
+    figures |= {"left": what_is_left(search, shared_memory), "groups": dict(search.groups_seen)}
     print(json.dumps(figures), flush=True)
     assert figures["again"] <= NUM_KILLS
     assert figures["left"] == []
-    undisturbed = Disturbed(out=out, name="quiet", options=options, environment=environment)
+    undisturbed = replace(search, name="quiet", killed=Counter(), lost=Counter())
     assert undisturbed.run([]) == 0, undisturbed.last_words()
     assert table(search.folder) == table(undisturbed.folder)
     best, expected = (json.loads((one.folder / "best/metrics.json").read_text()) for one in (search, undisturbed))
@@ -103,7 +103,11 @@ def table(folder: Path) -> list[TrialRow]:
 
 
 def what_is_left(search: Disturbed, shared_memory: set[str]) -> list[str]:
-    """Return processes, shared memory and temporary files that a search has left, once it had time to clear up."""
+    """Return processes, shared memory and temporary files that a search has left, once it had time to clear up.
+
+    Placement groups end with the search's Ray, so they are counted before each kill (`Disturbed.groups_seen`). The lock
+    of the experiment's folder ends with its process; only a search in a bucket has a lease.
+    """
     known = {*shared_memory, f"torchinductor_{getpass.getuser()}"}  # torch keeps what it compiles there, for good
     mark, deadline = f"SYNC_NOTES={search.environment['SYNC_NOTES']}", time.monotonic() + ALONE_SECONDS
     while True:

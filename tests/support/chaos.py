@@ -12,9 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
+
 from search.record.jsonl import append_line, read_lines
 from tests.support import power
 from tests.support.process_tree import descendants
+from tests.support.ray_internals import count_placement_groups
 
 PARTS = {
     "lane": "ray::Lane",
@@ -25,6 +28,9 @@ PARTS = {
 }
 """What is in the first word of the command line of each part of a search, except the driver."""
 
+DRIVERS = ("driver", "power")
+"""What ends the driver."""
+
 DAEMONS = ("raylet", "gcs")
 """Ray's own, without which a Ray on one machine cannot go on."""
 
@@ -32,10 +38,14 @@ BIRTH_SECONDS = 60.0
 """How long a part may take to start."""
 
 EARLY_SHARE = 0.25
-"""How many of the blows to the driver fall while the search starts; the others wait for a lane."""
+"""How many of the blows to the driver and to Ray's daemons fall while the search starts; the others wait for a lane."""
 
-END_SECONDS = 120.0
-"""How long a search may take to notice that a daemon of its Ray is gone, and to end."""
+LEAK_SECONDS = 30.0
+"""How soon after a loss everything must be free again that the lost parts had booked."""
+
+END_SECONDS = 180.0
+"""How long a search may take to notice that a daemon of its Ray is gone, and to end. While Ray waits for the first sign
+of a GCS server, for two minutes, it notices nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +82,17 @@ class Disturbed:
     name: str
     options: Sequence[str]
     environment: Mapping[str, str]
+    max_groups: int
+    """How many placement groups its lanes and their workers book at most."""
+
     killed: Counter[str] = field(default_factory=Counter)
     """How often each part was killed."""
 
     lost: Counter[tuple[int, int]] = field(default_factory=Counter)
     """Epochs that a power cut has taken out of the log, by trial and epoch."""
+
+    groups_seen: Counter[int] = field(default_factory=Counter)
+    """How often so many placement groups were there, when a part was about to be killed."""
 
     @property
     def folder(self) -> Path:
@@ -131,7 +147,7 @@ class Disturbed:
         print(f"{time.strftime('%X')} killed: {blow}", flush=True)
         if blow.victim in DAEMONS:
             self._check_end(blow.victim, process)
-        elif blow.victim in ("driver", "power"):
+        elif blow.victim in DRIVERS:
             process.wait()
         else:
             return process
@@ -141,14 +157,14 @@ class Disturbed:
 
     def _kill(self, blow: Blow, process: subprocess.Popen) -> bool:
         """Return whether a part was killed; it may not have started in time, or have ended by itself."""
-        is_driver = blow.victim in ("driver", "power")
-        waits = not is_driver or blow.share > EARLY_SHARE
-        if waits and not self._is_born("lane" if is_driver else blow.victim, process):
+        awaited = _awaited(blow)
+        if awaited and not self._is_born(awaited, process):
             return False
         time.sleep(blow.wait_seconds)
+        self._check_groups(process)
         if process.poll() is not None:
             return False
-        if is_driver:
+        if blow.victim in DRIVERS:
             (power.end_at_once if blow.victim == "power" else kill)(process.pid)
             return True
         pids = self._find(blow.victim, process)
@@ -156,6 +172,14 @@ class Disturbed:
             os.kill(pids[int(blow.share * len(pids))], signal.SIGKILL)
             return True
         return False
+
+    def _check_groups(self, process: subprocess.Popen) -> None:
+        """Check that no earlier loss has left a placement group behind, whose resources nobody could book again."""
+        deadline = time.monotonic() + LEAK_SECONDS
+        while (found := _count_groups(process.pid)) > self.max_groups:
+            assert time.monotonic() < deadline, f"{found} after {dict(self.killed)}: {self.last_words()}"
+            time.sleep(1.0)
+        self.groups_seen[found] += 1
 
     def _is_born(self, part: str, process: subprocess.Popen) -> bool:
         """Wait for a part, and return whether it is there."""
@@ -168,9 +192,6 @@ class Disturbed:
 
     def _find(self, victim: str, process: subprocess.Popen) -> list[int]:
         commands = descendants(process.pid)
-        actors = (command for command in commands.values() if command.startswith("ray::") and "Agent" not in command)
-        if victim in DAEMONS and not any(actors):
-            return []  # Ray is still starting, and itself says why it cannot
         return sorted(pid for pid, command in commands.items() if PARTS[victim] in command.split(" ")[0])
 
     def _check_end(self, daemon: str, process: subprocess.Popen) -> None:
@@ -199,3 +220,21 @@ class Disturbed:
     def last_words(self) -> str:
         """Return the end of what the search has printed."""
         return self.screen.read_text()[-3000:]
+
+
+def _awaited(blow: Blow) -> str | None:
+    """Return the part that must be there before a blow; None: it may fall at any time."""
+    if blow.victim not in (*DRIVERS, *DAEMONS):
+        return blow.victim
+    if blow.share > EARLY_SHARE:
+        return "lane"
+    return blow.victim if blow.victim in DAEMONS else None
+
+
+def _count_groups(pid: int) -> int:
+    """Return how many placement groups are booked in the Ray that a process has started; 0 if none answers."""
+    words = (word for command in descendants(pid).values() for word in command.split(" "))
+    heads = {word.removeprefix("--gcs-address=") for word in words if word.startswith("--gcs-address=")}
+    with suppress(grpc.RpcError):
+        return sum(map(count_placement_groups, heads))
+    return 0

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray.autoscaler._private
 from ray._private import state
 from ray.autoscaler._private.aws.config import bootstrap_aws
@@ -19,8 +20,12 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from ray.core.generated.autoscaler_pb2 import (
     GangResourceRequest,  # pyright: ignore[reportAttributeAccessIssue] (protobuf makes it when it is imported)
+)
+from ray.core.generated.gcs_pb2 import (
+    PlacementGroupTableData,  # pyright: ignore[reportAttributeAccessIssue] (as above)
 )
 from ray.dashboard.consts import DEFAULT_JOB_START_TIMEOUT_SECONDS
 from ray.dashboard.modules.job.cli import job_cli_group
@@ -46,6 +51,22 @@ __all__ = [
 def list_actors() -> list[dict[str, Any]]:
     """Return every actor of the cluster, dead ones included. The public list asks the dashboard, which is off here."""
     return list(state.actors().values())
+
+
+def count_placement_groups(head: str) -> int:
+    """Return how many placement groups hold resources of the Ray whose GCS server has the address `head`.
+
+    The question is put by gRPC, because a process that joins a Ray ends with it. The public list asks the dashboard.
+
+    Raises:
+        grpc.RpcError: The server does not answer.
+    """
+    token = (Path.home() / ".ray/auth_token").read_text().strip()
+    with grpc.insecure_channel(head) as channel:
+        groups = gcs_service_pb2_grpc.PlacementGroupInfoGcsServiceStub(channel)
+        request = gcs_service_pb2.GetAllPlacementGroupRequest()  # pyright: ignore[reportAttributeAccessIssue] (as above)
+        reply = groups.GetAllPlacementGroup(request, timeout=10, metadata=[("authorization", f"Bearer {token}")])
+    return sum(one.state == PlacementGroupTableData.CREATED for one in reply.placement_group_table_data)
 
 
 def azure_parameters() -> dict[str, dict[str, Any]]:
