@@ -5,6 +5,7 @@ process end its namespaces, and with those all their processes, mounts and netwo
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,12 @@ SHARED = Path("/mnt/shared")
 
 NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc")
 START_SECONDS = 60
+
+DELAY = ("netem", "delay", "60ms", "30ms", "loss", "2%")
+"""A poor link, where the kernel can delay packets."""
+
+NARROW = ("tbf", "rate", "2mbit", "burst", "16kb", "latency", "60ms")
+"""A poor link elsewhere: a queue in which a packet waits for 60 ms, and that loses what comes while it is full."""
 
 ENVIRONMENT = {
     "PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -129,6 +136,22 @@ class Hosts:
         """Plug the host's network cable in again."""
         _ip(self.desk.pid, "link", "set", host.name, "up")
 
+    def slow_down(self, host: Host) -> None:
+        """Make the host's link so poor that packets wait and are lost, in both directions."""
+        for pid, device in self._ends(host):
+            link = ("qdisc", "replace", "dev", device, "root")
+            if _tc(pid, *link, *DELAY).returncode:
+                _tc(pid, *link, *NARROW).check_returncode()
+
+    def num_lost_packets(self, host: Host) -> int:
+        """Return how many packets a poor link has lost until now, in both directions."""
+        said = [_tc(pid, "-s", "qdisc", "show", "dev", device).stdout for pid, device in self._ends(host)]
+        return sum(int(number) for number in re.findall(r"dropped (\d+)", "".join(said)))
+
+    def _ends(self, host: Host) -> list[tuple[int, str]]:
+        """Return the two ends of the host's cable: a process that sees it, and its name there."""
+        return [(self.desk.pid, host.name), (host.pid, "eth0")]
+
 
 @contextmanager
 def hosts(num_hosts: int, environment: dict[str, str]) -> Iterator[Hosts]:
@@ -206,6 +229,11 @@ def _connect(desk: Host, others: list[Host]) -> None:
         _ip(host.pid, "link", "set", "eth0", "up")
         if host is not desk:  # it leads nowhere, but by it Ray finds out which address a host uses
             _ip(host.pid, "route", "add", "default", "via", desk.address)
+
+
+def _tc(pid: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["nsenter", f"--target={pid}", "--net", "tc", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _ip(pid: int, *arguments: str) -> None:

@@ -115,3 +115,17 @@ def test_a_killed_host_is_dead_at_once_and_the_others_live():
         assert not second.is_alive
         assert in_namespaces(ours) == []
         assert said(first, "hostname") == "host1"
+
+
+def test_a_slow_link_lets_packets_wait_and_loses_some():
+    with hosts(2, {}) as running:
+        first, second = running.others
+        send = f"ssh -i /mnt/shared/hosts/key -o StrictHostKeyChecking=no -o LogLevel=ERROR ray@{second.name}"
+        seconds = []
+        for _ in range(2):
+            started = time.monotonic()
+            assert said(first, f"{send} 'head -c 500000 /dev/zero' | wc -c") == "500000"
+            seconds.append(time.monotonic() - started)
+            running.slow_down(second)
+        assert seconds[1] > seconds[0] + 1.0
+        assert running.num_lost_packets(second) > running.num_lost_packets(first) == 0
