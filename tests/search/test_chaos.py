@@ -111,7 +111,10 @@ def what_is_left(search: Disturbed, shared_memory: set[str]) -> list[str]:
     known = {*shared_memory, f"torchinductor_{getpass.getuser()}"}  # torch keeps what it compiles there, for good
     mark, deadline = f"SYNC_NOTES={search.environment['SYNC_NOTES']}", time.monotonic() + ALONE_SECONDS
     while True:
-        left = {*with_variable(mark), *os.listdir("/dev/shm"), *os.listdir(search.environment["TMPDIR"])}
+        temporary = Path(search.environment["TMPDIR"]).iterdir()
+        # Tune loads W&B's client, whose two empty folders stay where the driver is killed, or ends at once.
+        files = {path.name for path in temporary if "wandb-" not in path.name or any(path.iterdir())}
+        left = {*with_variable(mark), *os.listdir("/dev/shm"), *files}
         if not left - known or time.monotonic() > deadline:
             return sorted(left - known)
         time.sleep(1.0)
