@@ -24,12 +24,20 @@ cp "$OUT/tiny/trials.jsonl" "$KEPT"
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("size", "file"), [("1200k", "checkpoint.pt"), ("4m", "report.html")])
-def test_search_on_a_full_disk_says_so_and_goes_on_when_there_is_room(size, file, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "file", "more"),
+    [
+        ("1200k", "checkpoint.pt", ()),
+        ("1200k", "checkpoint.pt", ("--workers-per-trial", "2")),
+        ("1200k", "checkpoint.pt", ("--tracking", "offline")),
+        ("4m", "report.html", ()),
+    ],
+)
+def test_search_on_a_full_disk_says_so_and_goes_on_when_there_is_room(size, file, more, tmp_path):
     data, out, kept = write_phantom(tmp_path, num_patients=6) / "kaggle_3m", tmp_path / "out", tmp_path / "kept"
     out.mkdir()
     kept.mkdir()
-    options = ("--data", str(data), "--trials", "2", "--max-epochs", "3", "--searcher", "random")
+    options = ("--data", str(data), "--trials", "2", "--max-epochs", "3", "--searcher", "random", *more)
     environment = {"SIZE": size, "OUT": str(out), "KEPT": str(kept)}
     wrapper = (*own_mounts(), "sh", "-c", DISK, "sh")
     done = tiny_search(out, *options, env=environment, wrapper=wrapper, timeout=1500)
