@@ -28,7 +28,7 @@ FORMATS = (1, 2, FORMAT)
 and 2 hold the configuration of a U-Net as `unet`, without the name of an architecture."""
 
 PARTS = {"network": dict, "optimizer": dict, "schedule": dict, "scaler": dict, "history": list}
-"""What every checkpoint holds beside the configuration of its network, with the types of Python."""
+"""The parts that every checkpoint has, beside the configuration of its network, each with its type."""
 
 
 class CheckpointError(UserError):

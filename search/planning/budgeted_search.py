@@ -34,7 +34,8 @@ MOST_LANES = 200
 """The most lanes that a plan counts on, for clusters whose autoscaler could add machines without end."""
 
 MEASURING_SHARE = 0.08
-"""The most of a budget that measuring may take. It is reached only where the budget holds few epochs."""
+"""The most of a budget that one measurement may take. It is reached only where the budget holds few epochs; then there
+may be a second one, at half the size."""
 
 MAX_IMPORT_SECONDS = 20.0
 """The most time that the program is believed to have spent on importing torch and Ray before its clock starts."""

@@ -35,7 +35,7 @@ USES = {
     "monai": "--network monai:...",
     "smp": "--network smp:...",
 }
-"""What needs each of the optional dependencies that a search does without."""
+"""The use of each optional dependency that a search does without."""
 
 
 def check_python() -> Iterator[Finding]:

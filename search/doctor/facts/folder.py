@@ -12,7 +12,7 @@ from search.doctor.facts.mounts import file_system_of
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """What is known of a folder."""
+    """The state of a folder."""
 
     path: Path
     exists: bool

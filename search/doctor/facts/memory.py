@@ -11,7 +11,7 @@ MEMINFO = Path("/proc/meminfo")
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What this process may use, in bytes."""
+    """The memory that this process may use, in bytes."""
 
     total: float
     free: float
