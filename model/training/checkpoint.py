@@ -142,7 +142,8 @@ class TrainState:
             self.network.load_state_dict(tensors)
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
-            self.scaler.load_state_dict(state["scaler"])
+            if state["scaler"]:  # empty where it trained without one, on a device of another precision
+                self.scaler.load_state_dict(state["scaler"])
             self.partial_epoch = PartialEpoch(**state.get("under_way", {}))
         except torch.OutOfMemoryError:
             raise

@@ -1,4 +1,7 @@
-"""Searches whose clock jumps, or whose machine sleeps in the middle of an epoch, go on as if nothing had happened."""
+"""Searches whose clock jumps, or whose machine sleeps in the middle of an epoch, go on as if nothing had happened.
+
+SLEEP_SECONDS changes for how long it sleeps.
+"""
 
 import os
 import shutil
@@ -18,10 +21,13 @@ from search.record.trials import State, read_rows
 from tests.circumstances.tiny_search import tiny_search
 from tests.support.process_tree import descendants
 
+SLEEP_SECONDS = int(os.environ.get("SLEEP_SECONDS", "90"))
+"""By default more than the minute that a worker has at least to answer."""
+
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(1800 + SLEEP_SECONDS),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="the clock is set by a library that gcc compiles"),
 ]
 
@@ -31,14 +37,12 @@ SEARCH = (
     "--max-epochs",
     "4",
     "--time-budget-seconds",
-    "1200",
+    str(1200 + SLEEP_SECONDS),
     "--searcher",
     "random",
     "--scheduler",
     "none",
 )
-STOPPED_SECONDS = 90
-"""More than the minute that a worker has at least to answer."""
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +84,12 @@ def test_search_goes_on_after_the_machine_has_slept(shim, tmp_path):
         for process in processes:
             os.kill(process, signal.SIGSTOP)
         Path(environment["CLOCK_JUMP_FILE"]).touch()
-        time.sleep(STOPPED_SECONDS)
+        time.sleep(SLEEP_SECONDS)
         for process in reversed(processes):
             os.kill(process, signal.SIGCONT)
 
     done = search_with(tmp_path, environment, sleep)
-    check(done, tmp_path / "tiny", slept_seconds=STOPPED_SECONDS)
+    check(done, tmp_path / "tiny", slept_seconds=SLEEP_SECONDS)
 
 
 def clock_of(shim: Path, folder: Path, seconds: int) -> dict[str, str]:
@@ -106,7 +110,7 @@ def search_with(out: Path, environment: dict[str, str], act: Callable[[], None])
     thread = threading.Thread(target=wait)
     thread.start()
     try:
-        return tiny_search(out, *SEARCH, env=environment)
+        return tiny_search(out, *SEARCH, env=environment, timeout=600 + SLEEP_SECONDS)
     finally:
         ended.set()
         thread.join()

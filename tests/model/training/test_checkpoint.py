@@ -41,6 +41,23 @@ def test_state_restored_is_the_state_that_was_saved():
         assert torch.equal(other.network.state_dict()[name], weight)
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(None, 4.0), (8.0, 8.0)], ids=["trained without", "trained with"])
+def test_training_goes_on_at_a_precision_whose_gradients_are_scaled(scale, expected):
+    saved, other = constant_state(1.5), constant_state(-2.0)
+    if scale:
+        saved.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    other.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    other.restore(saved.to_bytes())
+    assert other.scaler.get_scale() == expected
+
+
+def test_training_goes_on_at_a_precision_whose_gradients_are_not_scaled():
+    saved, other = constant_state(1.5), constant_state(-2.0)
+    saved.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    other.restore(saved.to_bytes())
+    assert other.scaler.get_scale() == 1.0
+
+
 def test_checkpoint_from_before_networks_had_a_view_is_resumed():
     saved = constant_state(1.5, in_channels=9, packed_context=1)
     content = torch.load(io.BytesIO(saved.to_bytes()), weights_only=True)
