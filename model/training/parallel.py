@@ -1,6 +1,7 @@
 """The process group that a training runs in, if any: this process's rank, the number of processes, sums over them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model.device import Device
+
+COMMON_PRECISIONS = ("float32", "fp16", "bf16")
+"""All precisions. Where one machine of a group lacks a precision, all of its machines use an earlier one."""
 
 
 def rank() -> int:
@@ -32,6 +36,17 @@ def gather_rows(row: Tensor) -> Tensor:
     rows[rank()] = row
     sum_over_ranks(rows)
     return rows
+
+
+def at_common_precision(device: Device) -> Device:
+    """Return the device at a precision that the devices of all processes can have, the same in all of them.
+
+    With `auto`, each finds the fastest of its own machine. Gradients are scaled in fp16 alone, so workers that differed
+    would average gradients of different scales, and then train different networks.
+    """
+    index = COMMON_PRECISIONS.index(device.precision)
+    found = gather_rows(torch.tensor([index], device=device.device))
+    return replace(device, precision=COMMON_PRECISIONS[int(found.min())])
 
 
 class Votes:

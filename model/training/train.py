@@ -104,11 +104,10 @@ def train(
         UserError: The batch cannot be shared among the workers, or the slices do not suit the network.
     """
     device = find_device(config.precision, channels_last_on_cpu=network_config.channels_last_on_cpu)
+    device = parallel.at_common_precision(device)
     torch.manual_seed(config.seed)  # the same weights on every rank
     steps_per_epoch = num_train_batches(train_pack, batch_size=config.batch_size)
-    state = _start(network_config, config, device, steps_per_epoch, resumed=resume_from is not None)
-    if resume_from is not None:
-        state.restore(resume_from)
+    state = _start(network_config, config, device, steps_per_epoch, resume_from)
     if _is_finished(state.history, config):
         yield EpochResult(metrics=state.history[-1], state=state, finished=True)
     height, width = train_pack.masks.shape[1:]
@@ -123,17 +122,20 @@ def train(
 
 
 def _start(
-    network_config: NetworkConfig, config: TrainConfig, device: Device, steps_per_epoch: int, *, resumed: bool
+    network_config: NetworkConfig, config: TrainConfig, device: Device, steps_per_epoch: int, resume_from: bytes | None
 ) -> TrainState:
-    """Return the state before the first batch; a resumed training needs no pretrained weights."""
+    """Return the state before the next batch; a resumed training needs no pretrained weights."""
     network = build(network_config)
-    if not resumed:
+    if resume_from is None:
         start_weights(network)
     network = device.move(network)
     optimizer = build_optimizer(network, config)
     schedule = build_schedule(optimizer, config, num_steps=config.max_epochs * steps_per_epoch)
     scaler = torch.amp.GradScaler(device.device.type, enabled=device.precision == "fp16")
-    return TrainState(network, optimizer, schedule, scaler)
+    state = TrainState(network, optimizer, schedule, scaler)
+    if resume_from is not None:
+        state.restore(resume_from)
+    return state
 
 
 def _train_loader(
