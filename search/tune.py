@@ -42,7 +42,7 @@ from search.space.configs import check_effect
 from search.space.named import SPACES
 from search.space.sweep_file import read_sweep
 from search.storage.download import sync_down
-from search.storage.working_folder import format_command, parse_folder
+from search.storage.working_folder import format_command, parse_folder, storage_path_of
 
 HELP = """Search U-Net configurations for tumour segmentation, and export the best as a model.
 
@@ -73,7 +73,7 @@ def run(config: SearchConfig) -> Result:
         check_fingerprint(read_experiment(config.folder), config, cohort)
         keeper.resume(config)
     remedy = f"--resume {config.name} continues it" if config.resume else "start it again"
-    with ray_session(remedy) as logs:
+    with ray_session(remedy, out=storage_path_of(config.out)) as logs:
         with watch_daemons(remedy):
             others = describe_other_jobs(cluster_nodes())  # before the plan, which measures something on the cluster
             asked, (config, lanes), fit = config, keeper.plan(config, cohort), None

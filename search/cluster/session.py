@@ -14,12 +14,14 @@ import ray
 from data.errors import UserError
 from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.daemons import RayEnded, watch_daemons
+from search.cluster.machines import check_programs, check_reach
 from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, known_while_starting, silence_raylets
 from search.cluster.signals import keep_sigterm_handler
 from search.cluster.start.address import CLIENT, api_server_variable, find_cluster
 from search.cluster.start.home import home_variables
 from search.cluster.start.shared_memory import describe_shortage, free_bytes, store_options
 from search.cluster.start.temp_folder import ray_folder, temporary_folder
+from search.storage.storage_path import StoragePath
 
 RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers
@@ -34,7 +36,7 @@ RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
 
 
 @contextmanager
-def ray_session(remedy: str = "run the command again") -> Iterator[Path | None]:
+def ray_session(remedy: str = "run the command again", *, out: StoragePath | None = None) -> Iterator[Path | None]:
     """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine; disconnect at the end.
 
     Yield the folder of Ray's log files on this machine, which have the output of this machine's workers; None if Ray
@@ -42,9 +44,11 @@ def ray_session(remedy: str = "run the command again") -> Iterator[Path | None]:
 
     Args:
         remedy: What the user can do if Ray is killed while it starts; the end of a sentence.
+        out: A folder or bucket in which all machines of the cluster must read and write; None: they need none.
 
     Raises:
-        UserError: There is no cluster at RAY_ADDRESS, or Ray cannot start on this machine.
+        UserError: There is no cluster at RAY_ADDRESS, a machine of it lacks this program or cannot use `out`, or Ray
+            cannot start on this machine.
     """
     address = os.environ.get("RAY_ADDRESS")
     starts_here = address in (None, "", "local")
@@ -56,6 +60,10 @@ def ray_session(remedy: str = "run the command again") -> Iterator[Path | None]:
         session = getattr(context, "address_info", {}).get("session_dir")
         has_ended = False
         try:
+            if not starts_here:
+                check_programs()
+                if out is not None:
+                    check_reach(out)
             yield Path(session).resolve() / "logs" if session else None
         except RayEnded:
             has_ended = True

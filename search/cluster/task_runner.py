@@ -12,14 +12,14 @@ import ray
 import torch
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from data.errors import UserError
 from data.patient import Patient
 from model.memory import limit_gpu_memory
 from search.cluster.capacity.autoscaler import plan_on_cluster
-from search.cluster.capacity.draining import usable_nodes
 from search.cluster.capacity.lane_plan import LanePlan
+from search.cluster.machines import ask_machines
 from search.cluster.session import ray_session
 from search.config import SearchConfig
 from search.storage import remote
@@ -153,11 +153,7 @@ def reserve_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None
 def run_here_if_unreadable(tasks: TaskRunner, patients: Sequence[Patient], folder: Path) -> TaskRunner:
     """Return the runner, or one for this process if a node cannot read the patients' or the experiment's files."""
     paths = [bucket_uri(folder.parent) or str(folder), *(str(patient.files[0]) for patient in patients)]
-    nodes = [
-        NodeAffinitySchedulingStrategy(node.id, soft=False) for node in usable_nodes() if node.resources.get("CPU")
-    ]
-    checks = [ray.remote(num_cpus=0)(_unreadable).options(scheduling_strategy=node).remote(paths) for node in nodes]
-    unreadable = [path for paths in ray.get(checks) for path in paths]
+    unreadable = [path for _, found in ask_machines(_unreadable, paths) for path in found]
     if not unreadable:
         return tasks
     logger.warning("a node of the cluster cannot read %s: the promotion runs here instead", unreadable[0])

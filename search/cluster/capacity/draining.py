@@ -47,6 +47,7 @@ class UsableNode:
     """A node on which something new can be placed."""
 
     id: str
+    address: str
     resources: dict[str, float]
     labels: dict[str, str]
 
@@ -55,7 +56,12 @@ def usable_nodes() -> list[UsableNode]:
     """Return the nodes that are alive and not draining."""
     draining = get_draining_nodes()
     return [
-        UsableNode(id=node["NodeID"], resources=node["Resources"], labels=node.get("Labels", {}))
+        UsableNode(
+            id=node["NodeID"],
+            address=node["NodeManagerAddress"],
+            resources=node["Resources"],
+            labels=node.get("Labels", {}),
+        )
         for node in ray.nodes()
         if node["Alive"] and node["NodeID"] not in draining
     ]

@@ -126,7 +126,7 @@ def test_plan_lanes_never_books_more_than_there_is(nodes, workers):
 )
 def test_avoid_spot_selector_keeps_off_spot_if_there_is_another_node(monkeypatch, markets, expected):
     labels = [{"ray.io/market-type": market} if market else {} for market in markets]
-    nodes = [UsableNode(id=str(index), resources={}, labels=found) for index, found in enumerate(labels)]
+    nodes = [UsableNode(id=str(index), address="", resources={}, labels=found) for index, found in enumerate(labels)]
     monkeypatch.setattr(node_usage, "usable_nodes", lambda: nodes)
     assert node_usage.avoid_spot_selector() == expected
 

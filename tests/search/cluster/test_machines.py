@@ -1,0 +1,76 @@
+"""Machines that lack the program, or the folder of the experiments, are named before anything is trained."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+from ray import cloudpickle
+from ray.cluster_utils import Cluster
+
+from data.errors import UserError
+from search.cluster import machines
+from search.cluster.machines import check_programs, check_reach, fingerprint
+from search.storage.storage_path import local_path
+from tests.circumstances.tiny_search import own_mounts
+from tests.support.waiting import wait_until
+
+LATER = "import sys; from ray import cloudpickle; {}; print(cloudpickle.loads(sys.stdin.buffer.read())())"
+
+
+@pytest.mark.parametrize(
+    ("hides", "expected"), [("0", fingerprint()), ("sys.modules['search'] = None", None)], ids=["has it", "lacks it"]
+)
+def test_the_question_can_be_asked_where_the_program_is_missing(hides, expected):
+    command = [sys.executable, "-c", LATER.format(hides)]
+    question = cloudpickle.dumps(machines._fingerprint_there())
+    done = subprocess.run(command, input=question, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == str(expected)
+
+
+@contextmanager
+def other_machine(cluster: Cluster, differs: str) -> Iterator[None]:
+    """Let a second node join, in whose file system something differs, by a shell command."""
+    join = f"{differs}; exec ray start --address={cluster.address} --num-cpus=1 --block --disable-usage-stats"
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [*own_mounts(), "bash", "-euc", join]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2, seconds=120)
+        yield
+    finally:
+        process.terminate()  # `ray start --block` ends its daemons then
+        process.wait()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    ray.init(address=running.address, log_to_driver=False)
+    yield running
+    ray.shutdown()
+    running.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_machine_with_another_program_or_without_the_folder_is_refused(cluster, tmp_path):
+    out, changed = tmp_path / "runs", tmp_path / "changed.py"
+    out.mkdir()
+    changed.write_text("MORE = 1\n")
+    check_programs()
+    check_reach(local_path(out))
+    with other_machine(cluster, f"mount --bind {changed} {machines.__file__.replace('machines', 'notice')}"):
+        with pytest.raises(UserError, match="has another version of this program than this machine, or none"):
+            check_programs()
+        check_reach(local_path(out))
+    wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1, seconds=120)
+    with other_machine(cluster, f"mount -t tmpfs none {out}"):
+        check_programs()
+        with pytest.raises(UserError, match=f"cannot use {out}, where all machines keep .*: mount the same folder"):
+            check_reach(local_path(out))
+    assert [*out.iterdir()] == []
