@@ -38,8 +38,8 @@ UNDOCUMENTED_SETTINGS = {
 }
 """Environment variables that Ray reads but does not document."""
 
-HEAD_METHOD, CLIENT_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriver/ClusterInfo"
-"""What only the head of a cluster, and its server for clients (`ray://`), answer."""
+HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""What only the head of a cluster answers."""
 
 HEAD_RESOURCE = "node:__internal_head__"
 """A resource that only the head node has. No public API says which node is the head."""
@@ -66,13 +66,13 @@ def resolve_address(address: str) -> str | None:
     return services.canonicalize_bootstrap_address(address)
 
 
-def call(server: str, method: str, *, seconds: float) -> str:
-    """Return the name of gRPC's status for a call of HEAD_METHOD or CLIENT_METHOD; no public function calls them."""
+def call_head(server: str, *, seconds: float) -> str:
+    """Return the name of gRPC's status for a call of HEAD_METHOD; no public function calls it."""
     import grpc
 
     with cast("Any", grpc_utils.init_grpc_channel(server, ray_constants.GLOBAL_GRPC_OPTIONS)) as channel:
         try:
-            channel.unary_unary(method)(b"", timeout=seconds)
+            channel.unary_unary(HEAD_METHOD)(b"", timeout=seconds)
         except grpc.RpcError as error:
             return error.code().name  # pyright: ignore[reportAttributeAccessIssue] (gRPC's own errors have it)
     return "OK"
@@ -232,7 +232,7 @@ def find_ended_daemons() -> dict[str, int]:
     """Return the exit status of each process, by name, that has ended of the Ray that this process has started.
 
     No public API tells; without a GCS server, each call waits for a minute, and then ends this process."""
-    # There is no node through a client, and one whose start has only begun has no processes.
+    # A node whose start has only begun has no processes.
     started = getattr(_KnownNode.newest or worker._global_node, "all_processes", {})
     found = {name: [one.process for one in processes] for name, processes in [*started.items()]}
     ended = ((name, process.poll()) for name, processes in found.items() for process in processes)

@@ -17,7 +17,7 @@ from search.cluster.daemons import RayEnded, watch_daemons
 from search.cluster.machines import check_programs, check_reach
 from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, known_while_starting, silence_raylets
 from search.cluster.signals import keep_sigterm_handler
-from search.cluster.start.address import CLIENT, api_server_variable, find_cluster
+from search.cluster.start.address import api_server_variable, find_cluster
 from search.cluster.start.home import home_variables
 from search.cluster.start.shared_memory import describe_shortage, free_bytes, store_options
 from search.cluster.start.temp_folder import ray_folder, temporary_folder
@@ -40,7 +40,7 @@ def ray_session(remedy: str = "run the command again", *, out: StoragePath | Non
     """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine; disconnect at the end.
 
     Yield the folder of Ray's log files on this machine, which have the output of this machine's workers; None if Ray
-    does not report it, as through a client (`ray://`).
+    does not report it.
 
     Args:
         remedy: What the user can do if Ray is killed while it starts; the end of a sentence.
@@ -76,8 +76,7 @@ def ray_session(remedy: str = "run the command again", *, out: StoragePath | Non
 def _connect(address: str) -> Any:
     """Connect to the cluster at an address."""
     server = find_cluster(address)
-    is_client = address.startswith(CLIENT)
-    api_server = {} if is_client else api_server_variable(server)  # a client's workers are told by their cluster
+    api_server = api_server_variable(server)
     try:
         with keep_sigterm_handler(), inherited(api_server):
             return ray.init(
@@ -87,12 +86,9 @@ def _connect(address: str) -> Any:
                 runtime_env={"env_vars": RAY_SETTINGS | api_server},
             )
     except ConnectionError as error:
-        remedy = (
-            "run the search on a machine of the cluster, or set RAY_ADDRESS to ray://HOST:PORT of its client server"
-        )
         raise UserError(
             f"RAY_ADDRESS is {address!r}, and a Ray cluster answers there, but this machine cannot connect to it "
-            f"({error.__cause__ or error}); {'see the log of its head' if is_client else remedy}"
+            f"({error.__cause__ or error}); run the search on a machine of the cluster"
         ) from error
 
 

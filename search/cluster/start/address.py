@@ -7,13 +7,15 @@ import os
 import socket
 
 from data.errors import UserError
-from search.cluster.ray_internals import CLIENT_METHOD, HEAD_METHOD, call, resolve_address
+from search.cluster.ray_internals import call_head, resolve_address
 
 NO_API_SERVER = "http://127.0.0.1:1"
 """An address where nothing listens, for a Ray that has no API server."""
 
 CLIENT = "ray://"
-LEGAL_ADDRESSES = f"HOST:PORT, {CLIENT}HOST:PORT, auto or local"
+"""Begins the address of a cluster's server for Ray's clients, whose programs do not run on the cluster."""
+
+LEGAL_ADDRESSES = "HOST:PORT, auto or local"
 
 MAX_PORT = 2**16 - 1
 
@@ -34,7 +36,7 @@ def find_cluster(address: str) -> str | None:
     Raises:
         UserError: `address` is not an address, or no Ray cluster answers there.
     """
-    server = address.removeprefix(CLIENT) if address.startswith(CLIENT) else _resolve(address)
+    server = _resolve(address)
     if server is None:
         return None
     host, _, port = server.rpartition(":")
@@ -46,7 +48,7 @@ def find_cluster(address: str) -> str | None:
         raise UserError(
             f"RAY_ADDRESS is {address!r}, but no Ray cluster answers there ({error}); {START_RAY}"
         ) from error
-    if problem := _problem(server, address):
+    if problem := _problem(server, address == "auto"):
         raise UserError(f"RAY_ADDRESS is {address!r}, but {problem}")
     return server
 
@@ -66,6 +68,11 @@ def api_server_variable(server: str | None) -> dict[str, str]:
 
 def _resolve(address: str) -> str | None:
     """Return HOST:PORT of the cluster's head; None for "local"."""
+    if address.startswith(CLIENT):
+        raise UserError(
+            f"RAY_ADDRESS is {address!r}, but a search runs on a machine of its cluster, not in a client of Ray: "
+            "start it there with RAY_ADDRESS=auto, by `ray exec` or `ray job submit`"
+        )
     if "://" in address:
         raise _illegal(address)
     try:
@@ -82,23 +89,18 @@ def _illegal(address: str) -> UserError:
     )
 
 
-def _problem(server: str, address: str) -> str | None:
+def _problem(server: str, is_auto: bool) -> str | None:
     """Return why a server that accepts connections is no cluster that can be used; None if it is one."""
-    is_client = address.startswith(CLIENT)
-    status = call(server, CLIENT_METHOD if is_client else HEAD_METHOD, seconds=ANSWER_SECONDS)
+    status = call_head(server, seconds=ANSWER_SECONDS)
     if status == "DEADLINE_EXCEEDED":
         return (
             f"what accepts connections there has not answered for {ANSWER_SECONDS:.0f} s; if it is a Ray cluster, its "
             "head hangs: restart it (`ray stop`, `ray start --head`); else correct RAY_ADDRESS or unset it"
         )
     # For "auto", Ray itself uses the token of this user.
-    if status == "UNAUTHENTICATED" and "RAY_AUTH_MODE" not in os.environ and address != "auto":
+    if status == "UNAUTHENTICATED" and "RAY_AUTH_MODE" not in os.environ and not is_auto:
         where = "~/.ray/auth_token or RAY_AUTH_TOKEN"
         return f"the Ray cluster there requires a token; set RAY_AUTH_MODE=token, and have the token in {where}"
     if status == "UNIMPLEMENTED":
-        return (
-            f"the server there has no port for Ray's clients; leave {CLIENT} out, or name that port (10001 by default)"
-            if is_client
-            else f"the server there is no head of a Ray cluster; its port is 6379 by default ({CLIENT} goes with 10001)"
-        )
+        return "the server there is no head of a Ray cluster; its port is 6379 by default"
     return "what answers there is not Ray; correct RAY_ADDRESS or unset it" if status == "UNAVAILABLE" else None

@@ -27,7 +27,9 @@ LATER = "import sys; from ray import cloudpickle; {}; print(cloudpickle.loads(sy
 )
 def test_the_question_can_be_asked_where_the_program_is_missing(hides, expected):
     command = [sys.executable, "-c", LATER.format(hides)]
-    question = cloudpickle.dumps(machines._fingerprint_there())
+    question = cloudpickle.dumps(  # pyright: ignore[reportPrivateImportUsage]  # Ray exports it by its own name only
+        machines._fingerprint_there()
+    )
     done = subprocess.run(command, input=question, capture_output=True, check=True)
     assert done.stdout.decode().strip() == str(expected)
 

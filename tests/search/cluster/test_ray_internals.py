@@ -22,7 +22,7 @@ from ray._private import node as ray_node
 from ray._private import services, state, worker
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
-from ray.core.generated import autoscaler_pb2, gcs_service_pb2, ray_client_pb2
+from ray.core.generated import autoscaler_pb2, gcs_service_pb2
 from ray.exceptions import RayTaskError
 from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
 from ray.tune.experiment import Trial
@@ -31,7 +31,6 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from search.cluster import ray_internals
 from search.cluster.notice import find_raylets
 from search.cluster.ray_internals import (
-    CLIENT_METHOD,
     HEAD_METHOD,
     HEAD_RESOURCE,
     UNDOCUMENTED_SETTINGS,
@@ -140,15 +139,14 @@ def test_raylets_are_silent_after_they_were_silenced(monkeypatch):
     assert ("a worker died" in loud.getvalue(), silent.getvalue()) == (True, "")
 
 
-def test_ray_has_the_methods_that_tell_a_cluster_from_another_server():
-    messages: Any = (gcs_service_pb2, ray_client_pb2)  # protobuf makes their contents when they are imported
+def test_ray_has_the_method_that_tells_a_cluster_from_another_server():
+    messages: Any = gcs_service_pb2  # protobuf makes its content when it is imported
     methods = {
         f"/{service.full_name}/{method.name}"
-        for module in messages
-        for service in module.DESCRIPTOR.services_by_name.values()
+        for service in messages.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert {HEAD_METHOD, CLIENT_METHOD} <= methods
+    assert HEAD_METHOD in methods
 
 
 def test_resolve_address_keeps_a_port_and_knows_local():

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from data.errors import UserError
-from search.cluster.ray_internals import CLIENT_METHOD, HEAD_METHOD
+from search.cluster.ray_internals import HEAD_METHOD
 from search.cluster.start import address as module
 from search.cluster.start.address import NO_API_SERVER, api_server_variable, find_cluster
 
@@ -67,37 +67,36 @@ def complaint(address: str) -> str:
 
 @pytest.mark.parametrize(
     "address",
-    ["nonsense", "10.0.0.7:port", "http://10.0.0.7:8265", "ray://", "ray://10.0.0.7", ":6379", "h:0", "h:99999"],
+    ["nonsense", "10.0.0.7:port", "http://10.0.0.7:8265", ":6379", "h:0", "h:99999"],
 )
 def test_an_illegal_address_is_answered_with_the_legal_ones(address):
-    assert "must be HOST:PORT, ray://HOST:PORT, auto or local" in complaint(address)
+    assert "must be HOST:PORT, auto or local" in complaint(address)
 
 
-@pytest.mark.parametrize("prefix", ["", "ray://"])
-def test_a_port_where_nothing_listens_is_said_at_once(prefix, bound):
-    assert "Connection refused" in complaint(f"{prefix}127.0.0.1:{bound.getsockname()[1]}")
+def test_a_port_where_nothing_listens_is_said_at_once(bound):
+    assert "Connection refused" in complaint(f"127.0.0.1:{bound.getsockname()[1]}")
 
 
-@pytest.mark.parametrize("prefix", ["", "ray://"])
-def test_a_server_that_accepts_connections_and_is_silent_is_said_after_the_limit(prefix, bound, monkeypatch):
+def test_a_server_that_accepts_connections_and_is_silent_is_said_after_the_limit(bound, monkeypatch):
     monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
     bound.listen()
-    assert "has not answered for 1 s" in complaint(f"{prefix}127.0.0.1:{bound.getsockname()[1]}")
+    assert "has not answered for 1 s" in complaint(f"127.0.0.1:{bound.getsockname()[1]}")
 
 
-@pytest.mark.parametrize("prefix", ["", "ray://"])
-def test_a_web_server_is_not_ray(prefix, web_server):
-    assert "not Ray" in complaint(f"{prefix}{web_server}")
+def test_a_web_server_is_not_ray(web_server):
+    assert "not Ray" in complaint(web_server)
 
 
-def test_each_kind_of_address_goes_with_its_own_port(grpc_server):
+def test_a_server_of_ray_is_a_head_or_not(grpc_server):
     server, answers = grpc_server
+    assert "no head of a Ray cluster" in complaint(server)
     answers[HEAD_METHOD] = grpc.StatusCode.OK
     assert (find_cluster(server) or "").endswith(server.rpartition(":")[2])
-    assert "leave ray:// out" in complaint(f"ray://{server}")
-    answers[CLIENT_METHOD] = answers.pop(HEAD_METHOD)
-    assert find_cluster(f"ray://{server}") == server
-    assert "no head of a Ray cluster" in complaint(server)
+
+
+@pytest.mark.parametrize("address", ["ray://", "ray://10.0.0.7", "ray://10.0.0.7:10001"])
+def test_a_search_does_not_run_in_a_client_of_ray(address):
+    assert "start it there with RAY_ADDRESS=auto" in complaint(address)
 
 
 def test_a_cluster_that_requires_a_token_says_so(grpc_server, monkeypatch):
