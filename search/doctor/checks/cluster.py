@@ -65,6 +65,10 @@ def _remedy(error: NoAnswer) -> str:
     text = str(error).lower()
     if error.missing:
         return INSTALL
+    if "version of this program" in text:
+        return "bring this checkout there, and install it by pip install -e '.[search]'"
+    if "client of ray" in text:
+        return "run this on a machine of that cluster, with RAY_ADDRESS=auto"
     if "version mismatch" in text or "python:" in text:
         return "install the cluster's versions of Ray and Python here, or this machine's there: they must be the same"
     if "requires a token;" in text or ("token" in text and "ray_auth_mode" not in text):
