@@ -42,6 +42,8 @@ def watch_daemons(
 ) -> Iterator[None]:
     """Leave the block soon after a daemon of the Ray has ended that this process has started.
 
+    If one had ended before, the block is not entered: its first call of Ray would end this process in silence.
+
     Args:
         remedy: What the user can do; the end of a sentence.
         is_ending: Tells whether the block ends anyway. A signal to the whole process group ends the daemons, too.
@@ -58,6 +60,8 @@ def watch_daemons(
         if not left.is_set():
             raise _DaemonEnded
 
+    if not only_by_others:
+        _leave_ray(describe())
     left = threading.Event()
     thread = threading.Thread(target=_watch, args=(describe, leave, left), daemon=True, name="daemons")
     with handlers({signal.SIGUSR2: leave}):
@@ -69,12 +73,17 @@ def watch_daemons(
         except BaseException as error:  # Ray may notice it first, or turn _DaemonEnded into an exception of its own
             left.set()
             thread.join()  # while it looks at a process, another look finds nothing
-            if not (sentence := describe()):
-                raise
-            abandon_ray()
-            raise RayEnded(sentence) from error
+            _leave_ray(describe(), error)
+            raise
         finally:
             left.set()
+
+
+def _leave_ray(sentence: str, cause: BaseException | None = None) -> None:
+    """Abandon Ray and raise RayEnded, if there is a sentence about an end."""
+    if sentence:
+        abandon_ray()
+        raise RayEnded(sentence) from cause
 
 
 def _watch(describe: Callable[[], str], leave: Handler, left: threading.Event) -> None:

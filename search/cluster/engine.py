@@ -65,11 +65,11 @@ def run_trials(
         DiskError: A file of the experiment cannot be written. The search has ended, and can be resumed.
     """
     shared = replace(config.shared_settings(train_pack.num_channels), loader_processes=lanes.loader_processes)
-    tracker = open_tracker(config)
-    if config.tracking == "online" and not noted_outage(config.folder):
-        for line in where_runs_are(config.folder):
-            say(f"W&B: {line}")
     with _watch_daemons(config):
+        tracker = open_tracker(config)
+        if config.tracking == "online" and not noted_outage(config.folder):
+            for line in where_runs_are(config.folder):
+                say(f"W&B: {line}")
         trainable = _trainable(config, lanes, (train_pack, val_pack), shared, wants_slices=tracker.wants_slices)
     return run_search(config, trainable, num_lanes=lanes.num_lanes, lanes=lanes, logs=logs, tracker=tracker)
 

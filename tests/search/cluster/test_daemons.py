@@ -14,6 +14,7 @@ from tests.support.process_tree import descendants
 from tests.support.waiting import wait_until
 
 KILLED = {"raylet": -signal.SIGKILL, "log_monitor": 1}
+SENTENCE = r"Ray's raylet \(killed by signal 9\) ended, and .*: --resume mine continues it"
 
 
 @pytest.fixture
@@ -30,17 +31,32 @@ def fail(seconds: float = 0.0) -> None:
     raise ConnectionError("no answer")
 
 
-def test_watch_daemons_leaves_a_block_that_waits_when_a_daemon_has_ended(ended):
+def kill_and_wait(ended: dict[str, int]) -> None:
     ended.update(KILLED)
-    sentence = r"Ray's raylet \(killed by signal 9\) ended, and .*: --resume mine continues it"
-    with pytest.raises(RayEnded, match=sentence), watch_daemons("--resume mine continues it"):
-        time.sleep(30.0)
+    time.sleep(30.0)
+
+
+def kill_and_fail(ended: dict[str, int]) -> None:
+    ended["gcs_server"] = 0
+    fail()
+
+
+def test_watch_daemons_leaves_a_block_that_waits_when_a_daemon_has_ended(ended):
+    with pytest.raises(RayEnded, match=SENTENCE), watch_daemons("--resume mine continues it"):
+        kill_and_wait(ended)
+
+
+def test_watch_daemons_does_not_enter_a_block_when_a_daemon_has_ended_before(ended):
+    ended.update(KILLED)
+    entered = False
+    with pytest.raises(RayEnded, match=SENTENCE), watch_daemons("--resume mine continues it"):
+        entered = True
+    assert not entered
 
 
 def test_watch_daemons_explains_an_error_that_ray_raised_before_it_looked(ended):
-    ended["gcs_server"] = 0
     with pytest.raises(RayEnded, match="gcs_server ended"), watch_daemons("start it again"):
-        fail()
+        kill_and_fail(ended)
 
 
 @pytest.mark.parametrize(("found", "is_ending"), [(KILLED, True), ({"log_monitor": 1}, False), ({}, False)])
@@ -54,11 +70,13 @@ def test_watch_daemons_ends_a_process_that_hangs_in_a_library():
     program = """
 import signal
 from search.cluster import daemons
-daemons.find_ended_daemons = lambda: {"raylet": -9}
+found = {}
+daemons.find_ended_daemons = lambda: found
 daemons.abandon_ray = lambda: None
 daemons.LEAVE_SECONDS = 0.2
 with daemons.watch_daemons("--resume mine continues it"):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    found["raylet"] = -9
     signal.pause()
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
