@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from data.errors import UserError
-from search.cluster.ray_internals import abandon_ray, find_ended_daemons
 from search.cluster.signals import Handler, handlers
+from search.cluster.start.start_internals import abandon_ray, find_ended_daemons
 from search.console import say
 
 DAEMONS = ("raylet", "gcs_server")

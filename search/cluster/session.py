@@ -15,11 +15,17 @@ from data.errors import UserError
 from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.daemons import RayEnded, watch_daemons
 from search.cluster.machines import check_programs, check_reach
-from search.cluster.ray_internals import UNDOCUMENTED_SETTINGS, known_while_starting, silence_raylets
 from search.cluster.signals import keep_sigterm_handler
 from search.cluster.start.address import api_server_variable, find_cluster
 from search.cluster.start.home import home_variables
 from search.cluster.start.shared_memory import describe_shortage, free_bytes, store_options
+from search.cluster.start.start_internals import (
+    LOOPBACK_SETTINGS,
+    UNDOCUMENTED_SETTINGS,
+    known_while_starting,
+    on_loopback,
+    silence_raylets,
+)
 from search.cluster.start.temp_folder import ray_folder, temporary_folder
 from search.storage.storage_path import StoragePath
 
@@ -133,9 +139,9 @@ def _last_line(error: Exception) -> str:
 
 
 def _try_to_start(folder: Path | None, remedy: str) -> Any:
-    free, api_server = free_bytes(), inherited(api_server_variable(None))  # its workers inherit the environment
+    free, workers = free_bytes(), inherited(api_server_variable(None) | LOOPBACK_SETTINGS)  # they inherit variables
     watch = watch_daemons(remedy, only_by_others=True)
-    with keep_sigterm_handler(), api_server, known_while_starting(), watch:
+    with keep_sigterm_handler(), workers, on_loopback(), known_while_starting(), watch:
         context = ray.init(
             address="local",
             num_cpus=usable_cpus(),  # Ray itself counts those of the machine

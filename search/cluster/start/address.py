@@ -7,7 +7,7 @@ import os
 import socket
 
 from data.errors import UserError
-from search.cluster.ray_internals import call_head, resolve_address
+from search.cluster.start.start_internals import call_head, resolve_address
 
 NO_API_SERVER = "http://127.0.0.1:1"
 """An address where nothing listens, for a Ray that has no API server."""

@@ -19,7 +19,7 @@ import pytest
 import ray
 from ray import _raylet, tune
 from ray._private import node as ray_node
-from ray._private import services, state, worker
+from ray._private import ray_constants, services, state, worker
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2, gcs_service_pb2
@@ -31,14 +31,18 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from search.cluster import ray_internals
 from search.cluster.notice import find_raylets
 from search.cluster.ray_internals import (
-    HEAD_METHOD,
     HEAD_RESOURCE,
-    UNDOCUMENTED_SETTINGS,
     get_autoscaler_status,
     get_draining_nodes,
     get_free_resources,
     get_reported_machine_types,
     list_placement_groups,
+)
+from search.cluster.start.start_internals import (
+    HEAD_METHOD,
+    LOOPBACK_SETTINGS,
+    UNDOCUMENTED_SETTINGS,
+    on_loopback,
     resolve_address,
     silence_raylets,
 )
@@ -74,14 +78,14 @@ def private_imports(file: Path) -> list[str]:
     return found
 
 
-def test_two_modules_of_the_program_use_private_names_of_ray():
+def test_three_modules_of_the_program_use_private_names_of_ray():
     modules = [file for room in ("data", "model", "search") for file in (ROOT / room).rglob("*.py")]
     using = {
         file.name
         for file in modules
         if private_imports(file) or (re.search(r"\bray\b", code_of(file)) and PRIVATE.search(code_of(file)))
     }
-    assert using == {"ray_internals.py", "tune_internals.py"}
+    assert using == {"ray_internals.py", "start_internals.py", "tune_internals.py"}
 
 
 def test_one_file_of_each_tests_folder_uses_private_names_of_ray():
@@ -147,6 +151,13 @@ def test_ray_has_the_method_that_tells_a_cluster_from_another_server():
         for method in service.methods
     }
     assert HEAD_METHOD in methods
+
+
+def test_ray_that_starts_on_loopback_takes_no_other_address(monkeypatch):
+    monkeypatch.setattr(worker, "_global_node", None)
+    with on_loopback():
+        assert services.get_node_ip_address() in ("127.0.0.1", "::1")
+    assert {*LOOPBACK_SETTINGS} == {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR}  # the same, for Ray's other processes
 
 
 def test_resolve_address_keeps_a_port_and_knows_local():

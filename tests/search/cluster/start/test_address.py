@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from data.errors import UserError
-from search.cluster.ray_internals import HEAD_METHOD
 from search.cluster.start import address as module
 from search.cluster.start.address import NO_API_SERVER, api_server_variable, find_cluster
+from search.cluster.start.start_internals import HEAD_METHOD
 
 
 @pytest.fixture(autouse=True)
