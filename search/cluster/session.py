@@ -17,6 +17,7 @@ from search.cluster.daemons import RayEnded, watch_daemons
 from search.cluster.machines import check_programs, check_reach
 from search.cluster.signals import keep_sigterm_handler
 from search.cluster.start.address import api_server_variable, find_cluster
+from search.cluster.start.choice import names_cluster
 from search.cluster.start.home import home_variables
 from search.cluster.start.shared_memory import describe_shortage, free_bytes, store_options
 from search.cluster.start.start_internals import (
@@ -56,13 +57,12 @@ def ray_session(remedy: str = "run the command again", *, out: StoragePath | Non
         UserError: There is no cluster at RAY_ADDRESS, a machine of it lacks this program or cannot use `out`, or Ray
             cannot start on this machine.
     """
-    address = os.environ.get("RAY_ADDRESS")
-    starts_here = address in (None, "", "local")
+    starts_here = not names_cluster()
     os.environ.update(RAY_SETTINGS | home_variables(os.environ, starts_ray=starts_here))
     silence_raylets()
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it would count lost legs as failed trials
     with ray_folder() if starts_here else nullcontext() as folder:
-        context = _start(folder, remedy) if starts_here else _connect(address or "")
+        context = _start(folder, remedy) if starts_here else _connect(os.environ["RAY_ADDRESS"])
         session = getattr(context, "address_info", {}).get("session_dir")
         has_ended = False
         try:

@@ -21,6 +21,7 @@ from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.lane_plan import LanePlan
 from search.cluster.machines import ask_machines
 from search.cluster.session import ray_session
+from search.cluster.start.choice import names_cluster
 from search.config import SearchConfig
 from search.storage import remote
 from search.storage.bucket import open_bucket
@@ -123,7 +124,7 @@ def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, train
     A cluster whose nodes cannot read the patients' files is not used. On a busy cluster, training waits for resources,
     perhaps for days; scoring and export then run in this process.
     """
-    if not (training or os.environ.get("RAY_ADDRESS")):
+    if not (training or names_cluster()):
         yield TaskRunner(None)
         return
     with ray_session():

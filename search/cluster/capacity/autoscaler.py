@@ -1,6 +1,5 @@
 """Find the machines that an autoscaler could still add, so that a search may start before they are there."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from search.cluster.capacity.lane_plan import (
 )
 from search.cluster.capacity.placement_groups import request_capacity
 from search.cluster.ray_internals import HEAD_RESOURCE, get_autoscaler_status, get_reported_machine_types
+from search.cluster.start.choice import names_cluster
 from search.config import SearchConfig
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
@@ -44,7 +44,7 @@ def plan_on_cluster(config: SearchConfig) -> LanePlan:
     try:
         return plan_lanes(config, nodes, addable)
     except TooLarge as error:
-        if addable or not os.environ.get("RAY_ADDRESS"):
+        if addable or not names_cluster():
             raise
         return _plan_with_asked_machines(config, nodes, error)
 
@@ -76,7 +76,7 @@ def addable_machines() -> list[MachineType]:
     Autoscalers may report them to Ray. Those of `ray up` and of Kubernetes do not, but `ray up` leaves its cluster file
     on the head.
     """
-    if not os.environ.get("RAY_ADDRESS"):  # a Ray that was started on this machine cannot grow
+    if not names_cluster():  # a Ray that was started on this machine cannot grow
         return []
     if reported := get_reported_machine_types():
         return [

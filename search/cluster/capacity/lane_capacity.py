@@ -1,6 +1,5 @@
 """Count the lanes for which there is room now: machines come and go during a search, and other jobs use them too."""
 
-import os
 import time
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ from search.cluster.capacity.node_usage import (
     explain_no_room,
 )
 from search.cluster.capacity.placement_groups import CapacityRequests
+from search.cluster.start.choice import names_cluster
 from search.config import SearchConfig
 
 LOOK_SECONDS = 1.0
@@ -26,8 +26,7 @@ MAX_REQUESTED = 100
 def open_lane_capacity(config: SearchConfig, lanes: LanePlan, on_change: Callable[[int, str], None]) -> "LaneCapacity":
     """Return the capacity of the connected cluster for a search."""
     # A Ray that was started on this machine has no autoscaler.
-    can_grow = bool(os.environ.get("RAY_ADDRESS"))
-    requests = CapacityRequests([lanes.worker_resources()] * lanes.num_workers) if can_grow else None
+    requests = CapacityRequests([lanes.worker_resources()] * lanes.num_workers) if names_cluster() else None
     return LaneCapacity(
         lanes, num_trials=config.trials, max_concurrent=config.max_concurrent, on_change=on_change, requests=requests
     )

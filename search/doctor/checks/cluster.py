@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from search.cluster.start.choice import names_cluster
 from search.cluster.start.temp_folder import temporary_folder
 from search.doctor.checks.environment import redact
 from search.doctor.checks.finding import Finding, fail, ok, warn
@@ -25,10 +26,10 @@ def check_ray(environment: Mapping[str, str]) -> Iterator[Finding]:
     known = installed_version("ray")
     yield ok("version", known) if known else fail("version", "Ray is not installed", INSTALL)
     address = environment.get(ADDRESS)
-    if not address:
-        yield ok(ADDRESS, f"not set: a search starts Ray on this machine{_other_cluster()}")
+    if not names_cluster(environment):
+        yield ok(ADDRESS, f"{address or 'not set'}: a search starts Ray on this machine{_other_cluster()}")
     elif known:
-        yield ok(ADDRESS, redact(address))
+        yield ok(ADDRESS, redact(environment[ADDRESS]))
         yield from _check_cluster()
 
 

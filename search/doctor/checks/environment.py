@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from search.cluster.start.choice import names_cluster
 from search.doctor.checks.finding import Finding, ok, warn
 
 PREFIXES = (
@@ -59,7 +60,7 @@ def _judge(name: str, environment: Mapping[str, str]) -> Finding:
         return ok(name, f"{value} (without effect: --tracking decides)")
     if name == "OMP_NUM_THREADS":
         return ok(name, f"{value} (trials use the CPUs that they book)")
-    if name.lower() in ("http_proxy", "all_proxy") and environment.get("RAY_ADDRESS") and not _spares(environment):
+    if name.lower() in ("http_proxy", "all_proxy") and names_cluster(environment) and not _spares(environment):
         remedy = "parts of a cluster talk over HTTP: set no_proxy to localhost,127.0.0.1 and the cluster's hosts"
         return warn(name, value, remedy)
     return ok(name, value)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from search.cluster.start.choice import names_cluster
 from search.doctor.checks.finding import Finding, fail, ok
 from search.doctor.facts.probe import end, in_a_line, with_program
 from search.formatting import format_duration
@@ -40,7 +41,7 @@ def check_tiny_search(out: str, environment: Mapping[str, str]) -> Finding:
         out: The folder of all experiments. With a cluster, the search writes there, because all machines must reach it.
         environment: The environment variables of the search.
     """
-    name, shared = "search", bool(environment.get("RAY_ADDRESS"))
+    name, shared = "search", names_cluster(environment)
     is_new = shared and not os.path.exists(out)
     if shared and "://" in out:
         return ok(name, "not run: it would leave files in the bucket")
