@@ -39,7 +39,7 @@ def ask_machines(function: Callable[..., T], *arguments: Any) -> list[tuple[Usab
         except RayError:  # the machine left, or cannot start a worker
             silent.append(asked[reference])
     if silent:
-        print(f"note: {_names(silent)} did not say what is installed there, and may lose trials", file=sys.stderr)
+        print(f"note: {_names(silent)} did not answer, and may lose trials", file=sys.stderr)
     return answers
 
 
@@ -55,8 +55,8 @@ def check_programs() -> None:
     others = [machine for machine, found in ask_machines(_fingerprint_there()) if found != own]
     if others:
         raise UserError(
-            f"{_names(others)} has another version of this program than this machine, or none: install the same one "
-            "there, for the Python that ran `ray start`, or take the machine out of the cluster (`ray stop`)"
+            f"another version of this program than here, or none, is on {_names(others)}: install the same one there, "
+            "for the Python that ran `ray start`, or take the machine out of the cluster (`ray stop`)"
         )
 
 

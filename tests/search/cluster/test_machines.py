@@ -67,7 +67,7 @@ def test_a_machine_with_another_program_or_without_the_folder_is_refused(cluster
     check_programs()
     check_reach(local_path(out))
     with other_machine(cluster, f"mount --bind {changed} {machines.__file__.replace('machines', 'notice')}"):
-        with pytest.raises(UserError, match="has another version of this program than this machine, or none"):
+        with pytest.raises(UserError, match="another version of this program than here, or none, is on"):
             check_programs()
         check_reach(local_path(out))
     wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1, seconds=120)

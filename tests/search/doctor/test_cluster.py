@@ -38,7 +38,7 @@ def test_other_jobs_are_named():
         (NoAnswer("RuntimeError: Version mismatch: The cluster was started with Ray: 2.59.0"), "must be the same"),
         (NoAnswer("AuthenticationError: no token"), "RAY_AUTH_MODE=token"),
         (NoAnswer("the Ray cluster there requires a token; set RAY_AUTH_MODE"), "RAY_AUTH_MODE=token"),
-        (NoAnswer("10.0.0.7 has another version of this program than this machine, or none"), "checkout"),
+        (NoAnswer("another version of this program than here, or none, is on 10.0.0.7"), "checkout"),
         (NoAnswer("RAY_ADDRESS is 'ray://h:1', but a search runs [...], not in a client of Ray"), "RAY_ADDRESS=auto"),
         (NoAnswer("RAY_ADDRESS is '10.0.0.7:1', but no cluster answers there"), "unset it"),
     ],
