@@ -26,6 +26,10 @@ class UserError(Exception):
     """
 
 
+class MachineError(UserError):
+    """Something that is wrong with a machine: when it is mended, what was begun can be continued."""
+
+
 class DataError(UserError):
     """A mistake in a data source: a folder, a file, or an option that does not suit them."""
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data.errors import UserError
-from data.machine.disk_errors import DiskError, explain_disk_error, is_disk_error
+from data.errors import MachineError, UserError
+from data.machine.disk_errors import explain_disk_error, is_disk_error
 from data.preprocess import Preprocessing
 from data.source import ReadingOptions
 from data.splitting.options import SplitOptions
@@ -100,15 +100,15 @@ def open_experiment(
 
 
 @contextmanager
-def resumable_disk_errors(folder: Path) -> Iterator[None]:
-    """Say how to go on with the experiment in a folder after a file cannot be written in the block.
+def resumable_errors(folder: Path) -> Iterator[None]:
+    """Say how to go on with the experiment in a folder after something is wrong with a machine in the block.
 
     Raises:
-        UserError: The disk is full or read-only, or the folder was removed.
+        UserError: The disk is full or read-only, the folder was removed, or a machine cannot take part in the search.
     """
     try:
         yield
-    except (OSError, DiskError) as error:
+    except (OSError, MachineError) as error:
         if isinstance(error, OSError) and not is_disk_error(error):
             raise
         said = explain_disk_error(error) if isinstance(error, OSError) else str(error)

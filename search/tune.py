@@ -28,7 +28,7 @@ from search.experiment import (
     exclusive_writer,
     open_experiment,
     recorded_config,
-    resumable_disk_errors,
+    resumable_errors,
 )
 from search.planning.budgeted_search import PLANNED, BudgetKeeper
 from search.planning.preflight import check_networks
@@ -84,9 +84,9 @@ def run(config: SearchConfig) -> Result:
         print_plan(config, cohort, lanes, console, others=others, logs=logs, memory=str(fit or ""))
         if config.dry_run:
             return Result(folder=config.folder)
-        with resumable_disk_errors(config.folder), open_experiment(config, cohort, lanes, known) as experiment:
+        with resumable_errors(config.folder), open_experiment(config, cohort, lanes, known) as experiment:
             rows = run_trials(keeper.with_time_left(config), lanes, cohort.train_pack, cohort.val_pack, logs=logs)
-    with resumable_disk_errors(config.folder), exclusive_writer(config.folder):
+    with resumable_errors(config.folder), exclusive_writer(config.folder):
         is_interrupted = any(row.error == INTERRUPTED for row in rows)
         config = _without_training(config) if is_interrupted else keeper.with_final_seeds(config, cohort, rows)
         record, last_start = partial(keeper.record, config, experiment), keeper.last_start(config, cohort, rows)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.errors import UserError
+from data.errors import MachineError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -16,7 +16,7 @@ DISK_ERRORS = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno
 GONE = {errno.ENOENT, errno.ENOTDIR}
 
 
-class DiskError(UserError):
+class DiskError(MachineError):
     """A file could not be written, or not opened; the message is what `explain_disk_error` says."""
 
 

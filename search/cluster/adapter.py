@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from data.machine.disk_errors import is_disk_error
 from search.cluster.capacity.draining import Preempted
 from search.cluster.capacity.lane_capacity import LaneCapacity
+from search.cluster.capacity.machines import UnfitMachine
 from search.cluster.group.messages import LEG, LaneReport, LegConfig, find_report
 from search.cluster.stop_request import StopRequest
 from search.cluster.tune_internals import read_trial_error
@@ -128,7 +129,7 @@ class LegScheduler(FIFOScheduler):
 
         Args:
             keep_slices: Keeps the packed slices of a trial's epoch.
-            stop: Ends the search where a file cannot be written.
+            stop: Ends the search where something is wrong with a machine.
         """
         super().__init__()
         self._coordinator = coordinator
@@ -149,8 +150,8 @@ class LegScheduler(FIFOScheduler):
             self._report(trial, report)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Report a leg whose worker group was lost. Preemption and a full disk are no loss: the trial goes on elsewhere
-        or later."""
+        """Report a leg whose worker group was lost. Preemption, a full disk and a machine that cannot take part are
+        no loss: the trial goes on elsewhere or later."""
         self._stop.guard(partial(self._lose, trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
@@ -160,6 +161,8 @@ class LegScheduler(FIFOScheduler):
     def _lose(self, trial: Any) -> None:
         error = read_trial_error(trial)
         if isinstance(error.cause, OSError) and is_disk_error(error.cause):
+            raise error.cause
+        if isinstance(error.cause, UnfitMachine):
             raise error.cause
         if not isinstance(error.cause, Preempted):
             self._coordinator.lose(leg_config(trial).number, error.text or "lost without a message")

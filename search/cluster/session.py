@@ -12,9 +12,9 @@ from typing import Any
 import ray
 
 from data.errors import UserError
+from search.cluster.capacity.machines import check_programs, check_reach
 from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.daemons import RayEnded, watch_daemons
-from search.cluster.machines import check_programs, check_reach
 from search.cluster.signals import keep_sigterm_handler
 from search.cluster.start.address import api_server_variable, find_cluster
 from search.cluster.start.choice import names_cluster

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ray import tune
 
+from data.errors import MachineError
 from data.machine.disk_errors import DiskError, explain_disk_error, is_disk_error
 from search.cluster.signals import handlers
 from search.console import say
@@ -24,14 +25,14 @@ LEAST_WAIT_SECONDS = 60.0
 STOP_SECONDS = 8.0
 """How long Tune may take to stop its lanes after Ctrl-C."""
 
-CANNOT_WRITE = "a file could not be written"
+FAILED = "something is wrong with a machine"
 
 T = TypeVar("T")
 
 
 class StopRequest(tune.Stopper):
-    """Tells Tune to end the whole search after Ctrl-C or SIGTERM, when the time budget is spent, or when a file of the
-    experiment cannot be written.
+    """Tells Tune to end the whole search after Ctrl-C or SIGTERM, when the time budget is spent, or when something is
+    wrong with a machine: it cannot write a file of the experiment, or cannot take part.
 
     The budget waits for a first checkpoint, since a search without one has nothing to show; but only as long again, or
     a minute if that is longer.
@@ -42,8 +43,8 @@ class StopRequest(tune.Stopper):
         self._deadline = time.monotonic() + seconds
         self._last_deadline = self._deadline + (0.0 if has_checkpoint else max(seconds, LEAST_WAIT_SECONDS))
         self._interrupted = False  # a plain bool, because Tune pickles its stoppers
-        self.failure: DiskError | None = None
-        """Why a file of the experiment could not be written; None as long as all could."""
+        self.failure: MachineError | None = None
+        """Why a file of the experiment could not be written, or a machine cannot take part; None if neither was."""
 
     def __call__(self, trial_id: str, result: Mapping[str, object]) -> bool:
         return False
@@ -57,7 +58,7 @@ class StopRequest(tune.Stopper):
         if self._interrupted:
             return INTERRUPTED
         if self.failure:
-            return CANNOT_WRITE
+            return FAILED
         return TIME_SPENT if time.monotonic() > self._last_deadline else None
 
     def keep(self) -> None:
@@ -68,12 +69,12 @@ class StopRequest(tune.Stopper):
         self._interrupted = True
 
     def raise_failure(self) -> None:
-        """Raise the error with which a file could not be written, if there is one."""
+        """Raise the error that ended the search, if there is one."""
         if self.failure:
             raise self.failure
 
     def guard(self, action: Callable[[], T]) -> T | None:
-        """Return the result of an action that writes files; None, and the search ends, if one cannot be written.
+        """Return the result of an action; None, and the search ends, if something is wrong with a machine.
 
         Otherwise Tune would blame a trial. After that no action is done, since a log must have no gap.
         """
@@ -85,6 +86,8 @@ class StopRequest(tune.Stopper):
             if self.failure is None and not is_disk_error(error):
                 raise
             self.failure = self.failure or DiskError(explain_disk_error(error))
+        except MachineError as error:
+            self.failure = self.failure or error
         except Exception:
             if self.failure is None:  # otherwise it follows from the failure
                 raise

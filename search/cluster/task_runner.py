@@ -19,7 +19,7 @@ from data.patient import Patient
 from model.memory import limit_gpu_memory
 from search.cluster.capacity.autoscaler import plan_on_cluster
 from search.cluster.capacity.lane_plan import LanePlan
-from search.cluster.machines import ask_machines
+from search.cluster.capacity.machines import ask_machines
 from search.cluster.session import ray_session
 from search.cluster.start.choice import names_cluster
 from search.config import SearchConfig

@@ -11,6 +11,7 @@ from typing import Any
 from ray import tune
 
 from search.cluster.capacity.draining import DrainWatch, Preempted, address_of
+from search.cluster.capacity.machines import check_this_machine
 from search.cluster.group.messages import LEG, Failure, Halt, LaneReport, LegConfig, Report, StartTrial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
 from search.cluster.tune_internals import next_checkpoint_name, to_saved_checkpoint
@@ -127,7 +128,12 @@ class Lane(tune.Trainable):
         self._halt: Halt | None = None
 
     def _start_trial(self, group: WorkerGroup) -> None:
-        """Give the group its trial, with the newest checkpoint of the leg before."""
+        """Give the group its trial, with the newest checkpoint of the leg before.
+
+        Raises:
+            UnfitMachine: This machine cannot take part in the search.
+        """
+        check_this_machine(self._group_config.program, self._group_config.checkpoints)
         content = None
         if self._leg.checkpoint:
             folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg.checkpoint).parent))

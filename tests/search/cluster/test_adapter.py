@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from search.cluster import lane_watch
 from search.cluster.adapter import LegScheduler, LegSearcher
 from search.cluster.capacity.draining import Preempted
+from search.cluster.capacity.machines import UnfitMachine
 from search.cluster.group.messages import LEG, LaneReport, LegConfig
 from search.cluster.lane_watch import LaneWatch
 from search.cluster.stop_request import StopRequest
@@ -114,6 +115,18 @@ def test_a_search_that_waits_for_room_ends_when_it_is_asked_to(tmp_path):
     assert searcher.suggest("a") is None
     stop.interrupt()
     assert searcher.suggest("a") == Searcher.FINISHED
+
+
+def test_a_machine_that_cannot_take_part_ends_the_search_and_is_no_loss(tmp_path):
+    stop, checkpoints = StopRequest(None), Checkpoints(tmp_path / "ray")
+    coordinator = make_coordinator(tmp_path, checkpoints)
+    leg = suggest(LegSearcher(coordinator, checkpoints, checkpoints_gb=None, stop=stop), "a")
+    (tmp_path / "error.pkl").write_bytes(pickle.dumps(UnfitMachine("not installed on 10.0.0.7")))
+    trial = SimpleNamespace(config={LEG: leg}, error_file=None, pickled_error_file=str(tmp_path / "error.pkl"))
+    LegScheduler(coordinator, Clock(), stop=stop).on_trial_error(None, trial)
+    assert coordinator.trials[leg.number].num_losses == 0
+    with pytest.raises(UnfitMachine, match=r"not installed on 10\.0\.0\.7"):
+        stop.raise_failure()
 
 
 def test_a_search_whose_log_cannot_be_written_ends_and_writes_nothing_more(tmp_path):

@@ -12,9 +12,8 @@ import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
-from data.errors import UserError
-from search.cluster import machines
-from search.cluster.machines import check_programs, check_reach, fingerprint
+from search.cluster.capacity import machines
+from search.cluster.capacity.machines import UnfitMachine, check_programs, check_reach, check_this_machine, fingerprint
 from search.storage.storage_path import local_path
 from tests.circumstances.tiny_search import own_mounts
 from tests.support.waiting import wait_until
@@ -32,6 +31,14 @@ def test_the_question_can_be_asked_where_the_program_is_missing(hides, expected)
     )
     done = subprocess.run(command, input=question, capture_output=True, check=True)
     assert done.stdout.decode().strip() == str(expected)
+
+
+def test_a_machine_that_joins_later_looks_for_itself(tmp_path):
+    check_this_machine(fingerprint(), local_path(tmp_path))
+    with pytest.raises(UnfitMachine, match="another version of this program"):
+        check_this_machine("0" * 64, local_path(tmp_path))
+    with pytest.raises(UnfitMachine, match=r"not_there, where .* cannot be used on .* \(it is not there\)"):
+        check_this_machine(fingerprint(), local_path(tmp_path / "not_there"), seconds=0.0)
 
 
 @contextmanager
@@ -66,13 +73,13 @@ def test_a_machine_with_another_program_or_without_the_folder_is_refused(cluster
     changed.write_text("MORE = 1\n")
     check_programs()
     check_reach(local_path(out))
-    with other_machine(cluster, f"mount --bind {changed} {machines.__file__.replace('machines', 'notice')}"):
-        with pytest.raises(UserError, match="another version of this program than here, or none, is on"):
+    with other_machine(cluster, f"mount --bind {changed} {machines.__file__.replace('machines', 'draining')}"):
+        with pytest.raises(UnfitMachine, match="another version of this program than here, or none, is on"):
             check_programs()
         check_reach(local_path(out))
     wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1, seconds=120)
     with other_machine(cluster, f"mount -t tmpfs none {out}"):
         check_programs()
-        with pytest.raises(UserError, match=f"cannot use {out}, where all machines keep .*: mount the same folder"):
+        with pytest.raises(UnfitMachine, match=f"^{out}, where .*, cannot be used on .*: mount the same"):
             check_reach(local_path(out))
     assert [*out.iterdir()] == []

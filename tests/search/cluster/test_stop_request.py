@@ -7,7 +7,7 @@ import pytest
 
 from data.machine.disk_errors import DiskError
 from search.cluster import stop_request
-from search.cluster.stop_request import CANNOT_WRITE, StopRequest
+from search.cluster.stop_request import FAILED, StopRequest
 from search.record.trials import INTERRUPTED, TIME_SPENT
 
 
@@ -59,7 +59,7 @@ def test_guard_ends_the_search_where_its_folder_is_gone_and_does_nothing_after_t
         DiskError, match=r"events.jsonl could not be opened or written .*; check that its folder is still"
     ):
         stop.raise_failure()
-    assert stop.reason == CANNOT_WRITE
+    assert stop.reason == FAILED
     stop.guard(lambda: done.append(1))
     assert done == []
 

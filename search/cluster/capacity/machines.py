@@ -1,9 +1,14 @@
-"""Ask the machines of a cluster whether they have this program, and whether they reach the files of a search."""
+"""Whether the machines of a cluster have this program, and reach the files of a search.
+
+All are asked before a search begins. One that joins later looks for itself, when it begins a leg.
+"""
 
 import hashlib
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,16 +16,23 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from data.errors import UserError
+from data.errors import MachineError
 from search.cluster.capacity.draining import UsableNode, usable_nodes
 from search.storage.storage_path import StoragePath
 
 ANSWER_SECONDS = 60.0
 """How long machines may take to answer: a worker of Ray starts within seconds, on a busy machine within a minute."""
 
+SEEN_SECONDS = 10.0
+"""How long a folder that another machine has made may take to be seen through a network."""
+
 PACKAGES = ("data", "model", "search")
 
 T = TypeVar("T")
+
+
+class UnfitMachine(MachineError):
+    """A machine of the cluster has another program, or other files, so the search cannot go on with it."""
 
 
 def ask_machines(function: Callable[..., T], *arguments: Any) -> list[tuple[UsableNode, T]]:
@@ -49,15 +61,12 @@ def check_programs() -> None:
     Another one may fail in the middle of a search, or train differently without anybody noticing.
 
     Raises:
-        UserError: A machine has another one, or none.
+        UnfitMachine: A machine has another one, or none.
     """
     own = fingerprint()
     others = [machine for machine, found in ask_machines(_fingerprint_there()) if found != own]
     if others:
-        raise UserError(
-            f"another version of this program than here, or none, is on {_names(others)}: install the same one there, "
-            "for the Python that ran `ray start`, or take the machine out of the cluster (`ray stop`)"
-        )
+        raise _other_program(_names(others))
 
 
 def check_reach(out: StoragePath) -> None:
@@ -66,7 +75,7 @@ def check_reach(out: StoragePath) -> None:
     A machine that has another folder of the same name would write checkpoints that no other finds.
 
     Raises:
-        UserError: A machine cannot.
+        UnfitMachine: A machine cannot.
         OSError: This machine cannot.
     """
     probe = out / f".probe-{uuid.uuid4().hex}"
@@ -76,31 +85,62 @@ def check_reach(out: StoragePath) -> None:
     finally:
         probe.remove_folder()
     if cut_off := [machine for machine, problem in answers if problem]:
-        problem = next(problem for _, problem in answers if problem)
-        remedy = (
-            "give these machines the bucket's key, too"
-            if out.is_bucket
-            else "mount the same folder there under the same path, or give a bucket (--out s3://BUCKET/FOLDER)"
-        )
-        raise UserError(
-            f"{_names(cut_off)} cannot use {out}, where all machines keep the checkpoints of their trials ({problem}): "
-            f"{remedy}"
-        )
+        raise _no_reach(_names(cut_off), out, next(problem for _, problem in answers if problem))
 
 
+def check_this_machine(program: str, checkpoints: StoragePath, *, seconds: float = SEEN_SECONDS) -> None:
+    """Check that this machine has the driver's program, and sees the folder that the driver has made for checkpoints.
+
+    Args:
+        program: The driver's fingerprint.
+        seconds: How long the folder may take to be seen.
+
+    Raises:
+        UnfitMachine: It has not, or does not.
+    """
+    here = ray.util.get_node_ip_address()
+    if fingerprint() != program:
+        raise _other_program(here)
+    deadline = time.monotonic() + seconds
+    while not (checkpoints.is_bucket or Path(checkpoints.path).is_dir()):
+        if time.monotonic() > deadline:
+            raise _no_reach(here, checkpoints, "it is not there")
+        time.sleep(0.5)
+
+
+@cache
 def fingerprint() -> str:
     """Return the SHA-256 of all modules of the program, with their names."""
-    root, digest = Path(__file__).parents[2], hashlib.sha256()
+    root, digest = Path(__file__).parents[3], hashlib.sha256()
     for file in sorted(file for package in PACKAGES for file in (root / package).rglob("*.py")):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 
+def _other_program(machines: str) -> UnfitMachine:
+    return UnfitMachine(
+        f"another version of this program than here, or none, is on {machines}: install the same one there, for the "
+        "Python that ran `ray start`, or take the machine out of the cluster (`ray stop`)"
+    )
+
+
+def _no_reach(machines: str, folder: StoragePath, problem: str) -> UnfitMachine:
+    remedy = (
+        "give it the bucket's key, too"
+        if folder.is_bucket
+        else "mount the same folder there under the same path, or give a bucket (--out s3://BUCKET/FOLDER)"
+    )
+    return UnfitMachine(
+        f"{folder}, where all machines keep the checkpoints of their trials, cannot be used on {machines} ({problem}): "
+        f"{remedy}"
+    )
+
+
 def _fingerprint_there() -> Callable[[], str | None]:
     def find() -> str | None:
         try:
-            from search.cluster.machines import fingerprint
+            from search.cluster.capacity.machines import fingerprint
         except ImportError:
             return None
         return fingerprint()
