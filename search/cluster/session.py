@@ -41,6 +41,9 @@ RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
 }
 """Environment variables of the driver and of all workers."""
 
+JOB_SETTINGS = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
+"""Without it, Ray refuses a driver in one of its jobs: both set RAY_worker_niceness, to the same value."""
+
 
 @contextmanager
 def ray_session(remedy: str = "run the command again", *, out: StoragePath | None = None) -> Iterator[Path | None]:
@@ -83,8 +86,9 @@ def _connect(address: str) -> Any:
     """Connect to the cluster at an address."""
     server = find_cluster(address)
     api_server = api_server_variable(server)
+    variables = inherited(api_server | JOB_SETTINGS)
     try:
-        with keep_sigterm_handler(), inherited(api_server):
+        with keep_sigterm_handler(), variables:
             return ray.init(
                 address=address,
                 log_to_driver=False,
