@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from data.errors import UserError
@@ -95,7 +96,7 @@ class _FirstSteps:
         self._config, self._lanes = config, lanes
         self._shared = config.shared_settings(cohort.train_pack.num_channels)
         self._tasks = TaskRunner(lanes)
-        self._packs = self._tasks.share(cohort.train_pack), self._tasks.share(cohort.val_pack)
+        self._cohort = cohort
         self.limit_mb = _limit_mb(lanes)
 
     def run(self, samples: Sequence[Sample]) -> list[FirstStep]:
@@ -105,13 +106,27 @@ class _FirstSteps:
             UserError: One of them cannot be trained.
         """
         configs = [to_configs(sample, self._shared) for sample in samples]
+        batch_size = max(train.batch_size for _, train in configs)
+        val_pack = self._cohort.val_pack
+        packs = enough_patients(self._cohort.train_pack, batch_size), val_pack.select(val_pack.patient_ids[:1])
         arguments = (self._tasks.num_threads, self._lanes.num_workers, self._lanes.gpus_per_worker, self.limit_mb)
-        found = self._tasks.run(take_first_steps, configs, *self._packs, *arguments, ends=True)
+        found = self._tasks.run(take_first_steps, configs, *map(self._tasks.share, packs), *arguments, ends=True)
         for sample, (network, _), step in zip(samples, configs, found, strict=True):
             if step.failure:
                 values = ", ".join(f"{name} {value}" for name, value in sample.items() if name != ARCHITECTURE)
                 raise UserError(f"{network.architecture} with {values} cannot be trained: {step.failure}")
         return found
+
+
+def enough_patients(pack: Pack, batch_size: int) -> Pack:
+    """Return as few patients as fill a batch with slices that show tumour; all patients if they do not fill one.
+
+    A step needs no more, and all patients of a large data set would travel to a machine for nothing.
+    """
+    num_tumour = np.bincount(pack.patient_of_slice, weights=pack.tumour_slices)
+    order = np.argsort(-num_tumour, kind="stable")
+    enough = np.searchsorted(np.cumsum(num_tumour[order]), batch_size) + 1
+    return pack.select(pack.patient_ids[index] for index in order[:enough])
 
 
 def _most_demanding(steps: Sequence[FirstStep]) -> FirstStep:

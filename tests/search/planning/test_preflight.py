@@ -8,13 +8,14 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from data.errors import UserError
+from data.loaders import num_train_batches
 from data.preprocess import Preprocessing
 from model.networks import NETWORKS, Architecture
 from model.training.first_step import FirstStep
 from search.cluster.capacity.lane_plan import LanePlan
 from search.config import SearchConfig
 from search.planning import preflight
-from search.planning.preflight import Fit, check_networks
+from search.planning.preflight import Fit, check_networks, enough_patients
 from search.space.configs import without_largest
 from search.space.space import Space
 from tests.support.fakes import small_cohort, small_pack
@@ -25,6 +26,23 @@ AXES = {"width": CategoricalDistribution([2, 4, 128]), "depth": IntDistribution(
 PACK = small_pack([True, False] * 4, size=32)
 COHORT = replace(small_cohort(), train_pack=PACK, val_pack=PACK)
 LANES = LanePlan(num_lanes=1, num_workers=1, cpus_per_worker=1, gpus_per_worker=0.0)
+
+
+@pytest.mark.parametrize(
+    ("tumour", "batch_size", "expected"),
+    [
+        ([0, 0, 1, 0, 1, 1], 1, {"P2"}),
+        ([0, 0, 1, 0, 1, 1], 2, {"P2"}),
+        ([0, 0, 1, 0, 1, 1], 3, {"P1", "P2"}),
+        ([0, 0, 1, 0, 1, 1], 4, {"P0", "P1", "P2"}),
+        ([0, 0, 0, 0, 0, 0], 1, {"P0", "P1", "P2"}),
+    ],
+)
+def test_a_first_step_has_patients_that_fill_its_batch(tumour, batch_size, expected):
+    pack = small_pack([bool(one) for one in tumour], num_patients=3)
+    few = enough_patients(pack, batch_size)
+    assert {*few.patient_ids} == expected
+    assert num_train_batches(few, batch_size=batch_size) >= min(1, num_train_batches(pack, batch_size=batch_size))
 
 
 def test_without_largest_leaves_out_the_largest_multiple_of_the_next():
