@@ -1,6 +1,6 @@
 """Whether the machines of a cluster have this program, and reach the files of a search.
 
-All are asked before a search begins. One that joins later looks for itself, when it begins a leg.
+All are asked before a search begins. One that joins later looks for the files when it begins a leg.
 """
 
 import hashlib
@@ -8,7 +8,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,7 +65,10 @@ def check_programs() -> None:
     own = fingerprint()
     others = [machine for machine, found in ask_machines(_fingerprint_there()) if found != own]
     if others:
-        raise _other_program(_names(others))
+        raise UnfitMachine(
+            f"another version of this program than here, or none, is on {_names(others)}: install the same one there, "
+            "for the Python that ran `ray start`, or take the machine out of the cluster (`ray stop`)"
+        )
 
 
 def check_reach(out: StoragePath) -> None:
@@ -88,27 +90,22 @@ def check_reach(out: StoragePath) -> None:
         raise _no_reach(_names(cut_off), out, next(problem for _, problem in answers if problem))
 
 
-def check_this_machine(program: str, checkpoints: StoragePath, *, seconds: float = SEEN_SECONDS) -> None:
-    """Check that this machine has the driver's program, and sees the folder that the driver has made for checkpoints.
+def check_sees(checkpoints: StoragePath, *, seconds: float = SEEN_SECONDS) -> None:
+    """Check that this machine sees the folder that the driver has made for checkpoints.
 
     Args:
-        program: The driver's fingerprint.
         seconds: How long the folder may take to be seen.
 
     Raises:
-        UnfitMachine: It has not, or does not.
+        UnfitMachine: It does not.
     """
-    here = ray.util.get_node_ip_address()
-    if fingerprint() != program:
-        raise _other_program(here)
     deadline = time.monotonic() + seconds
     while not (checkpoints.is_bucket or Path(checkpoints.path).is_dir()):
         if time.monotonic() > deadline:
-            raise _no_reach(here, checkpoints, "it is not there")
+            raise _no_reach(ray.util.get_node_ip_address(), checkpoints, "it is not there")
         time.sleep(0.5)
 
 
-@cache
 def fingerprint() -> str:
     """Return the SHA-256 of all modules of the program, with their names."""
     root, digest = Path(__file__).parents[3], hashlib.sha256()
@@ -116,13 +113,6 @@ def fingerprint() -> str:
         content = file.read_bytes()
         digest.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()
-
-
-def _other_program(machines: str) -> UnfitMachine:
-    return UnfitMachine(
-        f"another version of this program than here, or none, is on {machines}: install the same one there, for the "
-        "Python that ran `ray start`, or take the machine out of the cluster (`ray stop`)"
-    )
 
 
 def _no_reach(machines: str, folder: StoragePath, problem: str) -> UnfitMachine:

@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 
 from search.cluster.capacity.draining import DrainWatch, Preempted, address_of
-from search.cluster.capacity.machines import check_this_machine
+from search.cluster.capacity.machines import check_sees
 from search.cluster.group.messages import LEG, Failure, Halt, LaneReport, LegConfig, Report, StartTrial
 from search.cluster.group.worker_group import GroupConfig, WorkerGroup
 from search.cluster.tune_internals import next_checkpoint_name, to_saved_checkpoint
@@ -131,9 +131,9 @@ class Lane(tune.Trainable):
         """Give the group its trial, with the newest checkpoint of the leg before.
 
         Raises:
-            UnfitMachine: This machine cannot take part in the search.
+            UnfitMachine: This machine does not share the folder of checkpoints.
         """
-        check_this_machine(self._group_config.program, self._group_config.checkpoints)
+        check_sees(self._group_config.checkpoints)
         content = None
         if self._leg.checkpoint:
             folder = StoragePath(self._group_config.checkpoints.filesystem, str(Path(self._leg.checkpoint).parent))

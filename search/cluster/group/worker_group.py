@@ -64,9 +64,6 @@ class GroupConfig:
     checkpoints: StoragePath
     """The folder for the checkpoints of all legs, which all nodes can reach."""
 
-    program: str
-    """The fingerprint of the driver's program."""
-
 
 class WorkerGroupLost(RuntimeError):
     """Workers died, hung or never connected. The trial is not to blame, and continues from its newest checkpoint."""

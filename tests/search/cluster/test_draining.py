@@ -14,7 +14,6 @@ from ray.exceptions import RayTaskError
 
 from search.cluster.adapter import LegScheduler
 from search.cluster.capacity.draining import LOOK_SECONDS, DrainWatch, Preempted
-from search.cluster.capacity.machines import fingerprint
 from search.cluster.group import lane as lane_module
 from search.cluster.group.lane import Lane
 from search.cluster.group.messages import LEG, Halt, LegConfig, Report
@@ -109,7 +108,6 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
         packs=(ray.ObjectRef.nil(), ray.ObjectRef.nil()),
         storage=str(tmp_path),
         checkpoints=local_path(tmp_path / "ray"),
-        program=fingerprint(),
     )
 
     class WithGroup(Lane):

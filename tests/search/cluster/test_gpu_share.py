@@ -9,7 +9,6 @@ import pytest
 import ray
 
 from model.memory import CONTEXT_BYTES, limit_gpu_memory
-from search.cluster.capacity.machines import fingerprint
 from search.cluster.group.worker_group import GroupConfig, backend
 from search.storage.storage_path import local_path
 
@@ -63,6 +62,5 @@ def test_workers_that_may_share_a_gpu_talk_by_gloo(num_workers, gpus, expected):
         packs=(ray.ObjectRef.nil(), ray.ObjectRef.nil()),
         storage="",
         checkpoints=local_path(Path("none")),
-        program=fingerprint(),
     )
     assert backend(group) == expected

@@ -13,7 +13,7 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from search.cluster.capacity import machines
-from search.cluster.capacity.machines import UnfitMachine, check_programs, check_reach, check_this_machine, fingerprint
+from search.cluster.capacity.machines import UnfitMachine, check_programs, check_reach, check_sees, fingerprint
 from search.storage.storage_path import local_path
 from tests.circumstances.tiny_search import own_mounts
 from tests.support.waiting import wait_until
@@ -33,12 +33,10 @@ def test_the_question_can_be_asked_where_the_program_is_missing(hides, expected)
     assert done.stdout.decode().strip() == str(expected)
 
 
-def test_a_machine_that_joins_later_looks_for_itself(tmp_path):
-    check_this_machine(fingerprint(), local_path(tmp_path))
-    with pytest.raises(UnfitMachine, match="another version of this program"):
-        check_this_machine("0" * 64, local_path(tmp_path))
+def test_a_machine_that_joins_later_looks_for_the_folder(tmp_path):
+    check_sees(local_path(tmp_path))
     with pytest.raises(UnfitMachine, match=r"not_there, where .* cannot be used on .* \(it is not there\)"):
-        check_this_machine(fingerprint(), local_path(tmp_path / "not_there"), seconds=0.0)
+        check_sees(local_path(tmp_path / "not_there"), seconds=0.0)
 
 
 @contextmanager
