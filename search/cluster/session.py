@@ -86,9 +86,8 @@ def _connect(address: str) -> Any:
     """Connect to the cluster at an address."""
     server = find_cluster(address)
     api_server = api_server_variable(server)
-    variables = inherited(api_server | JOB_SETTINGS)
     try:
-        with keep_sigterm_handler(), variables:
+        with keep_sigterm_handler(), inherited(api_server | JOB_SETTINGS):
             return ray.init(
                 address=address,
                 log_to_driver=False,

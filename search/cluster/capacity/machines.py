@@ -1,4 +1,4 @@
-"""Whether the machines of a cluster have this program, and reach the files of a search.
+"""Check that the machines of a cluster have this program, and reach the files of a search.
 
 All are asked before a search begins. One that joins later looks for the files when it begins a leg.
 """
@@ -20,10 +20,10 @@ from search.cluster.capacity.draining import UsableNode, usable_nodes
 from search.storage.storage_path import StoragePath
 
 ANSWER_SECONDS = 60.0
-"""How long machines may take to answer: a worker of Ray starts within seconds, on a busy machine within a minute."""
+"""Machines are waited for this long: a worker of Ray starts within seconds, on a busy machine within a minute."""
 
 SEEN_SECONDS = 10.0
-"""How long a folder that another machine has made may take to be seen through a network."""
+"""A machine waits this long until it sees a folder that another has made, because a network may be slow to show it."""
 
 PACKAGES = ("data", "model", "search")
 

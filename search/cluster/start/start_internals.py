@@ -29,7 +29,7 @@ LOOPBACK_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """The environment of all processes of a Ray that starts `on_loopback`."""
 
 HEAD_METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
-"""What only the head of a cluster answers."""
+"""Only the head of a cluster answers this method."""
 
 
 def silence_raylets() -> None:
