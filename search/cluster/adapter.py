@@ -12,10 +12,10 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from data.errors import MachineError
 from data.machine.disk_errors import is_disk_error
 from search.cluster.capacity.draining import Preempted
 from search.cluster.capacity.lane_capacity import LaneCapacity
-from search.cluster.capacity.machines import UnfitMachine
 from search.cluster.group.messages import LEG, LaneReport, LegConfig, find_report
 from search.cluster.stop_request import StopRequest
 from search.cluster.tune_internals import read_trial_error
@@ -160,9 +160,7 @@ class LegScheduler(FIFOScheduler):
 
     def _lose(self, trial: Any) -> None:
         error = read_trial_error(trial)
-        if isinstance(error.cause, OSError) and is_disk_error(error.cause):
-            raise error.cause
-        if isinstance(error.cause, UnfitMachine):
+        if isinstance(error.cause, MachineError) or (isinstance(error.cause, OSError) and is_disk_error(error.cause)):
             raise error.cause
         if not isinstance(error.cause, Preempted):
             self._coordinator.lose(leg_config(trial).number, error.text or "lost without a message")

@@ -96,7 +96,8 @@ class _FirstSteps:
         self._config, self._lanes = config, lanes
         self._shared = config.shared_settings(cohort.train_pack.num_channels)
         self._tasks = TaskRunner(lanes)
-        self._cohort = cohort
+        self._train_pack = cohort.train_pack
+        self._val_pack = self._tasks.share(cohort.val_pack.select(cohort.val_pack.patient_ids[:1]))
         self.limit_mb = _limit_mb(lanes)
 
     def run(self, samples: Sequence[Sample]) -> list[FirstStep]:
@@ -107,10 +108,9 @@ class _FirstSteps:
         """
         configs = [to_configs(sample, self._shared) for sample in samples]
         batch_size = max(train.batch_size for _, train in configs)
-        val_pack = self._cohort.val_pack
-        packs = enough_patients(self._cohort.train_pack, batch_size), val_pack.select(val_pack.patient_ids[:1])
+        packs = self._tasks.share(enough_patients(self._train_pack, batch_size)), self._val_pack
         arguments = (self._tasks.num_threads, self._lanes.num_workers, self._lanes.gpus_per_worker, self.limit_mb)
-        found = self._tasks.run(take_first_steps, configs, *map(self._tasks.share, packs), *arguments, ends=True)
+        found = self._tasks.run(take_first_steps, configs, *packs, *arguments, ends=True)
         for sample, (network, _), step in zip(samples, configs, found, strict=True):
             if step.failure:
                 values = ", ".join(f"{name} {value}" for name, value in sample.items() if name != ARCHITECTURE)

@@ -121,8 +121,7 @@ def test_a_machine_that_cannot_take_part_ends_the_search_and_is_no_loss(tmp_path
     stop, checkpoints = StopRequest(None), Checkpoints(tmp_path / "ray")
     coordinator = make_coordinator(tmp_path, checkpoints)
     leg = suggest(LegSearcher(coordinator, checkpoints, checkpoints_gb=None, stop=stop), "a")
-    (tmp_path / "error.pkl").write_bytes(pickle.dumps(UnfitMachine("not installed on 10.0.0.7")))
-    trial = SimpleNamespace(config={LEG: leg}, error_file=None, pickled_error_file=str(tmp_path / "error.pkl"))
+    trial = ended_by(tmp_path, UnfitMachine("not installed on 10.0.0.7"), leg)
     LegScheduler(coordinator, Clock(), stop=stop).on_trial_error(None, trial)
     assert coordinator.trials[leg.number].num_losses == 0
     with pytest.raises(UnfitMachine, match=r"not installed on 10\.0\.0\.7"):
@@ -195,9 +194,14 @@ def open_search(tmp_path: Path) -> tuple[Coordinator, LegSearcher]:
 
 def preempted(tmp_path: Path) -> SimpleNamespace:
     """Return Tune's trial whose lane left its node."""
-    file = tmp_path / "error.pkl"
-    file.write_bytes(pickle.dumps(RayTaskError("step", "", Preempted("leaves 10.0.0.7"))))
     leg = LegConfig(number=0, sample={}, folder="t000-1", checkpoint=None, best_dice=0.0)
+    return ended_by(tmp_path, Preempted("leaves 10.0.0.7"), leg)
+
+
+def ended_by(tmp_path: Path, cause: Exception, leg: LegConfig) -> SimpleNamespace:
+    """Return Tune's trial of a leg that an exception in its lane has ended."""
+    file = tmp_path / "error.pkl"
+    file.write_bytes(pickle.dumps(RayTaskError("step", "", cause)))
     return SimpleNamespace(config={LEG: leg}, pickled_error_file=str(file), error_file=None)
 
 
