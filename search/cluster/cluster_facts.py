@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.util.state import list_nodes
 
+from search.cluster.capacity.machines import check_machines
 from search.cluster.capacity.node_usage import cluster_nodes, describe_other_jobs
 from search.cluster.session import ray_session
 
@@ -16,9 +17,10 @@ def read_cluster() -> dict[str, Any]:
     """Connect to Ray as a search does, and return the facts: nodes, CPUs, GPUs, what others hold, the dashboard.
 
     Raises:
-        UserError: There is no cluster at RAY_ADDRESS.
+        UserError: There is no cluster at RAY_ADDRESS, or a machine of it has another program.
     """
     with ray_session():
+        check_machines()
         nodes = cluster_nodes()
         return {
             "version": version("ray"),

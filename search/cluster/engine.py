@@ -16,6 +16,7 @@ from search import warm_start
 from search.cluster.adapter import LegScheduler, LegSearcher, leg_config
 from search.cluster.capacity.lane_capacity import open_lane_capacity
 from search.cluster.capacity.lane_plan import LanePlan
+from search.cluster.capacity.machines import fingerprint
 from search.cluster.capacity.node_usage import avoid_spot_selector
 from search.cluster.daemons import watch_daemons
 from search.cluster.group.lane import Lane
@@ -232,6 +233,7 @@ def _trainable(
         packs=(ray.put(packs[0]), ray.put(packs[1])),
         storage=str(config.folder.resolve() / RAY_FOLDER / "groups"),
         checkpoints=storage_path_of(config.folder.resolve()) / RAY_FOLDER,
+        program=fingerprint(),
     )
     lane = tune.with_parameters(Lane, group=group, shared_settings=shared, wants_slices=wants_slices)
     selector = None if lanes.num_workers == 1 else avoid_spot_selector()

@@ -51,6 +51,7 @@ class LaneWatch(tune.Callback):
         self._waiting_since: float | None = None
         self._has_said = False
         self._has_said_outage = False
+        self._changed: set[str] = set()
         self._ended: list[Any] = []
 
     def on_checkpoint(self, iteration: int, trials: list, trial: Any, checkpoint: Any, **info: Any) -> None:
@@ -59,6 +60,16 @@ class LaneWatch(tune.Callback):
         report = find_report(trial.last_result)
         assert report is not None
         self._checkpoints.saved(leg_config(trial).number, checkpoint.path, report.metrics)
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Print, once for each machine, that its program is not the one that the search began with."""
+        report = find_report(result)
+        for address in set(report.changed if report else ()) - self._changed:
+            self._changed.add(address)
+            self._screen.say(
+                f"{trial_id(leg_config(trial).number)} trains on {address} with another version of this program than "
+                "the search began with; its results, and later ones there, may differ for that reason"
+            )
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Keep in mind that a leg is ending."""

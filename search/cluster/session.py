@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from data.errors import UserError
-from search.cluster.capacity.machines import check_programs, check_reach
+from search.cluster.capacity.machines import check_machines
 from search.cluster.capacity.usable_cpus import usable_cpus
 from search.cluster.daemons import RayEnded, watch_daemons
 from search.cluster.signals import keep_sigterm_handler
@@ -54,10 +54,11 @@ def ray_session(remedy: str = "run the command again", *, out: StoragePath | Non
 
     Args:
         remedy: What the user can do if Ray is killed while it starts; the end of a sentence.
-        out: A folder or bucket in which all machines of the cluster must read and write; None: they need none.
+        out: The folder or bucket of all experiments, if a search begins: the machines of the cluster must be fit for
+            it (search/cluster/capacity/machines.py).
 
     Raises:
-        UserError: There is no cluster at RAY_ADDRESS, a machine of it lacks this program or cannot use `out`, or Ray
+        UserError: There is no cluster at RAY_ADDRESS, a machine of it is unfit for the search that begins, or Ray
             cannot start on this machine.
     """
     starts_here = not names_cluster()
@@ -69,10 +70,8 @@ def ray_session(remedy: str = "run the command again", *, out: StoragePath | Non
         session = getattr(context, "address_info", {}).get("session_dir")
         has_ended = False
         try:
-            if not starts_here:
-                check_programs()
-                if out is not None:
-                    check_reach(out)
+            if out is not None and not starts_here:
+                check_machines(out)
             yield Path(session).resolve() / "logs" if session else None
         except RayEnded:
             has_ended = True

@@ -121,8 +121,8 @@ class TaskRunner:
 def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, training: bool) -> Iterator[TaskRunner]:
     """Yield a runner: on Ray if RAY_ADDRESS names a cluster or `training` is set, else in this process.
 
-    A cluster whose nodes cannot read the patients' files is not used. On a busy cluster, training waits for resources,
-    perhaps for days; scoring and export then run in this process.
+    A cluster whose nodes have another program, or cannot read the patients' files, is not used. On a busy cluster,
+    training waits for resources, perhaps for days; scoring and export then run in this process.
     """
     if not (training or names_cluster()):
         yield TaskRunner(None)
@@ -131,11 +131,11 @@ def open_task_runner(config: SearchConfig, patients: Sequence[Patient], *, train
         folder = config.folder.resolve()
         lanes, working_folder = plan_on_cluster(config), folder if bucket_uri(folder.parent) else None
         if training:
-            yield run_here_if_unreadable(TaskRunner(lanes, folder=working_folder), patients, folder)
+            yield run_here_if_unfit(TaskRunner(lanes, folder=working_folder), patients, folder)
             return
         with reserve_place(lanes.worker_resources()) as place:
             tasks = TaskRunner(lanes, place, folder=working_folder)
-            yield run_here_if_unreadable(tasks, patients, folder) if place else TaskRunner(None)
+            yield run_here_if_unfit(tasks, patients, folder) if place else TaskRunner(None)
 
 
 @contextmanager
@@ -151,13 +151,19 @@ def reserve_place(resources: dict[str, float]) -> Iterator[PlacementGroup | None
         remove_placement_group(place)
 
 
-def run_here_if_unreadable(tasks: TaskRunner, patients: Sequence[Patient], folder: Path) -> TaskRunner:
-    """Return the runner, or one for this process if a node cannot read the patients' or the experiment's files."""
+def run_here_if_unfit(tasks: TaskRunner, patients: Sequence[Patient], folder: Path) -> TaskRunner:
+    """Return the runner, or one for this process if a node has another program, or cannot read the patients' or the
+    experiment's files."""
     paths = [bucket_uri(folder.parent) or str(folder), *(str(patient.files[0]) for patient in patients)]
-    unreadable = [path for _, found in ask_machines(_unreadable, paths) for path in found]
-    if not unreadable:
+    found = ask_machines(_unreadable, paths)
+    unreadable = [path for _, unread in found.answers for path in unread]
+    if found.others:
+        problem = found.describe_others()
+    elif unreadable:
+        problem = f"a node of the cluster cannot read {unreadable[0]}"
+    else:
         return tasks
-    logger.warning("a node of the cluster cannot read %s: the promotion runs here instead", unreadable[0])
+    logger.warning("%s: the promotion runs here instead", problem)
     return TaskRunner(None)
 
 

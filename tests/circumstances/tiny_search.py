@@ -33,6 +33,7 @@ def tiny_search(
     env: Mapping[str, str | None] = {},
     wrapper: Sequence[str] = (),
     timeout: float = 600,
+    program: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Return the result of a whole search with one trial of one epoch, whether it succeeded or not.
 
@@ -42,13 +43,14 @@ def tiny_search(
         env: Variables to set, by name; None removes one.
         wrapper: A command and its options in front of the search, such as ("taskset", "-c", "0").
         timeout: After so many seconds subprocess.TimeoutExpired is raised.
+        program: The folder of the packages that run.
     """
     pairs = [word for name, value in OPTIONS.items() if name not in options for word in (name, value)]
     command = [*wrapper, sys.executable, "-m", "search.tune", "--out", str(out), *pairs, "--no-choose", *options]
     changed = {"RAY_ADDRESS": None, **env}
     variables = {name: value for name, value in os.environ.items() if name not in changed}
     variables |= {name: value for name, value in changed.items() if value is not None}
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=program, env=variables, capture_output=True, text=True, timeout=timeout)
 
 
 def own_mounts() -> tuple[str, ...]:

@@ -1,15 +1,18 @@
 """Check that the machines of a cluster have this program, and reach the files of a search.
 
-All are asked before a search begins. One that joins later looks for the files when it begins a leg.
+All are asked before a search begins. One that joins later looks for the files when it begins a leg, and a note names it
+if it has another program (search/cluster/group/lane.py).
 """
 
+import functools
 import hashlib
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import ray
 from ray.exceptions import RayError
@@ -34,60 +37,77 @@ class UnfitMachine(MachineError):
     """A machine of the cluster has another program, or other files, so the search cannot go on with it."""
 
 
-def ask_machines(function: Callable[..., T], *arguments: Any) -> list[tuple[UsableNode, T]]:
+@dataclass(frozen=True, kw_only=True)
+class Answers(Generic[T]):
+    """What the machines of a cluster answer to a question."""
+
+    answers: list[tuple[UsableNode, T]]
+    """Those that have the same program as this process."""
+
+    others: list[UsableNode]
+    """Those that have another version of the program, or none, and were not asked for that reason."""
+
+    def describe_others(self) -> str:
+        """Return the beginning of a sentence about the machines that have another program."""
+        return f"another version of this program than here, or none, is on {_names(self.others)}"
+
+
+def ask_machines(function: Callable[..., T], *arguments: Any) -> Answers[T]:
     """Return what a function returns on each machine that may run trials; a note names those that do not answer."""
     nodes = [node for node in usable_nodes() if node.resources.get("CPU")]
-    task = ray.remote(num_cpus=0)(function)
+    task, question = ray.remote(num_cpus=0)(_question_there()), ray.put((function, arguments))
     asked: dict[Any, UsableNode] = {
-        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(*arguments): node
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
+            fingerprint(), [question]
+        ): node
         for node in nodes
     }
     done = ray.wait([*asked], num_returns=len(asked), timeout=ANSWER_SECONDS)[0] if asked else []
-    answers, silent = [], [asked[reference] for reference in asked.keys() - set(done)]
+    answers, others, silent = [], [], [asked[reference] for reference in asked.keys() - set(done)]
     for reference in done:
         try:
-            answers.append((asked[reference], ray.get(reference)))
+            has_program, answer = ray.get(reference)
         except RayError:  # the machine left, or cannot start a worker
             silent.append(asked[reference])
+            continue
+        if has_program:
+            answers.append((asked[reference], answer))
+        else:
+            others.append(asked[reference])
     if silent:
         print(f"note: {_names(silent)} did not answer, and may lose trials", file=sys.stderr)
-    return answers
+    return Answers(answers=answers, others=others)
 
 
-def check_programs() -> None:
-    """Check that the machines of the cluster have the same program as this one.
+def check_machines(out: StoragePath | None = None) -> None:
+    """Check that the machines of the cluster have the same program as this process, and use the same files.
 
-    Another one may fail in the middle of a search, or train differently without anybody noticing.
+    Another program may fail in the middle of a search, or train differently without anybody noticing. A machine that
+    has another folder of the same name would write checkpoints that no other finds.
+
+    Args:
+        out: The folder or bucket of all experiments, which they must read and write; None: they need none.
 
     Raises:
-        UnfitMachine: A machine has another one, or none.
+        UnfitMachine: A machine has another program, or none, or cannot use `out`.
+        OSError: This machine cannot use `out`.
     """
-    own = fingerprint()
-    others = [machine for machine, found in ask_machines(_fingerprint_there()) if found != own]
-    if others:
+    if out is None:
+        found = ask_machines(fingerprint)
+    else:
+        probe = out / f".probe-{uuid.uuid4().hex}"
+        try:
+            (probe / "written_here").write_bytes(probe.path.encode())
+            found = ask_machines(_problem_with, probe)
+        finally:
+            probe.remove_folder()
+    if found.others:
         raise UnfitMachine(
-            f"another version of this program than here, or none, is on {_names(others)}: install the same one there, "
-            "for the Python that ran `ray start`, or take the machine out of the cluster (`ray stop`)"
+            f"{found.describe_others()}: install the same one there, for the Python that ran `ray start`, or take the "
+            "machine out of the cluster (`ray stop`)"
         )
-
-
-def check_reach(out: StoragePath) -> None:
-    """Check that the machines of the cluster read and write the folder or bucket of all experiments.
-
-    A machine that has another folder of the same name would write checkpoints that no other finds.
-
-    Raises:
-        UnfitMachine: A machine cannot.
-        OSError: This machine cannot.
-    """
-    probe = out / f".probe-{uuid.uuid4().hex}"
-    try:
-        (probe / "written_here").write_bytes(probe.path.encode())
-        answers = ask_machines(_problem_with, probe)
-    finally:
-        probe.remove_folder()
-    if cut_off := [machine for machine, problem in answers if problem]:
-        raise _no_reach(_names(cut_off), out, next(problem for _, problem in answers if problem))
+    if out is not None and (cut_off := [(machine, problem) for machine, problem in found.answers if problem]):
+        raise _no_reach(_names(machine for machine, _ in cut_off), out, cut_off[0][1])
 
 
 def check_sees(checkpoints: StoragePath, *, seconds: float = SEEN_SECONDS) -> None:
@@ -106,8 +126,9 @@ def check_sees(checkpoints: StoragePath, *, seconds: float = SEEN_SECONDS) -> No
         time.sleep(0.5)
 
 
+@functools.cache
 def fingerprint() -> str:
-    """Return the SHA-256 of all modules of the program, with their names."""
+    """Return the SHA-256 of all modules of the program, with their names, as this process found them at first."""
     root, digest = Path(__file__).parents[3], hashlib.sha256()
     for file in sorted(file for package in PACKAGES for file in (root / package).rglob("*.py")):
         content = file.read_bytes()
@@ -127,15 +148,19 @@ def _no_reach(machines: str, folder: StoragePath, problem: str) -> UnfitMachine:
     )
 
 
-def _fingerprint_there() -> Callable[[], str | None]:
-    def find() -> str | None:
+def _question_there() -> Callable[[str, list[ray.ObjectRef]], tuple[bool, Any]]:
+    def answer(program: str, question: list[ray.ObjectRef]) -> tuple[bool, Any]:
+        """Return whether this machine has the program and, if so, its answer to the question."""
         try:
             from search.cluster.capacity.machines import fingerprint
         except ImportError:
-            return None
-        return fingerprint()
+            return False, None
+        if fingerprint() != program:
+            return False, None
+        function, arguments = ray.get(question[0])
+        return True, function(*arguments)
 
-    return find  # Ray sends the code of a local function, which a machine without the program can call
+    return answer  # Ray sends the code of a local function, which a machine without the program can call
 
 
 def _problem_with(probe: StoragePath) -> str:

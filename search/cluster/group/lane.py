@@ -149,7 +149,13 @@ class Lane(tune.Trainable):
         if epoch.epoch not in {one.epoch for one in self._history}:  # a training that was over repeats its last epoch
             self._history.append(epoch)
         slices = self._slices_of_new_best(epoch)
-        return LaneReport(metrics=epoch, finished=report.finished, failure=report.failure, slices=slices)
+        return LaneReport(
+            metrics=epoch,
+            finished=report.finished,
+            failure=report.failure,
+            slices=slices,
+            changed=self._changed,
+        )
 
     def _slices_of_new_best(self, epoch: EpochMetrics) -> bytes | None:
         """Return a few predicted validation slices, packed, if this epoch is the best so far of all trials; else
@@ -164,11 +170,12 @@ class Lane(tune.Trainable):
         return None if slices is None else pack_slices(epoch=epoch.epoch, **vars(slices))
 
     def _failed(self, failure: Failure) -> LaneReport:
+        changed = self._changed
         if self._group_config.num_workers > 1:
             # The ranks may have stopped at different collective operations, so the next trial gets a new group.
             self._end_group()
         text = f"{failure.message}\n{failure.traceback}"
-        return LaneReport(metrics=EpochMetrics(epoch=0), finished=True, failure=text, raised=True)
+        return LaneReport(metrics=EpochMetrics(epoch=0), finished=True, failure=text, raised=True, changed=changed)
 
     def _must_leave(self) -> bool:
         if self._draining_node is None and self._group is not None:
@@ -186,6 +193,10 @@ class Lane(tune.Trainable):
         except Exception as error:  # then the trial continues as if there had been no notice
             return f"{self._after_epoch}(later state could not be saved: {type(error).__name__}: {error}) "
         return f"after batch {halt.num_batches} of epoch {halt.epoch + 1} "
+
+    @property
+    def _changed(self) -> tuple[str, ...]:
+        return self._group.changed if self._group else ()
 
     @property
     def _after_epoch(self) -> str:

@@ -64,6 +64,9 @@ class LaneReport:
     slices: bytes | None = None
     """A few validation slices as the network predicts them, packed, if the epoch is the best so far; else None."""
 
+    changed: tuple[str, ...] = ()
+    """The addresses of the lane's machines on which the program is not the one that the search began with."""
+
     def to_result(self) -> dict[str, object]:
         """Return the result in which Tune takes the report. Tune requires its metric, and "done" ends the leg."""
         return {METRIC: self.metrics.val_dice, "done": self.finished, REPORT: self}
@@ -122,8 +125,8 @@ class SaveState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TellNode:
-    """Reply with the id of the node on which the worker runs."""
+class TellMachine:
+    """Reply with the Machine on which the worker runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +139,20 @@ class EndRun:
     """End the run. There is no reply."""
 
 
-Request: TypeAlias = StartTrial | TrainEpoch | HaltEpoch | SaveState | TellNode | PredictSlices | EndRun
+Request: TypeAlias = StartTrial | TrainEpoch | HaltEpoch | SaveState | TellMachine | PredictSlices | EndRun
 """What a lane asks of a worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a lane or a worker runs."""
+
+    node: str
+    """The id of Ray's node."""
+
+    address: str
+    program: str
+    """The fingerprint of the program there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from model.training.checkpoint import TrainState
 from model.training.loader_processes import ProcessLost
 from model.training.sample_slices import PredictedSlices, predict_slices
 from model.training.train import EpochResult, Halted, train
+from search.cluster.capacity.machines import fingerprint
 from search.cluster.group.channel import Channel, LocalChannel
 from search.cluster.group.messages import (
     WORKER,
@@ -26,18 +27,25 @@ from search.cluster.group.messages import (
     Failure,
     Halt,
     HaltEpoch,
+    Machine,
     PredictSlices,
     Report,
     Request,
     SaveState,
     StartTrial,
-    TellNode,
+    TellMachine,
     TrainEpoch,
     WorkerConfig,
 )
 from search.storage.storage_path import StoragePath, write_with_retries
 
 logger = logging.getLogger(__name__)
+
+
+def this_machine() -> Machine:
+    """Return where this process runs."""
+    node, address = ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address()
+    return Machine(node=node, address=address, program=fingerprint())
 
 
 def serve_trials(config: dict[str, WorkerConfig]) -> None:
@@ -71,8 +79,8 @@ def serve_trials(config: dict[str, WorkerConfig]) -> None:
             case SaveState():
                 assert state is not None
                 channel.send(_save(state, request.file))
-            case TellNode():
-                channel.send(ray.get_runtime_context().get_node_id())
+            case TellMachine():
+                channel.send(this_machine())
             case PredictSlices():
                 assert state is not None
                 assert trial is not None

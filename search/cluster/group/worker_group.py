@@ -23,15 +23,16 @@ from search.cluster.group.messages import (
     EpochReply,
     Failure,
     HaltEpoch,
+    Machine,
     PredictSlices,
     Request,
     SaveState,
     StartTrial,
-    TellNode,
+    TellMachine,
     TrainEpoch,
     WorkerConfig,
 )
-from search.cluster.group.worker import serve_trials
+from search.cluster.group.worker import serve_trials, this_machine
 from search.storage.storage_path import StoragePath
 
 START_TIMEOUT_SECONDS = 300.0
@@ -63,6 +64,9 @@ class GroupConfig:
 
     checkpoints: StoragePath
     """The folder for the checkpoints of all legs, which all nodes can reach."""
+
+    program: str
+    """The fingerprint of the program with which the search began."""
 
 
 class WorkerGroupLost(RuntimeError):
@@ -96,8 +100,11 @@ class WorkerGroup:
                 )
             except ConnectionError as error:
                 raise WorkerGroupLost(f"{error}; Ray Train said: {self._error}") from self._error
-        self.nodes = {ray.get_runtime_context().get_node_id()} | self._worker_nodes()
+        machines = {this_machine()} | self._worker_machines()
+        self.nodes = {machine.node for machine in machines}
         """The ids of the nodes on which the lane and its workers run."""
+        self.changed = tuple(sorted({machine.address for machine in machines if machine.program != config.program}))
+        """The addresses of machines on which the program is not the one that the search began with."""
 
     def start(self, trial: StartTrial) -> None:
         """Make every worker take this trial instead of the one before."""
@@ -204,10 +211,10 @@ class WorkerGroup:
             except OSError as error:
                 raise WorkerGroupLost(f"worker {rank} of {len(self._channels)} is gone: {error!r}") from error
 
-    def _worker_nodes(self) -> set[str]:
+    def _worker_machines(self) -> set[Machine]:
         if len(self._channels) == 1:
             return set()
-        self._send(TellNode())
+        self._send(TellMachine())
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         return {self._receive(rank, deadline) for rank in range(len(self._channels))}
 

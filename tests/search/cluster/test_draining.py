@@ -55,7 +55,7 @@ class Group(WorkerGroup):
     """Workers on two nodes: their replies, in order, and what they were asked for."""
 
     def __init__(self, *replies: Report | Halt, fails_to_save: bool = False) -> None:
-        self.nodes = {"here", "there"}
+        self.nodes, self.changed = {"here", "there"}, ()
         self.replies = list(replies)
         self.asked: list[str] = []
         self.fails_to_save = fails_to_save
@@ -108,6 +108,7 @@ def open_lane(tmp_path: Path, group: Group, *, checkpoint: Path | None = None) -
         packs=(ray.ObjectRef.nil(), ray.ObjectRef.nil()),
         storage=str(tmp_path),
         checkpoints=local_path(tmp_path / "ray"),
+        program="",
     )
 
     class WithGroup(Lane):

@@ -62,5 +62,6 @@ def test_workers_that_may_share_a_gpu_talk_by_gloo(num_workers, gpus, expected):
         packs=(ray.ObjectRef.nil(), ray.ObjectRef.nil()),
         storage="",
         checkpoints=local_path(Path("none")),
+        program="",
     )
     assert backend(group) == expected

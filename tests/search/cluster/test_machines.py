@@ -13,24 +13,21 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from search.cluster.capacity import machines
-from search.cluster.capacity.machines import UnfitMachine, check_programs, check_reach, check_sees, fingerprint
+from search.cluster.capacity.machines import UnfitMachine, check_machines, check_sees
 from search.storage.storage_path import local_path
 from tests.circumstances.tiny_search import own_mounts
 from tests.support.waiting import wait_until
 
-LATER = "import sys; from ray import cloudpickle; {}; print(cloudpickle.loads(sys.stdin.buffer.read())())"
+LATER = "import sys; from ray import cloudpickle; {}; print(cloudpickle.loads(sys.stdin.buffer.read())('other', [])[0])"
 
 
-@pytest.mark.parametrize(
-    ("hides", "expected"), [("0", fingerprint()), ("sys.modules['search'] = None", None)], ids=["has it", "lacks it"]
-)
-def test_the_question_can_be_asked_where_the_program_is_missing(hides, expected):
-    command = [sys.executable, "-c", LATER.format(hides)]
+@pytest.mark.parametrize("hides", ["0", "sys.modules['search'] = None"], ids=["another version", "none"])
+def test_a_machine_with_another_program_or_none_can_say_so(hides):
     question = cloudpickle.dumps(  # pyright: ignore[reportPrivateImportUsage]  # Ray exports it by its own name only
-        machines._fingerprint_there()
+        machines._question_there()
     )
-    done = subprocess.run(command, input=question, capture_output=True, check=True)
-    assert done.stdout.decode().strip() == str(expected)
+    done = subprocess.run([sys.executable, "-c", LATER.format(hides)], input=question, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "False"
 
 
 def test_a_machine_that_joins_later_looks_for_the_folder(tmp_path):
@@ -69,15 +66,14 @@ def test_a_machine_with_another_program_or_without_the_folder_is_refused(cluster
     out, changed = tmp_path / "runs", tmp_path / "changed.py"
     out.mkdir()
     changed.write_text("MORE = 1\n")
-    check_programs()
-    check_reach(local_path(out))
-    with other_machine(cluster, f"mount --bind {changed} {machines.__file__.replace('machines', 'draining')}"):
-        with pytest.raises(UnfitMachine, match="another version of this program than here, or none, is on"):
-            check_programs()
-        check_reach(local_path(out))
+    check_machines(local_path(out))
+    edited = f"mount --bind {changed} {machines.__file__.replace('machines', 'draining')}"
+    expected = pytest.raises(UnfitMachine, match="another version of this program than here, or none, is on")
+    with other_machine(cluster, edited), expected:
+        check_machines(local_path(out))
     wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1, seconds=120)
     with other_machine(cluster, f"mount -t tmpfs none {out}"):
-        check_programs()
+        check_machines()
         with pytest.raises(UnfitMachine, match=f"^{out}, where .*, cannot be used on .*: mount the same"):
-            check_reach(local_path(out))
+            check_machines(local_path(out))
     assert [*out.iterdir()] == []

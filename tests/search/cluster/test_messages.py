@@ -33,7 +33,7 @@ def test_tune_can_save_a_trial_with_a_leg_and_a_report():
 
 @pytest.mark.parametrize("wants_slices", [False, True])
 def test_lane_reports_an_epoch_whose_slices_cannot_be_predicted(wants_slices):
-    lane, group = Lane.__new__(Lane), SimpleNamespace(slices=lambda *, timeout_seconds: None)
+    lane, group = Lane.__new__(Lane), SimpleNamespace(changed=(), slices=lambda *, timeout_seconds: None)
     vars(lane).update(_group=group, _wants_slices=wants_slices, _best_dice=0.1, _history=[], _slowest_seconds=None)
     report = lane._reported(Report(metrics={"epoch": 1, "val_dice": 0.5}, finished=False, failure=None))
     assert report == LaneReport(metrics=EpochMetrics(epoch=1, val_dice=0.5), finished=False)
@@ -42,6 +42,6 @@ def test_lane_reports_an_epoch_whose_slices_cannot_be_predicted(wants_slices):
 def test_lane_keeps_an_epoch_once_if_a_resumed_training_was_over():
     last = EpochMetrics(epoch=2, val_dice=0.5)
     lane = Lane.__new__(Lane)
-    vars(lane).update(_best_dice=0.9, _history=[EpochMetrics(epoch=1, val_dice=0.25), last])
+    vars(lane).update(_group=None, _best_dice=0.9, _history=[EpochMetrics(epoch=1, val_dice=0.25), last])
     lane._reported(Report(metrics=dict(last.to_json()), finished=True, failure=None))
     assert [epoch.epoch for epoch in lane._history] == [1, 2]

@@ -13,7 +13,7 @@ import ray
 from data.errors import BadFiles, Problem
 from data.patient import Patient, Volume
 from search.cluster.capacity.lane_plan import node_resources, plan_lanes
-from search.cluster.task_runner import TaskRunner, open_task_runner, reserve_place, run_here_if_unreadable
+from search.cluster.task_runner import TaskRunner, open_task_runner, reserve_place, run_here_if_unfit
 from search.config import SearchConfig
 
 
@@ -64,8 +64,8 @@ def test_tasks_on_ray_have_the_same_results_and_errors(monkeypatch, tmp_path, ca
         with pytest.raises(ValueError, match=r"^invalid literal") as raised:
             tasks.run(int, "x")
         assert "in _call" in str(raised.value.__cause__), "the traceback of the other process is gone"
-        assert run_here_if_unreadable(tasks, [OneFile(Path(__file__))], tmp_path) is tasks
-        here = run_here_if_unreadable(tasks, [OneFile(tmp_path / "gone")], tmp_path)
+        assert run_here_if_unfit(tasks, [OneFile(Path(__file__))], tmp_path) is tasks
+        here = run_here_if_unfit(tasks, [OneFile(tmp_path / "gone")], tmp_path)
         assert here.run(os.getpid) == os.getpid()
         check_places(config, monkeypatch)
     assert "a node of the cluster cannot read" in caplog.text
