@@ -86,7 +86,7 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return run_command(_main, argv, interrupted="interrupted; run the same command again to continue")
+    return run_command(_main, argv, interrupted="run the same command again to continue")
 
 
 def _main(argv: list[str]) -> int:

@@ -12,8 +12,17 @@ From Python, without the command line:
 The names are imported when they are first used, so that `import search` is instant and needs neither torch nor Ray.
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# Python looks for modules in the working directory first, and so do Ray's workers. There may be a data.py or a model.py
+# that has nothing to do with this program.
+_ROOT = Path(__file__).parents[1]
+if any(spec and spec.origin and Path(spec.origin).parents[1] != _ROOT for spec in map(find_spec, ("data", "model"))):
+    sys.path.insert(0, str(_ROOT))
 
 if TYPE_CHECKING:
     from search.best import Best

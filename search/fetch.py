@@ -49,7 +49,7 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Copy the experiment and return the exit status (see data/command.py)."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    return run_command(_main, argv, interrupted="interrupted; the same command copies the rest")
+    return run_command(_main, argv, interrupted="the same command copies the rest")
 
 
 def _main(argv: list[str]) -> int:

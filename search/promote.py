@@ -70,7 +70,7 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Promote and return the exit status (see data/command.py); it is 1 if there is nothing to promote."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    return run_command(_main, argv, interrupted="interrupted; best/ holds what it held before")
+    return run_command(_main, argv, interrupted="best/ holds what it held before")
 
 
 def _main(argv: list[str]) -> int:

@@ -64,7 +64,7 @@ class Arguments:
 def main(argv: Sequence[str] | None = None, *, silent_seconds: float = SILENT_SECONDS) -> int:
     """Run the command; return 0 if the server has everything, 1 if something is missing, 2 after a user's mistake."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    interrupted = "interrupted; what was sent is not sent again, and the same command sends the rest"
+    interrupted = "what was sent is not sent again, and the same command sends the rest"
     return run_command(lambda arguments: _main(arguments, silent_seconds), argv, interrupted=interrupted)
 
 

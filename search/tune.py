@@ -113,7 +113,7 @@ def resume(folder: Path | str, **changes: Any) -> Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a search; return 0 with a promoted model, 1 with nothing to promote, 2 after a mistake of the user."""
-    return run_command(_main, argv, interrupted="interrupted; --resume NAME continues a search that had begun")
+    return run_command(_main, argv, interrupted="--resume NAME continues a search that had begun")
 
 
 def _main(argv: Sequence[str]) -> int:

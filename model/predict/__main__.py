@@ -75,11 +75,8 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Return 0 if all patients are predicted, 2 after a mistake of the user, 130 after Ctrl-C."""
-    return run_command(
-        _main,
-        argv,
-        interrupted="interrupted: finished patients are kept; run the same command again to predict the others.",
-    )
+    interrupted = "finished patients are kept, and the same command predicts the others"
+    return run_command(_main, argv, interrupted=interrupted)
 
 
 def _main(argv: list[str]) -> int:

@@ -28,6 +28,7 @@ from search.cluster.start.start_internals import (
     silence_raylets,
 )
 from search.cluster.start.temp_folder import ray_folder, temporary_folder
+from search.cluster.start.working_directory import check_working_directory
 from search.storage.storage_path import StoragePath
 
 RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
@@ -58,9 +59,10 @@ def ray_session(remedy: str = "run the command again", *, out: StoragePath | Non
             it (search/cluster/capacity/machines.py).
 
     Raises:
-        UserError: There is no cluster at RAY_ADDRESS, a machine of it is unfit for the search that begins, or Ray
-            cannot start on this machine.
+        UserError: There is no cluster at RAY_ADDRESS, a machine of it is unfit for the search that begins, Ray
+            cannot start on this machine, or its workers would not find this program.
     """
+    check_working_directory()
     starts_here = not names_cluster()
     os.environ.update(RAY_SETTINGS | home_variables(os.environ, starts_ray=starts_here))
     silence_raylets()

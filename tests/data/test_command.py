@@ -3,6 +3,7 @@
 import errno
 import io
 import re
+import subprocess
 import sys
 import tempfile
 
@@ -94,5 +95,40 @@ def test_run_command_prints_the_traceback_where_no_file_can_be_written(capsys, t
 
 
 def test_run_command_ends_on_ctrl_c_with_the_status_of_an_interrupt(capsys):
-    assert run_command(raising(KeyboardInterrupt()), [], interrupted="interrupted; go on with --resume NAME") == 130
+    assert run_command(raising(KeyboardInterrupt()), [], interrupted="go on with --resume NAME") == 130
     assert capsys.readouterr().err == "interrupted; go on with --resume NAME\n"
+
+
+PRINTS = {
+    "little": "print('a line')",
+    "much": "[print('a line') for _ in range(100_000)]",
+    "by rich": "[rich.print('a line') for _ in range(10_000)]",
+}
+PROGRAM = """
+import rich, sys
+from data.command import run_command
+sys.exit(run_command(lambda _: {prints} and None or 0, [], interrupted="go on with --resume NAME"))
+"""
+
+
+@pytest.mark.parametrize("prints", PRINTS.values(), ids=PRINTS)
+def test_command_whose_output_nobody_reads_ends_without_a_fault(prints):
+    command = [sys.executable, "-c", PROGRAM.format(prints=prints)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == "interrupted, as nobody reads the output any more; go on with --resume NAME\n"
+    assert process.returncode == 141
+
+
+def test_a_pipe_that_is_not_the_output_is_a_fault(capsys):
+    assert run_command(raising(BrokenPipeError("a socket")), []) == 1
+    assert "fault of the program" in capsys.readouterr().err
+
+
+def test_command_without_standard_streams_has_some():
+    prints = "sys.exit(sum(stream.fileno() != n for n, stream in enumerate([sys.stdin, sys.stdout, sys.stderr])))"
+    shell = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", shell, sys.executable, PROGRAM.format(prints=prints)], check=True)

@@ -45,7 +45,7 @@ def test_stream_is_predicted_line_by_line_and_ctrl_c_keeps_finished_patients(mod
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "nothing does not exist" in errors
-    assert "interrupted: finished patients are kept; run the same command again to predict the others." in errors
+    assert "interrupted; finished patients are kept, and the same command predicts the others" in errors
     assert "Traceback" not in errors
     assert [row["patient"] for row in table(out)] == ["A", "B"]
     assert sorted(path.name for path in out.iterdir()) == ["A", "B", "volumes.csv"]
