@@ -240,9 +240,10 @@ def test_a_trial_on_two_nodes_leaves_both_and_continues_on_others(tmp_path, monk
     assert len(first) == 2
     assert second == others
     *_, undisturbed = train(*to_configs(row.sample, config_of(tmp_path).shared_settings(3)), PACK, VAL)
-    for name in ("train_loss", "val_dice"):
+    # Two workers add in another order, which moves a pixel or two of the few tumours over the threshold.
+    for name, tolerance in (("train_loss", 1e-3), ("val_dice", 0.02)):
         assert [epoch.value(name) for epoch in row.epochs] == pytest.approx(
-            [epoch[name] for epoch in undisturbed.state.history], rel=1e-3
+            [epoch[name] for epoch in undisturbed.state.history], rel=tolerance
         )
 
 
