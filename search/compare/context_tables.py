@@ -114,7 +114,7 @@ def _winner(experiment: Experiment, axes: Sequence[str]) -> dict[str, object]:
         return {}
     try:
         values = experiment.hyperparameters(sample)
-    except UserError as error:
+    except (ValueError, UserError) as error:
         raise UserError(f"the winner of {experiment.name}, as its {source} says, is not legal: {error}") from error
     return {"winner": name} | {axis: values[axis] for axis in axes} | said
 

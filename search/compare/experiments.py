@@ -87,6 +87,9 @@ class Experiment:
         """Return the values of a sample of the space, and those that were fixed in all trials.
 
         Of a network of somebody's own they are without its defaults, because a comparison runs none of its code.
+
+        Raises:
+            ValueError, UserError: No network and no training has such values.
         """
         if own_networks(self.config.search_space):
             return {**self.config.search_space.constants, **sample}
