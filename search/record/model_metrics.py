@@ -72,9 +72,11 @@ class FrontRecord:
 def _nest_metrics(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
-    if "dice" not in values:
-        raise ValueError("dice is missing")
     flat = {name: value for name, value in values.items() if isinstance(value, dict) and name != "by_region"}
+    regions = values.get("by_region")
+    for metrics in (flat, *(regions.values() if isinstance(regions, dict) else ())):
+        if isinstance(metrics, dict) and "dice" not in metrics:
+            raise ValueError("dice is missing")
     return values | {"by_metric": flat}
 
 

@@ -37,6 +37,8 @@ FOLD_PATIENT = FoldPatientScore(
     true_pixels=12,
     fold=1,
 )
+WITHOUT_DICE = {"num_patients": 2, "dice": {"mean": 0.5}, "by_region": {"WT": {"iou": {"mean": 0.5}}}}
+
 CHANGES = [
     {},
     {"final": FinalTraining(num_patients=9, epochs=3, networks=("t001-trainval-seed1",), left_out=("seed2 failed",))},
@@ -106,6 +108,8 @@ def test_no_metrics_are_none(tmp_path):
         ("[]", " is damaged (it is not a JSON object): python -m search.promote writes it anew"),
         ("{}", ": trial is missing"),
         (json.dumps(without_nan(metrics_json() | {"test": {"num_patients": 2}})), ": test: dice is missing"),
+        (json.dumps(without_nan(metrics_json() | {"test": {"num_patients": 2, "dice": 1}})), ": test: dice is missing"),
+        (json.dumps(without_nan(metrics_json() | {"test": WITHOUT_DICE})), ": test: dice is missing"),
         (json.dumps(without_nan(metrics_json() | {"flips": 1})), ": flips is 1, but must be true or false"),
         (
             json.dumps(without_nan(metrics_json() | {"test": {"num_patients": 2, "dice": {"mean": "x"}}})),
@@ -113,7 +117,7 @@ def test_no_metrics_are_none(tmp_path):
         ),
         (json.dumps({"version": 2}), " was written by a newer version of this program"),
     ],
-    ids=["cut off", "a list", "empty", "no dice", "a number", "text", "newer"],
+    ids=["cut off", "a list", "empty", "no dice", "dice 1", "region", "a number", "text", "newer"],
 )
 def test_metrics_that_cannot_be_read_are_refused_with_the_key(tmp_path, content, words):
     path = tmp_path / "metrics.json"
