@@ -25,8 +25,8 @@ WAIT_SECONDS = 5.0
 
 
 class LaneWatch(tune.Callback):
-    """Tells the user about lanes that wait or leave their node, and removes old checkpoints and the placement groups
-    of dead lanes."""
+    """Tells the user about lanes that wait, leave their node or have another program, and removes old checkpoints and
+    the placement groups of dead lanes."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class LaneWatch(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Print, once for each machine, that its program is not the one that the search began with."""
         report = find_report(result)
-        for address in set(report.changed if report else ()) - self._changed:
+        for address in sorted(set(report.changed if report else ()) - self._changed):
             self._changed.add(address)
             self._screen.say(
                 f"{trial_id(leg_config(trial).number)} trains on {address} with another version of this program than "

@@ -39,13 +39,13 @@ class UnfitMachine(MachineError):
 
 @dataclass(frozen=True, kw_only=True)
 class Answers(Generic[T]):
-    """What the machines of a cluster answer to a question."""
+    """Tells what the machines of a cluster answered to a question, and which of them could not be asked."""
 
     answers: list[tuple[UsableNode, T]]
-    """Those that have the same program as this process."""
+    """Each machine that has the same program as this process comes with its answer."""
 
     others: list[UsableNode]
-    """Those that have another version of the program, or none, and were not asked for that reason."""
+    """These machines have another version of the program, or none, and were not asked for that reason."""
 
     def describe_others(self) -> str:
         """Return the beginning of a sentence about the machines that have another program."""
@@ -65,15 +65,16 @@ def ask_machines(function: Callable[..., T], *arguments: Any) -> Answers[T]:
     done = ray.wait([*asked], num_returns=len(asked), timeout=ANSWER_SECONDS)[0] if asked else []
     answers, others, silent = [], [], [asked[reference] for reference in asked.keys() - set(done)]
     for reference in done:
+        node = asked[reference]
         try:
             has_program, answer = ray.get(reference)
         except RayError:  # the machine left, or cannot start a worker
-            silent.append(asked[reference])
-            continue
-        if has_program:
-            answers.append((asked[reference], answer))
+            silent.append(node)
         else:
-            others.append(asked[reference])
+            if has_program:
+                answers.append((node, answer))
+            else:
+                others.append(node)
     if silent:
         print(f"note: {_names(silent)} did not answer, and may lose trials", file=sys.stderr)
     return Answers(answers=answers, others=others)

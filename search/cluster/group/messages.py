@@ -145,7 +145,7 @@ Request: TypeAlias = StartTrial | TrainEpoch | HaltEpoch | SaveState | TellMachi
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a lane or a worker runs."""
+    """Says where a lane or a worker runs, and with which program."""
 
     node: str
     """The id of Ray's node."""
