@@ -32,6 +32,7 @@ from search.cluster.group.messages import (
     TrainEpoch,
     WorkerConfig,
 )
+from search.cluster.group.process_group import ProcessGroupConfig, choose_backend, open_store
 from search.cluster.group.worker import serve_trials, this_machine
 from search.storage.storage_path import StoragePath
 
@@ -73,15 +74,6 @@ class WorkerGroupLost(RuntimeError):
     """Workers died, hung or never connected. The trial is not to blame, and continues from its newest checkpoint."""
 
 
-def backend(config: GroupConfig) -> str | None:
-    """Return the backend of `torch.distributed`; None for the default: NCCL between GPUs, gloo otherwise.
-
-    Workers that book less than a GPU may share one, where NCCL refuses to start ("Duplicate GPU detected").
-    """
-    is_shared = 0 < config.worker_resources.get("GPU", 0.0) < 1
-    return "gloo" if config.num_workers > 1 and is_shared else None
-
-
 class WorkerGroup:
     """A running group, as its lane uses it."""
 
@@ -89,11 +81,14 @@ class WorkerGroup:
         self._error: BaseException | None = None
         if config.num_workers == 1:
             ours, theirs = local_pair()
-            self._run = self._start_run(config, theirs)
+            self._run = self._start_run(config, theirs, TorchConfig())
             self._channels: list[Channel] = [ours]
         else:
-            listener = WorkerListener(_own_host(), config.num_workers)
-            self._run = self._start_run(config, listener.address)
+            host = ray.util.get_node_ip_address()  # the loopback, in a Ray that the search has started
+            listener, self._store = WorkerListener(host, config.num_workers), open_store(host)
+            backend = choose_backend(config.worker_resources.get("GPU", 0.0))
+            process_group = ProcessGroupConfig(backend=backend, host=host, port=self._store.port)
+            self._run = self._start_run(config, listener.address, process_group)
             try:
                 self._channels = listener.wait(
                     self._run.is_alive, timeout_seconds=START_TIMEOUT_SECONDS, is_queueing=has_waiting_group
@@ -174,7 +169,9 @@ class WorkerGroup:
         for channel in self._channels:
             channel.close()
 
-    def _start_run(self, config: GroupConfig, address: Address | LocalChannel) -> threading.Thread:
+    def _start_run(
+        self, config: GroupConfig, address: Address | LocalChannel, torch_config: TorchConfig
+    ) -> threading.Thread:
         local = config.num_workers == 1  # then Ray Train runs the worker's function in this process
         worker = WorkerConfig(
             address=address,
@@ -185,7 +182,7 @@ class WorkerGroup:
         trainer = TorchTrainer(
             serve_trials,
             train_loop_config={WORKER: worker},
-            torch_config=TorchConfig(backend=backend(config)),
+            torch_config=torch_config,
             scaling_config=ScalingConfig(
                 num_workers=0 if local else config.num_workers,
                 use_gpu="GPU" in config.worker_resources,
@@ -234,9 +231,3 @@ class WorkerGroup:
             return self._channels[rank].recv()
         except (EOFError, OSError) as error:
             raise WorkerGroupLost(f"{name} is gone: {error!r}") from error
-
-
-def _own_host() -> str:
-    """Return the address to listen on: the loopback if the cluster is one host."""
-    nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-    return "127.0.0.1" if len(nodes) == 1 else ray.util.get_node_ip_address()

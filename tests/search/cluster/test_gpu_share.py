@@ -3,14 +3,10 @@
 tests/model/test_one_gpu.py tests the same on a GPU.
 """
 
-from pathlib import Path
-
 import pytest
-import ray
 
 from model.memory import CONTEXT_BYTES, limit_gpu_memory
-from search.cluster.group.worker_group import GroupConfig, backend
-from search.storage.storage_path import local_path
+from search.cluster.group.process_group import choose_backend
 
 
 class FakeCuda:
@@ -51,17 +47,6 @@ def test_a_whole_gpu_or_none_has_no_limit(share, num_gpus):
     assert cuda.fraction is None
 
 
-@pytest.mark.parametrize(
-    ("num_workers", "gpus", "expected"), [(2, 0.5, "gloo"), (1, 0.5, None), (2, 1.0, None), (2, 0.0, None)]
-)
-def test_workers_that_may_share_a_gpu_talk_by_gloo(num_workers, gpus, expected):
-    resources = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
-    group = GroupConfig(
-        num_workers=num_workers,
-        worker_resources=resources,
-        packs=(ray.ObjectRef.nil(), ray.ObjectRef.nil()),
-        storage="",
-        checkpoints=local_path(Path("none")),
-        program="",
-    )
-    assert backend(group) == expected
+@pytest.mark.parametrize(("gpus_per_worker", "expected"), [(0.5, "gloo"), (1.0, "nccl"), (2.0, "nccl"), (0.0, "gloo")])
+def test_workers_that_may_share_a_gpu_talk_by_gloo(gpus_per_worker, expected):
+    assert choose_backend(gpus_per_worker) == expected
