@@ -35,9 +35,13 @@ class ForeignNetwork(SegmentationNetwork):
             UserError: The slices do not suit the network, or what it returns are no logits of them.
         """
         check_slices(slices, self.config)
-        logits = self.network(slices)
-        if not torch.compiler.is_exporting():  # the sides are symbols then
-            _check_logits(logits, slices, self.config)
+        if torch.compiler.is_exporting():  # the sides are symbols then
+            return self.network(slices)
+        try:
+            logits = self.network(slices)
+        except SystemExit as error:  # a worker would end, as if its machine were lost
+            raise UserError(f"{self.config.architecture} called sys.exit({error.code!r}) when given slices") from error
+        _check_logits(logits, slices, self.config)
         return logits
 
     def _freeze_unused(self) -> None:

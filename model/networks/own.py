@@ -122,7 +122,7 @@ def _call(function: Callable[..., Any], name: str, **arguments: Any) -> Any:
         return function(**arguments)
     except RuntimeError:  # memory that ran out, or tensors without memory (model/weights.py): others tell them apart
         raise
-    except Exception as error:  # whatever their function raises is theirs to mend
+    except (Exception, SystemExit) as error:  # whatever their function raises is theirs to mend
         given = ", ".join(f"{one}={value!r}" for one, value in arguments.items())
         raise UserError(f"{name} raised {type(error).__name__}: {error}, when called with {given}") from error
 

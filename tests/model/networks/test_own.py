@@ -59,6 +59,19 @@ def picky(in_channels: int, num_regions: int, width: int = 3) -> nn.Module:
     raise KeyError(width)
 
 
+def leaves(in_channels: int, num_regions: int) -> nn.Module:
+    sys.exit(3)
+
+
+class Leaving(nn.Conv2d):
+    def forward(self, input):
+        sys.exit("no slices like these")
+
+
+def leaving(in_channels: int, num_regions: int) -> nn.Module:
+    return Leaving(in_channels, num_regions, 1)
+
+
 def odd(in_channels: int, num_regions: int) -> nn.Module:
     return nn.Conv2d(in_channels, num_regions, 1)
 
@@ -151,6 +164,8 @@ def test_own_config_refuses_what_the_annotations_do_not_allow(values, message):
             r"returned \(2, 1, 1, 1\) for slices of shape \(2, 3, 64, 64\), .* logits of shape \(2, 1, 64, 64\)",
         ),
         ("picky", r"picky raised KeyError: 3, when called with in_channels=3, num_regions=1, width=3"),
+        ("leaves", r"leaves raised SystemExit: 3, when called with in_channels=3, num_regions=1"),
+        ("leaving", r"leaving called sys.exit\('no slices like these'\) when given slices"),
         ("odd", "side_multiple of .*odd is 0.5, but must be a whole number from 1 on"),
     ],
 )
