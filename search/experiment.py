@@ -18,6 +18,7 @@ from search.cohort import Cohort
 from search.config import SearchConfig
 from search.promotion.options import Promotion
 from search.record.codec import JsonObject
+from search.record.events import check_log
 from search.record.experiment_record import (
     DataRecord,
     ExperimentRecord,
@@ -62,11 +63,11 @@ def check_folder(config: SearchConfig) -> None:
     """Check, before anything else is done, that the experiment can make its folder and write to its bucket.
 
     Raises:
-        UserError: The experiment exists already, or its parent cannot be written.
+        UserError: The experiment exists already, or its parent cannot be written; one that is resumed lacks its log.
     """
     in_bucket = check_bucket_writable(config.folder)
     if config.resume:
-        return
+        return check_log(config.folder)
     if in_bucket or config.folder.exists():
         raise UserError(
             f"{in_bucket or config.folder} exists already: resume it with --resume {config.name}, choose another "
@@ -147,25 +148,30 @@ def recorded_config(folder: Path) -> SearchConfig:
     Raises:
         UserError: There is no experiment, or this version cannot read its config.
     """
-    values = with_groups(read_experiment(folder).config)
-    legal = {field.name for field in fields(SearchConfig)}
-    if unknown := sorted(set(values) - legal):
-        raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
-    # The folder may be a copy, so its present name and place count, not those in the file.
-    values |= {"out": folder.parent, "name": folder.name}
+    recorded = read_experiment(folder).config
+    try:
+        values = with_groups(recorded)
+        legal = {field.name for field in fields(SearchConfig)}
+        if unknown := sorted(set(values) - legal):
+            raise UserError(f"{folder / CONFIG_FILE} has options that this version does not know: {', '.join(unknown)}")
+        # The folder may be a copy, so its present name and place count, not those in the file.
+        return _as_config(values | {"out": folder.parent, "name": folder.name})
+    except (TypeError, AttributeError, ValueError, ArithmeticError) as error:  # by what takes a value of another type
+        raise UserError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
+
+
+def _as_config(values: JsonObject) -> SearchConfig:
     if values.get("searcher") == "forest":  # it was removed; a search that is resumed goes on with another searcher
         values["searcher"] = "tpe"
     if isinstance(values.get("space"), dict):
         values["space"] = Space.from_json(values["space"])
     if values.get("try_first"):
         values["try_first"] = Path(values["try_first"])
-    try:
-        if "begin_with_default" not in values:
-            values |= _before_the_default(values)
-        groups = {name: group(**_tuples(values.get(name, {}))) for name, group in GROUPS.items()}
-        return SearchConfig(**_tuples(values) | groups)
-    except TypeError as error:
-        raise UserError(f"{folder / CONFIG_FILE} has a value of the wrong type: {error}") from error
+    if "begin_with_default" not in values:  # it is from before searches began with the default
+        max_epochs = values.get("max_epochs", SearchConfig.max_epochs)
+        values |= {"begin_with_default": False, "grace_period": values.get("grace_period") or max(1, max_epochs // 9)}
+    groups = {name: group(**_tuples(values.get(name, {}))) for name, group in GROUPS.items()}
+    return SearchConfig(**_tuples(values) | groups)
 
 
 def check_changes(config: SearchConfig, recorded: SearchConfig) -> None:
@@ -201,12 +207,6 @@ def with_groups(values: Mapping[str, Any]) -> JsonObject:
     }
     groups = {"splitting": splitting, "reading": reading | dict(values.get("reading", {}))}
     return {name: value for name, value in values.items() if name not in shares} | groups
-
-
-def _before_the_default(values: JsonObject) -> JsonObject:
-    """Return what an experiment from before searches began with the default had where its options do not say so."""
-    max_epochs = values.get("max_epochs", SearchConfig.max_epochs)
-    return {"begin_with_default": False, "grace_period": values.get("grace_period") or max(1, max_epochs // 9)}
 
 
 def _options(config: SearchConfig) -> dict[str, object]:

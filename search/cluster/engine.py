@@ -198,8 +198,8 @@ def _open_coordinator(
         max_failures=config.max_failures,
         log=folder / LOG_FILE,
     )
+    log_missing_epochs(folder / LOG_FILE, checkpoints)
     if (folder / LOG_FILE).exists():
-        log_missing_epochs(folder / LOG_FILE, checkpoints)
         with screen.quietly():
             coordinator.restore(checkpoints.last_epoch)
         clock.restore(coordinator.trials.values())

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from data.errors import UserError
 from search.record.codec import JsonObject, check_version, from_json, to_json
 from search.record.epochs import EpochMetrics
+from search.record.files import LOG_FILE, TABLE_FILE
 from search.record.jsonl import append_line, read_records
 from search.record.trials import Sample
 
@@ -101,6 +102,22 @@ def read_events(path: Path) -> list[Event]:
         UserError: A line is not an event of this version; the message names it.
     """
     return read_records(path, _event)
+
+
+def check_log(folder: Path) -> None:
+    """Check that an experiment with trials has the log from which they are continued.
+
+    Raises:
+        UserError: There is no log, or nothing in it, as where a folder was copied in part.
+    """
+    has_trials, has_log = (
+        path.exists() and path.stat().st_size > 0 for path in (folder / TABLE_FILE, folder / LOG_FILE)
+    )
+    if has_trials and not has_log:
+        raise UserError(
+            f"{folder} has trials in {TABLE_FILE}, but not their events in {LOG_FILE}, from which a search continues: "
+            "copy the whole folder again, or begin a new search"
+        )
 
 
 def _event(values: JsonObject, where: str) -> Event:

@@ -108,6 +108,19 @@ def test_check_folder_refuses_an_out_without_room(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_check_folder_refuses_to_resume_trials_whose_log_is_missing(tmp_path):
+    begin(config(tmp_path))
+    resumed, log = replace(config(tmp_path), resume="mine"), tmp_path / "mine/events.jsonl"
+    check_folder(resumed)  # it was killed before its first trial
+    (tmp_path / "mine/trials.jsonl").write_text('{"number": 0}\n')
+    for write in (lambda: None, log.touch):
+        write()
+        with pytest.raises(UserError, match=r"has trials in trials.jsonl, but not their events in events.jsonl"):
+            check_folder(resumed)
+    log.write_text('{"event": "begin"}\n')
+    check_folder(resumed)
+
+
 def test_open_experiment_writes_what_it_yields(tmp_path):
     experiment = begin(config(tmp_path / "deep" / "runs", data="kaggle_3m"))
     written = json.loads((tmp_path / "deep/runs/mine" / CONFIG_FILE).read_text())
@@ -189,11 +202,14 @@ def test_recorded_config_refuses_values_that_are_not_legal(tmp_path):
         recorded_config(tmp_path / "mine")
 
 
-@pytest.mark.parametrize(("option", "value"), [("trials", "many"), ("space", {}), ("name", 3), ("warm_start", 3)])
-def test_recorded_config_does_not_fall_over_values_of_another_kind(tmp_path, option, value):
-    write_config(tmp_path / "mine", **{option: value})
-    with suppress(UserError):  # which a person is told
-        recorded_config(tmp_path / "mine")
+@pytest.mark.parametrize("value", [None, 5, True, "many", [1], {}, {"a": 1}], ids=str)
+def test_recorded_config_does_not_fall_over_values_of_another_kind(tmp_path, value):
+    begin(config(tmp_path))
+    experiment = read_experiment(tmp_path / "mine")
+    for option in experiment.config:
+        write_experiment(tmp_path / "mine", replace(experiment, config=experiment.config | {option: value}))
+        with suppress(UserError):  # which a person is told
+            recorded_config(tmp_path / "mine")
 
 
 def test_recorded_config_of_an_older_version_did_not_begin_with_the_default(tmp_path):

@@ -107,8 +107,8 @@ class PlayedSearch:
             max_failures=self.setting.max_failures,
             log=self.log,
         )
+        log_missing_epochs(self.log, self._checkpoints)
         if self.log.exists():
-            log_missing_epochs(self.log, self._checkpoints)
             self.coordinator.restore(self._checkpoints.last_epoch)
             recorder.restore(self.coordinator.trials.values())
         self._legs = LegSearcher(self.coordinator, self._checkpoints, checkpoints_gb=self.setting.checkpoints_gb)
@@ -198,6 +198,8 @@ class PlayedSearch:
         content = self.log.read_bytes() if self.log.exists() else b""
         kept = max(0 if from_bucket else self._durable_bytes, len(content) - num_missing)
         self.log.write_bytes(content[:kept] + torn)
+        if not self.log.stat().st_size:  # its first line was not on the disk, or in the bucket
+            self.log.unlink()
         if from_bucket:
             self.books.look_at_disk(self.ray)
         log = read_events(self.log)
