@@ -188,8 +188,10 @@ def _refuse_repeated_patients(volumes: Iterable[VolumeFiles]) -> None:
     folders: dict[str, Path] = {}
     for volume in volumes:
         if volume.patient in folders:
+            other = folders[volume.patient]
             raise DataError(
-                f"{volume.folder}: a patient of this name is already in {folders[volume.patient]}; predict them "
-                "separately"
+                f"patient {volume.patient} in {other} is given twice: name its file or folder once"
+                if volume.folder == other
+                else f"{volume.folder}: a patient of this name is already in {other}; predict them separately"
             )
         folders[volume.patient] = volume.folder

@@ -104,11 +104,11 @@ def plan_lanes(
     if possible == 0:
         sizes = "; ".join(map(_size, nodes))
         more = f", and an autoscaler can add {'; '.join(map(str, addable))}" if addable else ""
+        has_gpus = gpus == 0 or any(one.get("GPU") for one in known)
         wanted = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
-        raise TooLarge(
-            f"a trial needs {wanted}, but the nodes have {sizes}{more}: lower workers_per_trial, cpus_per_worker or "
-            "gpus_per_worker"
-        )
+        lower = "lower --workers-per-trial, --cpus-per-worker or --gpus-per-worker"
+        remedy = lower if has_gpus else "there is no GPU, and --gpus-per-worker 0 trains on CPUs"
+        raise TooLarge(f"a trial needs {wanted}, but the nodes have {sizes}{more}: {remedy}")
     return replace(
         lane,
         num_lanes=min(possible, config.trials, config.max_concurrent or possible),

@@ -238,6 +238,8 @@ def test_patient_in_two_sources_is_named(tmp_path):
         DataError, match=r"two/A: a patient of this name is already in .*one/A; predict them separately"
     ):
         find_all([one, other], SETTINGS)
+    with pytest.raises(DataError, match=r"^patient A in .*one/A is given twice: name its file or folder once$"):
+        find_all([one, one], SETTINGS)
 
 
 def test_case_that_is_unclear_does_not_stop_other_sources(tmp_path):

@@ -82,7 +82,7 @@ def test_lanes_on_a_bare_head_are_planned_with_addable_machines():
 def test_a_trial_that_is_larger_than_every_machine_is_refused_with_their_sizes():
     message = (
         "a trial needs 1 workers of 8 CPU and 2 GPU, but the nodes have 0 CPU and 0 GPU, and an autoscaler can add "
-        "3 of 4 CPU and 1 GPU: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
+        "3 of 4 CPU and 1 GPU: lower --workers-per-trial, --cpus-per-worker or --gpus-per-worker"
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         plan_lanes(SearchConfig(gpus_per_worker=2), [HEAD], [MachineType(resources=GPU_MACHINE, max_count=3)])

@@ -147,11 +147,15 @@ def test_actor_resources_are_a_workers_or_one_byte():
             {"cpus_per_worker": 16},
             "1 workers of 16 CPU and 0 GPU, but the nodes have 4 CPU and 0 GPU; 8 CPU and 0 GPU",
         ),
-        ([node(4)], {"gpus_per_worker": 1.0}, "1 workers of 8 CPU and 1 GPU, but the nodes have 4 CPU and 0 GPU"),
         ([], {}, "1 workers of 1 CPU and 0 GPU, but the nodes have "),
     ],
 )
 def test_plan_lanes_refuses_a_trial_that_fits_nowhere(nodes, changes, sizes):
-    message = f"a trial needs {sizes}: lower workers_per_trial, cpus_per_worker or gpus_per_worker"
+    message = f"a trial needs {sizes}: lower --workers-per-trial, --cpus-per-worker or --gpus-per-worker"
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         plan(nodes, **changes)
+
+
+def test_plan_lanes_without_a_gpu_says_that_cpus_will_do():
+    with pytest.raises(UserError, match="but the nodes have 4 CPU and 0 GPU: there is no GPU, and --gpus-per-worker 0"):
+        plan([node(4)], gpus_per_worker=1.0)
