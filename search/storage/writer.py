@@ -39,7 +39,9 @@ def exclusive_writer(folder: Path) -> Iterator[None]:
         try:
             _lock(file)
         except BlockingIOError as error:
-            raise UserError(f"another search is writing to {folder}: wait for its end, or stop it") from error
+            raise UserError(
+                f"another search or promotion is writing to {folder}: wait for its end, or stop it"
+            ) from error
         if bucket_uri(folder.parent) is None:
             yield
             return

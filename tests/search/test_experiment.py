@@ -362,7 +362,7 @@ def test_a_resumed_experiment_keeps_what_was_known_when_it_began(tmp_path):
 def test_open_experiment_changes_nothing_while_another_search_writes(tmp_path):
     with open_experiment(config(tmp_path), small_cohort(), LANES, KNOWN):
         before = (tmp_path / "mine" / CONFIG_FILE).read_bytes()
-        with pytest.raises(UserError, match=f"^another search is writing to {tmp_path}/mine"):
+        with pytest.raises(UserError, match=f"^another search or promotion is writing to {tmp_path}/mine"):
             begin(config(tmp_path, resume="mine", trials=99))
         assert (tmp_path / "mine" / CONFIG_FILE).read_bytes() == before
 

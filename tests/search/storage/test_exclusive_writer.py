@@ -22,7 +22,7 @@ sys.stdin.read()
 
 
 def test_exclusive_writer_refuses_until_the_other_process_was_killed(tmp_path):
-    message = f"another search is writing to {tmp_path}: wait for its end, or stop it"
+    message = f"another search or promotion is writing to {tmp_path}: wait for its end, or stop it"
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / LOCK_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
@@ -44,7 +44,7 @@ def test_exclusive_writer_releases_the_folder_however_it_ends(tmp_path):
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with pytest.raises(UserError, match="another search is writing"), exclusive_writer(tmp_path):
+    with pytest.raises(UserError, match="another search or promotion is writing"), exclusive_writer(tmp_path):
         pytest.fail("two writers")
     os.close(other)
 

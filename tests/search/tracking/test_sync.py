@@ -207,5 +207,5 @@ def test_experiment_that_was_not_tracked_is_refused(out, capsys):
 def test_search_that_runs_is_left_alone(server, out, capsys):
     with exclusive_writer(out / "small"):
         assert send(out) == 2
-    assert "another search is writing to" in capsys.readouterr().err
+    assert "another search or promotion is writing to" in capsys.readouterr().err
     assert server.asked == {}
