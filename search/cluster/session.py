@@ -45,6 +45,9 @@ RAY_SETTINGS = UNDOCUMENTED_SETTINGS | {
 JOB_SETTINGS = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
 """Without it, Ray refuses a driver in one of its jobs: both set RAY_worker_niceness, to the same value."""
 
+LENIENT = {"PYTHONWARNINGS": ""}
+"""With "error", a warning of a library that Ray's own processes import would end them."""
+
 
 @contextmanager
 def ray_session(remedy: str = "run the command again", *, out: StoragePath | None = None) -> Iterator[Path | None]:
@@ -143,7 +146,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _try_to_start(folder: Path | None, remedy: str) -> Any:
-    free, workers = free_bytes(), inherited(api_server_variable(None) | LOOPBACK_SETTINGS)  # they inherit variables
+    free, workers = free_bytes(), inherited(api_server_variable(None) | LOOPBACK_SETTINGS | LENIENT)
     watch = watch_daemons(remedy, only_by_others=True)
     with keep_sigterm_handler(), workers, on_loopback(), known_while_starting(), watch:
         context = ray.init(

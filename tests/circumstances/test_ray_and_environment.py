@@ -122,6 +122,10 @@ def test_shared_memory_that_cannot_be_written(tmp_path):
     assert note.startswith("note: /dev/shm has 0 MB")
 
 
+def test_warnings_that_are_errors(tmp_path):
+    assert notes(finished(tmp_path, tiny_search(tmp_path, env={"PYTHONWARNINGS": "error"}))) == []
+
+
 @pytest.mark.parametrize("listens", [False, True])
 def test_a_proxy_that_is_dead(listens, tmp_path):
     with socket.socket() as proxy:
