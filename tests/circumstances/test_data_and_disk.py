@@ -18,6 +18,7 @@ from search import promote, tune
 from search.cohort import Cohort, read_cohort
 from search.config import SearchConfig
 from search.experiment import check_changes
+from search.record.events import Begin, append_event
 from search.record.files import BEST_FOLDER, LOG_FILE
 from tests.circumstances.tiny_search import NAME, tiny_search
 from tests.support.experiments import write_experiment
@@ -42,7 +43,8 @@ def moved(tmp_path) -> tuple[SearchConfig, Cohort]:
 )
 def test_experiment_whose_data_is_gone_says_so_and_how_to_go_on(main, arguments, module, tmp_path, capsys):
     out = tmp_path / "über mein Ordner"
-    write_experiment(out, "lgg", config={"data": str(tmp_path / "gone")})
+    folder = write_experiment(out, "lgg", config={"data": str(tmp_path / "gone")})
+    append_event(folder / LOG_FILE, Begin(number=0, sample={}))
     assert main([*arguments, "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert f"error: the patients of lgg are not at {tmp_path / 'gone'} any more; if they have moved, say" in said
