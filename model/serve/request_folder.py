@@ -8,11 +8,15 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "tumour-search-serve-"
+
+ATTEMPTS = 100
+"""How often a folder is removed that is not empty afterwards; twice is enough, unless it cannot be removed at all."""
 
 
 @contextmanager
@@ -30,8 +34,17 @@ def request_folder() -> Iterator[Path]:
     finally:
         with suppress(OSError):  # under its old name, requests that still run would go on to write files
             folder = folder.rename(folder.with_name(folder.name + "-ended"))
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a renamed folder. A request that had found it before may still be adding a file or removing its own."""
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.01)
 
 
 def _remove_if_left(folder: Path) -> None:
