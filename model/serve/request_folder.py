@@ -16,7 +16,7 @@ from pathlib import Path
 PREFIX = "tumour-search-serve-"
 
 ATTEMPTS = 100
-"""How often a folder is removed that is not empty afterwards; twice is enough, unless it cannot be removed at all."""
+"""A folder that is still there is removed so many times. Two are enough, unless it cannot be removed at all."""
 
 
 @contextmanager

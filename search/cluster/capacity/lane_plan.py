@@ -104,10 +104,10 @@ def plan_lanes(
     if possible == 0:
         sizes = "; ".join(map(_size, nodes))
         more = f", and an autoscaler can add {'; '.join(map(str, addable))}" if addable else ""
-        has_gpus = gpus == 0 or any(one.get("GPU") for one in known)
+        lacks_gpus = gpus > 0 and not any(one.get("GPU") for one in known)
         wanted = f"{config.workers_per_trial} workers of {cpus} CPU and {gpus:g} GPU"
         lower = "lower --workers-per-trial, --cpus-per-worker or --gpus-per-worker"
-        remedy = lower if has_gpus else "there is no GPU, and --gpus-per-worker 0 trains on CPUs"
+        remedy = "there is no GPU, and --gpus-per-worker 0 trains on CPUs" if lacks_gpus else lower
         raise TooLarge(f"a trial needs {wanted}, but the nodes have {sizes}{more}: {remedy}")
     return replace(
         lane,

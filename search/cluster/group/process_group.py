@@ -18,10 +18,10 @@ from ray.train.torch import TorchConfig
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] (PyTorch documents it)
 
 LOOPBACK_INTERFACES = ("lo", "lo0")
-"""What Linux and macOS call it."""
+"""Linux and macOS call the loopback interface by these names."""
 
 SHUTDOWN_SECONDS = 30.0
-"""How long workers may take to leave their group; those of a lost group may never answer."""
+"""Workers have so much time to leave their group, because those of a lost group may never answer."""
 
 
 def choose_backend(gpus_per_worker: float) -> str:

@@ -157,5 +157,7 @@ def test_plan_lanes_refuses_a_trial_that_fits_nowhere(nodes, changes, sizes):
 
 
 def test_plan_lanes_without_a_gpu_says_that_cpus_will_do():
-    with pytest.raises(UserError, match="but the nodes have 4 CPU and 0 GPU: there is no GPU, and --gpus-per-worker 0"):
+    sizes = "1 workers of 8 CPU and 1 GPU, but the nodes have 4 CPU and 0 GPU"
+    message = f"a trial needs {sizes}: there is no GPU, and --gpus-per-worker 0 trains on CPUs"
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         plan([node(4)], gpus_per_worker=1.0)
